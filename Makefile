@@ -1,0 +1,69 @@
+# One command each; .venv is made on first use and reused. Works with GNU make from 3.81 on (Debian, macOS).
+#
+#   make PYTHON=python3.12 demo        another Python, at least 3.11
+#   make demo CONFIG=cpu               another file of accelerate_configs/ than the one picked for this machine
+
+PYTHON ?= python3
+NAME ?= starter
+CONFIG ?=
+BIN := .venv/bin
+
+# DeepSpeed would compile CUDA kernels while it installs.
+export DS_BUILD_OPS := 0
+
+# Told nothing, the launcher gives a CPU process one thread where it cannot count the physical cores.
+LAUNCH = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(getconf _NPROCESSORS_ONLN)} $(BIN)/accelerate launch
+PICK = $(BIN)/python -c "from utils.hardware import pick_accelerate_config as pick; print(pick())"
+# $(call if_recipe,STAGE,COMMAND): COMMAND on recipes/NAME.STAGE.yaml, nothing where there is none.
+if_recipe = $(if $(wildcard recipes/$(NAME).$(1).yaml),$(2) recipes/$(NAME).$(1).yaml)
+
+.PHONY: help demo recipe test test-slow style format bench
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: ## fine-tune Whisper base on Italian telephone prompts, compare before and after (runs/demo/report)
+	@$(MAKE) recipe NAME=starter
+
+recipe: .venv/.installed ## prepare, train and evaluate recipes/NAME.yaml: make recipe NAME=starter
+	@test -f recipes/$(NAME).yaml || { \
+	  echo "error: recipes/$(NAME).yaml: no such recipe. recipes/README.md lists them." >&2; exit 2; }
+	$(call if_recipe,preprocess,$(BIN)/python preprocess.py --config)
+	$(LAUNCH) --config_file accelerate_configs/$(or $(CONFIG),$(shell $(PICK))).yaml train.py --config recipes/$(NAME).yaml
+	$(call if_recipe,evaluate,$(BIN)/python evaluate.py --config)
+
+test: .venv/.installed-dev ## all quick tests
+	$(BIN)/python -m pytest -m "not slow and not hub"
+
+test-slow: .venv/.installed-dev ## kills, clusters, browsers, whole recipes
+	$(BIN)/python -m pytest -m "slow and not hub"
+
+style: .venv/.installed-dev ## check formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/.installed-dev ## format and repair what ruff can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.installed ## our training and decoding beside the usual Hugging Face recipe
+	$(BIN)/python benchmarks/train_speed.py
+	$(BIN)/python benchmarks/decode_speed.py
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: $(PYTHON) is missing or older than Python 3.11." \
+	    "Install a newer one and name it: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "error: $(PYTHON) cannot make a virtual environment, its venv module is incomplete." \
+	    "On Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+
+.venv/.installed: requirements.txt | .venv/bin/pip
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/.installed-dev: requirements-dev.txt .venv/.installed
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,142 @@
+"""accelerate_configs/ against Accelerate itself: each loads, holds hardware only, and does what its name says."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = sorted((ROOT / "accelerate_configs").glob("*.yaml"))
+LAUNCH = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+# What belongs to a recipe because it changes the result.
+SCIENCE = {
+    "gradient_accumulation_steps",
+    "gradient_clipping",
+    "train_batch_size",
+    "train_micro_batch_size_per_gpu",
+    "learning_rate",
+    "fsdp_activation_checkpointing",
+}
+
+PRINT_STATE = """
+import json, os
+from accelerate import Accelerator
+accelerator = Accelerator(cpu=True)
+state = [int(os.environ.get("WORLD_SIZE", 1)), accelerator.num_processes, accelerator.mixed_precision]
+path = f"{os.environ['STATE_FOLDER']}/{accelerator.process_index}.json"
+json.dump([*state, str(accelerator.distributed_type)], open(path, "w"))
+accelerator.wait_for_everyone()
+accelerator.end_training()
+"""
+PRINT_DEEPSPEED = """
+from accelerate import DeepSpeedPlugin
+plugin = DeepSpeedPlugin()
+print(plugin.zero_stage, plugin.zero3_init_flag, plugin.deepspeed_config["gradient_accumulation_steps"])
+"""
+PRINT_FSDP = """
+from accelerate import FullyShardedDataParallelPlugin
+plugin = FullyShardedDataParallelPlugin()
+print(plugin.fsdp_version, plugin.state_dict_type.name, plugin.activation_checkpointing, plugin.cpu_offload)
+print(",".join(plugin.transformer_cls_names_to_wrap))
+"""
+
+
+def keys_of(value: object) -> set[str]:
+    if not isinstance(value, dict):
+        return set()
+    return set(value).union(*(keys_of(item) for item in value.values()))
+
+
+def launch_environment(name: str) -> dict[str, str]:
+    """The environment that `accelerate launch` would give the script, worked out by Accelerate."""
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+
+    config = str(ROOT / "accelerate_configs" / name)
+    # A free port, because other tests may be running.
+    arguments = ["--config_file", config, "--main_process_port", "0", "train.py"]
+    args, defaults, _ = _validate_launch_command(launch_command_parser().parse_args(arguments))
+    if not args.use_deepspeed:
+        return prepare_multi_gpu_env(args)
+    args.deepspeed_fields_from_accelerate_config = ",".join(defaults.deepspeed_config)
+    return prepare_deepspeed_cmd_env(args)[1]
+
+
+def run_python(code: str, environment: dict[str, str]) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=180
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_every_kind_of_machine_has_a_config():
+    kinds = "cpu cpu_2_processes cpu_bf16 deepspeed_zero2 deepspeed_zero3 fsdp2 mps multi_gpu single_gpu"
+    assert {path.stem for path in CONFIGS} == set(kinds.split())
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_accelerate_loads_the_config(path: Path):
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    config = load_config_from_file(str(path))
+    assert config.mixed_precision in ("no", "bf16")
+    assert config.num_processes == (2 if config.distributed_type.value != "NO" else 1)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_config_holds_hardware_only_and_says_what_it_is_for(path: Path):
+    text = path.read_text()
+    config = yaml.safe_load(text)
+    assert text.startswith("# ")
+    assert len(text.splitlines()) <= 25
+    held = {key for key in keys_of(config) & SCIENCE if (config.get("fsdp_config") or {}).get(key) is not False}
+    assert not held
+
+
+@pytest.mark.parametrize(
+    ("name", "world_size", "precision", "kind"),
+    [
+        ("cpu", 1, "no", "DistributedType.NO"),
+        ("cpu_bf16", 1, "bf16", "DistributedType.NO"),
+        ("cpu_2_processes", 2, "no", "DistributedType.MULTI_CPU"),
+    ],
+)
+def test_the_cpu_configs_launch(tmp_path: Path, name: str, world_size: int, precision: str, kind: str):
+    script = tmp_path / "script.py"
+    script.write_text(PRINT_STATE)
+    command = [*LAUNCH, "--config_file", f"accelerate_configs/{name}.yaml"]
+    if world_size > 1:
+        command += ["--main_process_port", "0"]
+    environment = {**os.environ, "STATE_FOLDER": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [*command, str(script)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180
+    )
+    assert result.returncode == 0, result.stderr
+    states = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("*.json"))]
+    assert states == [[world_size, world_size, precision, kind]] * world_size
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="DeepSpeed is a requirement on Linux only")
+@pytest.mark.parametrize(("name", "stage"), [("deepspeed_zero2", 2), ("deepspeed_zero3", 3)])
+def test_the_deepspeed_configs_build_their_plugin(name: str, stage: int):
+    environment = {**launch_environment(f"{name}.yaml"), "DS_ACCELERATOR": "cpu"}
+    assert environment["ACCELERATE_USE_DEEPSPEED"] == "true"
+    assert environment["ACCELERATE_MIXED_PRECISION"] == "bf16"
+    assert "ACCELERATE_GRADIENT_ACCUMULATION_STEPS" not in environment
+    last_line = run_python(PRINT_DEEPSPEED, environment).strip().splitlines()[-1]
+    assert last_line == f"{stage} False auto"
+
+
+def test_the_fsdp_config_builds_its_plugin():
+    environment = launch_environment("fsdp2.yaml")
+    assert environment["ACCELERATE_USE_FSDP"] == "true"
+    plugin, wrapped = run_python(PRINT_FSDP, environment).strip().splitlines()[-2:]
+    assert plugin.startswith("2 SHARDED_STATE_DICT False")
+    from transformers.models.whisper.modeling_whisper import WhisperDecoderLayer, WhisperEncoderLayer
+
+    assert wrapped == f"{WhisperEncoderLayer.__name__},{WhisperDecoderLayer.__name__}"

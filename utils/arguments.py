@@ -1,0 +1,453 @@
+"""Every script's arguments: one frozen dataclass each, filled by a recipe YAML and overridden by the command line.
+
+Both ways lead through the same parser: a recipe's keys are turned into command-line words and checked one by one,
+so that a wrong type or an unknown key in a file gives an error that names the file, the key and the nearest match.
+"""
+
+import argparse
+import dataclasses
+import difflib
+import sys
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import yaml
+
+from utils.errors import UserError
+
+Arguments = TypeVar("Arguments", bound="ScriptArguments")
+
+
+def argument(help: str, **options) -> dataclasses.Field:
+    """A dataclass field with its help text; a list default is wrapped in a factory."""
+    default = options.pop("default", dataclasses.MISSING)
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata={"help": help}, **options)
+    return field(default=default, metadata={"help": help}, **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptArguments:
+    """What every script has; a subclass adds its own fields and checks them in `problems`."""
+
+    output_dir: str = argument("Folder that receives the result and the resolved arguments.")
+    seed: int = argument("Seed of everything drawn at random.", default=42)
+
+    def problems(self) -> list[str]:
+        """Say what is wrong with the values taken together, a sentence each; empty when all is well."""
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessArguments(ScriptArguments):
+    """Arguments of preprocess.py."""
+
+    source: Literal["manifest", "folder", "hub", "asterisk"] = argument(
+        "What is read: a JSONL manifest, a folder of same-stem audio and .txt files, anything "
+        "`datasets.load_dataset` reads, or the Asterisk telephone prompts (downloaded; it, en or ru)."
+    )
+    input: str | None = argument(
+        "Manifest file, folder, or dataset name; not used by asterisk.", default=None
+    )
+    language: str = argument(
+        "Language code of utterances that do not carry their own; auto leaves it open.", default="auto"
+    )
+    dataset_config_name: str | None = argument("Configuration of a Hub dataset, such as gl.", default=None)
+    audio_column_name: str | None = argument(
+        "Audio column of a Hub dataset; found when not given.", default=None
+    )
+    text_column_name: str | None = argument(
+        "Text column of a Hub dataset; found when not given.", default=None
+    )
+    min_duration: float = argument("Shortest utterance kept, in seconds.", default=0.1)
+    min_segment_duration: float = argument(
+        "Shortest segment cut from a timed transcript that is kept, in seconds.", default=0.5
+    )
+    max_duration: float = argument(
+        "Longest utterance kept, in seconds; Whisper hears at most 30.", default=30.0
+    )
+    validation_share: float = argument("Share cut off as validation where the source has none.", default=0.1)
+    test_share: float = argument("Share cut off as test where the source has none.", default=0.2)
+    model_name_or_path: str | None = argument(
+        "Model whose tokenizer counts label tokens, so that texts over its limit are rejected here.",
+        default=None,
+    )
+    num_proc: int = argument("Processes that decode and encode audio.", default=1)
+
+    def problems(self) -> list[str]:
+        found = []
+        if self.source != "asterisk" and self.input is None:
+            found.append(f"--source {self.source} needs --input: the manifest, folder or dataset to read.")
+        if not 0 < self.min_duration <= self.max_duration <= 30:
+            found.append(
+                f"min_duration {self.min_duration} and max_duration {self.max_duration}: expected "
+                "0 < min_duration <= max_duration <= 30 seconds, the length of Whisper's window."
+            )
+        if min(self.validation_share, self.test_share) < 0 or self.validation_share + self.test_share >= 1:
+            found.append(
+                f"validation_share {self.validation_share} and test_share {self.test_share}: expected "
+                "numbers from 0 whose sum stays below 1, so that something is left to train on."
+            )
+        found += at_least(self, 1, "num_proc") + at_least(self, 0, "min_segment_duration")
+        return found + language_problems(self.language)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainArguments(ScriptArguments):
+    """Arguments of train.py. Hardware (precision, processes, DeepSpeed, FSDP) is Accelerate's configuration."""
+
+    model_name_or_path: str = argument(
+        "Hub id, model folder, adapter folder or faster-whisper folder to start from."
+    )
+    dataset: list[str] = argument("One or more folders written by preprocess.py.")
+    language: str = argument(
+        "Language of rows that do not carry their own; auto forces none.", default="auto"
+    )
+
+    num_train_epochs: float = argument(
+        "Passes over the training split; max_steps goes before it.", default=3.0
+    )
+    max_steps: int = argument("Optimiser steps; -1 follows num_train_epochs.", default=-1)
+    per_device_train_batch_size: int = argument("Clips in a micro-batch of one process.", default=8)
+    gradient_accumulation_steps: int = argument("Micro-batches to one optimiser step.", default=1)
+    learning_rate: float = argument("Peak learning rate.", default=1e-5)
+    lr_scheduler_type: Literal["linear", "cosine", "constant_with_warmup"] = argument(
+        "Shape of the schedule after the warm-up.", default="linear"
+    )
+    warmup_steps: float = argument("Warm-up steps; below 1 it is a share of all steps.", default=0.1)
+    weight_decay: float = argument("Decoupled weight decay of AdamW.", default=0.0)
+    max_grad_norm: float = argument("Gradient norm is clipped to this.", default=1.0)
+    gradient_checkpointing: bool = argument("Recompute activations to save memory.", default=False)
+
+    audio_context: Literal["dynamic", "full"] = argument(
+        "Encoder input: as long as the clips of the step, or always 30 s.", default="dynamic"
+    )
+    context_jitter: list[float] = argument(
+        "Extra silence of a step in seconds, drawn with equal chance from this list; 0 alone for none.",
+        default=[0.0, 0.0, 1.0, 2.0, 4.0, 8.0],
+    )
+
+    use_peft: bool = argument("Train a LoRA adapter instead of all weights.", default=False)
+    lora_r: int = argument("Rank of the LoRA matrices.", default=16)
+    lora_alpha: int = argument("Scale of the LoRA matrices.", default=32)
+    lora_dropout: float = argument("Dropout before the LoRA matrices.", default=0.05)
+    lora_target_modules: list[str] = argument("Modules that get LoRA matrices.", default=["q_proj", "v_proj"])
+
+    eval_steps: int = argument(
+        "Steps between evaluations by generation on the validation split.", default=100
+    )
+    per_device_eval_batch_size: int = argument("Clips decoded at once.", default=16)
+    max_train_samples: int | None = argument(
+        "Train on at most so many utterances, drawn by the seed.", default=None
+    )
+    max_eval_samples: int | None = argument(
+        "Validate on at most so many utterances, drawn by the seed.", default=500
+    )
+    generation_max_length: int = argument("Most tokens of a hypothesis.", default=225)
+    normalizer: Literal["basic", "english"] = argument(
+        "Whisper's text normaliser for normalised WER.", default="basic"
+    )
+
+    save_steps: int = argument("Steps between checkpoints.", default=100)
+    save_total_limit: int = argument("Checkpoints kept; the oldest go first.", default=2)
+    resume_from_checkpoint: str | None = argument(
+        "latest, or a checkpoint folder: go on from there even if other arguments changed.", default=None
+    )
+    logging_steps: int = argument("Steps between lines of metrics.jsonl.", default=10)
+    report_to: Literal["tensorboard", "none"] = argument(
+        "Tracker besides metrics.jsonl.", default="tensorboard"
+    )
+    dataloader_num_workers: int | None = argument(
+        "Worker processes that decode audio; not given: none on a CPU, four beside a GPU.", default=None
+    )
+
+    def problems(self) -> list[str]:
+        ones = [
+            "per_device_train_batch_size",
+            "gradient_accumulation_steps",
+            "lora_r",
+            "eval_steps",
+            "save_steps",
+        ]
+        ones += ["per_device_eval_batch_size", "save_total_limit", "logging_steps", "generation_max_length"]
+        zeros = ["warmup_steps", "weight_decay", "learning_rate", "max_grad_norm", "lora_dropout"]
+        found = at_least(self, 1, *ones) + at_least(self, 0, *zeros)
+        if self.max_steps < 1 and self.num_train_epochs <= 0:
+            found.append(
+                f"max_steps {self.max_steps} and num_train_epochs {self.num_train_epochs}: one must be above 0."
+            )
+        if not self.context_jitter or not all(0 <= jitter <= 30 for jitter in self.context_jitter):
+            found.append(
+                f"context_jitter {self.context_jitter}: expected one or more numbers from 0 to 30 seconds."
+            )
+        return found + language_problems(self.language)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateArguments(ScriptArguments):
+    """Arguments of evaluate.py."""
+
+    models: list[str] = argument(
+        "One or more models; with several, the first is the baseline of the comparison."
+    )
+    dataset: list[str] = argument("One or more folders written by preprocess.py.")
+    split: str = argument("Split to score.", default="test")
+    language: str = argument(
+        "Language of rows that do not carry their own; auto lets the model detect.", default="auto"
+    )
+    audio_context: Literal["auto", "full", "dynamic"] = argument(
+        "Context to decode in; auto: full, and dynamic too where the model was trained on it.", default="auto"
+    )
+    per_device_eval_batch_size: int = argument("Clips decoded at once.", default=16)
+    max_samples: int | None = argument("Score at most so many utterances, drawn by the seed.", default=None)
+    generation_max_length: int = argument("Most tokens of a hypothesis.", default=225)
+    normalizer: Literal["basic", "english"] = argument(
+        "Whisper's text normaliser for normalised WER.", default="basic"
+    )
+    bootstrap_samples: int = argument("Resamplings behind each confidence interval.", default=2000)
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = argument(
+        "Precision of the weights; auto: bfloat16 where this machine is fast at it, else float32.",
+        default="auto",
+    )
+
+    def problems(self) -> list[str]:
+        found = at_least(self, 1, "per_device_eval_batch_size", "generation_max_length", "bootstrap_samples")
+        doubles = sorted({model for model in self.models if self.models.count(model) > 1})
+        if doubles:
+            found.append(f"models: {', '.join(doubles)} given more than once; each model is scored once.")
+        return found + language_problems(self.language)
+
+
+def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[str]:
+    """A sentence for every named value below `minimum`."""
+    return [
+        f"{name} {getattr(arguments, name)}: expected at least {minimum}."
+        for name in names
+        if getattr(arguments, name) < minimum
+    ]
+
+
+def language_problems(language: str) -> list[str]:
+    """A sentence if Whisper does not know the language; English names (italian) count as unknown, codes do not."""
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
+
+    if language == "auto" or language in LANGUAGES:
+        return []
+    if language.lower() in TO_LANGUAGE_CODE:
+        return [f"language {language!r}: give the code {TO_LANGUAGE_CODE[language.lower()]!r}."]
+    near = difflib.get_close_matches(language.lower(), [*LANGUAGES, *TO_LANGUAGE_CODE], n=1)
+    hint = f" Did you mean {TO_LANGUAGE_CODE.get(near[0], near[0])!r}?" if near else ""
+    return [
+        f"language {language!r}: Whisper has no such language.{hint} Expected a code such as it, en or fa."
+    ]
+
+
+class _StrictParser(argparse.ArgumentParser):
+    """Raises instead of exiting, so that the caller can say which file or word was wrong."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        raise UserError(message)
+
+
+def parse_arguments(
+    kind: type[Arguments], argv: list[str] | None = None, description: str | None = None
+) -> Arguments:
+    """Read `--config RECIPE.yaml` and the command line into a checked `kind`.
+
+    Args:
+        kind: One of the dataclasses above.
+        argv: Command-line words without the program's name; `sys.argv[1:]` when not given.
+        description: Shown by `--help`; the calling script's docstring.
+
+    Raises:
+        UserError: An unknown key or option, a value of the wrong type, a missing value, or values that contradict
+            each other. All contradictions are reported at once.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = _build_parser(kind, description)
+    config, words = _take_config(words)
+    recipe_words = [] if config is None else _recipe_as_words(Path(config), parser, kind)
+    arguments, unknown = _parse_known(parser, recipe_words + words, kind)
+    if unknown:
+        raise UserError(_unknown_message("the command line", unknown[0].split("=")[0], kind))
+    problems = arguments.problems()
+    if problems:
+        raise UserError("\n       ".join(problems))
+    return arguments
+
+
+def _build_parser(kind: type[ScriptArguments], description: str | None) -> argparse.ArgumentParser:
+    from transformers.hf_argparser import HfArgumentParser
+
+    class Parser(HfArgumentParser, _StrictParser):
+        error = _StrictParser.error
+
+    parser = Parser(
+        kind,
+        description=description,
+        allow_abbrev=False,
+        formatter_class=type(
+            "Formatter", (argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter), {}
+        ),
+    )
+    parser.add_argument(
+        "--config",
+        metavar="RECIPE.yaml",
+        help="Recipe that fills these arguments; the command line overrides it.",
+    )
+    return parser
+
+
+def _take_config(words: list[str]) -> tuple[str | None, list[str]]:
+    """Split `--config FILE` off the other words."""
+    finder = _StrictParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--config")
+    namespace, rest = finder.parse_known_args(words)
+    return namespace.config, rest
+
+
+def _parse_known(
+    parser: argparse.ArgumentParser, words: list[str], kind: type[Arguments]
+) -> tuple[Arguments, list[str]]:
+    namespace, unknown = parser.parse_known_args(words)
+    values = {f.name: getattr(namespace, f.name) for f in dataclasses.fields(kind)}
+    return kind(**values), unknown
+
+
+def _recipe_as_words(path: Path, parser: argparse.ArgumentParser, kind: type[ScriptArguments]) -> list[str]:
+    """Turn a recipe's keys into command-line words after checking each key's name and type."""
+    types_of = typing.get_type_hints(kind)
+    words: list[str] = []
+    for key, value in _read_recipe(path).items():
+        if key not in types_of:
+            raise UserError(_unknown_message(str(path), key, kind))
+        if not _has_type(value, types_of[key]):
+            raise UserError(
+                f"{path}: {key}: found {value!r}, expected {_type_name(types_of[key])}.{_number_hint(value)}"
+            )
+        if value is not None:
+            words += [f"--{key}", *(_as_words(value))]
+    return words
+
+
+def _read_recipe(path: Path) -> dict[str, object]:
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such recipe. The recipes are listed in recipes/README.md.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: not readable as YAML: {error}") from None
+    if recipe is None:
+        return {}
+    if not isinstance(recipe, dict):
+        raise UserError(f"{path}: found a {type(recipe).__name__}, expected `key: value` lines.")
+    return {str(key): value for key, value in recipe.items()}
+
+
+def _unknown_message(where: str, key: str, kind: type[ScriptArguments]) -> str:
+    names = [f.name for f in dataclasses.fields(kind)]
+    near = difflib.get_close_matches(key.lstrip("-").replace("-", "_"), names, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else " --help lists every argument."
+    return f"{where}: unknown argument {key!r}.{hint}"
+
+
+def _has_type(value: object, expected: object) -> bool:
+    """Whether a YAML value is of an annotated type; an int passes for a float, a bool for nothing but bool."""
+    origin = typing.get_origin(expected)
+    if origin in (types.UnionType, typing.Union):
+        return any(_has_type(value, option) for option in typing.get_args(expected))
+    if origin is Literal:
+        return value in typing.get_args(expected)
+    if origin is list:
+        return isinstance(value, list) and all(
+            _has_type(item, typing.get_args(expected)[0]) for item in value
+        )
+    if expected is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if expected is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, expected)  # type: ignore[arg-type]
+
+
+def _type_name(expected: object) -> str:
+    origin = typing.get_origin(expected)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_type_name(option) for option in typing.get_args(expected))
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(expected)))
+    if origin is list:
+        return f"a list of {_type_name(typing.get_args(expected)[0])}"
+    names = {
+        str: "text",
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        type(None): "nothing",
+    }
+    return names.get(expected, str(expected))  # type: ignore[call-overload]
+
+
+def _number_hint(value: object) -> str:
+    """YAML 1.1 reads 1e-5 as text; say so."""
+    try:
+        float(str(value))
+    except ValueError:
+        return ""
+    return (
+        f" YAML reads {value} as text: write it with a decimal point, 1.0e-5."
+        if isinstance(value, str)
+        else ""
+    )
+
+
+def _as_words(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else [str(value)]
+
+
+def arguments_as_yaml(arguments: ScriptArguments) -> str:
+    """The resolved arguments as the YAML that would give them again."""
+    return yaml.safe_dump(dataclasses.asdict(arguments), sort_keys=False, allow_unicode=True)
+
+
+def differing_arguments(
+    arguments: ScriptArguments, path: Path, *, ignored: tuple[str, ...] = ("output_dir",)
+) -> list[str]:
+    """Compare resolved arguments with those an earlier run wrote beside its result.
+
+    Args:
+        arguments: Those of this run.
+        path: YAML written by `arguments_as_yaml`. An argument it lacks (it is from an older version)
+            counts as having had its default.
+        ignored: Arguments that do not change the result, such as the folder's own name.
+
+    Returns:
+        A sentence for each argument that differs: `language: it there, en now`. Empty when all are equal.
+
+    Raises:
+        UserError: The file is missing or is no YAML of arguments.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: missing, so nobody can tell which arguments the result beside it had.")
+    earlier = _read_recipe(path)
+    found = []
+    for field_ in dataclasses.fields(arguments):
+        if field_.name in ignored:
+            continue
+        now = getattr(arguments, field_.name)
+        there = earlier.get(field_.name, _default_of(field_))
+        if there != now:
+            found.append(f"{field_.name}: {_shown(there)} there, {_shown(now)} now")
+    return found
+
+
+def _default_of(field_: dataclasses.Field) -> object:
+    if field_.default_factory is not dataclasses.MISSING:
+        return field_.default_factory()
+    return None if field_.default is dataclasses.MISSING else field_.default
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else str(value)

@@ -1,0 +1,172 @@
+"""Greedy decoding of many clips: sorted by length, in batches, on the full or a dynamic audio context.
+
+Gives the tokens of `model.generate(do_sample=False, num_beams=1)`, whose encoder takes 30 s and nothing else.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import DynamicCache, EncoderDecoderCache, WhisperForConditionalGeneration, WhisperProcessor
+
+from utils.audio import decode_flac
+from utils.batching import DECODING_GRID, FULL_CONTEXT, MicroBatch, dynamic_context
+from utils.collators import prompt_tokens
+from utils.features import log_mel, pad_waveforms
+from utils.modeling import encode, eval_mode, whisper_of
+
+
+@dataclass(frozen=True)
+class SuppressedTokens:
+    """Token ids that are never chosen: always, and as the first token of the text."""
+
+    always: torch.Tensor
+    at_begin: torch.Tensor
+
+
+def transcribe(
+    model: torch.nn.Module,
+    processor: WhisperProcessor,
+    clips: Sequence[bytes],
+    durations: Sequence[float],
+    languages: Sequence[str | None],
+    *,
+    audio_context: str,
+    batch_size: int,
+    max_length: int,
+    on_batch: Callable[[int, float], None] = lambda clips, seconds: None,
+) -> list[str]:
+    """Transcribe FLAC clips of at most 30 s.
+
+    Args:
+        model: Whisper, or a PEFT model around it, on any device.
+        clips: FLAC bytes, 16 kHz mono; anything indexable by a list of ints is read batch by batch.
+        durations: Seconds of each clip.
+        languages: Language code of each clip; None lets the model detect it.
+        audio_context: "full", or "dynamic": each clip's own duration rounded up to a fixed grid.
+        batch_size: Clips decoded at once.
+        max_length: Most tokens of a hypothesis, the prompt included.
+        on_batch: Called after each batch with its clips and audio seconds.
+
+    Returns:
+        The text of each clip, in the order of `clips`.
+    """
+    texts = [""] * len(durations)
+    whisper = whisper_of(model)
+    with eval_mode(model), torch.inference_mode():
+        for batch in plan_decoding(durations, audio_context, batch_size):
+            indices = list(batch.indices)
+            waveforms = pad_waveforms([decode_flac(clips[index]) for index in indices], batch.context)
+            features = log_mel(waveforms.to(whisper.device), processor.feature_extractor)
+            states = encode(whisper, features)
+            prompts = _build_prompts(whisper, processor, states, [languages[index] for index in indices])
+            tokens = decode_greedily(whisper, states, prompts, max_length)
+            decoded = processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+            for index, text in zip(indices, decoded, strict=True):
+                texts[index] = text.strip()
+            on_batch(len(indices), sum(durations[index] for index in indices))
+    return texts
+
+
+def plan_decoding(durations: Sequence[float], audio_context: str, batch_size: int) -> Iterator[MicroBatch]:
+    """Batches of clips of like length, each under one context that no neighbour decides."""
+    contexts = [
+        FULL_CONTEXT if audio_context == "full" else dynamic_context(duration, DECODING_GRID)
+        for duration in durations
+    ]
+    order = sorted(range(len(durations)), key=lambda index: (contexts[index], durations[index], index))
+    start = 0
+    while start < len(order):
+        context = contexts[order[start]]
+        batch = [index for index in order[start : start + batch_size] if contexts[index] == context]
+        yield MicroBatch(tuple(batch), context)
+        start += len(batch)
+
+
+def _build_prompts(
+    model: WhisperForConditionalGeneration,
+    processor: WhisperProcessor,
+    states: torch.Tensor,
+    languages: Sequence[str | None],
+) -> torch.Tensor:
+    """(B, P) prompt tokens; the language of a clip without one is detected. English-only models take none."""
+    lang_to_id = getattr(model.generation_config, "lang_to_id", None)
+    if not lang_to_id:
+        languages = [None] * len(languages)
+    elif None in languages:
+        detected = detect_languages(model, states)
+        languages = [given or found for given, found in zip(languages, detected, strict=True)]
+    prompts = [prompt_tokens(processor.tokenizer, language) for language in languages]
+    return torch.tensor(prompts, device=states.device)
+
+
+def detect_languages(model: WhisperForConditionalGeneration, states: torch.Tensor) -> list[str]:
+    """The likeliest language token after the start token, for each clip of encoder states (B, frames, d_model)."""
+    codes = {token_id: token[2:-2] for token, token_id in model.generation_config.lang_to_id.items()}
+    ids = torch.tensor(list(codes), device=states.device)
+    start = torch.full((states.shape[0], 1), model.config.decoder_start_token_id, device=states.device)
+    decoded = model.model.decoder(input_ids=start, encoder_hidden_states=states, use_cache=False)
+    logits = model.proj_out(decoded.last_hidden_state[:, -1])  # (B, vocabulary)
+    return [codes[token_id] for token_id in ids[logits[:, ids].argmax(dim=-1)].tolist()]
+
+
+def decode_greedily(
+    model: WhisperForConditionalGeneration, states: torch.Tensor, prompts: torch.Tensor, max_length: int
+) -> list[list[int]]:
+    """Take the likeliest token until the end token or `max_length` tokens; finished clips leave the batch.
+
+    Args:
+        states: Encoder output (B, frames, d_model).
+        prompts: (B, P) int64.
+        max_length: Most tokens of a hypothesis, the prompt included; the decoder's positions are a limit as well.
+
+    Returns:
+        Per clip the tokens after the prompt, without the end token.
+    """
+    end = model.generation_config.eos_token_id
+    suppressed = _suppressed_tokens(model, states.device)
+    results: list[list[int]] = [[] for _ in range(len(prompts))]
+    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+    active = torch.arange(len(prompts), device=states.device)
+    inputs = prompts
+    for position in range(prompts.shape[1], min(max_length, model.config.max_target_positions)):
+        is_first = position == prompts.shape[1]
+        tokens = _next_tokens(model, inputs, states, cache, suppressed, is_first)
+        going_on = tokens != end
+        for row, token in zip(active.tolist(), tokens.tolist(), strict=True):
+            if token != end:
+                results[row].append(token)
+        if not going_on.any():
+            break
+        if not going_on.all():
+            kept = going_on.nonzero().squeeze(1)
+            cache.batch_select_indices(kept)
+            active, tokens, states = active[kept], tokens[kept], states[kept]
+        inputs = tokens.unsqueeze(1)
+    return results
+
+
+def _suppressed_tokens(model: WhisperForConditionalGeneration, device: torch.device) -> SuppressedTokens:
+    config = model.generation_config
+    always, at_begin = config.suppress_tokens or [], config.begin_suppress_tokens or []
+    return SuppressedTokens(
+        torch.tensor(always, dtype=torch.long, device=device),
+        torch.tensor([*always, *at_begin], dtype=torch.long, device=device),
+    )
+
+
+def _next_tokens(
+    model: WhisperForConditionalGeneration,
+    inputs: torch.Tensor,
+    states: torch.Tensor,
+    cache: EncoderDecoderCache,
+    suppressed: SuppressedTokens,
+    is_first: bool,
+) -> torch.Tensor:
+    """(B,) the likeliest allowed token after `inputs` (B, T), whose keys and values join the cache."""
+    decoded = model.model.decoder(
+        input_ids=inputs, encoder_hidden_states=states, past_key_values=cache, use_cache=True
+    )
+    logits = model.proj_out(decoded.last_hidden_state[:, -1]).float()  # (B, vocabulary)
+    logits[:, suppressed.at_begin if is_first else suppressed.always] = -torch.inf
+    return logits.argmax(dim=-1)

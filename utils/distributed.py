@@ -1,0 +1,147 @@
+"""What one or many processes need of Accelerate: a checked start, whole models out of shards, shared decoding."""
+
+import datetime
+import os
+
+from accelerate import Accelerator, DistributedType, InitProcessGroupKwargs
+from accelerate.utils import gather_object
+from datasets import Dataset
+from torch import nn
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+from utils.decoding import transcribe
+from utils.errors import UserError
+from utils.hardware import pick_device
+from utils.modeling import WhisperLoss, whisper_of
+from utils.progress import audio_progress
+
+
+def build_accelerator(
+    gradient_accumulation_steps: int, micro_batch_size: int, max_grad_norm: float, **options
+) -> Accelerator:
+    """An Accelerator for the launcher's configuration, checked against what the recipe says.
+
+    Raises:
+        UserError: The launcher's configuration holds a value that contradicts the recipe, asks for a precision the
+            device lacks, or started processes that do not know of each other.
+    """
+    on_cpu = pick_device().type == "cpu"
+    with_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"
+    _check_precision(on_cpu)
+    # While one process decodes or saves for a sharded model, the others wait longer than the default 10 minutes.
+    waiting = {"timeout": datetime.timedelta(hours=4)}
+    if on_cpu and with_deepspeed:
+        waiting["backend"] = "gloo"
+    accelerator = Accelerator(
+        gradient_accumulation_steps=gradient_accumulation_steps,
+        cpu=on_cpu and not with_deepspeed,  # else two CPU processes would not find each other
+        kwargs_handlers=[InitProcessGroupKwargs(**waiting)],
+        **options,
+    )
+    _check_launcher(accelerator, gradient_accumulation_steps)
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        config = accelerator.state.deepspeed_plugin.deepspeed_config
+        config["train_micro_batch_size_per_gpu"] = micro_batch_size
+        config["gradient_clipping"] = max_grad_norm
+    return accelerator
+
+
+def _check_precision(on_cpu: bool) -> None:
+    if on_cpu and os.environ.get("ACCELERATE_MIXED_PRECISION") == "fp16":
+        raise UserError(
+            "mixed_precision fp16 on a CPU: it has bf16 or none. Use accelerate_configs/cpu_bf16.yaml."
+        )
+
+
+def _check_launcher(accelerator: Accelerator, gradient_accumulation_steps: int) -> None:
+    if accelerator.gradient_accumulation_steps != gradient_accumulation_steps:
+        raise UserError(
+            f"gradient_accumulation_steps: the launcher's configuration says {accelerator.gradient_accumulation_steps}, "
+            f"the recipe {gradient_accumulation_steps}. Take it out of the launcher's configuration."
+        )
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size != accelerator.num_processes:
+        raise UserError(
+            f"{world_size} processes were started, but each sees {accelerator.num_processes}: they would train apart "
+            "and overwrite each other. Use a configuration of accelerate_configs/."
+        )
+
+
+def is_sharded(accelerator: Accelerator) -> bool:
+    """Whether each process holds only a part of the weights (FSDP, DeepSpeed ZeRO-3)."""
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        return accelerator.state.deepspeed_plugin.zero_stage == 3
+    return accelerator.distributed_type == DistributedType.FSDP
+
+
+def whole_model(accelerator: Accelerator, prepared: nn.Module) -> nn.Module | None:
+    """The model that `WhisperLoss` holds, with all its weights; all processes call it.
+
+    Without sharding this is the trained module itself on every process. A sharded model is gathered into a copy on
+    the main process, because decoding takes a different number of steps on each process and would hang; the
+    others get None.
+    """
+    loss: WhisperLoss = accelerator.unwrap_model(prepared)
+    if not is_sharded(accelerator):
+        return loss.model
+    weights = accelerator.get_state_dict(prepared)
+    if not accelerator.is_main_process:
+        return None
+    copy = _empty_copy(loss.model)
+    copy.load_state_dict({name.removeprefix("model."): value for name, value in weights.items()})
+    return copy
+
+
+def _empty_copy(model: nn.Module) -> nn.Module:
+    """A model of the same shape, adapters included, with weights of its own."""
+    from peft import PeftModel, get_peft_model
+
+    whisper = whisper_of(model)
+    copy = WhisperForConditionalGeneration(whisper.config)
+    copy.generation_config = whisper.generation_config
+    return get_peft_model(copy, model.active_peft_config) if isinstance(model, PeftModel) else copy
+
+
+def transcribe_on_all_processes(
+    accelerator: Accelerator,
+    prepared: nn.Module,
+    processor: WhisperProcessor,
+    rows: Dataset,
+    *,
+    batch_size: int,
+    max_length: int,
+) -> list[str]:
+    """Transcribe the rows in the full audio context, shared among the processes; all processes call it.
+
+    Returns:
+        The hypotheses in the order of the rows; from a sharded model the main process alone gets them.
+    """
+    model = whole_model(accelerator, prepared)
+    sharing = 1 if is_sharded(accelerator) else accelerator.num_processes
+    own = list(range(accelerator.process_index, len(rows), sharing)) if model is not None else []
+    share = rows.select(own)
+    with (
+        accelerator.autocast(),
+        audio_progress("validating", len(own), shown=accelerator.is_main_process) as progress,
+    ):
+        texts = transcribe(
+            model,
+            processor,
+            share["audio"],
+            list(share["duration"]),
+            list(share["language"]),
+            audio_context="full",
+            batch_size=batch_size,
+            max_length=max_length,
+            on_batch=progress.advance,
+        )
+    joined = dict(gather_object(list(zip(own, texts, strict=True))))
+    return [joined[index] for index in sorted(joined)]
+
+
+def clip_gradients(accelerator: Accelerator, prepared: nn.Module, max_grad_norm: float) -> float:
+    """Clip the gradients and return their norm before that; DeepSpeed has clipped them itself."""
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        return float(prepared.get_global_grad_norm() or 0.0)
+    norm = accelerator.clip_grad_norm_(prepared.parameters(), max_grad_norm)
+    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)

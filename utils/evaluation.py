@@ -1,0 +1,374 @@
+"""From hypotheses and references to the records that evaluate.py writes: scores, groups, comparisons, verdict."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from utils.metrics import Comparison, ErrorCounts, bootstrap_interval, compare, count_errors, total_counts
+from utils.text import clean_text, normalize_text
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Row = TypeVar("Row")
+
+TEXT_FORMS = ("raw", "normalized")
+MAX_GROUP_VALUES = 50  # more distinct values than this name utterances rather than groups
+GROUP_COLUMNS = ("language", "speaker", "group")
+# every prepared dataset's own columns; what else a dataset holds came from its source
+PREPARED_COLUMNS = frozenset(
+    "id audio text duration language speaker group start end source previous_text segments".split()
+)
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """One split of one prepared dataset, without its audio."""
+
+    dataset: str  # the folder as it was given
+    split: str
+    ids: list[str]
+    references: list[str]
+    durations: list[float]  # seconds
+    groups: dict[str, list[str | None]]  # column -> each utterance's value; None where it is not known
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """One model's hypotheses for one evaluation set in one audio context."""
+
+    model: str  # as it was given to --models
+    audio_context: str
+    hypotheses: list[str]
+    seconds: float  # wall-clock time of decoding
+    trainable_parameters: int | None
+    total_parameters: int
+
+
+@dataclass(frozen=True)
+class TextScore:
+    """Corpus scores in one form of the text; rates as fractions, edits in words."""
+
+    wer: float
+    cer: float
+    num_words: int
+    substitutions: int
+    insertions: int
+    deletions: int
+    ci95: tuple[float, float]  # of the WER
+
+
+@dataclass(frozen=True)
+class GroupScore:
+    """Scores of the utterances that share one value of a column."""
+
+    num_utterances: int
+    audio_seconds: float
+    raw: TextScore
+    normalized: TextScore
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """One row of evaluation_results.json."""
+
+    model: str
+    dataset: str
+    split: str
+    audio_context: str
+    normalizer: str
+    num_utterances: int
+    audio_seconds: float
+    rtfx: float  # audio seconds per second of decoding
+    raw: TextScore
+    normalized: TextScore
+    groups: dict[str, dict[str, GroupScore]]
+    trainable_parameters: int | None
+    total_parameters: int
+
+
+@dataclass(frozen=True)
+class ModelComparison:
+    """One row of comparative_analysis.json.
+
+    A candidate's dynamic context is compared with the baseline's dynamic context if that was decoded, and otherwise
+    with its full context: an untuned model can use no other. `audio_context` is the candidate's.
+    """
+
+    baseline: str
+    candidate: str
+    dataset: str
+    split: str
+    text: str
+    audio_context: str
+    wer_reduction: float
+    relative_reduction: float
+    ci95: tuple[float, float]
+    test: str
+    p_value: float
+    wins: int
+    losses: int
+    ties: int
+
+
+@dataclass(frozen=True)
+class UtteranceCounts:
+    """Errors of every utterance in one form of the text."""
+
+    words: list[ErrorCounts]
+    characters: list[ErrorCounts]
+
+
+@dataclass(frozen=True)
+class ScoredDecoding:
+    """A decoding, its row of results, and the per-utterance errors behind it (by form of the text)."""
+
+    decoding: Decoding
+    counts: dict[str, UtteranceCounts]
+    result: EvaluationResult
+
+
+def build_evaluation_set(rows: "Dataset", dataset: str, split: str) -> EvaluationSet:
+    """Read what scoring needs from a loaded split; the audio stays where it is."""
+    return EvaluationSet(
+        dataset=dataset,
+        split=split,
+        ids=list(rows["id"]),
+        references=list(rows["text"]),
+        durations=list(rows["duration"]),
+        groups=_read_groups(rows),
+    )
+
+
+def _read_groups(rows: "Dataset") -> dict[str, list[str | None]]:
+    """The columns worth a breakdown: language, speaker, group and text columns of the source, of 2 to 50 values."""
+    extras = [
+        name
+        for name, feature in rows.features.items()
+        if name not in PREPARED_COLUMNS and getattr(feature, "dtype", None) in ("string", "large_string")
+    ]
+    columns = {name: list(rows[name]) for name in (*GROUP_COLUMNS, *extras) if name in rows.column_names}
+    return {
+        name: values
+        for name, values in columns.items()
+        if 2 <= len({value for value in values if value is not None}) <= MAX_GROUP_VALUES
+    }
+
+
+def score_decoding(
+    evaluation_set: EvaluationSet, decoding: Decoding, normalizer: str, bootstrap_samples: int, seed: int
+) -> ScoredDecoding:
+    """Score one decoding over the corpus and over every group, in both forms of the text."""
+    counts = {
+        "raw": _count_both([clean_text(t) for t in evaluation_set.references], decoding.hypotheses, None),
+        "normalized": _count_both(
+            [normalize_text(t, normalizer) for t in evaluation_set.references],
+            decoding.hypotheses,
+            normalizer,
+        ),
+    }
+    everyone = range(len(evaluation_set.ids))
+    overall = _score_subset(evaluation_set, counts, everyone, bootstrap_samples, seed)
+    groups = {
+        column: {
+            value: _score_subset(evaluation_set, counts, members, bootstrap_samples, seed)
+            for value, members in _members_by_value(values).items()
+        }
+        for column, values in evaluation_set.groups.items()
+    }
+    result = EvaluationResult(
+        model=decoding.model,
+        dataset=evaluation_set.dataset,
+        split=evaluation_set.split,
+        audio_context=decoding.audio_context,
+        normalizer=normalizer,
+        num_utterances=overall.num_utterances,
+        audio_seconds=overall.audio_seconds,
+        rtfx=round(overall.audio_seconds / max(decoding.seconds, 1e-9), 2),
+        raw=overall.raw,
+        normalized=overall.normalized,
+        groups=groups,
+        trainable_parameters=decoding.trainable_parameters,
+        total_parameters=decoding.total_parameters,
+    )
+    return ScoredDecoding(decoding, counts, result)
+
+
+def _count_both(references: list[str], hypotheses: list[str], normalizer: str | None) -> UtteranceCounts:
+    """Word and character errors; hypotheses are normalised, or only cleaned where `normalizer` is None."""
+    texts = [clean_text(h) if normalizer is None else normalize_text(h, normalizer) for h in hypotheses]
+    return UtteranceCounts(count_errors(references, texts, "word"), count_errors(references, texts, "char"))
+
+
+def _members_by_value(values: list[str | None]) -> dict[str, list[int]]:
+    """Utterance numbers of each known value, values in alphabetical order."""
+    members: dict[str, list[int]] = {value: [] for value in sorted({v for v in values if v is not None})}
+    for number, value in enumerate(values):
+        if value is not None:
+            members[value].append(number)
+    return members
+
+
+def _score_subset(
+    evaluation_set: EvaluationSet,
+    counts: dict[str, UtteranceCounts],
+    members: Sequence[int],
+    bootstrap_samples: int,
+    seed: int,
+) -> GroupScore:
+    return GroupScore(
+        num_utterances=len(members),
+        audio_seconds=round(sum(evaluation_set.durations[i] for i in members), 3),
+        raw=_score_text(counts["raw"], members, bootstrap_samples, seed),
+        normalized=_score_text(counts["normalized"], members, bootstrap_samples, seed),
+    )
+
+
+def _score_text(
+    counts: UtteranceCounts, members: Sequence[int], bootstrap_samples: int, seed: int
+) -> TextScore:
+    words = [counts.words[i] for i in members]
+    total = total_counts(words)
+    return TextScore(
+        wer=total.rate,
+        cer=total_counts(counts.characters[i] for i in members).rate,
+        num_words=total.reference_length,
+        substitutions=total.substitutions,
+        insertions=total.insertions,
+        deletions=total.deletions,
+        ci95=bootstrap_interval(words, bootstrap_samples, seed),
+    )
+
+
+def prediction_records(evaluation_set: EvaluationSet, scored: ScoredDecoding) -> list[dict]:
+    """The lines of predictions.jsonl, texts as they are; word errors count edits, not rates."""
+    return [
+        {
+            "model": scored.decoding.model,
+            "dataset": evaluation_set.dataset,
+            "audio_context": scored.decoding.audio_context,
+            "id": evaluation_set.ids[i],
+            "reference": evaluation_set.references[i],
+            "hypothesis": hypothesis,
+            "raw_word_errors": scored.counts["raw"].words[i].errors,
+            "normalized_word_errors": scored.counts["normalized"].words[i].errors,
+            "duration": evaluation_set.durations[i],
+        }
+        for i, hypothesis in enumerate(scored.decoding.hypotheses)
+    ]
+
+
+def compare_models(
+    scored: Sequence[ScoredDecoding], bootstrap_samples: int, seed: int
+) -> list[ModelComparison]:
+    """Compare every model with the first one, per dataset, context and form of the text."""
+    if not scored:
+        return []
+    baseline_model = scored[0].decoding.model
+    by_key = {(s.decoding.model, s.result.dataset, s.decoding.audio_context): s for s in scored}
+    comparisons = []
+    for candidate in scored:
+        if candidate.decoding.model == baseline_model:
+            continue
+        baseline = find_baseline(by_key, baseline_model, candidate.result)
+        if baseline is None:
+            continue
+        for text in TEXT_FORMS:
+            outcome = compare(
+                baseline.counts[text].words, candidate.counts[text].words, bootstrap_samples, seed
+            )
+            comparisons.append(_name_comparison(baseline_model, candidate.result, text, outcome))
+    return comparisons
+
+
+def find_baseline(
+    by_key: dict[tuple[str, str, str], Row], baseline_model: str, candidate: EvaluationResult
+) -> Row | None:
+    """The baseline's row that a candidate's row is held against: the same context, else the full one."""
+    same = by_key.get((baseline_model, candidate.dataset, candidate.audio_context))
+    return same or by_key.get((baseline_model, candidate.dataset, "full"))
+
+
+def _name_comparison(
+    baseline_model: str, candidate: EvaluationResult, text: str, outcome: Comparison
+) -> ModelComparison:
+    return ModelComparison(
+        baseline=baseline_model,
+        candidate=candidate.model,
+        dataset=candidate.dataset,
+        split=candidate.split,
+        text=text,
+        audio_context=candidate.audio_context,
+        **dataclasses.asdict(outcome),
+    )
+
+
+def write_verdict(results: Sequence[EvaluationResult], comparisons: Sequence[ModelComparison]) -> str:
+    """One plain sentence on the candidate with the lowest normalised WER, a clause for each dataset.
+
+    The full context counts where it was decoded: it is the one that every other runtime uses.
+    """
+    rows = [c for c in comparisons if c.text == "normalized"]
+    rows = [c for c in rows if c.audio_context == "full"] or rows
+    if not rows:
+        return "There is nothing to compare."
+    candidates = list(dict.fromkeys(c.candidate for c in rows))
+    best = max(candidates, key=lambda name: sum(c.wer_reduction for c in rows if c.candidate == name))
+    by_key = {(r.model, r.dataset, r.audio_context): r for r in results}
+    clauses = [_verdict_clause(c, by_key) for c in rows if c.candidate == best]
+    opening = f"Of {len(candidates)} candidates {best} does best: " if len(candidates) > 1 else ""
+    return opening + "; ".join(clauses) + "."
+
+
+def _verdict_clause(comparison: ModelComparison, by_key: dict[tuple[str, str, str], EvaluationResult]) -> str:
+    after = by_key[comparison.candidate, comparison.dataset, comparison.audio_context]
+    before = find_baseline(by_key, comparison.baseline, after)
+    assert before is not None
+    low, high = comparison.ci95
+    where = f"on {comparison.dataset} ({comparison.split}, {comparison.audio_context} context)"
+    figures = (
+        f"normalised WER {before.normalized.wer:.1%} before and {after.normalized.wer:.1%} after, a reduction of "
+        f"{100 * comparison.wer_reduction:.1f} points with a 95 % interval from {100 * low:.1f} to {100 * high:.1f}"
+    )
+    if low <= 0 <= high:
+        return (
+            f"{where} no difference beyond chance is shown between {comparison.candidate} and "
+            f"{comparison.baseline}: {figures}"
+        )
+    share, amount = abs(comparison.relative_reduction), "fewer" if low > 0 else "more"
+    return (
+        f"{where} {comparison.candidate} makes {share:.0%} {amount} word errors than "
+        f"{comparison.baseline}: {figures}"
+    )
+
+
+def read_results(path: Path) -> list[EvaluationResult]:
+    """Read evaluation_results.json back into records."""
+    rows = json.loads(path.read_text(encoding="utf-8"))["results"]
+    return [_read_result(row) for row in rows]
+
+
+def _read_result(row: dict) -> EvaluationResult:
+    groups = {
+        column: {
+            value: GroupScore(**group | {text: _read_score(group[text]) for text in TEXT_FORMS})
+            for value, group in values.items()
+        }
+        for column, values in row["groups"].items()
+    }
+    scores = {text: _read_score(row[text]) for text in TEXT_FORMS}
+    return EvaluationResult(**row | scores | {"groups": groups})
+
+
+def _read_score(row: dict) -> TextScore:
+    return TextScore(**row | {"ci95": tuple(row["ci95"])})
+
+
+def read_comparisons(path: Path) -> tuple[list[ModelComparison], str]:
+    """Read comparative_analysis.json back into records and the verdict."""
+    analysis = json.loads(path.read_text(encoding="utf-8"))
+    rows = [ModelComparison(**row | {"ci95": tuple(row["ci95"])}) for row in analysis["comparisons"]]
+    return rows, analysis["verdict"]

@@ -1,0 +1,58 @@
+"""What this machine has: device, fast precisions, memory used."""
+
+import platform
+import resource
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def pick_device() -> "torch.device":
+    """The accelerator that torch finds (CUDA, MPS, XPU …), else the CPU."""
+    import torch
+
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return found if found is not None else torch.device("cpu")
+
+
+def cpu_is_fast_in_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 matrices in hardware (AVX512-BF16 or AMX); elsewhere it is emulated."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return False
+    text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    return "avx512_bf16" in text or "amx_bf16" in text
+
+
+def pick_dtype(device: "torch.device") -> "torch.dtype":
+    """The precision that decoding is fast and safe in on `device`."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device.type == "cpu" and cpu_is_fast_in_bfloat16():
+        return torch.bfloat16
+    return torch.float32
+
+
+def pick_accelerate_config() -> str:
+    """Name of the file in accelerate_configs/ that suits this machine when the user does not choose one."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "single_gpu"
+    if platform.system() == "Darwin" and torch.backends.mps.is_available():
+        return "mps"
+    return "cpu_bf16" if cpu_is_fast_in_bfloat16() else "cpu"
+
+
+def peak_memory_bytes() -> int:
+    """Largest memory this process has held: on the GPU where there is one, else resident memory."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024  # Linux counts in kilobytes

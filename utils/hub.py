@@ -1,0 +1,230 @@
+"""Reader of anything `datasets.load_dataset` reads: each row is an utterance or a reject, decoded later."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from utils.errors import UserError
+from utils.sources import (
+    PREPARED_COLUMNS,
+    BadItem,
+    Reject,
+    Source,
+    Utterance,
+    read_extras,
+    shown,
+    split_name,
+    text_problem,
+    whisper_language,
+)
+from utils.text import clean_text
+
+# Names seen in public corpora, the most common first; a name given by the user goes before all of them.
+_TEXT_COLUMNS = ("text", "sentence", "transcription", "transcript", "raw_transcription", "normalized_text")
+_AUDIO_COLUMNS = ("audio", "path", "file", "file_name", "audio_path")
+_SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id")
+_LANGUAGE_COLUMNS = ("language", "locale", "lang")
+
+
+def read_hub(
+    name: str,
+    *,
+    config: str | None = None,
+    audio_column: str | None = None,
+    text_column: str | None = None,
+    local_cache: Path,
+) -> Source:
+    """Read a dataset of the Hub, or a local folder of audio with metadata, Parquet, CSV or JSON, row by row.
+
+    Args:
+        name: Hub id, or a local folder; one written by `save_to_disk` is read too.
+        config: Configuration, such as a language.
+        audio_column: Found when None.
+        text_column: Found when None.
+        local_cache: Receives what `datasets` writes while it reads a local folder; the caller removes it. A
+            dataset of the Hub stays in the Hub's own cache, so that it is downloaded once.
+
+    Raises:
+        UserError: The dataset cannot be loaded, or has no text or audio column or no split that is used.
+    """
+    from datasets import disable_progress_bars
+
+    is_local = Path(name).exists()
+    if is_local:
+        disable_progress_bars()
+    splits = _load_splits(name, config, local_cache if is_local else None)
+    chosen, notes = _choose_splits(splits, name)
+    columns = {split: dataset.features for split, dataset in splits.items() if split in chosen}
+    text = _find_column(columns, text_column, _TEXT_COLUMNS, "text", name)
+    audio = _find_column(columns, audio_column, _audio_names(columns), "audio", name)
+    datasets = [(split, chosen[split], _undecoded(splits[split], audio)) for split in chosen]
+    readers = [_read_rows(name, split, as_split, rows, audio, text) for split, as_split, rows in datasets]
+    total = sum(len(rows) for _, _, rows in datasets)
+    if not total:
+        raise UserError(f"{name}: the dataset has no rows.")
+    types = _feature_types(columns.values(), {audio, text})
+    return Source(_chain(readers), total, types, notes=tuple(notes))
+
+
+def _load_splits(name: str, config: str | None, cache: Path | None) -> dict:
+    """All splits by name, as `datasets.Dataset`s."""
+    from datasets import DatasetDict, load_dataset, load_from_disk
+
+    folder = Path(name)
+    if cache is None and (folder.is_absolute() or name.startswith((".", "~"))):
+        raise UserError(f"{name}: no such folder. --input must name a dataset of the Hub or a folder.")
+    try:
+        if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+            loaded = load_from_disk(name)
+        elif folder.is_file():
+            raise UserError(
+                f"{name}: found a file, expected a folder; a JSONL manifest is --source manifest."
+            )
+        else:
+            loaded = load_dataset(name, config, cache_dir=None if cache is None else str(cache))
+    except UserError:
+        raise
+    except Exception as error:  # datasets, pyarrow, the Hub and the network each have their own; none is ours
+        what = " ".join(str(error).split())[:600]
+        raise UserError(f"{name}: datasets cannot load it ({type(error).__name__}): {what}") from error
+    return dict(loaded) if isinstance(loaded, DatasetDict) else {"train": loaded}
+
+
+def _choose_splits(splits: Mapping[str, object], name: str) -> tuple[dict[str, str | None], list[str]]:
+    """Which splits are read and as what; a single split of any name counts as not split."""
+    if len(splits) == 1:
+        only = next(iter(splits))
+        return {only: split_name(only)}, []
+    chosen = {split: split_name(split) for split in splits if split_name(split)}
+    left_out = [split for split in splits if split not in chosen]
+    if not chosen:
+        found = ", ".join(splits)
+        raise UserError(
+            f"{name}: found the splits {found}, expected train, validation (dev, valid, val) or test."
+        )
+    notes = [f"Splits not read: {', '.join(left_out)}."] if left_out else []
+    return dict(chosen), notes
+
+
+def _find_column(
+    columns: Mapping[str, Mapping], given: str | None, candidates: Iterable[str], what: str, name: str
+) -> str:
+    """The first candidate that every split has; the one given goes before all."""
+    common = [c for c in next(iter(columns.values())) if all(c in features for features in columns.values())]
+    if given is not None and given in common:
+        return given
+    found = None if given is not None else next((c for c in candidates if c in common), None)
+    if found is None:
+        lacking = f"no column {given!r}" if given is not None else f"no {what} column recognised"
+        raise UserError(
+            f"{name}: {lacking}; found {', '.join(common) or 'none'}. Name it with --{what}_column_name."
+        )
+    return found
+
+
+def _audio_names(columns: Mapping[str, Mapping]) -> list[str]:
+    """Columns of the type Audio, then those that are called as audio often is."""
+    from datasets import Audio
+
+    typed = [
+        c for features in columns.values() for c, feature in features.items() if isinstance(feature, Audio)
+    ]
+    return [*typed, *_AUDIO_COLUMNS]
+
+
+def _undecoded(dataset, audio: str):
+    """The dataset with its audio column as path and bytes, which needs no torchcodec."""
+    from datasets import Audio
+
+    if isinstance(dataset.features[audio], Audio):
+        return dataset.cast_column(audio, Audio(decode=False))
+    return dataset
+
+
+def _read_rows(
+    name: str, split: str, as_split: str | None, rows, audio: str, text: str
+) -> Iterator[Utterance | Reject]:
+    source = f"{name}:{split}"
+    base = Path(name) if Path(name).is_dir() else Path()
+    names = {c: feature.names for c, feature in rows.features.items() if hasattr(feature, "int2str")}
+    for number in range(len(rows)):
+        row = rows[number]
+        for column, labels in names.items():  # a class label is stored as its number
+            row[column] = labels[row[column]] if row[column] is not None and row[column] >= 0 else None
+        try:
+            yield _read_row(row, f"{split}-{number:06d}", source, number, as_split, base, audio, text)
+        except BadItem as problem:
+            yield Reject(source, number, str(problem))
+
+
+def _read_row(
+    row: dict, id: str, source: str, number: int, split: str | None, base: Path, audio: str, text: str
+) -> Utterance:
+    if not isinstance(row[text], str):
+        raise BadItem(f"wrong type of {text!r}: found {shown(row[text])}, expected text")
+    cleaned = clean_text(row[text])
+    if problem := text_problem(cleaned):
+        raise BadItem(problem)
+    language = next((row[c] for c in _LANGUAGE_COLUMNS if isinstance(row.get(c), str)), None)
+    speaker = next((row[c] for c in _SPEAKER_COLUMNS if isinstance(row.get(c), str | int)), None)
+    # a language Whisper does not know is no fault of the row: it is trained under --language
+    rest = {c: value for c, value in row.items() if c not in (audio, text, "audio", "text", "path")}
+    return Utterance(
+        id=id,
+        audio=_row_audio(row[audio], base),
+        text=cleaned,
+        source=source,
+        position=number,
+        language=whisper_language(language) if language else None,
+        speaker=None if speaker is None else str(speaker),
+        group=str(row["group"]) if isinstance(row.get("group"), str | int) else None,
+        split=split,
+        extra=read_extras(rest, taken=_SPEAKER_COLUMNS),
+    )
+
+
+def _row_audio(value: object, base: Path) -> Path | bytes:
+    """Bytes, or the path of a file; relative paths count from the dataset's folder."""
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str) and value:
+        return base / value
+    raise BadItem(f"no audio: found {shown(value)}, expected bytes or a path")
+
+
+def _feature_types(features: Iterable[Mapping], left_out: set[str]) -> dict[str, type]:
+    """The Python type of each scalar column; what differs between splits or is nested is kept as text."""
+    types: dict[str, type] = {}
+    for columns in features:
+        for name, feature in columns.items():
+            if name in {
+                *left_out,
+                *_SPEAKER_COLUMNS,
+                "audio",
+                "text",
+                "path",
+                "start",
+                "end",
+                "language",
+                "group",
+                "split",
+            }:
+                continue
+            key = f"original_{name}" if name in PREPARED_COLUMNS else name
+            kind = _python_type(feature)
+            types[key] = kind if types.setdefault(key, kind) is kind else str
+    return types
+
+
+def _python_type(feature: object) -> type:
+    dtype = "" if hasattr(feature, "int2str") else str(getattr(feature, "dtype", ""))
+    for prefix, kind in (("int", int), ("uint", int), ("float", float), ("bool", bool)):
+        if dtype.startswith(prefix):
+            return kind
+    return str
+
+
+def _chain(readers: Iterable[Iterator[Utterance | Reject]]) -> Iterator[Utterance | Reject]:
+    for reader in readers:
+        yield from reader

@@ -1,0 +1,267 @@
+"""Whisper itself: loading any form of it, the encoder at any length, the loss on target tokens, LoRA, saving."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+from torch import nn
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+from utils.starter import resolve_model
+
+from utils.collators import IGNORED
+from utils.errors import UserError
+from utils.files import folder_written_whole, write_json, write_text
+
+ARGUMENTS_FILE = "train.yaml"
+RESULTS_FILE = "train_results.json"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with what scoring it needs to know."""
+
+    model: nn.Module  # WhisperForConditionalGeneration, or a PeftModel around one
+    processor: WhisperProcessor
+    dynamic_context: bool  # trained on short contexts, so that it may be decoded in them
+    trainable_parameters: int | None  # of the run that made it; None where that is not known
+    total_parameters: int
+
+
+def load_model(
+    name_or_path: str, *, dtype: torch.dtype = torch.float32, keep_adapter: bool = False
+) -> LoadedModel:
+    """Load a Hub id, a model folder, an adapter folder or a faster-whisper folder.
+
+    Args:
+        name_or_path: What the user gave.
+        dtype: Precision of the weights.
+        keep_adapter: Leave a LoRA adapter in place, trainable, instead of merging it into the weights.
+
+    Raises:
+        UserError: Nothing loadable is there, or model and processor do not belong together.
+    """
+    resolved = resolve_model(name_or_path)
+    adapter = Path(resolved) / "adapter_config.json"
+    try:
+        if adapter.exists():
+            model = _load_adapter(Path(resolved), dtype, keep_adapter)
+        else:
+            model = WhisperForConditionalGeneration.from_pretrained(resolved, dtype=dtype)
+        processor = WhisperProcessor.from_pretrained(resolved)
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{name_or_path}: not loadable as a Whisper model: {str(error).splitlines()[0]} "
+            "Expected a Hub id, or a folder with config.json, weights and the tokenizer's files."
+        ) from None
+    _check_pair(name_or_path, whisper_of(model), processor)
+    arguments = _read_if_there(Path(resolved) / ARGUMENTS_FILE, yaml.safe_load)
+    results = _read_if_there(Path(resolved) / RESULTS_FILE, json.loads)
+    return LoadedModel(
+        model,
+        processor,
+        dynamic_context=arguments.get("audio_context") == "dynamic",
+        trainable_parameters=results.get("trainable_parameters"),
+        total_parameters=count_parameters(model)[1],
+    )
+
+
+def _load_adapter(folder: Path, dtype: torch.dtype, keep_adapter: bool) -> nn.Module:
+    from peft import PeftConfig, PeftModel
+
+    base_name = PeftConfig.from_pretrained(str(folder)).base_model_name_or_path
+    base = WhisperForConditionalGeneration.from_pretrained(resolve_model(str(base_name)), dtype=dtype)
+    model = PeftModel.from_pretrained(base, str(folder), is_trainable=keep_adapter)
+    return model if keep_adapter else model.merge_and_unload()
+
+
+def _check_pair(name: str, model: WhisperForConditionalGeneration, processor: WhisperProcessor) -> None:
+    found, expected = processor.feature_extractor.feature_size, model.config.num_mel_bins
+    if found != expected:
+        raise UserError(
+            f"{name}: the processor makes {found} mel bins, the model expects {expected}. "
+            "Copy the processor's files from the model it was derived from."
+        )
+    if len(processor.tokenizer) > model.config.vocab_size:
+        raise UserError(
+            f"{name}: the tokenizer has {len(processor.tokenizer)} tokens, the model {model.config.vocab_size}. "
+            "Copy the tokenizer's files from the model it was derived from."
+        )
+
+
+def _read_if_there(path: Path, parse) -> dict:
+    return parse(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def whisper_of(model: nn.Module) -> WhisperForConditionalGeneration:
+    """The Whisper model inside a PEFT wrapper, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def language_codes(model: nn.Module) -> set[str]:
+    """Codes of the languages the model has a token for; empty for an English-only model."""
+    return {token[2:-2] for token in getattr(whisper_of(model).generation_config, "lang_to_id", None) or {}}
+
+
+def check_languages(model: nn.Module, languages: Sequence[str | None], name_or_path: str) -> list[str | None]:
+    """The language of each row for its label tokens; all None for an English-only model.
+
+    Raises:
+        UserError: Rows without a language, or languages the model has no token for.
+    """
+    known = language_codes(model)
+    if not known:
+        foreign = sorted({language for language in languages if language not in (None, "en")})
+        if foreign:
+            raise UserError(f"{name_or_path} knows English only, the data is in {', '.join(foreign)}.")
+        return [None] * len(languages)
+    missing = sum(language is None for language in languages)
+    if missing:
+        raise UserError(
+            f"{missing} of {len(languages)} training utterances have no language. Give --language, such as it."
+        )
+    unknown = sorted({str(language) for language in languages} - known)
+    if unknown:
+        raise UserError(f"{name_or_path} has no token for the language {', '.join(unknown)}.")
+    return list(languages)
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """(trainable, all) parameters, a tied weight counted once."""
+    parameters = list(model.parameters())
+    return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
+
+
+def trainable_parameters_line(model: nn.Module) -> str:
+    """The line PEFT users know: `trainable params: 589,824 || all params: 38,350,464 || trainable%: 1.5380`."""
+    trainable, total = count_parameters(model)
+    share = 100 * trainable / total
+    return f"trainable params: {trainable:,} || all params: {total:,} || trainable%: {share:.4f}"
+
+
+def add_lora(
+    model: WhisperForConditionalGeneration,
+    name_or_path: str,
+    *,
+    r: int,
+    alpha: int,
+    dropout: float,
+    target_modules: Sequence[str],
+) -> nn.Module:
+    """Put LoRA matrices (https://arxiv.org/abs/2106.09685) beside the target modules; only they are trained.
+
+    Raises:
+        UserError: No module of the model has one of the names.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    names = {
+        name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)
+    }
+    unknown = sorted(set(target_modules) - names)
+    if unknown:
+        raise UserError(
+            f"lora_target_modules {', '.join(unknown)}: the model has {', '.join(sorted(names))}."
+        )
+    # task_type stays unset: SEQ_2_SEQ_LM makes PEFT pass input_ids, which Whisper does not take.
+    config = LoraConfig(
+        r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(target_modules), bias="none"
+    )
+    peft_model = get_peft_model(model, config)
+    local = Path(name_or_path).exists()
+    config.base_model_name_or_path = str(Path(name_or_path).resolve()) if local else name_or_path
+    return peft_model
+
+
+def encode(model: WhisperForConditionalGeneration, input_features: torch.Tensor) -> torch.Tensor:
+    """The encoder at any length: position embeddings are cut to the input, everything else is Whisper's own.
+
+    Args:
+        input_features: (B, n_mels, frames) with an even number of frames, 3000 at most.
+
+    Returns:
+        (B, frames / 2, d_model). At 3000 frames, all that transformers' encoder takes, the two are equal.
+    """
+    encoder: WhisperEncoder = model.model.encoder
+    hidden = nn.functional.gelu(encoder.conv1(input_features.to(encoder.conv1.weight.dtype)))
+    hidden = nn.functional.gelu(encoder.conv2(hidden)).permute(0, 2, 1)
+    # Through the module, not its weight: sharded training gathers weights in the module's hooks.
+    positions = torch.arange(hidden.shape[1], device=hidden.device)
+    hidden = hidden + encoder.embed_positions(positions)
+    hidden = nn.functional.dropout(hidden, p=encoder.dropout, training=encoder.training)
+    for layer in encoder.layers:
+        hidden = layer(hidden, None)
+    return encoder.layer_norm(hidden)
+
+
+class WhisperLoss(nn.Module):
+    """What is trained: features and labels in, the summed loss of the target tokens out.
+
+    The sum, not the mean: only the caller knows how many target tokens the whole optimiser step has, over all
+    micro-batches and processes.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, input_features: torch.Tensor, decoder_input_ids: torch.Tensor, labels: torch.Tensor
+    ) -> torch.Tensor:
+        """Cross-entropy summed over the labels that are not -100.
+
+        Args:
+            input_features: (B, n_mels, frames).
+            decoder_input_ids: (B, T) int64.
+            labels: (B, T) int64.
+        """
+        whisper = whisper_of(self.model)
+        states = encode(whisper, input_features)
+        decoded = whisper.model.decoder(
+            input_ids=decoder_input_ids, encoder_hidden_states=states, use_cache=False
+        ).last_hidden_state  # (B, T, d_model)
+        is_target = labels != IGNORED
+        # Projecting only the target positions spares the vocabulary-sized logits of all padding.
+        logits = whisper.proj_out(decoded[is_target])  # (targets, vocabulary)
+        return nn.functional.cross_entropy(logits.float(), labels[is_target], reduction="sum")
+
+
+@contextlib.contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Switch dropout off for the block and give the model its mode back."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def save_model_folder(
+    folder: Path,
+    model: nn.Module,
+    processor: WhisperProcessor,
+    *,
+    arguments_yaml: str,
+    results: dict,
+    card: str,
+) -> None:
+    """Write a complete model folder (or adapter folder), whole or not at all.
+
+    `from_pretrained`, `pipeline` and faster-whisper's converter find all they need in it.
+    """
+    with folder_written_whole(folder) as temporary:
+        model.save_pretrained(temporary)
+        generation_config = whisper_of(model).generation_config
+        generation_config._from_model_config = False  # else lang_to_id is lost when it is loaded again
+        generation_config.save_pretrained(temporary)
+        processor.save_pretrained(temporary)
+        # Processors no longer write preprocessor_config.json; faster-whisper needs it for 128 mel bins.
+        processor.feature_extractor.save_pretrained(temporary)
+        write_text(temporary / ARGUMENTS_FILE, arguments_yaml)
+        write_json(temporary / RESULTS_FILE, results)
+        write_text(temporary / "README.md", card)

@@ -1,0 +1,75 @@
+"""The one progress bar of every script: done, audio seconds per second, time left."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+
+def silence_libraries() -> None:
+    """Switch off the libraries' own progress bars and start-up notices, so that ours can be read."""
+    import datasets
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    datasets.utils.logging.disable_progress_bar()
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # a notice for each tied weight saved
+
+
+class AudioProgress:
+    """Counts work units and audio seconds and shows both on one rich bar.
+
+    Where the output is no terminal (a log file, a batch job), it prints a line every half minute instead.
+    """
+
+    def __init__(self, description: str, total: float, console: Console, shown: bool) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+        )
+        self._bar = Progress(*columns, console=console, disable=not (shown and console.is_terminal))
+        self._task = self._bar.add_task(description, total=total, status="")
+        self._console, self._description, self._total, self._shown = console, description, total, shown
+        self._started = self._printed = time.monotonic()
+        self._done = self._audio_seconds = 0.0
+
+    @property
+    def audio_seconds_per_second(self) -> float:
+        """Audio seconds counted so far over the wall-clock seconds since the bar was opened."""
+        return self._audio_seconds / max(time.monotonic() - self._started, 1e-9)
+
+    def skip(self, units: float) -> None:
+        """Count units that an earlier run has done; they do not enter the throughput."""
+        self._done += units
+        self._bar.update(self._task, completed=self._done)
+
+    def advance(self, units: float, audio_seconds: float, status: str = "") -> None:
+        """Count `units` of the total and the `audio_seconds` in them; `status` is shown beside the rate."""
+        self._done += units
+        self._audio_seconds += audio_seconds
+        text = f"{self.audio_seconds_per_second:.1f} audio s/s" + (f"  {status}" if status else "")
+        self._bar.update(self._task, advance=units, status=text)
+        if self._shown and not self._console.is_terminal and time.monotonic() - self._printed > 30:
+            self._printed = time.monotonic()
+            left = (self._printed - self._started) * (self._total - self._done) / max(self._done, 1e-9)
+            share = self._done / max(self._total, 1e-9)
+            self._console.print(
+                f"{self._description}: {share:.0%}  {text}  {left / 60:.1f} min left", highlight=False
+            )
+
+
+@contextlib.contextmanager
+def audio_progress(
+    description: str, total: float, console: Console | None = None, shown: bool = True
+) -> Iterator[AudioProgress]:
+    """Show a progress bar while the block runs; with `shown=False` (other processes) only count."""
+    progress = AudioProgress(description, total, console or Console(), shown)
+    with progress._bar:
+        yield progress

@@ -1,0 +1,210 @@
+"""Evaluation for the eye: tables in the terminal and a picture of before and after."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from utils.evaluation import TEXT_FORMS, EvaluationResult, ModelComparison, TextScore, find_baseline
+from utils.files import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TEXT_LABELS = {"raw": "raw", "normalized": "normalised"}
+# grey for the baseline, then the colours of Okabe and Ito, told apart in every form of colour blindness
+BAR_COLOURS = ("#8c8c8c", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00")
+PLAIN_WIDTH = 160  # columns of a table that goes to a file
+
+
+def report_console() -> Console:
+    """A console wide enough for the tables: the terminal's width, or a fixed one in a log file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+
+
+def print_report(
+    results: Sequence[EvaluationResult],
+    comparisons: Sequence[ModelComparison],
+    verdict: str | None,
+    console: Console | None = None,
+) -> None:
+    """Print scores, comparison and verdict, rates in percent."""
+    console = console or report_console()
+    console.print(build_results_table(results))
+    if comparisons:
+        console.print(build_comparison_table(comparisons))
+    if verdict:
+        console.print(Text(verdict))
+    for result in results:
+        # plain print: one line however narrow the terminal, for scripts that look for it
+        print(score_line(result), file=console.file)
+
+
+def build_results_table(results: Sequence[EvaluationResult]) -> Table:
+    """One row for each model, dataset and context."""
+    normalizers = ", ".join(dict.fromkeys(r.normalizer for r in results))
+    table = Table(title=f"Word and character error rates in percent (normaliser: {normalizers})")
+    several = len({(r.dataset, r.split) for r in results}) > 1
+    for name in ("model", *(["dataset"] if several else []), "context"):
+        table.add_column(name, overflow="fold")
+    for name in (
+        "clips",
+        "WER raw",
+        "WER normalised",
+        "95 % interval",
+        "CER normalised",
+        "sub / ins / del",
+        "RTFx",
+    ):
+        table.add_column(name, justify="right")
+    for result in results:
+        score = result.normalized
+        table.add_row(
+            Text(result.model),
+            *([Text(f"{result.dataset} ({result.split})")] if several else []),
+            result.audio_context,
+            str(result.num_utterances),
+            _percent(result.raw.wer),
+            _percent(score.wer),
+            f"{_percent(score.ci95[0])} to {_percent(score.ci95[1])}",
+            _percent(score.cer),
+            f"{score.substitutions} / {score.insertions} / {score.deletions}",
+            f"{result.rtfx:.1f}",
+        )
+    return table
+
+
+def build_comparison_table(comparisons: Sequence[ModelComparison]) -> Table:
+    """One row for each candidate, dataset, context and form of the text."""
+    baselines = ", ".join(dict.fromkeys(c.baseline for c in comparisons))
+    table = Table(title=Text(f"WER reduction in points against {baselines}"))
+    several = len({(c.dataset, c.split) for c in comparisons}) > 1
+    for name in ("model", *(["dataset"] if several else []), "context", "text"):
+        table.add_column(name, overflow="fold")
+    for name in ("reduction", "95 % interval", "relative", "p", "better / worse / same clips"):
+        table.add_column(name, justify="right")
+    for row in comparisons:
+        table.add_row(
+            Text(row.candidate),
+            *([Text(f"{row.dataset} ({row.split})")] if several else []),
+            row.audio_context,
+            TEXT_LABELS[row.text],
+            _percent(row.wer_reduction),
+            f"{_percent(row.ci95[0])} to {_percent(row.ci95[1])}",
+            f"{row.relative_reduction:.1%}",
+            f"{row.p_value:.4f}",
+            f"{row.wins} / {row.losses} / {row.ties}",
+        )
+    return table
+
+
+def score_line(result: EvaluationResult) -> str:
+    """The model's scores in percent as one line that reads as a Python dictionary."""
+    scores = {
+        "raw_wer_score": round(100 * result.raw.wer, 3),
+        "normalised_wer_score": round(100 * result.normalized.wer, 3),
+    }
+    return f"{result.model} on {result.dataset}, {result.audio_context} context: {scores}"
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.2f}"
+
+
+def draw_before_after(path: Path, results: Sequence[EvaluationResult]) -> None:
+    """Draw grouped bars of WER, a panel for each dataset and context, the first model as the baseline.
+
+    Where the baseline was not decoded in a panel's context, its hatched bars show the full context, which is what
+    the comparison uses there.
+    """
+    from matplotlib.figure import Figure
+
+    datasets = list(dict.fromkeys((r.dataset, r.split) for r in results))
+    contexts = [name for name in ("full", "dynamic") if any(r.audio_context == name for r in results)]
+    width = 2.0 + len(contexts) * (2.2 + 1.0 * len({r.model for r in results}))
+    figure = Figure(figsize=(max(width, 6.5), 4.9 * len(datasets)), layout="constrained")
+    panels = figure.subplots(len(datasets), len(contexts), squeeze=False, sharey="row")
+    for row, (dataset, split) in enumerate(datasets):
+        for column, context in enumerate(contexts):
+            here = [r for r in results if (r.dataset, r.split) == (dataset, split)]
+            axes = panels[row][column]
+            _draw_panel(axes, _rows_of_panel(here, context))
+            title = f"{context} audio context"
+            axes.set_title(title if len(datasets) == 1 else f"{dataset} ({split})\n{title}", fontsize=10)
+        panels[row][0].set_ylabel("word error rate in percent")
+    _add_titles(figure, results, datasets)
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=150)
+    write_bytes(path, image.getvalue())
+
+
+def _add_titles(figure, results: Sequence[EvaluationResult], datasets: list[tuple[str, str]]) -> None:
+    where = f" on {datasets[0][0]} ({datasets[0][1]})" if len(datasets) == 1 else ""
+    clips = f", {results[0].num_utterances} clips" if len(datasets) == 1 else ""
+    figure.suptitle(
+        f"Word error rate before and after{where}\nlower is better; bars show 95 % intervals{clips}", fontsize=12
+    )
+    entries: dict[str, object] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    figure.legend(
+        entries.values(), entries.keys(), loc="outside lower center", ncols=1, frameon=False, fontsize=9
+    )
+
+
+def _rows_of_panel(results: Sequence[EvaluationResult], context: str) -> list[tuple[int, EvaluationResult]]:
+    """(model number, row) of every bar in a panel, the stand-in of a baseline without this context included."""
+    models = list(dict.fromkeys(r.model for r in results))
+    by_key = {(r.model, r.dataset, r.audio_context): r for r in results}
+    rows = [(models.index(r.model), r) for r in results if r.audio_context == context]
+    if rows and rows[0][0] != 0:
+        stand_in = find_baseline(by_key, models[0], rows[0][1])
+        return [(0, stand_in), *rows] if stand_in else rows
+    return rows
+
+
+def _draw_panel(axes: "Axes", rows: list[tuple[int, EvaluationResult]]) -> None:
+    width = 0.8 / max(len(rows), 1)
+    contexts = {result.audio_context for _, result in rows}
+    for place, (number, result) in enumerate(rows):
+        stands_in = len(contexts) > 1 and number == 0
+        scores = [getattr(result, text) for text in TEXT_FORMS]
+        xs = [group + (place - (len(rows) - 1) / 2) * width for group in range(len(TEXT_FORMS))]
+        bars = axes.bar(
+            xs,
+            [100 * score.wer for score in scores],
+            width=0.92 * width,
+            yerr=_error_bars(scores),
+            capsize=3,
+            color=BAR_COLOURS[number % len(BAR_COLOURS)],
+            hatch="//" if stands_in else None,
+            edgecolor="white",
+            ecolor="#333333",
+            error_kw={"linewidth": 1},
+            label=_shorten(result.model) + (" (full context)" if stands_in else ""),
+        )
+        axes.bar_label(bars, labels=[f"{100 * score.wer:.1f}" for score in scores], padding=3, fontsize=9)
+    axes.set_xticks(range(len(TEXT_FORMS)), [TEXT_LABELS[text] + " text" for text in TEXT_FORMS])
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.yaxis.grid(True, color="#e5e5e5")
+    axes.set_axisbelow(True)
+    axes.set_ylim(bottom=0)
+    axes.margins(y=0.12)
+
+
+def _error_bars(scores: Sequence[TextScore]) -> list[list[float]]:
+    """How far the interval reaches below and above each bar, in percent."""
+    below = [100 * max(score.wer - score.ci95[0], 0.0) for score in scores]
+    above = [100 * max(score.ci95[1] - score.wer, 0.0) for score in scores]
+    return [below, above]
+
+
+def _shorten(name: str, length: int = 60) -> str:
+    """The end of a long path, which is what tells models apart."""
+    return name if len(name) <= length else "…" + name[1 - length :]

@@ -1,0 +1,410 @@
+"""Readers of speech on this machine, a manifest, a folder, telephone prompts: utterances and rejects."""
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from utils.audio import AUDIO_EXTENSIONS
+from utils.errors import UserError
+from utils.segmentation import BadLine, cut_transcript, is_timed, segment_problem
+from utils.text import CONTROL_TOKEN, clean_text
+
+SPLITS = ("train", "validation", "test")
+
+_SPLIT_ALIASES = {"dev": "validation", "valid": "validation", "val": "validation", "eval": "validation"}
+
+# fmt: off
+PREPARED_COLUMNS = (
+    "id", "audio", "text", "duration", "language", "speaker", "group", "start", "end", "source", "split",
+    "previous_text", "segments",
+)
+# fmt: on
+"""Columns with a meaning of their own; what a source has under such a name is kept as `original_<name>`."""
+
+Scalar = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One transcribed stretch of audio, not yet decoded.
+
+    `start` and `end` are seconds within `audio`, both None for all of it. `source` and `position` say where it
+    came from, for rejects; `id` is unique within one source. `text` is clean and not empty.
+    """
+
+    id: str
+    audio: Path | bytes
+    text: str
+    source: str
+    position: int | str
+    start: float | None = None
+    end: float | None = None
+    language: str | None = None
+    speaker: str | None = None
+    group: str | None = None
+    split: str | None = None
+    extra: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reject:
+    """One item that is not kept; `reason` is `kind: details`, and rejects are counted by kind."""
+
+    source: str
+    position: int | str
+    reason: str
+
+    @property
+    def kind(self) -> str:
+        return self.reason.split(": ", maxsplit=1)[0]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a reader found: `total` items to come, the type of each extra column, what to tell the user."""
+
+    items: Iterable[Utterance | Reject]
+    total: int
+    extra_types: Mapping[str, type]
+    credit: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def split_name(name: str) -> str | None:
+    """`train`, `validation` or `test` for a split's name in the wild (`dev`, `test.clean`), or None."""
+    head = re.split(r"[._\-\[]", name.strip().lower(), maxsplit=1)[0]
+    head = _SPLIT_ALIASES.get(head, head)
+    return head if head in SPLITS else None
+
+
+def text_problem(text: str) -> str | None:
+    """Why a cleaned text cannot be learnt from, or None."""
+    if not text:
+        return "empty text: nothing is left after cleaning"
+    if token := CONTROL_TOKEN.search(text):
+        return f"control token in the text: {token.group()}; remove it"
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return "broken characters in the text: half of a surrogate pair; save the text as UTF-8"
+    return None
+
+
+# ---- manifest ----------------------------------------------------------------------------------------------
+
+
+class BadItem(Exception):
+    """An item that becomes a reject; its text is the reason."""
+
+
+def read_manifest(path: Path) -> Source:
+    """Read a JSONL manifest: one object a line with `audio` (relative to the manifest), `text` and more.
+
+    Lines of one recording that name `start` and `end` are brought together, at the place of the first of them,
+    so that the recording is decoded once.
+
+    Raises:
+        UserError: There is no such file, or no line of it is usable.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such manifest. --input must name a JSONL file.")
+    items: list[Utterance | Reject] = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                items.append(_read_manifest_line(line, path, number))
+            except BadItem as problem:
+                items.append(Reject(str(path), number, str(problem)))
+    check_any_usable(items, str(path))
+    return Source(_bring_recordings_together(items), len(items), extra_types_of(items))
+
+
+def _read_manifest_line(line: bytes, path: Path, number: int) -> Utterance:
+    row = _parse_json_object(line)
+    for key in ("audio", "text"):
+        if key not in row:
+            raise BadItem(f"missing key {key!r}: found {', '.join(map(repr, row)) or 'none'}")
+    audio = _read_string(row, "audio")
+    if not audio:
+        raise BadItem("empty audio path: expected a path relative to the manifest")
+    text = clean_text(_read_string(row, "text") or "")
+    start, end = _read_times(row)
+    split = _read_string(row, "split")
+    if split and split_name(split) is None:
+        raise BadItem(f"unknown split: {split!r}, expected {', '.join(SPLITS)}")
+    if problem := text_problem(text):
+        raise BadItem(problem)
+    return Utterance(
+        id=f"{printable(path.stem)}-{number:06d}",
+        audio=path.parent / audio,
+        text=text,
+        source=str(path),
+        position=number,
+        start=start,
+        end=end,
+        language=_read_language(_read_string(row, "language")),
+        speaker=_read_string(row, "speaker"),
+        group=_read_string(row, "group"),
+        split=split_name(split) if split else None,
+        extra=read_extras(row),
+    )
+
+
+def _parse_json_object(line: bytes) -> dict[str, object]:
+    try:
+        row = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise BadItem(f"not UTF-8: {error.reason} at byte {error.start}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadItem(f"bad JSON: {error or 'nested too deeply'}") from None
+    if not isinstance(row, dict):
+        raise BadItem(f"bad JSON: found a {type(row).__name__}, expected an object {{...}}")
+    return row
+
+
+def _read_string(row: Mapping[str, object], key: str) -> str | None:
+    value = row.get(key)
+    if value is None and key not in ("audio", "text"):
+        return None
+    if key in ("speaker", "group") and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # speakers are often numbered
+    if not isinstance(value, str):
+        raise BadItem(f"wrong type of {key!r}: found {shown(value)}, expected text")
+    if key != "text" and not _is_utf8(value):
+        raise BadItem(f"broken characters in {key!r}: half of a surrogate pair")
+    return value
+
+
+def _read_times(row: Mapping[str, object]) -> tuple[float | None, float | None]:
+    values = {key: row[key] for key in ("start", "end") if row.get(key) is not None}
+    for key, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise BadItem(f"wrong type of {key!r}: found {shown(value)}, expected seconds as a number")
+        if not 0 <= value < 1e9:  # also False for NaN
+            raise BadItem(f"time out of range: {key} is {shown(value)}, expected seconds from 0")
+    if not values:
+        return None, None
+    if len(values) == 1:
+        there, lacking = ("start", "end") if "start" in values else ("end", "start")
+        raise BadItem(f"{there} without {lacking}: give both or neither")
+    start, end = float(values["start"]), float(values["end"])  # type: ignore[arg-type]
+    if problem := segment_problem(start, end):
+        raise BadItem(problem)
+    return start, end
+
+
+def _read_language(code: str | None) -> str | None:
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    if code is None or code in LANGUAGES:
+        return code
+    known = whisper_language(code)
+    hint = f"write {known!r}" if known else "expected a code Whisper knows, such as it, en or fa"
+    raise BadItem(f"unknown language: {code!r}, {hint}")
+
+
+def whisper_language(name: str) -> str | None:
+    """Whisper's code for a code, a locale (`sv-SE`) or an English name (`Swedish`), or None."""
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
+
+    lower = name.strip().lower()
+    head = re.split(r"[-_]", lower)[0]
+    return next((c for c in (lower, TO_LANGUAGE_CODE.get(lower), head) if c in LANGUAGES), None)
+
+
+def read_extras(row: Mapping[str, object], taken: Iterable[str] = ()) -> dict[str, Scalar]:
+    """The columns that are kept as they are; one that has a name of ours is called `original_<name>`."""
+    read_already = {"audio", "text", "start", "end", "language", "speaker", "group", "split", *taken}
+    extras: dict[str, Scalar] = {}
+    for key, value in row.items():
+        if key in read_already or value is None:
+            continue
+        name = f"original_{key}" if key in PREPARED_COLUMNS else key
+        plain = value if isinstance(value, str | bool | float) else _as_scalar(value)
+        if not _is_utf8(key) or (isinstance(plain, str) and not _is_utf8(plain)):
+            raise BadItem(f"broken characters in {key!a}: half of a surrogate pair")
+        extras[name] = plain
+    return extras
+
+
+def _as_scalar(value: object) -> Scalar:
+    """Whole numbers of 64 bits as they are, everything nested or larger as JSON text."""
+    if isinstance(value, int) and abs(value) < 2**63:
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _bring_recordings_together(items: list[Utterance | Reject]) -> list[Utterance | Reject]:
+    """Stable order by the first line of each recording that is cut into segments."""
+    first: dict[Path | bytes, int] = {}
+    keys = []
+    for index, item in enumerate(items):
+        cut = isinstance(item, Utterance) and item.start is not None
+        keys.append(first.setdefault(item.audio, index) if cut else index)  # type: ignore[union-attr]
+    return [items[index] for index in sorted(range(len(items)), key=keys.__getitem__)]
+
+
+# ---- folder ------------------------------------------------------------------------------------------------
+
+
+def read_folder(folder: Path, *, min_segment_duration: float, max_duration: float) -> Source:
+    """Read audio files and the `.txt` of the same stem beside each, in all subfolders.
+
+    A text with tabs is a timed transcript and cut into segments (`utils.segmentation`), any other is the text of
+    the whole file. Below subfolders named after splits (`train`, `dev`, `test` …) the split is given.
+
+    Raises:
+        UserError: There is no such folder, or nothing usable in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder. --input must name a folder of audio and .txt files.")
+    files = sorted(path for path in folder.rglob("*") if not _is_hidden(path, folder) and path.is_file())
+    recordings = [path for path in files if path.suffix.lower() in AUDIO_EXTENSIONS]
+    transcripts = {path.with_suffix(""): path for path in files if path.suffix.lower() == ".txt"}
+    items: list[Utterance | Reject] = []
+    stems: dict[Path, Path] = {}
+    for audio in recordings:
+        stem, name = audio.with_suffix(""), printable(audio.relative_to(folder))
+        if stem in stems:
+            items.append(Reject(name, "file", f"two recordings of one stem: {stems[stem].name} is used"))
+        elif stem not in transcripts:
+            items.append(Reject(name, "file", f"no transcript: expected {stem.name}.txt beside it"))
+        else:
+            stems[stem] = audio
+            items += _read_pair(audio, transcripts[stem], folder, min_segment_duration, max_duration)
+    for stem, transcript in transcripts.items():
+        if stem not in stems:
+            name = printable(transcript.relative_to(folder))
+            items.append(Reject(name, "file", f"no recording: expected {stem.name}.wav or another format"))
+    if not items:
+        raise UserError(f"{folder}: no audio and no .txt files found. Expected clip.wav beside clip.txt.")
+    check_any_usable(items, str(folder))
+    return Source(items, len(items), {})
+
+
+def _read_pair(
+    audio: Path, transcript: Path, folder: Path, min_segment_duration: float, max_duration: float
+) -> Iterator[Utterance | Reject]:
+    """The utterances of one recording and its transcript."""
+    relative = audio.relative_to(folder)
+    source, stem = printable(transcript.relative_to(folder)), printable(relative.with_suffix(""))
+    split = split_name(relative.parts[0]) if len(relative.parts) > 1 else None
+    try:
+        text = transcript.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        yield Reject(source, "file", f"unreadable transcript: {error}; save it as UTF-8")
+        return
+    if not is_timed(text):
+        cleaned = clean_text(text)
+        problem = text_problem(cleaned)
+        whole = Utterance(stem, audio, cleaned, source, "file", split=split)
+        yield Reject(source, "file", problem) if problem else whole
+        return
+    index = 0  # of the segments, as their clips are numbered
+    for line in cut_transcript(text, min_segment_duration=min_segment_duration, max_duration=max_duration):
+        problem = line.reason if isinstance(line, BadLine) else text_problem(line.text)
+        if problem or isinstance(line, BadLine):
+            yield Reject(source, line.line, str(problem))
+            continue
+        name = f"{stem}_segment_{index:03d}"
+        yield Utterance(name, audio, line.text, source, line.line, line.start, line.end, split=split)
+        index += 1
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+# ---- Asterisk prompts --------------------------------------------------------------------------------------
+
+
+def read_prompts(folder: Path, transcripts: Sequence[tuple[str, str]], *, credit: str) -> Source:
+    """Pair the Asterisk telephone prompts with their transcripts; tones and silence are rejected.
+
+    Args:
+        folder: Holds the `.g722` recordings, some in subfolders.
+        transcripts: (key, text) pairs; a key is a recording's path below the folder without its extension.
+        credit: Who spoke, and the licence; shown to the user.
+    """
+    recordings = {
+        path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.g722"))
+    }
+    items = [_read_prompt(key, text, recordings.get(key)) for key, text in dict(transcripts).items()]
+    unlisted = sorted(recordings.keys() - dict(transcripts).keys())
+    items += [Reject(f"{key}.g722", "file", "no transcript: the list does not name it") for key in unlisted]
+    check_any_usable(items, str(folder))
+    return Source(items, len(items), {}, credit=credit)
+
+
+def _read_prompt(key: str, text: str, audio: Path | None) -> Utterance | Reject:
+    cleaned, source = clean_text(text), f"{key}.g722"
+    if audio is None:
+        return Reject(source, "file", "no recording: only the transcript is there")
+    if re.fullmatch(r"[\[(<].*[\])>]", cleaned) or key.split("/")[0] == "silence":
+        return Reject(source, "file", f"no speech: the transcript is {cleaned!r}")
+    if problem := text_problem(cleaned):
+        return Reject(source, "file", problem)
+    return Utterance(key, audio, cleaned, source, "file")
+
+
+# ---- shared by the readers ---------------------------------------------------------------------------------
+
+
+def check_any_usable(items: Iterable[Utterance | Reject], name: str) -> None:
+    """Raise a UserError with the commonest reasons unless at least one item is an utterance."""
+    rejects = []
+    for item in items:
+        if isinstance(item, Utterance):
+            return
+        rejects.append(item)
+    raise UserError(f"{name}: no usable utterance. {commonest_reasons(rejects)}")
+
+
+def commonest_reasons(rejects: Iterable[Reject], most: int = 3) -> str:
+    """The commonest kinds of reject, each with its count and first example."""
+    first: dict[str, Reject] = {}
+    counts: Counter[str] = Counter()
+    for reject in rejects:
+        first.setdefault(reject.kind, reject)
+        counts[reject.kind] += 1
+    shown = [
+        f"{count} × {first[kind].reason} ({first[kind].source}, {first[kind].position})"
+        for kind, count in counts.most_common(most)
+    ]
+    return f"Rejected: {'; '.join(shown)}." if shown else "It holds no items."
+
+
+def extra_types_of(items: Iterable[Utterance | Reject]) -> dict[str, type]:
+    """One type a column for the extras of all utterances; int and float give float, other mixtures text."""
+    types: dict[str, type] = {}
+    for item in items:
+        for name, value in item.extra.items() if isinstance(item, Utterance) else ():
+            kind = type(value)
+            before = types.setdefault(name, kind)
+            if before is not kind:
+                types[name] = float if {before, kind} == {int, float} else str
+    return types
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def printable(path: Path | str) -> str:
+    """A path as text that can be written as UTF-8, whatever bytes its name has."""
+    return os.fsencode(path).decode("utf-8", errors="replace")
+
+
+def shown(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

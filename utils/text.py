@@ -1,0 +1,88 @@
+"""Transcripts: cleaned for the data, normalised for scoring, counted in tokens for the label limit."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable
+from functools import lru_cache, partial
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from utils.errors import UserError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+CONTROL_TOKEN = re.compile(r"<\|[^|>]*\|>")
+"""Whisper's special tokens as text, `<|endoftext|>` or `<|0.00|>`: in a label they would steer the model."""
+
+
+def clean_text(text: str) -> str:
+    """Compose characters (NFC), drop control characters and byte order marks, make every gap one space."""
+    composed = unicodedata.normalize("NFC", text)
+    # whitespace first: tabs and line ends are control characters too, and must leave a gap
+    spaced = " ".join(composed.split())
+    # only Cc: format characters (Cf) such as the zero-width non-joiner spell words in Persian
+    kept = "".join(c for c in spaced if c != "\ufeff" and unicodedata.category(c) != "Cc")
+    return " ".join(kept.split())
+
+
+def normalize_text(text: str, normalizer: str = "basic") -> str:
+    """Whisper's text normalisation (https://arxiv.org/abs/2212.04356, appendix C).
+
+    Args:
+        text: Any text.
+        normalizer: `basic` for every language (lower case, no punctuation, no bracketed remarks), or
+            `english` (also numbers, contractions and British spellings).
+
+    Raises:
+        ValueError: Another normaliser is named.
+    """
+    return _load_normalizer(normalizer)(text).strip()
+
+
+@lru_cache
+def _load_normalizer(name: str) -> Callable[[str], str]:
+    from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
+
+    if name == "basic":
+        return BasicTextNormalizer()
+    if name == "english":
+        # transformers has the rules without the table of spellings, which stands beside each model on the Hub
+        table = resources.files("whisper_normalizer") / "normalizers" / "english.json"
+        return EnglishTextNormalizer(json.loads(table.read_text(encoding="utf-8")))
+    raise ValueError(f"normalizer {name!r}: expected basic or english.")
+
+
+def load_token_counter(name_or_path: str) -> Callable[[str], int]:
+    """A function that counts the text tokens of a label, from the tokenizer of a model folder or a Hub id.
+
+    Raises:
+        UserError: There is no tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    file = Path(name_or_path) / "tokenizer.json"
+    try:
+        # a faster-whisper folder has this file and nothing else that transformers could load
+        tokenizer = Tokenizer.from_file(str(file)) if file.is_file() else _hub_tokenizer(name_or_path)
+    except (
+        Exception
+    ) as error:  # tokenizers raises bare Exception; transformers and the Hub each have their own
+        raise UserError(
+            f"{name_or_path}: no tokenizer found ({type(error).__name__}). Expected a model folder with "
+            "tokenizer.json or the name of a model on the Hub; leave --model_name_or_path out to skip counting tokens."
+        ) from error
+    return partial(_count_tokens, tokenizer)
+
+
+def _hub_tokenizer(name_or_path: str) -> "Tokenizer":
+    from transformers import WhisperTokenizerFast
+
+    return WhisperTokenizerFast.from_pretrained(name_or_path).backend_tokenizer
+
+
+def _count_tokens(tokenizer: "Tokenizer", text: str) -> int:
+    # Whisper's own texts begin with a space
+    return len(tokenizer.encode(f" {text}", add_special_tokens=False).ids)
