@@ -122,7 +122,7 @@ def open_source(arguments: PreprocessArguments, local_cache: Path) -> "Source":
             local_cache=local_cache,
         )
     prompts = fetch_prompts(arguments.language)
-    return read_prompts(prompts.folder, prompts.transcripts, credit=prompts.credit)
+    return read_prompts(prompts.folder, prompts.transcripts, credit=f"{prompts.credit} ({prompts.licence})")
 
 
 def load_label_check(

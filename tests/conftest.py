@@ -1,4 +1,4 @@
-"""What all tests share: a tiny random Whisper with a byte tokenizer, datasets of tones, skips with a reason."""
+"""What all tests share: a tiny random Whisper, datasets of tones, real prompts, skips with a reason."""
 
 import io
 import os
@@ -125,6 +125,24 @@ def prepared(tmp_path_factory) -> Path:
     return build_prepared(
         tmp_path_factory.mktemp("prepared") / "it", {"train": 40, "validation": 6, "test": 6}
     )
+
+
+@pytest.fixture(scope="session")
+def italian_prompts() -> list[tuple[np.ndarray, str]]:
+    """Eight real telephone prompts of 1 to 6 s: (samples,) float32 at 16 kHz, and the transcript."""
+    from utils.audio import decode_audio
+    from utils.starter import fetch_prompts
+
+    prompts = fetch_prompts("it")
+    clips = []
+    for key, text in prompts.transcripts:
+        path = next(iter(prompts.folder.rglob(f"{key}.g722")), None)
+        if path is None or not 8_000 < path.stat().st_size < 48_000 or "[" in text:  # 8,000 bytes a second
+            continue
+        clips.append((decode_audio(path), text))
+        if len(clips) == 8:
+            break
+    return clips
 
 
 @pytest.fixture

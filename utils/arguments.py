@@ -137,7 +137,7 @@ class TrainArguments(ScriptArguments):
     lora_target_modules: list[str] = argument("Modules that get LoRA matrices.", default=["q_proj", "v_proj"])
 
     eval_steps: int = argument(
-        "Steps between evaluations by generation on the validation split.", default=100
+        "Steps between evaluations by generation on the validation split; 0: never.", default=100
     )
     per_device_eval_batch_size: int = argument("Clips decoded at once.", default=16)
     max_train_samples: int | None = argument(
@@ -151,7 +151,7 @@ class TrainArguments(ScriptArguments):
         "Whisper's text normaliser for normalised WER.", default="basic"
     )
 
-    save_steps: int = argument("Steps between checkpoints.", default=100)
+    save_steps: int = argument("Steps between checkpoints; 0: never.", default=100)
     save_total_limit: int = argument("Checkpoints kept; the oldest go first.", default=2)
     resume_from_checkpoint: str | None = argument(
         "latest, or a checkpoint folder: go on from there even if other arguments changed.", default=None
@@ -169,11 +169,17 @@ class TrainArguments(ScriptArguments):
             "per_device_train_batch_size",
             "gradient_accumulation_steps",
             "lora_r",
-            "eval_steps",
-            "save_steps",
         ]
         ones += ["per_device_eval_batch_size", "save_total_limit", "logging_steps", "generation_max_length"]
-        zeros = ["warmup_steps", "weight_decay", "learning_rate", "max_grad_norm", "lora_dropout"]
+        zeros = [
+            "eval_steps",
+            "save_steps",
+            "warmup_steps",
+            "weight_decay",
+            "learning_rate",
+            "max_grad_norm",
+            "lora_dropout",
+        ]
         found = at_least(self, 1, *ones) + at_least(self, 0, *zeros)
         if self.max_steps < 1 and self.num_train_epochs <= 0:
             found.append(
@@ -214,11 +220,93 @@ class EvaluateArguments(ScriptArguments):
     )
 
     def problems(self) -> list[str]:
-        found = at_least(self, 1, "per_device_eval_batch_size", "generation_max_length", "bootstrap_samples")
-        doubles = sorted({model for model in self.models if self.models.count(model) > 1})
-        if doubles:
-            found.append(f"models: {', '.join(doubles)} given more than once; each model is scored once.")
+        ones = ["per_device_eval_batch_size", "generation_max_length", "bootstrap_samples"]
+        ones += ["max_samples"] if self.max_samples is not None else []
+        found = at_least(self, 1, *ones)
+        for name, values in (("models", self.models), ("dataset", self.dataset)):
+            doubles = sorted({value for value in values if values.count(value) > 1})
+            if doubles:
+                found.append(f"{name}: {', '.join(doubles)} given more than once; each is scored once.")
         return found + language_problems(self.language)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkArguments(ScriptArguments):
+    """What all measurements in benchmarks/ share; those of a peer have nothing else."""
+
+    dataset: str = argument("Folder written by preprocess.py.", default="data/demo")
+    language: str = argument("Language of rows that do not carry their own.", default="it")
+    batch_size: int = argument("Clips in a batch, on both sides.", default=8)
+    dtype: Literal["float32", "bfloat16"] = argument("Precision of a single measurement.", default="float32")
+    max_samples: int | None = argument("Clips measured; drawn by the seed.", default=None)
+
+    def problems(self) -> list[str]:
+        return at_least(self, 1, "batch_size") + language_problems(self.language)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeerTrainArguments(BenchmarkArguments):
+    """Arguments of benchmarks/peer_seq2seq_trainer.py."""
+
+    model_name_or_path: str = argument("Model to start from.", default="openai/whisper-base")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeerDecodeArguments(BenchmarkArguments):
+    """Arguments of benchmarks/peer_pipeline.py."""
+
+    model_name_or_path: str = argument("Model to decode with.", default="runs/demo/best")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedArguments(ScriptArguments):
+    """What the side-by-side measurements share."""
+
+    dataset: str = argument("Folder written by preprocess.py.", default="data/demo")
+    language: str = argument("Language of rows that do not carry their own.", default="it")
+    batch_size: int = argument("Clips in a batch, on both sides.", default=8)
+    dtypes: list[str] = argument(
+        "Precisions measured, float32 and bfloat16.", default=["float32", "bfloat16"]
+    )
+    rounds: int = argument("Repetitions, the sides taking turns; the median counts.", default=3)
+
+    def problems(self) -> list[str]:
+        found = at_least(self, 1, "batch_size", "rounds") + language_problems(self.language)
+        unknown = sorted(set(self.dtypes) - {"float32", "bfloat16"})
+        if unknown or not self.dtypes:
+            found.append(f"dtypes {' '.join(self.dtypes)}: expected float32, bfloat16 or both.")
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpeedArguments(SpeedArguments):
+    """Arguments of benchmarks/train_speed.py."""
+
+    output_dir: str = argument("Folder for runs and results.", default="runs/bench/train")
+    model_name_or_path: str = argument("Model to start from.", default="openai/whisper-base")
+    max_samples: int = argument("Clips in a timed pass; drawn anew by each round's seed.", default=48)
+    full_epoch: bool = argument(
+        "One round over the whole training split instead; slow, the measure of peak memory.", default=False
+    )
+
+    def problems(self) -> list[str]:
+        found = super().problems()
+        if self.max_samples < self.batch_size or self.max_samples % self.batch_size:
+            found.append(
+                f"max_samples {self.max_samples}: expected a multiple of batch_size {self.batch_size}, so that both "
+                "sides see whole batches."
+            )
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeSpeedArguments(SpeedArguments):
+    """Arguments of benchmarks/decode_speed.py."""
+
+    output_dir: str = argument("Folder for runs and results.", default="runs/bench/decode")
+    model_name_or_path: str = argument("Tuned model, trained on dynamic context.", default="runs/demo/best")
+    split: str = argument("Split to decode.", default="test")
+    max_samples: int = argument("Clips decoded; drawn anew by each round's seed.", default=48)
 
 
 def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[str]:

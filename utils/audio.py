@@ -22,8 +22,8 @@ SAFE_FORMATS = "mov,mp4,m4a,3gp,matroska,webm,ogg,mp3,wav,w64,flac,aac,amr,aiff,
 
 # fmt: off
 AUDIO_EXTENSIONS = frozenset((
-    ".wav", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".opus", ".webm", ".g722", ".mp4", ".aac", ".aiff", ".aif",
-    ".amr", ".caf", ".mkv", ".mov", ".wma",
+    ".wav", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".opus", ".webm", ".g722", ".mp4", ".aac", ".aiff",
+    ".aif", ".amr", ".caf", ".mkv", ".mov", ".wma",
 ))
 # fmt: on
 """Files with these extensions are looked at when a folder is searched for audio."""
@@ -50,7 +50,7 @@ def decode_audio(source: Path | bytes, *, max_seconds: float = 6 * 3600) -> np.n
         (samples,) float32, at least one sample, all finite.
 
     Raises:
-        AudioError: Missing, empty, not audio, broken, 0 samples long, too long, or with NaN or infinite samples.
+        AudioError: Missing, empty, not audio, broken, without samples, too long, or with NaN or Inf samples.
     """
     if isinstance(source, Path) and source.suffix.lower() in HEADERLESS_FORMATS:
         # before soundfile, which could take the bare bytes for an MP3 stream
@@ -125,7 +125,7 @@ def _decode_with_av(file: BinaryIO, name: str | None) -> Iterator[tuple[int, np.
     # format_whitelist: see SAFE_FORMATS. protocol_whitelist: nothing but the open file itself may be read.
     options = {"format_whitelist": name or SAFE_FORMATS, "protocol_whitelist": "pipe"}
     try:
-        container = av.open(file, format=name, options=options, metadata_errors="replace")
+        container = av.open(file, mode="r", format=name, options=options, metadata_errors="replace")
     except (av.FFmpegError, ValueError, OSError) as error:
         raise AudioError(f"not audio: no decoder recognises it ({_short(error)})") from None
     with container:
@@ -147,7 +147,7 @@ def _mono(frame: av.AudioFrame) -> np.ndarray:
     if by_channel.dtype == np.uint8:
         scaled = (by_channel.astype(np.float32) - 128.0) / 128.0
     elif np.issubdtype(by_channel.dtype, np.integer):
-        scaled = by_channel.astype(np.float32) / -float(np.iinfo(by_channel.dtype).min)
+        scaled = by_channel.astype(np.float32) / 2.0 ** (8 * by_channel.dtype.itemsize - 1)
     else:
         scaled = by_channel.astype(np.float32)
     return scaled.mean(axis=0)

@@ -2,8 +2,8 @@
 
 A faster-whisper folder holds `model.bin` (CTranslate2's binary form, version 6), `config.json` (alignment
 heads and suppressed tokens, no dimensions) and `tokenizer.json`. Every dimension is read from the weights.
-Weights of 16 and 32 bits come through without loss; integers of 8 and 16 bits are multiplied out by the scales
-stored beside them. The result is float32, as OpenAI's own checkpoints: training needs the bits.
+Floats of 16 and 32 bits come through without loss; integers of 8 and 16 bits are divided by the scales stored
+beside them. The result is float32, as OpenAI's own checkpoints, because training needs the bits.
 """
 
 import json
@@ -84,7 +84,7 @@ def is_ctranslate2_folder(path: str | Path) -> bool:
 
 
 def convert_to_hugging_face(folder: str | Path, output_dir: str | Path) -> None:
-    """Write the faster-whisper model in `folder` to `output_dir` as a Hugging Face folder, whole or not at all.
+    """Write the faster-whisper model in `folder` to `output_dir` as a Hugging Face folder, whole or not.
 
     Raises:
         UserError: A file is missing, truncated or of another kind, or the parts do not fit together.
@@ -118,8 +118,8 @@ class ModelBin:
 
     Layout (little endian): u32 version, string specification, u32 revision, u32 count; per variable a string
     name, u8 rank, u32 dimensions, u8 dtype, u32 bytes, data; then u32 count of aliases, each two strings. A
-    string is a u16 length that counts the final NUL, and the bytes. Everything is checked against the length of
-    the file before it is used, so a hostile file can neither allocate nor read beyond it.
+    string is a u16 length that counts the final NUL, and the bytes. Everything is checked against the length
+    of the file before it is used, so a hostile file can neither allocate nor read beyond it.
 
     Raises:
         UserError: The file is missing, truncated, or no Whisper model in binary version 6.
@@ -184,7 +184,7 @@ class ModelBin:
         return shape
 
     def read(self, name: str) -> np.ndarray:
-        """The variable `name` as float32, integers multiplied out by their scale.
+        """The variable `name` as float32, integers divided by their scale.
 
         Raises:
             UserError: There is no such variable, or its numbers cannot be made weights.
@@ -249,6 +249,9 @@ class ModelBin:
             if name not in self._variables:
                 raise self.error(f"calls {name[:80]} by the other name {alias[:80]}, but does not have it")
             self._variables[alias] = self._variables[name]
+            # the scalar scale of an int16 weight is not always given the other name too
+            if f"{name}_scale" in self:
+                self._variables.setdefault(f"{alias}_scale", self._variables[f"{name}_scale"])
         if self._position_bytes != len(self._data):
             raise self.error(f"goes on for {len(self._data) - self._position_bytes:,} bytes after its end")
 
@@ -323,7 +326,7 @@ def _load_tokenizer(folder: Path, vocab_size: int) -> "WhisperTokenizer":
     if not path.is_file():
         raise UserError(
             f"{folder}: no tokenizer.json; expected one beside model.bin. Copy it from the model this one "
-            "was made from, such as openai/whisper-base for a base model and openai/whisper-tiny.en for tiny.en."
+            "was made from, such as openai/whisper-base for base and openai/whisper-tiny.en for tiny.en."
         )
     try:
         source = Tokenizer.from_file(str(path))
@@ -338,8 +341,8 @@ def _load_tokenizer(folder: Path, vocab_size: int) -> "WhisperTokenizer":
     if len(tokenizer) != vocab_size or begin != expected:
         raise UserError(
             f"{path}: found {len(tokenizer):,} tokens with the timestamps, expected {vocab_size:,} as "
-            "in model.bin, the timestamps last. It belongs to another model: copy tokenizer.json from the one "
-            "this was made from."
+            "in model.bin, the timestamps last. It belongs to another model: copy tokenizer.json "
+            "from the one this was made from."
         )
     return tokenizer
 
@@ -467,8 +470,9 @@ def _check_complete(tensors: dict[str, np.ndarray], config: "WhisperConfig", fol
     if wrong:
         name = wrong[0]
         raise UserError(
-            f"{folder / 'model.bin'}: {len(wrong)} tensors do not fit a Whisper model of width {config.d_model}, "
-            f"such as {name}: found shape {found.get(name)}, expected {expected.get(name)}. {NEW_CONVERSION}"
+            f"{folder / 'model.bin'}: {len(wrong)} tensors do not fit a Whisper model of width "
+            f"{config.d_model}, such as {name}: found shape {found.get(name)}, expected "
+            f"{expected.get(name)}. {NEW_CONVERSION}"
         )
 
 

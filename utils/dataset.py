@@ -368,6 +368,9 @@ def _folder_problem(folder: Path, split: str) -> str | None:
     if not (folder / split / "state.json").is_file():
         there = sorted(path.parent.name for path in folder.glob("*/state.json"))
         return f"{folder}: no split {split!r}; there are {', '.join(there) or 'none'}."
+    state = json.loads((folder / split / "state.json").read_text(encoding="utf-8"))
+    if not state.get("_data_files"):  # what `datasets` saves for no rows, and cannot load again
+        return f"{folder}: the split {split!r} has no utterance. Give it some when preparing the data."
     return None
 
 

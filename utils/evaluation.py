@@ -1,4 +1,4 @@
-"""From hypotheses and references to the records that evaluate.py writes: scores, groups, comparisons, verdict."""
+"""From hypotheses and references to the records that evaluate.py writes: scores, comparisons, verdict."""
 
 import dataclasses
 import json
@@ -20,7 +20,8 @@ MAX_GROUP_VALUES = 50  # more distinct values than this name utterances rather t
 GROUP_COLUMNS = ("language", "speaker", "group")
 # every prepared dataset's own columns; what else a dataset holds came from its source
 PREPARED_COLUMNS = frozenset(
-    "id audio text duration language speaker group start end source previous_text segments".split()
+    ("id", "audio", "text", "duration", "language", "speaker", "group")
+    + ("start", "end", "source", "previous_text", "segments")
 )
 
 
@@ -94,8 +95,8 @@ class EvaluationResult:
 class ModelComparison:
     """One row of comparative_analysis.json.
 
-    A candidate's dynamic context is compared with the baseline's dynamic context if that was decoded, and otherwise
-    with its full context: an untuned model can use no other. `audio_context` is the candidate's.
+    A candidate's dynamic context is compared with the baseline's dynamic context if that was decoded, and
+    otherwise with its full context: an untuned model can use no other. `audio_context` is the candidate's.
     """
 
     baseline: str
@@ -144,7 +145,7 @@ def build_evaluation_set(rows: "Dataset", dataset: str, split: str) -> Evaluatio
 
 
 def _read_groups(rows: "Dataset") -> dict[str, list[str | None]]:
-    """The columns worth a breakdown: language, speaker, group and text columns of the source, of 2 to 50 values."""
+    """Columns worth a breakdown: language, speaker, group and the source's text columns, of 2 to 50 values."""
     extras = [
         name
         for name, feature in rows.features.items()
@@ -319,29 +320,27 @@ def write_verdict(results: Sequence[EvaluationResult], comparisons: Sequence[Mod
     best = max(candidates, key=lambda name: sum(c.wer_reduction for c in rows if c.candidate == name))
     by_key = {(r.model, r.dataset, r.audio_context): r for r in results}
     clauses = [_verdict_clause(c, by_key) for c in rows if c.candidate == best]
-    opening = f"Of {len(candidates)} candidates {best} does best: " if len(candidates) > 1 else ""
+    opening = f"Best of {len(candidates)} candidates: " if len(candidates) > 1 else ""
     return opening + "; ".join(clauses) + "."
 
 
 def _verdict_clause(comparison: ModelComparison, by_key: dict[tuple[str, str, str], EvaluationResult]) -> str:
     after = by_key[comparison.candidate, comparison.dataset, comparison.audio_context]
     before = find_baseline(by_key, comparison.baseline, after)
-    assert before is not None
+    assert before is not None  # it was compared
     low, high = comparison.ci95
-    where = f"on {comparison.dataset} ({comparison.split}, {comparison.audio_context} context)"
-    figures = (
-        f"normalised WER {before.normalized.wer:.1%} before and {after.normalized.wer:.1%} after, a reduction of "
-        f"{100 * comparison.wer_reduction:.1f} points with a 95 % interval from {100 * low:.1f} to {100 * high:.1f}"
-    )
     if low <= 0 <= high:
-        return (
-            f"{where} no difference beyond chance is shown between {comparison.candidate} and "
-            f"{comparison.baseline}: {figures}"
-        )
-    share, amount = abs(comparison.relative_reduction), "fewer" if low > 0 else "more"
+        finding = "is not shown to differ from"
+    elif comparison.wer_reduction > 0:
+        finding = f"makes {100 * comparison.relative_reduction:.0f} % fewer word errors than"
+    else:
+        finding = f"makes {-100 * comparison.relative_reduction:.0f} % more word errors than"
+    where = f"{comparison.dataset} ({comparison.split}, {comparison.audio_context} context)"
+    rates = f"{100 * before.normalized.wer:.1f} % before and {100 * after.normalized.wer:.1f} % after"
     return (
-        f"{where} {comparison.candidate} makes {share:.0%} {amount} word errors than "
-        f"{comparison.baseline}: {figures}"
+        f"{comparison.candidate} {finding} {comparison.baseline} on {where}: normalised WER {rates}, "
+        f"a reduction of {100 * comparison.wer_reduction:.1f} points with a 95 % interval from "
+        f"{100 * low:.1f} to {100 * high:.1f}"
     )
 
 

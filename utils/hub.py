@@ -1,5 +1,6 @@
 """Reader of anything `datasets.load_dataset` reads: each row is an utterance or a reject, decoded later."""
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -80,13 +81,42 @@ def _load_splits(name: str, config: str | None, cache: Path | None) -> dict:
                 f"{name}: found a file, expected a folder; a JSONL manifest is --source manifest."
             )
         else:
-            loaded = load_dataset(name, config, cache_dir=None if cache is None else str(cache))
+            with _audio_left_encoded():
+                loaded = load_dataset(name, config, cache_dir=None if cache is None else str(cache))
     except UserError:
         raise
     except Exception as error:  # datasets, pyarrow, the Hub and the network each have their own; none is ours
-        what = " ".join(str(error).split())[:600]
+        what = " ".join(str(error.__cause__ or error).split())[:600]
         raise UserError(f"{name}: datasets cannot load it ({type(error).__name__}): {what}") from error
     return dict(loaded) if isinstance(loaded, DatasetDict) else {"train": loaded}
+
+
+@contextlib.contextmanager
+def _audio_left_encoded() -> Iterator[None]:
+    """Let `datasets` take files and bytes of audio as they are.
+
+    Its `Audio` feature imports torchcodec for every row of an audio folder or a WebDataset, even where
+    nothing is decoded; torchcodec needs the system's FFmpeg and is not required here.
+    """
+    from datasets import Audio
+
+    original = Audio.encode_example
+    Audio.encode_example = _path_and_bytes
+    try:
+        yield
+    finally:
+        Audio.encode_example = original
+
+
+def _path_and_bytes(_: object, value: object) -> dict[str, object]:
+    """What an `Audio` column stores for a path, for bytes, or for a record of both."""
+    if isinstance(value, str | Path):
+        return {"bytes": None, "path": str(value)}
+    if isinstance(value, bytes | bytearray):
+        return {"bytes": bytes(value), "path": None}
+    if isinstance(value, Mapping) and (value.get("bytes") or value.get("path")):
+        return {"bytes": value.get("bytes"), "path": value.get("path")}
+    raise ValueError(f"found {shown(value)} in an audio column, expected a path or the bytes of a file")
 
 
 def _choose_splits(splits: Mapping[str, object], name: str) -> tuple[dict[str, str | None], list[str]]:

@@ -27,7 +27,7 @@ class ErrorCounts:
 
     @property
     def rate(self) -> float:
-        """Errors over reference length, as a fraction; over 1 where there is nothing to be found (as jiwer does)."""
+        """Errors over reference length, as a fraction; an empty reference counts as 1 long, as in jiwer."""
         return self.errors / max(self.reference_length, 1)
 
     def __add__(self, other: "ErrorCounts") -> "ErrorCounts":
@@ -94,7 +94,7 @@ def total_counts(counts: Iterable[ErrorCounts]) -> ErrorCounts:
 def word_error_rates(
     references: Sequence[str], hypotheses: Sequence[str], normalizer: str = "basic"
 ) -> tuple[float, float]:
-    """Corpus WER as a fraction: raw (whitespace cleaned only), and after Whisper's normaliser on both sides."""
+    """Corpus WER as a fraction: raw (cleaned only), and after Whisper's normaliser on both sides."""
     raw = count_errors([clean_text(r) for r in references], [clean_text(h) for h in hypotheses])
     normalized = count_errors(
         [normalize_text(r, normalizer) for r in references],
@@ -119,8 +119,8 @@ def compare(
 ) -> Comparison:
     """Paired bootstrap: every resample takes the same utterances from both models.
 
-    The p-value is twice the smaller share of resamples in which the reduction is at most, or at least, zero, with
-    one added to both counts so that it is never 0 (Davison and Hinkley, "Bootstrap Methods", 1997, section 4.2).
+    The p-value is twice the smaller share of resamples in which the reduction is at most, or at least, zero.
+    One is added to both counts so that it is never 0 (Davison and Hinkley, "Bootstrap Methods", 1997, 4.2).
 
     Args:
         baseline: Errors of each utterance under the baseline.
@@ -156,7 +156,7 @@ def _as_columns(counts: Sequence[ErrorCounts]) -> np.ndarray:
 
 
 def _resampled_sums(columns: np.ndarray, samples: int, seed: int) -> np.ndarray:
-    """Sum each row of `columns` (k, utterances) over `samples` draws of utterances; returns int64 (k, samples)."""
+    """Sum the rows of `columns` (k, utterances) over `samples` draws of utterances; int64 (k, samples)."""
     rows, size = columns.shape
     generator = np.random.default_rng(seed)
     sums = np.empty((rows, samples), dtype=np.int64)

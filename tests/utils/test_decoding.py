@@ -1,0 +1,115 @@
+"""Our greedy loop against `model.generate`, and independence of batch size and neighbours."""
+
+import pytest
+import torch
+
+from utils.audio import encode_flac
+from utils.batching import dynamic_context
+from utils.decoding import detect_languages, plan_decoding, transcribe
+from utils.modeling import encode, load_model
+
+
+@pytest.fixture(scope="module")
+def base():
+    return load_model("openai/whisper-base")
+
+
+@pytest.fixture(scope="module")
+def clips(italian_prompts):
+    return [encode_flac(waveform) for waveform, _ in italian_prompts]
+
+
+@pytest.fixture(scope="module")
+def durations(italian_prompts):
+    return [len(waveform) / 16_000 for waveform, _ in italian_prompts]
+
+
+def decode(loaded, clips, durations, *, language="it", audio_context="full", batch_size=4, max_length=64):
+    languages = [language] * len(clips)
+    return transcribe(
+        loaded.model,
+        loaded.processor,
+        clips,
+        durations,
+        languages,
+        audio_context=audio_context,
+        batch_size=batch_size,
+        max_length=max_length,
+    )
+
+
+def test_full_context_gives_the_text_of_generate(base, clips, durations, italian_prompts):
+    waveforms = [waveform for waveform, _ in italian_prompts]
+    features = base.processor.feature_extractor(
+        waveforms, sampling_rate=16_000, return_tensors="pt"
+    ).input_features
+    with torch.no_grad():
+        ids = base.model.generate(features, language="it", task="transcribe", num_beams=1, do_sample=False)
+    expected = [text.strip() for text in base.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+    assert decode(base, clips, durations, max_length=448) == expected
+
+
+def test_a_tiny_random_model_agrees_with_generate_to_the_length_limit(
+    tiny_whisper, clips, durations, italian_prompts
+):
+    tiny = load_model(str(tiny_whisper))
+    waveforms = [waveform for waveform, _ in italian_prompts]
+    features = tiny.processor.feature_extractor(
+        waveforms, sampling_rate=16_000, return_tensors="pt"
+    ).input_features
+    with torch.no_grad():
+        ids = tiny.model.generate(features, language="it", task="transcribe", max_new_tokens=20)
+    expected = [text.strip() for text in tiny.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+    assert decode(tiny, clips, durations, max_length=24) == expected
+
+
+@pytest.mark.parametrize("audio_context", ["full", "dynamic"])
+def test_batch_size_and_order_do_not_matter(tiny_whisper, clips, durations, audio_context):
+    tiny = load_model(str(tiny_whisper))
+    options = {"audio_context": audio_context, "max_length": 20}
+    one_by_one = decode(tiny, clips, durations, batch_size=1, **options)
+    assert decode(tiny, clips, durations, batch_size=8, **options) == one_by_one
+    backwards = decode(tiny, clips[::-1], durations[::-1], batch_size=3, **options)
+    assert backwards[::-1] == one_by_one
+
+
+def test_languages_are_detected_as_transformers_does(base, italian_prompts):
+    waveforms = [waveform for waveform, _ in italian_prompts]
+    features = base.processor.feature_extractor(
+        waveforms, sampling_rate=16_000, return_tensors="pt"
+    ).input_features
+    with torch.no_grad():
+        expected = base.processor.tokenizer.convert_ids_to_tokens(base.model.detect_language(features))
+        found = detect_languages(base.model, encode(base.model, features))
+    assert [f"<|{code}|>" for code in found] == expected
+
+
+def test_a_clip_without_language_is_decoded_in_the_detected_one(base, clips, durations):
+    assert decode(base, clips[:2], durations[:2], language=None) == decode(base, clips[:2], durations[:2])
+
+
+def test_every_clip_is_decoded_once_in_the_context_of_its_own_duration():
+    durations = [3.0, 0.4, 12.0, 3.1, 29.99, 0.3]
+    batches = list(plan_decoding(durations, "dynamic", 2))
+    assert sorted(index for batch in batches for index in batch.indices) == list(range(6))
+    for batch in batches:
+        assert len(batch.indices) <= 2
+        assert {dynamic_context(durations[index], 0.5) for index in batch.indices} == {batch.context}
+    assert {batch.context for batch in plan_decoding(durations, "full", 2)} == {30.0}
+
+
+def test_progress_is_told_of_every_clip(tiny_whisper, clips, durations):
+    tiny, told = load_model(str(tiny_whisper)), []
+    transcribe(
+        tiny.model,
+        tiny.processor,
+        clips,
+        durations,
+        [None] * len(clips),
+        audio_context="dynamic",
+        batch_size=3,
+        max_length=8,
+        on_batch=lambda number, seconds: told.append((number, seconds)),
+    )
+    assert sum(number for number, _ in told) == len(clips)
+    assert sum(seconds for _, seconds in told) == pytest.approx(sum(durations))

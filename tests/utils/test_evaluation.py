@@ -1,0 +1,214 @@
+"""Records by hand from four short utterances; the keys are those that the documentation gives."""
+
+import json
+from dataclasses import asdict, replace
+
+import jiwer
+import pytest
+from datasets import Dataset
+
+from utils.evaluation import (
+    Decoding,
+    EvaluationSet,
+    ScoredDecoding,
+    build_evaluation_set,
+    compare_models,
+    prediction_records,
+    read_comparisons,
+    read_results,
+    score_decoding,
+    write_verdict,
+)
+
+REFERENCES = ["Premere uno.", "Il  numero è occupato", "[bip]", "Grazie"]
+BASELINE = ["premere un", "Il numero è", "bip bip", "Grazie"]
+CANDIDATE = ["Premere uno", "Il numero è occupato", "", "Grazie"]
+RESULT_KEYS = {"model", "dataset", "split", "audio_context", "normalizer", "num_utterances", "audio_seconds"}
+RESULT_KEYS |= {"rtfx", "raw", "normalized", "groups", "trainable_parameters", "total_parameters"}
+COMPARISON_KEYS = {"baseline", "candidate", "dataset", "split", "text", "audio_context", "wer_reduction"}
+COMPARISON_KEYS |= {"relative_reduction", "ci95", "test", "p_value", "wins", "losses", "ties"}
+SCORE_KEYS = {"wer", "cer", "num_words", "substitutions", "insertions", "deletions", "ci95"}
+
+
+@pytest.fixture
+def evaluation_set() -> EvaluationSet:
+    return EvaluationSet(
+        dataset="data/it",
+        split="test",
+        ids=["p1", "p2", "p3", "p4"],
+        references=REFERENCES,
+        durations=[1.0, 2.0, 0.5, 1.5],
+        groups={"speaker": ["B", "A", None, "A"]},
+    )
+
+
+def score(
+    evaluation_set: EvaluationSet, model: str, hypotheses: list[str], context: str = "full"
+) -> ScoredDecoding:
+    decoding = Decoding(model, context, hypotheses, seconds=2.0, trainable_parameters=7, total_parameters=100)
+    return score_decoding(evaluation_set, decoding, "basic", bootstrap_samples=200, seed=1)
+
+
+def test_raw_scores_by_hand(evaluation_set):
+    raw = score(evaluation_set, "base", BASELINE).result.raw
+    # p1: both words differ; p2: one deletion; p3: "[bip]" substituted, one insertion; p4: none
+    # words: 2 + 4 + 1 + 1
+    assert (raw.num_words, raw.substitutions, raw.insertions, raw.deletions) == (8, 3, 1, 1)
+    assert raw.wer == pytest.approx(5 / 8)
+    cleaned = ["Premere uno.", "Il numero è occupato", "[bip]", "Grazie"]
+    assert raw.cer == pytest.approx(jiwer.cer(cleaned, BASELINE))
+
+
+def test_normalised_scores_by_hand(evaluation_set):
+    normalized = score(evaluation_set, "base", BASELINE).result.normalized
+    # p1: "uno" substituted; p2: one deletion; p3: the bracketed remark goes, two insertions
+    # words: 2 + 4 + 0 + 1
+    assert (normalized.num_words, normalized.substitutions) == (7, 1)
+    assert (normalized.insertions, normalized.deletions) == (2, 1)
+    assert normalized.wer == pytest.approx(4 / 7)
+    assert normalized.ci95[0] <= normalized.wer <= normalized.ci95[1]
+
+
+def test_result_row_has_the_documented_keys(evaluation_set):
+    row = asdict(score(evaluation_set, "base", BASELINE).result)
+    assert row.keys() == RESULT_KEYS
+    assert row["raw"].keys() == row["normalized"].keys() == SCORE_KEYS
+    assert (row["num_utterances"], row["audio_seconds"], row["rtfx"]) == (4, 5.0, 2.5)
+    assert (row["trainable_parameters"], row["total_parameters"]) == (7, 100)
+    assert (row["model"], row["dataset"], row["split"], row["audio_context"], row["normalizer"]) == (
+        "base",
+        "data/it",
+        "test",
+        "full",
+        "basic",
+    )
+
+
+def test_groups_score_their_own_utterances_and_leave_out_unknown_values(evaluation_set):
+    speakers = score(evaluation_set, "base", BASELINE).result.groups["speaker"]
+    assert list(speakers) == ["A", "B"]
+    assert (speakers["A"].num_utterances, speakers["A"].audio_seconds) == (2, 3.5)
+    assert speakers["A"].normalized.wer == pytest.approx(1 / 5)
+    assert speakers["B"].raw.wer == 1.0
+
+
+def test_prediction_lines(evaluation_set):
+    lines = prediction_records(evaluation_set, score(evaluation_set, "base", BASELINE))
+    assert lines[1] == {
+        "model": "base",
+        "dataset": "data/it",
+        "audio_context": "full",
+        "id": "p2",
+        "reference": "Il  numero è occupato",
+        "hypothesis": "Il numero è",
+        "raw_word_errors": 1,
+        "normalized_word_errors": 1,
+        "duration": 2.0,
+    }
+    assert [line["raw_word_errors"] for line in lines] == [2, 1, 2, 0]
+    assert [line["normalized_word_errors"] for line in lines] == [1, 1, 2, 0]
+
+
+def test_comparison_by_hand(evaluation_set):
+    scored = [score(evaluation_set, "base", BASELINE), score(evaluation_set, "tuned", CANDIDATE)]
+    raw, normalized = compare_models(scored, 200, 1)
+    assert (raw.text, normalized.text) == ("raw", "normalized")
+    assert (raw.baseline, raw.candidate, raw.dataset, raw.split) == ("base", "tuned", "data/it", "test")
+    assert normalized.wer_reduction == pytest.approx(4 / 7)
+    assert normalized.relative_reduction == 1
+    assert (normalized.wins, normalized.losses, normalized.ties) == (3, 0, 1)
+    # raw: "uno" lacks its full stop and "[bip]" is missing, so 2 of 8
+    assert raw.wer_reduction == pytest.approx(3 / 8)
+    assert asdict(raw).keys() == COMPARISON_KEYS
+
+
+def test_dynamic_candidate_is_held_against_the_full_baseline_only_where_there_is_no_other(evaluation_set):
+    full = score(evaluation_set, "base", BASELINE)
+    dynamic = score(evaluation_set, "base", ["x", "x", "x", "x"], "dynamic")
+    tuned = [score(evaluation_set, "tuned", CANDIDATE, context) for context in ("full", "dynamic")]
+    without = [c for c in compare_models([full, *tuned], 100, 1) if c.text == "normalized"]
+    assert [(c.audio_context, round(c.wer_reduction, 6)) for c in without] == [
+        ("full", round(4 / 7, 6)),
+        ("dynamic", round(4 / 7, 6)),
+    ]
+    own = [c for c in compare_models([full, dynamic, *tuned], 100, 1) if c.text == "normalized"]
+    # x for each of four clips: seven reference words lost, one word heard in the empty reference
+    assert own[1].audio_context == "dynamic"
+    assert own[1].wer_reduction == pytest.approx(8 / 7)
+
+
+def test_every_later_model_is_compared_with_the_first_on_each_dataset(evaluation_set):
+    other = replace(evaluation_set, dataset="data/it2")
+    scored = [score(s, m, CANDIDATE) for m in ("base", "one", "two") for s in (evaluation_set, other)]
+    rows = {(c.baseline, c.candidate, c.dataset) for c in compare_models(scored, 100, 1)}
+    assert rows == {("base", m, d) for m in ("one", "two") for d in ("data/it", "data/it2")}
+
+
+def test_one_model_leaves_nothing_to_compare(evaluation_set):
+    scored = [score(evaluation_set, "base", BASELINE)]
+    assert compare_models(scored, 100, 1) == []
+    assert write_verdict([scored[0].result], []) == "There is nothing to compare."
+    assert compare_models([], 100, 1) == []
+
+
+def verdict_on(evaluation_set: EvaluationSet, hypotheses_of: dict[str, list[str]]) -> str:
+    scored = [score(evaluation_set, model, hypotheses) for model, hypotheses in hypotheses_of.items()]
+    return write_verdict([s.result for s in scored], compare_models(scored, 300, 1))
+
+
+def test_verdict_says_better_worse_or_undecided():
+    texts = [f"parola numero {n}" for n in range(40)]
+    wrong = ["parola x x"] * 40
+    one_better = [texts[0], *wrong[1:]]
+    large = EvaluationSet("data/it", "test", [str(n) for n in range(40)], texts, [1.0] * 40, {})
+    better = verdict_on(large, {"base": wrong, "tuned": texts})
+    assert better == (
+        "tuned makes 100 % fewer word errors than base on data/it (test, full context): normalised WER "
+        "66.7 % before and 0.0 % after, a reduction of 66.7 points with a 95 % interval from 66.7 to 66.7."
+    )
+    assert "tuned makes 100 % more word errors than base" in verdict_on(
+        large, {"base": ["parola numero x"] * 40, "tuned": wrong}
+    )
+    assert "tuned is not shown to differ from base" in verdict_on(large, {"base": wrong, "tuned": one_better})
+    assert verdict_on(large, {"base": wrong, "a": one_better, "b": texts}).startswith(
+        "Best of 2 candidates: b makes"
+    )
+
+
+def test_records_survive_the_files(evaluation_set, tmp_path):
+    scored = [score(evaluation_set, "base", BASELINE), score(evaluation_set, "tuned", CANDIDATE)]
+    results, comparisons = [s.result for s in scored], compare_models(scored, 100, 1)
+    (tmp_path / "r.json").write_text(json.dumps({"results": [asdict(r) for r in results]}))
+    (tmp_path / "c.json").write_text(
+        json.dumps({"comparisons": [asdict(c) for c in comparisons], "verdict": "Better."})
+    )
+    assert read_results(tmp_path / "r.json") == results
+    assert read_comparisons(tmp_path / "c.json") == (comparisons, "Better.")
+
+
+def test_groups_come_from_known_columns_and_text_extras_of_2_to_50_values():
+    size = 60
+    rows = Dataset.from_dict(
+        {
+            "id": [str(n) for n in range(size)],
+            "audio": [b""] * size,
+            "text": ["a" if n % 2 else "b" for n in range(size)],
+            "duration": [1.0] * size,
+            "language": ["it"] * size,  # one value: no breakdown
+            "speaker": [f"speaker {n % 50}" for n in range(size)],
+            "group": [None if n < 3 else f"accent {n % 2}" for n in range(size)],
+            "source": ["a.wav" if n % 2 else "b.wav" for n in range(size)],
+            "device": ["phone" if n % 2 else "laptop" for n in range(size)],
+            "take": [n % 2 for n in range(size)],  # a number is no group
+            "sentence_id": [f"s{n % 51}" for n in range(size)],  # 51 values: too many
+        }
+    )
+    found = build_evaluation_set(rows, "data/it", "test")
+    assert set(found.groups) == {"speaker", "group", "device"}
+    assert found.groups["group"][:4] == [None, None, None, "accent 1"]
+    assert (found.dataset, found.split, found.ids[:2], found.durations[0]) == (
+        "data/it",
+        "test",
+        ["0", "1"],
+        1,
+    )

@@ -1,0 +1,190 @@
+"""The encoder at any length, the loss and LoRA against transformers, PEFT and published parameter counts."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from torch import nn
+from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
+
+from utils.collators import encode_labels, pad_labels, shift_right
+from utils.errors import UserError
+from utils.modeling import (
+    WhisperLoss,
+    add_lora,
+    check_languages,
+    encode,
+    eval_mode,
+    load_model,
+    save_model_folder,
+    trainable_parameters_line,
+)
+
+
+@pytest.fixture(scope="module", params=["tiny random", "openai/whisper-base"])
+def loaded(request, tiny_whisper):
+    return load_model(str(tiny_whisper) if request.param == "tiny random" else request.param)
+
+
+@pytest.fixture(scope="module")
+def speech(italian_prompts):
+    """Log-mel features (2, 80, 3000) of two real prompts."""
+    from transformers import WhisperFeatureExtractor
+
+    clips = [waveform for waveform, _ in italian_prompts[:2]]
+    return WhisperFeatureExtractor()(clips, sampling_rate=16_000, return_tensors="pt").input_features
+
+
+def test_the_encoder_equals_transformers_at_3000_frames(loaded, speech):
+    with torch.no_grad(), eval_mode(loaded.model):
+        expected = loaded.model.model.encoder(speech).last_hidden_state
+        torch.testing.assert_close(encode(loaded.model, speech), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("frames", [20, 260, 1230])
+def test_shorter_inputs_equal_transformers_with_sliced_positions(loaded, speech, frames):
+    encoder = loaded.model.model.encoder
+    embed_positions = encoder.embed_positions
+    with torch.no_grad(), eval_mode(loaded.model):
+        found = encode(loaded.model, speech[..., :frames])
+        encoder.embed_positions = nn.Embedding.from_pretrained(embed_positions.weight[: frames // 2])
+        encoder.config.max_source_positions = frames // 2
+        try:
+            expected = encoder(speech[..., :frames]).last_hidden_state
+        finally:
+            encoder.embed_positions, encoder.config.max_source_positions = embed_positions, 1500
+    assert found.shape == (2, frames // 2, loaded.model.config.d_model)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_loss_and_gradients_equal_transformers_forward(loaded, speech):
+    model, config = loaded.model, loaded.model.config
+    texts = ["Sì.", "Una frase molto più lunga della prima, con parecchie parole."]
+    labels = pad_labels(encode_labels(loaded.processor.tokenizer, texts, ["it", "it"]))
+    num_tokens = int((labels != -100).sum())
+    model.zero_grad()
+    expected = model(speech, labels=labels).loss  # mean over the target tokens
+    expected.backward()
+    expected_gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    inputs = shift_right(labels, config.decoder_start_token_id, config.pad_token_id)
+    found = WhisperLoss(model)(speech, inputs, labels) / num_tokens
+    found.backward()
+    assert found.item() == pytest.approx(expected.item(), abs=1e-5)
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(parameter.grad, expected_gradients[name], atol=1e-5, rtol=1e-4)
+    model.zero_grad()
+
+
+@pytest.mark.parametrize(
+    ("width", "layers", "r", "modules", "line"),
+    [
+        # printed by the isiZulu project for whisper-tiny
+        (
+            384,
+            4,
+            32,
+            ["q_proj", "v_proj"],
+            "trainable params: 589,824 || all params: 38,350,464 || trainable%: 1.5380",
+        ),
+        # reported by the children's speech project for whisper-base
+        (
+            512,
+            6,
+            16,
+            ["q_proj", "v_proj", "k_proj", "out_proj"],
+            "trainable params: 1,179,648 || all params: 73,773,568 || trainable%: 1.5990",
+        ),
+    ],
+)
+def test_lora_has_the_published_number_of_parameters(width, layers, r, modules, line):
+    config = WhisperConfig(
+        d_model=width,
+        encoder_layers=layers,
+        decoder_layers=layers,
+        encoder_ffn_dim=4 * width,
+        decoder_ffn_dim=4 * width,
+        encoder_attention_heads=width // 64,
+        decoder_attention_heads=width // 64,
+    )
+    with torch.device("meta"):
+        model = WhisperForConditionalGeneration(config)
+    model.tie_weights()
+    peft_model = add_lora(model, "openai/whisper", r=r, alpha=32, dropout=0.05, target_modules=modules)
+    assert trainable_parameters_line(peft_model) == line
+
+
+def test_lora_on_unknown_modules_names_those_there_are(tiny_whisper):
+    model = load_model(str(tiny_whisper)).model
+    with pytest.raises(UserError, match="query: the model has .*q_proj"):
+        add_lora(model, "x", r=2, alpha=4, dropout=0.0, target_modules=["query"])
+
+
+def test_a_saved_folder_loads_everywhere_with_its_generation_config(tiny_whisper, tmp_path):
+    loaded = load_model(str(tiny_whisper))
+    folder = tmp_path / "best"
+    save_model_folder(
+        folder,
+        loaded.model,
+        loaded.processor,
+        arguments_yaml="audio_context: dynamic\n",
+        results={"trainable_parameters": 7},
+        card="# card\n",
+    )
+    again = load_model(str(folder))
+    assert again.dynamic_context and again.trainable_parameters == 7
+    generation_config = json.loads((folder / "generation_config.json").read_text())
+    assert generation_config["lang_to_id"]["<|it|>"] == loaded.model.generation_config.lang_to_id["<|it|>"]
+    assert (folder / "preprocessor_config.json").exists()
+    features = torch.zeros(1, 80, 3000)
+    WhisperForConditionalGeneration.from_pretrained(folder).generate(
+        features, language="it", max_new_tokens=3
+    )
+
+
+def test_an_adapter_folder_gives_the_adapted_model(tiny_whisper, tmp_path):
+    loaded = load_model(str(tiny_whisper))
+    model = add_lora(loaded.model, str(tiny_whisper), r=2, alpha=4, dropout=0.0, target_modules=["q_proj"])
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(parameter)
+    save_model_folder(tmp_path / "a", model, loaded.processor, arguments_yaml="{}", results={}, card="")
+    merged = load_model(str(tmp_path / "a")).model
+    features, ids = torch.randn(1, 80, 3000), torch.tensor([[257, 258]])
+    with torch.no_grad(), eval_mode(model), eval_mode(merged):
+        expected = model(input_features=features, decoder_input_ids=ids).logits
+        torch.testing.assert_close(
+            merged(features, decoder_input_ids=ids).logits, expected, atol=1e-5, rtol=1e-4
+        )
+
+
+def test_a_folder_without_tokenizer_is_a_clear_error(tiny_whisper, tmp_path):
+    folder = shutil.copytree(tiny_whisper, tmp_path / "model")
+    for name in ("tokenizer.json", "tokenizer_config.json", "processor_config.json"):
+        (folder / name).unlink()
+    with pytest.raises(UserError, match="token"):
+        load_model(str(folder))
+
+
+def test_a_tokenizer_of_another_model_is_a_clear_error(tiny_whisper, tmp_path):
+    folder = shutil.copytree(tiny_whisper, tmp_path / "model")
+    processor = WhisperProcessor.from_pretrained(folder)
+    processor.tokenizer.add_tokens([f"<|new{index}|>" for index in range(9)], special_tokens=True)
+    processor.tokenizer.save_pretrained(folder)
+    with pytest.raises(UserError, match="the tokenizer has 1874 tokens, the model 1865"):
+        load_model(str(folder))
+
+
+def test_languages_must_be_known_and_given(tiny_whisper):
+    model = load_model(str(tiny_whisper)).model
+    assert check_languages(model, ["it", "en"], "m") == ["it", "en"]
+    with pytest.raises(UserError, match="1 of 2 training utterances have no language"):
+        check_languages(model, ["it", None], "m")
+    with pytest.raises(UserError, match="no token for the language qq"):
+        check_languages(model, ["qq"], "m")
+    model.generation_config.lang_to_id = None
+    assert check_languages(model, ["en", None], "m") == [None, None]
+    with pytest.raises(UserError, match="knows English only, the data is in it"):
+        check_languages(model, ["it"], "m")
