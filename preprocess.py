@@ -171,8 +171,8 @@ def show_warnings(report: "DataReport", show: Callable[[str], None]) -> None:
         show(note)
     if report.shared_texts:
         show(
-            f"Warning: {report.shared_texts} sentences are in more than one of the given splits, and "
-            f"{report.leaked_utterances} utterances of validation and test are also in train: "
+            f"Warning: sentences in more than one of the given splits: {report.shared_texts}; utterances of "
+            f"validation and test whose sentence is in train: {report.leaked_utterances}; "
             "error rates will look better than they are."
         )
     if report.credit:

@@ -232,6 +232,7 @@ def load_steps(
     """Yield the optimiser steps, each with this process's micro-batches; workers read ahead where there are any."""
     from functools import partial
 
+    import torch
     from torch.utils.data import DataLoader
 
     from utils.batching import plan_steps
@@ -260,7 +261,10 @@ def load_steps(
     num_workers = args.dataloader_num_workers
     if num_workers is None:
         num_workers = 0 if accelerator.device.type == "cpu" else 4
-    batches = iter(DataLoader(dataset, sampler=own_micro_batches, batch_size=None, num_workers=num_workers))
+    # A generator of its own: the loader would else draw from torch's, and a resumed run would see other dropout.
+    own_draws = torch.Generator().manual_seed(args.seed)
+    options = {"batch_size": None, "num_workers": num_workers, "generator": own_draws}
+    batches = iter(DataLoader(dataset, sampler=own_micro_batches, **options))
     for step in plan():
         yield step, [next(batches) for _ in range(accumulation)]
 

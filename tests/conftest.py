@@ -87,7 +87,9 @@ def flac_tone(seconds: float, hertz: float = 220.0) -> bytes:
     return buffer.getvalue()
 
 
-def build_prepared(folder: Path, sizes: dict[str, int], language: str | None = "it", seed: int = 0) -> Path:
+def write_prepared_tones(
+    folder: Path, sizes: dict[str, int], language: str | None = "it", seed: int = 0
+) -> Path:
     """A prepared dataset of tones of 0.5 to 6 s with texts of very different length."""
     from datasets import Dataset, DatasetDict, Features, Value
 
@@ -122,9 +124,15 @@ def build_prepared(folder: Path, sizes: dict[str, int], language: str | None = "
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory) -> Path:
     """Prepared dataset: 40 clips to train on, 6 to validate on, 6 to test on."""
-    return build_prepared(
+    return write_prepared_tones(
         tmp_path_factory.mktemp("prepared") / "it", {"train": 40, "validation": 6, "test": 6}
     )
+
+
+@pytest.fixture(scope="session")
+def build_prepared() -> Callable[..., Path]:
+    """A function that writes a prepared dataset of the given split sizes and language."""
+    return write_prepared_tones
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""accelerate_configs/ against Accelerate itself: each loads, holds hardware only, and does what its name says."""
+"""accelerate_configs/ against Accelerate itself: each loads, holds hardware only, does what its name says."""
 
 import json
 import os
@@ -94,7 +94,9 @@ def test_the_config_holds_hardware_only_and_says_what_it_is_for(path: Path):
     config = yaml.safe_load(text)
     assert text.startswith("# ")
     assert len(text.splitlines()) <= 25
-    held = {key for key in keys_of(config) & SCIENCE if (config.get("fsdp_config") or {}).get(key) is not False}
+    held = {
+        key for key in keys_of(config) & SCIENCE if (config.get("fsdp_config") or {}).get(key) is not False
+    }
     assert not held
 
 

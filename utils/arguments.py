@@ -1,7 +1,8 @@
-"""Every script's arguments: one frozen dataclass each, filled by a recipe YAML and overridden by the command line.
+"""Every script's arguments: one frozen dataclass each, filled by a recipe and overridden by the command line.
 
-Both ways lead through the same parser: a recipe's keys are turned into command-line words and checked one by one,
-so that a wrong type or an unknown key in a file gives an error that names the file, the key and the nearest match.
+Both ways lead through the same parser: a recipe's keys are turned into command-line words and checked one by
+one, so that a wrong type or an unknown key in a file gives an error that names the file, the key and the nearest
+match.
 """
 
 import argparse
@@ -97,7 +98,7 @@ class PreprocessArguments(ScriptArguments):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainArguments(ScriptArguments):
-    """Arguments of train.py. Hardware (precision, processes, DeepSpeed, FSDP) is Accelerate's configuration."""
+    """Arguments of train.py. Precision, processes, DeepSpeed and FSDP are Accelerate's configuration."""
 
     model_name_or_path: str = argument(
         "Hub id, model folder, adapter folder or faster-whisper folder to start from."
@@ -183,7 +184,7 @@ class TrainArguments(ScriptArguments):
         found = at_least(self, 1, *ones) + at_least(self, 0, *zeros)
         if self.max_steps < 1 and self.num_train_epochs <= 0:
             found.append(
-                f"max_steps {self.max_steps} and num_train_epochs {self.num_train_epochs}: one must be above 0."
+                f"max_steps {self.max_steps}, num_train_epochs {self.num_train_epochs}: one must be above 0."
             )
         if not self.context_jitter or not all(0 <= jitter <= 30 for jitter in self.context_jitter):
             found.append(
@@ -231,31 +232,19 @@ class EvaluateArguments(ScriptArguments):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchmarkArguments(ScriptArguments):
-    """What all measurements in benchmarks/ share; those of a peer have nothing else."""
+class PeerArguments(ScriptArguments):
+    """Arguments of the peers in benchmarks/, peer_seq2seq_trainer.py and peer_pipeline.py."""
 
-    dataset: str = argument("Folder written by preprocess.py.", default="data/demo")
-    language: str = argument("Language of rows that do not carry their own.", default="it")
-    batch_size: int = argument("Clips in a batch, on both sides.", default=8)
-    dtype: Literal["float32", "bfloat16"] = argument("Precision of a single measurement.", default="float32")
-    max_samples: int | None = argument("Clips measured; drawn by the seed.", default=None)
+    model_name_or_path: str = argument("Model to train or to decode with.")
+    dataset: str = argument("Folder written by preprocess.py.")
+    split: str = argument("Split that the clips are taken from.")
+    language: str = argument("Language of rows that do not carry their own.")
+    dtype: Literal["float32", "bfloat16"] = argument("Precision.", default="float32")
+    batch_size: int = argument("Clips in a batch.", default=8)
+    max_samples: int | None = argument("Clips measured, drawn by the seed; all when not given.", default=None)
 
     def problems(self) -> list[str]:
         return at_least(self, 1, "batch_size") + language_problems(self.language)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PeerTrainArguments(BenchmarkArguments):
-    """Arguments of benchmarks/peer_seq2seq_trainer.py."""
-
-    model_name_or_path: str = argument("Model to start from.", default="openai/whisper-base")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PeerDecodeArguments(BenchmarkArguments):
-    """Arguments of benchmarks/peer_pipeline.py."""
-
-    model_name_or_path: str = argument("Model to decode with.", default="runs/demo/best")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,8 +282,8 @@ class TrainSpeedArguments(SpeedArguments):
         found = super().problems()
         if self.max_samples < self.batch_size or self.max_samples % self.batch_size:
             found.append(
-                f"max_samples {self.max_samples}: expected a multiple of batch_size {self.batch_size}, so that both "
-                "sides see whole batches."
+                f"max_samples {self.max_samples}: expected a multiple of batch_size {self.batch_size}, "
+                "so that both sides see whole batches."
             )
         return found
 
@@ -319,7 +308,7 @@ def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[st
 
 
 def language_problems(language: str) -> list[str]:
-    """A sentence if Whisper does not know the language; English names (italian) count as unknown, codes do not."""
+    """A sentence if Whisper does not know the language by this code; English names (italian) count as unknown."""
     from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
     if language == "auto" or language in LANGUAGES:
@@ -351,8 +340,8 @@ def parse_arguments(
         description: Shown by `--help`; the calling script's docstring.
 
     Raises:
-        UserError: An unknown key or option, a value of the wrong type, a missing value, or values that contradict
-            each other. All contradictions are reported at once.
+        UserError: An unknown key or option, a value of the wrong type, a missing value, or values that
+            contradict each other. All contradictions are reported at once.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     parser = _build_parser(kind, description)
@@ -443,7 +432,7 @@ def _unknown_message(where: str, key: str, kind: type[ScriptArguments]) -> str:
 
 
 def _has_type(value: object, expected: object) -> bool:
-    """Whether a YAML value is of an annotated type; an int passes for a float, a bool for nothing but bool."""
+    """Whether a YAML value is of an annotated type; an int passes for a float, a bool for bool alone."""
     origin = typing.get_origin(expected)
     if origin in (types.UnionType, typing.Union):
         return any(_has_type(value, option) for option in typing.get_args(expected))

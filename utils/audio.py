@@ -155,7 +155,7 @@ def _mono(frame: av.AudioFrame) -> np.ndarray:
 
 def _join(blocks: Iterator[tuple[int, np.ndarray]], max_seconds: float) -> np.ndarray:
     """Check and resample mono blocks as they come, and join them: (samples,) float32 at 16 kHz."""
-    joined: list[np.ndarray] = []
+    joined = bytearray()  # grows in place: a list of blocks would have to be held twice to be joined
     resampler, source_rate, seconds = None, 0, 0.0
     for rate, block in blocks:
         if rate != source_rate and source_rate:
@@ -167,13 +167,12 @@ def _join(blocks: Iterator[tuple[int, np.ndarray]], max_seconds: float) -> np.nd
         seconds += len(block) / rate
         if seconds > max_seconds:
             raise AudioError(f"too long to decode: over {max_seconds:g} s; cut the recording into files")
-        joined.append(resampler.resample_chunk(block) if resampler else block)
+        joined += (resampler.resample_chunk(block) if resampler else block).tobytes()
     if resampler:
-        joined.append(resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True))
-    samples = np.concatenate(joined) if joined else np.zeros(0, dtype=np.float32)
-    if not len(samples):
+        joined += resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True).tobytes()
+    if not joined:
         raise AudioError("no samples: the file is audio, but 0 samples long")
-    return samples
+    return np.frombuffer(joined, dtype=np.float32)
 
 
 def _check_samples(block: np.ndarray, start: float) -> None:

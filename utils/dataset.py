@@ -113,13 +113,13 @@ def _assign_sentences(sizes: Mapping[str, int], lacking: Mapping[str, float], se
     room = {split: max(1, round(share * total)) for split, share in lacking.items()}
     filled = dict.fromkeys(room, 0)
     for key in order:
-        if len(assigned) == len(sizes) - 1:
-            break
         split = next((s for s in room if filled[s] + sizes[key] <= room[s]), None)
-        if split is not None:
+        still_empty = sum(1 for s in room if s != split and not filled[s])
+        # one sentence stays for train and for each split that has none yet
+        if split is not None and len(sizes) - len(assigned) - 1 >= 1 + still_empty:
             assigned[key] = split
             filled[split] += sizes[key]
-    for split in (s for s in room if not filled[s]):  # every sentence was larger than the share
+    for split in (s for s in room if not filled[s]):  # what is left is larger than its share, or scarce
         free = [key for key in order if key not in assigned]
         if len(free) > 1:
             assigned[min(free, key=sizes.__getitem__)] = split

@@ -20,8 +20,8 @@ MAX_GROUP_VALUES = 50  # more distinct values than this name utterances rather t
 GROUP_COLUMNS = ("language", "speaker", "group")
 # every prepared dataset's own columns; what else a dataset holds came from its source
 PREPARED_COLUMNS = frozenset(
-    ("id", "audio", "text", "duration", "language", "speaker", "group")
-    + ("start", "end", "source", "previous_text", "segments")
+    {"id", "audio", "text", "duration", "language", "speaker", "group"}
+    | {"start", "end", "source", "previous_text", "segments"}
 )
 
 
@@ -145,7 +145,7 @@ def build_evaluation_set(rows: "Dataset", dataset: str, split: str) -> Evaluatio
 
 
 def _read_groups(rows: "Dataset") -> dict[str, list[str | None]]:
-    """Columns worth a breakdown: language, speaker, group and the source's text columns, of 2 to 50 values."""
+    """Columns worth a breakdown: language, speaker, group and the source's text columns of 2 to 50 values."""
     extras = [
         name
         for name, feature in rows.features.items()

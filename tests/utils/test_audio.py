@@ -197,9 +197,9 @@ def test_missing_file_folder_and_bad_name(tmp_path):
         decode_audio(tmp_path / "missing.wav")
     with pytest.raises(AudioError, match="not a file"):
         decode_audio(tmp_path)
-    with pytest.raises(AudioError, match="no such file|unreadable file"):
+    with pytest.raises(AudioError, match=r"no such file|unreadable file"):
         decode_audio(Path("a\0b.wav"))
-    with pytest.raises(AudioError, match="no such file|unreadable file"):
+    with pytest.raises(AudioError, match=r"no such file|unreadable file"):
         decode_audio(tmp_path / ("x" * 5000))
 
 

@@ -54,6 +54,8 @@ def test_few_sentences(number, expected):
 
 
 def test_sentences_larger_than_the_share():
+    # test could take two of the three sentences, but validation and train need one each
+    assert set(split(["A", "AA", "AA", "AAA"], None, 0.25, 0.375, 0)) == {"train", "validation", "test"}
     counts = Counter(split(["a"] * 100 + ["b"] * 100 + ["c"] * 90))
     assert set(counts) == {"train", "validation", "test"}
 

@@ -131,9 +131,9 @@ def test_types_of_manifest_columns(tmp_path):
 def test_manifest_that_is_no_use(tmp_path):
     with pytest.raises(UserError, match="no such manifest"):
         read_manifest(tmp_path / "no.jsonl")
-    with pytest.raises(UserError, match="no usable utterance.*2 × missing key 'text'.*corpus.jsonl, 1"):
+    with pytest.raises(UserError, match=r"no usable utterance.*2 × missing key 'text'.*corpus\.jsonl, 1"):
         read_manifest(write_manifest(tmp_path, [{"audio": "a"}, {"audio": "b"}, "{"]))
-    with pytest.raises(UserError, match="no usable utterance. It holds no items"):
+    with pytest.raises(UserError, match=r"no usable utterance\. It holds no items"):
         read_manifest(write_manifest(tmp_path, []))
 
 
@@ -183,7 +183,7 @@ def test_folder_that_is_no_use(tmp_path):
     with pytest.raises(UserError, match=r"no audio and no \.txt"):
         folder_parts(tmp_path)
     write_wav(tmp_path / "a.wav")
-    with pytest.raises(UserError, match="no usable utterance.*no transcript"):
+    with pytest.raises(UserError, match=r"no usable utterance.*no transcript"):
         folder_parts(tmp_path)
 
 

@@ -1,0 +1,90 @@
+"""How much faster evaluate.py decodes in the dynamic context than `transformers.pipeline` with a batch size.
+
+Same tuned model, clips, batch size, precision and threads; each run is a process of its own, the sides take
+turns, medians count. A figure is the clips' audio seconds by the wall-clock seconds from FLAC bytes to text;
+loading the model does not count. WER is of the same clips on both sides.
+
+    python benchmarks/decode_speed.py --model_name_or_path runs/demo/best --dataset data/demo
+"""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.side_by_side import PEER, Measurement, peer_command, report, run_alone, turns
+from utils.arguments import DecodeSpeedArguments, parse_arguments
+from utils.errors import UserError, user_errors_end_the_script
+
+DYNAMIC, FULL = "evaluate.py, dynamic context", "evaluate.py, full context"
+TARGETS = {(DYNAMIC, "float32"): 4.0, (DYNAMIC, "bfloat16"): 4.0}
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_arguments(DecodeSpeedArguments, argv, __doc__)
+    if not Path(args.model_name_or_path).is_dir():
+        raise UserError(f"{args.model_name_or_path}: no such folder. `make demo` trains one.")
+    measurements = []
+    for number, side in turns([PEER, DYNAMIC, FULL], args.rounds):
+        for dtype in args.dtypes:
+            measure = measure_peer if side == PEER else measure_ours
+            measurements.append(measure(args, side, dtype, number))
+            rate = measurements[-1].audio_seconds_per_second
+            print(f"round {number + 1}, {dtype}, {side}: {rate:.2f} audio s/s", flush=True)
+    title = f"Decoding {args.max_samples} clips with {args.model_name_or_path}, batch {args.batch_size}"
+    report(title, measurements, TARGETS, Path(args.output_dir) / "decode_speed.json")
+
+
+def measure_peer(args: DecodeSpeedArguments, side: str, dtype: str, number: int) -> Measurement:
+    """Let the pipeline transcribe the round's clips."""
+    folder = Path(args.output_dir) / f"peer-{dtype}-{number}"
+    command = peer_command(
+        "peer_pipeline.py",
+        model_name_or_path=args.model_name_or_path,
+        dataset=args.dataset,
+        split=args.split,
+        language=args.language,
+        dtype=dtype,
+        batch_size=args.batch_size,
+        max_samples=args.max_samples,
+        seed=args.seed + number,
+        output_dir=str(folder),
+    )
+    run_alone(command, folder)
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return Measurement(
+        side,
+        dtype,
+        number,
+        result["audio_seconds_per_second"],
+        result["peak_memory_bytes"],
+        result["normalized_wer"],
+    )
+
+
+def measure_ours(args: DecodeSpeedArguments, side: str, dtype: str, number: int) -> Measurement:
+    """Let evaluate.py score the round's clips in one context."""
+    context = "dynamic" if side == DYNAMIC else "full"
+    folder = Path(args.output_dir) / f"{context}-{dtype}-{number}"
+    words = [sys.executable, "evaluate.py", "--models", args.model_name_or_path, "--dataset", args.dataset]
+    words += [
+        "--split",
+        args.split,
+        "--language",
+        args.language,
+        "--audio_context",
+        context,
+        "--dtype",
+        dtype,
+    ]
+    words += ["--max_samples", str(args.max_samples), "--seed", str(args.seed + number)]
+    words += ["--per_device_eval_batch_size", str(args.batch_size), "--output_dir", str(folder)]
+    run_alone(words, folder)
+    result = json.loads((folder / "evaluation_results.json").read_text(encoding="utf-8"))["results"][0]
+    return Measurement(side, dtype, number, result["rtfx"], None, result["normalized"]["wer"])
+
+
+if __name__ == "__main__":
+    with user_errors_end_the_script():
+        main()

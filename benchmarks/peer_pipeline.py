@@ -1,0 +1,65 @@
+"""The usual way to transcribe clips, measured: `transformers.pipeline` with a batch size.
+
+decode_speed.py runs this beside evaluate.py:
+
+    python benchmarks/peer_pipeline.py --model_name_or_path runs/demo/best --dataset data/demo --split test \\
+        --language it --max_samples 48 --output_dir runs/bench/peer
+"""
+
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+from transformers import pipeline
+
+from utils.arguments import PeerArguments, parse_arguments
+from utils.audio import SAMPLE_RATE, decode_flac
+from utils.dataset import draw_rows, load_prepared
+from utils.errors import user_errors_end_the_script
+from utils.files import write_json
+from utils.hardware import peak_memory_bytes, pick_device
+from utils.metrics import word_error_rates
+from utils.progress import silence_libraries
+from utils.starter import resolve_model
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_arguments(PeerArguments, argv, __doc__)
+    silence_libraries()
+    rows = draw_rows(
+        load_prepared([args.dataset], args.split, language=args.language), args.max_samples, args.seed
+    )
+    transcriber = pipeline(
+        "automatic-speech-recognition",
+        model=resolve_model(args.model_name_or_path),
+        dtype=getattr(torch, args.dtype),
+        device=pick_device(),
+    )
+    clips = ({"raw": decode_flac(data), "sampling_rate": SAMPLE_RATE} for data in rows["audio"])
+    options = {"language": args.language, "task": "transcribe", "num_beams": 1}
+
+    started = time.perf_counter()
+    answers = transcriber(clips, batch_size=args.batch_size, generate_kwargs=options)
+    texts = [answer["text"].strip() for answer in answers]
+    seconds = time.perf_counter() - started
+
+    _, normalized_wer = word_error_rates(list(rows["text"]), texts, "basic")
+    audio_seconds = sum(rows["duration"])
+    write_json(
+        Path(args.output_dir) / "result.json",
+        {
+            "audio_seconds": audio_seconds,
+            "seconds": seconds,
+            "audio_seconds_per_second": audio_seconds / seconds,
+            "peak_memory_bytes": peak_memory_bytes(),
+            "normalized_wer": normalized_wer,
+        },
+    )
+
+
+if __name__ == "__main__":
+    with user_errors_end_the_script():
+        main()

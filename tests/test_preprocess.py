@@ -1,0 +1,256 @@
+"""preprocess.py from the command line to the folder: what is kept, what is refused, what is never lost."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from preprocess import main
+
+ROOT = Path(__file__).parent.parent
+
+
+def write_wav(path: Path, seconds: float = 1.0, hertz: float = 220.0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    time = np.arange(round(seconds * 16000)) / 16000
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * hertz * time), 16000)
+    return path
+
+
+def write_manifest(folder: Path, rows: list[dict | str]) -> Path:
+    path = folder / "corpus.jsonl"
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def corpus(tmp_path) -> Path:
+    """A manifest of 12 good lines, three of them cut from one recording."""
+    rows = []
+    for n in range(9):
+        write_wav(tmp_path / f"clips/{n}.wav", 0.5 + n / 10, 200 + 20 * n)
+        rows.append({"audio": f"clips/{n}.wav", "text": f"Frase numero {n}.", "speaker": f"s{n % 2}"})
+    write_wav(tmp_path / "clips/long.flac", 40)
+    rows += [
+        {"audio": "clips/long.flac", "text": f"Pezzo {n}", "start": 10.0 * n, "end": 10.0 * n + 2}
+        for n in range(3)
+    ]
+    return write_manifest(tmp_path, rows)
+
+
+def run(manifest: Path, output_dir: Path, *more: str) -> dict:
+    """Run on a manifest and return the report."""
+    words = ["--source", "manifest", "--input", str(manifest), "--language", "it", *more]
+    main([*words, "--output_dir", str(output_dir)])
+    report = json.loads((output_dir / "data_report.json").read_text(encoding="utf-8"))
+    assert report["seen"] == report["kept"] + report["rejected"]
+    return report
+
+
+def read_rejects(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "rejects.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def read_rows(folder: Path) -> dict[str, list[dict]]:
+    from datasets import load_from_disk
+
+    return {name: list(split) for name, split in load_from_disk(str(folder)).items()}
+
+
+def fails(capsys, *words: str) -> str:
+    """The one error a user sees; nothing is left behind by the run."""
+    with pytest.raises(SystemExit) as exit_:
+        main([*words])
+    assert exit_.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "Traceback" not in error
+    return error
+
+
+def test_a_manifest_becomes_a_prepared_dataset(corpus, tmp_path, capsys):
+    report = run(corpus, tmp_path / "out")
+    assert (report["seen"], report["kept"], report["rejected"]) == (12, 12, 0)
+    assert {name: split["utterances"] for name, split in report["splits"].items()} == {
+        "train": 9, "validation": 1, "test": 2,
+    }  # fmt: skip
+    # 0.5 + 0.6 + … + 1.3 s, and three pieces of 2 s
+    assert report["hours"] == pytest.approx((8.1 + 6.0) / 3600)
+    rows = {row["id"]: row for split in read_rows(tmp_path / "out").values() for row in split}
+    assert len(rows) == 12
+    row = rows["corpus-000011"]
+    assert (row["text"], row["start"], row["end"], row["duration"]) == ("Pezzo 1", 10.0, 12.0, 2.0)
+    assert (row["language"], row["speaker"], Path(row["source"]).name) == ("it", None, "long.flac")
+    assert soundfile.info(io.BytesIO(row["audio"])).frames == 32000
+    arguments = yaml.safe_load((tmp_path / "out/preprocess.yaml").read_text())
+    assert arguments["source"] == "manifest" and arguments["seed"] == 42
+    output = capsys.readouterr().out
+    assert "12 seen, 12 kept" in output and "train.py" in output
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_every_bad_item_gets_a_reason(corpus, tmp_path, tiny_whisper, capsys):
+    soundfile.write(tmp_path / "nan.wav", np.array([0.0, np.nan] * 8000), 16000, subtype="FLOAT")
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "noaudio.wav").write_text("I am no audio\n" * 100)
+    with wave.open(str(tmp_path / "mute.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+    write_wav(tmp_path / "31.wav", 31)
+    ok = {"audio": "clips/0.wav", "text": "ciao"}
+    bad = {
+        "no such file": ok | {"audio": "missing.wav"},
+        "empty file": ok | {"audio": "empty.wav"},
+        "not audio": ok | {"audio": "noaudio.wav"},
+        "no samples": ok | {"audio": "mute.wav"},
+        "NaN or infinite samples": ok | {"audio": "nan.wav"},
+        "too long": ok | {"audio": "31.wav"},
+        "too short": ok | {"start": 0.0, "end": 0.05},
+        "end not after start": ok | {"start": 0.4, "end": 0.1},
+        "start without end": ok | {"start": 0.1},
+        "segment beyond the end of the audio": ok | {"start": 0.1, "end": 4.0},
+        "empty text": ok | {"text": " \u00a0 "},
+        "unknown language": ok | {"language": "klingon"},
+        "bad JSON": "{",
+        "missing key 'text'": {"audio": "clips/0.wav"},
+        "label too long": ok | {"text": "a" * 444},  # a token a byte, with the space one more than fits
+    }
+    good = corpus.read_text().splitlines()
+    manifest = write_manifest(tmp_path, [*good, *bad.values(), ok | {"text": "a" * 443}])
+    report = run(manifest, tmp_path / "out", "--model_name_or_path", str(tiny_whisper))
+    assert report["kept"] == len(good) + 1
+    assert report["reasons"] == dict.fromkeys(bad, 1)
+    rejects = {reject["position"]: reject for reject in read_rejects(tmp_path / "out")}
+    for line, kind in enumerate(bad, start=len(good) + 1):
+        assert rejects[line]["reason"].startswith(kind) and rejects[line]["source"] == str(manifest)
+    assert "start and end" in next(
+        r["reason"] for r in rejects.values() if r["reason"].startswith("too long")
+    )
+    assert f"1 × {next(iter(bad))}" in capsys.readouterr().out
+
+
+def test_two_processes_write_the_same(corpus, tmp_path):
+    write_manifest(tmp_path, [*corpus.read_text().splitlines(), {"audio": "no.wav", "text": "a"}])
+    one = run(corpus, tmp_path / "one", "--num_proc", "1")
+    two = run(corpus, tmp_path / "two", "--num_proc", "2")
+    assert one == two and one["rejected"] == 1
+    assert read_rows(tmp_path / "one") == read_rows(tmp_path / "two")
+    assert read_rejects(tmp_path / "one") == read_rejects(tmp_path / "two")
+
+
+def test_a_rerun_reuses_and_other_arguments_are_refused(corpus, tmp_path, capsys):
+    out = tmp_path / "out"
+    run(corpus, out)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    capsys.readouterr()
+    run(corpus, out, "--num_proc", "2")  # does not change the result
+    assert "nothing to do" in capsys.readouterr().out
+    words = ["--source", "manifest", "--input", str(corpus), "--language", "en", "--seed", "7"]
+    error = fails(capsys, *words, "--output_dir", str(out))
+    assert "seed: 42 there, 7 now" in error and "language: it there, en now" in error
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_a_folder_of_someone_else_is_not_touched(corpus, tmp_path, capsys):
+    words = ["--source", "manifest", "--input", str(corpus)]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.doc").write_text("years of work")
+    assert "not written by preprocess.py" in fails(capsys, *words, "--output_dir", str(other))
+    assert [path.name for path in other.iterdir()] == ["thesis.doc"]
+    assert "found a file" in fails(capsys, *words, "--output_dir", str(corpus))
+    run(corpus, tmp_path / "empty")  # an empty folder is fine
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--source", "manifest"], "needs --input"),
+        (["--source", "manifest", "--input", "missing.jsonl"], "no such manifest"),
+        (["--source", "folder", "--input", "missing"], "no such folder"),
+        (["--source", "hub", "--input", "./missing"], "no such folder"),
+        (["--source", "manifest", "--input", "corpus.jsonl", "--language", "xx"], "no such language"),
+        (["--source", "manifest", "--input", "bad.jsonl"], "no usable utterance"),
+        (
+            ["--source", "manifest", "--input", "lost.jsonl"],
+            "no usable utterance left. Rejected: 1 × no such file",
+        ),
+        (["--source", "asterisk", "--language", "auto"], "telephone prompts"),
+        (["--source", "manifest", "--input", "corpus.jsonl", "--model_name_or_path", "./clips"], "clips"),
+    ],
+)
+def test_wrong_input_is_one_error(corpus, tmp_path, capsys, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    Path("bad.jsonl").write_text("{}\n")
+    Path("lost.jsonl").write_text('{"audio": "no.wav", "text": "ciao"}\n')
+    assert message in fails(capsys, *words, "--output_dir", "out")
+    assert not Path("out").exists() and not list(Path().glob(".*"))
+
+
+def test_given_splits_and_their_leaks(tmp_path, capsys):
+    write_wav(tmp_path / "a.wav")
+    rows = [{"audio": "a.wav", "text": f"Frase {n}", "split": "train"} for n in range(10)]
+    rows += [
+        {"audio": "a.wav", "text": "FRASE 3!", "split": "dev"},
+        {"audio": "a.wav", "text": "Altra", "split": "test"},
+    ]
+    report = run(write_manifest(tmp_path, rows), tmp_path / "out")
+    assert {name: split["utterances"] for name, split in report["splits"].items()} == {
+        "train": 10, "validation": 1, "test": 1,
+    }  # fmt: skip
+    assert (report["shared_texts"], report["leaked_utterances"]) == (1, 1)
+    assert "sentences in more than one of the given splits: 1" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_folder_with_timed_transcripts(tmp_path):
+    for split, count in (("train", 3), ("test", 2)):
+        write_wav(tmp_path / f"data/{split}/child.wav", 10)
+        lines = [f"{n}\t{n + 0.8}\tparola {split} {n}\tpiano" for n in range(count)]
+        lines += ["senza tab", "5\t4\tindietro", "6\t7\t", "8\t8.3\tcorto", "9\t11\toltre"]
+        (tmp_path / f"data/{split}/child.txt").write_text("\n".join(lines))
+    main(["--source", "folder", "--input", str(tmp_path / "data"), "--output_dir", str(tmp_path / "out"),
+          "--validation_share", "0"])  # fmt: skip
+    rows = read_rows(tmp_path / "out")
+    assert [row["text"] for row in rows["train"]] == [f"parola train {n} piano" for n in range(3)]
+    assert [row["id"] for row in rows["test"]] == ["test/child_segment_000", "test/child_segment_001"]
+    assert {reject["reason"].split(":")[0] for reject in read_rejects(tmp_path / "out")} == {
+        "malformed line", "end not after start", "empty text", "segment too short",
+        "segment beyond the end of the audio",
+    }  # fmt: skip
+
+
+def test_a_local_hub_folder_leaves_no_cache(tmp_path):
+    write_wav(tmp_path / "data/a.wav")
+    rows = "".join(json.dumps({"file_name": "a.wav", "sentence": f"frase {n}"}) + "\n" for n in range(1))
+    (tmp_path / "data/metadata.jsonl").write_text(rows)
+    words = ["--source", "hub", "--input", str(tmp_path / "data"), "--output_dir", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "preprocess.py", *words, "--num_proc", "2"],
+        cwd=ROOT,
+        env=os.environ | {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert read_rows(tmp_path / "out")["train"][0]["text"] == "frase 0"
+    assert not [path for path in (tmp_path / "hf").rglob("*") if path.is_file()]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "hf") == ["data", "out"]
+
+
+def test_the_result_trains(corpus, tmp_path):
+    """What is written is what `load_prepared` and the collator's fast path read."""
+    from utils.audio import decode_flac
+    from utils.dataset import load_prepared
+
+    run(corpus, tmp_path / "out")
+    for split in ("train", "validation", "test"):
+        for row in load_prepared([str(tmp_path / "out")], split, language="it"):
+            assert len(decode_flac(row["audio"])) / 16000 == row["duration"]

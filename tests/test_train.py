@@ -1,0 +1,313 @@
+"""train.py with the tiny random Whisper: gradients, resuming, what a run leaves behind, and users' mistakes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import train
+from utils.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file"]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerator():
+    """Accelerate keeps its state in the process; every run in a test starts anew."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def arguments(tiny_whisper, prepared, tmp_path):
+    """Arguments of a short run; later ones override them."""
+
+    def build(*more: str, output_dir: Path | None = None) -> list[str]:
+        base = f"--model_name_or_path {tiny_whisper} --dataset {prepared} --language it --report_to none"
+        base += " --max_steps 6 --eval_steps 0 --save_steps 0 --logging_steps 1 --learning_rate 1e-3"
+        return [*base.split(), "--output_dir", str(output_dir or tmp_path / "run"), *more]
+
+    return build
+
+
+def read_metrics(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def run_script(command: list[str], **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+# ---- loss and gradient -------------------------------------------------------------------------------------
+
+
+def first_step(launcher: list[str], output: Path, argv: list[str]) -> dict[str, torch.Tensor]:
+    """Loss and gradients of the first optimiser step, by train.py's own functions, in processes of their own."""
+    script = str(ROOT / "tests/fixtures/gradient_of_first_step.py")
+    done = run_script([*launcher, script, str(output), *argv], OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    return load_file(output)
+
+
+def loss_and_gradients_of_transformers(model_folder, prepared, indices) -> dict[str, torch.Tensor]:
+    """The same clips as one batch through transformers' own forward pass, feature extractor and tokenizer."""
+    import io
+
+    import soundfile
+    from datasets import load_from_disk
+    from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+    processor = WhisperProcessor.from_pretrained(model_folder, language="it", task="transcribe")
+    model = WhisperForConditionalGeneration.from_pretrained(model_folder)
+    rows = load_from_disk(prepared)["train"].select(indices)
+    clips = [soundfile.read(io.BytesIO(data))[0] for data in rows["audio"]]
+    features = processor.feature_extractor(clips, sampling_rate=16_000, return_tensors="pt").input_features
+    ids = [torch.tensor(processor.tokenizer(" " + text).input_ids[1:]) for text in rows["text"]]
+    labels = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=-100)
+    loss = model(features, labels=labels).loss
+    loss.backward()
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return gradients | {"loss": loss.detach()}
+
+
+@pytest.fixture(scope="module")
+def gradients(tiny_whisper, prepared, tmp_path_factory) -> dict[str, dict[str, torch.Tensor]]:
+    """The first step of eight clips, computed in four ways."""
+    folder = tmp_path_factory.mktemp("gradients")
+    base = f"--model_name_or_path {tiny_whisper} --dataset {prepared} --language it --report_to none --eval_steps 0"
+    base += f" --audio_context full --output_dir {folder / 'run'}"
+    two = [*LAUNCH, str(ROOT / "accelerate_configs/cpu_2_processes.yaml")]
+    ways = {
+        "one batch of 8": ([sys.executable], "--per_device_train_batch_size 8"),
+        "4 of 2": ([sys.executable], "--per_device_train_batch_size 2 --gradient_accumulation_steps 4"),
+        "2 processes of 4": (two, "--per_device_train_batch_size 4"),
+        "2 processes, 2 of 2": (two, "--per_device_train_batch_size 2 --gradient_accumulation_steps 2"),
+    }
+    return {
+        name: first_step(launcher, folder / f"{index}.safetensors", [*base.split(), *more.split()])
+        for index, (name, (launcher, more)) in enumerate(ways.items())
+    }
+
+
+@pytest.mark.parametrize("way", ["one batch of 8", "4 of 2", "2 processes of 4", "2 processes, 2 of 2"])
+def test_every_way_to_cut_a_step_gives_the_gradient_of_transformers(gradients, way, tiny_whisper, prepared):
+    found = gradients[way]
+    assert found["processes"] == (2 if "processes" in way else 1)
+    assert torch.equal(found["indices"], gradients["one batch of 8"]["indices"])
+    expected = loss_and_gradients_of_transformers(tiny_whisper, prepared, found["indices"].tolist())
+    for name, value in expected.items():
+        torch.testing.assert_close(
+            found[name], value, atol=1e-5, rtol=1e-4, msg=lambda text, n=name: f"{n}: {text}"
+        )
+
+
+# ---- what a run leaves behind ------------------------------------------------------------------------------
+
+
+def test_a_run_learns_and_leaves_model_folders_metrics_and_checkpoints(arguments, tmp_path):
+    train.main(arguments("--eval_steps", "3", "--save_steps", "2", "--save_total_limit", "2"))
+    run = tmp_path / "run"
+    records = read_metrics(run)
+    losses = [record["loss"] for record in records if "loss" in record]
+    assert len(losses) == 6 and losses[-1] < losses[0]
+    assert [record["step"] for record in records if "eval_wer" in record] == [3, 6]
+    names = sorted(path.name for path in run.iterdir())
+    assert names == ["best", "checkpoint-4", "checkpoint-6", "final", "metrics.jsonl", "train.yaml"]
+    for folder in ("best", "final"):
+        from transformers import pipeline
+
+        recogniser = pipeline("automatic-speech-recognition", model=str(run / folder))
+        assert isinstance(
+            recogniser({"raw": torch.zeros(16_000).numpy(), "sampling_rate": 16_000})["text"], str
+        )
+    assert json.loads((run / "final/train_results.json").read_text())["trainable_parameters"] > 400_000
+    assert "learning_rate: 0.001" in (run / "final/train.yaml").read_text()
+
+
+def test_tensorboard_gets_the_losses(arguments, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train.main(arguments("--report_to", "tensorboard"))
+    events = EventAccumulator(str(tmp_path / "run/logs")).Reload()
+    assert [round(event.value, 4) for event in events.Scalars("loss")] == [
+        round(record["loss"], 4) for record in read_metrics(tmp_path / "run")
+    ]
+
+
+def test_a_lora_run_leaves_an_adapter_that_scores_the_same_when_loaded(arguments, tmp_path, capsys):
+    train.main(arguments("--use_peft", "--lora_r", "4", "--eval_steps", "6"))
+    assert "trainable params: " in capsys.readouterr().out
+    best = tmp_path / "run/best"
+    assert (best / "adapter_model.safetensors").exists() and not (best / "model.safetensors").exists()
+    from utils.modeling import load_model
+
+    loaded = load_model(str(best))
+    assert loaded.dynamic_context
+    assert loaded.trainable_parameters == 4 * 2 * 64 * 2 * 6  # r x (in + out) x (q, v) x 6 attention blocks
+
+
+def test_gradient_checkpointing_changes_no_loss(arguments, tmp_path):
+    train.main(arguments(output_dir=tmp_path / "plain"))
+    train.main(arguments("--gradient_checkpointing", output_dir=tmp_path / "checkpointed"))
+    plain, checkpointed = read_metrics(tmp_path / "plain"), read_metrics(tmp_path / "checkpointed")
+    for one, other in zip(plain, checkpointed, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-6)
+
+
+def test_workers_change_no_loss(arguments, tmp_path):
+    train.main(arguments(output_dir=tmp_path / "plain"))
+    train.main(arguments("--dataloader_num_workers", "2", output_dir=tmp_path / "workers"))
+    plain, workers = read_metrics(tmp_path / "plain"), read_metrics(tmp_path / "workers")
+    assert [(r["loss"], r["order"]) for r in plain] == [(r["loss"], r["order"]) for r in workers]
+
+
+def test_one_context_for_all_micro_batches_of_a_step(arguments, tmp_path, monkeypatch):
+    import utils.features
+
+    seen = []
+    original = utils.features.log_mel
+    monkeypatch.setattr(
+        utils.features,
+        "log_mel",
+        lambda waveforms, fe: (seen.append(waveforms.shape[1]), original(waveforms, fe))[1],
+    )
+    train.main(arguments("--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "4"))
+    steps = [seen[start : start + 4] for start in range(0, 24, 4)]
+    assert all(len(set(step)) == 1 for step in steps)
+    assert len({step[0] for step in steps}) > 1
+
+
+# ---- stopping and going on ---------------------------------------------------------------------------------
+
+
+def test_resuming_gives_the_losses_and_the_order_of_an_uninterrupted_run(arguments, tmp_path):
+    """Stopped from outside right after a checkpoint, as a test of the state that is saved."""
+    options = ["--save_steps", "3", "--eval_steps", "3", "--use_peft", "--lora_dropout", "0.1"]
+    train.main(arguments(*options, output_dir=tmp_path / "straight"))
+    code = (
+        "import os, sys, train, utils.checkpoints as c; save = c.save_checkpoint\n"
+        "def save_and_die(*a): save(*a); os.kill(os.getpid(), 9)\n"
+        "c.save_checkpoint = save_and_die; train.main(sys.argv[1:])"
+    )
+    interrupted = arguments(*options, output_dir=tmp_path / "interrupted")
+    assert run_script([sys.executable, "-c", code, *interrupted]).returncode == -9
+    assert not (tmp_path / "interrupted/final").exists()
+    train.main([*interrupted, "--resume_from_checkpoint", "latest"])
+    straight, resumed = read_metrics(tmp_path / "straight"), read_metrics(tmp_path / "interrupted")
+    assert [record["step"] for record in resumed] == [record["step"] for record in straight]
+    for one, other in zip(straight, resumed, strict=True):
+        assert one.get("loss") == pytest.approx(other.get("loss"), abs=1e-6)
+        assert one.get("order") == other.get("order")
+        assert one.get("eval_wer") == other.get("eval_wer")
+
+
+def test_a_broken_newest_checkpoint_is_passed_over(arguments, tmp_path, capsys):
+    train.main(arguments("--save_steps", "2"))
+    newest = tmp_path / "run/checkpoint-6/model.safetensors"
+    newest.write_bytes(newest.read_bytes()[:1000])
+    train.main(arguments("--save_steps", "2", "--max_steps", "8", "--resume_from_checkpoint", "latest"))
+    output = capsys.readouterr().out
+    assert "checkpoint-6: passed over: model.safetensors has 1000 bytes" in output
+    assert "going on from step 4" in output
+
+
+def test_a_rerun_with_equal_arguments_reuses_the_finished_run(arguments, tmp_path, capsys):
+    train.main(arguments())
+    before = (tmp_path / "run/final/model.safetensors").stat().st_mtime_ns
+    train.main(arguments())
+    assert "is there already" in capsys.readouterr().out
+    assert (tmp_path / "run/final/model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_rerun_after_a_kill_goes_on_without_being_told(arguments, tmp_path, capsys):
+    train.main(arguments("--save_steps", "3"))
+    import shutil
+
+    shutil.rmtree(tmp_path / "run/final")
+    shutil.rmtree(tmp_path / "run/checkpoint-6")
+    train.main(arguments("--save_steps", "3"))
+    assert "going on from step 3" in capsys.readouterr().out
+    assert [record["step"] for record in read_metrics(tmp_path / "run")] == [1, 2, 3, 4, 5, 6]
+
+
+# ---- users' mistakes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--dataset", "/nowhere"], "/nowhere: no such folder"),
+        (["--model_name_or_path", "./nowhere"], "nowhere.*no such folder"),
+        (["--language", "xx"], "Whisper has no such language"),
+        (["--language", "auto", "--dataset", "NO_LANGUAGE"], "have no language. Give --language"),
+        (["--resume_from_checkpoint", "latest"], "no whole checkpoint to resume from"),
+        (["--resume_from_checkpoint", "/nowhere"], "no trainer_state.json in it"),
+        (["--use_peft", "--lora_target_modules", "query"], "the model has .*q_proj"),
+        (["--context_jitter", "40"], "expected one or more numbers from 0 to 30"),
+    ],
+)
+def test_mistakes_are_told_before_any_work(arguments, tmp_path, build_prepared, change, message):
+    if "NO_LANGUAGE" in change:
+        folder = build_prepared(tmp_path / "data", {"train": 2}, language=None)
+        change = [str(folder) if word == "NO_LANGUAGE" else word for word in change]
+    with pytest.raises(UserError, match=message):
+        train.main(arguments(*change))
+    assert not (tmp_path / "run/metrics.jsonl").exists()
+
+
+def test_other_arguments_in_the_same_folder_are_refused_and_nothing_is_lost(arguments, tmp_path):
+    train.main(arguments())
+    with pytest.raises(UserError, match=r"learning_rate: 0.001 there, 0.5 now"):
+        train.main(arguments("--learning_rate", "0.5"))
+    assert (tmp_path / "run/final/model.safetensors").exists()
+
+
+def test_the_launcher_may_not_contradict_the_recipe(arguments, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    with pytest.raises(UserError, match="launcher's configuration says 4, the recipe 1"):
+        train.main(arguments())
+
+
+def test_fp16_on_a_cpu_is_refused(arguments, monkeypatch):
+    if torch.accelerator.is_available():
+        pytest.skip("this machine has an accelerator")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    with pytest.raises(UserError, match="fp16 on a CPU"):
+        train.main(arguments())
+
+
+def test_labels_over_448_tokens_are_set_aside_and_counted(arguments, tmp_path, prepared, capsys):
+    from datasets import DatasetDict, load_from_disk
+
+    splits = load_from_disk(prepared)
+    long = splits["train"].map(
+        lambda row, i: {"text": "a" * 500 if i == 3 else row["text"]}, with_indices=True
+    )
+    DatasetDict({**splits, "train": long}).save_to_disk(tmp_path / "data")
+    train.main(arguments("--dataset", str(tmp_path / "data")))
+    assert "1 utterances have labels too long" in capsys.readouterr().out
+    reject = json.loads((tmp_path / "run/rejects.jsonl").read_text())
+    assert reject["source"] == "train-0003" and "505 label tokens, expected at most 448" in reject["reason"]
+
+
+def test_a_mistake_ends_the_script_without_traceback():
+    done = run_script([sys.executable, "train.py", "--model_name_or_path", "x", "--learning_rat", "1"])
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr
