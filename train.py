@@ -5,8 +5,9 @@ On a CPU:
         --model_name_or_path openai/whisper-base --dataset data/it --language it --output_dir runs/it
 
 On one NVIDIA GPU:
-    accelerate launch --config_file accelerate_configs/single_gpu.yaml train.py --config recipes/starter.yaml \\
-        --model_name_or_path openai/whisper-small --dataset data/it --language it --output_dir runs/it
+    accelerate launch --config_file accelerate_configs/single_gpu.yaml train.py \\
+        --config recipes/starter.yaml --model_name_or_path openai/whisper-small --dataset data/it \\
+        --language it --output_dir runs/it
 """
 
 import hashlib
@@ -113,8 +114,8 @@ def is_finished(args: TrainArguments, output_dir: Path) -> bool:
     differences = differing_arguments(args, output_dir / "train.yaml", ignored=free)
     if differences and args.resume_from_checkpoint is None:
         raise UserError(
-            f"{output_dir} holds a run with other arguments: {'; '.join(differences)}. Give another --output_dir, "
-            "or --resume_from_checkpoint latest to go on from its newest checkpoint all the same."
+            f"{output_dir} holds a run with other arguments: {'; '.join(differences)}. Give another "
+            "--output_dir, or --resume_from_checkpoint latest to go on from its newest checkpoint."
         )
     return not differences and (output_dir / "final").exists()
 
@@ -151,6 +152,7 @@ def load_trainable_model(args: TrainArguments) -> "LoadedModel":
         )
     if args.gradient_checkpointing:
         whisper_of(model).gradient_checkpointing_enable({"use_reentrant": False})
+    whisper_of(model).model.encoder.embed_positions.requires_grad_(False)  # sinusoids, fixed in Whisper
     return replace(loaded, model=model)
 
 
@@ -158,9 +160,8 @@ def load_splits(
     args: TrainArguments, loaded: "LoadedModel", accelerator: "Accelerator"
 ) -> tuple[TrainingData, "Dataset"]:
     """Training data with its labels, and the validation split; labels too long for Whisper are set aside."""
-    from utils.dataset import draw_rows, load_prepared
-
     from utils.collators import MAX_LABEL_TOKENS, encode_labels
+    from utils.dataset import draw_rows, load_prepared
     from utils.files import write_jsonl
     from utils.modeling import check_languages
 
@@ -178,7 +179,8 @@ def load_splits(
     if rejects and accelerator.is_main_process:
         write_jsonl(Path(args.output_dir) / "rejects.jsonl", rejects)
         print(
-            f"{len(rejects)} utterances have labels too long for Whisper: set aside in {args.output_dir}/rejects.jsonl"
+            f"{len(rejects)} utterances have labels too long for Whisper: "
+            f"set aside in {args.output_dir}/rejects.jsonl"
         )
     if not fitting:
         raise UserError(f"{', '.join(args.dataset)}: no utterance of the training split can be trained on.")
@@ -229,7 +231,7 @@ def load_steps(
     first_step: int,
     last_step: int,
 ) -> Iterator[tuple["Step", list["Batch"]]]:
-    """Yield the optimiser steps, each with this process's micro-batches; workers read ahead where there are any."""
+    """Yield the optimiser steps, each with this process's micro-batches; workers read ahead."""
     from functools import partial
 
     import torch
@@ -261,7 +263,7 @@ def load_steps(
     num_workers = args.dataloader_num_workers
     if num_workers is None:
         num_workers = 0 if accelerator.device.type == "cpu" else 4
-    # A generator of its own: the loader would else draw from torch's, and a resumed run would see other dropout.
+    # A generator of its own: the loader would else move torch's, and a resumed run get other dropout.
     own_draws = torch.Generator().manual_seed(args.seed)
     options = {"batch_size": None, "num_workers": num_workers, "generator": own_draws}
     batches = iter(DataLoader(dataset, sampler=own_micro_batches, **options))
@@ -276,9 +278,9 @@ def accumulate_gradients(
     num_tokens: int,
     loaded: "LoadedModel",
 ) -> "torch.Tensor":
-    """Backward through an optimiser step's micro-batches; each target token of the whole step weighs the same.
+    """Backward through a step's micro-batches; each target token of the whole step weighs the same.
 
-    `backward` divides by the accumulation steps, and the processes' gradients are averaged: both are undone here.
+    `backward` divides by the accumulation steps and processes average their gradients: both are undone here.
 
     Returns:
         This process's summed loss, a detached scalar.
@@ -335,8 +337,8 @@ def count_step(
     """
     if not math.isfinite(loss_sum):
         raise UserError(
-            f"the loss became {loss_sum} at step {step.number + 1}. The last checkpoint is kept. Lower learning_rate, "
-            "warm up longer, or train without fp16."
+            f"the loss became {loss_sum} at step {step.number + 1}. The last checkpoint is kept. "
+            "Lower learning_rate, warm up longer, or train without fp16."
         )
     state.step = step.number + 1
     state.loss_sum += loss_sum
@@ -376,7 +378,7 @@ def evaluate_and_keep_best(
     state: "TrainingState",
     log: "RunLog",
 ) -> None:
-    """Generate the validation split in the full context; save the model to best/ if its normalised WER is the lowest."""
+    """Decode the validation split in the full context; save to best/ what has the lowest normalised WER."""
     from accelerate.utils import broadcast_object_list
 
     from utils.distributed import transcribe_on_all_processes
@@ -394,13 +396,10 @@ def evaluate_and_keep_best(
     raw_wer, normalized_wer = broadcast_object_list([rates])[0]
     log.write(state.step, eval_wer=raw_wer, eval_normalized_wer=normalized_wer, eval_utterances=len(rows))
     is_best = state.best_wer is None or normalized_wer < state.best_wer
+    best = "the best so far" if is_best else f"best: {100 * state.best_wer:.2f} % at step {state.best_step}"
     accelerator.print(
-        f"step {state.step}: validation WER {100 * raw_wer:.2f} % raw, {100 * normalized_wer:.2f} % normalised"
-        + (
-            ", the best so far"
-            if is_best
-            else f"; best {100 * (state.best_wer or 0):.2f} % at step {state.best_step}"
-        )
+        f"step {state.step}: validation WER {100 * raw_wer:.2f} % raw, "
+        f"{100 * normalized_wer:.2f} % normalised ({best})"
     )
     if is_best:
         state.best_wer, state.best_step = normalized_wer, state.step
@@ -466,8 +465,9 @@ def announce(
     write_text(Path(args.output_dir) / "train.yaml", arguments_as_yaml(args))
     print(trainable_parameters_line(loaded.model))
     print(
-        f"{len(data.ids)} clips ({sum(data.durations) / 3600:.2f} h) for training, {num_validation} for validation; "
-        f"{total_steps} steps of {batch_size} clips on {accelerator.num_processes} x {accelerator.device.type}, "
+        f"{len(data.ids)} clips ({sum(data.durations) / 3600:.2f} h) for training, {num_validation} for "
+        f"validation; {total_steps} steps of {batch_size} clips on {accelerator.num_processes} x "
+        f"{accelerator.device.type}, "
         f"precision {accelerator.mixed_precision}, {args.audio_context} audio context"
         + (f"; going on from step {first_step}" if first_step else "")
     )

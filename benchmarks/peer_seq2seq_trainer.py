@@ -1,7 +1,7 @@
 """The usual way to fine-tune Whisper, measured: Hugging Face's `Seq2SeqTrainer` on features of 30 s.
 
-The recipe of https://huggingface.co/blog/fine-tune-whisper: features of every clip padded to 30 s and computed
-ahead, a collator that pads the labels, AdamW. train_speed.py runs this beside train.py:
+The recipe of https://huggingface.co/blog/fine-tune-whisper: features of every clip padded to 30 s and
+computed ahead, a collator that pads the labels, AdamW. train_speed.py runs this beside train.py:
 
     python benchmarks/peer_seq2seq_trainer.py --model_name_or_path openai/whisper-base --dataset data/demo \\
         --split train --language it --max_samples 48 --output_dir runs/bench/peer

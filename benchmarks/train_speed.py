@@ -7,7 +7,7 @@ part, the peer has one batch to warm up and train.py one pass; train.py then has
 steps differ in length.
 
     python benchmarks/train_speed.py --dataset data/demo
-    python benchmarks/train_speed.py --dataset data/demo --full_epoch true      # memory; the peer takes long
+    python benchmarks/train_speed.py --dataset data/demo --full_epoch      # peak memory; the peer takes long
 """
 
 import json
@@ -116,8 +116,8 @@ def train_command(args: TrainSpeedArguments, side: str, dtype: str, number: int,
 def read_metrics(side: str, dtype: str, number: int, lines: list[str], warm_up_steps: int) -> Measurement:
     """Throughput of the steps after the warm-up.
 
-    A record holds the audio seconds trained on so far and their mean rate: the one by the other is the time at
-    which the step had ended.
+    A record holds the audio seconds trained on so far and their mean rate: the one by the other is the time
+    at which the step had ended.
     """
     records = [json.loads(line) for line in lines]
     audio = [record["audio_seconds"] for record in records]

@@ -1,8 +1,8 @@
 """Every script's arguments: one frozen dataclass each, filled by a recipe and overridden by the command line.
 
 Both ways lead through the same parser: a recipe's keys are turned into command-line words and checked one by
-one, so that a wrong type or an unknown key in a file gives an error that names the file, the key and the nearest
-match.
+one, so that a wrong type or an unknown key in a file gives an error that names the file, the key and the
+nearest match.
 """
 
 import argparse
@@ -308,7 +308,7 @@ def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[st
 
 
 def language_problems(language: str) -> list[str]:
-    """A sentence if Whisper does not know the language by this code; English names (italian) count as unknown."""
+    """A sentence if Whisper does not know the language by this code; names (italian) count as unknown."""
     from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
     if language == "auto" or language in LANGUAGES:

@@ -1,8 +1,8 @@
 """Which clips make up each optimiser step, and how many seconds of audio context the encoder gets for them.
 
-Whisper's encoder has no padding mask, so a clip's encoding depends on the context it is given. Hence one context
-for all micro-batches and processes of an optimiser step in training; and in decoding a context that follows from
-the utterance's own duration alone, never from its neighbours.
+Whisper's encoder has no padding mask, so a clip's encoding depends on the context it is given. Hence in
+training one context for all micro-batches and processes of an optimiser step; and in decoding a context that
+follows from the utterance's own duration alone, never from its neighbours.
 """
 
 import math
@@ -69,7 +69,7 @@ def plan_steps(
     first_step: int,
     last_step: int,
 ) -> Iterator[Step]:
-    """Yield the optimiser steps `first_step` to `last_step` - 1, the same for the same seed wherever it starts.
+    """Yield the optimiser steps `first_step` to `last_step` - 1, equal for one seed wherever it starts.
 
     Args:
         durations: Seconds of every clip of the training split.
@@ -92,7 +92,7 @@ def plan_steps(
 
 
 def _order_epoch(durations: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[tuple[int, ...]]:
-    """Shuffle the clips, sort them by length within pools, cut the pools into batches, shuffle the batches."""
+    """Shuffle the clips, sort them by length within pools, cut these into batches, shuffle the batches."""
     random = np.random.default_rng((seed, 0, epoch))
     order = random.permutation(len(durations))
     missing = -len(order) % batch_size

@@ -30,7 +30,7 @@ class TrainingState:
 
 
 def save_checkpoint(accelerator: Accelerator, output_dir: Path, state: TrainingState, keep: int) -> Path:
-    """Write `checkpoint-<step>` (model, optimiser, schedule, random states), then delete the oldest beyond `keep`.
+    """Write `checkpoint-<step>` (model, optimiser, schedule, random states), delete the oldest beyond `keep`.
 
     All processes call it. The folder takes its name only when every file in it is on disk.
     """
@@ -66,7 +66,7 @@ def find_checkpoint(output_dir: Path, resume_from_checkpoint: str | None) -> Pat
     """The checkpoint to go on from: the one named, or the newest whole one of `output_dir`, or none.
 
     Raises:
-        UserError: The named checkpoint is not there or not whole, or `latest` was asked for and there is none.
+        UserError: The named checkpoint is not there or not whole, or `latest` finds none.
     """
     if resume_from_checkpoint not in (None, "latest"):
         folder = Path(str(resume_from_checkpoint))
@@ -105,6 +105,6 @@ def _fault(folder: Path) -> str:
 
 
 def load_checkpoint(accelerator: Accelerator, folder: Path) -> TrainingState:
-    """Give the prepared model, optimiser, schedule and random generators back the state they were saved in."""
+    """Give the prepared model, optimiser, schedule and random generators their saved state back."""
     accelerator.load_state(str(folder))
     return TrainingState(**json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["state"])

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from datasets import Dataset
 from transformers import WhisperTokenizerFast
-from utils.audio import decode_flac
 
+from utils.audio import decode_flac
 from utils.batching import MicroBatch
 from utils.features import pad_waveforms
 
@@ -25,7 +25,7 @@ class Batch:
 
 
 class MicroBatches(torch.utils.data.Dataset):
-    """Maps a `MicroBatch` to its `Batch`; a `DataLoader` without automatic batching runs it in its workers."""
+    """Maps a `MicroBatch` to its `Batch`; a `DataLoader` runs it in its workers."""
 
     def __init__(
         self, rows: Dataset, labels: Sequence[list[int]], start_token_id: int, pad_token_id: int
@@ -46,9 +46,9 @@ def encode_labels(
 ) -> list[list[int]]:
     """Label tokens of each text: language, task and no-timestamps tokens, the text, the end token.
 
-    The start token is left out: `shift_right` puts it in front of the decoder's input, once. The text begins with a
-    space, as in Whisper's own training data. A language of None gives no language and task token, which is also
-    the form for English-only models.
+    The start token is left out: `shift_right` puts it in front of the decoder's input, once. The text begins
+    with a space, as in Whisper's own training data. A language of None gives no language and task token; this
+    is the form for English-only models.
     """
     encoded = tokenizer([" " + text for text in texts], add_special_tokens=False).input_ids
     prefixes = {language: prompt_tokens(tokenizer, language)[1:] for language in set(languages)}

@@ -101,7 +101,7 @@ def _build_prompts(
 
 
 def detect_languages(model: WhisperForConditionalGeneration, states: torch.Tensor) -> list[str]:
-    """The likeliest language token after the start token, for each clip of encoder states (B, frames, d_model)."""
+    """The likeliest language token after the start token, for each clip of states (B, frames, d_model)."""
     codes = {token_id: token[2:-2] for token, token_id in model.generation_config.lang_to_id.items()}
     ids = torch.tensor(list(codes), device=states.device)
     start = torch.full((states.shape[0], 1), model.config.decoder_start_token_id, device=states.device)
@@ -118,7 +118,7 @@ def decode_greedily(
     Args:
         states: Encoder output (B, frames, d_model).
         prompts: (B, P) int64.
-        max_length: Most tokens of a hypothesis, the prompt included; the decoder's positions are a limit as well.
+        max_length: Most tokens of a hypothesis, prompt included; the decoder's positions limit it too.
 
     Returns:
         Per clip the tokens after the prompt, without the end token.

@@ -1,4 +1,4 @@
-"""What one or many processes need of Accelerate: a checked start, whole models out of shards, shared decoding."""
+"""What one or many processes need of Accelerate: a checked start, whole models, shared decoding."""
 
 import datetime
 import os
@@ -22,14 +22,16 @@ def build_accelerator(
     """An Accelerator for the launcher's configuration, checked against what the recipe says.
 
     Raises:
-        UserError: The launcher's configuration holds a value that contradicts the recipe, asks for a precision the
-            device lacks, or started processes that do not know of each other.
+        UserError: The launcher's configuration contradicts the recipe, asks for a precision the device lacks,
+            or started processes that do not know of each other.
     """
     on_cpu = pick_device().type == "cpu"
     with_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"
     _check_precision(on_cpu)
-    # While one process decodes or saves for a sharded model, the others wait longer than the default 10 minutes.
+    # While one process decodes for a sharded model, the others wait longer than the default 10 minutes.
     waiting = {"timeout": datetime.timedelta(hours=4)}
+    if on_cpu:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed looks for a GPU and warns
     if on_cpu and with_deepspeed:
         waiting["backend"] = "gloo"
     accelerator = Accelerator(
@@ -56,14 +58,15 @@ def _check_precision(on_cpu: bool) -> None:
 def _check_launcher(accelerator: Accelerator, gradient_accumulation_steps: int) -> None:
     if accelerator.gradient_accumulation_steps != gradient_accumulation_steps:
         raise UserError(
-            f"gradient_accumulation_steps: the launcher's configuration says {accelerator.gradient_accumulation_steps}, "
-            f"the recipe {gradient_accumulation_steps}. Take it out of the launcher's configuration."
+            "gradient_accumulation_steps: the launcher's configuration says "
+            f"{accelerator.gradient_accumulation_steps}, the recipe {gradient_accumulation_steps}. "
+            "Take it out of the launcher's configuration."
         )
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size != accelerator.num_processes:
         raise UserError(
-            f"{world_size} processes were started, but each sees {accelerator.num_processes}: they would train apart "
-            "and overwrite each other. Use a configuration of accelerate_configs/."
+            f"{world_size} processes were started, but each sees {accelerator.num_processes}: they would "
+            "train apart and overwrite each other. Use a configuration of accelerate_configs/."
         )
 
 
@@ -77,9 +80,9 @@ def is_sharded(accelerator: Accelerator) -> bool:
 def whole_model(accelerator: Accelerator, prepared: nn.Module) -> nn.Module | None:
     """The model that `WhisperLoss` holds, with all its weights; all processes call it.
 
-    Without sharding this is the trained module itself on every process. A sharded model is gathered into a copy on
-    the main process, because decoding takes a different number of steps on each process and would hang; the
-    others get None.
+    Without sharding this is the trained module itself, on every process. A sharded model is gathered into a
+    copy on the main process, because decoding takes a different number of steps on each process and would
+    hang; the others get None.
     """
     loss: WhisperLoss = accelerator.unwrap_model(prepared)
     if not is_sharded(accelerator):

@@ -15,8 +15,8 @@ class UserError(Exception):
 def user_errors_end_the_script() -> Iterator[None]:
     """Turn a `UserError` into its message on standard error and exit status 2, without a traceback.
 
-    A full disk, a folder without permission and Ctrl-C get the same treatment. Of several processes only the first
-    one speaks.
+    A full disk, a folder without permission and Ctrl-C get the same treatment. Of several processes only the
+    first one speaks.
     """
     try:
         yield

@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from transformers import WhisperFeatureExtractor
+
 from utils.audio import SAMPLE_RATE
 
 
@@ -29,8 +30,8 @@ def log_mel(waveforms: torch.Tensor, feature_extractor: WhisperFeatureExtractor)
         feature_extractor: Gives the mel filter bank, the window and the hop.
 
     Returns:
-        (B, n_mels, samples / hop) float32 on the waveforms' device. The dynamic range is clamped to 80 dB below
-        each clip's own maximum, as in the Whisper paper (https://arxiv.org/abs/2212.04356, section 2.2).
+        (B, n_mels, samples / hop) float32 on the waveforms' device. The range is clamped to 80 dB below each
+        clip's own maximum, as in openai/whisper, whose numbers the model was trained on.
     """
     n_fft, hop = feature_extractor.n_fft, feature_extractor.hop_length
     window, filters = _window_and_filters(

@@ -39,7 +39,7 @@ def write_jsonl(path: Path, records: list[dict]) -> None:
 
 @contextlib.contextmanager
 def folder_written_whole(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary sibling of `path`; it takes the name `path` only if the block ends without an error.
+    """Yield an empty temporary sibling of `path`; it takes that name only if the block ends without an error.
 
     What a killed run left under the temporary name is removed by the next one.
     """
@@ -54,7 +54,7 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
 
 
 def move_into_place(temporary: Path, path: Path) -> None:
-    """Flush a finished folder to disk and give it its name; a folder already there is replaced in two renames."""
+    """Flush a finished folder to disk and give it its name; one already there is replaced in two renames."""
     for file in temporary.rglob("*"):
         if file.is_file():
             with file.open("rb") as handle:

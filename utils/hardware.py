@@ -19,7 +19,7 @@ def pick_device() -> "torch.device":
 
 
 def cpu_is_fast_in_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 matrices in hardware (AVX512-BF16 or AMX); elsewhere it is emulated."""
+    """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX); elsewhere it is emulated."""
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.exists():
         return False

@@ -25,11 +25,11 @@ def build_model_card(
     return (
         f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n"
         f"# {base_model.rstrip('/').rpartition('/')[2]}, fine-tuned\n\n"
-        f"Fine-tuned from `{base_model}` on {', '.join(f'`{name}`' for name in datasets)}. `train.yaml` holds every "
-        "argument of the run.\n\n"
+        f"Fine-tuned from `{base_model}` on {', '.join(f'`{name}`' for name in datasets)}. "
+        "`train.yaml` holds every argument of the run.\n\n"
         "| at the end of training | |\n|---|---|\n"
         f"{rows}\n\n"
-        "WER is a fraction, over validation, by greedy generation in the full 30 s context. The validation split "
+        "WER is a fraction, over validation, by greedy generation in the full 30 s context. That split "
         "chose this model, so judge it on the test split: `python evaluate.py`.\n"
     )
 

@@ -1,4 +1,4 @@
-"""Whisper itself: loading any form of it, the encoder at any length, the loss on target tokens, LoRA, saving."""
+"""Whisper itself: loading any form of it, the encoder at any length, the loss, LoRA, saving."""
 
 import contextlib
 import json
@@ -11,11 +11,11 @@ import yaml
 from torch import nn
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
-from utils.starter import resolve_model
 
 from utils.collators import IGNORED
 from utils.errors import UserError
 from utils.files import folder_written_whole, write_json, write_text
+from utils.starter import resolve_model
 
 ARGUMENTS_FILE = "train.yaml"
 RESULTS_FILE = "train_results.json"
@@ -88,8 +88,8 @@ def _check_pair(name: str, model: WhisperForConditionalGeneration, processor: Wh
         )
     if len(processor.tokenizer) > model.config.vocab_size:
         raise UserError(
-            f"{name}: the tokenizer has {len(processor.tokenizer)} tokens, the model {model.config.vocab_size}. "
-            "Copy the tokenizer's files from the model it was derived from."
+            f"{name}: the tokenizer has {len(processor.tokenizer)} tokens, the model "
+            f"{model.config.vocab_size}. Copy the tokenizer's files from the model it was derived from."
         )
 
 
@@ -122,7 +122,8 @@ def check_languages(model: nn.Module, languages: Sequence[str | None], name_or_p
     missing = sum(language is None for language in languages)
     if missing:
         raise UserError(
-            f"{missing} of {len(languages)} training utterances have no language. Give --language, such as it."
+            f"{missing} of {len(languages)} training utterances have no language. "
+            "Give --language, such as it."
         )
     unknown = sorted({str(language) for language in languages} - known)
     if unknown:
@@ -137,7 +138,7 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
 
 
 def trainable_parameters_line(model: nn.Module) -> str:
-    """The line PEFT users know: `trainable params: 589,824 || all params: 38,350,464 || trainable%: 1.5380`."""
+    """The line PEFT users know: `trainable params: 8 || all params: 80 || trainable%: 10.0000`."""
     trainable, total = count_parameters(model)
     share = 100 * trainable / total
     return f"trainable params: {trainable:,} || all params: {total:,} || trainable%: {share:.4f}"

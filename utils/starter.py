@@ -236,9 +236,9 @@ def fetch_prompts(language: str, *, sounds_url: str = SOUNDS_URL) -> Prompts:
         raise UserError(f"language {language!r}: there are telephone prompts in {', '.join(CORPORA)} only.")
     corpus = CORPORA[language]
     folder = cache_folder() / "prompts" / f"{language}-{corpus.digest[:16]}"
-    if _content_digest(folder) != corpus.digest:
+    if not _holds(folder, corpus):
         with _locked(f"prompts-{language}"):
-            if _content_digest(folder) != corpus.digest:
+            if not _holds(folder, corpus):
                 _fetch_corpus(language, corpus, folder, sounds_url)
     transcripts = _read_transcripts(folder / f"core-sounds-{language}.txt")
     return Prompts(folder, transcripts, corpus.credit, corpus.licence)
@@ -520,6 +520,13 @@ def _read_limited(file: IO[bytes], compressed: bool) -> bytes:
         return file.read()
     with gzip.GzipFile(fileobj=file) as unpacked:
         return unpacked.read(MAX_PROMPTS_BYTES)
+
+
+def _holds(folder: Path, corpus: Corpus) -> bool:
+    try:
+        return _content_digest(folder) == corpus.digest
+    except FileNotFoundError:  # another process is replacing a damaged copy; the lock will tell
+        return False
 
 
 def _content_digest(folder: Path) -> str:

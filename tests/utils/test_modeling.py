@@ -118,7 +118,7 @@ def test_lora_has_the_published_number_of_parameters(width, layers, r, modules, 
 
 def test_lora_on_unknown_modules_names_those_there_are(tiny_whisper):
     model = load_model(str(tiny_whisper)).model
-    with pytest.raises(UserError, match="query: the model has .*q_proj"):
+    with pytest.raises(UserError, match=r"query: the model has .*q_proj"):
         add_lora(model, "x", r=2, alpha=4, dropout=0.0, target_modules=["query"])
 
 
