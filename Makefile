@@ -47,7 +47,7 @@ format: .venv/.installed-dev ## format and repair what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/.installed ## our training and decoding beside the usual Hugging Face recipe
+bench: demo ## our training and decoding beside the usual Hugging Face recipe
 	$(BIN)/python benchmarks/train_speed.py
 	$(BIN)/python benchmarks/decode_speed.py
 

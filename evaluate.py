@@ -14,6 +14,7 @@ One process is enough for a test set; under Accelerate:
 import os
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from utils.evaluation import Decoding, EvaluationSet, ScoredDecoding
     from utils.modeling import LoadedModel
+    from utils.progress import AudioProgress
 
 ARGUMENTS_FILE = "evaluate.yaml"
 PREDICTIONS_FILE = "predictions.jsonl"
@@ -214,7 +216,9 @@ def decode(
     from utils.progress import audio_progress
 
     description = f"{Path(name).name}, {evaluation_set.split}, {context} context"
-    with audio_progress(description, total=sum(evaluation_set.durations)) as progress:
+    by_clip = context == "full"  # every clip costs its 30 s there, so clips give the honest time left
+    total = len(evaluation_set.ids) if by_clip else sum(evaluation_set.durations)
+    with audio_progress(description, total) as progress:
         started = time.perf_counter()
         hypotheses = transcribe(
             loaded.model,
@@ -225,10 +229,15 @@ def decode(
             audio_context=context,
             batch_size=arguments.per_device_eval_batch_size,
             max_length=arguments.generation_max_length,
-            on_batch=lambda clips, seconds: progress.advance(seconds, seconds),
+            on_batch=partial(count_batch, progress, by_clip),
         )
         seconds = time.perf_counter() - started
     return Decoding(name, context, hypotheses, seconds, loaded.trainable_parameters, loaded.total_parameters)
+
+
+def count_batch(progress: "AudioProgress", by_clip: bool, clips: int, seconds: float) -> None:
+    """Move the progress bar on by one batch."""
+    progress.advance(clips if by_clip else seconds, seconds)
 
 
 def write_predictions(

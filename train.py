@@ -54,6 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     from accelerate.utils import set_seed
 
     from utils.checkpoints import TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
+    from utils.distributed import loading_whole
     from utils.progress import audio_progress, silence_libraries
     from utils.runlog import RunLog
 
@@ -61,7 +62,8 @@ def main(argv: list[str] | None = None) -> None:
     accelerator = start_accelerator(args)
     set_seed(args.seed, device_specific=True)
     checkpoint = find_checkpoint(output_dir, args.resume_from_checkpoint)
-    loaded = load_trainable_model(args)
+    with loading_whole(accelerator):
+        loaded = load_trainable_model(args)
     data, validation_rows = load_splits(args, loaded, accelerator)
     batch_size = (
         args.per_device_train_batch_size * args.gradient_accumulation_steps * accelerator.num_processes
@@ -219,8 +221,8 @@ def prepare_for_training(
     # Not prepared: Accelerate would step it once for every process.
     scheduler = get_scheduler(args.lr_scheduler_type, optimizer, round(warmup_steps), total_steps)
     accelerator.register_for_checkpointing(scheduler)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    return model.train(), optimizer, scheduler
+    model, optimizer = accelerator.prepare(model.train(), optimizer)
+    return model, optimizer, scheduler
 
 
 def load_steps(
@@ -379,8 +381,6 @@ def evaluate_and_keep_best(
     log: "RunLog",
 ) -> None:
     """Decode the validation split in the full context; save to best/ what has the lowest normalised WER."""
-    from accelerate.utils import broadcast_object_list
-
     from utils.distributed import transcribe_on_all_processes
     from utils.metrics import word_error_rates
 
@@ -392,8 +392,7 @@ def evaluate_and_keep_best(
         batch_size=args.per_device_eval_batch_size,
         max_length=args.generation_max_length,
     )
-    rates = word_error_rates(list(rows["text"]), hypotheses, args.normalizer) if hypotheses else None
-    raw_wer, normalized_wer = broadcast_object_list([rates])[0]
+    raw_wer, normalized_wer = word_error_rates(list(rows["text"]), hypotheses, args.normalizer)
     log.write(state.step, eval_wer=raw_wer, eval_normalized_wer=normalized_wer, eval_utterances=len(rows))
     is_best = state.best_wer is None or normalized_wer < state.best_wer
     best = "the best so far" if is_best else f"best: {100 * state.best_wer:.2f} % at step {state.best_step}"

@@ -22,8 +22,11 @@ from utils.errors import UserError
 Arguments = TypeVar("Arguments", bound="ScriptArguments")
 
 
-def argument(help: str, **options) -> dataclasses.Field:
-    """A dataclass field with its help text; a list default is wrapped in a factory."""
+def argument(help: str, **options) -> typing.Any:
+    """A dataclass field with its help text; a list default is wrapped in a factory.
+
+    Typed like `dataclasses.field` for its caller: as whatever the field holds.
+    """
     default = options.pop("default", dataclasses.MISSING)
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata={"help": help}, **options)
@@ -363,7 +366,7 @@ def _build_parser(kind: type[ScriptArguments], description: str | None) -> argpa
         error = _StrictParser.error
 
     parser = Parser(
-        kind,
+        kind,  # type: ignore[arg-type]
         description=description,
         allow_abbrev=False,
         formatter_class=type(

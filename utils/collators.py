@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from datasets import Dataset
-from transformers import WhisperTokenizerFast
+from transformers import WhisperTokenizer
 
 from utils.audio import decode_flac
 from utils.batching import MicroBatch
@@ -42,7 +42,7 @@ class MicroBatches(torch.utils.data.Dataset):
 
 
 def encode_labels(
-    tokenizer: WhisperTokenizerFast, texts: Sequence[str], languages: Sequence[str | None]
+    tokenizer: WhisperTokenizer, texts: Sequence[str], languages: Sequence[str | None]
 ) -> list[list[int]]:
     """Label tokens of each text: language, task and no-timestamps tokens, the text, the end token.
 
@@ -58,7 +58,7 @@ def encode_labels(
     ]
 
 
-def prompt_tokens(tokenizer: WhisperTokenizerFast, language: str | None) -> list[int]:
+def prompt_tokens(tokenizer: WhisperTokenizer, language: str | None) -> list[int]:
     """Tokens in front of the text: start, language, task, no timestamps."""
     names = ["<|startoftranscript|>", "<|notimestamps|>"]
     if language is not None:
@@ -66,10 +66,11 @@ def prompt_tokens(tokenizer: WhisperTokenizerFast, language: str | None) -> list
     return [_special_token_id(tokenizer, name) for name in names]
 
 
-def _special_token_id(tokenizer: WhisperTokenizerFast, name: str) -> int:
+def _special_token_id(tokenizer: WhisperTokenizer, name: str) -> int:
     token_id = tokenizer.convert_tokens_to_ids(name)
     if token_id in (None, tokenizer.unk_token_id):
         raise KeyError(f"the tokenizer has no {name} token")
+    assert isinstance(token_id, int)
     return token_id
 
 

@@ -102,7 +102,8 @@ def _build_prompts(
 
 def detect_languages(model: WhisperForConditionalGeneration, states: torch.Tensor) -> list[str]:
     """The likeliest language token after the start token, for each clip of states (B, frames, d_model)."""
-    codes = {token_id: token[2:-2] for token, token_id in model.generation_config.lang_to_id.items()}
+    lang_to_id: dict[str, int] = getattr(model.generation_config, "lang_to_id")  # noqa: B009, set on Whisper only
+    codes = {token_id: token[2:-2] for token, token_id in lang_to_id.items()}
     ids = torch.tensor(list(codes), device=states.device)
     start = torch.full((states.shape[0], 1), model.config.decoder_start_token_id, device=states.device)
     decoded = model.model.decoder(input_ids=start, encoder_hidden_states=states, use_cache=False)

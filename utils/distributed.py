@@ -1,13 +1,16 @@
 """What one or many processes need of Accelerate: a checked start, whole models, shared decoding."""
 
+import contextlib
 import datetime
 import os
+from collections.abc import Iterator
 
 from accelerate import Accelerator, DistributedType, InitProcessGroupKwargs
 from accelerate.utils import gather_object
 from datasets import Dataset
 from torch import nn
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
+from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
 
 from utils.decoding import transcribe
 from utils.errors import UserError
@@ -29,15 +32,14 @@ def build_accelerator(
     with_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"
     _check_precision(on_cpu)
     # While one process decodes for a sharded model, the others wait longer than the default 10 minutes.
-    waiting = {"timeout": datetime.timedelta(hours=4)}
+    waiting = InitProcessGroupKwargs(timeout=datetime.timedelta(hours=4))
     if on_cpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed looks for a GPU and warns
-    if on_cpu and with_deepspeed:
-        waiting["backend"] = "gloo"
+        waiting.backend = "gloo"
     accelerator = Accelerator(
         gradient_accumulation_steps=gradient_accumulation_steps,
         cpu=on_cpu and not with_deepspeed,  # else two CPU processes would not find each other
-        kwargs_handlers=[InitProcessGroupKwargs(**waiting)],
+        kwargs_handlers=[waiting],
         **options,
     )
     _check_launcher(accelerator, gradient_accumulation_steps)
@@ -68,6 +70,20 @@ def _check_launcher(accelerator: Accelerator, gradient_accumulation_steps: int) 
             f"{world_size} processes were started, but each sees {accelerator.num_processes}: they would "
             "train apart and overwrite each other. Use a configuration of accelerate_configs/."
         )
+
+
+@contextlib.contextmanager
+def loading_whole(accelerator: Accelerator) -> Iterator[None]:
+    """While a model is loaded: under ZeRO-3 transformers would shard it at once, which its Whisper cannot."""
+    plugin = accelerator.state.deepspeed_plugin
+    if plugin is None:
+        yield
+        return
+    unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        set_hf_deepspeed_config(plugin.dschf)
 
 
 def is_sharded(accelerator: Accelerator) -> bool:
@@ -117,34 +133,37 @@ def transcribe_on_all_processes(
     """Transcribe the rows in the full audio context, shared among the processes; all processes call it.
 
     Returns:
-        The hypotheses in the order of the rows; from a sharded model the main process alone gets them.
+        The hypotheses in the order of the rows, on every process.
     """
     model = whole_model(accelerator, prepared)
     sharing = 1 if is_sharded(accelerator) else accelerator.num_processes
-    own = list(range(accelerator.process_index, len(rows), sharing)) if model is not None else []
-    share = rows.select(own)
-    with (
-        accelerator.autocast(),
-        audio_progress("validating", len(own), shown=accelerator.is_main_process) as progress,
-    ):
-        texts = transcribe(
-            model,
-            processor,
-            share["audio"],
-            list(share["duration"]),
-            list(share["language"]),
-            audio_context="full",
-            batch_size=batch_size,
-            max_length=max_length,
-            on_batch=progress.advance,
-        )
-    joined = dict(gather_object(list(zip(own, texts, strict=True))))
+    texts: dict[int, str] = {}
+    if model is not None:
+        own = list(range(accelerator.process_index, len(rows), sharing))
+        share = rows.select(own)
+        with (
+            accelerator.autocast(),
+            audio_progress("validating", len(own), shown=accelerator.is_main_process) as progress,
+        ):
+            found = transcribe(
+                model,
+                processor,
+                share["audio"],
+                list(share["duration"]),
+                list(share["language"]),
+                audio_context="full",
+                batch_size=batch_size,
+                max_length=max_length,
+                on_batch=progress.advance,
+            )
+        texts = dict(zip(own, found, strict=True))
+    joined = dict(gather_object(list(texts.items())))
     return [joined[index] for index in sorted(joined)]
 
 
 def clip_gradients(accelerator: Accelerator, prepared: nn.Module, max_grad_norm: float) -> float:
     """Clip the gradients and return their norm before that; DeepSpeed has clipped them itself."""
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        return float(prepared.get_global_grad_norm() or 0.0)
+        return float(prepared.get_global_grad_norm() or 0.0)  # type: ignore[operator]
     norm = accelerator.clip_grad_norm_(prepared.parameters(), max_grad_norm)
     return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 import yaml
@@ -99,7 +100,8 @@ def _read_if_there(path: Path, parse) -> dict:
 
 def whisper_of(model: nn.Module) -> WhisperForConditionalGeneration:
     """The Whisper model inside a PEFT wrapper, or the model itself."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+    return cast(WhisperForConditionalGeneration, inner)
 
 
 def language_codes(model: nn.Module) -> set[str]:
@@ -132,9 +134,9 @@ def check_languages(model: nn.Module, languages: Sequence[str | None], name_or_p
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
-    """(trainable, all) parameters, a tied weight counted once."""
-    parameters = list(model.parameters())
-    return sum(p.numel() for p in parameters if p.requires_grad), sum(p.numel() for p in parameters)
+    """(trainable, all) parameters, a tied weight counted once; those of a ZeRO-3 shard count whole."""
+    sizes = [(getattr(p, "ds_numel", p.numel()), p.requires_grad) for p in model.parameters()]
+    return sum(size for size, is_trainable in sizes if is_trainable), sum(size for size, _ in sizes)
 
 
 def trainable_parameters_line(model: nn.Module) -> str:
@@ -256,7 +258,7 @@ def save_model_folder(
     `from_pretrained`, `pipeline` and faster-whisper's converter find all they need in it.
     """
     with folder_written_whole(folder) as temporary:
-        model.save_pretrained(temporary)
+        model.save_pretrained(temporary)  # type: ignore[operator]
         generation_config = whisper_of(model).generation_config
         generation_config._from_model_config = False  # else lang_to_id is lost when it is loaded again
         generation_config.save_pretrained(temporary)

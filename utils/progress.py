@@ -58,7 +58,9 @@ class AudioProgress:
         self._bar.update(self._task, advance=units, status=text)
         if self._shown and not self._console.is_terminal and time.monotonic() - self._printed > 30:
             self._printed = time.monotonic()
-            left = (self._printed - self._started) * (self._total - self._done) / max(self._done, 1e-9)
+            left = (
+                (self._printed - self._started) * max(self._total - self._done, 0.0) / max(self._done, 1e-9)
+            )
             share = self._done / max(self._total, 1e-9)
             self._console.print(
                 f"{self._description}: {share:.0%}  {text}  {left / 60:.1f} min left", highlight=False

@@ -256,10 +256,11 @@ def _resolve_folder(folder: Path) -> str:
         if not any((folder / name).is_file() for name in names)
     ]
     if missing:
+        hint = f" Did you mean {folder / 'best'}?" if (folder / "best").is_dir() else ""
         raise UserError(
             f"{folder}: no {', no '.join(missing)}; expected a Hugging Face model folder, an adapter folder "
             "(adapter_config.json) or a faster-whisper folder (model.bin). Copy what is missing from the "
-            "model that this one was trained from."
+            f"model that this one was trained from.{hint}"
         )
     return str(folder)
 

@@ -160,7 +160,8 @@ def test_saved_again_it_still_knows_its_languages(base_folder, tmp_path):
     assert tokens.sequences.shape[1] <= 6
 
 
-def test_timestamps_come_out_of_the_converted_model(base_folder):
+@pytest.mark.slow
+def test_word_timestamps_come_out_of_the_converted_model(base_folder):
     from faster_whisper import decode_audio
     from transformers import pipeline
 

@@ -166,7 +166,9 @@ def test_a_model_in_the_hugging_face_cache_needs_no_hub(tmp_path):
     assert resolve_in_new_process("some/model", tmp_path, HF_HUB_OFFLINE="1")[0] == "some/model"
 
 
-@pytest.mark.parametrize("name", ["./nothing/here", "/nothing", "~/nothing-at-all", "runs/it/best", "runs/"])
+@pytest.mark.parametrize(
+    "name", ["./nothing/here", "/nothing", "~/nothing-at-all", "runs/it/best", "no_such_runs/"]
+)
 def test_a_path_that_is_none(name):
     with pytest.raises(UserError, match=r"no such folder\. Check the path"):
         resolve_model(name)
@@ -186,6 +188,12 @@ def test_an_impossible_name():
 def test_a_folder_is_taken_as_it_is(tiny_whisper, cache):
     assert resolve_model(str(tiny_whisper)) == str(tiny_whisper)
     assert not cache.exists()
+
+
+def test_a_run_folder_is_told_where_its_model_is(tmp_path):
+    (tmp_path / "best").mkdir()
+    with pytest.raises(UserError, match=r"Did you mean .*/best\?"):
+        resolve_model(str(tmp_path))
 
 
 def test_an_adapter_folder_is_taken_as_it_is(tmp_path):
@@ -375,7 +383,7 @@ def pack_prompts(language: str) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def italian_tarball() -> bytes:
     """Packed before the test's own fixtures take the cache and apt-get away."""
     return pack_prompts("it")
