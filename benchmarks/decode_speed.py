@@ -13,11 +13,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.side_by_side import PEER, Measurement, peer_command, report, run_alone, turns
+from benchmarks.side_by_side import PEER, Measurement, python_command, report, run_alone, turns
 from utils.arguments import DecodeSpeedArguments, parse_arguments
 from utils.errors import UserError, user_errors_end_the_script
 
-DYNAMIC, FULL = "evaluate.py, dynamic context", "evaluate.py, full context"
+DYNAMIC = "evaluate.py, dynamic context"
 TARGETS = {(DYNAMIC, "float32"): 4.0, (DYNAMIC, "bfloat16"): 4.0}
 
 
@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     if not Path(args.model_name_or_path).is_dir():
         raise UserError(f"{args.model_name_or_path}: no such folder. `make demo` trains one.")
     measurements = []
-    for number, side in turns([PEER, DYNAMIC, FULL], args.rounds):
+    for number, side in turns([PEER, DYNAMIC], args.rounds):
         for dtype in args.dtypes:
             measure = measure_peer if side == PEER else measure_ours
             measurements.append(measure(args, side, dtype, number))
@@ -39,8 +39,8 @@ def main(argv: list[str] | None = None) -> None:
 def measure_peer(args: DecodeSpeedArguments, side: str, dtype: str, number: int) -> Measurement:
     """Let the pipeline transcribe the round's clips."""
     folder = Path(args.output_dir) / f"peer-{dtype}-{number}"
-    command = peer_command(
-        "peer_pipeline.py",
+    command = python_command(
+        "benchmarks/peer_pipeline.py",
         model_name_or_path=args.model_name_or_path,
         dataset=args.dataset,
         split=args.split,
@@ -58,31 +58,29 @@ def measure_peer(args: DecodeSpeedArguments, side: str, dtype: str, number: int)
         dtype,
         number,
         result["audio_seconds_per_second"],
-        result["peak_memory_bytes"],
-        result["normalized_wer"],
+        normalized_wer=result["normalized_wer"],
     )
 
 
 def measure_ours(args: DecodeSpeedArguments, side: str, dtype: str, number: int) -> Measurement:
-    """Let evaluate.py score the round's clips in one context."""
-    context = "dynamic" if side == DYNAMIC else "full"
-    folder = Path(args.output_dir) / f"{context}-{dtype}-{number}"
-    words = [sys.executable, "evaluate.py", "--models", args.model_name_or_path, "--dataset", args.dataset]
-    words += [
-        "--split",
-        args.split,
-        "--language",
-        args.language,
-        "--audio_context",
-        context,
-        "--dtype",
-        dtype,
-    ]
-    words += ["--max_samples", str(args.max_samples), "--seed", str(args.seed + number)]
-    words += ["--per_device_eval_batch_size", str(args.batch_size), "--output_dir", str(folder)]
-    run_alone(words, folder)
+    """Let evaluate.py score the round's clips in the dynamic context."""
+    folder = Path(args.output_dir) / f"dynamic-{dtype}-{number}"
+    command = python_command(
+        "evaluate.py",
+        models=args.model_name_or_path,
+        dataset=args.dataset,
+        split=args.split,
+        language=args.language,
+        audio_context="dynamic",
+        dtype=dtype,
+        per_device_eval_batch_size=args.batch_size,
+        max_samples=args.max_samples,
+        seed=args.seed + number,
+        output_dir=str(folder),
+    )
+    run_alone(command, folder)
     result = json.loads((folder / "evaluation_results.json").read_text(encoding="utf-8"))["results"][0]
-    return Measurement(side, dtype, number, result["rtfx"], None, result["normalized"]["wer"])
+    return Measurement(side, dtype, number, result["rtfx"], normalized_wer=result["normalized"]["wer"])
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from utils.audio import SAMPLE_RATE, decode_flac
 from utils.dataset import draw_rows, load_prepared
 from utils.errors import user_errors_end_the_script
 from utils.files import write_json
-from utils.hardware import peak_memory_bytes, pick_device
+from utils.hardware import pick_device
 from utils.metrics import word_error_rates
 from utils.progress import silence_libraries
 from utils.starter import resolve_model
@@ -54,7 +54,6 @@ def main(argv: list[str] | None = None) -> None:
             "audio_seconds": audio_seconds,
             "seconds": seconds,
             "audio_seconds_per_second": audio_seconds / seconds,
-            "peak_memory_bytes": peak_memory_bytes(),
             "normalized_wer": normalized_wer,
         },
     )

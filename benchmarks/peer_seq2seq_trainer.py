@@ -14,6 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
@@ -111,8 +113,6 @@ class OrderedTrainer(Seq2SeqTrainer):
     """Takes the rows in their order: shuffled already, with the warm-up batch in front."""
 
     def _get_train_sampler(self, train_dataset=None):
-        import torch
-
         return torch.utils.data.SequentialSampler(self.train_dataset)
 
 
@@ -126,13 +126,12 @@ class Collator:
     def __call__(self, rows: list[dict]) -> dict:
         features = [{"input_features": row["input_features"]} for row in rows]
         batch = self.processor.feature_extractor.pad(features, return_tensors="pt")
-        labels = self.processor.tokenizer.pad(
-            [{"input_ids": row["labels"]} for row in rows], return_tensors="pt"
+        labels = pad_sequence(
+            [torch.as_tensor(row["labels"]) for row in rows], batch_first=True, padding_value=-100
         )
-        masked = labels["input_ids"].masked_fill(labels["attention_mask"] != 1, -100)
-        if (masked[:, 0] == self.start_token_id).all():
-            masked = masked[:, 1:]
-        batch["labels"] = masked
+        if (labels[:, 0] == self.start_token_id).all():
+            labels = labels[:, 1:]
+        batch["labels"] = labels
         return batch
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from utils.errors import UserError
@@ -72,13 +72,15 @@ def run_alone(command: list[str], folder: Path) -> None:
         )
 
 
-def peer_command(script: str, **options: str | int | None) -> list[str]:
-    """A peer's script with its options; one of None is left out."""
-    words = [sys.executable, f"benchmarks/{script}"]
-    for name, value in options.items():
-        if value is not None:
-            words += [f"--{name}", str(value)]
-    return words
+def python_command(script: str, **options: str | float | None) -> list[str]:
+    """A script with its options; one of None is left out."""
+    return [sys.executable, script, *option_words(**options)]
+
+
+def option_words(**options: str | float | None) -> list[str]:
+    """`--name value` of every option that is not None."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return [word for name, value in given.items() for word in (f"--{name}", str(value))]
 
 
 def summarize(measurements: list[Measurement], targets: dict[tuple[str, str], float]) -> list[Summary]:
@@ -117,26 +119,33 @@ def _median_rate(measurements: dict[int, Measurement]) -> float:
 
 
 def build_table(title: str, summaries: list[Summary]) -> Table:
-    """The summaries with their targets."""
+    """The summaries with their targets; what was not measured gets no column."""
     table = Table(title=title)
-    for name in ("precision", "side", "audio s/s", "ratio", "lowest", "target", "peak memory", "norm. WER"):
-        table.add_column(name, justify="left" if name in ("precision", "side") else "right")
-    for item in summaries:
-        is_peer = item.side == PEER
-        target = "" if item.target is None else f"≥ {item.target:g} ×"
-        if item.target is not None:
-            target += "  met" if item.ratio >= item.target else "  missed"
-        table.add_row(
-            item.dtype,
-            item.side,
-            f"{item.audio_seconds_per_second:.2f}",
-            "" if is_peer else f"{item.ratio:.1f} ×",
-            "" if is_peer else f"{item.lowest_ratio:.1f} ×",
-            target,
-            "" if item.peak_memory_bytes is None else f"{item.peak_memory_bytes / 1e9:.2f} GB",
-            "" if item.normalized_wer is None else f"{100 * item.normalized_wer:.2f} %",
-        )
+    rows = [_table_row(item) for item in summaries]
+    shown = [name for name in rows[0] if any(row[name] for row in rows)]
+    for name in shown:
+        justify: JustifyMethod = "left" if name in ("precision", "side") else "right"
+        table.add_column(name, justify=justify, no_wrap=True)
+    for row in rows:
+        table.add_row(*(row[name] for name in shown))
     return table
+
+
+def _table_row(item: Summary) -> dict[str, str]:
+    is_peer, memory, wer = item.side == PEER, item.peak_memory_bytes, item.normalized_wer
+    target = ""
+    if item.target is not None:
+        target = f"≥ {item.target:g} ×  {'met' if item.ratio >= item.target else 'missed'}"
+    return {
+        "precision": item.dtype,
+        "side": item.side,
+        "audio s/s": f"{item.audio_seconds_per_second:.2f}",
+        "ratio": "" if is_peer else f"{item.ratio:.1f} ×",
+        "lowest": "" if is_peer else f"{item.lowest_ratio:.1f} ×",
+        "target": target,
+        "peak memory": "" if memory is None else f"{memory / 1e9:.2f} GB",
+        "norm. WER": "" if wer is None else f"{100 * wer:.2f} %",
+    }
 
 
 def report(

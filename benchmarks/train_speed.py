@@ -17,7 +17,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.side_by_side import PEER, Measurement, peer_command, report, run_alone, turns
+from benchmarks.side_by_side import (
+    PEER,
+    Measurement,
+    option_words,
+    python_command,
+    report,
+    run_alone,
+    turns,
+)
 from utils.arguments import TrainSpeedArguments, parse_arguments
 from utils.errors import user_errors_end_the_script
 
@@ -51,8 +59,8 @@ def main(argv: list[str] | None = None) -> None:
 def measure_peer(args: TrainSpeedArguments, side: str, dtype: str, number: int) -> Measurement:
     """Let the `Seq2SeqTrainer` recipe make one pass over the round's clips."""
     folder = Path(args.output_dir) / f"peer-{dtype}-{number}"
-    command = peer_command(
-        "peer_seq2seq_trainer.py",
+    command = python_command(
+        "benchmarks/peer_seq2seq_trainer.py",
         model_name_or_path=args.model_name_or_path,
         dataset=args.dataset,
         split="train",
@@ -88,29 +96,23 @@ def train_command(args: TrainSpeedArguments, side: str, dtype: str, number: int,
     launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
     launch += ["--config_file", f"accelerate_configs/{config}.yaml"]
     launch += ["--mixed_precision", MIXED_PRECISION[dtype]]
-    options = {
-        "model_name_or_path": args.model_name_or_path,
-        "dataset": args.dataset,
-        "language": args.language,
-        "output_dir": str(folder),
-        "per_device_train_batch_size": args.batch_size,
-        "learning_rate": 2e-5,
-        "num_train_epochs": 1 if args.full_epoch else 1 + TIMED_PASSES,
-        "eval_steps": 0,
-        "save_steps": 0,
-        "logging_steps": 1,
-        "report_to": "none",
-        "seed": args.seed + number,
-    }
-    if not args.full_epoch:
-        options["max_train_samples"] = args.max_samples
-    if side == NO_JITTER:
-        options["context_jitter"] = 0
-    return [
-        *launch,
-        "train.py",
-        *(str(word) for pair in options.items() for word in (f"--{pair[0]}", pair[1])),
-    ]
+    options = option_words(
+        model_name_or_path=args.model_name_or_path,
+        dataset=args.dataset,
+        language=args.language,
+        output_dir=str(folder),
+        per_device_train_batch_size=args.batch_size,
+        learning_rate=2e-5,
+        num_train_epochs=1 if args.full_epoch else 1 + TIMED_PASSES,
+        max_train_samples=None if args.full_epoch else args.max_samples,
+        context_jitter=0 if side == NO_JITTER else None,
+        eval_steps=0,
+        save_steps=0,
+        logging_steps=1,
+        report_to="none",
+        seed=args.seed + number,
+    )
+    return [*launch, "train.py", *options]
 
 
 def read_metrics(side: str, dtype: str, number: int, lines: list[str], warm_up_steps: int) -> Measurement:

@@ -23,7 +23,8 @@ def build_tokenizer():
     specials = ["translate", "transcribe", "startoflm", "startofprev", "nospeech", "notimestamps"]
     names += [f"<|{name}|>" for name in specials]
     names += [f"<|{0.02 * step:.2f}|>" for step in range(1501)]
-    tokenizer = WhisperTokenizerFast(vocab={name: index for index, name in enumerate(names)}, merges=[])
+    vocabulary = {name: index for index, name in enumerate(names)}
+    tokenizer = WhisperTokenizerFast(vocab=vocabulary, merges=[], pad_token="<|endoftext|>")
     tokenizer.add_tokens(names[256:], special_tokens=True)
     return tokenizer
 

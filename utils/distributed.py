@@ -35,6 +35,7 @@ def build_accelerator(
     waiting = InitProcessGroupKwargs(timeout=datetime.timedelta(hours=4))
     if on_cpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed looks for a GPU and warns
+    if on_cpu and with_deepspeed:
         waiting.backend = "gloo"
     accelerator = Accelerator(
         gradient_accumulation_steps=gradient_accumulation_steps,

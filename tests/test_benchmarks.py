@@ -1,0 +1,62 @@
+"""benchmarks/: the arithmetic by hand, and both comparisons run through with a tiny model."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import decode_speed, train_speed
+from benchmarks.side_by_side import PEER, Measurement, run_alone, summarize, turns
+from utils.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_rounds_turn_the_order_around():
+    assert turns(["a", "b"], 3) == [(0, "a"), (0, "b"), (1, "b"), (1, "a"), (2, "a"), (2, "b")]
+
+
+def test_throughput_leaves_the_warm_up_out():
+    # Steps end after 10, 12 and 16 s, at 20, 30 and 60 s of audio: (60 - 20) / (16 - 10) after the first one.
+    ends = [(10.0, 20.0), (12.0, 30.0), (16.0, 60.0)]
+    lines = [
+        json.dumps(
+            {"audio_seconds": audio, "audio_seconds_per_second": audio / end, "peak_memory_bytes": 10 * end}
+        )
+        for end, audio in ends
+    ]
+    measured = train_speed.read_metrics("ours", "float32", 0, lines, warm_up_steps=1)
+    assert measured.audio_seconds_per_second == pytest.approx(40 / 6)
+    assert measured.peak_memory_bytes == 160
+
+
+def test_medians_and_the_worst_round_against_the_peer():
+    rates = {PEER: [1.0, 2.0, 1.5], "ours": [10.0, 10.0, 12.0]}
+    measurements = [
+        Measurement(side, "float32", number, rate, peak_memory_bytes=number)
+        for side, values in rates.items()
+        for number, rate in enumerate(values)
+    ]
+    peer, ours = summarize(measurements, {("ours", "float32"): 8.0})
+    assert (peer.side, peer.ratio) == (PEER, 1.0)
+    assert ours.ratio == pytest.approx(10 / 1.5)
+    assert ours.lowest_ratio == pytest.approx(5.0)
+    assert (ours.target, ours.peak_memory_bytes) == (8.0, 2)
+
+
+def test_a_failing_side_shows_the_end_of_its_output(tmp_path):
+    with pytest.raises(UserError, match=r"(?s)ended with 3: .*what went wrong"):
+        run_alone(["sh", "-c", "echo what went wrong; exit 3"], tmp_path / "side")
+
+
+@pytest.mark.slow
+def test_both_comparisons_run(tiny_whisper, prepared, tmp_path, capsys):
+    common = ["--model_name_or_path", str(tiny_whisper), "--dataset", str(prepared), "--rounds", "1"]
+    train_speed.main([*common, "--max_samples", "8", "--output_dir", str(tmp_path / "train")])
+    decode_speed.main([*common, "--max_samples", "4", "--output_dir", str(tmp_path / "decode")])
+    trained = json.loads((tmp_path / "train" / "train_speed.json").read_text())
+    decoded = json.loads((tmp_path / "decode" / "decode_speed.json").read_text())
+    assert len(trained["measurements"]) == 6  # three sides, two precisions
+    assert len(decoded["measurements"]) == 4
+    assert all(item["audio_seconds_per_second"] > 0 for item in trained["summaries"] + decoded["summaries"])
+    assert "≥ 8 ×" in capsys.readouterr().out

@@ -1,0 +1,46 @@
+"""recipes/ against the scripts: each file fills its script's arguments, the three of a recipe fit."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from utils.arguments import EvaluateArguments, PreprocessArguments, TrainArguments, parse_arguments
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+NAMES = sorted({path.name.split(".")[0] for path in RECIPES})
+KINDS = {"preprocess": PreprocessArguments, "evaluate": EvaluateArguments, "yaml": TrainArguments}
+
+
+def read_recipe(path: Path):
+    return parse_arguments(KINDS[path.name.split(".")[1]], ["--config", str(path)])
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_a_recipe_fills_its_scripts_arguments(path: Path):
+    read_recipe(path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_one_step_writes_the_next_one_reads(name: str):
+    train = read_recipe(ROOT / "recipes" / f"{name}.yaml")
+    preprocess_file = ROOT / "recipes" / f"{name}.preprocess.yaml"
+    if preprocess_file.exists():
+        assert read_recipe(preprocess_file).output_dir in train.dataset
+    evaluate_file = ROOT / "recipes" / f"{name}.evaluate.yaml"
+    if evaluate_file.exists():
+        evaluate = read_recipe(evaluate_file)
+        assert evaluate.models == [train.model_name_or_path, f"{train.output_dir}/best"]
+        assert evaluate.dataset == train.dataset
+        assert evaluate.language == train.language
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_readme_lists_the_recipe(name: str):
+    assert re.search(rf"^\| `{name}` \|", (ROOT / "recipes" / "README.md").read_text(), re.MULTILINE)
+
+
+def test_the_starter_writes_where_the_demo_promises():
+    evaluate = read_recipe(ROOT / "recipes" / "starter.evaluate.yaml")
+    assert evaluate.output_dir == "runs/demo/report"
