@@ -15,7 +15,12 @@ FULL_CONTEXT = 30.0  # seconds: the window Whisper was trained on
 TRAINING_GRID = 0.1  # seconds: contexts of training steps are multiples of this
 DECODING_GRID = 0.5  # seconds: coarser, so that clips of nearly the same length share a batch
 TAIL = 0.1  # seconds of silence that always follow the longest clip
-POOL_BATCHES = 8  # clips of so many steps are sorted by length together; between pools the order stays random
+POOL_BATCHES = (
+    64  # clips of so many steps are sorted by length together; between pools the order stays random
+)
+LENGTH_NOISE = (
+    0.1  # each epoch lengths are blurred by up to so much before sorting, so that neighbours change
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def plan_steps(
 
 
 def _order_epoch(durations: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[tuple[int, ...]]:
-    """Shuffle the clips, sort them by length within pools, cut these into batches, shuffle the batches."""
+    """Shuffle the clips, sort pools of them by blurred length, cut these into batches, shuffle the batches."""
     random = np.random.default_rng((seed, 0, epoch))
     order = random.permutation(len(durations))
     missing = -len(order) % batch_size
@@ -100,6 +105,7 @@ def _order_epoch(durations: np.ndarray, batch_size: int, seed: int, epoch: int) 
     batches = []
     for start in range(0, len(order), POOL_BATCHES * batch_size):
         pool = order[start : start + POOL_BATCHES * batch_size]
-        pool = pool[np.argsort(durations[pool], kind="stable")]
+        blur = np.exp(random.uniform(-LENGTH_NOISE, LENGTH_NOISE, len(pool)))
+        pool = pool[np.argsort(durations[pool] * blur, kind="stable")]
         batches += [tuple(batch.tolist()) for batch in pool.reshape(-1, batch_size)]
     return [batches[index] for index in random.permutation(len(batches))]

@@ -101,4 +101,4 @@ def test_clips_of_a_step_are_alike_in_length():
     steps = plan(durations, 8)
     padded = sum(step.context * 8 for step in steps)
     speech = sum(durations[index] for step in steps for index in step.indices)
-    assert 1 - speech / padded < 0.15
+    assert 1 - speech / padded < 0.10
