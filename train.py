@@ -65,16 +65,13 @@ def main(argv: list[str] | None = None) -> None:
     with loading_whole(accelerator):
         loaded = load_trainable_model(args)
     data, validation_rows = load_splits(args, loaded, accelerator)
-    batch_size = (
-        args.per_device_train_batch_size * args.gradient_accumulation_steps * accelerator.num_processes
-    )
-    total_steps = count_steps(args, len(data.ids), batch_size)
+    total_steps = count_steps(args, accelerator, len(data.ids))
     model, optimizer, scheduler = prepare_for_training(args, accelerator, loaded, total_steps)
 
     state = load_checkpoint(accelerator, checkpoint) if checkpoint else TrainingState()
     log = RunLog(output_dir / "metrics.jsonl", accelerator)
     log.drop_after(state.step)
-    announce(args, accelerator, loaded, data, len(validation_rows), batch_size, total_steps, state.step)
+    announce(args, accelerator, loaded, data, len(validation_rows), total_steps, state.step)
 
     with audio_progress("training", total_steps, shown=accelerator.is_main_process) as progress:
         progress.skip(state.step)
@@ -84,24 +81,21 @@ def main(argv: list[str] | None = None) -> None:
             grad_norm = update_weights(args, accelerator, model, optimizer, scheduler)
 
             count_step(state, step, data, accelerator.reduce(loss_sum).item(), num_tokens)
-            loss = state.loss_sum / state.loss_tokens
-            progress.advance(
-                1, seconds_of(step, data), f"loss {loss:.3f}  lr {scheduler.get_last_lr()[0]:.1e}"
-            )
+            loss, learning_rate = state.loss_sum / state.loss_tokens, scheduler.get_last_lr()[0]
+            progress.advance(1, seconds_of(step, data), f"loss {loss:.3f}  lr {learning_rate:.1e}")
             if is_due(state.step, args.logging_steps, total_steps):
-                log_training(
-                    log, state, step, scheduler.get_last_lr()[0], grad_norm, progress.audio_seconds_per_second
-                )
+                rate = progress.audio_seconds_per_second
+                log_training(log, state, step, learning_rate, grad_norm, rate)
             if is_due(state.step, args.eval_steps, total_steps):
-                evaluate_and_keep_best(args, accelerator, model, loaded, validation_rows, state, log)
+                with progress.paused():
+                    evaluate_and_keep_best(args, accelerator, model, loaded, validation_rows, state, log)
             if is_due(state.step, args.save_steps, total_steps):
                 save_checkpoint(accelerator, output_dir, state, args.save_total_limit)
 
     save_model(args, accelerator, model, loaded, state, output_dir / "final")
     accelerator.end_training()
-    accelerator.print(
-        f"Done: {output_dir / 'final'}" + (f", best from step {state.best_step}" if state.best_step else "")
-    )
+    best = f"best: {output_dir / 'best'}, from step {state.best_step}. " if state.best_step else ""
+    accelerator.print(f"Done: {output_dir / 'final'}; {best}Next: evaluate.py on the test split.")
 
 
 def is_finished(args: TrainArguments, output_dir: Path) -> bool:
@@ -194,13 +188,18 @@ def load_splits(
     return data, draw_rows(validation, args.max_eval_samples, args.seed)
 
 
-def count_steps(args: TrainArguments, num_clips: int, batch_size: int) -> int:
+def clips_of_a_step(args: TrainArguments, accelerator: "Accelerator") -> int:
+    """Clips of an optimiser step, over all micro-batches and processes."""
+    return args.per_device_train_batch_size * args.gradient_accumulation_steps * accelerator.num_processes
+
+
+def count_steps(args: TrainArguments, accelerator: "Accelerator", num_clips: int) -> int:
     """Optimiser steps of the whole run."""
     from utils.batching import steps_per_epoch
 
     if args.max_steps > 0:
         return args.max_steps
-    return math.ceil(args.num_train_epochs * steps_per_epoch(num_clips, batch_size))
+    return math.ceil(args.num_train_epochs * steps_per_epoch(num_clips, clips_of_a_step(args, accelerator)))
 
 
 def prepare_for_training(
@@ -246,7 +245,7 @@ def load_steps(
     plan = partial(
         plan_steps,
         data.durations,
-        batch_size=args.per_device_train_batch_size * accumulation * accelerator.num_processes,
+        batch_size=clips_of_a_step(args, accelerator),
         audio_context=args.audio_context,
         jitter=args.context_jitter,
         seed=args.seed,
@@ -451,7 +450,6 @@ def announce(
     loaded: "LoadedModel",
     data: TrainingData,
     num_validation: int,
-    batch_size: int,
     total_steps: int,
     first_step: int,
 ) -> None:
@@ -463,10 +461,10 @@ def announce(
         return
     write_text(Path(args.output_dir) / "train.yaml", arguments_as_yaml(args))
     print(trainable_parameters_line(loaded.model))
+    hours, machine = sum(data.durations) / 3600, f"{accelerator.num_processes} x {accelerator.device.type}"
     print(
-        f"{len(data.ids)} clips ({sum(data.durations) / 3600:.2f} h) for training, {num_validation} for "
-        f"validation; {total_steps} steps of {batch_size} clips on {accelerator.num_processes} x "
-        f"{accelerator.device.type}, "
+        f"{len(data.ids)} clips ({hours:.2f} h) for training, {num_validation} for validation; "
+        f"{total_steps} steps of {clips_of_a_step(args, accelerator)} clips on {machine}, "
         f"precision {accelerator.mixed_precision}, {args.audio_context} audio context"
         + (f"; going on from step {first_step}" if first_step else "")
     )

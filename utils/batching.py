@@ -97,7 +97,7 @@ def plan_steps(
 
 
 def _order_epoch(durations: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[tuple[int, ...]]:
-    """Shuffle the clips, sort pools of them by blurred length, cut these into batches, shuffle the batches."""
+    """Shuffle the clips, sort pools of them by blurred length, cut them into batches, shuffle these."""
     random = np.random.default_rng((seed, 0, epoch))
     order = random.permutation(len(durations))
     missing = -len(order) % batch_size

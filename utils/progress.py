@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Iterator
 
+from rich import get_console
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -38,16 +39,26 @@ class AudioProgress:
         self._task = self._bar.add_task(description, total=total, status="")
         self._console, self._description, self._total, self._shown = console, description, total, shown
         self._started = self._printed = time.monotonic()
-        self._done = self._audio_seconds = 0.0
+        self._done = self._skipped = self._audio_seconds = self._paused_seconds = 0.0
 
     @property
     def audio_seconds_per_second(self) -> float:
-        """Audio seconds counted so far over the wall-clock seconds since the bar was opened."""
-        return self._audio_seconds / max(time.monotonic() - self._started, 1e-9)
+        """Audio seconds counted over the wall-clock seconds since the bar was opened, pauses left out."""
+        return self._audio_seconds / max(time.monotonic() - self._started - self._paused_seconds, 1e-9)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave what the block takes out of the throughput; the time left still reckons with it."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._paused_seconds += time.monotonic() - began
 
     def skip(self, units: float) -> None:
         """Count units that an earlier run has done; they do not enter the throughput."""
         self._done += units
+        self._skipped += units
         self._bar.update(self._task, completed=self._done)
 
     def advance(self, units: float, audio_seconds: float, status: str = "") -> None:
@@ -58,9 +69,8 @@ class AudioProgress:
         self._bar.update(self._task, advance=units, status=text)
         if self._shown and not self._console.is_terminal and time.monotonic() - self._printed > 30:
             self._printed = time.monotonic()
-            left = (
-                (self._printed - self._started) * max(self._total - self._done, 0.0) / max(self._done, 1e-9)
-            )
+            rate = (self._done - self._skipped) / (self._printed - self._started)
+            left = max(self._total - self._done, 0.0) / max(rate, 1e-9)
             share = self._done / max(self._total, 1e-9)
             self._console.print(
                 f"{self._description}: {share:.0%}  {text}  {left / 60:.1f} min left", highlight=False
@@ -72,6 +82,6 @@ def audio_progress(
     description: str, total: float, console: Console | None = None, shown: bool = True
 ) -> Iterator[AudioProgress]:
     """Show a progress bar while the block runs; with `shown=False` (other processes) only count."""
-    progress = AudioProgress(description, total, console or Console(), shown)
+    progress = AudioProgress(description, total, console or get_console(), shown)
     with progress._bar:
         yield progress

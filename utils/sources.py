@@ -324,6 +324,14 @@ def _is_hidden(path: Path, folder: Path) -> bool:
 # ---- Asterisk prompts --------------------------------------------------------------------------------------
 
 
+# Beeps, which the Italian list describes in words without brackets.
+TONE_PROMPTS = frozenset(
+    ["beep", "beeperr", "ascending-2tone", "descending-2tone", "confbridge-join", "confbridge-leave"]
+)
+# Remarks of the translators that nobody speaks: `(in inglese)`, `dollaro [$]`.
+PROMPT_NOTE = re.compile(r"\([^)]*\)|\[\W*\]")
+
+
 def read_prompts(folder: Path, transcripts: Sequence[tuple[str, str]], *, credit: str) -> Source:
     """Pair the Asterisk telephone prompts with their transcripts; tones and silence are rejected.
 
@@ -343,11 +351,12 @@ def read_prompts(folder: Path, transcripts: Sequence[tuple[str, str]], *, credit
 
 
 def _read_prompt(key: str, text: str, audio: Path | None) -> Utterance | Reject:
-    cleaned, source = clean_text(text), f"{key}.g722"
+    written, source = clean_text(text), f"{key}.g722"
     if audio is None:
         return Reject(source, "file", "no recording: only the transcript is there")
-    if re.fullmatch(r"[\[(<].*[\])>]", cleaned) or key.split("/")[0] == "silence":
-        return Reject(source, "file", f"no speech: the transcript is {cleaned!r}")
+    if re.fullmatch(r"[\[(<].*[\])>]", written) or key in TONE_PROMPTS or key.split("/")[0] == "silence":
+        return Reject(source, "file", f"no speech: the transcript is {written!r}")
+    cleaned = clean_text(PROMPT_NOTE.sub(" ", written))
     if problem := text_problem(cleaned):
         return Reject(source, "file", problem)
     return Utterance(key, audio, cleaned, source, "file")
