@@ -43,7 +43,10 @@ def main(argv: list[str] | None = None) -> None:
             show_report(output_dir)
             print(f"{output_dir}: evaluated before with these arguments, reused. Delete it to start over.")
             return
+        from utils.progress import silence_libraries
+
         check_processes()
+        silence_libraries()
         check_models(arguments)
         splits = load_splits(arguments)
         write_arguments(arguments, output_dir)

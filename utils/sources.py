@@ -343,17 +343,25 @@ def read_prompts(folder: Path, transcripts: Sequence[tuple[str, str]], *, credit
     recordings = {
         path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.g722"))
     }
-    items = [_read_prompt(key, text, recordings.get(key)) for key, text in dict(transcripts).items()]
+    keys = "|".join(re.escape(key) for key, _ in transcripts)
+    run_together = re.compile(rf"(?<!\S)(?:{keys}): ")
+    items = [
+        _read_prompt(key, run_together.split(text.removeprefix(f"{key}: ")), recordings.get(key))
+        for key, text in dict(transcripts).items()
+    ]
     unlisted = sorted(recordings.keys() - dict(transcripts).keys())
     items += [Reject(f"{key}.g722", "file", "no transcript: the list does not name it") for key in unlisted]
     check_any_usable(items, str(folder))
     return Source(items, len(items), {}, credit=credit)
 
 
-def _read_prompt(key: str, text: str, audio: Path | None) -> Utterance | Reject:
-    written, source = clean_text(text), f"{key}.g722"
+def _read_prompt(key: str, texts: list[str], audio: Path | None) -> Utterance | Reject:
+    """One prompt; several texts are several entries of the list that stand in one line."""
+    written, source = clean_text(texts[0]), f"{key}.g722"
     if audio is None:
         return Reject(source, "file", "no recording: only the transcript is there")
+    if len(texts) > 1:
+        return Reject(source, "file", f"faulty transcript: {len(texts)} prompts stand in one line")
     if re.fullmatch(r"[\[(<].*[\])>]", written) or key in TONE_PROMPTS or key.split("/")[0] == "silence":
         return Reject(source, "file", f"no speech: the transcript is {written!r}")
     cleaned = clean_text(PROMPT_NOTE.sub(" ", written))

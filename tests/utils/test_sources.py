@@ -188,19 +188,24 @@ def test_folder_that_is_no_use(tmp_path):
 
 
 def test_prompts(tmp_path):
-    for key in ("hello", "digits/1", "beep", "silence/1", "unlisted"):
+    for key in ("hello", "digits/1", "beep", "tones", "silence/1", "unlisted", "muted", "bye"):
         (tmp_path / key).parent.mkdir(exist_ok=True)
         (tmp_path / f"{key}.g722").write_bytes(b"x")
-    transcripts = [("hello", "Ciao."), ("digits/1", "uno"), ("beep", "[tone]"), ("lost", "Perso")]
+    transcripts = [("hello", "Ciao [!] (in inglese)."), ("digits/1", "uno"), ("lost", "Perso")]
+    transcripts += [("muted", "Muto. bye: Ciao. hello: Ciao."), ("bye", "bye: A dopo: ciao.")]
+    transcripts += [("beep", "un suono beep"), ("tones", "[toni]")]
     transcripts += [("silence/1", "1 second of silence")]
     source = read_prompts(tmp_path, transcripts, credit="Someone, CC BY")
     utterances, rejects = parts(source)
     assert [(u.id, u.text, u.audio) for u in utterances] == [
-        ("hello", "Ciao.", tmp_path / "hello.g722"),
+        ("hello", "Ciao .", tmp_path / "hello.g722"),
         ("digits/1", "uno", tmp_path / "digits/1.g722"),
+        ("bye", "A dopo: ciao.", tmp_path / "bye.g722"),
     ]
     assert {(r.source, r.kind) for r in rejects} == {
         ("beep.g722", "no speech"),
+        ("tones.g722", "no speech"),
+        ("muted.g722", "faulty transcript"),
         ("silence/1.g722", "no speech"),
         ("lost.g722", "no recording"),
         ("unlisted.g722", "no transcript"),
