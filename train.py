@@ -55,12 +55,15 @@ def main(argv: list[str] | None = None) -> None:
 
     from utils.checkpoints import TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
     from utils.distributed import loading_whole
+    from utils.hardware import sum_in_a_fixed_order
     from utils.progress import audio_progress, silence_libraries
     from utils.runlog import RunLog
 
     silence_libraries()
     accelerator = start_accelerator(args)
     set_seed(args.seed, device_specific=True)
+    if accelerator.device.type == "cpu":
+        sum_in_a_fixed_order()
     checkpoint = find_checkpoint(output_dir, args.resume_from_checkpoint)
     with loading_whole(accelerator):
         loaded = load_trainable_model(args)

@@ -49,6 +49,19 @@ def pick_accelerate_config() -> str:
     return "cpu_bf16" if cpu_is_fast_in_bfloat16() else "cpu"
 
 
+def sum_in_a_fixed_order() -> None:
+    """Make CPU runs repeatable to the last bit, so that a resumed run has the losses of an uninterrupted one.
+
+    Without it the gradient of Whisper's learned positions, an `index_put_` that accumulates, is summed by
+    several threads in whichever order they come.
+    """
+    import torch
+
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Filling fresh memory costs time and only serves to find reads of garbage.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
 def peak_memory_bytes() -> int:
     """Largest memory this process has held: on the GPU where there is one, else resident memory."""
     torch = sys.modules.get("torch")
