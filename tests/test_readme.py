@@ -115,10 +115,10 @@ def test_the_way_for_own_data_runs_as_printed(tmp_path: Path, tiny_whisper: Path
 
 @pytest.mark.slow
 def test_the_demo_keeps_its_promises(require_program):
-    """`make demo` ends well, about halves the error, and a second one reuses what is there.
+    """`make demo` ends well, at least halves the error, and a second one reuses what is there.
 
     A finished demo in this checkout is reused. Measured were 23.7 % before, 10.0 % (full context) and 11.2 %
-    (dynamic) after; between CPUs and precisions such figures differ by a point or two on 115 clips.
+    (dynamic) after, so the limits are near: 22 % and 11.9 %.
     """
     make = require_program("make")
     subprocess.run([make, "demo"], cwd=ROOT, check=True, timeout=40 * 60)
@@ -126,8 +126,8 @@ def test_the_demo_keeps_its_promises(require_program):
     results = json.loads((report / "evaluation_results.json").read_text())["results"]
     baseline, full, dynamic = (row["normalized"]["wer"] for row in results)
     assert [row["audio_context"] for row in results] == ["full", "full", "dynamic"]
-    assert 0.20 <= baseline <= 0.38
-    assert max(full, dynamic) <= baseline / 2 + 0.02
+    assert 0.22 <= baseline <= 0.38
+    assert max(full, dynamic) <= baseline / 2
     comparisons = json.loads((report / "comparative_analysis.json").read_text())["comparisons"]
     assert all(comparison["ci95"][0] > 0 for comparison in comparisons)
 
