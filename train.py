@@ -124,7 +124,6 @@ def start_accelerator(args: TrainArguments) -> "Accelerator":
     from utils.distributed import build_accelerator
 
     accelerator = build_accelerator(
-        args.gradient_accumulation_steps,
         args.per_device_train_batch_size,
         args.max_grad_norm,
         log_with=None if args.report_to == "none" else args.report_to,
@@ -241,10 +240,10 @@ def load_steps(
     import torch
     from torch.utils.data import DataLoader
 
-    from utils.batching import plan_steps
+    from utils.batching import Step, plan_steps
     from utils.collators import MicroBatches
+    from utils.hardware import default_micro_batch_seconds
 
-    accumulation = args.gradient_accumulation_steps
     plan = partial(
         plan_steps,
         data.durations,
@@ -255,12 +254,12 @@ def load_steps(
         first_step=first_step,
         last_step=last_step,
     )
-    own_micro_batches = (
-        micro_batch
-        for step in plan()
-        for micro_batch in step.micro_batches(
-            accelerator.num_processes, accelerator.process_index, accumulation
-        )
+    own_share = partial(
+        Step.micro_batches,
+        num_processes=accelerator.num_processes,
+        process_index=accelerator.process_index,
+        accumulation=args.gradient_accumulation_steps,
+        most_seconds=args.micro_batch_seconds or default_micro_batch_seconds(accelerator.device),
     )
     config = loaded.model.config
     dataset = MicroBatches(data.rows, data.labels, config.decoder_start_token_id, config.pad_token_id)
@@ -270,9 +269,10 @@ def load_steps(
     # A generator of its own: the loader would else move torch's, and a resumed run get other dropout.
     own_draws = torch.Generator().manual_seed(args.seed)
     options = {"batch_size": None, "num_workers": num_workers, "generator": own_draws}
-    batches = iter(DataLoader(dataset, sampler=own_micro_batches, **options))
+    micro_batches = (micro_batch for step in plan() for micro_batch in own_share(step))
+    batches = iter(DataLoader(dataset, sampler=micro_batches, **options))
     for step in plan():
-        yield step, [next(batches) for _ in range(accumulation)]
+        yield step, [next(batches) for _ in own_share(step)]
 
 
 def accumulate_gradients(
@@ -284,17 +284,21 @@ def accumulate_gradients(
 ) -> "torch.Tensor":
     """Backward through a step's micro-batches; each target token of the whole step weighs the same.
 
-    `backward` divides by the accumulation steps and processes average their gradients: both are undone here.
+    Processes average their gradients, which is undone here; they exchange them at the last micro-batch. Not
+    `accelerator.accumulate`, because the number of micro-batches changes from step to step.
 
     Returns:
         This process's summed loss, a detached scalar.
     """
+    from contextlib import nullcontext
+
     from utils.features import log_mel
 
-    scale = accelerator.gradient_accumulation_steps * accelerator.num_processes / num_tokens
+    scale = accelerator.num_processes / num_tokens
     losses = []
-    for batch in micro_batches:
-        with accelerator.accumulate(model):
+    for number, batch in enumerate(micro_batches, start=1):
+        accelerator.sync_gradients = number == len(micro_batches)
+        with nullcontext() if accelerator.sync_gradients else accelerator.no_sync(model):
             features = log_mel(batch.waveforms.to(accelerator.device), loaded.processor.feature_extractor)
             loss_sum = model(
                 features, batch.decoder_input_ids.to(accelerator.device), batch.labels.to(accelerator.device)

@@ -16,20 +16,6 @@ def test_rounds_turn_the_order_around():
     assert turns(["a", "b"], 3) == [(0, "a"), (0, "b"), (1, "b"), (1, "a"), (2, "a"), (2, "b")]
 
 
-def test_throughput_leaves_the_warm_up_out():
-    # Steps end after 10, 12 and 16 s, at 20, 30 and 60 s of audio: (60 - 20) / (16 - 10) after the first one.
-    ends = [(10.0, 20.0), (12.0, 30.0), (16.0, 60.0)]
-    lines = [
-        json.dumps(
-            {"audio_seconds": audio, "audio_seconds_per_second": audio / end, "peak_memory_bytes": 10 * end}
-        )
-        for end, audio in ends
-    ]
-    measured = train_speed.read_metrics("ours", "float32", 0, lines, warm_up_steps=1)
-    assert measured.audio_seconds_per_second == pytest.approx(40 / 6)
-    assert measured.peak_memory_bytes == 160
-
-
 def test_medians_and_the_worst_round_against_the_peer():
     rates = {PEER: [1.0, 2.0, 1.5], "ours": [10.0, 10.0, 12.0]}
     measurements = [

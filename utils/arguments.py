@@ -116,6 +116,11 @@ class TrainArguments(ScriptArguments):
     )
     max_steps: int = argument("Optimiser steps; -1 follows num_train_epochs.", default=-1)
     per_device_train_batch_size: int = argument("Clips in a micro-batch of one process.", default=8)
+    micro_batch_seconds: float | None = argument(
+        "A micro-batch of more audio seconds, padding counted, is cut into parts: less memory, same result; "
+        "not given: 64 on a CPU, no limit elsewhere.",
+        default=None,
+    )
     gradient_accumulation_steps: int = argument("Micro-batches to one optimiser step.", default=1)
     learning_rate: float = argument("Peak learning rate.", default=1e-5)
     lr_scheduler_type: Literal["linear", "cosine", "constant_with_warmup"] = argument(
@@ -185,6 +190,8 @@ class TrainArguments(ScriptArguments):
             "lora_dropout",
         ]
         found = at_least(self, 1, *ones) + at_least(self, 0, *zeros)
+        if self.micro_batch_seconds is not None and self.micro_batch_seconds <= 0:
+            found.append(f"micro_batch_seconds {self.micro_batch_seconds}: expected seconds above 0.")
         if self.max_steps < 1 and self.num_train_epochs <= 0:
             found.append(
                 f"max_steps {self.max_steps}, num_train_epochs {self.num_train_epochs}: one must be above 0."
@@ -276,9 +283,9 @@ class TrainSpeedArguments(SpeedArguments):
 
     output_dir: str = argument("Folder for runs and results.", default="runs/bench/train")
     model_name_or_path: str = argument("Model to start from.", default="openai/whisper-base")
-    max_samples: int = argument("Clips in a timed pass; drawn anew by each round's seed.", default=48)
+    max_samples: int = argument("Clips the peer is timed on; drawn anew in each round.", default=48)
     full_epoch: bool = argument(
-        "One round over the whole training split instead; slow, the measure of peak memory.", default=False
+        "Give the peer the whole training split instead; slow, the measure of its peak memory.", default=False
     )
 
     def problems(self) -> list[str]:
@@ -286,7 +293,7 @@ class TrainSpeedArguments(SpeedArguments):
         if self.max_samples < self.batch_size or self.max_samples % self.batch_size:
             found.append(
                 f"max_samples {self.max_samples}: expected a multiple of batch_size {self.batch_size}, "
-                "so that both sides see whole batches."
+                "so that the peer sees whole batches."
             )
         return found
 

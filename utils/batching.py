@@ -40,16 +40,24 @@ class Step:
     indices: tuple[int, ...]
     context: float  # seconds
 
-    def micro_batches(self, num_processes: int, process_index: int, accumulation: int) -> list[MicroBatch]:
-        """This process's share, in `accumulation` parts.
+    def micro_batches(
+        self, num_processes: int, process_index: int, *, accumulation: int, most_seconds: float
+    ) -> list[MicroBatch]:
+        """This process's share, in `accumulation` parts, or in as many more as `most_seconds` asks for.
 
         The clips are sorted by length, and a process takes every `num_processes`-th of them, so that all
-        processes have about the same work.
+        processes have about the same work. All get the same number of parts, as shared gradients need.
+
+        Args:
+            most_seconds: Audio seconds of a part, padding counted; a single clip may have more. Without a
+                limit the few longest clips would set the peak of memory for the whole run.
         """
         own = self.indices[process_index::num_processes]
-        size = len(own) // accumulation
+        clips_that_fit = max(1.0, min(len(own), most_seconds / self.context) // 1)
+        parts = max(accumulation, math.ceil(len(own) / clips_that_fit))
         return [
-            MicroBatch(own[part * size : (part + 1) * size], self.context) for part in range(accumulation)
+            MicroBatch(tuple(part.tolist()), self.context)
+            for part in np.array_split(np.asarray(own), min(parts, len(own)))
         ]
 
 

@@ -19,9 +19,7 @@ from utils.modeling import WhisperLoss, whisper_of
 from utils.progress import audio_progress
 
 
-def build_accelerator(
-    gradient_accumulation_steps: int, micro_batch_size: int, max_grad_norm: float, **options
-) -> Accelerator:
+def build_accelerator(micro_batch_size: int, max_grad_norm: float, **options) -> Accelerator:
     """An Accelerator for the launcher's configuration, checked against what the recipe says.
 
     Raises:
@@ -38,12 +36,11 @@ def build_accelerator(
     if on_cpu and with_deepspeed:
         waiting.backend = "gloo"
     accelerator = Accelerator(
-        gradient_accumulation_steps=gradient_accumulation_steps,
         cpu=on_cpu and not with_deepspeed,  # else two CPU processes would not find each other
         kwargs_handlers=[waiting],
         **options,
     )
-    _check_launcher(accelerator, gradient_accumulation_steps)
+    _check_launcher(accelerator)
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         config = accelerator.state.deepspeed_plugin.deepspeed_config
         config["train_micro_batch_size_per_gpu"] = micro_batch_size
@@ -58,12 +55,11 @@ def _check_precision(on_cpu: bool) -> None:
         )
 
 
-def _check_launcher(accelerator: Accelerator, gradient_accumulation_steps: int) -> None:
-    if accelerator.gradient_accumulation_steps != gradient_accumulation_steps:
+def _check_launcher(accelerator: Accelerator) -> None:
+    if accelerator.gradient_accumulation_steps != 1:
         raise UserError(
             "gradient_accumulation_steps: the launcher's configuration says "
-            f"{accelerator.gradient_accumulation_steps}, the recipe {gradient_accumulation_steps}. "
-            "Take it out of the launcher's configuration."
+            f"{accelerator.gradient_accumulation_steps}. Take it out there; it belongs to the recipe."
         )
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size != accelerator.num_processes:

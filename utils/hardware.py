@@ -1,5 +1,6 @@
 """What this machine has: device, fast precisions, memory used."""
 
+import math
 import platform
 import resource
 import sys
@@ -47,6 +48,14 @@ def pick_accelerate_config() -> str:
     if platform.system() == "Darwin" and torch.backends.mps.is_available():
         return "mps"
     return "cpu_bf16" if cpu_is_fast_in_bfloat16() else "cpu"
+
+
+def default_micro_batch_seconds(device: "torch.device") -> float:
+    """Audio seconds, padding counted, that go through the model at once; more are cut into parts.
+
+    On a CPU parts of 64 s are as fast as larger ones and keep memory low; a GPU needs large ones to be busy.
+    """
+    return 64.0 if device.type == "cpu" else math.inf
 
 
 def sum_in_a_fixed_order() -> None:

@@ -1,5 +1,7 @@
 """The sampler: every clip each epoch, one context a step, the same order wherever it starts."""
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -55,13 +57,35 @@ def test_the_context_holds_the_longest_clip_of_the_step(durations, batch_size, s
 @given(DURATIONS, st.integers(1, 4), st.integers(1, 4), st.integers(1, 4))
 def test_processes_and_micro_batches_share_a_step_without_overlap(durations, size, processes, accumulation):
     for step in plan(durations, size * processes * accumulation):
-        parts = [step.micro_batches(processes, process, accumulation) for process in range(processes)]
+        parts = [
+            step.micro_batches(processes, process, accumulation=accumulation, most_seconds=math.inf)
+            for process in range(processes)
+        ]
         assert all(len(own) == accumulation for own in parts)
         micro_batches = [micro_batch for own in parts for micro_batch in own]
         assert all(len(micro_batch.indices) == size for micro_batch in micro_batches)
         assert {micro_batch.context for micro_batch in micro_batches} == {step.context}
         shared = sorted(index for micro_batch in micro_batches for index in micro_batch.indices)
         assert shared == sorted(step.indices)
+
+
+@settings(max_examples=60, deadline=None)
+@given(DURATIONS, st.integers(1, 8), st.integers(1, 3), st.integers(1, 3), st.floats(1, 300))
+def test_a_limit_of_seconds_cuts_parts_but_leaves_no_clip_out(
+    durations, size, processes, accumulation, most_seconds
+):
+    for step in plan(durations, size * processes * accumulation, jitter=(0.0, 8.0)):
+        parts = [
+            step.micro_batches(processes, process, accumulation=accumulation, most_seconds=most_seconds)
+            for process in range(processes)
+        ]
+        assert len({len(own) for own in parts}) == 1 and len(parts[0]) >= accumulation
+        micro_batches = [micro_batch for own in parts for micro_batch in own]
+        for micro_batch in micro_batches:
+            size_of_part = len(micro_batch.indices)
+            assert 1 <= size_of_part <= size
+            assert size_of_part == 1 or size_of_part * micro_batch.context <= most_seconds
+        assert sorted(index for one in micro_batches for index in one.indices) == sorted(step.indices)
 
 
 def test_epochs_and_seeds_differ_in_order():
