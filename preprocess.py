@@ -18,7 +18,7 @@ from utils.errors import UserError, user_errors_end_the_script
 
 if TYPE_CHECKING:
     from utils.dataset import DataReport
-    from utils.sources import Reject, Source, Utterance
+    from utils.utterances import Reject, Source, Utterance
 
 
 def main(argv: list[str] | None = None) -> None:

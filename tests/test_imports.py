@@ -15,10 +15,10 @@ BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 # A module may import those before it, never those after it.
 LAYERS = (
     "errors arguments files progress hardware",
-    "audio text",
-    "segmentation features metrics runlog",
-    "ctranslate2 starter sources batching",
-    "recordings hub dataset",
+    "archives audio text",
+    "utterances segmentation timed_text quality features metrics runlog",
+    "ctranslate2 starter sources corpora hub batching",
+    "recordings dataset data_report",
     "collators modeling",
     "checkpoints decoding evaluation model_card",
     "distributed report",

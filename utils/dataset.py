@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from utils.errors import UserError
 from utils.files import write_json
 from utils.recordings import Clip
-from utils.sources import SPLITS, Reject, Scalar, Utterance, printable
 from utils.text import normalize_text
+from utils.utterances import SPLITS, Reject, Scalar, Utterance, printable
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features

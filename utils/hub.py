@@ -1,12 +1,13 @@
 """Reader of anything `datasets.load_dataset` reads: each row is an utterance or a reject, decoded later."""
 
 import contextlib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from utils.errors import UserError
-from utils.sources import (
-    PREPARED_COLUMNS,
+from utils.text import clean_text
+from utils.utterances import (
     BadItem,
     Reject,
     Source,
@@ -17,7 +18,6 @@ from utils.sources import (
     text_problem,
     whisper_language,
 )
-from utils.text import clean_text
 
 # Names seen in public corpora, the most common first; a name given by the user goes before all of them.
 _TEXT_COLUMNS = ("text", "sentence", "transcription", "transcript", "raw_transcription", "normalized_text")
@@ -62,8 +62,7 @@ def read_hub(
     total = sum(len(rows) for _, _, rows in datasets)
     if not total:
         raise UserError(f"{name}: the dataset has no rows.")
-    types = _feature_types(columns.values(), {audio, text})
-    return Source(_chain(readers), total, types, notes=tuple(notes))
+    return Source(itertools.chain.from_iterable(readers), total, notes=tuple(notes))
 
 
 def _load_splits(name: str, config: str | None, cache: Path | None) -> dict:
@@ -221,40 +220,3 @@ def _row_audio(value: object, base: Path) -> Path | bytes:
     if isinstance(value, str) and value:
         return base / value
     raise BadItem(f"no audio: found {shown(value)}, expected bytes or a path")
-
-
-def _feature_types(features: Iterable[Mapping], left_out: set[str]) -> dict[str, type]:
-    """The Python type of each scalar column; what differs between splits or is nested is kept as text."""
-    types: dict[str, type] = {}
-    for columns in features:
-        for name, feature in columns.items():
-            if name in {
-                *left_out,
-                *_SPEAKER_COLUMNS,
-                "audio",
-                "text",
-                "path",
-                "start",
-                "end",
-                "language",
-                "group",
-                "split",
-            }:
-                continue
-            key = f"original_{name}" if name in PREPARED_COLUMNS else name
-            kind = _python_type(feature)
-            types[key] = kind if types.setdefault(key, kind) is kind else str
-    return types
-
-
-def _python_type(feature: object) -> type:
-    dtype = "" if hasattr(feature, "int2str") else str(getattr(feature, "dtype", ""))
-    for prefix, kind in (("int", int), ("uint", int), ("float", float), ("bool", bool)):
-        if dtype.startswith(prefix):
-            return kind
-    return str
-
-
-def _chain(readers: Iterable[Iterator[Utterance | Reject]]) -> Iterator[Utterance | Reject]:
-    for reader in readers:
-        yield from reader

@@ -15,7 +15,7 @@ from pathlib import Path
 from utils.audio import SAMPLE_RATE, AudioError, decode_audio, encode_flac, num_samples_at
 from utils.errors import UserError
 from utils.segmentation import END_TOLERANCE, segment_problem
-from utils.sources import Reject, Utterance
+from utils.utterances import Reject, Utterance
 
 # This module is imported by every worker process: nothing heavier than numpy belongs here.
 

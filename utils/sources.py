@@ -1,104 +1,31 @@
 """Readers of speech on this machine, a manifest, a folder, telephone prompts: utterances and rejects."""
 
 import json
-import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from utils.audio import AUDIO_EXTENSIONS
 from utils.errors import UserError
 from utils.segmentation import BadLine, cut_transcript, is_timed, segment_problem
-from utils.text import CONTROL_TOKEN, clean_text
-
-SPLITS = ("train", "validation", "test")
-
-_SPLIT_ALIASES = {"dev": "validation", "valid": "validation", "val": "validation", "eval": "validation"}
-
-# fmt: off
-PREPARED_COLUMNS = (
-    "id", "audio", "text", "duration", "language", "speaker", "group", "start", "end", "source", "split",
-    "previous_text", "segments",
+from utils.text import clean_text
+from utils.utterances import (
+    SPLITS,
+    BadItem,
+    Reject,
+    Source,
+    Utterance,
+    check_any_usable,
+    is_utf8,
+    printable,
+    read_extras,
+    read_language,
+    shown,
+    split_name,
+    text_problem,
 )
-# fmt: on
-"""Columns with a meaning of their own; what a source has under such a name is kept as `original_<name>`."""
-
-Scalar = str | int | float | bool
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """One transcribed stretch of audio, not yet decoded.
-
-    `start` and `end` are seconds within `audio`, both None for all of it. `source` and `position` say where
-    it came from, for rejects; `id` is unique within one source. `text` is clean and not empty.
-    """
-
-    id: str
-    audio: Path | bytes
-    text: str
-    source: str
-    position: int | str
-    start: float | None = None
-    end: float | None = None
-    language: str | None = None
-    speaker: str | None = None
-    group: str | None = None
-    split: str | None = None
-    extra: Mapping[str, Scalar] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Reject:
-    """One item that is not kept; `reason` is `kind: details`, and rejects are counted by kind."""
-
-    source: str
-    position: int | str
-    reason: str
-
-    @property
-    def kind(self) -> str:
-        return self.reason.split(": ", maxsplit=1)[0]
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a reader found: `total` items to come, the type of each extra column, what to tell the user."""
-
-    items: Iterable[Utterance | Reject]
-    total: int
-    extra_types: Mapping[str, type]
-    credit: str | None = None
-    notes: tuple[str, ...] = ()
-
-
-def split_name(name: str) -> str | None:
-    """`train`, `validation` or `test` for a split's name in the wild (`dev`, `test.clean`), or None."""
-    head = re.split(r"[._\-\[]", name.strip().lower(), maxsplit=1)[0]
-    head = _SPLIT_ALIASES.get(head, head)
-    return head if head in SPLITS else None
-
-
-def text_problem(text: str) -> str | None:
-    """Why a cleaned text cannot be learnt from, or None."""
-    if not text:
-        return "empty text: nothing is left after cleaning"
-    if token := CONTROL_TOKEN.search(text):
-        return f"control token in the text: {token.group()}; remove it"
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return "broken characters in the text: half of a surrogate pair; save the text as UTF-8"
-    return None
-
 
 # ---- manifest ----------------------------------------------------------------------------------------------
-
-
-class BadItem(Exception):
-    """An item that becomes a reject; its text is the reason."""
 
 
 def read_manifest(path: Path) -> Source:
@@ -122,7 +49,7 @@ def read_manifest(path: Path) -> Source:
             except BadItem as problem:
                 items.append(Reject(str(path), number, str(problem)))
     check_any_usable(items, str(path))
-    return Source(_bring_recordings_together(items), len(items), extra_types_of(items))
+    return Source(_bring_recordings_together(items), len(items))
 
 
 def _read_manifest_line(line: bytes, path: Path, number: int) -> Utterance:
@@ -148,7 +75,7 @@ def _read_manifest_line(line: bytes, path: Path, number: int) -> Utterance:
         position=number,
         start=start,
         end=end,
-        language=_read_language(_read_string(row, "language")),
+        language=read_language(_read_string(row, "language")),
         speaker=_read_string(row, "speaker"),
         group=_read_string(row, "group"),
         split=split_name(split) if split else None,
@@ -176,7 +103,7 @@ def _read_string(row: Mapping[str, object], key: str) -> str | None:
         return str(value)  # speakers are often numbered
     if not isinstance(value, str):
         raise BadItem(f"wrong type of {key!r}: found {shown(value)}, expected text")
-    if key != "text" and not _is_utf8(value):
+    if key != "text" and not is_utf8(value):
         raise BadItem(f"broken characters in {key!r}: half of a surrogate pair")
     return value
 
@@ -197,47 +124,6 @@ def _read_times(row: Mapping[str, object]) -> tuple[float | None, float | None]:
     if problem := segment_problem(start, end):
         raise BadItem(problem)
     return start, end
-
-
-def _read_language(code: str | None) -> str | None:
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES
-
-    if code is None or code in LANGUAGES:
-        return code
-    known = whisper_language(code)
-    hint = f"write {known!r}" if known else "expected a code Whisper knows, such as it, en or fa"
-    raise BadItem(f"unknown language: {code!r}, {hint}")
-
-
-def whisper_language(name: str) -> str | None:
-    """Whisper's code for a code, a locale (`sv-SE`) or an English name (`Swedish`), or None."""
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
-
-    lower = name.strip().lower()
-    head = re.split(r"[-_]", lower)[0]
-    return next((c for c in (lower, TO_LANGUAGE_CODE.get(lower), head) if c in LANGUAGES), None)
-
-
-def read_extras(row: Mapping[str, object], taken: Iterable[str] = ()) -> dict[str, Scalar]:
-    """The columns that are kept as they are; one that has a name of ours is called `original_<name>`."""
-    read_already = {"audio", "text", "start", "end", "language", "speaker", "group", "split", *taken}
-    extras: dict[str, Scalar] = {}
-    for key, value in row.items():
-        if key in read_already or value is None:
-            continue
-        name = f"original_{key}" if key in PREPARED_COLUMNS else key
-        plain = value if isinstance(value, str | bool | float) else _as_scalar(value)
-        if not _is_utf8(key) or (isinstance(plain, str) and not _is_utf8(plain)):
-            raise BadItem(f"broken characters in {key!a}: half of a surrogate pair")
-        extras[name] = plain
-    return extras
-
-
-def _as_scalar(value: object) -> Scalar:
-    """Whole numbers of 64 bits as they are, everything nested or larger as JSON text."""
-    if isinstance(value, int) and abs(value) < 2**63:
-        return value
-    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _bring_recordings_together(items: list[Utterance | Reject]) -> list[Utterance | Reject]:
@@ -285,7 +171,7 @@ def read_folder(folder: Path, *, min_segment_duration: float, max_duration: floa
     if not items:
         raise UserError(f"{folder}: no audio and no .txt files found. Expected clip.wav beside clip.txt.")
     check_any_usable(items, str(folder))
-    return Source(items, len(items), {})
+    return Source(items, len(items))
 
 
 def _read_pair(
@@ -352,7 +238,7 @@ def read_prompts(folder: Path, transcripts: Sequence[tuple[str, str]], *, credit
     unlisted = sorted(recordings.keys() - dict(transcripts).keys())
     items += [Reject(f"{key}.g722", "file", "no transcript: the list does not name it") for key in unlisted]
     check_any_usable(items, str(folder))
-    return Source(items, len(items), {}, credit=credit)
+    return Source(items, len(items), credit=credit)
 
 
 def _read_prompt(key: str, texts: list[str], audio: Path | None) -> Utterance | Reject:
@@ -368,60 +254,3 @@ def _read_prompt(key: str, texts: list[str], audio: Path | None) -> Utterance | 
     if problem := text_problem(cleaned):
         return Reject(source, "file", problem)
     return Utterance(key, audio, cleaned, source, "file")
-
-
-# ---- shared by the readers ---------------------------------------------------------------------------------
-
-
-def check_any_usable(items: Iterable[Utterance | Reject], name: str) -> None:
-    """Raise a UserError with the commonest reasons unless at least one item is an utterance."""
-    rejects = []
-    for item in items:
-        if isinstance(item, Utterance):
-            return
-        rejects.append(item)
-    raise UserError(f"{name}: no usable utterance. {commonest_reasons(rejects)}")
-
-
-def commonest_reasons(rejects: Iterable[Reject], most: int = 3) -> str:
-    """The commonest kinds of reject, each with its count and first example."""
-    first: dict[str, Reject] = {}
-    counts: Counter[str] = Counter()
-    for reject in rejects:
-        first.setdefault(reject.kind, reject)
-        counts[reject.kind] += 1
-    shown = [
-        f"{count} × {first[kind].reason} ({first[kind].source}, {first[kind].position})"
-        for kind, count in counts.most_common(most)
-    ]
-    return f"Rejected: {'; '.join(shown)}." if shown else "It holds no items."
-
-
-def extra_types_of(items: Iterable[Utterance | Reject]) -> dict[str, type]:
-    """One type a column for the extras of all utterances; int and float give float, other mixtures text."""
-    types: dict[str, type] = {}
-    for item in items:
-        for name, value in item.extra.items() if isinstance(item, Utterance) else ():
-            kind = type(value)
-            before = types.setdefault(name, kind)
-            if before is not kind:
-                types[name] = float if {before, kind} == {int, float} else str
-    return types
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def printable(path: Path | str) -> str:
-    """A path as text that can be written as UTF-8, whatever bytes its name has."""
-    return os.fsencode(path).decode("utf-8", errors="replace")
-
-
-def shown(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

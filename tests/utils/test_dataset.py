@@ -20,7 +20,7 @@ from utils.dataset import (
 )
 from utils.errors import UserError
 from utils.recordings import Clip
-from utils.sources import Reject, Utterance
+from utils.utterances import Reject, Utterance
 
 
 def split(texts, given_splits=None, validation=0.1, test=0.2, seed=42) -> list[str]:

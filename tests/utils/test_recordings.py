@@ -11,7 +11,7 @@ from utils import recordings
 from utils.audio import SAMPLE_RATE, decode_flac
 from utils.errors import UserError
 from utils.recordings import Clip, encode_recording, encode_utterances
-from utils.sources import Reject, Utterance
+from utils.utterances import Reject, Utterance
 
 LIMITS = {"min_duration": 0.1, "max_duration": 30.0}
 

@@ -9,16 +9,8 @@ import soundfile
 
 from utils.errors import UserError
 from utils.hub import read_hub
-from utils.sources import (
-    Reject,
-    Source,
-    Utterance,
-    read_folder,
-    read_manifest,
-    read_prompts,
-    split_name,
-    whisper_language,
-)
+from utils.sources import read_folder, read_manifest, read_prompts
+from utils.utterances import Reject, Source, Utterance, split_name, whisper_language
 
 
 def write_wav(path: Path, seconds: float = 1.0) -> Path:
