@@ -15,9 +15,9 @@ BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 # A module may import those before it, never those after it.
 LAYERS = (
     "errors arguments files progress hardware",
-    "archives audio text",
+    "archives audio text web_page",
     "utterances segmentation timed_text quality features metrics runlog",
-    "ctranslate2 starter sources corpora hub batching",
+    "ctranslate2 starter sources corpora hub batching statistics",
     "recordings dataset data_report",
     "collators modeling",
     "checkpoints decoding evaluation model_card",
