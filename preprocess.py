@@ -21,12 +21,11 @@ from utils.errors import UserError, user_errors_end_the_script
 if TYPE_CHECKING:
     from utils.assembly import DataReport, SplitSettings
     from utils.blocks import Block
-    from utils.recordings import ClipSettings
+    from utils.recordings import Aligner, ClipSettings
     from utils.utterances import Reject, Source, Utterance
 
 # How many processes do the work, where it lies and what else is made of it do not change the dataset.
 FREE_ARGUMENTS = ("output_dir", "num_proc", "num_shards", "shard_index", "archive", "also_write")
-KEPT_EXAMPLES = 12  # clips in the report
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -45,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
             return
         deliver(arguments, output_dir)
         show_report(output_dir)
-        show_next_command(arguments, output_dir)
+        print(f"Next:\n  {training_command(arguments)}")
 
 
 def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> bool:
@@ -94,7 +93,7 @@ def prepare(arguments: PreprocessArguments, output_dir: Path) -> bool:
         with forgetting_blocks(blocks_dir), folder_written_whole(output_dir) as folder:
             settings = split_settings(arguments)
             report, examples = assemble(folder, blocks, settings, credit=source.credit, notes=source.notes)
-            write_report(folder, report, examples)
+            write_report(arguments, folder, report, examples)
             write_text(folder / ARGUMENTS_FILE, arguments_as_yaml(arguments))
     return True
 
@@ -269,28 +268,33 @@ def split_settings(arguments: PreprocessArguments) -> "SplitSettings":
     )
 
 
-def write_report(folder: Path, report: "DataReport", rejected: list[dict]) -> None:
+def write_report(
+    arguments: PreprocessArguments, folder: Path, report: "DataReport", rejected: list[dict]
+) -> None:
     """Write `data_report.html` beside the data, with clips to listen to."""
     import base64
     import dataclasses
 
-    from utils.assembly import kept_examples
-    from utils.data_report import Example, write_html
+    from utils.assembly import kept_rows
+    from utils.data_report import KEPT_EXAMPLES, REPORT_FILE, Example, write_html
 
-    shown = [
-        Example(
-            title=f"{entry['source']}, {entry['position']}",
-            text=entry.get("text"),
-            flac=base64.b64decode(flac) if isinstance(flac := entry.get("flac"), str) else flac,
-            detail=entry["reason"],
-        )
-        for entry in rejected
-    ]
+    def example(entry: dict) -> Example:
+        flac = entry.get("flac")
+        sound = base64.b64decode(flac) if isinstance(flac, str) else flac
+        return Example(f"{entry['source']}, {entry['position']}", entry.get("text"), sound, entry["reason"])
+
     kept = [
         Example(title=row["id"], text=row["text"], flac=row["audio"], detail=f"{row['duration']:.1f} s")
-        for row in kept_examples(folder, KEPT_EXAMPLES)
+        for row in kept_rows(folder, KEPT_EXAMPLES)
     ]
-    write_html(folder / "data_report.html", dataclasses.asdict(report), kept, shown)
+    write_html(
+        folder / REPORT_FILE,
+        dataclasses.asdict(report),
+        kept,
+        [example(entry) for entry in rejected],
+        name=Path(arguments.output_dir).name,
+        next_command=training_command(arguments),
+    )
 
 
 def deliver(arguments: PreprocessArguments, output_dir: Path) -> None:
@@ -316,12 +320,13 @@ def show_report(output_dir: Path) -> None:
     print_summary(numbers, output_dir, Console(highlight=False, markup=False))
 
 
-def show_next_command(arguments: PreprocessArguments, output_dir: Path) -> None:
+def training_command(arguments: PreprocessArguments) -> str:
+    """What to run next."""
     model = arguments.model_name_or_path or "openai/whisper-base"
-    print(
-        "Next:\n  accelerate launch --config_file accelerate_configs/cpu.yaml train.py "
-        f"--model_name_or_path {model} --dataset {output_dir} --language {arguments.language} "
-        f"--output_dir {Path('runs') / output_dir.name}"
+    return (
+        "accelerate launch --config_file accelerate_configs/cpu.yaml train.py "
+        f"--model_name_or_path {model} --dataset {arguments.output_dir} --language {arguments.language} "
+        f"--output_dir {Path('runs') / Path(arguments.output_dir).name}"
     )
 
 

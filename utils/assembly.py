@@ -27,6 +27,7 @@ from utils.utterances import SPLITS, Reject
 
 if TYPE_CHECKING:
     from datasets import Features
+    from datasets.arrow_writer import ArrowWriter
 
 NUMBERS_FILE = "data_report.json"
 REJECTS_FILE = "rejects.jsonl"
@@ -204,7 +205,8 @@ def decide(
 
 def _screened(blocks: Sequence[Path]) -> dict[int, str]:
     """What a model found wrong (utils.screening); its findings stand beside the blocks."""
-    late, first = {}, 0
+    late: dict[int, str] = {}
+    first = 0
     for block in blocks:
         found = block.with_suffix(".screened")
         if found.is_file():
@@ -238,7 +240,7 @@ def _duplicates(catalogue: Catalogue, late: Mapping[int, str]) -> dict[int, str]
     rank = np.where(given[there] == TEST, 0, np.where(given[there] == VALIDATION, 1, 2))
     order = there[np.lexsort((there, rank, contents[there]))]
     same = np.flatnonzero(contents[order][1:] == contents[order][:-1]) + 1
-    return {int(order[place]): "duplicate audio: the same samples as another clip" for place in same}
+    return {int(order[place]): "duplicate: the same samples as another clip" for place in same}
 
 
 # ---- writing -----------------------------------------------------------------------------------------------
@@ -350,7 +352,8 @@ class SplitWriter:
         self._folder, self._features, self._fingerprint = folder, features, fingerprint
         self._rows: list[dict] = []
         self._files: list[Path] = []
-        self._writer, self._bytes = None, 0
+        self._writer: ArrowWriter | None = None
+        self._bytes = 0
         self._casts = {
             name: next(cast for dtype, cast in TYPES.values() if dtype == feature.dtype)
             for name, feature in features.items()
@@ -377,6 +380,7 @@ class SplitWriter:
         if self._writer is None:
             self._files.append(self._folder / f"part-{len(self._files):05d}.arrow")
             self._writer = ArrowWriter(features=self._features, path=str(self._files[-1]))
+        assert self._writer is not None
         self._writer.write_table(pyarrow.Table.from_pylist(self._rows, schema=self._features.arrow_schema))
         self._rows = []
         if self._bytes > FILE_BYTES:
@@ -397,7 +401,7 @@ class SplitWriter:
         for file, name in zip(self._files, names, strict=True):
             file.rename(self._folder / name)
         DatasetInfo(features=self._features).write_to_directory(str(self._folder))
-        state = {
+        state: dict[str, object] = {
             "_data_files": [{"filename": name} for name in names],
             "_fingerprint": f"{self._fingerprint}{SPLITS.index(self._folder.name)}",
             "_format_columns": None,
@@ -409,7 +413,7 @@ class SplitWriter:
         write_text(self._folder / "state.json", json.dumps(state, indent=2))
 
 
-def kept_examples(folder: Path, most: int) -> list[dict]:
+def kept_rows(folder: Path, most: int) -> list[dict]:
     """Rows of train spread over the whole split, to be looked at."""
     import itertools
 

@@ -109,7 +109,7 @@ def test_equal_samples_are_kept_once_and_the_test_split_goes_first(tmp_path):
     doubles = [utterance(1, split="train"), utterance(2, split="train"), utterance(3, split="test")]
     copies = [Utterance(f"c-{n}", tone(n), f"altro {n}", "copies", n, split="train") for n in (1, 3)]
     report = build(tmp_path / "x", [*doubles, *copies], rules=["duplicate"], validation_share=0)
-    assert report.reasons == {"duplicate audio": 2}
+    assert report.reasons == {"duplicate": 2}
     assert [(reject["source"], reject["position"]) for reject in rejects_of(tmp_path / "x")] == [
         ("copies", 1), ("copies", 3),
     ]  # fmt: skip
