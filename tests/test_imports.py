@@ -15,7 +15,7 @@ BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 # A module may import those before it, never those after it.
 LAYERS = (
     "errors arguments files progress hardware",
-    "archives audio text",
+    "archives truncation audio text",
     "utterances segmentation timed_text quality features metrics runlog",
     "ctranslate2 starter sources corpora hub batching",
     "recordings dataset data_report",
