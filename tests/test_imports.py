@@ -15,12 +15,13 @@ BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 # A module may import those before it, never those after it.
 LAYERS = (
     "errors arguments files progress hardware",
-    "archives audio text web_page",
-    "utterances segmentation timed_text quality features metrics runlog",
-    "ctranslate2 starter sources corpora hub batching statistics",
-    "recordings dataset data_report",
+    "archives truncation audio text web_page",
+    "utterances quality timed_text segmentation features metrics runlog",
+    "ctranslate2 starter batching statistics ordering tables sources audiofolder corpora kaldi manifests hub",
+    "splits blocks recordings delivery assembly data_report dataset",
     "collators modeling",
     "checkpoints decoding evaluation model_card",
+    "voice anchors word_timing alignment screening",
     "distributed report",
 )
 ORDER = " ".join(LAYERS).split()
