@@ -328,9 +328,9 @@ def read_folder(
 
 def _describe_others(folder: Path, counts: Mapping[str, int]) -> Iterator[str]:
     if others := counts["others"]:
-        yield f"{folder}: passed over {others} files that are neither audio nor a transcript."
+        yield f"{folder}: files that are neither audio nor a transcript: {others}, passed over."
     if links := counts["links"]:
-        yield f"{folder}: did not follow {links} links to folders; give such a folder as --input itself."
+        yield f"{folder}: links to folders: {links}, not followed; give such a folder as --input."
 
 
 def _list_folders(top: Path) -> Iterator[_Listing]:
