@@ -26,9 +26,10 @@ Fates = Mapping[str, tuple[str, ...]]
 
 
 def tone(number: int, seconds: float = SECONDS, rate: int = 16_000) -> np.ndarray:
-    """(samples,) float64: a tone whose pitch tells its number, louder and softer three times a second."""
+    """(samples,) float64: a rising tone whose pitch tells its number, with three bursts a second."""
     time = np.arange(round(seconds * rate)) / rate
-    return 0.3 * np.sin(2 * np.pi * (200 + 3 * number) * time) * (0.55 + 0.45 * np.sin(2 * np.pi * 3 * time))
+    loudness = 0.3 * (0.55 + 0.45 * np.sin(2 * np.pi * 3 * time))
+    return loudness * np.sin(2 * np.pi * (200 + 3 * number + 2 * time) * time)
 
 
 def sound_file(
@@ -202,7 +203,7 @@ TEXTS: dict[str, tuple[str, bytes]] = {
     ),
     "formula": (KEPT, b"=CMD('calc') meno uno"),
     "some_foreign_words": (KEPT, "Ho visto Москва e poi sono tornato a casa.".encode()),
-    "utf16": ("unreadable transcript", "Così è la vita.".encode("utf-16")),
+    "utf16": (KEPT, "Così è la vita.".encode("utf-16")),
     "utf16_without_mark": ("unreadable transcript", "Così è la vita.".encode("utf-16-be")),
     "latin1": ("unreadable transcript", "Così è la vita.".encode("latin-1")),
     "random": ("unreadable transcript", random.Random(3).randbytes(1000)),

@@ -73,21 +73,22 @@ def decode_audio(
         AudioError: Missing, empty, not audio, broken, cut off, without samples, too long, or with NaN or Inf
             samples.
     """
+    suffix = "" if isinstance(source, bytes) else Path(source.name).suffix.lower()
     with _open_binary(source) as file:
-        headerless = _headerless_format(source, file)
+        headerless = _headerless_format(suffix, file)
         if headerless is None and not allow_truncated and (problem := missing_end(file)):
             raise AudioError(problem)
         blocks = _decode(file, headerless, to_the_last=allow_truncated)
         return _join(_until_it_breaks(blocks) if allow_truncated else blocks, max_seconds)
 
 
-def _headerless_format(source: Path | bytes, file: BinaryIO) -> str | None:
+def _headerless_format(suffix: str, file: BinaryIO) -> str | None:
     """FFmpeg's name of the raw codec that the extension tells, unless the content tells otherwise."""
-    if not isinstance(source, Path) or source.suffix.lower() not in HEADERLESS_FORMATS:
+    if suffix not in HEADERLESS_FORMATS:
         return None
     head = file.read(4)
     file.seek(0)
-    return None if head in (b"RIFF", b"fLaC", b"OggS", b"FORM") else HEADERLESS_FORMATS[source.suffix.lower()]
+    return None if head in (b"RIFF", b"fLaC", b"OggS", b"FORM") else HEADERLESS_FORMATS[suffix]
 
 
 def _decode(file: BinaryIO, headerless: str | None, *, to_the_last: bool) -> Iterator[Block]:
@@ -279,22 +280,24 @@ def _join(blocks: Iterator[Block], max_seconds: float) -> np.ndarray:
 
 def mix_channels(block: np.ndarray) -> np.ndarray:
     """Mix (n, channels) to (n,): the mean, or the loudest channel where the channels cancel each other."""
-    mono = block.mean(axis=1)
-    if block.shape[1] == 1:
-        return mono
-    energies = np.square(block).sum(axis=0)
-    if np.square(mono).sum() < CANCELLED * energies.max():
+    num_channels = block.shape[1]
+    if num_channels == 1:
+        return block[:, 0]
+    mono = block @ np.full(num_channels, 1 / num_channels, dtype=np.float32)
+    energies = np.einsum("nc,nc->c", block, block)
+    if mono @ mono < CANCELLED * energies.max():
         return np.ascontiguousarray(block[:, energies.argmax()])
     return mono
 
 
 def _check_samples(block: np.ndarray, start: float) -> None:
-    if not np.isfinite(block).all():
+    if not block.size:
+        return
+    low, high = float(block.min()), float(block.max())
+    if not math.isfinite(low) or not math.isfinite(high):
         raise AudioError(f"NaN or infinite samples: first seen after {start:.1f} s")
-    if len(block) and np.abs(block).max() > LOUDEST_SAMPLE:
-        raise AudioError(
-            f"samples out of range: up to {np.abs(block).max():.4g}, expected -1 to 1; scale the file"
-        )
+    if (loudest := max(-low, high)) > LOUDEST_SAMPLE:
+        raise AudioError(f"samples out of range: up to {loudest:.4g}, expected -1 to 1; scale the file")
 
 
 def _check_rate(rate: int) -> None:

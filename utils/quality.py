@@ -3,6 +3,9 @@
 A rule is on by default only where it leaves sound corpora alone: telephone speech, short prompts, loud and
 quiet speakers, scripts with few characters a word. There is no rule for a wrong sample rate in a header:
 narrow bands are common and harmless, and what plays at the wrong speed shows in the speech rate.
+
+Of 1,673 Asterisk prompts in Italian, English and Russian the rules in force by default reject five: four
+texts with bracketed words that nobody says, and one word with Latin letters among Cyrillic ones.
 """
 
 import difflib
@@ -69,11 +72,13 @@ def choose_rules(skip: Iterable[str] = (), add: Iterable[str] = ()) -> frozenset
 # ---- audio -------------------------------------------------------------------------------------------------
 
 WINDOW = SAMPLE_RATE // 10  # 100 ms
-SILENCE_DBFS = -60.0  # speech there has some 30 steps of 16 bits; the noise of a quiet room is about as loud
+SILENCE_DBFS = -60.0  # there speech has some 30 steps of 16 bits; the quietest of the prompts has -25
 OFFSET_LIMIT = 0.1
-CLIPPED_SHARE = 0.15  # 3 % do no harm to Whisper base's word error rate, 19 % nearly double it
+# Word error rate of Whisper base on 37 English prompts, overdriven until so much was cut (median share):
+# 0 % 4.9, 3 % 4.6, 19 % 8.7, 37 % 14.7, 53 % 24.9.
+CLIPPED_SHARE = 0.15
 CLIPPED_PEAK = 0.1  # below, the steps of 8-bit recordings look like flat tops
-STEADY_RANGE_DB = 4.0  # speech spans more than 15 dB even at a poor signal-to-noise ratio
+STEADY_RANGE_DB = 4.0  # the least of the prompts is 15.8, white noise has 1.1
 STEADY_MIN_DURATION = 0.5  # a single vowel may well be steady
 FRAME = SAMPLE_RATE // 50  # 20 ms
 
@@ -288,6 +293,7 @@ def _find_wrong_script(text: str, language: str | None) -> str | None:
     )
 
 
+@lru_cache
 def expected_scripts(language: str) -> frozenset[str]:
     """The scripts a language is written in; none for a code that Whisper does not know."""
     return frozenset(script for script, codes in SCRIPTS.items() if language in codes.split())

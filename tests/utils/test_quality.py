@@ -495,9 +495,9 @@ def test_the_hostile_folder_without_the_script(tmp_path):
             continue  # lengths are judged where clips are cut
         assert found in fate.split(" | "), (name, found)
     for name, (fate, text) in TEXTS.items():
-        if "unreadable transcript" in fate:
+        if fate == "unreadable transcript":
             continue
-        reason = check_text(text.decode("utf-8-sig"), "it", DEFAULT)
+        reason = check_text(text.decode("utf-16" if name == "utf16" else "utf-8-sig"), "it", DEFAULT)
         assert (reason or "kept").split(": ")[0] in fate.split(" | "), (name, reason)
 
 
