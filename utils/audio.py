@@ -268,7 +268,7 @@ def _join(blocks: Iterator[Block], max_seconds: float) -> np.ndarray:
         _check_samples(block, seconds)
         seconds += len(block) / rate
         if seconds > max_seconds:
-            raise AudioError(f"too long: over {max_seconds:g} s of audio; cut the recording into files")
+            raise AudioError(f"too long: over {max_seconds:g} s of audio")
         mono = mix_channels(block)
         joined += (resampler.resample_chunk(mono) if resampler else mono).tobytes()
     if resampler:

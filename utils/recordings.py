@@ -34,6 +34,11 @@ LABEL_LIMIT = 448
 LABEL_FRAME = 4
 """Label tokens besides the text: language, task, no timestamps, end. The shift adds the start token."""
 
+MOST_SECONDS = 6 * 3600.0
+"""Longest recording; 6 h take 1.4 GB while they are cut."""
+
+TOO_LONG_ADVICE = "; give times (start and end, or subtitles beside it), or --align_with_model"
+
 EXAMPLES_OF_A_KIND = 2  # rejected clips of each kind that a block keeps, to be listened to in the report
 EXAMPLE_SECONDS = 10.0
 
@@ -140,10 +145,15 @@ def encode_group(
         yield Rejected(first)
         return
     utterances = [item for item in group if isinstance(item, Utterance)]
+    # A clip that is the whole file need not be decoded far beyond what is kept.
+    most = settings.max_duration + 1 if first.start is None and align is None else MOST_SECONDS
     try:
-        samples = decode_audio(first.audio, allow_truncated="truncated" not in settings.rules)
+        samples = decode_audio(
+            first.audio, max_seconds=most, allow_truncated="truncated" not in settings.rules
+        )
     except AudioError as error:
-        yield from (Rejected(Reject(u.source, u.position, str(error)), text=u.text) for u in utterances)
+        problem = f"{error}{TOO_LONG_ADVICE}" if str(error).startswith("too long") else str(error)
+        yield from (Rejected(Reject(u.source, u.position, problem), text=u.text) for u in utterances)
         return
     if align is not None and first.start is None and len(samples) > settings.max_duration * SAMPLE_RATE:
         for item in align(samples, first):
@@ -186,10 +196,7 @@ def _length_problem(duration: float, settings: ClipSettings) -> str | None:
     if duration < settings.min_duration:
         return f"too short: {duration:.3f} s, expected at least {settings.min_duration:g} s"
     if duration > settings.max_duration + END_TOLERANCE:
-        return (
-            f"too long: {duration:.1f} s, expected at most {settings.max_duration:g} s; give times (start "
-            "and end, or subtitles beside it), or --align_with_model"
-        )
+        return f"too long: {duration:.1f} s, expected at most {settings.max_duration:g} s{TOO_LONG_ADVICE}"
     return None
 
 

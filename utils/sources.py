@@ -514,8 +514,8 @@ def _cut(
 TONE_PROMPTS = frozenset(
     ["beep", "beeperr", "ascending-2tone", "descending-2tone", "confbridge-join", "confbridge-leave"]
 )
-# Remarks of the translators that nobody speaks: `(in inglese)`, `dollaro [$]`.
-PROMPT_NOTE = re.compile(r"\([^)]*\)|\[\W*\]")
+# Remarks of the translators that nobody speaks: `(in inglese)`, `dollaro [$]`, `Il [suo] messaggio`.
+PROMPT_NOTE = re.compile(r"\([^)]*\)|\[[^\]]*\]")
 
 
 def read_prompts(folder: Path, transcripts: Sequence[tuple[str, str]], *, credit: str) -> Source:
