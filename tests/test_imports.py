@@ -17,7 +17,7 @@ LAYERS = (
     "errors arguments files progress hardware",
     "archives audio text",
     "utterances segmentation timed_text quality features metrics runlog",
-    "ctranslate2 starter sources corpora hub batching",
+    "ctranslate2 starter sources ordering tables corpora audiofolder manifests kaldi hub batching",
     "recordings dataset data_report",
     "collators modeling",
     "checkpoints decoding evaluation model_card",

@@ -11,6 +11,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from utils.archives import ArchiveMember, MemberError, read_member
+
 SAMPLE_RATE = 16000
 """Samples per second everything is brought to; Whisper knows no other."""
 
@@ -39,11 +41,11 @@ class AudioError(Exception):
     """Audio that cannot be used; its text is the reject reason, `kind: details`."""
 
 
-def decode_audio(source: Path | bytes, *, max_seconds: float = 6 * 3600) -> np.ndarray:
+def decode_audio(source: Path | bytes | ArchiveMember, *, max_seconds: float = 6 * 3600) -> np.ndarray:
     """Decode a file or its bytes to 16 kHz mono; several channels are averaged.
 
     Args:
-        source: Path of a file, or the bytes of one.
+        source: Path of a file, the bytes of one, or a member of an archive.
         max_seconds: Decoding stops with an error here, so that a small hostile file cannot fill the memory.
 
     Returns:
@@ -52,10 +54,11 @@ def decode_audio(source: Path | bytes, *, max_seconds: float = 6 * 3600) -> np.n
     Raises:
         AudioError: Missing, empty, not audio, broken, without samples, too long, or with NaN or Inf samples.
     """
-    if isinstance(source, Path) and source.suffix.lower() in HEADERLESS_FORMATS:
+    suffix = "" if isinstance(source, bytes) else Path(source.name).suffix.lower()
+    if suffix in HEADERLESS_FORMATS:
         # before soundfile, which could take the bare bytes for an MP3 stream
         with _open_binary(source) as file:
-            return _join(_decode_with_av(file, HEADERLESS_FORMATS[source.suffix.lower()]), max_seconds)
+            return _join(_decode_with_av(file, HEADERLESS_FORMATS[suffix]), max_seconds)
     with _open_binary(source) as file:
         try:
             sound = soundfile.SoundFile(file)
@@ -89,7 +92,12 @@ def decode_flac(data: bytes) -> np.ndarray:
     return samples
 
 
-def _open_binary(source: Path | bytes) -> BinaryIO:
+def _open_binary(source: Path | bytes | ArchiveMember) -> BinaryIO:
+    if isinstance(source, ArchiveMember):
+        try:
+            source = read_member(source)
+        except MemberError as problem:
+            raise AudioError(str(problem)) from None
     if isinstance(source, bytes):
         if not source:
             raise AudioError("empty file: 0 bytes of audio")
