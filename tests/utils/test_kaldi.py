@@ -19,9 +19,10 @@ def kaldi(tmp_path, texts, encoded, write_files) -> Path:
     """Two recordings cut into segments whose order goes back and forth, and two that are whole."""
     files = {
         "data/train/wav.scp": "rec1 wav/1.flac\nrec2\t/elsewhere/corpus/wav/2.flac\nrec3 cat x | sox - |\n",
-        "data/train/segments": "a rec1 0.0 1.25\nb\trec2 0.5 1.0\nc rec1 1.5 2.0\nd rec1 2.0 1.0\ne rec9 0 1\n"
-        "f rec3 0 1\ng rec1 0 -1\nh rec1 0\ni rec1 1 2\n",
-        "data/train/text": f"a {texts[0]}\nb {texts[1]}\nc uno  due\nd x\ne x\nf x\ng tutto\nh x\nz x\na di nuovo\n",
+        "data/train/segments": "a rec1 0.0 1.25\nb\trec2 0.5 1.0\nc rec1 1.5 2.0\nd rec1 2.0 1.0\n"
+        "e rec9 0 1\nf rec3 0 1\ng rec1 0 -1\nh rec1 0\ni rec1 1 2\n",
+        "data/train/text": f"a {texts[0]}\nb {texts[1]}\nc uno  due\nd x\ne x\nf x\ng tutto\nh x\nz x\n"
+        "a di nuovo\n",
         "data/train/utt2spk": "a anna\nb bruno\nc anna\n",
         "data/train/spk2gender": "anna f\nbruno m\n",
         "data/train/utt2lang": "a it\nb Italian\n",
