@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import json
 import math
+import os
 import posixpath
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -291,8 +292,10 @@ def _manifests_at(path: Path, *patterns: str) -> tuple[FileTree, list[str]]:
 
 def find_audio(tree: FileTree, folder: str, written: str) -> Audio:
     """Audio by its path from the manifest or the root; an absolute one also where the corpus is now."""
-    if "\0" in written:
-        raise BadItem(f"broken audio path: {shown(written)}")
+    try:
+        os.fsencode(written)
+    except UnicodeEncodeError:
+        raise BadItem(f"broken characters in the audio path: {shown(written)}") from None
     parts = [part for part in written.split("/") if part]
     tails = ["/".join(parts[index:]) for index in range(len(parts))]
     if written.startswith("/"):

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import pickle
 import stat
 import struct
 import tarfile
@@ -71,6 +72,14 @@ def test_audio_of_a_member_decodes(tmp_path, write_files, container, encoded, cl
     assert np.abs(samples - clips[0][0]).max() <= 1 / 32768
     with pytest.raises(AudioError, match="0 bytes of audio"):
         decode_audio(ArchiveMember(tmp_path, "x.wav", data=b""))
+
+
+def test_members_travel_to_other_processes(tmp_path, write_files, packed):
+    for kind in ("zip", "tar.gz"):
+        tree = open_tree(packed(write_files(tmp_path / "corpus", FILES), kind))
+        (member,) = read_in_order([tree.audio("text")]) if kind == "tar.gz" else [tree.audio("text")]
+        copied = pickle.loads(pickle.dumps(member))
+        assert copied == member and read_member(copied) == b"b"
 
 
 def test_a_raw_codec_is_known_by_the_name_of_its_member(tmp_path, write_files, container):

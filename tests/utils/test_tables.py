@@ -4,15 +4,20 @@ import csv
 import gzip
 import io
 import json
+import os
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from utils.archives import Folder
+from utils.audiofolder import read_audiofolder
+from utils.corpora import read_afrispeech, read_common_voice, read_fleurs, read_librispeech, read_ljspeech
 from utils.errors import UserError
+from utils.kaldi import read_kaldi
+from utils.manifests import read_lhotse, read_nemo
 from utils.tables import Row, language_of, read_json_lines, read_lines, read_table, split_in_name
-from utils.utterances import BadItem, Reject
+from utils.utterances import BadItem, Reject, Utterance
 
 
 def rows_of(folder, name: str, **options) -> list[tuple[int, list]]:
@@ -116,6 +121,81 @@ def test_values_of_a_row():
     assert extras == {"a": " x ", "n": 7, "b": True, "original_id": "i", "list": "[1]", "f": 1.5}
     with pytest.raises(BadItem, match="wrong type of 'a': found ' x ', expected a number"):
         row.extras("s", numbers={"a": int})
+
+
+FUZZED = {
+    "train.tsv": (read_common_voice, "client_id\tpath\tsentence\tup_votes\tlocale\n"),
+    "test.tsv": (read_fleurs, ""),
+    "dev.csv": (read_afrispeech, "path,transcript,accent,duration\n"),
+    "metadata.csv": (read_ljspeech, ""),
+    "19/1/19-1.trans.txt": (read_librispeech, ""),
+    "a/metadata.csv": (read_audiofolder, "file_name,text,split,language\n"),
+    "metadata.jsonl": (read_audiofolder, ""),
+    "wav.scp": (read_kaldi, "a b\n"),
+    "segments": (read_kaldi, "a b 0 1\n"),
+    "text": (read_kaldi, "a b\n"),
+    "train.json": (read_nemo, '{"audio_filepath": "a", "text": "b"}\n'),
+    "cuts.jsonl": (read_lhotse, ""),
+}
+PIECES = [
+    "a",
+    "b",
+    "é",
+    " ",
+    "\t",
+    "|",
+    ",",
+    '"',
+    "\n",
+    "\r",
+    "\0",
+    "0",
+    "-1",
+    "1e999",
+    "nan",
+    "../",
+    "/",
+    "\u2028",
+]
+PIECES += [
+    '{"audio_filepath": "',
+    '"}',
+    '"text": ',
+    "null",
+    "[",
+    "]",
+    "{",
+    "}",
+    ":",
+    "\\ud800",
+    "19-1-0",
+    "\ufeff",
+]
+
+
+@pytest.mark.parametrize("name", FUZZED)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=st.lists(st.sampled_from(PIECES) | st.binary(max_size=3), max_size=25))
+def test_no_table_ends_a_reader_otherwise_than_by_a_message(tmp_path_factory, name, parts):
+    reader, start = FUZZED[name]
+    content = start.encode() + b"".join(p if isinstance(p, bytes) else p.encode() for p in parts)
+    folder = tmp_path_factory.mktemp("fuzz")
+    files = {"wav.scp": b"a b\n", "text": b"a b\n"} if reader is read_kaldi else {}
+    for file, data in (files | {name: content}).items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(data)
+    try:
+        source = reader(folder)
+    except UserError:
+        return
+    items = list(source.items)
+    assert len(items) == source.total and items == list(source.items)
+    for item in items:
+        if isinstance(item, Utterance):
+            json.dumps(
+                [item.id, item.text, item.speaker, item.group, dict(item.extra)], ensure_ascii=False
+            ).encode()
+            os.fsencode(item.audio)
 
 
 @pytest.mark.parametrize(
