@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from utils.archives import ArchiveMember, MemberError, read_member
 from utils.truncation import missing_end
 
 SAMPLE_RATE = 16000
@@ -53,7 +54,7 @@ class _BrokenOff(AudioError):
 
 
 def decode_audio(
-    source: Path | bytes, *, max_seconds: float = 6 * 3600, allow_truncated: bool = False
+    source: Path | bytes | ArchiveMember, *, max_seconds: float = 6 * 3600, allow_truncated: bool = False
 ) -> np.ndarray:
     """Decode a file or its bytes to 16 kHz mono.
 
@@ -61,7 +62,7 @@ def decode_audio(
     loudest of them is taken.
 
     Args:
-        source: Path of a file, or the bytes of one.
+        source: Path of a file, the bytes of one, or a member of an archive.
         max_seconds: Decoding stops with an error here, so that a small hostile file cannot fill the memory;
             a second takes 64 kB.
         allow_truncated: Take what decodes of a file that ends or breaks off before its header says.
@@ -165,7 +166,12 @@ def decode_flac(data: bytes) -> np.ndarray:
     return samples
 
 
-def _open_binary(source: Path | bytes) -> BinaryIO:
+def _open_binary(source: Path | bytes | ArchiveMember) -> BinaryIO:
+    if isinstance(source, ArchiveMember):
+        try:
+            source = read_member(source)
+        except MemberError as problem:
+            raise AudioError(str(problem)) from None
     if isinstance(source, bytes):
         if not source:
             raise AudioError("empty file: 0 bytes of audio")

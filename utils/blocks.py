@@ -107,7 +107,7 @@ def _describe_audio(audio: Audio) -> tuple[str, int, int]:
     if isinstance(audio, bytes):
         return hashlib.sha256(audio).hexdigest(), len(audio), 0
     if isinstance(audio, ArchiveMember):
-        return (f"{audio!r}", *_size_and_time(audio.archive))
+        return f"{audio!r}", audio.size, _size_and_time(audio.archive)[1]
     return (f"{audio!r}", *_size_and_time(audio))
 
 

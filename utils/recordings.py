@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 
+from utils.archives import ArchiveMember
 from utils.audio import SAMPLE_RATE, AudioError, decode_audio, encode_flac, num_samples_at
 from utils.blocks import Block, files_of
 from utils.errors import UserError
@@ -24,7 +25,7 @@ from utils.files import write_text
 from utils.quality import check_clip, check_text, content_hash
 from utils.segmentation import END_TOLERANCE, segment_problem
 from utils.text import load_token_counter
-from utils.utterances import Reject, Utterance, printable
+from utils.utterances import Audio, Reject, Utterance, printable
 
 # This module is imported by every worker process: nothing heavier than numpy and pyarrow belongs here.
 
@@ -206,7 +207,6 @@ def _token_counter(tokenizer: str) -> Callable[[str], int]:
 
 
 def _one_row(utterance: Utterance, clip: Clip) -> pyarrow.RecordBatch:
-    source = utterance.source if isinstance(utterance.audio, bytes) else printable(utterance.audio)
     row = {
         "id": utterance.id,
         "audio": clip.flac,
@@ -217,7 +217,7 @@ def _one_row(utterance: Utterance, clip: Clip) -> pyarrow.RecordBatch:
         "group": utterance.group,
         "start": utterance.start,
         "end": utterance.end,
-        "source": source,
+        "source": name_of(utterance.audio) or utterance.source,
         "previous_text": utterance.previous_text,
         "segments": [asdict(segment) for segment in utterance.segments] or None,
         "extra": json.dumps(dict(utterance.extra), ensure_ascii=False) if utterance.extra else None,
@@ -245,9 +245,14 @@ def _kept_entry(utterance: Utterance, clip: Clip) -> dict:
 
 def _recording_of(utterance: Utterance) -> str | None:
     """What a part of a file is cut from; a file of its own says nothing of what else was recorded with it."""
-    if utterance.start is None or isinstance(utterance.audio, bytes):
-        return None
-    return printable(utterance.audio)
+    return None if utterance.start is None else name_of(utterance.audio)
+
+
+def name_of(audio: Audio) -> str | None:
+    """Where audio comes from, as text that can be written; None for bytes."""
+    if isinstance(audio, ArchiveMember):
+        return printable(f"{audio.archive}:{audio.name}")
+    return None if isinstance(audio, bytes) else printable(audio)
 
 
 def _filled_columns(utterance: Utterance) -> dict[str, str]:
