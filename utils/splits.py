@@ -18,8 +18,7 @@ LEVELS = ("speaker", "recording", "text")
 """What is kept apart, the strictest first; each level keeps those behind it apart as well."""
 
 FAIR_SHARE = (0.5, 2.0)  # a way to cut is taken if each split then has between so much of its share
-MOST_LOST = 0.5  # of a split, left out to separate it from given ones; beyond that the leak is kept and told
-MOST_LOST_BY_CUT = 0.2  # the same where we make the splits ourselves
+MOST_LOST = 0.2  # of a split, left out to keep it apart from others; beyond that the leak is kept and told
 
 # Where the same is in both, it is left out of the first.
 _LOSER_AND_KEEPER = ((VALIDATION, TEST), (TRAIN, TEST), (TRAIN, VALIDATION))
@@ -164,7 +163,7 @@ def _cut_off(
             assigned = _draw_groups(groups, keys.text[free], lacking)
             leaks = _leaks_by_text(keys.text[free], assigned)
             last = level == "text"
-            if last or (_is_fair(assigned, lacking) and len(leaks) <= MOST_LOST_BY_CUT * len(free)):
+            if last or (_is_fair(assigned, lacking) and len(leaks) <= MOST_LOST * len(free)):
                 splits[free] = assigned
                 found = {int(free[index]): reason for index, reason in leaks.items()}
                 return (level if assigned.any() else None), found
