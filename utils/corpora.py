@@ -217,7 +217,7 @@ _FLEURS_COLUMNS = (
 _FLEURS_FOLDER = re.compile(r"[a-z]{2,3}(_[a-z]{4})?_([a-z]{2}|\d{3})")  # it_it, es_419, cmn_hans_cn
 
 
-def read_fleurs(path: Path, *, config: str | None = None, text_column: str = "raw_transcription") -> Source:
+def read_fleurs(path: Path, *, config: str | None = None, text_column: str | None = None) -> Source:
     """Read FLEURS (https://huggingface.co/datasets/google/fleurs).
 
     `<config>/{train,dev,test}.tsv` without a header, and the audio in `audio/<split>/` or
@@ -226,11 +226,12 @@ def read_fleurs(path: Path, *, config: str | None = None, text_column: str = "ra
     Args:
         path: Folder or archive of the corpus or of one language.
         config: Language such as `it_it`, where there are several.
-        text_column: `raw_transcription` as it was written, or the lower-cased `transcription`.
+        text_column: `raw_transcription`, as it was written (also if None), or `transcription`, in lower case.
 
     Raises:
         UserError: There is no such corpus, or no such column.
     """
+    text_column = text_column or "raw_transcription"
     if text_column not in _FLEURS_COLUMNS[2:4]:
         raise UserError(f"no column {text_column!r} in FLEURS; expected raw_transcription or transcription.")
     tree = open_tree(path)
@@ -288,18 +289,19 @@ def _fleurs_row(
 _LJSPEECH_COLUMNS = ("id", "text", "normalized_text")
 
 
-def read_ljspeech(path: Path, *, text_column: str = "text") -> Source:
+def read_ljspeech(path: Path, *, text_column: str | None = None) -> Source:
     """Read LJSpeech (https://keithito.com/LJ-Speech-Dataset) and what is laid out like it.
 
     `metadata.csv` with `id|text|normalised text`, the last of which may lack, and `wavs/<id>.wav`.
 
     Args:
         path: Folder or archive.
-        text_column: `text`, or `normalized_text` with numbers in words.
+        text_column: `text` (also when None), or `normalized_text` with numbers in words.
 
     Raises:
         UserError: There is no such corpus, or no such column.
     """
+    text_column = text_column or "text"
     if text_column not in _LJSPEECH_COLUMNS[1:]:
         raise UserError(f"no column {text_column!r} in LJSpeech; expected text or normalized_text.")
     tree = open_tree(path)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from utils import archives
@@ -278,6 +278,26 @@ def test_hostile_headers_end_at_once(tmp_path, data, suffix):
         return
     with pytest.raises(UserError, match="broken, or no archive"):
         open_tree(path)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "tar.bz2", "tar.xz"])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=4))
+def test_any_damage_ends_in_a_message(tmp_path_factory, write_files, packed, kind, changes):
+    path = packed(write_files(tmp_path_factory.mktemp("damage") / "corpus", FILES | random_files(2)), kind)
+    data = bytearray(path.read_bytes())
+    for place, value in changes:
+        data[place % len(data)] = value
+    path.write_bytes(data)
+    try:
+        tree = open_tree(path)
+    except UserError:
+        return
+    for name in tree.names():
+        try:
+            assert len(read_member(tree.audio(name))) <= 100_000
+        except MemberError:
+            continue
 
 
 def test_what_is_no_archive(tmp_path):
