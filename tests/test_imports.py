@@ -15,12 +15,13 @@ BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 # A module may import those before it, never those after it.
 LAYERS = (
     "errors arguments files progress hardware",
-    "archives audio text",
+    "archives audio text anchors voice",
     "utterances segmentation timed_text quality features metrics runlog",
     "ctranslate2 starter sources corpora hub batching",
     "recordings dataset data_report",
     "collators modeling",
-    "checkpoints decoding evaluation model_card",
+    "checkpoints decoding word_timing evaluation model_card",
+    "alignment screening",
     "distributed report",
 )
 ORDER = " ".join(LAYERS).split()

@@ -308,6 +308,23 @@ class DecodeSpeedArguments(SpeedArguments):
     max_samples: int = argument("Clips decoded; drawn anew by each round's seed.", default=48)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AlignmentAccuracyArguments(ScriptArguments):
+    """Arguments of benchmarks/alignment_accuracy.py."""
+
+    output_dir: str = argument("Folder for the result.", default="runs/bench/alignment")
+    model_name_or_path: str = argument("Model that aligns.", default="openai/whisper-base")
+    language: str = argument("Language of the prompts: it, en or ru.", default="it")
+    minutes: float = argument("Length of each recording.", default=60.0)
+    dtype: Literal["float32", "bfloat16"] = argument("Precision of the model.", default="float32")
+    batch_size: int = argument("Windows of up to 28 s in a batch.", default=8)
+    max_duration: float = argument("Most seconds of a segment.", default=30.0)
+    min_confidence: float = argument("Segments below it count as set aside.", default=0.5)
+
+    def problems(self) -> list[str]:
+        return at_least(self, 1, "batch_size", "minutes", "max_duration") + language_problems(self.language)
+
+
 def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[str]:
     """A sentence for every named value below `minimum`."""
     return [
