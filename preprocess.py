@@ -86,13 +86,15 @@ def prepare(arguments: PreprocessArguments, output_dir: Path) -> bool:
     from utils.files import folder_written_whole, write_text
 
     with working_folder(output_dir, arguments.shard_index) as blocks_dir:
+        settings = clip_settings(arguments)
         source = open_source(arguments, local_cache=blocks_dir / "cache")
-        blocks = do_blocks(arguments, source, blocks_dir)
+        blocks = do_blocks(arguments, source, settings, blocks_dir)
         if arguments.shard_index is not None:
             return False
         with forgetting_blocks(blocks_dir), folder_written_whole(output_dir) as folder:
-            settings = split_settings(arguments)
-            report, examples = assemble(folder, blocks, settings, credit=source.credit, notes=source.notes)
+            report, examples = assemble(
+                folder, blocks, split_settings(arguments), credit=source.credit, notes=source.notes
+            )
             write_report(arguments, folder, report, examples)
             write_text(folder / ARGUMENTS_FILE, arguments_as_yaml(arguments))
     return True
@@ -125,6 +127,7 @@ def open_source(arguments: PreprocessArguments, local_cache: Path) -> "Source":
             max_duration=arguments.max_duration,
             target_duration=arguments.target_duration,
             max_gap=arguments.max_gap,
+            padding=arguments.padding,
             tier=arguments.tier,
         ),
         "audiofolder": partial(audiofolder.read_audiofolder, text_column=arguments.text_column_name),
@@ -135,8 +138,12 @@ def open_source(arguments: PreprocessArguments, local_cache: Path) -> "Source":
             min_net_votes=arguments.min_net_votes,
         ),
         "afrispeech": partial(corpora.read_afrispeech, accents=arguments.accents),
-        "fleurs": partial(corpora.read_fleurs, config=arguments.dataset_config_name),
-        "ljspeech": corpora.read_ljspeech,
+        "fleurs": partial(
+            corpora.read_fleurs,
+            config=arguments.dataset_config_name,
+            text_column=arguments.text_column_name,
+        ),
+        "ljspeech": partial(corpora.read_ljspeech, text_column=arguments.text_column_name),
         "librispeech": corpora.read_librispeech,
         "kaldi": kaldi.read_kaldi,
         "nemo": manifests.read_nemo,
@@ -145,13 +152,15 @@ def open_source(arguments: PreprocessArguments, local_cache: Path) -> "Source":
     return readers[arguments.source](path)
 
 
-def do_blocks(arguments: PreprocessArguments, source: "Source", blocks_dir: Path) -> list[Path]:
+def do_blocks(
+    arguments: PreprocessArguments, source: "Source", settings: "ClipSettings", blocks_dir: Path
+) -> list[Path]:
     """Do the blocks that are not done yet, in this job's share; returns the index files of all in order."""
     from utils.blocks import cut_blocks, is_own_block
     from utils.progress import audio_progress
     from utils.recordings import encode_blocks
 
-    settings, align = clip_settings(arguments), load_aligner(arguments)
+    align = load_aligner(arguments)
     indexes: list[Path] = []
     own_indexes: list[Path] = []
 

@@ -16,8 +16,9 @@ BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 LAYERS = (
     "errors arguments files progress hardware",
     "archives truncation audio text web_page",
-    "utterances quality timed_text segmentation features metrics runlog",
-    "ctranslate2 starter batching statistics ordering tables sources audiofolder corpora kaldi manifests hub",
+    "utterances quality segmentation timed_text features metrics runlog",
+    "ctranslate2 starter batching statistics ordering tables",
+    "sources audiofolder corpora manifests kaldi hub",
     "splits blocks recordings delivery assembly data_report dataset",
     "collators modeling",
     "checkpoints decoding evaluation model_card",

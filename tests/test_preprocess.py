@@ -257,7 +257,8 @@ def test_a_local_hub_folder_leaves_no_cache(tmp_path):
 def test_shards_of_an_array_are_put_together(corpus, tmp_path, capsys):
     """64 items make a block: 200 lines are at least three, over two jobs."""
     rows = [
-        {"audio": "clips/long.flac", "text": f"Pezzo {n}", "start": n / 10, "end": n / 10 + 1} for n in range(150)
+        {"audio": "clips/long.flac", "text": f"Pezzo {n}", "start": n / 10, "end": n / 10 + 1}
+        for n in range(150)
     ]
     rows += [{"audio": f"clips/{n}.wav", "text": f"Parola {n}"} for n in range(9)] * 12
     manifest = write_manifest(tmp_path, rows)
@@ -291,7 +292,9 @@ def test_other_forms_of_the_dataset(corpus, tmp_path, monkeypatch):
     run(corpus, tmp_path / "out", "--archive", "--also_write", "audiofolder")  # of what is there
     assert len(load_prepared([str(tmp_path / "out.zip")], "train", language="it")) == 9
     again = tmp_path / "again"
-    main(["--source", "audiofolder", "--input", str(tmp_path / "out-audiofolder"), "--output_dir", str(again)])
+    main(
+        ["--source", "audiofolder", "--input", str(tmp_path / "out-audiofolder"), "--output_dir", str(again)]
+    )
     texts = {row["text"] for split in read_rows(again).values() for row in split}
     assert texts == {row["text"] for split in read_rows(tmp_path / "out").values() for row in split}
 

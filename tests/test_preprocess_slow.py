@@ -35,7 +35,16 @@ def manifest(tmp_path_factory) -> Path:
 
 
 def start(manifest: Path, output_dir: Path) -> subprocess.Popen:
-    words = ["--source", "manifest", "--input", str(manifest), "--num_proc", "2", "--output_dir", str(output_dir)]
+    words = [
+        "--source",
+        "manifest",
+        "--input",
+        str(manifest),
+        "--num_proc",
+        "2",
+        "--output_dir",
+        str(output_dir),
+    ]
     return subprocess.Popen(
         [sys.executable, "preprocess.py", *words],
         cwd=ROOT,

@@ -110,7 +110,10 @@ class PreprocessArguments(ScriptArguments):
         "Join neighbouring segments of a timed transcript up to so many seconds; 0: each on its own.",
         default=0.0,
     )
-    max_gap: float = argument("Longest pause across which segments are joined, in seconds.", default=2.0)
+    max_gap: float = argument("Longest pause across which segments are joined, in seconds.", default=1.0)
+    padding: float = argument(
+        "Silence kept before and after each segment where there is some, in seconds.", default=0.0
+    )
     tier: str | None = argument("Tier of TextGrid and ELAN files; not given: all with text.", default=None)
     align_with_model: str | None = argument(
         "Model that finds the times of a plain transcript of a recording over max_duration.", default=None
@@ -153,8 +156,6 @@ class PreprocessArguments(ScriptArguments):
     )
 
     def problems(self) -> list[str]:
-        from utils.quality import RULES
-
         found = []
         if self.source != "asterisk" and self.input is None:
             found.append(f"--source {self.source} needs --input: the manifest, folder or dataset to read.")
@@ -176,11 +177,8 @@ class PreprocessArguments(ScriptArguments):
             found.append(
                 f"shard_index {self.shard_index}: expected 0 to num_shards - 1, {self.num_shards - 1}."
             )
-        unknown = sorted({*self.skip_rules, *self.add_rules} - RULES.keys())
-        if unknown:
-            found.append(f"rules {', '.join(unknown)}: expected some of {', '.join(RULES)}.")
         found += at_least(self, 1, "num_proc", "num_shards")
-        found += at_least(self, 0, "min_segment_duration", "target_duration", "max_gap")
+        found += at_least(self, 0, "min_segment_duration", "target_duration", "max_gap", "padding")
         return found + language_problems(self.language)
 
 
@@ -415,6 +413,23 @@ class DecodeSpeedArguments(SpeedArguments):
     model_name_or_path: str = argument("Tuned model, trained on dynamic context.", default="runs/demo/best")
     split: str = argument("Split to decode.", default="test")
     max_samples: int = argument("Clips decoded; drawn anew by each round's seed.", default=48)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignmentAccuracyArguments(ScriptArguments):
+    """Arguments of benchmarks/alignment_accuracy.py."""
+
+    output_dir: str = argument("Folder for the result.", default="runs/bench/alignment")
+    model_name_or_path: str = argument("Model that aligns.", default="openai/whisper-base")
+    language: str = argument("Language of the prompts: it, en or ru.", default="it")
+    minutes: float = argument("Length of each recording.", default=60.0)
+    dtype: Literal["float32", "bfloat16"] = argument("Precision of the model.", default="float32")
+    batch_size: int = argument("Windows of up to 28 s in a batch.", default=8)
+    max_duration: float = argument("Most seconds of a segment.", default=30.0)
+    min_confidence: float = argument("Segments below it count as set aside.", default=0.5)
+
+    def problems(self) -> list[str]:
+        return at_least(self, 1, "batch_size", "minutes", "max_duration") + language_problems(self.language)
 
 
 def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[str]:

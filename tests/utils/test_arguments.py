@@ -9,6 +9,7 @@ import yaml
 
 from utils import arguments as arguments_module
 from utils.arguments import (
+    AlignmentAccuracyArguments,
     DecodeSpeedArguments,
     EvaluateArguments,
     PeerArguments,
@@ -29,6 +30,7 @@ READERS = {
     PeerArguments: ["benchmarks/peer_seq2seq_trainer.py", "benchmarks/peer_pipeline.py"],
     TrainSpeedArguments: ["benchmarks/train_speed.py"],
     DecodeSpeedArguments: ["benchmarks/decode_speed.py"],
+    AlignmentAccuracyArguments: ["benchmarks/alignment_accuracy.py"],
 }
 BASES = {"ScriptArguments", "SpeedArguments"}
 
