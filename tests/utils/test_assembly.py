@@ -3,6 +3,7 @@
 import io
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def test_columns(tmp_path):
     assert rows["u-0"] == {
         "id": "u-0", "text": "frase numero 0", "duration": 1.0, "language": "it", "start": 1.0, "end": 2.0,
         "source": "corpus", "age": 3, "device": "phone", "noise": None,
-        "segments": [{"start": segment.start, "end": segment.end, "text": segment.text} for segment in segments],
+        "segments": [asdict(segment) for segment in segments],
     }  # fmt: skip
     assert (rows["u-1"]["language"], rows["u-1"]["device"], rows["u-2"]["noise"]) == ("en", "5", 2.0)
 
