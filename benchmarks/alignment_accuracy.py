@@ -7,7 +7,7 @@ meet is known, in the sound (the middle of the silence that was put there) and i
 boundary is the distance between that and the place where two segments would be cut that meet there.
 
     python benchmarks/alignment_accuracy.py --minutes 5
-    python benchmarks/alignment_accuracy.py                  # an hour, about 20 minutes on two cores
+    python benchmarks/alignment_accuracy.py                  # both of an hour: about 25 minutes on one core
 """
 
 import bisect

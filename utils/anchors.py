@@ -22,8 +22,10 @@ STEADY = 3  # words tied on both sides of a place make it as safe to cut as it g
 DEFAULT_PACE = 0.07  # seconds a character
 
 # Thai, Lao, Tibetan, Myanmar, Khmer, kana, Han: no spaces between words
-_SPACELESS = "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff"
-_SPACELESS += "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_SPACELESS = (
+    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
 _SPACELESS_CHARACTER = re.compile(f"[{_SPACELESS}]")
 _CJK_PUNCTUATION = "\u3000-\u303f\uff01-\uff0f\uff1a-\uff20"
 _PIECE = re.compile(rf"[{_SPACELESS}{_CJK_PUNCTUATION}]|[^\s{_SPACELESS}{_CJK_PUNCTUATION}]+")

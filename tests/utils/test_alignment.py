@@ -13,6 +13,7 @@ from utils.alignment import (
     align_transcript,
     alignment_problem,
     cut_between,
+    find_doubtful,
     join_units,
     plan_windows,
 )
@@ -64,6 +65,22 @@ def test_text_that_was_not_found_stands_alone_with_confidence_0():
         ("Manca questa.", False),
         ("Terza frase.", True),
     ]
+
+
+def test_words_that_may_not_be_spoken():
+    text = "prima parola, e poi una frase che manca, infine Xyzabc resta"
+    confidence = [0.9, 0.8, 0.3, 0.1, 0.05, 0.02, 0.3, 0.2, 0.7, 0.45, 0.9]
+    placed = [
+        PlacedUnit(u, k, k + 1, c) for k, (u, c) in enumerate(zip(split_units(text), confidence, strict=True))
+    ]
+    doubted = find_doubtful(placed)
+    assert [k for k, is_doubted in enumerate(doubted) if is_doubted] == [2, 3, 4, 5, 6, 7]
+
+
+def test_one_short_word_is_not_doubted():
+    placed = place("uno k due", [(0, 1), (1, 2), (2, 3)])
+    placed[1] = PlacedUnit(placed[1].unit, 1, 2, 0.02)
+    assert find_doubtful(placed) == [False, False, False]
 
 
 def test_no_segment_goes_across_a_long_pause():
@@ -145,6 +162,13 @@ def test_a_text_without_words_is_kept_as_not_found(tiny_whisper):
 # ---- real speech -------------------------------------------------------------------------------------------
 
 
+def align(loaded, samples: np.ndarray, text: str) -> list[AlignedSegment]:
+    common = {"model": loaded.model, "processor": loaded.processor, "language": "it"}
+    segments = align_transcript(samples, text, max_duration=7.0, **common)
+    assert " ".join(segment.text for segment in segments) == text
+    return segments
+
+
 @pytest.fixture(scope="module")
 def whisper_base():
     from utils.starter import resolve_model
@@ -165,15 +189,7 @@ def put_together(prompts) -> tuple[np.ndarray, str, list[tuple[float, float]]]:
 
 def test_prompts_are_found_where_they_are(whisper_base, italian_prompts):
     samples, text, spans = put_together(italian_prompts)
-    segments = align_transcript(
-        samples,
-        text,
-        model=whisper_base.model,
-        processor=whisper_base.processor,
-        language="it",
-        max_duration=7.0,
-    )
-    assert " ".join(segment.text for segment in segments) == text
+    segments = align(whisper_base, samples, text)
     gaps = [(before[1] + after[0]) / 2 for before, after in itertools.pairwise(spans)]
     for segment in segments[:-1]:
         assert min(abs(segment.end - gap) for gap in gaps) < 0.35
@@ -185,17 +201,22 @@ def test_a_paragraph_that_nobody_says_shifts_nothing(whisper_base, italian_promp
     texts = [text for _, text in italian_prompts]
     extra = "Il vento soffiava forte sulla montagna mentre i pastori tornavano lentamente verso il villaggio."
     text = " ".join([*texts[:4], extra, *texts[4:]])
-    segments = align_transcript(
-        samples,
-        text,
-        model=whisper_base.model,
-        processor=whisper_base.processor,
-        language="it",
-        max_duration=7.0,
-    )
-    assert " ".join(segment.text for segment in segments) == text
+    segments = align(whisper_base, samples, text)
     set_aside = " ".join(s.text for s in segments if alignment_problem(s, 0.5))
     assert "pastori tornavano lentamente" in set_aside
     last = segments[-1]
     assert last.confidence > 0.5
     assert last.start <= spans[-1][0] + 0.3 and abs(last.end - spans[-1][1]) < 0.6
+
+
+@pytest.mark.slow
+def test_speech_without_text_shifts_nothing(whisper_base, italian_prompts):
+    samples, _, spans = put_together(italian_prompts)
+    texts = [text for _, text in italian_prompts]
+    segments = align(whisper_base, samples, " ".join([*texts[:3], *texts[6:]]))
+    kept = [segment for segment in segments if alignment_problem(segment, 0.5) is None]
+    assert abs(kept[-1].end - spans[-1][1]) < 0.6
+    unwritten = (spans[3][0], spans[5][1])
+    for segment in kept:
+        overlap = min(segment.end, unwritten[1]) - max(segment.start, unwritten[0])
+        assert overlap < 1.1  # half a second on each side

@@ -73,11 +73,11 @@ def test_right_texts_pass_and_wrong_ones_do_not(italian_prompts):
     from utils.starter import resolve_model
 
     loaded = load_model(resolve_model("openai/whisper-base"))
-    clips = [encode_flac(samples) for samples, _ in italian_prompts[:4]]
-    texts = [text for _, text in italian_prompts[:4]]
-    right = list(screen_clips(loaded.model, loaded.processor, clips, texts, ["it"] * 4))
+    clips = [encode_flac(samples) for samples, _ in italian_prompts[:3]]
+    texts = [text for _, text in italian_prompts[:3]]
+    right = list(screen_clips(loaded.model, loaded.processor, clips, texts, ["it"] * 3))
     other = "Il gatto dorme tutto il giorno sul divano rosso della nonna."
-    wrong = list(screen_clips(loaded.model, loaded.processor, clips, [other] * 4, ["it"] * 4))
-    assert sum(screening_problem(result, 0.8, "it") is None for result in right) >= 3
+    wrong = list(screen_clips(loaded.model, loaded.processor, clips, [other] * 3, ["it"] * 3))
+    assert sum(screening_problem(result, 0.8, "it") is None for result in right) >= 2
     assert all(screening_problem(result, 0.8, "it") for result in wrong)
     assert {result.language for result in right} == {"it"}

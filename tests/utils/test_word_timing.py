@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from utils.anchors import split_units
 from utils.modeling import encode, load_model
-from utils.word_timing import cheapest_path, lead_through, place_tokens, sharpen, time_units
+from utils.word_timing import attention_share, cheapest_path, lead_through, place_tokens, sharpen, time_units
 
 
 def all_paths(rows: list[int], num_frames: int):
@@ -81,6 +81,14 @@ def test_sharpened_weights_compare_tokens_and_forget_clicks():
     assert scores.shape == (4, 50)
     assert scores[2, 22:28] == pytest.approx(np.sqrt(3), abs=0.01)  # one of four: (1 - 1/4) / (sqrt(3) / 4)
     assert scores[1, 40] == 0.0
+
+
+def test_speech_that_no_token_looks_at_counts_little():
+    weights = torch.zeros(2, 3, 200)
+    weights[:, :, :100] = 0.01  # all look at the first 2 s
+    share = attention_share(weights, np.zeros(200, dtype=bool))
+    assert share.shape == (200,)
+    assert (share[:95] == 1.0).all() and (share[110:] == 0.0).all()
 
 
 @pytest.fixture(scope="module")
