@@ -6,6 +6,7 @@ soundfile and resampled by soxr, as preprocess.py does it. preprocess_speed.py r
 """
 
 import json
+import random
 import sys
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,7 @@ def main(argv: list[str] | None = None) -> None:
 
     path = Path(args.manifest)
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    random.Random(args.seed).shuffle(rows)
     table = [{"path": str(path.parent / row["audio"]), "sentence": row["text"]} for row in rows]
     dataset = Dataset.from_list(table).map(
         prepare, remove_columns=["path", "sentence"], num_proc=args.num_proc, load_from_cache_file=False

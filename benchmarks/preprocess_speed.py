@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> None:
             "benchmarks/peer_feature_map.py",
             manifest=str(manifest),
             num_proc=args.num_proc,
+            seed=args.seed,
             output_dir=str(folder / "peer" / "data"),
         ),
         OURS: python_command(
@@ -39,6 +40,7 @@ def main(argv: list[str] | None = None) -> None:
             source="manifest",
             input=str(manifest),
             num_proc=args.num_proc,
+            seed=args.seed,
             output_dir=str(folder / "ours" / "data"),
         ),
     }

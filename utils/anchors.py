@@ -97,6 +97,8 @@ def split_units(text: str) -> list[Unit]:
             units[-1] = Unit(last.start, piece.end(), last.key + key)
         elif waiting is None:
             waiting = piece.start()
+    if units and waiting is not None:
+        units[-1] = Unit(units[-1].start, len(text.rstrip()), units[-1].key)
     return units
 
 

@@ -12,8 +12,10 @@ from utils.arguments import (
     AlignmentAccuracyArguments,
     DecodeSpeedArguments,
     EvaluateArguments,
+    FeatureMapArguments,
     PeerArguments,
     PreprocessArguments,
+    PreprocessSpeedArguments,
     TrainArguments,
     TrainSpeedArguments,
     arguments_as_yaml,
@@ -30,6 +32,8 @@ READERS = {
     PeerArguments: ["benchmarks/peer_seq2seq_trainer.py", "benchmarks/peer_pipeline.py"],
     TrainSpeedArguments: ["benchmarks/train_speed.py"],
     DecodeSpeedArguments: ["benchmarks/decode_speed.py"],
+    PreprocessSpeedArguments: ["benchmarks/preprocess_speed.py"],
+    FeatureMapArguments: ["benchmarks/peer_feature_map.py"],
     AlignmentAccuracyArguments: ["benchmarks/alignment_accuracy.py"],
 }
 BASES = {"ScriptArguments", "SpeedArguments"}
