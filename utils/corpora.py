@@ -52,7 +52,7 @@ def read_common_voice(
     if train not in there:
         raise UserError(
             f"{path}: no {train} in {folder or 'it'}. "
-            "Delta releases have only validated.tsv: read them with --use_validated true."
+            "Delta releases have only validated.tsv: read them with --use_validated."
         )
     unread = [name for name in ("validated.tsv", "invalidated.tsv", "other.tsv") if name not in there]
     unread = [name for name in unread if posixpath.join(folder, name) in tree]
