@@ -7,7 +7,7 @@ loading and feature extraction included where they happen in the loop.
 train.py makes one pass over the training split, timed from its first step. The peer gives every clip 30 s, so
 that a step takes as long whatever its clips are: it is timed on a sample of them, after one batch to warm up,
 and its clips a second are multiplied by the mean duration of the split. `--full_epoch` gives the peer the
-whole split too, which shows that the two ways agree.
+whole split too, as a check on that.
 
     python benchmarks/train_speed.py --dataset data/demo
     python benchmarks/train_speed.py --dataset data/demo --full_epoch --rounds 1      # the peer takes long
