@@ -35,19 +35,12 @@ def manifest(tmp_path_factory) -> Path:
 
 
 def start(manifest: Path, output_dir: Path) -> subprocess.Popen:
-    words = [
-        "--source",
-        "manifest",
-        "--input",
-        str(manifest),
-        "--num_proc",
-        "2",
-        "--output_dir",
-        str(output_dir),
-    ]
+    """A run whose arguments, which the report shows, are the same for every `output_dir`."""
+    output_dir.parent.mkdir(exist_ok=True)
+    words = ["--source", "manifest", "--input", str(manifest), "--num_proc", "2"]
     return subprocess.Popen(
-        [sys.executable, "preprocess.py", *words],
-        cwd=ROOT,
+        [sys.executable, str(ROOT / "preprocess.py"), *words, "--output_dir", output_dir.name],
+        cwd=output_dir.parent,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -56,8 +49,8 @@ def start(manifest: Path, output_dir: Path) -> subprocess.Popen:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a dataset but the arguments, which name the folder."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "preprocess.yaml"]
+    """Every file of a dataset."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
