@@ -1,14 +1,16 @@
 """Turn any speech data into a prepared dataset: clips of at most 30 s as 16 kHz FLAC, and a report.
 
-On any computer:
+On any computer; a run that was interrupted goes on where it stopped:
 
     python preprocess.py --source manifest --input corpus.jsonl --language it --output_dir data/it
 
 Audio is decoded on the CPU, so there is nothing to launch on several devices; `--num_proc 8` uses eight
-processes.
+processes. On a cluster, `--num_shards 20 --shard_index 3` does a twentieth; the same command without
+--shard_index then puts all together.
 """
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +19,13 @@ from utils.arguments import PreprocessArguments, arguments_as_yaml, differing_ar
 from utils.errors import UserError, user_errors_end_the_script
 
 if TYPE_CHECKING:
-    from utils.dataset import DataReport
-    from utils.sources import Reject, Source, Utterance
+    from utils.assembly import DataReport, SplitSettings
+    from utils.blocks import Block
+    from utils.recordings import Aligner, ClipSettings
+    from utils.utterances import Reject, Source, Utterance
+
+# How many processes do the work, where it lies and what else is made of it do not change the dataset.
+FREE_ARGUMENTS = ("output_dir", "num_proc", "num_shards", "shard_index", "archive", "also_write")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -29,10 +36,15 @@ def main(argv: list[str] | None = None) -> None:
             print(
                 f"{output_dir}: prepared before with these arguments, nothing to do. Delete it to start over."
             )
-        else:
-            prepare(arguments, output_dir)
+        elif not prepare(arguments, output_dir):
+            print(
+                f"Shard {arguments.shard_index} of {arguments.num_shards} is done. When all are, run the "
+                "same command without --shard_index; it puts them together."
+            )
+            return
+        deliver(arguments, output_dir)
         show_report(output_dir)
-        show_next_command(arguments, output_dir)
+        print(f"Next:\n  {training_command(arguments)}")
 
 
 def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> bool:
@@ -41,7 +53,7 @@ def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> boo
     Raises:
         UserError: It holds something else, which is never overwritten.
     """
-    from utils.dataset import ARGUMENTS_FILE, NUMBERS_FILE
+    from utils.assembly import ARGUMENTS_FILE, NUMBERS_FILE
 
     if output_dir.is_file():
         raise UserError(
@@ -53,9 +65,7 @@ def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> boo
         raise UserError(
             f"{output_dir}: not empty, and not written by preprocess.py. Choose another --output_dir."
         )
-    # how many processes did the work does not change it
-    ignored = ("output_dir", "num_proc")
-    different = differing_arguments(arguments, output_dir / ARGUMENTS_FILE, ignored=ignored)
+    different = differing_arguments(arguments, output_dir / ARGUMENTS_FILE, ignored=FREE_ARGUMENTS)
     if different:
         raise UserError(
             f"{output_dir}: prepared before with other arguments: {'; '.join(different)}. "
@@ -64,128 +74,314 @@ def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> boo
     return True
 
 
-def prepare(arguments: PreprocessArguments, output_dir: Path) -> None:
-    """Read, decode, split and write; the folder appears whole or not at all."""
-    import shutil
+def prepare(arguments: PreprocessArguments, output_dir: Path) -> bool:
+    """Read, decode, check, split and write; the folder appears whole or not at all.
 
-    from utils.dataset import ARGUMENTS_FILE, write_prepared
+    Finished blocks of work lie in a hidden folder beside it until then, and are found by the next run.
+
+    Returns:
+        Whether the dataset is there; False for a job of an array, which does only its own blocks.
+    """
+    from utils.assembly import ARGUMENTS_FILE, assemble
     from utils.files import folder_written_whole, write_text
-    from utils.progress import audio_progress
-    from utils.recordings import encode_utterances
 
-    check_label = load_label_check(arguments.model_name_or_path)
-    with folder_written_whole(output_dir) as folder:
-        source = open_source(arguments, local_cache=folder / ".cache")
-        clips = encode_utterances(
-            check_label(source.items),
-            num_proc=arguments.num_proc,
-            min_duration=arguments.min_duration,
-            max_duration=arguments.max_duration,
-        )
-        with audio_progress("Preparing", source.total) as progress:
-            write_prepared(
-                folder,
-                clips,
-                language=arguments.language,
-                extra_types=source.extra_types,
-                validation_share=arguments.validation_share,
-                test_share=arguments.test_share,
-                seed=arguments.seed,
-                on_item=partial(progress.advance, 1),
-                credit=source.credit,
-                notes=source.notes,
+    with working_folder(output_dir, arguments.shard_index) as blocks_dir:
+        settings = clip_settings(arguments)
+        source = open_source(arguments, local_cache=blocks_dir / "cache")
+        blocks = do_blocks(arguments, source, settings, blocks_dir)
+        if arguments.shard_index is not None:
+            return False
+        with forgetting_blocks(blocks_dir), folder_written_whole(output_dir) as folder:
+            report, examples = assemble(
+                folder, blocks, split_settings(arguments), credit=source.credit, notes=source.notes
             )
-        shutil.rmtree(folder / ".cache", ignore_errors=True)
-        write_text(folder / ARGUMENTS_FILE, arguments_as_yaml(arguments))
+            write_report(arguments, folder, report, examples)
+            write_text(folder / ARGUMENTS_FILE, arguments_as_yaml(arguments))
+    return True
 
 
 def open_source(arguments: PreprocessArguments, local_cache: Path) -> "Source":
     """Find the data and check that it can be used at all, before anything is decoded."""
-    from utils.hub import read_hub
-    from utils.sources import read_folder, read_manifest, read_prompts
-    from utils.starter import fetch_prompts
+    from utils import audiofolder, corpora, hub, kaldi, manifests, sources, starter
 
-    if arguments.source == "manifest":
-        return read_manifest(Path(arguments.input))
-    if arguments.source == "folder":
-        return read_folder(
-            Path(arguments.input),
-            min_segment_duration=arguments.min_segment_duration,
-            max_duration=arguments.max_duration,
-        )
+    if arguments.source == "asterisk":
+        prompts = starter.fetch_prompts(arguments.language)
+        credit = f"{prompts.credit} ({prompts.licence})"
+        return sources.read_prompts(prompts.folder, prompts.transcripts, credit=credit)
+    assert arguments.input is not None
+    path = Path(arguments.input)
     if arguments.source == "hub":
-        return read_hub(
+        return hub.read_hub(
             arguments.input,
             config=arguments.dataset_config_name,
             audio_column=arguments.audio_column_name,
             text_column=arguments.text_column_name,
+            streaming=arguments.streaming,
             local_cache=local_cache,
         )
-    prompts = fetch_prompts(arguments.language)
-    return read_prompts(prompts.folder, prompts.transcripts, credit=f"{prompts.credit} ({prompts.licence})")
+    readers: dict[str, Callable[[Path], Source]] = {
+        "manifest": sources.read_manifest,
+        "folder": partial(
+            sources.read_folder,
+            min_segment_duration=arguments.min_segment_duration,
+            max_duration=arguments.max_duration,
+            target_duration=arguments.target_duration,
+            max_gap=arguments.max_gap,
+            padding=arguments.padding,
+            tier=arguments.tier,
+        ),
+        "audiofolder": partial(audiofolder.read_audiofolder, text_column=arguments.text_column_name),
+        "common_voice": partial(
+            corpora.read_common_voice,
+            locale=arguments.dataset_config_name,
+            use_validated=arguments.use_validated,
+            min_net_votes=arguments.min_net_votes,
+        ),
+        "afrispeech": partial(corpora.read_afrispeech, accents=arguments.accents),
+        "fleurs": partial(
+            corpora.read_fleurs,
+            config=arguments.dataset_config_name,
+            text_column=arguments.text_column_name,
+        ),
+        "ljspeech": partial(corpora.read_ljspeech, text_column=arguments.text_column_name),
+        "librispeech": corpora.read_librispeech,
+        "kaldi": kaldi.read_kaldi,
+        "nemo": manifests.read_nemo,
+        "lhotse": manifests.read_lhotse,
+    }
+    return readers[arguments.source](path)
 
 
-def load_label_check(
-    model_name_or_path: str | None,
-) -> "Callable[[Iterable[Utterance | Reject]], Iterable[Utterance | Reject]]":
-    """The filter that rejects labels the model cannot hold; without a model everything passes."""
-    from utils.dataset import reject_long_labels
+def do_blocks(
+    arguments: PreprocessArguments, source: "Source", settings: "ClipSettings", blocks_dir: Path
+) -> list[Path]:
+    """Do the blocks that are not done yet, in this job's share; returns the index files of all in order."""
+    from utils.blocks import cut_blocks, is_own_block
+    from utils.progress import audio_progress
+    from utils.recordings import encode_blocks
+
+    align = load_aligner(arguments)
+    indexes: list[Path] = []
+    own_indexes: list[Path] = []
+
+    def own_blocks() -> Iterator["Block"]:
+        for block in cut_blocks(drawn(source.items, arguments), describe(settings, arguments)):
+            indexes.append(blocks_dir / f"{block.name}.json")
+            if is_own_block(block, arguments.shard_index, arguments.num_shards):
+                own_indexes.append(indexes[-1])
+                yield block
+
+    with audio_progress("Preparing", source.total) as progress:
+        for count in encode_blocks(
+            own_blocks(), blocks_dir, settings, num_proc=arguments.num_proc, align=align
+        ):
+            if count.was_done:
+                progress.skip(count.items)
+            else:
+                progress.advance(count.items, count.audio_seconds)
+    if arguments.filter_with_model is not None:
+        screen(arguments, own_indexes)
+    return indexes
+
+
+def describe(settings: "ClipSettings", arguments: PreprocessArguments) -> str:
+    """All that decides what becomes of an item, as text that is equal in every process."""
+    import dataclasses
+    import json
+
+    names = ("align_with_model", "min_alignment_confidence", "filter_with_model", "max_filter_wer")
+    values = dataclasses.asdict(settings) | {name: getattr(arguments, name) for name in names}
+    return json.dumps(values | {"rules": sorted(settings.rules)}, sort_keys=True)
+
+
+def load_aligner(arguments: PreprocessArguments) -> "Aligner | None":
+    """What finds the times of a long recording's plain transcript, with its model, or None."""
+    if arguments.align_with_model is None:
+        return None
+    from utils.alignment import align_utterance
+    from utils.hardware import pick_device
+    from utils.modeling import load_model, whisper_of
+
+    loaded = load_model(arguments.align_with_model)
+    return partial(
+        align_utterance,
+        model=whisper_of(loaded.model).to(pick_device()).eval(),
+        processor=loaded.processor,
+        default_language=None if arguments.language == "auto" else arguments.language,
+        max_duration=arguments.max_duration,
+        min_confidence=arguments.min_alignment_confidence,
+    )
+
+
+def screen(arguments: PreprocessArguments, indexes: list[Path]) -> None:
+    """Let a model hear every clip; what it finds wrong is set aside when the clips are put together."""
+    from utils.hardware import pick_device, pick_dtype
+    from utils.modeling import load_model, whisper_of
+    from utils.progress import audio_progress, silence_libraries
+    from utils.screening import screen_block
+
+    silence_libraries()
+    device = pick_device()
+    assert arguments.filter_with_model is not None
+    loaded = load_model(arguments.filter_with_model, dtype=pick_dtype(device))
+    model = whisper_of(loaded.model).to(device).eval()
+    with audio_progress("Hearing", len(indexes)) as progress:
+        for index in indexes:
+            seconds = screen_block(index, model, loaded.processor, max_wer=arguments.max_filter_wer)
+            progress.advance(1, seconds)
+
+
+def drawn(
+    items: "Iterable[Utterance | Reject]", arguments: PreprocessArguments
+) -> "Iterable[Utterance | Reject]":
+    """The share of the items that `--fraction` and `--test_fraction` draw."""
+    from utils.splits import draw_fraction
+
+    if arguments.fraction == 1 and arguments.test_fraction is None:
+        return items
+    test_fraction = arguments.fraction if arguments.test_fraction is None else arguments.test_fraction
+    return draw_fraction(items, arguments.fraction, test_fraction=test_fraction, seed=arguments.seed)
+
+
+def clip_settings(arguments: PreprocessArguments) -> "ClipSettings":
+    """What decides which clips are kept and how they look."""
+    from utils.quality import choose_rules
+    from utils.recordings import ClipSettings
     from utils.starter import resolve_model
     from utils.text import load_token_counter
 
-    if model_name_or_path is None:
-        return iter
-    count_tokens = load_token_counter(resolve_model(model_name_or_path))
-    return partial(reject_long_labels, count_tokens=count_tokens)
+    tokenizer = None
+    if arguments.model_name_or_path is not None:
+        tokenizer = str(resolve_model(arguments.model_name_or_path))
+        load_token_counter(tokenizer)  # a wrong name is told here, before any work
+    return ClipSettings(
+        min_duration=arguments.min_duration,
+        max_duration=arguments.max_duration,
+        rules=choose_rules(skip=arguments.skip_rules, add=arguments.add_rules),
+        language=arguments.language,
+        tokenizer=tokenizer,
+    )
+
+
+def split_settings(arguments: PreprocessArguments) -> "SplitSettings":
+    """What decides the splits and what is left out once all clips are known."""
+    from utils.assembly import SplitSettings
+    from utils.quality import choose_rules
+
+    return SplitSettings(
+        validation_share=arguments.validation_share,
+        test_share=arguments.test_share,
+        seed=arguments.seed,
+        as_original=arguments.as_original,
+        rules=choose_rules(skip=arguments.skip_rules, add=arguments.add_rules),
+    )
+
+
+def write_report(
+    arguments: PreprocessArguments, folder: Path, report: "DataReport", rejected: list[dict]
+) -> None:
+    """Write `data_report.html` beside the data, with clips to listen to."""
+    import base64
+    import dataclasses
+
+    from utils.assembly import kept_rows
+    from utils.data_report import KEPT_EXAMPLES, REPORT_FILE, Example, write_html
+
+    def example(entry: dict) -> Example:
+        flac = entry.get("flac")
+        sound = base64.b64decode(flac) if isinstance(flac, str) else flac
+        return Example(f"{entry['source']}, {entry['position']}", entry.get("text"), sound, entry["reason"])
+
+    kept = [
+        Example(title=row["id"], text=row["text"], flac=row["audio"], detail=f"{row['duration']:.1f} s")
+        for row in kept_rows(folder, KEPT_EXAMPLES)
+    ]
+    write_html(
+        folder / REPORT_FILE,
+        dataclasses.asdict(report),
+        kept,
+        [example(entry) for entry in rejected],
+        name=Path(arguments.output_dir).name,
+        next_command=training_command(arguments),
+    )
+
+
+def deliver(arguments: PreprocessArguments, output_dir: Path) -> None:
+    """Write the dataset in the other forms that were asked for and are not there yet."""
+    from utils.delivery import archive_path, audiofolder_path, write_archive, write_audiofolder
+
+    if arguments.archive and not archive_path(output_dir).exists():
+        print(f"Archive: {write_archive(output_dir)}")
+    if arguments.also_write == "audiofolder" and not audiofolder_path(output_dir).exists():
+        print(f"Audio folder: {write_audiofolder(output_dir)}")
 
 
 def show_report(output_dir: Path) -> None:
     """Print what was kept and what was not, from the report beside the data."""
+    import json
+
     from rich.console import Console
-    from rich.table import Table
 
-    from utils.dataset import REJECTS_FILE, read_report
+    from utils.assembly import NUMBERS_FILE
+    from utils.data_report import print_summary
 
-    report = read_report(output_dir)
-    console = Console(highlight=False, markup=False)
-    table = Table("split", title=f"{output_dir}")
-    for heading in ("utterances", "hours", "mean s", "longest s", "distinct texts"):
-        table.add_column(heading, justify="right")
-    for name, split in report.splits.items():
-        lengths = (f"{split.hours:.2f}", f"{split.mean_duration:.1f}", f"{split.longest:.1f}")
-        table.add_row(name, str(split.utterances), *lengths, str(split.distinct_texts))
-    console.print(table)
-    console.print(
-        f"{report.seen} seen, {report.kept} kept ({report.hours:.2f} h), {report.rejected} rejected."
-    )
-    for kind, count in report.reasons.items():
-        console.print(f"  {count:>6} × {kind}")
-    if report.rejected:
-        console.print(f"Each reject and its reason: {output_dir / REJECTS_FILE}", soft_wrap=True)
-    show_warnings(report, console.print)
+    numbers = json.loads((output_dir / NUMBERS_FILE).read_text(encoding="utf-8"))
+    print_summary(numbers, output_dir, Console(highlight=False, markup=False))
 
 
-def show_warnings(report: "DataReport", show: Callable[[str], None]) -> None:
-    """Print what the user should know before training on this."""
-    for note in report.notes:
-        show(note)
-    if report.shared_texts:
-        show(
-            f"Warning: sentences in more than one of the given splits: {report.shared_texts}; utterances of "
-            f"validation and test whose sentence is in train: {report.leaked_utterances}; "
-            "error rates will look better than they are."
-        )
-    if report.credit:
-        show(report.credit)
-
-
-def show_next_command(arguments: PreprocessArguments, output_dir: Path) -> None:
+def training_command(arguments: PreprocessArguments) -> str:
+    """What to run next."""
     model = arguments.model_name_or_path or "openai/whisper-base"
-    print(
-        "Next:\n  accelerate launch --config_file accelerate_configs/cpu.yaml train.py "
-        f"--model_name_or_path {model} --dataset {output_dir} --language {arguments.language} "
-        f"--output_dir {Path('runs') / output_dir.name}"
+    return (
+        "accelerate launch --config_file accelerate_configs/cpu.yaml train.py "
+        f"--model_name_or_path {model} --dataset {arguments.output_dir} --language {arguments.language} "
+        f"--output_dir {Path('runs') / Path(arguments.output_dir).name}"
     )
+
+
+@contextlib.contextmanager
+def working_folder(output_dir: Path, shard_index: int | None) -> Iterator[Path]:
+    """The hidden folder of finished blocks beside `output_dir`, for one run at a time.
+
+    The jobs of an array share it, each with blocks of its own. It stays when a run is interrupted, and goes
+    when it holds nothing that would help the next one.
+
+    Raises:
+        UserError: Another run is at work there.
+    """
+    import shutil
+
+    from filelock import FileLock, Timeout
+
+    folder = output_dir.with_name(f".{output_dir.name}.blocks")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ("lock" if shard_index is None else f"lock-{shard_index}"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"{folder}: another preprocess.py is at work on this --output_dir. Wait for it, or stop it."
+        ) from None
+    try:
+        yield folder
+    finally:
+        lock.release()
+        if not any(folder.glob("*.json")):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def forgetting_blocks(blocks_dir: Path) -> Iterator[None]:
+    """Delete the blocks when they have been put together, or when it turns out that none is of use."""
+    useless: UserError | None = None
+    try:
+        yield
+    except UserError as error:
+        useless = error
+    for index in blocks_dir.glob("*.json"):
+        index.unlink()
+    if useless is not None:
+        raise useless
 
 
 if __name__ == "__main__":

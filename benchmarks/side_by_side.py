@@ -30,6 +30,7 @@ class Measurement:
     audio_seconds_per_second: float
     peak_memory_bytes: int | None = None
     normalized_wer: float | None = None
+    disk_bytes: int | None = None  # of the result
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Summary:
     target: float | None
     peak_memory_bytes: int | None  # highest
     normalized_wer: float | None  # median
+    disk_bytes: int | None  # highest
 
 
 def turns(sides: list[str], rounds: int) -> list[tuple[int, str]]:
@@ -91,6 +93,7 @@ def summarize(measurements: list[Measurement], targets: dict[tuple[str, str], fl
         peer = _by_round(measurements, PEER, dtype)
         median = _median_rate(own)
         memory = [item.peak_memory_bytes for item in own.values() if item.peak_memory_bytes is not None]
+        disk = [item.disk_bytes for item in own.values() if item.disk_bytes is not None]
         wers = [item.normalized_wer for item in own.values() if item.normalized_wer is not None]
         summaries.append(
             Summary(
@@ -105,6 +108,7 @@ def summarize(measurements: list[Measurement], targets: dict[tuple[str, str], fl
                 targets.get((side, dtype)),
                 max(memory, default=None),
                 statistics.median(wers) if wers else None,
+                max(disk, default=None),
             )
         )
     return sorted(summaries, key=lambda item: (item.dtype != "float32", item.side != PEER))
@@ -145,6 +149,7 @@ def _table_row(item: Summary) -> dict[str, str]:
         "target": target,
         "peak memory": "" if memory is None else f"{memory / 1e9:.2f} GB",
         "norm. WER": "" if wer is None else f"{100 * wer:.2f} %",
+        "disk": "" if item.disk_bytes is None else f"{item.disk_bytes / 1e6:,.1f} MB",
     }
 
 

@@ -19,9 +19,11 @@ ROOT = Path(__file__).parent.parent
 
 
 def write_wav(path: Path, seconds: float = 1.0, hertz: float = 220.0) -> Path:
+    """A tone with some noise, so that no two stretches are the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
     time = np.arange(round(seconds * 16000)) / 16000
-    soundfile.write(path, 0.3 * np.sin(2 * np.pi * hertz * time), 16000)
+    noise = np.random.default_rng(len(str(path)) + round(hertz)).normal(scale=0.01, size=time.size)
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * hertz * time) + noise, 16000)
     return path
 
 
@@ -104,7 +106,8 @@ def test_every_bad_item_gets_a_reason(corpus, tmp_path, tiny_whisper, capsys):
     with wave.open(str(tmp_path / "mute.wav"), "wb") as file:
         file.setparams((1, 2, 16000, 0, "NONE", ""))
     write_wav(tmp_path / "31.wav", 31)
-    ok = {"audio": "clips/0.wav", "text": "ciao"}
+    write_wav(tmp_path / "clips/more.wav", 0.5, 900)
+    ok = {"audio": "clips/more.wav", "text": "ciao"}
     bad = {
         "no such file": ok | {"audio": "missing.wav"},
         "empty file": ok | {"audio": "empty.wav"},
@@ -124,7 +127,8 @@ def test_every_bad_item_gets_a_reason(corpus, tmp_path, tiny_whisper, capsys):
     }
     good = corpus.read_text().splitlines()
     manifest = write_manifest(tmp_path, [*good, *bad.values(), ok | {"text": "a" * 443}])
-    report = run(manifest, tmp_path / "out", "--model_name_or_path", str(tiny_whisper))
+    plain = ["--skip_rules", "repeated_text", "speech_rate"]
+    report = run(manifest, tmp_path / "out", "--model_name_or_path", str(tiny_whisper), *plain)
     assert report["kept"] == len(good) + 1
     assert report["reasons"] == dict.fromkeys(bad, 1)
     rejects = {reject["position"]: reject for reject in read_rejects(tmp_path / "out")}
@@ -195,17 +199,22 @@ def test_wrong_input_is_one_error(corpus, tmp_path, capsys, monkeypatch, words, 
 
 
 def test_given_splits_and_their_leaks(tmp_path, capsys):
-    write_wav(tmp_path / "a.wav")
-    rows = [{"audio": "a.wav", "text": f"Frase {n}", "split": "train"} for n in range(10)]
+    for n in range(12):
+        write_wav(tmp_path / f"{n}.wav", hertz=200 + 20 * n)
+    rows = [{"audio": f"{n}.wav", "text": f"Frase {n}", "split": "train"} for n in range(10)]
     rows += [
-        {"audio": "a.wav", "text": "FRASE 3!", "split": "dev"},
-        {"audio": "a.wav", "text": "Altra", "split": "test"},
+        {"audio": "10.wav", "text": "FRASE 3!", "split": "dev"},
+        {"audio": "11.wav", "text": "Altra", "split": "test"},
     ]
-    report = run(write_manifest(tmp_path, rows), tmp_path / "out")
-    assert {name: split["utterances"] for name, split in report["splits"].items()} == {
-        "train": 10, "validation": 1, "test": 1,
-    }  # fmt: skip
-    assert (report["shared_texts"], report["leaked_utterances"]) == (1, 1)
+    manifest = write_manifest(tmp_path, rows)
+    report = run(manifest, tmp_path / "out")
+    sizes = {name: split["utterances"] for name, split in report["splits"].items()}
+    assert sizes == {"train": 9, "validation": 1, "test": 1}
+    assert (report["shared_texts"], report["leaked_utterances"]) == (0, 0)
+    assert read_rejects(tmp_path / "out")[0]["reason"] == "leak: its text is also in validation"
+    original = run(manifest, tmp_path / "original", "--as_original")
+    assert original["splits"]["train"]["utterances"] == 10
+    assert (original["shared_texts"], original["leaked_utterances"]) == (1, 1)
     assert "sentences in more than one of the given splits: 1" in " ".join(capsys.readouterr().out.split())
 
 
@@ -243,6 +252,62 @@ def test_a_local_hub_folder_leaves_no_cache(tmp_path):
     assert read_rows(tmp_path / "out")["train"][0]["text"] == "frase 0"
     assert not [path for path in (tmp_path / "hf").rglob("*") if path.is_file()]
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "hf") == ["data", "out"]
+
+
+def test_shards_of_an_array_are_put_together(corpus, tmp_path, capsys):
+    """64 items make a block: 200 lines are at least three, over two jobs."""
+    rows = [
+        {"audio": "clips/long.flac", "text": f"Pezzo {n}", "start": n / 10, "end": n / 10 + 1}
+        for n in range(150)
+    ]
+    rows += [{"audio": f"clips/{n}.wav", "text": f"Parola {n}"} for n in range(9)] * 12
+    manifest = write_manifest(tmp_path, rows)
+    whole = run(manifest, tmp_path / "whole")
+    words = ["--source", "manifest", "--input", str(manifest), "--language", "it", "--num_shards", "2"]
+    for shard in "10":
+        main([*words, "--shard_index", shard, "--output_dir", str(tmp_path / "parts")])
+        assert not (tmp_path / "parts").exists()
+    assert "Shard 0 of 2 is done" in capsys.readouterr().out
+    done = {path: path.stat().st_mtime_ns for path in (tmp_path / ".parts.blocks").glob("*.arrow")}
+    assert len(done) >= 2
+    assert run(manifest, tmp_path / "parts") == whole
+    assert read_rows(tmp_path / "parts") == read_rows(tmp_path / "whole")
+    assert not (tmp_path / ".parts.blocks").exists()
+
+
+def test_two_runs_into_one_folder_are_refused(corpus, tmp_path, capsys):
+    from filelock import FileLock
+
+    (tmp_path / ".out.blocks").mkdir()
+    with FileLock(tmp_path / ".out.blocks/lock"):
+        words = ["--source", "manifest", "--input", str(corpus), "--output_dir", str(tmp_path / "out")]
+        assert "another preprocess.py is at work" in fails(capsys, *words)
+
+
+def test_other_forms_of_the_dataset(corpus, tmp_path, monkeypatch):
+    from utils.dataset import load_prepared
+
+    monkeypatch.setenv("WHISPER_FINETUNING_CACHE", str(tmp_path / "cache"))
+    run(corpus, tmp_path / "out")
+    run(corpus, tmp_path / "out", "--archive", "--also_write", "audiofolder")  # of what is there
+    assert len(load_prepared([str(tmp_path / "out.zip")], "train", language="it")) == 9
+    again = tmp_path / "again"
+    main(
+        ["--source", "audiofolder", "--input", str(tmp_path / "out-audiofolder"), "--output_dir", str(again)]
+    )
+    texts = {row["text"] for split in read_rows(again).values() for row in split}
+    assert texts == {row["text"] for split in read_rows(tmp_path / "out").values() for row in split}
+
+
+def test_a_fraction_is_a_subset(corpus, tmp_path):
+    whole = {row["id"] for rows in read_rows_of_run(corpus, tmp_path / "a").values() for row in rows}
+    some = {row["id"] for rows in read_rows_of_run(corpus, tmp_path / "b", "0.5").values() for row in rows}
+    assert some < whole and some
+
+
+def read_rows_of_run(manifest: Path, output_dir: Path, fraction: str = "1") -> dict[str, list[dict]]:
+    run(manifest, output_dir, "--fraction", fraction)
+    return read_rows(output_dir)
 
 
 def test_the_result_trains(corpus, tmp_path):

@@ -49,37 +49,111 @@ class ScriptArguments:
 class PreprocessArguments(ScriptArguments):
     """Arguments of preprocess.py."""
 
-    source: Literal["manifest", "folder", "hub", "asterisk"] = argument(
-        "What is read: a JSONL manifest, a folder of same-stem audio and .txt files, anything "
-        "`datasets.load_dataset` reads, or the Asterisk telephone prompts (downloaded; it, en or ru)."
+    source: Literal[
+        "manifest",
+        "folder",
+        "hub",
+        "audiofolder",
+        "common_voice",
+        "afrispeech",
+        "fleurs",
+        "ljspeech",
+        "librispeech",
+        "kaldi",
+        "nemo",
+        "lhotse",
+        "asterisk",
+    ] = argument(
+        "What is read: a JSONL manifest, a folder of recordings with transcripts beside them, anything "
+        "`datasets.load_dataset` reads, a corpus as it is released (a folder, or a .zip or .tar of it), or "
+        "the Asterisk telephone prompts (downloaded; it, en or ru). docs/data_format.md shows each."
     )
     input: str | None = argument(
-        "Manifest file, folder, or dataset name; not used by asterisk.", default=None
+        "Manifest file, folder, archive or dataset name; not used by asterisk.", default=None
     )
     language: str = argument(
         "Language code of utterances that do not carry their own; auto leaves it open.", default="auto"
     )
-    dataset_config_name: str | None = argument("Configuration of a Hub dataset, such as gl.", default=None)
+
+    dataset_config_name: str | None = argument(
+        "Configuration of a Hub dataset, or the language of a release that holds several, such as gl.",
+        default=None,
+    )
+    streaming: bool = argument("Read a Hub dataset as it is downloaded, not stored first.", default=False)
     audio_column_name: str | None = argument(
         "Audio column of a Hub dataset; found when not given.", default=None
     )
     text_column_name: str | None = argument(
         "Text column of a Hub dataset; found when not given.", default=None
     )
-    min_duration: float = argument("Shortest utterance kept, in seconds.", default=0.1)
-    min_segment_duration: float = argument(
-        "Shortest segment cut from a timed transcript that is kept, in seconds.", default=0.5
+    accents: list[str] = argument("Keep these accents alone, such as isizulu (afrispeech).", default=[])
+    min_net_votes: int | None = argument(
+        "Keep clips with at least so many more up-votes than down-votes (common_voice).", default=None
     )
+    use_validated: bool = argument(
+        "Train on validated.tsv without the clips of dev and test, not on train.tsv (common_voice).",
+        default=False,
+    )
+    fraction: float = argument("Share of the utterances that is used, drawn by the seed.", default=1.0)
+    test_fraction: float | None = argument(
+        "The same for a test split that is given; not given: fraction.", default=None
+    )
+
+    min_duration: float = argument("Shortest utterance kept, in seconds.", default=0.1)
     max_duration: float = argument(
         "Longest utterance kept, in seconds; Whisper hears at most 30.", default=30.0
     )
-    validation_share: float = argument("Share cut off as validation where the source has none.", default=0.1)
-    test_share: float = argument("Share cut off as test where the source has none.", default=0.2)
+    min_segment_duration: float = argument(
+        "Shortest segment cut from a timed transcript that is kept, in seconds.", default=0.5
+    )
+    target_duration: float = argument(
+        "Join neighbouring segments of a timed transcript up to so many seconds; 0: each on its own.",
+        default=0.0,
+    )
+    max_gap: float = argument("Longest pause across which segments are joined, in seconds.", default=1.0)
+    padding: float = argument(
+        "Silence kept before and after each segment where there is some, in seconds.", default=0.0
+    )
+    tier: str | None = argument("Tier of TextGrid and ELAN files; not given: all with text.", default=None)
+    align_with_model: str | None = argument(
+        "Model that finds the times of a plain transcript of a recording over max_duration.", default=None
+    )
+    min_alignment_confidence: float = argument(
+        "Aligned segments of a lower confidence, from 0 to 1, are set aside.", default=0.5
+    )
+
+    skip_rules: list[str] = argument(
+        "Quality rules switched off; docs/data_format.md lists them.", default=[]
+    )
+    add_rules: list[str] = argument("Quality rules switched on that are off by default.", default=[])
+    filter_with_model: str | None = argument(
+        "Model that hears every clip; what is far from its text or in another language is set aside.",
+        default=None,
+    )
+    max_filter_wer: float = argument(
+        "Normalised WER of that model's text from which a clip is set aside.", default=0.8
+    )
     model_name_or_path: str | None = argument(
         "Model whose tokenizer counts label tokens, so that texts over its limit are rejected here.",
         default=None,
     )
+
+    validation_share: float = argument("Share cut off as validation where the source has none.", default=0.1)
+    test_share: float = argument("Share cut off as test where the source has none.", default=0.2)
+    as_original: bool = argument(
+        "Leave given splits as they are, with their leaks and duplicates, to compare with published figures.",
+        default=False,
+    )
+
     num_proc: int = argument("Processes that decode and encode audio.", default=1)
+    num_shards: int = argument("Parts of the work, for the jobs of a cluster's array.", default=1)
+    shard_index: int | None = argument(
+        "Do this part alone, from 0; without it all that is missing is done and put together.", default=None
+    )
+    archive: bool = argument("Write the dataset as one .zip beside the folder as well.", default=False)
+    also_write: Literal["audiofolder"] | None = argument(
+        "Write every clip as a WAV file too, with a metadata.jsonl for each split.", default=None
+    )
 
     def problems(self) -> list[str]:
         found = []
@@ -95,7 +169,16 @@ class PreprocessArguments(ScriptArguments):
                 f"validation_share {self.validation_share} and test_share {self.test_share}: expected "
                 "numbers from 0 whose sum stays below 1, so that something is left to train on."
             )
-        found += at_least(self, 1, "num_proc") + at_least(self, 0, "min_segment_duration")
+        for name in ("fraction", "test_fraction"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                found.append(f"{name} {value}: expected a share above 0 and at most 1.")
+        if self.shard_index is not None and not 0 <= self.shard_index < self.num_shards:
+            found.append(
+                f"shard_index {self.shard_index}: expected 0 to num_shards - 1, {self.num_shards - 1}."
+            )
+        found += at_least(self, 1, "num_proc", "num_shards")
+        found += at_least(self, 0, "min_segment_duration", "target_duration", "max_gap", "padding")
         return found + language_problems(self.language)
 
 
@@ -299,6 +382,30 @@ class TrainSpeedArguments(SpeedArguments):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PreprocessSpeedArguments(ScriptArguments):
+    """Arguments of benchmarks/preprocess_speed.py."""
+
+    output_dir: str = argument("Folder for corpora, runs and results.", default="runs/bench/preprocess")
+    dataset: str = argument(
+        "Folder written by preprocess.py; its clips are copied as MP3.", default="data/demo"
+    )
+    copies: int = argument("How often each clip is copied, each time at another level.", default=4)
+    num_proc: int = argument("Processes, on both sides.", default=2)
+    rounds: int = argument("Repetitions, the sides taking turns; the median counts.", default=3)
+
+    def problems(self) -> list[str]:
+        return at_least(self, 1, "copies", "num_proc", "rounds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureMapArguments(ScriptArguments):
+    """Arguments of benchmarks/peer_feature_map.py."""
+
+    manifest: str = argument("JSON lines with audio and text.")
+    num_proc: int = argument("Processes of `Dataset.map`.", default=2)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DecodeSpeedArguments(SpeedArguments):
     """Arguments of benchmarks/decode_speed.py."""
 
@@ -306,6 +413,23 @@ class DecodeSpeedArguments(SpeedArguments):
     model_name_or_path: str = argument("Tuned model, trained on dynamic context.", default="runs/demo/best")
     split: str = argument("Split to decode.", default="test")
     max_samples: int = argument("Clips decoded; drawn anew by each round's seed.", default=48)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignmentAccuracyArguments(ScriptArguments):
+    """Arguments of benchmarks/alignment_accuracy.py."""
+
+    output_dir: str = argument("Folder for the result.", default="runs/bench/alignment")
+    model_name_or_path: str = argument("Model that aligns.", default="openai/whisper-base")
+    language: str = argument("Language of the prompts: it, en or ru.", default="it")
+    minutes: float = argument("Length of each recording.", default=60.0)
+    dtype: Literal["float32", "bfloat16"] = argument("Precision of the model.", default="float32")
+    batch_size: int = argument("Windows of up to 28 s in a batch.", default=8)
+    max_duration: float = argument("Most seconds of a segment.", default=30.0)
+    min_confidence: float = argument("Segments below it count as set aside.", default=0.5)
+
+    def problems(self) -> list[str]:
+        return at_least(self, 1, "batch_size", "minutes", "max_duration") + language_problems(self.language)
 
 
 def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -10,6 +11,9 @@ import av
 import numpy as np
 import soundfile
 import soxr
+
+from utils.archives import ArchiveMember, MemberError, read_member
+from utils.truncation import missing_end
 
 SAMPLE_RATE = 16000
 """Samples per second everything is brought to; Whisper knows no other."""
@@ -30,48 +34,121 @@ AUDIO_EXTENSIONS = frozenset((
 
 LOWEST_RATE, HIGHEST_RATE = 4000, 768_000  # Hz; outside them the header is broken or hostile
 LOUDEST_SAMPLE = 8.0  # full scale is 1; floats far above it were never scaled and would be clipped to noise
-BLOCK_SAMPLES = (
-    1 << 18
-)  # source samples decoded at once, so that a long recording is never held at its own rate
+BLOCK_SAMPLES = 1 << 15
+"""Source samples decoded at once, over all channels, so that no recording is held at its own rate."""
+
+CANCELLED = 0.01  # of the loudest channel's energy; below it the channels' mean has lost the sound
+MISSING_SECONDS = 0.1  # a FLAC file may lack so much of what its header says
+UNKNOWN_FRAMES = 1 << 62  # what libsndfile says of a stream without a length is beyond
+
+Block = tuple[int, np.ndarray]
+"""Samples a second, and (n, channels) float32."""
 
 
 class AudioError(Exception):
     """Audio that cannot be used; its text is the reject reason, `kind: details`."""
 
 
-def decode_audio(source: Path | bytes, *, max_seconds: float = 6 * 3600) -> np.ndarray:
-    """Decode a file or its bytes to 16 kHz mono; several channels are averaged.
+class _BrokenOff(AudioError):
+    """The decoder stopped before the end; what came before is sound."""
+
+
+def decode_audio(
+    source: Path | bytes | ArchiveMember, *, max_seconds: float = 6 * 3600, allow_truncated: bool = False
+) -> np.ndarray:
+    """Decode a file or its bytes to 16 kHz mono.
+
+    Several channels are averaged; where they cancel each other, as when one is wired with opposite phase, the
+    loudest of them is taken.
 
     Args:
-        source: Path of a file, or the bytes of one.
-        max_seconds: Decoding stops with an error here, so that a small hostile file cannot fill the memory.
+        source: Path of a file, the bytes of one, or a member of an archive.
+        max_seconds: Decoding stops with an error here, so that a small hostile file cannot fill the memory;
+            a second takes 64 kB.
+        allow_truncated: Take what decodes of a file that ends or breaks off before its header says.
 
     Returns:
         (samples,) float32, at least one sample, all finite.
 
     Raises:
-        AudioError: Missing, empty, not audio, broken, without samples, too long, or with NaN or Inf samples.
+        AudioError: Missing, empty, not audio, broken, cut off, without samples, too long, or with NaN or Inf
+            samples.
     """
-    if isinstance(source, Path) and source.suffix.lower() in HEADERLESS_FORMATS:
-        # before soundfile, which could take the bare bytes for an MP3 stream
-        with _open_binary(source) as file:
-            return _join(_decode_with_av(file, HEADERLESS_FORMATS[source.suffix.lower()]), max_seconds)
+    suffix = "" if isinstance(source, bytes) else Path(source.name).suffix.lower()
     with _open_binary(source) as file:
+        headerless = _headerless_format(suffix, file)
+        if headerless is None and not allow_truncated and (problem := missing_end(file)):
+            raise AudioError(problem)
+        blocks = _decode(file, headerless, to_the_last=allow_truncated)
+        return _join(_until_it_breaks(blocks) if allow_truncated else blocks, max_seconds)
+
+
+def _headerless_format(suffix: str, file: BinaryIO) -> str | None:
+    """FFmpeg's name of the raw codec that the extension tells, unless the content tells otherwise."""
+    if suffix not in HEADERLESS_FORMATS:
+        return None
+    head = file.read(4)
+    file.seek(0)
+    return None if head in (b"RIFF", b"fLaC", b"OggS", b"FORM") else HEADERLESS_FORMATS[suffix]
+
+
+def _decode(file: BinaryIO, headerless: str | None, *, to_the_last: bool) -> Iterator[Block]:
+    """Decode with libsndfile, which is faster, or with FFmpeg what that does not know or not well enough."""
+    if headerless is None:  # libsndfile could take bare bytes for an MP3 stream
         try:
-            sound = soundfile.SoundFile(file)
+            sound = soundfile.SoundFile(_PatientFile(file))
         except (soundfile.SoundFileError, TypeError):
-            file.seek(0)
-            return _join(_decode_with_av(file, None), max_seconds)
-        with sound:
-            return _join(_decode_with_soundfile(sound), max_seconds)
+            pass
+        else:
+            with sound:
+                if _is_for_libsndfile(sound, to_the_last):
+                    yield from _decode_with_soundfile(sound)
+                    return
+        file.seek(0)
+    yield from _decode_with_av(file, headerless)
+
+
+class _PatientFile:
+    """A file that stays where it is when a broken header sends libsndfile to before its beginning."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.read, self.tell = file.read, file.tell
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return self._file.tell()
+
+
+def _is_for_libsndfile(sound: soundfile.SoundFile, to_the_last: bool) -> bool:
+    """Neither a stream without a length, nor FLAC that may break off: its last block would be lost."""
+    return 0 < sound.frames < UNKNOWN_FRAMES and not (to_the_last and sound.format == "FLAC")
+
+
+def _until_it_breaks(blocks: Iterator[Block]) -> Iterator[Block]:
+    """Pass blocks on, and end where the decoder breaks off, if there was anything before."""
+    anything = False
+    try:
+        for block in blocks:
+            yield block
+            anything = True
+    except _BrokenOff:
+        if not anything:
+            raise
 
 
 def encode_flac(samples: np.ndarray) -> bytes:
     """Encode (samples,) float32 in [-1, 1] at 16 kHz as 16-bit mono FLAC; louder samples are clipped."""
-    integers = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
     file = io.BytesIO()
-    soundfile.write(file, integers, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    soundfile.write(file, to_int16(samples), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return file.getvalue()
+
+
+def to_int16(samples: np.ndarray) -> np.ndarray:
+    """The 16-bit samples that `encode_flac` stores of (samples,) float32: (samples,) int16."""
+    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
 
 
 def decode_flac(data: bytes) -> np.ndarray:
@@ -89,7 +166,12 @@ def decode_flac(data: bytes) -> np.ndarray:
     return samples
 
 
-def _open_binary(source: Path | bytes) -> BinaryIO:
+def _open_binary(source: Path | bytes | ArchiveMember) -> BinaryIO:
+    if isinstance(source, ArchiveMember):
+        try:
+            source = read_member(source)
+        except MemberError as problem:
+            raise AudioError(str(problem)) from None
     if isinstance(source, bytes):
         if not source:
             raise AudioError("empty file: 0 bytes of audio")
@@ -103,25 +185,37 @@ def _open_binary(source: Path | bytes) -> BinaryIO:
             raise AudioError(f"empty file: {source} has 0 bytes")
         return source.open("rb")
     except (OSError, ValueError) as error:  # no permission; a name too long or with a NUL character
-        raise AudioError(f"unreadable file: {source!r}: {error}") from None
+        reason = getattr(error, "strerror", None) or error  # without the name, which may be endless
+        raise AudioError(f"unreadable file: {str(source)[:200]!a}: {reason}") from None
 
 
-def _decode_with_soundfile(sound: soundfile.SoundFile) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the sample rate and mono blocks, (n,) float32, of an opened sound file."""
+def _decode_with_soundfile(sound: soundfile.SoundFile) -> Iterator[Block]:
     _check_rate(sound.samplerate)
-    frames = max(BLOCK_SAMPLES // sound.channels, 1)
+    num_frames = max(BLOCK_SAMPLES // sound.channels, 1)
+    decoded, problem = 0, ""
     while True:
         try:
-            block = sound.read(frames, dtype="float32", always_2d=True)  # (n, channels)
+            block = sound.read(num_frames, dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, OSError) as error:
-            raise AudioError(f"broken audio: {error}") from None
+            problem = f"broken audio: {error}"
+            break
         if not len(block):
-            return
-        yield sound.samplerate, block.mean(axis=1)
+            break
+        decoded += len(block)
+        yield sound.samplerate, block
+    # of the formats that libsndfile reads, FLAC alone counts its samples in the header and not its bytes
+    promised = sound.frames if sound.format == "FLAC" else decoded
+    if (promised - decoded) / sound.samplerate > MISSING_SECONDS:
+        problem = (
+            f"truncated: its header promises {promised / sound.samplerate:.1f} s, "
+            f"{decoded / sound.samplerate:.1f} s can be decoded; copy it again"
+        )
+    if problem:
+        raise _BrokenOff(problem)
 
 
-def _decode_with_av(file: BinaryIO, name: str | None) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the sample rate and mono frames, (n,) float32, of anything FFmpeg reads from SAFE_FORMATS."""
+def _decode_with_av(file: BinaryIO, name: str | None) -> Iterator[Block]:
+    """Yield blocks of anything FFmpeg reads from SAFE_FORMATS, or in the format of that name."""
     # format_whitelist: see SAFE_FORMATS. protocol_whitelist: nothing but the open file itself may be read.
     options = {"format_whitelist": name or SAFE_FORMATS, "protocol_whitelist": "pipe"}
     try:
@@ -131,30 +225,44 @@ def _decode_with_av(file: BinaryIO, name: str | None) -> Iterator[tuple[int, np.
     with container:
         if not container.streams.audio:
             raise AudioError("not audio: the file holds no audio stream")
-        try:
-            for frame in container.decode(container.streams.audio[0]):
-                _check_rate(frame.sample_rate)
-                yield frame.sample_rate, _mono(frame)
-        except (av.FFmpegError, ValueError, OSError) as error:
-            raise AudioError(f"broken audio: {_short(error)}") from None
+        yield from _join_frames(container.decode(container.streams.audio[0]))
 
 
-def _mono(frame: av.AudioFrame) -> np.ndarray:
-    """The channels of a frame averaged, integers scaled to [-1, 1]: (n,) float32."""
+def _join_frames(frames: Iterator[av.AudioFrame]) -> Iterator[Block]:
+    """Join frames, as short as 20 ms, to blocks of one rate and number of channels."""
+    waiting, num_samples, problem = list[Block](), 0, None
+    try:
+        for frame in frames:
+            _check_rate(frame.sample_rate)
+            block = frame.sample_rate, _samples_of(frame)
+            alike = not waiting or (waiting[0][0], waiting[0][1].shape[1]) == (block[0], block[1].shape[1])
+            if not alike or num_samples >= BLOCK_SAMPLES:
+                yield waiting[0][0], np.concatenate([samples for _, samples in waiting])
+                waiting, num_samples = [], 0
+            waiting.append(block)
+            num_samples += block[1].size
+    except (av.FFmpegError, ValueError, OSError) as error:
+        problem = f"broken audio: {_short(error)}"
+    if waiting:
+        yield waiting[0][0], np.concatenate([samples for _, samples in waiting])
+    if problem:
+        raise _BrokenOff(problem)
+
+
+def _samples_of(frame: av.AudioFrame) -> np.ndarray:
+    """The samples of a frame, integers scaled to [-1, 1]: (n, channels) float32."""
     samples = frame.to_ndarray()  # planar (channels, n), packed (1, n * channels)
     channels = frame.layout.nb_channels
-    by_channel = samples if frame.format.is_planar else samples.reshape(-1, channels).T
-    if by_channel.dtype == np.uint8:
-        scaled = (by_channel.astype(np.float32) - 128.0) / 128.0
-    elif np.issubdtype(by_channel.dtype, np.integer):
-        scaled = by_channel.astype(np.float32) / 2.0 ** (8 * by_channel.dtype.itemsize - 1)
-    else:
-        scaled = by_channel.astype(np.float32)
-    return scaled.mean(axis=0)
+    by_sample = samples.T if frame.format.is_planar else samples.reshape(-1, channels)
+    if by_sample.dtype == np.uint8:
+        return (by_sample.astype(np.float32) - 128.0) / 128.0
+    if np.issubdtype(by_sample.dtype, np.integer):
+        return by_sample.astype(np.float32) / 2.0 ** (8 * by_sample.dtype.itemsize - 1)
+    return by_sample.astype(np.float32)
 
 
-def _join(blocks: Iterator[tuple[int, np.ndarray]], max_seconds: float) -> np.ndarray:
-    """Check and resample mono blocks as they come, and join them: (samples,) float32 at 16 kHz."""
+def _join(blocks: Iterator[Block], max_seconds: float) -> np.ndarray:
+    """Check, mix and resample blocks as they come, and join them: (samples,) float32 at 16 kHz."""
     joined = bytearray()  # grows in place: a list of blocks would have to be held twice to be joined
     resampler, source_rate, seconds = None, 0, 0.0
     for rate, block in blocks:
@@ -166,8 +274,9 @@ def _join(blocks: Iterator[tuple[int, np.ndarray]], max_seconds: float) -> np.nd
         _check_samples(block, seconds)
         seconds += len(block) / rate
         if seconds > max_seconds:
-            raise AudioError(f"too long to decode: over {max_seconds:g} s; cut the recording into files")
-        joined += (resampler.resample_chunk(block) if resampler else block).tobytes()
+            raise AudioError(f"too long: over {max_seconds:g} s of audio")
+        mono = mix_channels(block)
+        joined += (resampler.resample_chunk(mono) if resampler else mono).tobytes()
     if resampler:
         joined += resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True).tobytes()
     if not joined:
@@ -175,13 +284,26 @@ def _join(blocks: Iterator[tuple[int, np.ndarray]], max_seconds: float) -> np.nd
     return np.frombuffer(joined, dtype=np.float32)
 
 
+def mix_channels(block: np.ndarray) -> np.ndarray:
+    """Mix (n, channels) to (n,): the mean, or the loudest channel where the channels cancel each other."""
+    num_channels = block.shape[1]
+    if num_channels == 1:
+        return block[:, 0]
+    mono = block @ np.full(num_channels, 1 / num_channels, dtype=np.float32)
+    energies = np.einsum("nc,nc->c", block, block)
+    if mono @ mono < CANCELLED * energies.max():
+        return np.ascontiguousarray(block[:, energies.argmax()])
+    return mono
+
+
 def _check_samples(block: np.ndarray, start: float) -> None:
-    if not np.isfinite(block).all():
+    if not block.size:
+        return
+    low, high = float(block.min()), float(block.max())
+    if not math.isfinite(low) or not math.isfinite(high):
         raise AudioError(f"NaN or infinite samples: first seen after {start:.1f} s")
-    if len(block) and np.abs(block).max() > LOUDEST_SAMPLE:
-        raise AudioError(
-            f"samples out of range: up to {np.abs(block).max():.4g}, expected -1 to 1; scale the file"
-        )
+    if (loudest := max(-low, high)) > LOUDEST_SAMPLE:
+        raise AudioError(f"samples out of range: up to {loudest:.4g}, expected -1 to 1; scale the file")
 
 
 def _check_rate(rate: int) -> None:

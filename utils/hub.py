@@ -2,11 +2,14 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
+from utils.archives import MOST_MEMBER_BYTES
 from utils.errors import UserError
-from utils.sources import (
-    PREPARED_COLUMNS,
+from utils.tables import LANGUAGE_COLUMNS, SPEAKER_COLUMNS, TEXT_COLUMNS, Items
+from utils.text import clean_text
+from utils.utterances import (
     BadItem,
     Reject,
     Source,
@@ -17,13 +20,10 @@ from utils.sources import (
     text_problem,
     whisper_language,
 )
-from utils.text import clean_text
 
 # Names seen in public corpora, the most common first; a name given by the user goes before all of them.
-_TEXT_COLUMNS = ("text", "sentence", "transcription", "transcript", "raw_transcription", "normalized_text")
 _AUDIO_COLUMNS = ("audio", "path", "file", "file_name", "audio_path")
-_SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id")
-_LANGUAGE_COLUMNS = ("language", "locale", "lang")
+_REMOTE = ("hf://",)  # where audio that a streamed row only names may be: rows are not to be trusted
 
 
 def read_hub(
@@ -32,6 +32,7 @@ def read_hub(
     config: str | None = None,
     audio_column: str | None = None,
     text_column: str | None = None,
+    streaming: bool = False,
     local_cache: Path,
 ) -> Source:
     """Read a dataset of the Hub, or a local folder of audio with metadata, Parquet, CSV or JSON, row by row.
@@ -41,6 +42,7 @@ def read_hub(
         config: Configuration, such as a language.
         audio_column: Found when None.
         text_column: Found when None.
+        streaming: Fetch row by row and keep nothing on disk; how many rows there are is then not known.
         local_cache: Receives what `datasets` writes while it reads a local folder; the caller removes it. A
             dataset of the Hub stays in the Hub's own cache, so that it is downloaded once.
 
@@ -52,43 +54,58 @@ def read_hub(
     is_local = Path(name).exists()
     if is_local:
         disable_progress_bars()
-    splits = _load_splits(name, config, local_cache if is_local else None)
+    splits = _load_splits(name, config, local_cache if is_local else None, streaming)
     chosen, notes = _choose_splits(splits, name)
-    columns = {split: dataset.features for split, dataset in splits.items() if split in chosen}
-    text = _find_column(columns, text_column, _TEXT_COLUMNS, "text", name)
+    columns = {split: _columns(splits[split], name) for split in chosen}
+    text = _find_column(columns, text_column, TEXT_COLUMNS, "text", name)
     audio = _find_column(columns, audio_column, _audio_names(columns), "audio", name)
-    datasets = [(split, chosen[split], _undecoded(splits[split], audio)) for split in chosen]
-    readers = [_read_rows(name, split, as_split, rows, audio, text) for split, as_split, rows in datasets]
-    total = sum(len(rows) for _, _, rows in datasets)
-    if not total:
+    datasets = [(split, as_split, _undecoded(splits[split], audio)) for split, as_split in chosen.items()]
+    total = _count_rows([rows for _, _, rows in datasets])
+    if total == 0:
         raise UserError(f"{name}: the dataset has no rows.")
-    types = _feature_types(columns.values(), {audio, text})
-    return Source(_chain(readers), total, types, notes=tuple(notes))
+    return Source(Items(partial(_read_splits, name, datasets, audio, text)), total, notes=tuple(notes))
 
 
-def _load_splits(name: str, config: str | None, cache: Path | None) -> dict:
-    """All splits by name, as `datasets.Dataset`s."""
-    from datasets import DatasetDict, load_dataset, load_from_disk
+def _count_rows(datasets: list) -> int | None:
+    """Of all together, or None where they are streamed."""
+    return sum(map(len, datasets)) if all(hasattr(rows, "__len__") for rows in datasets) else None
+
+
+def _columns(dataset, name: str) -> dict[str, object]:
+    """The type of each column; a stream may know the names only, and those from its first row."""
+    if dataset.features is not None:
+        return dict(dataset.features)
+    return dict.fromkeys(next(_rows_of(dataset, name), {}))
+
+
+def _load_splits(name: str, config: str | None, cache: Path | None, streaming: bool) -> dict:
+    """All splits by name, as `datasets.Dataset`s, or as `IterableDataset`s where they are streamed."""
+    from datasets import load_dataset, load_from_disk
 
     folder = Path(name)
     if cache is None and (folder.is_absolute() or name.startswith((".", "~"))):
         raise UserError(f"{name}: no such folder. --input must name a dataset of the Hub or a folder.")
     try:
         if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
-            loaded = load_from_disk(name)
+            loaded = load_from_disk(name)  # stays on disk, streamed or not
         elif folder.is_file():
             raise UserError(
                 f"{name}: found a file, expected a folder; a JSONL manifest is --source manifest."
             )
         else:
             with _audio_left_encoded():
-                loaded = load_dataset(name, config, cache_dir=None if cache is None else str(cache))
+                loaded = load_dataset(
+                    name, config, cache_dir=None if cache is None else str(cache), streaming=streaming
+                )
     except UserError:
         raise
     except Exception as error:  # datasets, pyarrow, the Hub and the network each have their own; none is ours
-        what = " ".join(str(error.__cause__ or error).split())[:600]
-        raise UserError(f"{name}: datasets cannot load it ({type(error).__name__}): {what}") from error
-    return dict(loaded) if isinstance(loaded, DatasetDict) else {"train": loaded}
+        raise UserError(f"{name}: datasets cannot load it {_describe(error)}") from error
+    return dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}
+
+
+def _describe(error: Exception) -> str:
+    return f"({type(error).__name__}): {' '.join(str(error.__cause__ or error).split())[:600]}"
 
 
 @contextlib.contextmanager
@@ -165,9 +182,34 @@ def _undecoded(dataset, audio: str):
     """The dataset with its audio column as path and bytes, which needs no torchcodec."""
     from datasets import Audio
 
-    if isinstance(dataset.features[audio], Audio):
+    if dataset.features is not None and isinstance(dataset.features[audio], Audio):
         return dataset.cast_column(audio, Audio(decode=False))
     return dataset
+
+
+def _read_splits(name: str, datasets: list, audio: str, text: str) -> Iterator[Utterance | Reject]:
+    for split, as_split, rows in datasets:
+        yield from _read_rows(name, split, as_split, rows, audio, text)
+
+
+def _rows_of(rows, name: str) -> Iterator[dict]:
+    """Rows one after another; the network is only asked for the next.
+
+    Raises:
+        UserError: They cannot be fetched or read.
+    """
+    remaining = iter(rows)
+    while True:
+        try:
+            with _audio_left_encoded():  # a stream encodes its rows as they come
+                row = next(remaining, None)
+        except Exception as error:  # see _load_splits
+            raise UserError(
+                f"{name}: datasets cannot read on {_describe(error)}. What was finished is kept; try again."
+            ) from error
+        if row is None:
+            return
+        yield row
 
 
 def _read_rows(
@@ -175,9 +217,9 @@ def _read_rows(
 ) -> Iterator[Utterance | Reject]:
     source = f"{name}:{split}"
     base = Path(name) if Path(name).is_dir() else Path()
-    names = {c: feature.names for c, feature in rows.features.items() if hasattr(feature, "int2str")}
-    for number in range(len(rows)):
-        row = rows[number]
+    features = rows.features or {}
+    names = {c: feature.names for c, feature in features.items() if hasattr(feature, "int2str")}
+    for number, row in enumerate(_rows_of(rows, name)):
         for column, labels in names.items():  # a class label is stored as its number
             row[column] = labels[row[column]] if row[column] is not None and row[column] >= 0 else None
         try:
@@ -194,8 +236,8 @@ def _read_row(
     cleaned = clean_text(row[text])
     if problem := text_problem(cleaned):
         raise BadItem(problem)
-    language = next((row[c] for c in _LANGUAGE_COLUMNS if isinstance(row.get(c), str)), None)
-    speaker = next((row[c] for c in _SPEAKER_COLUMNS if isinstance(row.get(c), str | int)), None)
+    language = next((row[c] for c in LANGUAGE_COLUMNS if isinstance(row.get(c), str)), None)
+    speaker = next((row[c] for c in SPEAKER_COLUMNS if isinstance(row.get(c), str | int)), None)
     # a language Whisper does not know is no fault of the row: it is trained under --language
     rest = {c: value for c, value in row.items() if c not in (audio, text, "audio", "text", "path")}
     return Utterance(
@@ -208,7 +250,7 @@ def _read_row(
         speaker=None if speaker is None else str(speaker),
         group=str(row["group"]) if isinstance(row.get("group"), str | int) else None,
         split=split,
-        extra=read_extras(rest, taken=_SPEAKER_COLUMNS),
+        extra=read_extras(rest, taken=SPEAKER_COLUMNS),
     )
 
 
@@ -218,43 +260,24 @@ def _row_audio(value: object, base: Path) -> Path | bytes:
         value = value.get("bytes") or value.get("path")
     if isinstance(value, bytes):
         return value
+    if isinstance(value, str) and "://" in value:
+        return _fetch(value)
     if isinstance(value, str) and value:
         return base / value
     raise BadItem(f"no audio: found {shown(value)}, expected bytes or a path")
 
 
-def _feature_types(features: Iterable[Mapping], left_out: set[str]) -> dict[str, type]:
-    """The Python type of each scalar column; what differs between splits or is nested is kept as text."""
-    types: dict[str, type] = {}
-    for columns in features:
-        for name, feature in columns.items():
-            if name in {
-                *left_out,
-                *_SPEAKER_COLUMNS,
-                "audio",
-                "text",
-                "path",
-                "start",
-                "end",
-                "language",
-                "group",
-                "split",
-            }:
-                continue
-            key = f"original_{name}" if name in PREPARED_COLUMNS else name
-            kind = _python_type(feature)
-            types[key] = kind if types.setdefault(key, kind) is kind else str
-    return types
+def _fetch(address: str) -> bytes:
+    """The bytes of a file that a stream names, such as `hf://datasets/…` or `zip://a.wav::hf://datasets/…`."""
+    import fsspec
 
-
-def _python_type(feature: object) -> type:
-    dtype = "" if hasattr(feature, "int2str") else str(getattr(feature, "dtype", ""))
-    for prefix, kind in (("int", int), ("uint", int), ("float", float), ("bool", bool)):
-        if dtype.startswith(prefix):
-            return kind
-    return str
-
-
-def _chain(readers: Iterable[Iterator[Utterance | Reject]]) -> Iterator[Utterance | Reject]:
-    for reader in readers:
-        yield from reader
+    if not address.rsplit("::", maxsplit=1)[-1].startswith(_REMOTE):
+        raise BadItem(f"no audio: found the address {shown(address)}, expected one of {', '.join(_REMOTE)}")
+    try:
+        with fsspec.open(address, "rb") as file:
+            data = file.read(MOST_MEMBER_BYTES + 1)
+    except Exception as error:  # each file system has its own; none is ours
+        raise BadItem(f"not fetched: {shown(address)} {_describe(error)}") from None
+    if len(data) > MOST_MEMBER_BYTES:
+        raise BadItem(f"too large: {shown(address)} has over {MOST_MEMBER_BYTES} bytes")
+    return data

@@ -27,7 +27,7 @@ class AudioProgress:
     Where the output is no terminal (a log file, a batch job), it prints a line every half minute instead.
     """
 
-    def __init__(self, description: str, total: float, console: Console, shown: bool) -> None:
+    def __init__(self, description: str, total: float | None, console: Console, shown: bool) -> None:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -70,18 +70,21 @@ class AudioProgress:
         if self._shown and not self._console.is_terminal and time.monotonic() - self._printed > 30:
             self._printed = time.monotonic()
             rate = (self._done - self._skipped) / (self._printed - self._started)
-            left = max(self._total - self._done, 0.0) / max(rate, 1e-9)
-            share = self._done / max(self._total, 1e-9)
-            self._console.print(
-                f"{self._description}: {share:.0%}  {text}  {left / 60:.1f} min left", highlight=False
-            )
+            done, left = f"{self._done:g} done", ""
+            if self._total is not None:
+                done = f"{self._done / max(self._total, 1e-9):.0%}"
+                left = f"  {max(self._total - self._done, 0.0) / max(rate, 1e-9) / 60:.1f} min left"
+            self._console.print(f"{self._description}: {done}  {text}{left}", highlight=False)
 
 
 @contextlib.contextmanager
 def audio_progress(
-    description: str, total: float, console: Console | None = None, shown: bool = True
+    description: str, total: float | None, console: Console | None = None, shown: bool = True
 ) -> Iterator[AudioProgress]:
-    """Show a progress bar while the block runs; with `shown=False` (other processes) only count."""
+    """Show a progress bar while the block runs; with `shown=False` (other processes) only count.
+
+    A `total` of None, as for a stream, shows what is done without a share or the time left.
+    """
     progress = AudioProgress(description, total, console or get_console(), shown)
     with progress._bar:
         yield progress

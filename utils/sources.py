@@ -1,131 +1,149 @@
 """Readers of speech on this machine, a manifest, a folder, telephone prompts: utterances and rejects."""
 
 import json
+import math
 import os
 import re
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePath
+from typing import BinaryIO
+
+import numpy as np
 
 from utils.audio import AUDIO_EXTENSIONS
 from utils.errors import UserError
-from utils.segmentation import BadLine, cut_transcript, is_timed, segment_problem
-from utils.text import CONTROL_TOKEN, clean_text
-
-SPLITS = ("train", "validation", "test")
-
-_SPLIT_ALIASES = {"dev": "validation", "valid": "validation", "val": "validation", "eval": "validation"}
-
-# fmt: off
-PREPARED_COLUMNS = (
-    "id", "audio", "text", "duration", "language", "speaker", "group", "start", "end", "source", "split",
-    "previous_text", "segments",
+from utils.segmentation import END_TOLERANCE, BadPiece, Piece, join_pieces, segment_problem
+from utils.text import clean_text
+from utils.timed_text import TRANSCRIPT_EXTENSIONS, decode_transcript, is_timed, read_transcript
+from utils.utterances import (
+    SPLITS,
+    BadItem,
+    Reject,
+    Source,
+    TimedText,
+    Utterance,
+    check_any_usable,
+    is_utf8,
+    printable,
+    read_extras,
+    read_language,
+    shown,
+    split_name,
+    text_problem,
 )
-# fmt: on
-"""Columns with a meaning of their own; what a source has under such a name is kept as `original_<name>`."""
 
-Scalar = str | int | float | bool
+MOST_LINE_BYTES = 16 << 20
+"""A longer line of a manifest is rejected: it would be held in memory whole."""
 
-
-@dataclass(frozen=True)
-class Utterance:
-    """One transcribed stretch of audio, not yet decoded.
-
-    `start` and `end` are seconds within `audio`, both None for all of it. `source` and `position` say where
-    it came from, for rejects; `id` is unique within one source. `text` is clean and not empty.
-    """
-
-    id: str
-    audio: Path | bytes
-    text: str
-    source: str
-    position: int | str
-    start: float | None = None
-    end: float | None = None
-    language: str | None = None
-    speaker: str | None = None
-    group: str | None = None
-    split: str | None = None
-    extra: Mapping[str, Scalar] = field(default_factory=dict)
+MOST_TRANSCRIPT_BYTES = 64 << 20
+"""A larger transcript is rejected: it would be held in memory whole."""
 
 
 @dataclass(frozen=True)
-class Reject:
-    """One item that is not kept; `reason` is `kind: details`, and rejects are counted by kind."""
+class _Rereadable:
+    """Items that are read anew each time they are asked for, so that they need not be held."""
 
-    source: str
-    position: int | str
-    reason: str
+    read: Callable[[], Iterator[Utterance | Reject]]
 
-    @property
-    def kind(self) -> str:
-        return self.reason.split(": ", maxsplit=1)[0]
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a reader found: `total` items to come, the type of each extra column, what to tell the user."""
-
-    items: Iterable[Utterance | Reject]
-    total: int
-    extra_types: Mapping[str, type]
-    credit: str | None = None
-    notes: tuple[str, ...] = ()
-
-
-def split_name(name: str) -> str | None:
-    """`train`, `validation` or `test` for a split's name in the wild (`dev`, `test.clean`), or None."""
-    head = re.split(r"[._\-\[]", name.strip().lower(), maxsplit=1)[0]
-    head = _SPLIT_ALIASES.get(head, head)
-    return head if head in SPLITS else None
-
-
-def text_problem(text: str) -> str | None:
-    """Why a cleaned text cannot be learnt from, or None."""
-    if not text:
-        return "empty text: nothing is left after cleaning"
-    if token := CONTROL_TOKEN.search(text):
-        return f"control token in the text: {token.group()}; remove it"
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return "broken characters in the text: half of a surrogate pair; save the text as UTF-8"
-    return None
+    def __iter__(self) -> Iterator[Utterance | Reject]:
+        return self.read()
 
 
 # ---- manifest ----------------------------------------------------------------------------------------------
-
-
-class BadItem(Exception):
-    """An item that becomes a reject; its text is the reason."""
 
 
 def read_manifest(path: Path) -> Source:
     """Read a JSONL manifest: one object a line with `audio` (relative to the manifest), `text` and more.
 
     Lines of one recording that name `start` and `end` are brought together, at the place of the first of
-    them, so that the recording is decoded once.
+    them, so that the recording is decoded once. The file is read twice: once for the places of such lines,
+    which are all that is held, and once for the utterances.
 
     Raises:
         UserError: There is no such file, or no line of it is usable.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such manifest. --input must name a JSONL file.")
-    items: list[Utterance | Reject] = []
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                items.append(_read_manifest_line(line, path, number))
-            except BadItem as problem:
-                items.append(Reject(str(path), number, str(problem)))
+    total, places = _find_order(path)
+    items = _Rereadable(partial(_read_lines, path, places))
     check_any_usable(items, str(path))
-    return Source(_bring_recordings_together(items), len(items), extra_types_of(items))
+    return Source(items, total)
 
 
-def _read_manifest_line(line: bytes, path: Path, number: int) -> Utterance:
+@dataclass(frozen=True)
+class _Places:
+    """Number and byte offset of the lines of a manifest, in the order in which they are to be read."""
+
+    numbers: np.ndarray  # (lines,) int64
+    offsets: np.ndarray  # (lines,) int64
+
+
+def _find_order(path: Path) -> tuple[int, _Places | None]:
+    """The number of lines that are not blank, and their order where it is not that of the file."""
+    numbers, offsets, ranks = array("q"), array("q"), array("q")
+    first: dict[int, int] = {}  # rank of the first line of each recording that is cut, by the path's hash
+    with path.open("rb") as file:
+        for number, offset, line in _lines_of(file):
+            recording = _cut_recording(line)
+            rank = len(ranks) if recording is None else first.setdefault(hash(recording), len(ranks))
+            numbers.append(number)
+            offsets.append(offset)
+            ranks.append(rank)
+    order = np.argsort(np.array(ranks, dtype=np.int64), kind="stable")
+    if np.array_equal(order, np.arange(len(order))):
+        return len(ranks), None
+    places = _Places(np.array(numbers, dtype=np.int64)[order], np.array(offsets, dtype=np.int64)[order])
+    return len(ranks), places
+
+
+def _cut_recording(line: bytes | None) -> Path | None:
+    """The recording that a line cuts an utterance from; None if it takes a whole file, or is no use."""
+    try:
+        row = _parse_json_object(line or b"")
+    except BadItem:
+        return None
+    audio = row.get("audio")
+    return Path(audio) if isinstance(audio, str) and row.get("start") is not None else None
+
+
+def _read_lines(path: Path, places: _Places | None) -> Iterator[Utterance | Reject]:
+    with path.open("rb") as file:
+        lines = _lines_of(file) if places is None else _lines_at(file, places)
+        for number, _, line in lines:
+            try:
+                yield _read_manifest_line(line, path, number)
+            except BadItem as problem:
+                yield Reject(str(path), number, str(problem))
+
+
+def _lines_of(file: BinaryIO) -> Iterator[tuple[int, int, bytes | None]]:
+    """Number, byte offset and content of each line that is not blank; None for one that is too long."""
+    number, offset = 0, 0
+    while line := file.readline(MOST_LINE_BYTES):
+        number, begin = number + 1, offset
+        offset += len(line)
+        is_whole = line.endswith(b"\n") or len(line) < MOST_LINE_BYTES
+        while line and not line.endswith(b"\n") and not is_whole:  # on to the end of the line
+            line = file.readline(MOST_LINE_BYTES)
+            offset += len(line)
+        if not is_whole or line.strip():
+            yield number, begin, line if is_whole else None
+
+
+def _lines_at(file: BinaryIO, places: _Places) -> Iterator[tuple[int, int, bytes | None]]:
+    for number, offset in zip(places.numbers.tolist(), places.offsets.tolist(), strict=True):
+        file.seek(offset)
+        line = file.readline(MOST_LINE_BYTES)
+        yield number, offset, line if line.endswith(b"\n") or len(line) < MOST_LINE_BYTES else None
+
+
+def _read_manifest_line(line: bytes | None, path: Path, number: int) -> Utterance:
+    if line is None:
+        raise BadItem(f"line too long: over {MOST_LINE_BYTES >> 20} MiB, expected one utterance a line")
     row = _parse_json_object(line)
     for key in ("audio", "text"):
         if key not in row:
@@ -148,12 +166,46 @@ def _read_manifest_line(line: bytes, path: Path, number: int) -> Utterance:
         position=number,
         start=start,
         end=end,
-        language=_read_language(_read_string(row, "language")),
+        language=read_language(_read_string(row, "language")),
         speaker=_read_string(row, "speaker"),
         group=_read_string(row, "group"),
+        recording=_read_string(row, "recording"),
         split=split_name(split) if split else None,
-        extra=read_extras(row),
+        segments=_read_segments(row, text, math.inf if start is None or end is None else end - start),
+        previous_text=_read_previous_text(row),
+        # `recording` stays a column as well: it may name more than a file
+        extra=read_extras(row, taken=("segments", "previous_text")),
     )
+
+
+def _read_previous_text(row: Mapping[str, object]) -> str | None:
+    text = clean_text(_read_string(row, "previous_text") or "")
+    if problem := text_problem(text) if text else None:
+        raise BadItem(f"{problem} (in 'previous_text')")
+    return text or None
+
+
+def _read_segments(row: Mapping[str, object], text: str, duration: float) -> tuple[TimedText, ...]:
+    """The timed pieces of a line: in order, within the utterance, and together its text."""
+    value = row.get("segments")
+    if value is None:
+        return ()
+    expected = 'expected a list of {"start": s, "end": s, "text": "..."}, seconds from the utterance\'s start'
+    if not isinstance(value, list) or not all(isinstance(part, dict) for part in value):
+        raise BadItem(f"wrong type of 'segments': found {shown(value)}, {expected}")
+    segments: list[TimedText] = []
+    for part in value:
+        start, end = _read_times(part)
+        if start is None or end is None or not isinstance(part.get("text"), str):
+            raise BadItem(f"malformed segments: keys {', '.join(map(repr, part)) or 'none'}, {expected}")
+        if not clean_text(part["text"]) or start >= duration or end > duration + END_TOLERANCE:
+            raise BadItem(f"malformed segments: no text, or beyond the utterance at {start:g} s, {expected}")
+        if segments and start < segments[-1].start:
+            raise BadItem(f"malformed segments: out of order at {start:g} s, {expected}")
+        segments.append(TimedText(start, min(end, duration), clean_text(part["text"])))
+    if "".join("".join(part.text for part in segments).split()) != "".join(text.split()):
+        raise BadItem("segments without the text: their texts one after the other must be 'text'")
+    return tuple(segments)
 
 
 def _parse_json_object(line: bytes) -> dict[str, object]:
@@ -172,11 +224,11 @@ def _read_string(row: Mapping[str, object], key: str) -> str | None:
     value = row.get(key)
     if value is None and key not in ("audio", "text"):
         return None
-    if key in ("speaker", "group") and isinstance(value, int) and not isinstance(value, bool):
+    if key in ("speaker", "group", "recording") and isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # speakers are often numbered
     if not isinstance(value, str):
         raise BadItem(f"wrong type of {key!r}: found {shown(value)}, expected text")
-    if key != "text" and not _is_utf8(value):
+    if key != "text" and not is_utf8(value):
         raise BadItem(f"broken characters in {key!r}: half of a surrogate pair")
     return value
 
@@ -199,126 +251,260 @@ def _read_times(row: Mapping[str, object]) -> tuple[float | None, float | None]:
     return start, end
 
 
-def _read_language(code: str | None) -> str | None:
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES
-
-    if code is None or code in LANGUAGES:
-        return code
-    known = whisper_language(code)
-    hint = f"write {known!r}" if known else "expected a code Whisper knows, such as it, en or fa"
-    raise BadItem(f"unknown language: {code!r}, {hint}")
-
-
-def whisper_language(name: str) -> str | None:
-    """Whisper's code for a code, a locale (`sv-SE`) or an English name (`Swedish`), or None."""
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
-
-    lower = name.strip().lower()
-    head = re.split(r"[-_]", lower)[0]
-    return next((c for c in (lower, TO_LANGUAGE_CODE.get(lower), head) if c in LANGUAGES), None)
-
-
-def read_extras(row: Mapping[str, object], taken: Iterable[str] = ()) -> dict[str, Scalar]:
-    """The columns that are kept as they are; one that has a name of ours is called `original_<name>`."""
-    read_already = {"audio", "text", "start", "end", "language", "speaker", "group", "split", *taken}
-    extras: dict[str, Scalar] = {}
-    for key, value in row.items():
-        if key in read_already or value is None:
-            continue
-        name = f"original_{key}" if key in PREPARED_COLUMNS else key
-        plain = value if isinstance(value, str | bool | float) else _as_scalar(value)
-        if not _is_utf8(key) or (isinstance(plain, str) and not _is_utf8(plain)):
-            raise BadItem(f"broken characters in {key!a}: half of a surrogate pair")
-        extras[name] = plain
-    return extras
-
-
-def _as_scalar(value: object) -> Scalar:
-    """Whole numbers of 64 bits as they are, everything nested or larger as JSON text."""
-    if isinstance(value, int) and abs(value) < 2**63:
-        return value
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _bring_recordings_together(items: list[Utterance | Reject]) -> list[Utterance | Reject]:
-    """Stable order by the first line of each recording that is cut into segments."""
-    first: dict[Path | bytes, int] = {}
-    keys = []
-    for index, item in enumerate(items):
-        cut = isinstance(item, Utterance) and item.start is not None
-        keys.append(first.setdefault(item.audio, index) if cut else index)  # type: ignore[union-attr]
-    return [items[index] for index in sorted(range(len(items)), key=keys.__getitem__)]
-
-
 # ---- folder ------------------------------------------------------------------------------------------------
 
 
-def read_folder(folder: Path, *, min_segment_duration: float, max_duration: float) -> Source:
-    """Read audio files and the `.txt` of the same stem beside each, in all subfolders.
+@dataclass(frozen=True)
+class _Cutting:
+    """How timed transcripts are cut, see `utils.segmentation.join_pieces`; durations in seconds."""
 
-    A text with tabs is a timed transcript and cut into segments (`utils.segmentation`), any other is the text
-    of the whole file. Below subfolders named after splits (`train`, `dev`, `test` …) the split is given.
+    min_segment_duration: float
+    max_duration: float
+    target_duration: float
+    max_gap: float
+    padding: float
+    tier: str | None
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """The names in one folder that are not hidden, sorted. `problem` tells why it could not be read."""
+
+    folder: Path
+    recordings: list[str]
+    transcripts: list[str]
+    num_others: int
+    num_links: int  # to folders
+    problem: str | None = None
+
+
+def read_folder(
+    folder: Path,
+    *,
+    min_segment_duration: float,
+    max_duration: float,
+    target_duration: float = 0.0,
+    max_gap: float = 1.0,
+    padding: float = 0.0,
+    tier: str | None = None,
+) -> Source:
+    """Read audio files and the transcript of the same stem beside each, in all subfolders.
+
+    A `.txt` without times is the text of the whole file. A timed transcript, see `utils.timed_text`, is cut
+    into segments. Where several stand beside a recording, the first of `TRANSCRIPT_EXTENSIONS` is used. Below
+    subfolders named after splits (`train`, `dev`, `test` …) the split is given. Hidden files are passed
+    over, and links to folders are not followed, so that nothing is read twice.
+
+    Args:
+        folder: Searched at each reading of the items, one subfolder after the other.
+        min_segment_duration: Shorter segments of timed transcripts are rejected, in seconds.
+        max_duration: Longer ones are cut between words or rejected, in seconds.
+        target_duration: Seconds up to which neighbouring pieces are joined; 0 leaves each on its own.
+        max_gap: Longest pause within joined pieces, in seconds.
+        padding: Seconds added to both sides of a segment where there is a pause.
+        tier: Name or pattern of the tiers to read from TextGrid and EAF files; None chooses.
 
     Raises:
         UserError: There is no such folder, or nothing usable in it.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder. --input must name a folder of audio and .txt files.")
-    files = sorted(path for path in folder.rglob("*") if not _is_hidden(path, folder) and path.is_file())
-    recordings = [path for path in files if path.suffix.lower() in AUDIO_EXTENSIONS]
-    transcripts = {path.with_suffix(""): path for path in files if path.suffix.lower() == ".txt"}
-    items: list[Utterance | Reject] = []
-    stems: dict[Path, Path] = {}
-    for audio in recordings:
-        stem, name = audio.with_suffix(""), printable(audio.relative_to(folder))
-        if stem in stems:
-            items.append(Reject(name, "file", f"two recordings of one stem: {stems[stem].name} is used"))
-        elif stem not in transcripts:
-            items.append(Reject(name, "file", f"no transcript: expected {stem.name}.txt beside it"))
-        else:
-            stems[stem] = audio
-            items += _read_pair(audio, transcripts[stem], folder, min_segment_duration, max_duration)
-    for stem, transcript in transcripts.items():
-        if stem not in stems:
-            name = printable(transcript.relative_to(folder))
-            items.append(Reject(name, "file", f"no recording: expected {stem.name}.wav or another format"))
-    if not items:
-        raise UserError(f"{folder}: no audio and no .txt files found. Expected clip.wav beside clip.txt.")
+        raise UserError(f"{folder}: no such folder. --input must name a folder of audio and transcripts.")
+    cutting = _Cutting(min_segment_duration, max_duration, target_duration, max_gap, padding, tier)
+    counts: Counter[str] = Counter()
+    for listing in _list_folders(folder):
+        counts["found"] += len(listing.recordings) + len(listing.transcripts) + bool(listing.problem)
+        counts["others"] += listing.num_others
+        counts["links"] += listing.num_links
+    if not counts["found"]:
+        known = ", ".join(TRANSCRIPT_EXTENSIONS)
+        raise UserError(
+            f"{folder}: no audio and no .txt files found, nor other transcripts ({known}). "
+            "Expected clip.wav beside clip.txt."
+        )
+    items = _Rereadable(partial(_read_listings, folder, cutting))
     check_any_usable(items, str(folder))
-    return Source(items, len(items), {})
+    return Source(items, notes=tuple(_describe_others(folder, counts)))
+
+
+def _describe_others(folder: Path, counts: Mapping[str, int]) -> Iterator[str]:
+    if others := counts["others"]:
+        yield f"{folder}: files that are neither audio nor a transcript: {others}, passed over."
+    if links := counts["links"]:
+        yield f"{folder}: links to folders: {links}, not followed; give such a folder as --input."
+
+
+def _list_folders(top: Path) -> Iterator[_Listing]:
+    """`top` and all folders below it that are not hidden, in sorted order."""
+    waiting = [top]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                visible = {entry.name: entry for entry in entries if not entry.name.startswith(".")}
+        except OSError as error:
+            problem = f"unreadable folder: {error.strerror}; give permission to read it"
+            yield _Listing(folder, [], [], 0, 0, problem)
+            continue
+        subfolders = sorted(name for name, entry in visible.items() if _is_folder(entry))
+        own = [name for name in subfolders if not visible[name].is_symlink()]
+        waiting += [folder / name for name in reversed(own)]
+        yield _sort_names(folder, sorted(visible.keys() - subfolders), len(subfolders) - len(own))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _sort_names(folder: Path, names: Sequence[str], num_links: int) -> _Listing:
+    """Part the names of files into recordings, transcripts and others.
+
+    A .json counts as a transcript only beside a recording: many a folder holds one that describes the data.
+    """
+    suffixes = {name: PurePath(name).suffix.lower() for name in names}
+    recordings = [name for name in names if suffixes[name] in AUDIO_EXTENSIONS]
+    stems = {PurePath(name).stem for name in recordings}
+    transcripts = [
+        name
+        for name in names
+        if suffixes[name] in TRANSCRIPT_EXTENSIONS
+        and (suffixes[name] != ".json" or PurePath(name).stem in stems)
+    ]
+    num_others = len(names) - len(recordings) - len(transcripts)
+    return _Listing(folder, recordings, transcripts, num_others, num_links)
+
+
+def _read_listings(top: Path, cutting: _Cutting) -> Iterator[Utterance | Reject]:
+    for listing in _list_folders(top):
+        if listing.problem:
+            yield Reject(printable(listing.folder), "folder", listing.problem)
+        yield from _read_listing(listing, top, cutting)
+
+
+def _read_listing(listing: _Listing, top: Path, cutting: _Cutting) -> Iterator[Utterance | Reject]:
+    """The utterances of one folder's recordings, each followed by its rejects, then what stands alone."""
+    transcripts: dict[str, list[str]] = {}
+    for name in sorted(listing.transcripts, key=_preference):
+        transcripts.setdefault(PurePath(name).stem, []).append(name)
+    used: dict[str, str] = {}
+    for name in listing.recordings:
+        stem, source = PurePath(name).stem, printable((listing.folder / name).relative_to(top))
+        if stem in used:
+            yield Reject(source, "file", f"two recordings of one stem: {used[stem]} is used")
+        elif stem not in transcripts:
+            reason = f"no transcript: expected {printable(stem)}.txt or the like beside it"
+            yield Reject(source, "file", reason)
+        else:
+            used[stem] = printable(name)
+            yield from _read_pair(listing.folder / name, transcripts[stem], top, cutting)
+    for stem, names in transcripts.items():
+        if stem not in used:
+            for name in names:
+                source = printable((listing.folder / name).relative_to(top))
+                reason = f"no recording: expected {printable(stem)}.wav or another format"
+                yield Reject(source, "file", reason)
+
+
+def _preference(name: str) -> tuple[int, str]:
+    return TRANSCRIPT_EXTENSIONS.index(PurePath(name).suffix.lower()), name
 
 
 def _read_pair(
-    audio: Path, transcript: Path, folder: Path, min_segment_duration: float, max_duration: float
+    audio: Path, transcripts: Sequence[str], top: Path, cutting: _Cutting
 ) -> Iterator[Utterance | Reject]:
-    """The utterances of one recording and its transcript."""
-    relative = audio.relative_to(folder)
-    source, stem = printable(transcript.relative_to(folder)), printable(relative.with_suffix(""))
-    split = split_name(relative.parts[0]) if len(relative.parts) > 1 else None
+    """The utterances of one recording, then its rejects, so that nothing stands between the utterances."""
+    rejects: list[Reject] = []
+    for item in _read_transcript(audio, audio.with_name(transcripts[0]), top, cutting):
+        if isinstance(item, Reject):
+            rejects.append(item)
+        else:
+            yield item
+    yield from rejects
+    for name in transcripts[1:]:
+        source = printable(audio.with_name(name).relative_to(top))
+        yield Reject(source, "file", f"another transcript: {printable(transcripts[0])} is used")
+
+
+def _read_transcript(
+    audio: Path, transcript: Path, top: Path, cutting: _Cutting
+) -> Iterator[Utterance | Reject]:
+    relative = audio.relative_to(top)
+    stem, source = printable(relative.with_suffix("")), printable(transcript.relative_to(top))
+    whole = Utterance(
+        id=stem,
+        audio=audio,
+        text="",
+        source=source,
+        position="file",
+        recording=stem,
+        split=split_name(relative.parts[0]) if len(relative.parts) > 1 else None,
+    )
+    extension = transcript.suffix.lower()
     try:
-        text = transcript.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        yield Reject(source, "file", f"unreadable transcript: {error}; save it as UTF-8")
-        return
-    if not is_timed(text):
-        cleaned = clean_text(text)
-        problem = text_problem(cleaned)
-        whole = Utterance(stem, audio, cleaned, source, "file", split=split)
-        yield Reject(source, "file", problem) if problem else whole
-        return
-    index = 0  # of the segments, as their clips are numbered
-    for line in cut_transcript(text, min_segment_duration=min_segment_duration, max_duration=max_duration):
-        problem = line.reason if isinstance(line, BadLine) else text_problem(line.text)
-        if problem or isinstance(line, BadLine):
-            yield Reject(source, line.line, str(problem))
+        text = _load_transcript(transcript)
+        if extension == ".txt" and not is_timed(text):
+            cleaned = clean_text(text)
+            if problem := text_problem(cleaned):
+                raise BadItem(problem)
+            yield replace(whole, text=cleaned)
+        else:
+            yield from _cut(whole, read_transcript(text, extension, tier=cutting.tier), cutting)
+    except BadItem as error:
+        yield Reject(source, "file", str(error))
+
+
+def _load_transcript(path: Path) -> str:
+    """The text of a transcript.
+
+    Raises:
+        BadItem: It is no file, too large, or not in a known encoding.
+    """
+    try:
+        if not path.is_file():
+            raise BadItem("unreadable transcript: a broken link, or no ordinary file")
+        if (size := path.stat().st_size) > MOST_TRANSCRIPT_BYTES:
+            raise BadItem(
+                f"transcript too large: {size >> 20} MiB, expected at most {MOST_TRANSCRIPT_BYTES >> 20} MiB"
+            )
+        return decode_transcript(path.read_bytes())
+    except OSError as error:
+        raise BadItem(f"unreadable transcript: {error.strerror}; give permission to read it") from None
+
+
+def _cut(
+    whole: Utterance, pieces: Iterator[Piece | BadPiece], cutting: _Cutting
+) -> Iterator[Utterance | Reject]:
+    """The segments of a timed transcript as utterances of the recording, numbered in the order of time."""
+    items = join_pieces(
+        pieces,
+        target_duration=cutting.target_duration,
+        max_duration=cutting.max_duration,
+        max_gap=cutting.max_gap,
+        min_duration=cutting.min_segment_duration,
+        padding=cutting.padding,
+    )
+    index, is_empty = 0, True
+    for item in items:
+        is_empty = False
+        if isinstance(item, BadPiece):
+            yield Reject(whole.source, item.position, item.reason)
             continue
-        name = f"{stem}_segment_{index:03d}"
-        yield Utterance(name, audio, line.text, source, line.line, line.start, line.end, split=split)
+        yield replace(
+            whole,
+            id=f"{whole.id}_segment_{index:03d}",
+            text=item.text,
+            position=item.position,
+            start=item.start,
+            end=item.end,
+            speaker=item.speaker,
+            segments=item.segments,
+            previous_text=item.previous_text,
+        )
         index += 1
-
-
-def _is_hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+    if is_empty:
+        yield Reject(whole.source, "file", "empty transcript: no timed text in it")
 
 
 # ---- Asterisk prompts --------------------------------------------------------------------------------------
@@ -328,8 +514,8 @@ def _is_hidden(path: Path, folder: Path) -> bool:
 TONE_PROMPTS = frozenset(
     ["beep", "beeperr", "ascending-2tone", "descending-2tone", "confbridge-join", "confbridge-leave"]
 )
-# Remarks of the translators that nobody speaks: `(in inglese)`, `dollaro [$]`.
-PROMPT_NOTE = re.compile(r"\([^)]*\)|\[\W*\]")
+# Remarks of the translators that nobody speaks: `(in inglese)`, `dollaro [$]`, `Il [suo] messaggio`.
+PROMPT_NOTE = re.compile(r"\([^)]*\)|\[[^\]]*\]")
 
 
 def read_prompts(folder: Path, transcripts: Sequence[tuple[str, str]], *, credit: str) -> Source:
@@ -352,7 +538,7 @@ def read_prompts(folder: Path, transcripts: Sequence[tuple[str, str]], *, credit
     unlisted = sorted(recordings.keys() - dict(transcripts).keys())
     items += [Reject(f"{key}.g722", "file", "no transcript: the list does not name it") for key in unlisted]
     check_any_usable(items, str(folder))
-    return Source(items, len(items), {}, credit=credit)
+    return Source(items, len(items), credit=credit)
 
 
 def _read_prompt(key: str, texts: list[str], audio: Path | None) -> Utterance | Reject:
@@ -368,60 +554,3 @@ def _read_prompt(key: str, texts: list[str], audio: Path | None) -> Utterance | 
     if problem := text_problem(cleaned):
         return Reject(source, "file", problem)
     return Utterance(key, audio, cleaned, source, "file")
-
-
-# ---- shared by the readers ---------------------------------------------------------------------------------
-
-
-def check_any_usable(items: Iterable[Utterance | Reject], name: str) -> None:
-    """Raise a UserError with the commonest reasons unless at least one item is an utterance."""
-    rejects = []
-    for item in items:
-        if isinstance(item, Utterance):
-            return
-        rejects.append(item)
-    raise UserError(f"{name}: no usable utterance. {commonest_reasons(rejects)}")
-
-
-def commonest_reasons(rejects: Iterable[Reject], most: int = 3) -> str:
-    """The commonest kinds of reject, each with its count and first example."""
-    first: dict[str, Reject] = {}
-    counts: Counter[str] = Counter()
-    for reject in rejects:
-        first.setdefault(reject.kind, reject)
-        counts[reject.kind] += 1
-    shown = [
-        f"{count} × {first[kind].reason} ({first[kind].source}, {first[kind].position})"
-        for kind, count in counts.most_common(most)
-    ]
-    return f"Rejected: {'; '.join(shown)}." if shown else "It holds no items."
-
-
-def extra_types_of(items: Iterable[Utterance | Reject]) -> dict[str, type]:
-    """One type a column for the extras of all utterances; int and float give float, other mixtures text."""
-    types: dict[str, type] = {}
-    for item in items:
-        for name, value in item.extra.items() if isinstance(item, Utterance) else ():
-            kind = type(value)
-            before = types.setdefault(name, kind)
-            if before is not kind:
-                types[name] = float if {before, kind} == {int, float} else str
-    return types
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def printable(path: Path | str) -> str:
-    """A path as text that can be written as UTF-8, whatever bytes its name has."""
-    return os.fsencode(path).decode("utf-8", errors="replace")
-
-
-def shown(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -9,10 +9,13 @@ import yaml
 
 from utils import arguments as arguments_module
 from utils.arguments import (
+    AlignmentAccuracyArguments,
     DecodeSpeedArguments,
     EvaluateArguments,
+    FeatureMapArguments,
     PeerArguments,
     PreprocessArguments,
+    PreprocessSpeedArguments,
     TrainArguments,
     TrainSpeedArguments,
     arguments_as_yaml,
@@ -29,6 +32,9 @@ READERS = {
     PeerArguments: ["benchmarks/peer_seq2seq_trainer.py", "benchmarks/peer_pipeline.py"],
     TrainSpeedArguments: ["benchmarks/train_speed.py"],
     DecodeSpeedArguments: ["benchmarks/decode_speed.py"],
+    PreprocessSpeedArguments: ["benchmarks/preprocess_speed.py"],
+    FeatureMapArguments: ["benchmarks/peer_feature_map.py"],
+    AlignmentAccuracyArguments: ["benchmarks/alignment_accuracy.py"],
 }
 BASES = {"ScriptArguments", "SpeedArguments"}
 

@@ -1,15 +1,22 @@
 """Every format decodes to the tone that went in; everything that is no usable audio says why."""
 
+import contextlib
 import io
 import random
+import subprocess
+import sys
 import wave
+from functools import lru_cache
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tests.hostile import flac_with_length, long_silence, m4a, sound_file, wav_with
 from utils.audio import SAMPLE_RATE, AudioError, decode_audio, decode_flac, encode_flac, num_samples_at
 
 SECONDS, HERTZ, AMPLITUDE = 2.0, 440.0, 0.3
@@ -165,7 +172,7 @@ BAD_BYTES = {
     "nan": (wav_of_floats([0.1] * 100 + [float("nan")] + [0.1] * 100), "NaN or infinite"),
     "inf": (wav_of_floats([0.1] * 100 + [float("-inf")]), "NaN or infinite"),
     "unscaled": (wav_of_floats([0.0, 12000.0, -9000.0]), "samples out of range"),
-    "truncated": (half_a_flac(), "broken audio"),
+    "truncated": (half_a_flac(), "truncated"),
     "rate": (wav_at_rate(1), "broken audio: 1 samples a second"),
 }
 
@@ -205,9 +212,202 @@ def test_missing_file_folder_and_bad_name(tmp_path):
 
 def test_decoding_stops_at_max_seconds(encoded):
     for name in ("a.wav", "a.m4a", "a.g722"):
-        with pytest.raises(AudioError, match="too long to decode: over 1 s"):
+        with pytest.raises(AudioError, match="too long: over 1 s"):
             decode_audio(encoded / name, max_seconds=1.0)
 
 
 def test_num_samples_at():
     assert [num_samples_at(seconds) for seconds in (0, 1, 0.00003125, 1.5)] == [0, 16000, 1, 24000]
+
+
+# ---- channels, odd encodings, wrong names ------------------------------------------------------------------
+
+
+def write_wav(
+    path: Path, channels: list[np.ndarray], rate: int = SAMPLE_RATE, subtype: str = "FLOAT"
+) -> Path:
+    soundfile.write(path, np.stack(channels, axis=1), rate, subtype=subtype)
+    return path
+
+
+def test_channels_that_cancel_leave_the_loudest(tmp_path):
+    one = tone(SAMPLE_RATE)[:, 0]
+    decoded = decode_audio(write_wav(tmp_path / "a.wav", [0.9 * one, -one]))
+    assert decoded == pytest.approx(-one, abs=1e-6)
+    opposite = write_wav(tmp_path / "b.wav", [np.repeat(one, 3), -np.repeat(one, 3)], 48_000)
+    assert np.sqrt(np.mean(decode_audio(opposite)[8000:24000] ** 2)) == pytest.approx(0.3 / 2**0.5, rel=0.02)
+
+
+def test_a_silent_channel_halves_the_level_and_no_more(tmp_path):
+    one = tone(SAMPLE_RATE)[:, 0]
+    assert decode_audio(write_wav(tmp_path / "a.wav", [one, 0 * one])) == pytest.approx(one / 2, abs=1e-6)
+    six = write_wav(tmp_path / "b.wav", [0 * one, 0 * one, one, 0 * one, 0 * one, 0 * one])
+    assert decode_audio(six) == pytest.approx(one / 6, abs=1e-6)
+
+
+def test_channels_that_cancel_in_a_lossy_film(tmp_path):
+    left = tone(48_000)[:, 0]
+    stereo = np.stack([left, -left])
+    with av.open(str(tmp_path / "a.mkv"), "w") as output:
+        stream = output.add_stream("pcm_s16le", rate=48_000, layout="stereo")
+        packed = np.rint(stereo.T * 32767).astype(np.int16).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, format="s16", layout="stereo")
+        frame.sample_rate = 48_000
+        for part in [frame, None]:
+            output.mux(stream.encode(part))
+    assert_is_the_tone(decode_audio(tmp_path / "a.mkv"))
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "subtype"),
+    [
+        (16_000, 1, "PCM_U8"),
+        (44_100, 2, "PCM_24"),
+        (48_000, 1, "PCM_32"),
+        (16_000, 2, "FLOAT"),
+        (22_050, 1, "DOUBLE"),
+        (96_000, 1, "PCM_24"),
+        (192_000, 2, "PCM_16"),
+        (16_000, 6, "PCM_16"),
+        (8_000, 1, "ALAW"),
+        (16_000, 1, "MS_ADPCM"),
+        (16_000, 1, "GSM610"),
+    ],
+)
+def test_encodings_of_wav(tmp_path, rate, channels, subtype):
+    soundfile.write(tmp_path / "a.wav", tone(rate, channels=channels), rate, subtype=subtype)
+    assert_is_the_tone(decode_audio(tmp_path / "a.wav"))
+
+
+def test_the_content_goes_before_the_name(encoded, tmp_path):
+    names = ["a.wav", "a.mp3", "a.m4a", "a.opus", "a.webm", "a.flac", "a.ogg", "a.mp4"]
+    for name, wrong in zip(names, [*names[1:], "a.aiff"], strict=True):
+        (tmp_path / wrong).write_bytes((encoded / name).read_bytes())
+        assert_is_the_tone(decode_audio(tmp_path / wrong))
+    for name in ("a.wav", "a.flac", "a.ogg"):
+        (tmp_path / "a.g722").write_bytes((encoded / name).read_bytes())
+        assert_is_the_tone(decode_audio(tmp_path / "a.g722"))
+
+
+# ---- cut off -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.opus", "a.webm"])
+@pytest.mark.parametrize("as_file", [True, False])
+def test_half_a_file_is_truncated_unless_allowed(encoded, tmp_path, name, as_file):
+    whole = (encoded / name).read_bytes()
+    path = tmp_path / name
+    path.write_bytes(whole[: int(0.6 * len(whole))])
+    source = path if as_file else path.read_bytes()
+    with pytest.raises(AudioError, match=r"^truncated: "):
+        decode_audio(source)
+    part, all_of_it = decode_audio(source, allow_truncated=True), decode_audio(encoded / name)
+    assert 0.3 * len(all_of_it) < len(part) < 0.9 * len(all_of_it)
+    assert part[:8000] == pytest.approx(all_of_it[:8000], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "a.wav", "b.wav", "c.wav", "a.flac", "a.ogg"])
+def test_whole_files_are_the_same_when_truncated_ones_are_allowed(encoded, name):
+    allowed = decode_audio(encoded / name, allow_truncated=True)
+    assert allowed == pytest.approx(decode_audio(encoded / name), abs=1e-4)
+
+
+def test_an_m4a_without_its_index_is_truncated(encoded):
+    whole = (encoded / "a.m4a").read_bytes()
+    for allow in (False, True):
+        with pytest.raises(AudioError, match=r"^truncated: |^not audio: "):
+            decode_audio(whole[: len(whole) // 2], allow_truncated=allow)
+
+
+def test_streams_that_never_got_their_sizes_are_whole():
+    samples = tone(SAMPLE_RATE)[:, 0]
+    for size in (0, 0xFFFFFFFF):
+        assert decode_audio(wav_with(samples, data_size=size)) == pytest.approx(samples, abs=1e-4)
+    assert decode_audio(flac_with_length(samples, 0)) == pytest.approx(samples, abs=1e-4)
+
+
+def test_a_flac_that_promises_years():
+    data = flac_with_length(tone(SAMPLE_RATE)[:, 0], 2**36 - 1)
+    # 2 ** 36 - 1 samples at 16 kHz
+    with pytest.raises(AudioError, match=r"promises 4294967\.3 s"):
+        decode_audio(data)
+    assert_is_the_tone(decode_audio(data, allow_truncated=True))
+
+
+# ---- hostile -----------------------------------------------------------------------------------------------
+
+
+def test_what_is_no_file_is_not_opened(tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / "pipe.wav")  # to open it would wait for a writer
+    (tmp_path / "loop.wav").symlink_to("loop.wav")
+    (tmp_path / "folder.wav").mkdir()
+    for name, reason in {
+        "pipe.wav": "not a file",
+        "folder.wav": "not a file",
+        "loop.wav": "no such file|unreadable file",
+        "missing.wav": "no such file",
+        "nul\0.wav": "no such file|unreadable file",
+        "long" * 2000: "no such file|unreadable file",
+    }.items():
+        with pytest.raises(AudioError, match=f"^({reason}): ") as caught:
+            decode_audio(tmp_path / name)
+        assert len(str(caught.value)) < 1000
+    with pytest.raises(AudioError, match="not a file"):
+        decode_audio(Path("/dev/zero"))
+
+
+def test_a_broken_header_prints_nothing(capfd):
+    # a chunk that ends before the file begins: libsndfile seeks there
+    data = bytearray(wav_with(tone(SAMPLE_RATE)[:, 0]))
+    for place in range(4, 44):
+        for value in (0x00, 0x80, 0xFF):
+            broken = data.copy()
+            broken[place] = value
+            with contextlib.suppress(AudioError):
+                decode_audio(bytes(broken))
+    assert capfd.readouterr().err == ""
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.sampled_from(["WAV", "FLAC", "MP3", "OGG", "AIFF", "M4A"]), st.integers(0, 2**32), st.booleans())
+def test_damaged_files_raise_nothing_else(kind, seed, allow):
+    draw = random.Random(seed)
+    data = bytearray(damaged_source(kind))
+    area = draw.choice([100, 1000, len(data)])
+    for _ in range(draw.randrange(1, 30)):
+        data[draw.randrange(min(area, len(data)))] = draw.choice([0, 255, draw.randrange(256)])
+    with contextlib.suppress(AudioError):
+        samples = decode_audio(bytes(data), allow_truncated=allow)
+        assert len(samples) and np.isfinite(samples).all()
+
+
+@lru_cache
+def damaged_source(kind: str) -> bytes:
+    samples = tone(SAMPLE_RATE, 0.5)[:, 0]
+    return m4a(samples) if kind == "M4A" else sound_file(samples, kind=kind)
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from utils.audio import AudioError, decode_audio
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    decode_audio(Path(sys.argv[1]), max_seconds=31)
+except AudioError as error:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, error)
+"""
+
+
+def test_hours_of_silence_stop_where_they_are_too_long(tmp_path):
+    path = tmp_path / "silence.flac"
+    path.write_bytes(long_silence(3))
+    assert path.stat().st_size < 1_000_000
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(path)], cwd=root, capture_output=True, text=True, check=True
+    )
+    kilobytes, _, error = done.stdout.partition(" ")
+    assert error.startswith("too long: over 31 s") and int(kilobytes) < 50_000

@@ -1,19 +1,23 @@
-"""Recordings are decoded once, clips keep their order in any number of processes, a dead worker is told."""
+"""Blocks of recordings: decoded once, cut where they should, kept in order in any number of processes."""
 
+import json
 import os
 import pathlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 
 from utils import recordings
+from utils.assembly import in_order
 from utils.audio import SAMPLE_RATE, decode_flac
+from utils.blocks import cut_blocks
 from utils.errors import UserError
-from utils.recordings import Clip, encode_recording, encode_utterances
-from utils.sources import Reject, Utterance
+from utils.recordings import Clip, ClipSettings, Rejected, encode_blocks, encode_group
+from utils.utterances import Reject, Utterance
 
-LIMITS = {"min_duration": 0.1, "max_duration": 30.0}
+SETTINGS = ClipSettings(0.1, 30.0, rules=frozenset(), language="it", tokenizer=None)
 
 
 @pytest.fixture
@@ -27,23 +31,33 @@ def utterance(audio, number: int, start: float | None = None, end: float | None 
     return Utterance(f"u-{number}", audio, "ciao", "corpus", number, start, end)
 
 
+def encode(group, settings=SETTINGS, align=None) -> list[Clip | str]:
+    """The clip of each utterance of one recording, or the reason why there is none."""
+    results = encode_group(group, settings, align)
+    return [result.reject.reason if isinstance(result, Rejected) else result[1] for result in results]
+
+
 def test_clips_are_cut_where_they_should(ramp):
-    clips = encode_recording(ramp, [(1.0, 2.0), (3.5, 4.04), (3.0, 5.0), (2.0, 2.05), None], 0.1, 30.0)
-    first, last, beyond, short, whole = clips
+    spans = [(1.0, 2.0), (3.5, 4.04), (3.0, 5.0), (2.0, 2.05)]
+    clips = encode([utterance(ramp, n, *span) for n, span in enumerate(spans)])
+    first, last, beyond, short = clips
     assert isinstance(first, Clip) and first.duration == 1.0
     assert decode_flac(first.flac) == pytest.approx(np.linspace(0.25, 0.5, 16000, endpoint=False), abs=1e-4)
     assert isinstance(last, Clip) and last.duration == 0.5  # clipped to the end of the audio
     assert beyond == "segment beyond the end of the audio: 3 to 5 s of 4.00 s"
     assert short == "too short: 0.050 s, expected at least 0.1 s"
+    (whole,) = encode([utterance(ramp, 9)])
     assert isinstance(whole, Clip) and whole.duration == 4.0
 
 
 @pytest.mark.parametrize(("seconds", "kept"), [(30.0, 30.0), (30.04, 30.0), (30.1, None)])
 def test_thirty_seconds_are_the_limit(tmp_path, seconds, kept):
     soundfile.write(tmp_path / "a.wav", np.zeros(round(seconds * 16000)), SAMPLE_RATE)
-    (clip,) = encode_recording(tmp_path / "a.wav", [None], 0.1, 30.0)
+    (clip,) = encode([utterance(tmp_path / "a.wav", 0)])
     if kept is None:
-        assert isinstance(clip, str) and clip.startswith("too long: 30.1 s, expected at most 30 s; cut it")
+        assert isinstance(clip, str) and clip.startswith(
+            "too long: 30.1 s, expected at most 30 s; give times"
+        )
     else:
         assert isinstance(clip, Clip) and clip.duration == kept and len(decode_flac(clip.flac)) == 480_000
 
@@ -51,10 +65,41 @@ def test_thirty_seconds_are_the_limit(tmp_path, seconds, kept):
 def test_a_recording_is_decoded_once(ramp, monkeypatch):
     decoded = []
     decode = recordings.decode_audio
-    monkeypatch.setattr(recordings, "decode_audio", lambda audio: decoded.append(audio) or decode(audio))
-    items = [utterance(ramp, n, n / 2, n / 2 + 0.5) for n in range(8)]
-    assert len(list(encode_utterances(items, num_proc=1, **LIMITS))) == 8
+    monkeypatch.setattr(
+        recordings, "decode_audio", lambda audio, **more: decoded.append(audio) or decode(audio, **more)
+    )
+    assert len(encode([utterance(ramp, n, n / 2, n / 2 + 0.5) for n in range(8)])) == 8
     assert decoded == [ramp]
+
+
+def test_label_limit(ramp, tiny_whisper):
+    # a token a byte, and the space in front: 448 tokens hold 443 letters beside the four others
+    settings = replace(SETTINGS, tokenizer=str(tiny_whisper))
+    fits, too_long = (
+        encode([replace(utterance(ramp, 0), text="a" * letters)], settings)[0] for letters in (443, 444)
+    )
+    assert isinstance(fits, Clip) and fits.num_tokens == 448
+    assert too_long == "label too long: 449 tokens, expected at most 448; cut the utterance"
+
+
+def test_a_long_plain_recording_is_aligned(tmp_path):
+    soundfile.write(tmp_path / "long.wav", np.full(40 * 16000, 0.1), SAMPLE_RATE)
+
+    def align(samples, whole):
+        assert len(samples) == 40 * 16000 and whole.text == "ciao"
+        return [replace(whole, id="u-0_0", start=0.0, end=9.0), Reject("corpus", 0, "low confidence: 0.1")]
+
+    clip, reject = encode([utterance(tmp_path / "long.wav", 0)], align=align)
+    assert isinstance(clip, Clip) and clip.duration == 9.0
+    assert reject == "low confidence: 0.1"
+
+
+def test_rejected_clips_can_be_listened_to(ramp, tmp_path):
+    items = [utterance(ramp, n, 0.0, 0.05) for n in range(5)]
+    (block,) = cut_blocks(items, "")
+    list(encode_blocks([block], tmp_path, SETTINGS, num_proc=1))
+    entries = json.loads((tmp_path / f"{block.name}.json").read_text())["rejected"]
+    assert [entry.get("text") for entry in entries] == ["ciao", "ciao", None, None, None]
 
 
 @pytest.mark.parametrize("num_proc", [1, 2])
@@ -66,14 +111,26 @@ def test_order_and_rejects(ramp, tmp_path, num_proc):
         utterance(tmp_path / "missing.wav", 3),
         utterance(ramp.read_bytes(), 4),
         Reject("corpus", 5, "empty text: nothing"),
-        *(utterance(ramp, n) for n in range(6, 20)),
+        *(utterance(ramp, n) for n in range(6, 200)),
     ]
-    results = list(encode_utterances(items, num_proc=num_proc, **LIMITS))
-    positions = [result.position if isinstance(result, Reject) else result[0].position for result in results]
-    assert positions == list(range(20))
-    kinds = {result.position: result.kind for result in results if isinstance(result, Reject)}
+    blocks = list(cut_blocks(items, ""))
+    assert len(blocks) > 2
+    counts = list(encode_blocks(blocks, tmp_path, SETTINGS, num_proc=num_proc))
+    assert [count.items for count in counts] == [len(block.items) for block in blocks]
+    found = [entry for block in blocks for entry in in_order(tmp_path / f"{block.name}.json")]
+    assert [entry["position"] for entry, _ in found] == list(range(200))
+    kinds = {entry["position"]: entry["reason"].split(":")[0] for entry, row in found if row is None}
     beyond = "segment beyond the end of the audio"
     assert kinds == {0: "empty text", 2: beyond, 3: "no such file", 5: "empty text"}
+
+
+def test_what_is_done_is_not_done_again(ramp, tmp_path, monkeypatch):
+    blocks = list(cut_blocks([utterance(ramp, n) for n in range(100)], ""))
+    list(encode_blocks(blocks[:1], tmp_path, SETTINGS, num_proc=1))
+    done = {path: path.stat().st_mtime_ns for path in tmp_path.glob("block-*")}
+    counts = list(encode_blocks(blocks, tmp_path, SETTINGS, num_proc=1))
+    assert [count.was_done for count in counts] == [True, False]
+    assert {path: path.stat().st_mtime_ns for path in done} == done
 
 
 class Deadly(type(pathlib.Path())):
@@ -83,7 +140,7 @@ class Deadly(type(pathlib.Path())):
         return os._exit, (9,)
 
 
-def test_a_dead_worker_is_told(ramp):
-    items = [utterance(ramp, 0), utterance(Deadly("x.wav"), 1), utterance(ramp, 2)]
+def test_a_dead_worker_is_told(ramp, tmp_path):
+    blocks = cut_blocks([utterance(ramp, 0), utterance(Deadly("x.wav"), 1), utterance(ramp, 2)], "")
     with pytest.raises(UserError, match=r"ended from outside.*smaller --num_proc"):
-        list(encode_utterances(items, num_proc=2, **LIMITS))
+        list(encode_blocks(blocks, tmp_path, SETTINGS, num_proc=2))

@@ -1,70 +1,173 @@
-"""Timed transcripts: what becomes a segment, what is refused and why, and that no line is lost."""
+"""Segmentation: what is joined, where it is parted, what is refused, and that no text is lost or doubled."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.segmentation import BadLine, Segment, cut_transcript, is_timed, read_seconds, segment_problem
+from utils.segmentation import (
+    OVERLAP_TOLERANCE,
+    BadPiece,
+    Piece,
+    Segment,
+    join_pieces,
+    join_texts,
+    segment_problem,
+)
+from utils.utterances import TimedText
 
 
-def cut(transcript: str, shortest: float = 0.5) -> list[Segment | BadLine]:
-    return list(cut_transcript(transcript, min_segment_duration=shortest))
+def join(
+    pieces: list[Piece | BadPiece],
+    target: float = 0.0,
+    longest: float = 30.0,
+    gap: float = 1.0,
+    shortest: float = 0.0,
+    padding: float = 0.0,
+) -> list[Segment | BadPiece]:
+    options = {"target_duration": target, "max_duration": longest, "max_gap": gap}
+    return list(join_pieces(pieces, **options, min_duration=shortest, padding=padding))
 
 
-def test_lines_become_segments():
-    assert cut("0.0\t1.5\tciao\n1.5\t3\tbella  gente\n") == [
-        Segment(1, 0.0, 1.5, "ciao"),
-        Segment(2, 1.5, 3.0, "bella gente"),
+def pieces(*rows: tuple) -> list[Piece | BadPiece]:
+    """Pieces of (start, end, text) or (start, end, text, speaker), numbered from 1."""
+    return [Piece(number, *row) for number, row in enumerate(rows, start=1)]
+
+
+def spans(items: list[Segment | BadPiece]) -> list[tuple[float | None, float | None]]:
+    return [(item.start, item.end) for item in items]
+
+
+def test_without_a_target_each_piece_is_a_segment():
+    assert join(pieces((0, 1.5, "ciao"), (1.5, 3, "bella gente"))) == [
+        Segment(1, 0, 1.5, "ciao", None, (TimedText(0, 1.5, "ciao"),), None),
+        Segment(2, 1.5, 3, "bella gente", None, (TimedText(0, 1.5, "bella gente"),), "ciao"),
     ]
 
 
-def test_further_tabs_belong_to_the_text():
-    assert cut("0\t2\tuno\tdue\ttre") == [Segment(1, 0.0, 2.0, "uno due tre")]
+def test_joined_pieces_keep_their_texts_and_times():
+    (segment,) = join(pieces((10.1, 12, "ciao", "Anna"), (12.5, 15, "come va", "Anna")), target=25)
+    assert segment == Segment(
+        1,
+        10.1,
+        15,
+        "ciao come va",
+        "Anna",
+        (TimedText(0, 1.9, "ciao"), TimedText(2.4, 4.9, "come va")),
+        None,
+    )
 
 
-def test_blank_lines_and_line_ends_count_as_lines_but_not_as_items():
-    assert [item.line for item in cut("0\t1\ta\r\n\r\n \n1\t2\tb\r2\t3\tc")] == [1, 4, 5]
+def test_nothing_is_joined_over_a_long_pause_another_speaker_or_a_reject():
+    found = join(
+        [
+            *pieces((0, 1, "a", "Anna"), (2.01, 3, "b", "Anna"), (3, 4, "c", "Bruno"), (4, 5, "d", "Anna")),
+            BadPiece(5, "no speech: music", 5, 6),
+            Piece(6, 6, 7, "e", "Anna"),
+        ],
+        target=25,
+    )
+    assert spans(found) == [(0, 1), (2.01, 3), (3, 4), (4, 5), (5, 6), (6, 7)]
+    assert [item.previous_text for item in found if isinstance(item, Segment)] == [None, "a", "b", "c", None]
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ("0.0 1.5 ciao", "malformed line: found 0 tabs"),
-        ("0.0\t1.5", "malformed line: found 1 tabs"),
-        ("zero\t1.5\tciao", "malformed line: times 'zero'"),
-        ("-1\t1.5\tciao", "malformed line"),
-        ("nan\t1.5\tciao", "malformed line"),
-        ("0\tinf\tciao", "malformed line"),
-        ("2\t1\tciao", "end not after start"),
-        ("1\t1\tciao", "end not after start"),
-        ("0\t1\t  ", "empty text"),
-        ("0\t0.49\tciao", "segment too short: 0.49 s"),
-        ("0\t30.01\tciao", "segment too long: 30.01 s"),
-    ],
-)
-def test_unfit_lines_say_why(line, reason):
-    (item,) = cut(line)
-    assert isinstance(item, BadLine) and item.reason.startswith(reason)
+def test_a_run_is_parted_at_the_longest_pause_near_the_target():
+    # ten pieces of 3 s; pauses of 0.1 s but one of 0.8 s after the sixth: 18.5 s fit before it
+    rows, start = [], 0.0
+    for number in range(10):
+        rows.append((round(start, 1), round(start + 3, 1), f"w{number}"))
+        start += 3.8 if number == 5 else 3.1
+    first, second = join(pieces(*rows), target=25)
+    assert first.text == "w0 w1 w2 w3 w4 w5" and second.text == "w6 w7 w8 w9"
+    assert second.previous_text == first.text
+
+
+def test_no_short_rest_is_left_where_it_would_be_rejected():
+    # 10 s and 10 s and 0.3 s, target 20.2: parted after the first piece, not before the last
+    found = join(pieces((0, 10, "a"), (10, 20, "b"), (20, 20.3, "c")), target=20.2, shortest=0.5)
+    assert [item.text for item in found if isinstance(item, Segment)] == ["a", "b c"]
+
+
+def test_pieces_out_of_order_are_sorted():
+    found = join(pieces((5, 6, "due"), (0, 1, "uno")))
+    assert [item.text for item in found if isinstance(item, Segment)] == ["uno", "due"]
+
+
+def test_a_reject_without_times_stays_behind_what_came_before_it():
+    given_items = [*pieces((3, 4, "b")), BadPiece(2, "malformed line: x"), Piece(3, 0, 1, "a")]
+    assert [item.position for item in join(given_items)] == [3, 1, 2]
+
+
+def test_two_speakers_at_once_are_both_rejected():
+    late = 7 - OVERLAP_TOLERANCE
+    rows = [(0, 5, "a", "Anna"), (4, 6, "b", "Bruno"), (6, 7, "c", "Anna"), (late, 9, "d", "Bruno")]
+    found = join(pieces(*rows))
+    assert [type(item) for item in found] == [BadPiece, BadPiece, Segment, Segment]
+    assert "overlapping speech: 0 to 5 s while 'Bruno' speaks (4 to 6 s)" in found[0].reason
+    assert "'Anna'" in found[1].reason
+
+
+def test_a_short_remark_within_a_long_turn_rejects_both_and_nothing_else():
+    rows = [(0, 10, "a", "Anna"), (2, 3, "b", "Bruno"), (4, 5, "c", "Anna"), (10, 11, "d", "Bruno")]
+    assert [isinstance(item, Segment) for item in join(pieces(*rows))] == [False, False, True, True]
+
+
+def test_loose_borders_of_one_speaker_are_kept():
+    assert spans(join(pieces((0, 2, "a"), (1.5, 3, "b")))) == [(0, 2), (1.5, 3)]
+    (joined,) = join(pieces((0, 2, "a"), (1.5, 3, "b")), target=25)
+    assert joined.segments == (TimedText(0, 2, "a"), TimedText(1.5, 3, "b"))
+
+
+def test_a_repeated_piece_is_rejected():
+    first, second = join(pieces((0, 2, "a"), (0, 2, "a")))
+    assert isinstance(first, Segment) and second.reason == "repeated piece: the same times and text as 1"
+
+
+def words(*rows: tuple[float, float, str]) -> tuple[TimedText, ...]:
+    return tuple(TimedText(*row) for row in rows)
+
+
+def test_a_long_piece_is_cut_at_the_widest_pause_near_its_middle():
+    timed = words((0, 2, "uno"), (9, 14, " due"))
+    timed += words((14.5, 19, " tre"), (22, 24, " quattro"), (24, 40, " cinque"))
+    first, second = join([Piece(1, 0, 40, "uno due tre quattro cinque", "Anna", timed)])
+    # pauses: 7 s at 5.5 (too near the start), 0.5 s at 14.25, 3 s at 20.5, 0 s at 24; middle half 10 to 30
+    assert (first.start, first.end, first.text) == (0, 19, "uno due tre")
+    assert (second.start, second.end, second.text) == (22, 40, "quattro cinque")
+    assert second.previous_text == first.text and second.speaker == "Anna"
+
+
+def test_a_long_piece_without_words_says_what_to_do():
+    (item,) = join(pieces((0, 30.01, "ciao")))
+    assert item.reason.startswith("segment too long: 30.01 s, expected at most 30 s; cut it in the")
+    (item,) = join([Piece(1, 0, 40, "ciao", None, words((0, 40, "ciao")))])
+    assert item.reason.startswith("segment too long: 40 s") and "leave no place" in item.reason
 
 
 def test_limits_are_kept_exactly():
     # 1.6 - 1.1 is 0.50000000000000011 and 0.8 - 0.3 exactly 0.5 only after rounding
-    assert all(isinstance(item, Segment) for item in cut("1.1\t1.6\ta\n0.3\t0.8\tb\n5.7\t35.7\tc"))
+    found = join(pieces((0.3, 0.8, "b"), (1.1, 1.6, "a"), (5.7, 35.7, "c")), shortest=0.5)
+    assert all(isinstance(item, Segment) for item in found)
+    (item,) = join(pieces((0, 0.49, "a")), shortest=0.5)
+    assert item.reason == "segment too short: 0.49 s, expected at least 0.5 s"
 
 
-@pytest.mark.parametrize(
-    ("transcript", "timed"),
-    [
-        ("0.0\t1.5\tciao", True),
-        ("ciao\tbella", True),
-        ("0.0 1.5 ciao", True),
-        ("ciao a tutti", False),
-        ("3 2 1 via", False),
-        ("ciao\t\n", False),
-    ],
-)
-def test_is_timed(transcript, timed):
-    assert is_timed(transcript) is timed
+def test_padding_reaches_into_pauses_and_no_further():
+    found = join(pieces((0.2, 1, "a"), (1.3, 2, "b"), (2, 3, "c"), (10, 12, "d")), padding=0.25)
+    assert spans(found) == [
+        (0.0, pytest.approx(1.15)),  # the start of the recording; half of 0.3 s
+        (pytest.approx(1.15), 2),
+        (2, 3.25),
+        (9.75, 12),  # the recording may end at 12 s
+    ]
+    assert found[0].segments == (TimedText(0.2, 1.0, "a"),)
+    (full,) = join(pieces((1, 31, "a")), padding=0.5)
+    assert spans([full]) == [(1, 31)]
+
+
+def test_texts_are_joined_as_their_script_joins_words():
+    assert join_texts(["ciao", "bella"]) == "ciao bella"
+    assert join_texts(["今日は", "いい天気", "Tokyo です。", "はい"]) == "今日はいい天気 Tokyo です。はい"
+    assert join_texts(["안녕", "세상"]) == "안녕 세상"
 
 
 def test_segment_beyond_the_audio():
@@ -75,28 +178,87 @@ def test_segment_beyond_the_audio():
     assert "end not after start" in str(segment_problem(3.0, 2.0, 1.0))
 
 
-def test_read_seconds():
-    assert [read_seconds(text) for text in ("1.5", " 2 ", "1e1", "-1", "inf", "x", "")] == [
-        1.5, 2.0, 10.0, None, None, None, None,
-    ]  # fmt: skip
+@st.composite
+def transcripts(draw) -> list[Piece | BadPiece]:
+    """Pieces in any order, some overlapping, some too long, some with words, some rejects between them."""
+    items: list[Piece | BadPiece] = []
+    for number in range(draw(st.integers(0, 12))):
+        start = draw(st.integers(0, 3000)) / 20
+        if draw(st.integers(0, 9)) == 0:
+            items.append(BadPiece(number, "no speech: x", draw(st.sampled_from([None, start]))))
+            continue
+        speaker = draw(st.sampled_from([None, "Anna", "Bruno"]))
+        lengths = draw(st.lists(st.integers(0, 100), min_size=1, max_size=12).filter(any))
+        pauses = draw(st.lists(st.integers(0, 40), min_size=len(lengths), max_size=len(lengths)))
+        timed, time = [], start
+        for index, (length, pause) in enumerate(zip(lengths, pauses, strict=True)):
+            end = time + length / 20
+            timed.append(TimedText(time, end, f"{' ' if index else ''}{number}.{index}"))
+            time = end + pause / 20
+        end = timed[-1].end
+        if end <= start:
+            continue
+        text = "".join(word.text for word in timed)
+        items.append(Piece(number, start, end, text, speaker, tuple(timed) if draw(st.booleans()) else ()))
+    return items
 
 
-@given(st.text())
-def test_any_text_is_read_and_no_line_lost(transcript):
-    items = cut(transcript)
-    lines = transcript.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    assert [item.line for item in items] == [n for n, line in enumerate(lines, 1) if line.strip()]
+@given(
+    transcripts(),
+    st.sampled_from([0.0, 3.0, 12.5, 25.0]),
+    st.sampled_from([5.0, 30.0]),
+    st.sampled_from([0.0, 0.5, 5.0]),
+    st.sampled_from([0.0, 0.5, 3.0]),
+    st.sampled_from([0.0, 0.2, 2.0]),
+)
+def test_any_transcript(items, target, longest, gap, shortest, padding):
+    found = join(items, target, longest, gap, shortest, padding)
+    segments = [item for item in found if isinstance(item, Segment)]
+
+    # no text is lost or doubled: each word is in one segment, or in a piece that is rejected
+    spoken = [word for segment in segments for word in segment.text.split()]
+    rejected = {item.position for item in found if isinstance(item, BadPiece)}
+    assert len(spoken) == len(set(spoken))
+    everything = {word for item in items if isinstance(item, Piece) for word in item.text.split()}
+    assert set(spoken) <= everything
+    lost = everything - set(spoken)
+    too_short = [item for item in found if isinstance(item, BadPiece) and "too short" in item.reason]
+    if not too_short:  # a joined segment that is too short is one reject of several pieces
+        assert {int(word.split(".")[0]) for word in lost} <= rejected
+
+    # order, limits, and times within their utterance
+    unpadded = [segment for segment in segments if not padding]
+    assert [s.start for s in unpadded] == sorted(s.start for s in unpadded)
+    for segment in segments:
+        duration = round(segment.end - segment.start, 6)
+        assert segment.start >= 0 and shortest <= duration <= longest
+        assert segment.text == " ".join(part.text for part in segment.segments)
+        for part in segment.segments:
+            assert -1e-6 <= part.start < part.end <= duration + 1e-6
+        if len(segment.segments) > 1 and not padding:
+            assert duration <= target
+
+    # no word is cut: each word of a segment lies within it
+    times = {w.text.strip(): w for item in items if isinstance(item, Piece) for w in item.words}
+    for segment in segments:
+        for word in segment.text.split():
+            if word in times:
+                assert segment.start - 1e-6 <= times[word].start <= times[word].end <= segment.end + 1e-6
 
 
-times = st.floats(-5, 100) | st.sampled_from([float("nan"), float("inf")])
-
-
-@given(st.lists(st.tuples(times, times, st.text(alphabet="ab \t", max_size=5))), st.floats(0, 5))
-def test_every_segment_keeps_the_rules(rows, shortest):
-    items = cut("\n".join(f"{start!r}\t{end!r}\t{text}" for start, end, text in rows), shortest)
-    assert len(items) == len(rows)
-    for item, (start, end, text) in zip(items, rows, strict=True):
-        fits = 0 <= start < end and shortest <= round(end - start, 6) <= 30 and text.strip() != ""
-        assert isinstance(item, Segment) == fits
-        if isinstance(item, Segment):
-            assert (item.start, item.end, item.text) == (start, end, " ".join(text.split()))
+@given(transcripts(), st.floats(0.1, 3))
+def test_padding_takes_no_part_of_a_neighbour(items, padding):
+    plain = join(items, padding=0.0)
+    padded = join(items, padding=padding)
+    assert [(item.position, type(item)) for item in plain] == [(item.position, type(item)) for item in padded]
+    for index, (narrow, wide) in enumerate(zip(plain, padded, strict=True)):
+        if isinstance(narrow, BadPiece):
+            continue
+        assert wide.start <= narrow.start and wide.end >= narrow.end
+        assert wide.end - wide.start <= 30 + 1e-6
+        for other in plain[:index]:
+            if other.end is not None:
+                assert wide.start >= min(narrow.start, other.end)
+        for other in plain[index + 1 :]:
+            if other.start is not None:
+                assert wide.end <= max(narrow.end, other.start)

@@ -1,6 +1,9 @@
 """Readers: every good item becomes an utterance, every bad one a reject with its place and reason."""
 
 import json
+import os
+import random
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +12,13 @@ import soundfile
 
 from utils.errors import UserError
 from utils.hub import read_hub
-from utils.sources import (
+from utils.sources import read_folder, read_manifest, read_prompts
+from utils.utterances import (
     Reject,
     Source,
+    TimedText,
     Utterance,
-    read_folder,
-    read_manifest,
-    read_prompts,
+    read_language,
     split_name,
     whisper_language,
 )
@@ -40,7 +43,7 @@ def write_manifest(folder: Path, lines: list[dict | str | bytes]) -> Path:
 
 def parts(source: Source) -> tuple[list[Utterance], list[Reject]]:
     items = list(source.items)
-    assert len(items) == source.total
+    assert source.total in (None, len(items))
     return [i for i in items if isinstance(i, Utterance)], [i for i in items if isinstance(i, Reject)]
 
 
@@ -122,10 +125,102 @@ def test_manifest_lines_of_one_recording_come_together(tmp_path):
     assert [u.position for u in utterances] == [1, 3, 2, 4, 5]
 
 
-def test_types_of_manifest_columns(tmp_path):
-    rows = [{"n": 1, "x": 1, "m": 1, "b": True}, {"n": 2, "x": 0.5, "m": "two", "b": False}]
-    source = read_manifest(write_manifest(tmp_path, [GOOD | row for row in rows]))
-    assert source.extra_types == {"n": int, "x": float, "m": str, "b": bool}
+def test_manifest_is_read_anew_each_time(tmp_path):
+    cut = [{"audio": f"{name}.wav", "text": "x", "start": n, "end": n + 1} for n, name in enumerate("abab")]
+    for lines in (cut, [GOOD, "{", GOOD]):
+        source = read_manifest(write_manifest(tmp_path, lines))
+        assert list(source.items) == list(source.items)
+
+
+def test_lines_come_together_as_a_stable_sort_by_first_place_would_have_them(tmp_path):
+    draw = random.Random(0)
+    lines: list[dict | str] = []
+    for n in range(300):
+        row = {"audio": f"{draw.randrange(20)}.wav", "text": f"è {n}" * draw.randrange(1, 9)}
+        if draw.random() < 0.7:
+            row |= {"start": n, "end": n + 1}
+        lines += [""] * draw.randrange(2) + [row if draw.random() < 0.9 else f"{{bad {n}"]
+    expected, first = [], {}
+    for number, line in enumerate(lines, start=1):
+        if line == "":
+            continue
+        cut = isinstance(line, dict) and "start" in line
+        expected.append((first.setdefault(line["audio"], number) if cut else number, number))
+    source = read_manifest(write_manifest(tmp_path, lines))
+    assert [item.position for item in source.items] == [number for _, number in sorted(expected)]
+    assert source.total == len(expected)
+
+
+def test_a_long_manifest_is_not_held_in_memory(tmp_path):
+    path = tmp_path / "corpus.jsonl"
+    with path.open("w") as file:
+        for n in range(20_000):
+            row = {"audio": f"{n % 50}.wav", "text": "parola " * 40, "start": n, "end": n + 1}
+            file.write(json.dumps(row) + "\n")
+    read_language("it")  # imports the names of the languages
+    tracemalloc.start()
+    source = read_manifest(path)
+    count = sum(isinstance(item, Utterance) for item in source.items)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == source.total == 20_000
+    assert path.stat().st_size > 6_000_000 and peak < 5_000_000
+
+
+def test_a_line_without_end_is_rejected_and_the_next_one_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("utils.sources.MOST_LINE_BYTES", 100)
+    exactly = json.dumps(GOOD | {"text": "x" * 69})
+    assert len(exactly) + 1 == 100
+    utterances, rejects = parts(read_manifest(write_manifest(tmp_path, [exactly, "x" * 350, "", GOOD])))
+    assert [u.position for u in utterances] == [1, 4]
+    assert [(r.position, r.kind) for r in rejects] == [(2, "line too long")]
+
+
+def test_manifest_lines_with_timed_text_and_context(tmp_path):
+    segments = [
+        {"start": 0, "end": 0.5, "text": " Ciao "},
+        {"start": 0.6, "end": 1.52, "text": "bella gente"},
+    ]
+    line = {"audio": "a.wav", "text": "Ciao bella gente", "start": 3, "end": 4.5, "segments": segments}
+    line |= {"previous_text": " Prima  di ciò ", "recording": 12}
+    (utterance,), rejects = parts(read_manifest(write_manifest(tmp_path, [line])))
+    assert not rejects
+    assert utterance.segments == (TimedText(0, 0.5, "Ciao"), TimedText(0.6, 1.5, "bella gente"))
+    assert utterance.previous_text == "Prima di ciò" and utterance.recording == "12"
+    assert utterance.extra == {"recording": 12}
+
+
+PART = {"start": 0, "end": 1, "text": "ciao"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"segments": "ciao"}, "wrong type of 'segments'"),
+        ({"segments": [3]}, "wrong type of 'segments'"),
+        ({"segments": [PART | {"text": 3}]}, "malformed segments: keys 'start', 'end', 'text'"),
+        ({"segments": [{"text": "ciao"}]}, "malformed segments"),
+        ({"segments": [PART | {"end": 0}]}, "end not after start"),
+        ({"segments": [PART | {"end": "1"}]}, "wrong type of 'end'"),
+        ({"segments": [PART, PART | {"text": " "}]}, "malformed segments: no text"),
+        (
+            {"segments": [PART], "start": 2, "end": 2.9},
+            "malformed segments: no text, or beyond the utterance",
+        ),
+        (
+            {"segments": [PART | {"start": 0.5, "text": "ci"}, PART | {"text": "ao"}]},
+            "malformed segments: out of",
+        ),
+        ({"segments": [PART, PART]}, "segments without the text"),
+        ({"segments": []}, "segments without the text"),
+        ({"previous_text": 3}, "wrong type of 'previous_text'"),
+        ({"previous_text": "a <|nospeech|>"}, "control token in the text"),
+        ({"recording": 1.5}, "wrong type of 'recording'"),
+    ],
+)
+def test_bad_timed_text_of_manifest_lines(tmp_path, columns, reason):
+    utterances, rejects = parts(read_manifest(write_manifest(tmp_path, [GOOD, GOOD | columns])))
+    assert len(utterances) == 1 and rejects[0].reason.startswith(reason)
 
 
 def test_manifest_that_is_no_use(tmp_path):
@@ -137,8 +232,8 @@ def test_manifest_that_is_no_use(tmp_path):
         read_manifest(write_manifest(tmp_path, []))
 
 
-def folder_parts(folder: Path) -> tuple[list[Utterance], list[Reject]]:
-    return parts(read_folder(folder, min_segment_duration=0.5, max_duration=30.0))
+def folder_parts(folder: Path, **options) -> tuple[list[Utterance], list[Reject]]:
+    return parts(read_folder(folder, min_segment_duration=0.5, max_duration=30.0, **options))
 
 
 def test_folder_of_plain_and_timed_texts(tmp_path):
@@ -175,6 +270,161 @@ def test_folder_says_what_stands_alone(tmp_path):
         ("latin.txt", "unreadable transcript"),
         ("lonely.txt", "no recording"),
     }
+
+
+SRT = "1\n00:00:00,000 --> 00:00:01,000\nuno\n\n2\n00:00:01,200 --> 00:00:02,000\ndue\n"
+VTT = "WEBVTT\n\n00:00.000 --> 00:01.000\n<v Anna>uno\n\n00:01.200 --> 00:02.000\n<v Anna>due\n"
+WHISPER = '{"segments": [{"start": 0, "end": 1, "text": " uno"}, {"start": 1.2, "end": 2, "text": " due"}]}'
+TEXTGRID = """File type = "ooTextFile"
+Object class = "TextGrid"
+
+0 5 <exists> 2
+"IntervalTier" "voce" 0 5 2 0 1 "uno" 1.2 2 "due"
+"IntervalTier" "nota" 0 5 1 3 4 "tosse"
+"""
+EAF = """<?xml version="1.0" encoding="UTF-8"?><ANNOTATION_DOCUMENT><TIME_ORDER>
+<TIME_SLOT TIME_SLOT_ID="t1" TIME_VALUE="0"/><TIME_SLOT TIME_SLOT_ID="t2" TIME_VALUE="1000"/></TIME_ORDER>
+<TIER TIER_ID="voce"><ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a1" TIME_SLOT_REF1="t1"
+TIME_SLOT_REF2="t2"><ANNOTATION_VALUE>uno</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION></TIER>
+</ANNOTATION_DOCUMENT>"""
+
+
+def test_folder_of_every_kind_of_transcript(tmp_path):
+    contents = {
+        "srt": SRT,
+        "VTT": VTT,
+        "json": WHISPER,
+        "TextGrid": TEXTGRID,
+        "eaf": EAF,
+        "labels": "0\t1\tuno\n",
+    }
+    for extension, content in contents.items():
+        stem = f"{extension.lower()} 🎙 x"
+        write_wav(tmp_path / f"{stem}.wav", 5)
+        encoding = "utf-16" if extension == "TextGrid" else "utf-8"
+        (tmp_path / f"{stem}.{extension}").write_text(content, encoding=encoding)
+    utterances, rejects = folder_parts(tmp_path, tier="voce")
+    texts: dict[str | None, list[str]] = {}
+    for utterance in utterances:
+        texts.setdefault(utterance.recording, []).append(utterance.text)
+    two, one = ["uno", "due"], ["uno"]
+    expected = {"eaf": one, "json": two, "labels": one, "srt": two, "textgrid": two, "vtt": two}
+    assert list(texts.items()) == [(f"{name} 🎙 x", found) for name, found in expected.items()]
+    assert not rejects
+
+
+def test_pieces_of_a_folder_are_joined(tmp_path):
+    write_wav(tmp_path / "a.wav", 5)
+    (tmp_path / "a.vtt").write_text(VTT + "\n00:04.000 --> 00:04.200\ntardi\n")
+    (utterance,), (reject,) = folder_parts(tmp_path, target_duration=25.0, max_gap=0.5)
+    assert utterance == Utterance(
+        id="a_segment_000",
+        audio=tmp_path / "a.wav",
+        text="uno due",
+        source="a.vtt",
+        position=3,
+        start=0.0,
+        end=2.0,
+        speaker="Anna",
+        recording="a",
+        segments=(TimedText(0, 1, "uno"), TimedText(1.2, 2, "due")),
+    )
+    assert reject == Reject("a.vtt", 9, "segment too short: 0.2 s, expected at least 0.5 s")
+    apart, _ = folder_parts(tmp_path, target_duration=25.0, max_gap=0.1, padding=0.5)
+    assert [(u.start, u.end, u.previous_text) for u in apart] == [(0, 1.1, None), (1.1, 2.5, "uno")]
+
+
+def test_of_several_transcripts_the_preferred_is_used(tmp_path):
+    write_wav(tmp_path / "a.wav")
+    for extension, content in {"json": WHISPER, "txt": "uno due", "srt": SRT, "eaf": EAF}.items():
+        (tmp_path / f"a.{extension}").write_text(content)
+    utterances, rejects = folder_parts(tmp_path)
+    assert [u.source for u in utterances] == ["a.eaf"]
+    assert [(r.source, r.reason) for r in rejects] == [
+        (f"a.{extension}", "another transcript: a.eaf is used") for extension in ("srt", "txt", "json")
+    ]
+
+
+def test_utterances_of_a_recording_stand_together(tmp_path):
+    write_wav(tmp_path / "a.wav", 5)
+    (tmp_path / "a.txt").write_text("0\t1\tuno\nx\n2\t3\tdue\n")
+    items = list(read_folder(tmp_path, min_segment_duration=0.5, max_duration=30.0).items)
+    assert [type(item) for item in items] == [Utterance, Utterance, Reject]
+
+
+def test_every_file_of_a_folder_is_accounted_for(tmp_path):
+    write_wav(tmp_path / "a.wav")
+    (tmp_path / "a.txt").write_text("ciao")
+    for name in ("photo.jpg", "table.csv", "dataset.json", "sub/.hidden.txt", ".git/x.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    for name in (
+        "broken.srt",
+        "no_times.srt",
+        "no.TextGrid",
+        "no.eaf",
+        "no_whisper.json",
+        "link.txt",
+        "big.txt",
+    ):
+        write_wav(tmp_path / f"{Path(name).stem}.wav")
+    (tmp_path / "broken.srt").write_bytes(b"\xff\xfe\x00")
+    for name in ("no_times.srt", "no.TextGrid", "no_whisper.json"):
+        (tmp_path / name).write_text("" if name == "no_times.srt" else "{}")
+    (tmp_path / "no.eaf").write_text("<a/>")
+    (tmp_path / "link.txt").symlink_to("nowhere")
+    (tmp_path / "big.txt").touch()
+    os.truncate(tmp_path / "big.txt", 65 << 20)
+    (tmp_path / "pipe.wav").write_bytes(b"")
+    os.mkfifo(tmp_path / "pipe.txt")
+    source = read_folder(tmp_path, min_segment_duration=0.5, max_duration=30.0)
+    utterances, rejects = parts(source)
+    assert [u.id for u in utterances] == ["a"]
+    assert {(r.source, r.kind) for r in rejects} == {
+        ("broken.srt", "unreadable transcript"),
+        ("no_times.srt", "empty transcript"),
+        ("no.TextGrid", "not a TextGrid"),
+        ("no.eaf", "another transcript"),
+        ("no_whisper.json", "not a Whisper transcript"),
+        ("link.txt", "unreadable transcript"),
+        ("pipe.txt", "unreadable transcript"),
+        ("big.txt", "transcript too large"),
+    }
+    assert source.notes == (f"{tmp_path}: files that are neither audio nor a transcript: 3, passed over.",)
+
+
+def test_links_of_a_folder_lead_nowhere_twice(tmp_path):
+    write_wav(tmp_path / "data/a.wav")
+    (tmp_path / "data/a.txt").write_text("ciao")
+    (tmp_path / "data/up").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "data/itself.txt").symlink_to("itself.txt")
+    (tmp_path / "copy.wav").symlink_to("data/a.wav")
+    (tmp_path / "copy.txt").symlink_to("data/a.txt")
+    source = read_folder(tmp_path, min_segment_duration=0.5, max_duration=30.0)
+    utterances, rejects = parts(source)
+    assert [u.id for u in utterances] == ["copy", "data/a"]
+    assert [(r.source, r.kind) for r in rejects] == [("data/itself.txt", "no recording")]
+    assert source.notes == (f"{tmp_path}: links to folders: 1, not followed; give such a folder as --input.",)
+
+
+def test_names_of_a_folder_that_are_no_utf8(tmp_path):
+    write_wav(tmp_path / "a.wav")
+    (tmp_path / "a.wav").rename(tmp_path / os.fsdecode(b"\xff.wav"))
+    (tmp_path / os.fsdecode(b"\xff.txt")).write_text("ciao")
+    (utterance,), rejects = folder_parts(tmp_path)
+    assert utterance.id == "\ufffd" and not rejects
+
+
+def test_a_folder_is_read_anew_each_time_and_lazily(tmp_path):
+    for number in range(5):
+        write_wav(tmp_path / f"{number}/a.wav")
+        (tmp_path / f"{number}/a.txt").write_text("ciao")
+    source = read_folder(tmp_path, min_segment_duration=0.5, max_duration=30.0)
+    assert list(source.items) == list(source.items)
+    items = iter(source.items)
+    assert isinstance(next(items), Utterance)
+    (tmp_path / "4/a.txt").write_text("cambiato")
+    assert [item.text for item in items if isinstance(item, Utterance)] == ["ciao"] * 3 + ["cambiato"]
 
 
 def test_folder_that_is_no_use(tmp_path):
@@ -240,7 +490,6 @@ def test_hub_reads_an_audio_folder(audio_folder, tmp_path):
         ("frase 2", "test", "s2", "sv"),
     ]
     assert utterances[0].extra == {"age": 0, "locale": "sv-SE"}
-    assert source.extra_types == {"age": int, "locale": str}
     assert Path(str(utterances[0].audio)).is_file()
     assert [(r.source, r.position, r.kind) for r in rejects] == [
         (f"{audio_folder}:train", 1, "empty text"),

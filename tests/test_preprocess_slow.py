@@ -1,0 +1,75 @@
+"""preprocess.py killed at random moments: the next run goes on, and nothing in the result tells of it."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).resolve().parent.parent
+NUM_CLIPS = 700
+NUM_KILLS = 10
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory) -> Path:
+    """Clips of noise as FLAC, of which every tenth does not exist."""
+    folder = tmp_path_factory.mktemp("corpus")
+    draws = np.random.default_rng(0)
+    lines = []
+    for number in range(NUM_CLIPS):
+        if number % 10:
+            soundfile.write(folder / f"{number}.flac", draws.normal(scale=0.1, size=16_000), 16_000)
+        lines.append(json.dumps({"audio": f"{number}.flac", "text": f"parola numero {number}"}))
+    (folder / "corpus.jsonl").write_text("\n".join(lines))
+    return folder / "corpus.jsonl"
+
+
+def start(manifest: Path, output_dir: Path) -> subprocess.Popen:
+    """A run whose arguments, which the report shows, are the same for every `output_dir`."""
+    output_dir.parent.mkdir(exist_ok=True)
+    words = ["--source", "manifest", "--input", str(manifest), "--num_proc", "2"]
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "preprocess.py"), *words, "--output_dir", output_dir.name],
+        cwd=output_dir.parent,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a dataset."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_kill_at_random_moments_leaves_the_same_bytes(manifest, tmp_path):
+    began = time.monotonic()
+    assert start(manifest, tmp_path / "straight" / "data").wait() == 0
+    whole_run = time.monotonic() - began
+    straight = contents(tmp_path / "straight" / "data")
+    assert len(straight) >= 12
+    moments = random.Random(0)
+    interrupted = 0
+    for number in range(NUM_KILLS):
+        output_dir = tmp_path / f"killed-{number}" / "data"
+        process = start(manifest, output_dir)
+        time.sleep(moments.uniform(0.2, whole_run))
+        os.killpg(process.pid, signal.SIGKILL)
+        interrupted += process.wait() != 0
+        assert not output_dir.exists() or contents(output_dir) == straight  # whole or not at all
+        assert start(manifest, output_dir).wait() == 0
+        assert contents(output_dir) == straight, f"kill {number}"
+        assert not list(output_dir.parent.glob(".*"))
+    assert interrupted >= NUM_KILLS // 2

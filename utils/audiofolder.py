@@ -1,0 +1,90 @@
+"""Reader of audio folders: files and their metadata, without going through `datasets`."""
+
+import posixpath
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from utils.archives import FileTree, find_files, open_tree
+from utils.errors import UserError
+from utils.tables import (
+    LANGUAGE_COLUMNS,
+    SPEAKER_COLUMNS,
+    TEXT_COLUMNS,
+    Row,
+    read_json_lines,
+    read_table,
+    reject_unlisted,
+    rows_as_source,
+    usable_id,
+)
+from utils.utterances import BadItem, Reject, Source, Utterance, split_name, whisper_language
+
+
+def read_audiofolder(path: Path, *, text_column: str | None = None) -> Source:
+    """Read an audio folder (https://huggingface.co/docs/datasets/audio_dataset): files and their metadata.
+
+    `metadata.csv` or `metadata.jsonl`, at the root or in subfolders, with `file_name` relative to it and a
+    transcript. Subfolders named after splits, or a column `split`, give the split.
+
+    Args:
+        path: Folder or archive.
+        text_column: Found by its name when None.
+
+    Raises:
+        UserError: There is no metadata, or it has no column `file_name`.
+    """
+    tree = open_tree(path)
+    tables = find_files(tree, "metadata.csv", "metadata.jsonl")
+    if not tables:
+        raise UserError(f"{path}: no metadata.csv or metadata.jsonl. --input must name an audio folder.")
+    return rows_as_source(
+        partial(_audiofolder_rows, tree, tables), partial(_audiofolder_row, tree, text_column)
+    )
+
+
+def _audiofolder_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
+    listed = set[str]()
+    for table in tables:
+        is_csv = table.endswith(".csv")
+        rows = (
+            read_table(tree, table, separator=",", needed=("file_name",))
+            if is_csv
+            else read_json_lines(tree, table)
+        )
+        for row in rows:
+            if isinstance(row, Row):
+                listed.add(_audiofolder_name(row))
+            yield row
+    yield from reject_unlisted(tree, listed, "the metadata")
+
+
+def _audiofolder_name(row: Row) -> str:
+    return posixpath.normpath(posixpath.join(posixpath.dirname(row.table), str(row.values.get("file_name"))))
+
+
+def _audiofolder_row(tree: FileTree, text_column: str | None, row: Row) -> Utterance:
+    written, name = row.text("file_name"), _audiofolder_name(row)
+    if not written.strip():
+        raise BadItem("empty audio path: expected a path relative to the metadata")
+    candidates = (text_column,) if text_column else TEXT_COLUMNS
+    text = next((column for column in candidates if row.values.get(column) is not None), None)
+    if text is None:
+        found = ", ".join(map(str, row.values))
+        raise BadItem(f"no transcript: found {found}; expected {', '.join(candidates)}")
+    language = row.label(*LANGUAGE_COLUMNS)
+    code, given = whisper_language(language) if language else None, row.label("split")
+    taken = ("file_name", "split", "group", text, *SPEAKER_COLUMNS, *(("language",) if code else ()))
+    by_folder = (split_name(part) for part in name.split("/")[:-1])
+    return Utterance(
+        id=usable_id(name),
+        audio=tree.audio(name),
+        text=row.spoken(text),
+        source=row.source,
+        position=row.line,
+        language=code,
+        speaker=row.label(*SPEAKER_COLUMNS),
+        group=row.label("group"),
+        split=split_name(given) if given else next(filter(None, by_folder), None),
+        extra=row.extras(*taken),
+    )
