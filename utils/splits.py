@@ -195,6 +195,10 @@ def join_groups(ties: Sequence[np.ndarray]) -> np.ndarray:
     Returns:
         (utterances,) int64: equal for utterances of one group, the index of its first utterance.
     """
+    if len(ties) == 1:  # no chains: all at once, without an object for each utterance
+        _, first, members = np.unique(ties[0], return_index=True, return_inverse=True)
+        return np.where(ties[0] >= 0, first[members], np.arange(len(ties[0])))
+
     parent = list(range(len(ties[0])))
 
     def root(index: int) -> int:
