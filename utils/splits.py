@@ -196,8 +196,8 @@ def join_groups(ties: Sequence[np.ndarray]) -> np.ndarray:
         (utterances,) int64: equal for utterances of one group, the index of its first utterance.
     """
     if len(ties) == 1:  # no chains: all at once, without an object for each utterance
-        _, first, members = np.unique(ties[0], return_index=True, return_inverse=True)
-        return np.where(ties[0] >= 0, first[members], np.arange(len(ties[0])))
+        _, firsts, members = np.unique(ties[0], return_index=True, return_inverse=True)
+        return np.where(ties[0] >= 0, firsts[members], np.arange(len(ties[0])))
 
     parent = list(range(len(ties[0])))
 
