@@ -201,7 +201,9 @@ def load_aligner(arguments: PreprocessArguments) -> "Aligner | None":
     from utils.alignment import align_utterance
     from utils.hardware import pick_device
     from utils.modeling import load_model, whisper_of
+    from utils.progress import silence_libraries
 
+    silence_libraries()
     loaded = load_model(arguments.align_with_model)
     return partial(
         align_utterance,

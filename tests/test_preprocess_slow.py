@@ -1,5 +1,6 @@
 """preprocess.py killed at random moments: the next run goes on, and nothing in the result tells of it."""
 
+import itertools
 import json
 import os
 import random
@@ -73,3 +74,43 @@ def test_kill_at_random_moments_leaves_the_same_bytes(manifest, tmp_path):
         assert contents(output_dir) == straight, f"kill {number}"
         assert not list(output_dir.parent.glob(".*"))
     assert interrupted >= NUM_KILLS // 2
+
+
+def spoken_prompts(count: int) -> list[tuple[np.ndarray, str]]:
+    """Real telephone prompts of 2 to 6 s: (samples,) float32 at 16 kHz, and what is said."""
+    from utils.audio import decode_audio
+    from utils.sources import read_prompts
+    from utils.starter import fetch_prompts
+    from utils.utterances import Utterance
+
+    prompts = fetch_prompts("it")
+    items = read_prompts(prompts.folder, prompts.transcripts, credit="").items
+    clips = ((decode_audio(item.audio), item.text) for item in items if isinstance(item, Utterance))
+    return list(itertools.islice((clip for clip in clips if 32_000 < len(clip[0]) < 96_000), count))
+
+
+def test_a_long_plain_recording_is_aligned_and_heard(tmp_path):
+    """Real Whisper base: a talk of over 30 s with one plain text, and a clip whose text is another's."""
+    clips, texts = zip(*spoken_prompts(14), strict=True)
+    gap = np.zeros(8_000, dtype=np.float32)
+    talk = np.concatenate([part for clip in clips[:-1] for part in (clip, gap)])
+    assert len(talk) > 30 * 16_000
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in/talk.wav", talk, 16_000)
+    (tmp_path / "in/talk.txt").write_text(" ".join(texts[:-1]))
+    soundfile.write(tmp_path / "in/wrong.wav", clips[-1], 16_000)
+    (tmp_path / "in/wrong.txt").write_text("Il treno parte domani mattina presto.")
+    model = "openai/whisper-base"
+    words = ["--source", "folder", "--input", "in", "--language", "it", "--output_dir", "out"]
+    words += ["--align_with_model", model, "--filter_with_model", model]
+    script = [sys.executable, str(ROOT / "preprocess.py")]
+    subprocess.run([*script, *words], cwd=tmp_path, check=True, timeout=600)
+    rejects = [json.loads(line) for line in (tmp_path / "out/rejects.jsonl").read_text().splitlines()]
+    assert "wrong.txt" in [reject["source"] for reject in rejects]
+    from datasets import concatenate_datasets, load_from_disk
+
+    rows = list(concatenate_datasets(list(load_from_disk(str(tmp_path / "out")).values())))
+    assert rows and all(0 <= row["start"] < row["end"] <= len(talk) / 16_000 for row in rows)
+    edges = np.cumsum([len(clip) + len(gap) for clip in clips[:-1]]) / 16_000  # the ends of the gaps
+    for row in rows:  # each begins in a gap or at the very start
+        assert row["start"] == 0 or min(abs(edges - 0.25 - row["start"])) < 0.45

@@ -142,8 +142,8 @@ def align_utterance(
     )
     parts: list[Utterance | Reject] = []
     for number, segment in enumerate(segments):
+        place = f"{segment.start:.2f} to {segment.end:.2f} s"
         if problem := alignment_problem(segment, min_confidence):
-            place = f"{segment.start:.2f} to {segment.end:.2f} s"
             parts.append(Reject(utterance.source, place, f"{problem}: {shown(segment.text)}"))
             continue
         parts.append(
@@ -151,6 +151,7 @@ def align_utterance(
                 utterance,
                 id=f"{utterance.id}_segment_{number:03d}",
                 text=clean_text(segment.text),
+                position=place,
                 start=segment.start,
                 end=segment.end,
                 recording=utterance.recording or utterance.id,
