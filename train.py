@@ -55,8 +55,9 @@ def main(argv: list[str] | None = None) -> None:
 
     from utils.interruption import forget_interruption, remembering_signals
     from utils.locking import sole_run_in
+    from utils.progress import output_that_may_be_lost
 
-    with sole_run_in(output_dir), remembering_signals() as stop_request:
+    with sole_run_in(output_dir), output_that_may_be_lost(), remembering_signals() as stop_request:
         forget_interruption(output_dir)
         run_training(args, output_dir, stop_request)
 
@@ -109,8 +110,8 @@ def run_training(args: TrainArguments, output_dir: Path, stop_request: "StopRequ
             log,
             stop_request,
         )
-        if evaluation_was_cut_short(args, state, total_steps):
-            evaluate()
+        if evaluation_was_cut_short(args, state, total_steps) and not evaluate():
+            leave_to_be_continued(accelerator, output_dir, state, stop_request, log, saved=True)
         steps_from = partial(load_steps, args, accelerator, data, loaded, last_step=total_steps)
         for step, micro_batches in replacing_dead_workers(steps_from, state.step):
             num_tokens = sum(len(data.labels[index]) for index in step.indices)
@@ -135,10 +136,10 @@ def run_training(args: TrainArguments, output_dir: Path, stop_request: "StopRequ
             if is_due(state.step, args.save_steps, total_steps) or stop:
                 saved = save_checkpoint(accelerator, output_dir, state, args.save_total_limit)
             if stop:
-                leave_to_be_continued(accelerator, output_dir, state, stop_request, saved)
+                leave_to_be_continued(accelerator, output_dir, state, stop_request, log, saved)
 
     save_model(args, accelerator, model, loaded, state, output_dir / "final")
-    accelerator.end_training()
+    log.close()
     best = f"best: {output_dir / 'best'}, from step {state.best_step}. " if state.best_step else ""
     accelerator.print(f"Done: {output_dir / 'final'}; {best}Next: evaluate.py on the test split.")
 
@@ -409,6 +410,7 @@ def leave_to_be_continued(
     output_dir: Path,
     state: "TrainingState",
     stop_request: "StopRequest",
+    log: "RunLog",
     saved: bool,
 ) -> None:
     """End the process with the exit code that asks for another run.
@@ -425,7 +427,7 @@ def leave_to_be_continued(
     if accelerator.is_main_process:
         note_interruption(output_dir, state.step, stop_request.reason or "another process was told to stop")
         print(f"Stopped after step {state.step}, which is saved. The same command goes on from there.")
-    accelerator.end_training()
+    log.close()
     raise SystemExit(CONTINUE)
 
 

@@ -1,5 +1,6 @@
 """train.py told to stop, fed with poison, short of disk, bereft of its workers: nothing is lost."""
 
+import contextlib
 import json
 import math
 import os
@@ -169,10 +170,12 @@ def test_too_many_in_a_row_end_the_run_and_the_checkpoint_stays(command, tiny_wh
 # ---- short of disk -----------------------------------------------------------------------------------------
 
 
-def test_a_full_disk_does_not_end_the_training(command, small_disk, capsys):
+@pytest.mark.parametrize("tracker", ["none", "tensorboard"])
+def test_a_full_disk_does_not_end_the_training(command, small_disk, capsys, tracker):
     """The disk holds one checkpoint (4.5 MB) and final/ (1.8 MB), not two checkpoints."""
     run = small_disk(8 << 20) / "run"
-    train.main(command("--save_steps", "4", "--save_total_limit", "1", output_dir=run))
+    options = ["--save_steps", "4", "--save_total_limit", "1", "--report_to", tracker]
+    train.main(command(*options, output_dir=run))
     output = capsys.readouterr().out
     assert "step 8: the checkpoint could not be written" in output
     assert "checkpoint-4 is kept; training goes on" in output
@@ -203,3 +206,29 @@ def test_a_killed_worker_changes_no_loss(command, tmp_path, capsys):
     train.main(command("--dataloader_num_workers", "2", output_dir=killed))
     thread.join()
     assert losses(killed) == losses(tmp_path / "straight")
+
+
+def test_a_disk_without_a_free_byte_ends_neither_the_log_nor_the_trackers_nor_the_printing(
+    command, small_disk, tmp_path
+):
+    """All room goes once step 2 is logged, and comes back before the end; standard output is on that disk."""
+    disk = small_disk(16 << 20)
+    run, filler = disk / "run", disk / "filler"
+
+    def fill() -> None:
+        with filler.open("wb", buffering=0) as file:
+            while file.write(bytes(1 << 16)) == 1 << 16:
+                pass
+
+    def fill_and_free() -> None:
+        with contextlib.suppress(OSError):
+            fill()
+        time.sleep(1.0)
+        filler.unlink()
+
+    at_step(run, 2, fill_and_free)
+    argv = command("--report_to", "tensorboard", "--max_steps", "60", output_dir=run)
+    with (disk / "stdout").open("w", buffering=1) as output, contextlib.redirect_stdout(output):
+        train.main(argv)
+    assert [record["step"] for record in read_metrics(run)] == list(range(1, 61))
+    assert (run / "final/model.safetensors").exists()

@@ -1,4 +1,4 @@
-"""Runs killed and stopped again and again keep the course of one that was left alone; a job requeues itself."""
+"""Runs killed and stopped again and again keep the course of one left alone; a job requeues itself."""
 
 import json
 import os
@@ -111,11 +111,11 @@ def test_twenty_kills_change_no_loss(config, build, straight, tmp_path):
         time.sleep(random_moments.uniform(0, 0.2))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    assert not (run / "final").exists()
+    assert newest_checkpoint(run) > 20 and not (run / "final").exists()
     run_to_the_end(build(config, run), OMP_NUM_THREADS="1")
     assert_same_course(straight(config), run)
     assert losses(run) == losses(straight(config))
-    assert log.read_text().count("going on from step") >= 15
+    assert log.read_text().count("going on from step") > 10
 
 
 @pytest.mark.parametrize("whom", ["all", "rank 0", "rank 1"])

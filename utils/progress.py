@@ -1,9 +1,12 @@
 """The one progress bar of every script: done, audio seconds per second, time left."""
 
 import contextlib
+import io
 import logging
+import sys
 import time
 from collections.abc import Iterator
+from typing import TextIO
 
 from rich import get_console
 from rich.console import Console
@@ -19,6 +22,37 @@ def silence_libraries() -> None:
     datasets.utils.logging.disable_progress_bar()
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # a notice for each tied weight saved
+
+
+class _ForgivingStream(io.TextIOBase):
+    """Passes lines on to a stream at once, so that a log has them when a run is killed; loses what fails."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+            if "\n" in text:
+                self._stream.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+
+@contextlib.contextmanager
+def output_that_may_be_lost() -> Iterator[None]:
+    """While the block runs, standard output may go to a full disk or to a terminal that is gone."""
+    with contextlib.redirect_stdout(_ForgivingStream(sys.stdout)):
+        yield
 
 
 class AudioProgress:

@@ -46,6 +46,17 @@ class RunLog:
         except OSError as error:
             print(f"step {step}: {self._path.name} or a tracker could not be written: {error.strerror}.")
 
+    def close(self) -> None:
+        """Write what is left, end the trackers and Accelerate's bond of processes; all processes call it."""
+        endings = [self._append, *(tracker.finish for tracker in self._accelerator.trackers)]
+        for end in endings if self._accelerator.is_main_process else []:
+            try:
+                end()
+            except OSError as error:
+                print(f"{self._path.name} or a tracker could not be written to its end: {error.strerror}.")
+        self._accelerator.trackers = []
+        self._accelerator.end_training()
+
     def _append(self) -> None:
         with self._path.open("ab", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
