@@ -1,5 +1,6 @@
 """Runs killed and stopped again and again keep the course of one left alone; a job requeues itself."""
 
+import contextlib
 import json
 import os
 import random
@@ -109,7 +110,7 @@ def test_twenty_kills_change_no_loss(config, build, straight, tmp_path):
             process, run, min(newest_checkpoint(run) + random_moments.randint(1, 6), STEPS - 2), log
         )
         time.sleep(random_moments.uniform(0, 0.2))
-        os.killpg(process.pid, signal.SIGKILL)
+        tell(process, "all", signal.SIGKILL)
         process.wait()
     assert newest_checkpoint(run) > 20 and not (run / "final").exists()
     run_to_the_end(build(config, run), OMP_NUM_THREADS="1")
@@ -140,8 +141,11 @@ def test_stops_by_signal_lose_no_step(config, whom, build, straight, tmp_path):
 
 
 def tell(process: subprocess.Popen, whom: str, number: int) -> None:
-    if whom == "all":
-        os.killpg(process.pid, number)
+    if whom == "all":  # torchrun starts each process in a session of its own: no group holds them all
+        launcher = psutil.Process(process.pid)
+        for member in [launcher, *launcher.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.send_signal(number)
         return
     trainers = psutil.Process(process.pid).children()
     by_rank = {trainer.environ().get("RANK", "0"): trainer for trainer in trainers}
