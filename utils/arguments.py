@@ -194,11 +194,22 @@ class TrainArguments(ScriptArguments):
         "Language of rows that do not carry their own; auto forces none.", default="auto"
     )
 
+    dataset_passes: list[float] | None = argument(
+        "Passes over each dataset in an epoch, such as 1 0.1 to mix in a tenth of a second one, "
+        "another tenth each epoch; not given: one over each.",
+        default=None,
+    )
     num_train_epochs: float = argument(
         "Passes over the training split; max_steps goes before it.", default=3.0
     )
     max_steps: int = argument("Optimiser steps; -1 follows num_train_epochs.", default=-1)
     per_device_train_batch_size: int = argument("Clips in a micro-batch of one process.", default=8)
+    batch_audio_seconds: float | None = argument(
+        "Audio seconds of a micro-batch, padding counted, instead of a number of clips.", default=None
+    )
+    batch_label_tokens: int | None = argument(
+        "With batch_audio_seconds: most label tokens of a micro-batch, padding counted.", default=None
+    )
     micro_batch_seconds: float | None = argument(
         "A micro-batch of more audio seconds, padding counted, is cut into parts: less memory, same result; "
         "not given: 64 on a CPU, no limit elsewhere.",
@@ -273,8 +284,18 @@ class TrainArguments(ScriptArguments):
             "lora_dropout",
         ]
         found = at_least(self, 1, *ones) + at_least(self, 0, *zeros)
-        if self.micro_batch_seconds is not None and self.micro_batch_seconds <= 0:
-            found.append(f"micro_batch_seconds {self.micro_batch_seconds}: expected seconds above 0.")
+        for name in ("micro_batch_seconds", "batch_audio_seconds", "batch_label_tokens"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                found.append(f"{name} {value}: expected a number above 0.")
+        if self.batch_label_tokens is not None and self.batch_audio_seconds is None:
+            found.append("batch_label_tokens goes with batch_audio_seconds, which is not given.")
+        passes = self.dataset_passes
+        if passes is not None and (len(passes) != len(self.dataset) or min(passes, default=0) <= 0):
+            found.append(
+                f"dataset_passes {passes}: expected a number above 0 for each of the "
+                f"{len(self.dataset)} datasets."
+            )
         if self.max_steps < 1 and self.num_train_epochs <= 0:
             found.append(
                 f"max_steps {self.max_steps}, num_train_epochs {self.num_train_epochs}: one must be above 0."
