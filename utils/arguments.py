@@ -449,8 +449,8 @@ class AlignmentTrainingArguments(ScriptArguments):
     recipe: str = argument("Recipe of both trainings.", default="recipes/starter.yaml")
     minutes: float = argument("Length of each recording.", default=5.0)
     segment_duration: float = argument("Most seconds of a segment.", default=10.0)
-    per_device_train_batch_size: int = argument("Segments in a batch.", default=4)
-    max_steps: int = argument("Optimiser steps of each training.", default=120)
+    per_device_train_batch_size: int = argument("Segments in a batch.", default=2)
+    max_steps: int = argument("Optimiser steps of each training.", default=140)
 
     def problems(self) -> list[str]:
         positive = ("segment_duration", "per_device_train_batch_size", "max_steps")
