@@ -453,6 +453,31 @@ class AlignmentAccuracyArguments(ScriptArguments):
         return at_least(self, 1, "batch_size", "minutes", "max_duration") + language_problems(self.language)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AlignmentTrainingArguments(ScriptArguments):
+    """Arguments of benchmarks/alignment_training.py."""
+
+    output_dir: str = argument(
+        "Folder for recordings, runs and results.", default="runs/bench/alignment_training"
+    )
+    dataset: str = argument(
+        "Folder written by preprocess.py; its training clips make the recordings.", default="data/demo"
+    )
+    language: str = argument("Language of rows that do not carry their own.", default="it")
+    model_name_or_path: str = argument(
+        "Model that aligns, that is trained, and that is scored untuned.", default="openai/whisper-base"
+    )
+    recipe: str = argument("Recipe of both trainings.", default="recipes/starter.yaml")
+    minutes: float = argument("Length of each recording.", default=5.0)
+    segment_duration: float = argument("Most seconds of a segment.", default=10.0)
+    per_device_train_batch_size: int = argument("Segments in a batch.", default=2)
+    max_steps: int = argument("Optimiser steps of each training.", default=140)
+
+    def problems(self) -> list[str]:
+        positive = ("segment_duration", "per_device_train_batch_size", "max_steps")
+        return at_least(self, 1, *positive) + at_least(self, 0, "minutes") + language_problems(self.language)
+
+
 def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[str]:
     """A sentence for every named value below `minimum`."""
     return [
