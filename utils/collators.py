@@ -42,7 +42,10 @@ class MicroBatches(torch.utils.data.Dataset):
 
 
 def encode_labels(
-    tokenizer: WhisperTokenizer, texts: Sequence[str], languages: Sequence[str | None]
+    tokenizer: WhisperTokenizer,
+    texts: Sequence[str],
+    languages: Sequence[str | None],
+    task: str = "transcribe",
 ) -> list[list[int]]:
     """Label tokens of each text: language, task and no-timestamps tokens, the text, the end token.
 
@@ -51,18 +54,18 @@ def encode_labels(
     is the form for English-only models.
     """
     encoded = tokenizer([" " + text for text in texts], add_special_tokens=False).input_ids
-    prefixes = {language: prompt_tokens(tokenizer, language)[1:] for language in set(languages)}
+    prefixes = {language: prompt_tokens(tokenizer, language, task)[1:] for language in set(languages)}
     return [
         prefixes[language] + tokens + [tokenizer.eos_token_id]
         for language, tokens in zip(languages, encoded, strict=True)
     ]
 
 
-def prompt_tokens(tokenizer: WhisperTokenizer, language: str | None) -> list[int]:
-    """Tokens in front of the text: start, language, task, no timestamps."""
+def prompt_tokens(tokenizer: WhisperTokenizer, language: str | None, task: str = "transcribe") -> list[int]:
+    """Tokens in front of the text: start, language, task (transcribe or translate), no timestamps."""
     names = ["<|startoftranscript|>", "<|notimestamps|>"]
     if language is not None:
-        names[1:1] = [f"<|{language}|>", "<|transcribe|>"]
+        names[1:1] = [f"<|{language}|>", f"<|{task}|>"]
     return [_special_token_id(tokenizer, name) for name in names]
 
 
