@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from utils.collators import Batch
     from utils.examples import TrainingClips
     from utils.modeling import LoadedModel
+    from utils.quantization import Quantization
     from utils.runlog import RunLog
 
 
@@ -67,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
         sum_in_a_fixed_order()
     checkpoint = find_checkpoint(output_dir, args.resume_from_checkpoint)
     with loading_whole(accelerator):
-        loaded = load_trainable_model(args)
+        loaded = load_trainable_model(args, accelerator)
     data = load_data(args, loaded, accelerator)
     total_steps = args.max_steps if args.max_steps > 0 else data.plan.count_steps(args.num_train_epochs)
     model, optimizer, scheduler = prepare_for_training(args, accelerator, loaded, total_steps)
@@ -133,25 +134,89 @@ def start_accelerator(args: TrainArguments) -> "Accelerator":
     return accelerator
 
 
-def load_trainable_model(args: TrainArguments) -> "LoadedModel":
-    """The model with the parameters that are to be trained marked, on the CPU, in float32."""
-    from utils.modeling import add_lora, load_model, whisper_of
+def load_trainable_model(args: TrainArguments, accelerator: "Accelerator") -> "LoadedModel":
+    """The model with the parameters that are to be trained marked, in float32 but for a quantised base."""
+    from utils.languages import add_language
+    from utils.modeling import check_languages, load_model, whisper_of
 
-    loaded = load_model(args.model_name_or_path, keep_adapter=args.use_peft)
-    model = loaded.model
-    if args.use_peft and whisper_of(model) is model:
-        model = add_lora(
-            model,
-            args.model_name_or_path,
-            r=args.lora_r,
-            alpha=args.lora_alpha,
-            dropout=args.lora_dropout,
-            target_modules=args.lora_target_modules,
-        )
+    quantization = choose_quantization(args, accelerator)
+    loaded = load_model(args.model_name_or_path, keep_adapter=args.use_peft, quantization=quantization)
+    new_tokens = []
+    if args.add_language is not None:
+        code = args.add_language
+        new_tokens = [add_language(loaded.model, loaded.processor, code, args.init_language_from)]
+    languages = [] if args.language == "auto" else [args.language]
+    check_languages(loaded.model, languages, args.model_name_or_path)
+    model = mark_what_is_trained(args, accelerator, loaded.model, new_tokens)
     if args.gradient_checkpointing:
         whisper_of(model).gradient_checkpointing_enable({"use_reentrant": False})
     whisper_of(model).model.encoder.embed_positions.requires_grad_(False)  # sinusoids, fixed in Whisper
     return replace(loaded, model=model)
+
+
+def mark_what_is_trained(
+    args: TrainArguments, accelerator: "Accelerator", model: "torch.nn.Module", new_tokens: list[int]
+) -> "torch.nn.Module":
+    """Freeze parts of the model, or put an adapter beside it; an adapter folder goes on with its own."""
+    from utils.freezing import freeze
+    from utils.modeling import whisper_of
+
+    if not args.use_peft:
+        freeze(
+            model,
+            encoder=args.freeze_encoder,
+            convolutions=args.freeze_feature_encoder,
+            encoder_layers=args.freeze_encoder_layers,
+            embeddings=args.freeze_embeddings,
+        )
+        return model
+    from utils.adapters import Adapter, add_adapter, describe_adapter
+
+    if whisper_of(model) is not model:
+        accelerator.print(f"{args.model_name_or_path} goes on as it is: {describe_adapter(model)}")
+        return model
+    adapter = Adapter(
+        args.peft_type,
+        r=args.lora_r,
+        alpha=args.lora_alpha,
+        dropout=args.lora_dropout,
+        target_modules=args.lora_target_modules,
+        init_r=args.init_r,
+        use_rslora=args.use_rslora,
+        use_dora=args.use_dora,
+        token_ids=new_tokens,
+    )
+    return add_adapter(model, args.model_name_or_path, adapter)
+
+
+def choose_quantization(args: TrainArguments, accelerator: "Accelerator") -> "Quantization | None":
+    """How the base of an adapter is quantised; unpacked in the launcher's precision.
+
+    Raises:
+        UserError: What is asked for does not work on a model that is split over processes.
+    """
+    import torch
+
+    from utils.distributed import check_not_split
+    from utils.quantization import Quantization
+
+    on_one_device = {
+        "load_in_8bit": args.load_in_8bit,
+        "load_in_4bit": args.load_in_4bit,
+        "peft_type adalora": args.peft_type == "adalora",
+        "optim adamw_bnb_8bit": args.optim == "adamw_bnb_8bit",
+    }
+    check_not_split(accelerator, [name for name, is_asked in on_one_device.items() if is_asked])
+    if not (args.load_in_8bit or args.load_in_4bit):
+        return None
+    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return Quantization(
+        bits=8 if args.load_in_8bit else 4,
+        device=accelerator.device,
+        quant_type=args.bnb_4bit_quant_type,
+        double_quant=args.bnb_4bit_use_double_quant,
+        compute_dtype=dtypes.get(accelerator.mixed_precision, torch.float32),
+    )
 
 
 def load_data(args: TrainArguments, loaded: "LoadedModel", accelerator: "Accelerator") -> TrainingData:
@@ -167,7 +232,7 @@ def load_data(args: TrainArguments, loaded: "LoadedModel", accelerator: "Acceler
     rows = draw_rows(rows, args.max_train_samples, args.seed)
     languages = check_languages(loaded.model, rows["language"], args.model_name_or_path)
     tokenizer = loaded.processor.tokenizer
-    writer = LabelWriter(tokenizer)
+    writer = LabelWriter(tokenizer, args.task)
     clips = read_clips(rows, tokenizer, languages, list(rows["text"]))
     num_targets = [writer.count_targets([clip.text], clip.language) for clip in clips]
     fitting = [index for index, number in enumerate(num_targets) if number <= MAX_LABEL_TOKENS]
@@ -231,21 +296,31 @@ def plan_steps(args: TrainArguments, accelerator: "Accelerator", clips: "Trainin
 def prepare_for_training(
     args: TrainArguments, accelerator: "Accelerator", loaded: "LoadedModel", total_steps: int
 ) -> tuple["torch.nn.Module", "torch.optim.Optimizer", "torch.optim.lr_scheduler.LRScheduler"]:
-    """The model behind its loss, fused AdamW and the schedule, on the device and among the processes."""
-    import torch
+    """The model behind its loss, AdamW and the schedule, on the device and among the processes."""
     from transformers import get_scheduler
 
     from utils.modeling import WhisperLoss
+    from utils.optimizers import build_optimizer, parameter_groups
 
     model = WhisperLoss(loaded.model)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=args.learning_rate, weight_decay=args.weight_decay, fused=True
+    if args.use_peft:
+        from utils.adapters import adapter_loss, register_adapter
+
+        model = adapter_loss(loaded.model)
+    optimizer = build_optimizer(
+        args.optim,
+        parameter_groups(model.named_parameters(), args.weight_decay),
+        learning_rate=args.learning_rate,
+        betas=(args.adam_beta1, args.adam_beta2),
+        epsilon=args.adam_epsilon,
+        device=accelerator.device,
     )
     warmup_steps = args.warmup_steps * total_steps if args.warmup_steps < 1 else args.warmup_steps
     # Not prepared: Accelerate would step it once for every process.
     scheduler = get_scheduler(args.lr_scheduler_type, optimizer, round(warmup_steps), total_steps)
     accelerator.register_for_checkpointing(scheduler)
+    if args.use_peft:
+        register_adapter(accelerator, loaded.model, optimizer, total_steps)
     model, optimizer = accelerator.prepare(model.train(), optimizer)
     return model, optimizer, scheduler
 
@@ -401,6 +476,7 @@ def evaluate_and_keep_best(
         rows,
         batch_size=args.per_device_eval_batch_size,
         max_length=args.generation_max_length,
+        task=args.task,
     )
     raw_wer, normalized_wer = word_error_rates(list(rows["text"]), hypotheses, args.normalizer)
     log.write(state.step, eval_wer=raw_wer, eval_normalized_wer=normalized_wer, eval_utterances=len(rows))
@@ -426,7 +502,7 @@ def save_model(
     """Write the model (or its adapter) as a folder that `from_pretrained` loads."""
     from utils.distributed import whole_model
     from utils.model_card import build_model_card
-    from utils.modeling import count_parameters, save_model_folder
+    from utils.modeling import adapter_name, count_parameters, save_model_folder
 
     whole = whole_model(accelerator, model)
     if accelerator.is_main_process:
@@ -442,7 +518,7 @@ def save_model(
             languages=[] if args.language == "auto" else [args.language],
             datasets=args.dataset,
             results=results,
-            use_peft=args.use_peft,
+            adapter=adapter_name(whole) if args.use_peft else None,
         )
         save_model_folder(
             folder,

@@ -20,7 +20,7 @@ LAYERS = (
     "ctranslate2 starter batching labels statistics ordering tables",
     "sources audiofolder corpora manifests kaldi hub",
     "splits blocks recordings delivery assembly data_report dataset",
-    "examples collators modeling",
+    "examples collators quantization modeling freezing languages adapters optimizers",
     "checkpoints decoding evaluation model_card",
     "voice anchors word_timing alignment screening",
     "distributed report",

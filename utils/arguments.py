@@ -8,6 +8,8 @@ nearest match.
 import argparse
 import dataclasses
 import difflib
+import json
+import re
 import sys
 import types
 import typing
@@ -221,7 +223,9 @@ class TrainArguments(ScriptArguments):
         "Shape of the schedule after the warm-up.", default="linear"
     )
     warmup_steps: float = argument("Warm-up steps; below 1 it is a share of all steps.", default=0.1)
-    weight_decay: float = argument("Decoupled weight decay of AdamW.", default=0.0)
+    weight_decay: float = argument(
+        "Decoupled weight decay of AdamW, on all but biases and norms.", default=0.0
+    )
     max_grad_norm: float = argument("Gradient norm is clipped to this.", default=1.0)
     gradient_checkpointing: bool = argument("Recompute activations to save memory.", default=False)
 
@@ -233,11 +237,52 @@ class TrainArguments(ScriptArguments):
         default=[0.0, 0.0, 1.0, 2.0, 4.0, 8.0],
     )
 
-    use_peft: bool = argument("Train a LoRA adapter instead of all weights.", default=False)
-    lora_r: int = argument("Rank of the LoRA matrices.", default=16)
+    freeze_encoder: bool = argument("Leave the encoder as it is.", default=False)
+    freeze_feature_encoder: bool = argument(
+        "Leave the encoder's two convolutions as they are.", default=False
+    )
+    freeze_encoder_layers: int = argument(
+        "Leave so many of the encoder's lowest layers as they are, and the convolutions.", default=0
+    )
+    freeze_embeddings: bool = argument(
+        "Leave token embedding, output projection and decoder positions as they are.", default=False
+    )
+    use_peft: bool = argument("Train an adapter beside the weights instead of all weights.", default=False)
+    peft_type: Literal["lora", "adalora"] = argument(
+        "Kind of adapter; adalora spends the ranks on the modules where they matter most.", default="lora"
+    )
+    lora_r: int = argument("Rank of the LoRA matrices; with adalora the mean rank at the end.", default=16)
     lora_alpha: int = argument("Scale of the LoRA matrices.", default=32)
     lora_dropout: float = argument("Dropout before the LoRA matrices.", default=0.05)
-    lora_target_modules: list[str] = argument("Modules that get LoRA matrices.", default=["q_proj", "v_proj"])
+    lora_target_modules: list[str] = argument(
+        "Linear layers that get LoRA matrices: names, regular expressions over whole dotted names, or "
+        "all-linear alone.",
+        default=["q_proj", "v_proj"],
+    )
+    init_r: int | None = argument(
+        "Rank at the start with adalora; not given: half as much again as lora_r.", default=None
+    )
+    use_rslora: bool = argument("Scale LoRA by alpha over the root of the rank.", default=False)
+    use_dora: bool = argument("LoRA for direction and magnitude apart (DoRA).", default=False)
+    load_in_8bit: bool = argument("Keep the weights beside an adapter in 8 bits.", default=False)
+    load_in_4bit: bool = argument("Keep the weights beside an adapter in 4 bits (QLoRA).", default=False)
+    bnb_4bit_quant_type: Literal["nf4", "fp4"] = argument("Which 4 bits.", default="nf4")
+    bnb_4bit_use_double_quant: bool = argument("Quantise the scales of 4-bit weights too.", default=True)
+    add_language: str | None = argument(
+        "Code of a language Whisper has no token for: it gets one.", default=None
+    )
+    init_language_from: str | None = argument(
+        "Language whose token the new one starts from; not given: the mean of all.", default=None
+    )
+    task: Literal["transcribe", "translate"] = argument(
+        "What the texts are: what is said, or its translation into English.", default="transcribe"
+    )
+    optim: Literal["adamw_torch_fused", "adamw_torch", "adamw_bnb_8bit"] = argument(
+        "AdamW of PyTorch, in one kernel or several, or with moments in 8 bits.", default="adamw_torch_fused"
+    )
+    adam_beta1: float = argument("Decay of AdamW's first moment.", default=0.9)
+    adam_beta2: float = argument("Decay of AdamW's second moment.", default=0.999)
+    adam_epsilon: float = argument("Added to AdamW's denominator.", default=1e-8)
 
     eval_steps: int = argument(
         "Steps between evaluations by generation on the validation split; 0: never.", default=100
@@ -304,7 +349,70 @@ class TrainArguments(ScriptArguments):
             found.append(
                 f"context_jitter {self.context_jitter}: expected one or more numbers from 0 to 30 seconds."
             )
-        return found + language_problems(self.language)
+        found += self._adapter_problems() + self._optimizer_problems() + self._new_language_problems()
+        if self.language == self.add_language:
+            return found
+        return found + language_problems(self.language, self.model_name_or_path)
+
+    def _adapter_problems(self) -> list[str]:
+        found = at_least(self, 0, "freeze_encoder_layers")
+        frozen = [field_.name for field_ in dataclasses.fields(self) if field_.name.startswith("freeze_")]
+        frozen = [name for name in frozen if getattr(self, name)]
+        if self.use_peft and frozen:
+            found.append(f"{', '.join(frozen)} with use_peft: an adapter leaves all weights as they are.")
+        asked = [
+            name for name in ("use_rslora", "use_dora", "load_in_8bit", "load_in_4bit") if getattr(self, name)
+        ]
+        asked += ["peft_type adalora"] if self.peft_type == "adalora" else []
+        if asked and not self.use_peft:
+            found.append(f"{', '.join(asked)} without use_peft: these are for adapters.")
+        if self.load_in_8bit and self.load_in_4bit:
+            found.append("load_in_8bit and load_in_4bit: expected one of them.")
+        if self.peft_type == "adalora" and (self.use_dora or self.use_rslora):
+            found.append("use_dora, use_rslora: these are variants of lora, not of adalora.")
+        if self.init_r is not None and self.peft_type != "adalora":
+            found.append("init_r: of adalora alone; the rank of lora is lora_r.")
+        elif self.init_r is not None and self.init_r <= self.lora_r:
+            found.append(
+                f"init_r {self.init_r}: expected more than lora_r {self.lora_r}, what is left of it."
+            )
+        return found
+
+    def _optimizer_problems(self) -> list[str]:
+        found = [
+            f"{name} {getattr(self, name)}: expected a number from 0 and below 1."
+            for name in ("adam_beta1", "adam_beta2")
+            if not 0 <= getattr(self, name) < 1
+        ]
+        if self.adam_epsilon <= 0:
+            found.append(f"adam_epsilon {self.adam_epsilon}: expected a number above 0.")
+        return found
+
+    def _new_language_problems(self) -> list[str]:
+        found = []
+        if self.add_language is not None and not re.fullmatch(
+            "[a-z]{2,3}(-[a-z0-9]{2,8})?", self.add_language
+        ):
+            found.append(
+                f"add_language {self.add_language!r}: expected a code of lower-case letters, such as fur."
+            )
+        elif self.add_language not in (None, self.language):
+            found.append(
+                f"add_language {self.add_language} with language {self.language}: expected the same."
+            )
+        if self.init_language_from is not None and self.add_language is None:
+            found.append("init_language_from without add_language: there is no new token to start.")
+        if self.add_language is not None and self.freeze_embeddings:
+            found.append("add_language with freeze_embeddings: the new token would never be learnt.")
+        if self.model_name_or_path.endswith(".en"):
+            others = self.language if self.language not in ("auto", "en") else None
+            wanted = [others, self.add_language, "translate" if self.task == "translate" else None]
+            found += [
+                f"{word}: {self.model_name_or_path} transcribes English alone. Take the model without .en."
+                for word in wanted
+                if word is not None
+            ]
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -342,7 +450,7 @@ class EvaluateArguments(ScriptArguments):
             doubles = sorted({value for value in values if values.count(value) > 1})
             if doubles:
                 found.append(f"{name}: {', '.join(doubles)} given more than once; each is scored once.")
-        return found + language_problems(self.language)
+        return found + language_problems(self.language, *self.models)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -487,11 +595,14 @@ def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[st
     ]
 
 
-def language_problems(language: str) -> list[str]:
-    """A sentence if Whisper does not know the language by this code; names (italian) count as unknown."""
+def language_problems(language: str, *models: str) -> list[str]:
+    """A sentence if Whisper does not know the language by this code; names (italian) count as unknown.
+
+    A language that one of the models, a local folder, was given a token for is known.
+    """
     from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
-    if language == "auto" or language in LANGUAGES:
+    if language == "auto" or language in LANGUAGES or any(_has_token(model, language) for model in models):
         return []
     if language.lower() in TO_LANGUAGE_CODE:
         return [f"language {language!r}: give the code {TO_LANGUAGE_CODE[language.lower()]!r}."]
@@ -500,6 +611,14 @@ def language_problems(language: str) -> list[str]:
     return [
         f"language {language!r}: Whisper has no such language.{hint} Expected a code such as it, en or fa."
     ]
+
+
+def _has_token(model: str, language: str) -> bool:
+    try:
+        config = json.loads((Path(model) / "generation_config.json").read_text(encoding="utf-8"))
+        return f"<|{language}|>" in config["lang_to_id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 class _StrictParser(argparse.ArgumentParser):

@@ -3,7 +3,7 @@
 import contextlib
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from accelerate import Accelerator, DistributedType, InitProcessGroupKwargs
 from accelerate.utils import gather_object
@@ -90,6 +90,19 @@ def is_sharded(accelerator: Accelerator) -> bool:
     return accelerator.distributed_type == DistributedType.FSDP
 
 
+def check_not_split(accelerator: Accelerator, features: Sequence[str]) -> None:
+    """Refuse what needs each tensor and each step of the optimiser in one piece.
+
+    Raises:
+        UserError: Some of the features are asked for under DeepSpeed or FSDP.
+    """
+    if features and accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.FSDP):
+        raise UserError(
+            f"{', '.join(features)} under {accelerator.distributed_type.value}: expected one device, or a "
+            "copy of the model on each. Use single_gpu.yaml, multi_gpu.yaml or a CPU configuration."
+        )
+
+
 def whole_model(accelerator: Accelerator, prepared: nn.Module) -> nn.Module | None:
     """The model that `WhisperLoss` holds, with all its weights; all processes call it.
 
@@ -126,6 +139,7 @@ def transcribe_on_all_processes(
     *,
     batch_size: int,
     max_length: int,
+    task: str,
 ) -> list[str]:
     """Transcribe the rows in the full audio context, shared among the processes; all processes call it.
 
@@ -151,6 +165,7 @@ def transcribe_on_all_processes(
                 audio_context="full",
                 batch_size=batch_size,
                 max_length=max_length,
+                task=task,
                 on_batch=progress.advance,
             )
         texts = dict(zip(own, found, strict=True))

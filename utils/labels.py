@@ -75,8 +75,8 @@ def encode_segments(
 def prompt_tokens(
     tokenizer: WhisperTokenizer,
     language: str | None,
-    *,
     task: str = "transcribe",
+    *,
     with_timestamps: bool = False,
 ) -> list[int]:
     """Tokens in front of the text: start, language, task, and no timestamps where none follow.
@@ -111,7 +111,7 @@ class LabelWriter:
         self._start_of_previous = special_token_id(tokenizer, "<|startofprev|>")
         self._prompt = lru_cache(maxsize=None)(
             lambda language, with_timestamps: prompt_tokens(
-                tokenizer, language, task=task, with_timestamps=with_timestamps
+                tokenizer, language, task, with_timestamps=with_timestamps
             )
         )
 

@@ -18,6 +18,7 @@ def silence_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()
     datasets.utils.logging.disable_progress_bar()
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # what it lacks on a CPU; its casts in 8 bits
     logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # a notice for each tied weight saved
 
 
