@@ -11,15 +11,15 @@ On one NVIDIA GPU:
 """
 
 import hashlib
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.arguments import TrainArguments, arguments_as_yaml, differing_arguments, parse_arguments
-from utils.errors import UserError, user_errors_end_the_script
+from utils.errors import UserError, WriteError, user_errors_end_the_script
 
 if TYPE_CHECKING:
     import torch
@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from utils.checkpoints import TrainingState
     from utils.collators import Batch
     from utils.examples import TrainingClips
+    from utils.interruption import StopRequest
     from utils.modeling import LoadedModel
     from utils.quantization import Quantization
     from utils.runlog import RunLog
+    from utils.updates import Update
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class TrainingData:
     plan: "StepPlan"
     validation: "Dataset"
 
+    def ids_of(self, step: "Step") -> list[str]:
+        """Ids of all clips of a step."""
+        return [self.ids[row] for example in step.examples for row in example.rows]
+
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(TrainArguments, argv, __doc__)
@@ -52,21 +58,38 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{output_dir / 'final'} is there already, trained with these arguments. Next: evaluate.py")
         return
 
+    from utils.interruption import forget_interruption, remembering_signals
+    from utils.locking import sole_run_in
+
+    with sole_run_in(output_dir), remembering_signals() as stop_request:
+        forget_interruption(output_dir)
+        run_training(args, output_dir, stop_request)
+
+
+def run_training(args: TrainArguments, output_dir: Path, stop_request: "StopRequest") -> None:
+    """The run itself, from its start or from its newest checkpoint to final/."""
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch is imported
     from accelerate.utils import set_seed
 
-    from utils.checkpoints import TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
+    from utils.checkpoints import (
+        TrainingState,
+        find_checkpoint_together,
+        load_checkpoint,
+        save_checkpoint,
+    )
     from utils.distributed import loading_whole
     from utils.hardware import sum_in_a_fixed_order
     from utils.progress import audio_progress, silence_libraries
     from utils.runlog import RunLog
+    from utils.updates import update_weights
+    from utils.workers import replacing_dead_workers
 
     silence_libraries()
     accelerator = start_accelerator(args)
     set_seed(args.seed, device_specific=True)
     if accelerator.device.type == "cpu":
         sum_in_a_fixed_order()
-    checkpoint = find_checkpoint(output_dir, args.resume_from_checkpoint)
+    checkpoint = find_checkpoint_together(accelerator, output_dir, args.resume_from_checkpoint)
     with loading_whole(accelerator):
         loaded = load_trainable_model(args, accelerator)
     data = load_data(args, loaded, accelerator)
@@ -75,26 +98,48 @@ def main(argv: list[str] | None = None) -> None:
 
     state = load_checkpoint(accelerator, checkpoint) if checkpoint else TrainingState()
     log = RunLog(output_dir / "metrics.jsonl", accelerator)
-    log.drop_after(state.step)
+    log.drop_after(state.step, state.evaluated_step)
     announce(args, accelerator, loaded, data, total_steps, state.step)
 
     with audio_progress("training", total_steps, shown=accelerator.is_main_process) as progress:
         progress.skip(state.step)
-        for step, micro_batches in load_steps(args, accelerator, data, loaded, state.step, total_steps):
+        evaluate = partial(
+            evaluate_and_keep_best,
+            args,
+            accelerator,
+            model,
+            loaded,
+            data.validation,
+            state,
+            log,
+            stop_request,
+        )
+        if evaluation_was_cut_short(args, state, total_steps):
+            evaluate()
+        steps_from = partial(load_steps, args, accelerator, data, loaded, last=total_steps)
+        for step, micro_batches in replacing_dead_workers(steps_from, state.step):
             loss_sum = accumulate_gradients(accelerator, model, micro_batches, step.num_targets, loaded)
-            grad_norm = update_weights(args, accelerator, model, optimizer, scheduler)
+            update = update_weights(
+                accelerator, model, optimizer, loss_sum, args.max_grad_norm, stop=bool(stop_request.reason)
+            )
+            scheduler.step()
 
-            count_step(state, step, data, accelerator.reduce(loss_sum).item())
-            loss, learning_rate = state.loss_sum / state.loss_tokens, scheduler.get_last_lr()[0]
+            count_step(state, step, data, update)
+            if update.skipped:
+                tell_skipped_step(args, accelerator, log, state, step, data, update)
+            loss, learning_rate = state.mean_loss, scheduler.get_last_lr()[0]
             progress.advance(1, step.audio_seconds, f"loss {loss:.3f}  lr {learning_rate:.1e}")
             if is_due(state.step, args.logging_steps, total_steps):
                 rate = progress.audio_seconds_per_second
-                log_training(log, state, step, learning_rate, grad_norm, rate)
-            if is_due(state.step, args.eval_steps, total_steps):
+                log_training(log, state, step, learning_rate, update.grad_norm, rate)
+            stop = update.stop
+            if is_due(state.step, args.eval_steps, total_steps) and not stop:
                 with progress.paused():
-                    evaluate_and_keep_best(args, accelerator, model, loaded, data.validation, state, log)
-            if is_due(state.step, args.save_steps, total_steps):
-                save_checkpoint(accelerator, output_dir, state, args.save_total_limit)
+                    stop = not evaluate()
+            if is_due(state.step, args.save_steps, total_steps) or stop:
+                saved = save_checkpoint(accelerator, output_dir, state, args.save_total_limit)
+            if stop:
+                leave_to_be_continued(accelerator, output_dir, state, stop_request, saved)
 
     save_model(args, accelerator, model, loaded, state, output_dir / "final")
     accelerator.end_training()
@@ -334,8 +379,6 @@ def load_steps(
     last: int,
 ) -> Iterator[tuple["Step", list["Batch"]]]:
     """Yield the optimiser steps, each with this process's micro-batches."""
-    from functools import partial
-
     from utils import collators
     from utils.batching import Step
     from utils.hardware import default_micro_batch_seconds
@@ -394,45 +437,76 @@ def accumulate_gradients(
     return sum(losses[1:], losses[0])
 
 
-def update_weights(
-    args: TrainArguments,
-    accelerator: "Accelerator",
-    model: "torch.nn.Module",
-    optimizer: "torch.optim.Optimizer",
-    scheduler: "torch.optim.lr_scheduler.LRScheduler",
-) -> float:
-    """Clip, step, move the schedule on, forget the gradients; returns the gradient norm before clipping."""
-    from utils.distributed import clip_gradients
-
-    norm = clip_gradients(accelerator, model, args.max_grad_norm)
-    optimizer.step()
-    scheduler.step()
-    optimizer.zero_grad()
-    return norm
-
-
 def is_due(step: int, interval: int, total_steps: int) -> bool:
     """Whether something done every `interval` steps, and at the end, is due; an interval of 0 means never."""
     return interval > 0 and (step % interval == 0 or step == total_steps)
 
 
-def count_step(state: "TrainingState", step: "Step", data: TrainingData, loss_sum: float) -> None:
-    """Enter a finished step into the state that a checkpoint saves.
+def count_step(state: "TrainingState", step: "Step", data: TrainingData, update: "Update") -> None:
+    """Enter a step into the state that a checkpoint saves; what was skipped is not trained on."""
+    state.step = step.number + 1
+    if update.skipped:
+        state.skipped_steps += 1
+        state.skipped_in_a_row += 1
+    else:
+        state.skipped_in_a_row = 0
+        state.loss_sum += update.loss_sum
+        state.loss_tokens += step.num_targets
+        state.audio_seconds += step.audio_seconds
+    ids = "\n".join(data.ids_of(step))
+    state.order = hashlib.sha256(f"{state.order}\n{ids}".encode()).hexdigest()[:16]
+
+
+def tell_skipped_step(
+    args: TrainArguments,
+    accelerator: "Accelerator",
+    log: "RunLog",
+    state: "TrainingState",
+    step: "Step",
+    data: TrainingData,
+    update: "Update",
+) -> None:
+    """Name the clips of a step whose loss or gradient was not finite, among which a poisoned one is found.
 
     Raises:
-        UserError: The loss is not finite; the weights of this step are lost, the last checkpoint is not.
+        UserError: It was one too many in a row.
     """
-    if not math.isfinite(loss_sum):
+    ids = " ".join(data.ids_of(step))
+    found = f"the loss is {update.loss_sum}, the gradient norm {update.grad_norm}"
+    log.write(state.step, skipped_steps=state.skipped_steps, skipped_ids=ids)
+    if state.skipped_in_a_row == 1:
+        accelerator.print(f"step {state.step}: {found}. Skipped; the weights are as before. Its clips: {ids}")
+    if state.skipped_in_a_row >= args.max_skipped_steps:
         raise UserError(
-            f"the loss became {loss_sum} at step {step.number + 1}. The last checkpoint is kept. "
-            "Lower learning_rate, warm up longer, or train without fp16."
+            f"step {state.step}: {found}; {state.skipped_in_a_row} steps in a row had to be skipped. "
+            "The last checkpoint is kept. Lower learning_rate, warm up longer, or train without fp16; if it "
+            f"is always the same clips (skipped_ids in {args.output_dir}/metrics.jsonl), listen to them."
         )
-    state.step = step.number + 1
-    state.loss_sum += loss_sum
-    state.loss_tokens += step.num_targets
-    state.audio_seconds += step.audio_seconds
-    ids = "\n".join(data.ids[row] for example in step.examples for row in example.rows)
-    state.order = hashlib.sha256(f"{state.order}\n{ids}".encode()).hexdigest()[:16]
+
+
+def leave_to_be_continued(
+    accelerator: "Accelerator",
+    output_dir: Path,
+    state: "TrainingState",
+    stop_request: "StopRequest",
+    saved: bool,
+) -> None:
+    """End the process with the exit code that asks for another run.
+
+    Raises:
+        WriteError: The checkpoint could not be written; the one before is kept.
+    """
+    from utils.interruption import CONTINUE, note_interruption
+
+    if not saved:
+        raise WriteError(
+            f"told to stop at step {state.step}, which could not be saved. The checkpoint before is kept."
+        )
+    if accelerator.is_main_process:
+        note_interruption(output_dir, state.step, stop_request.reason or "another process was told to stop")
+        print(f"Stopped after step {state.step}, which is saved. The same command goes on from there.")
+    accelerator.end_training()
+    raise SystemExit(CONTINUE)
 
 
 def log_training(
@@ -444,9 +518,10 @@ def log_training(
     log.write(
         state.step,
         epoch=step.epoch,
-        loss=state.loss_sum / state.loss_tokens,
+        loss=state.mean_loss,
         learning_rate=learning_rate,
         grad_norm=grad_norm,
+        skipped_steps=state.skipped_steps,
         audio_context=step.context,
         audio_seconds=state.audio_seconds,
         audio_seconds_per_second=rate,
@@ -464,8 +539,13 @@ def evaluate_and_keep_best(
     rows: "Dataset",
     state: "TrainingState",
     log: "RunLog",
-) -> None:
-    """Decode the validation split in the full context; save to best/ what has the lowest normalised WER."""
+    stop_request: "StopRequest",
+) -> bool:
+    """Decode the validation split in the full context; save to best/ what has the lowest normalised WER.
+
+    Returns:
+        Whether it came to its end; it is left where some process is asked to stop.
+    """
     from utils.distributed import transcribe_on_all_processes
     from utils.metrics import word_error_rates
 
@@ -477,7 +557,11 @@ def evaluate_and_keep_best(
         batch_size=args.per_device_eval_batch_size,
         max_length=args.generation_max_length,
         task=args.task,
+        cut_short=lambda: stop_request.reason is not None,
     )
+    if hypotheses is None:
+        return False
+    state.evaluated_step = state.step
     raw_wer, normalized_wer = word_error_rates(list(rows["text"]), hypotheses, args.normalizer)
     log.write(state.step, eval_wer=raw_wer, eval_normalized_wer=normalized_wer, eval_utterances=len(rows))
     is_best = state.best_wer is None or normalized_wer < state.best_wer
@@ -487,8 +571,19 @@ def evaluate_and_keep_best(
         f"{100 * normalized_wer:.2f} % normalised ({best})"
     )
     if is_best:
+        before = state.best_wer, state.best_step
         state.best_wer, state.best_step = normalized_wer, state.step
-        save_model(args, accelerator, model, loaded, state, Path(args.output_dir) / "best")
+        try:
+            save_model(args, accelerator, model, loaded, state, Path(args.output_dir) / "best")
+        except WriteError as error:
+            state.best_wer, state.best_step = before
+            accelerator.print(f"step {state.step}: {error} Training goes on.")
+    return True
+
+
+def evaluation_was_cut_short(args: TrainArguments, state: "TrainingState", total_steps: int) -> bool:
+    """Whether the run was left at a step whose evaluation is still to be done."""
+    return state.evaluated_step < state.step and is_due(state.step, args.eval_steps, total_steps)
 
 
 def save_model(
@@ -499,36 +594,40 @@ def save_model(
     state: "TrainingState",
     folder: Path,
 ) -> None:
-    """Write the model (or its adapter) as a folder that `from_pretrained` loads."""
-    from utils.distributed import whole_model
+    """Write the model (or its adapter) as a folder that `from_pretrained` loads.
+
+    Raises:
+        WriteError: The disk refuses, on all processes alike; a folder that was there before is kept.
+    """
+    from utils.distributed import failing_together, whole_model
     from utils.model_card import build_model_card
     from utils.modeling import adapter_name, count_parameters, save_model_folder
 
     whole = whole_model(accelerator, model)
-    if accelerator.is_main_process:
-        results = {
-            "step": state.step,
-            "best_step": state.best_step,
-            "best_normalized_wer": state.best_wer,
-            "audio_hours_trained_on": state.audio_seconds / 3600,
-            "trainable_parameters": count_parameters(loaded.model)[0],
-        }
-        card = build_model_card(
-            base_model=args.model_name_or_path,
-            languages=[] if args.language == "auto" else [args.language],
-            datasets=args.dataset,
-            results=results,
-            adapter=adapter_name(whole) if args.use_peft else None,
-        )
-        save_model_folder(
-            folder,
-            whole,
-            loaded.processor,
-            arguments_yaml=arguments_as_yaml(args),
-            results=results,
-            card=card,
-        )
-    accelerator.wait_for_everyone()
+    results = {
+        "step": state.step,
+        "best_step": state.best_step,
+        "best_normalized_wer": state.best_wer,
+        "audio_hours_trained_on": state.audio_seconds / 3600,
+        "trainable_parameters": count_parameters(loaded.model)[0],
+    }
+    with failing_together(accelerator):
+        if whole is not None and accelerator.is_main_process:
+            card = build_model_card(
+                base_model=args.model_name_or_path,
+                languages=[] if args.language == "auto" else [args.language],
+                datasets=args.dataset,
+                results=results,
+                adapter=adapter_name(whole) if args.use_peft else None,
+            )
+            save_model_folder(
+                folder,
+                whole,
+                loaded.processor,
+                arguments_yaml=arguments_as_yaml(args),
+                results=results,
+                card=card,
+            )
 
 
 def announce(

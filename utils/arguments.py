@@ -308,6 +308,10 @@ class TrainArguments(ScriptArguments):
     report_to: Literal["tensorboard", "none"] = argument(
         "Tracker besides metrics.jsonl.", default="tensorboard"
     )
+    max_skipped_steps: int = argument(
+        "Stop after so many steps in a row whose loss or gradient is not finite; their updates are left out.",
+        default=5,
+    )
     dataloader_num_workers: int | None = argument(
         "Worker processes that decode audio; not given: none on a CPU, four beside a GPU.", default=None
     )
@@ -319,6 +323,7 @@ class TrainArguments(ScriptArguments):
             "lora_r",
         ]
         ones += ["per_device_eval_batch_size", "save_total_limit", "logging_steps", "generation_max_length"]
+        ones.append("max_skipped_steps")
         zeros = [
             "eval_steps",
             "save_steps",

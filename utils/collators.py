@@ -9,6 +9,7 @@ from utils.batching import MicroBatch, Step, StepPlan
 from utils.examples import TrainingClips
 from utils.features import pad_waveforms
 from utils.labels import IGNORED
+from utils.workers import outlive_signals
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def load_steps(
         num_workers=num_workers,
         pin_memory=pin_memory,
         generator=own_draws,
+        worker_init_fn=outlive_signals,
     )
     batches = iter(loader)
     for step in plan.steps(first, last):
