@@ -13,8 +13,10 @@ On one NVIDIA GPU:
 import hashlib
 import math
 import os
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,14 @@ if TYPE_CHECKING:
     from utils.runlog import RunLog
 
 
+# mixtures of finished weights: may be asked for, and changed, after training
+MIXING_ARGUMENTS = ("interpolation_alphas", "guard_dataset", "guard_tolerance", "max_guard_samples")
+FREE_ARGUMENTS = (
+    *("output_dir", "resume_from_checkpoint", "report_to", "project", "samples_shown"),
+    *MIXING_ARGUMENTS,
+)
+
+
 @dataclass(frozen=True)
 class TrainingData:
     """The training split with what is needed of every clip before its audio is."""
@@ -46,36 +56,59 @@ class TrainingData:
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(TrainArguments, argv, __doc__)
     output_dir = Path(args.output_dir)
-    if is_finished(args, output_dir):
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch is imported
+    is_trained = is_finished(args, output_dir)
+    if is_trained and not any(mixing_left(args, output_dir)):
         print(f"{output_dir / 'final'} is there already, trained with these arguments. Next: evaluate.py")
         return
 
-    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch is imported
+    from utils.mixing import describe_run
+    from utils.progress import silence_libraries
+
+    silence_libraries()
+    accelerator = start_accelerator(args)
+    if not is_trained:
+        fine_tune(args, accelerator)
+    mix_weights(args, accelerator)
+    accelerator.end_training()
+    accelerator.print(describe_run(output_dir))
+
+
+def fine_tune(args: TrainArguments, accelerator: "Accelerator") -> None:
+    """Train from the start or the newest checkpoint to the end; leaves best/ and final/."""
     from accelerate.utils import set_seed
 
     from utils.checkpoints import TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
     from utils.distributed import loading_whole
     from utils.hardware import sum_in_a_fixed_order
-    from utils.progress import audio_progress, silence_libraries
+    from utils.mixing import forget_mixtures
+    from utils.progress import audio_progress
     from utils.runlog import RunLog
 
-    silence_libraries()
-    accelerator = start_accelerator(args)
+    output_dir = Path(args.output_dir)
     set_seed(args.seed, device_specific=True)
     if accelerator.device.type == "cpu":
         sum_in_a_fixed_order()
     checkpoint = find_checkpoint(output_dir, args.resume_from_checkpoint)
     with loading_whole(accelerator):
         loaded = load_trainable_model(args)
+    check_mixing(args, loaded)
     data, validation_rows = load_splits(args, loaded, accelerator)
     total_steps = count_steps(args, accelerator, len(data.ids))
     model, optimizer, scheduler = prepare_for_training(args, accelerator, loaded, total_steps)
 
     state = load_checkpoint(accelerator, checkpoint) if checkpoint else TrainingState()
-    log = RunLog(output_dir / "metrics.jsonl", accelerator)
-    log.drop_after(state.step)
+    state.judge_by(args.metric_for_best_model)
+    log = RunLog(output_dir, accelerator)
+    log.drop_after(state.step if checkpoint else -1)
+    log.start_trackers(args.project, asdict(args), state.step)
     announce(args, accelerator, loaded, data, len(validation_rows), total_steps, state.step)
 
+    forget_mixtures(accelerator, output_dir)
+    if args.eval_on_start and state.step == 0:
+        evaluate_and_keep_best(args, accelerator, model, loaded, validation_rows, state, log)
+    if patience_is_over(args, state):
+        total_steps = state.step
     with audio_progress("training", total_steps, shown=accelerator.is_main_process) as progress:
         progress.skip(state.step)
         for step, micro_batches in load_steps(args, accelerator, data, loaded, state.step, total_steps):
@@ -92,13 +125,15 @@ def main(argv: list[str] | None = None) -> None:
             if is_due(state.step, args.eval_steps, total_steps):
                 with progress.paused():
                     evaluate_and_keep_best(args, accelerator, model, loaded, validation_rows, state, log)
+            if patience_is_over(args, state):
+                total_steps = state.step  # what is due at the end is due now
             if is_due(state.step, args.save_steps, total_steps):
                 save_checkpoint(accelerator, output_dir, state, args.save_total_limit)
+            if state.step == total_steps:
+                break
 
     save_model(args, accelerator, model, loaded, state, output_dir / "final")
-    accelerator.end_training()
-    best = f"best: {output_dir / 'best'}, from step {state.best_step}. " if state.best_step else ""
-    accelerator.print(f"Done: {output_dir / 'final'}; {best}Next: evaluate.py on the test split.")
+    accelerator.free_memory()
 
 
 def is_finished(args: TrainArguments, output_dir: Path) -> bool:
@@ -109,28 +144,30 @@ def is_finished(args: TrainArguments, output_dir: Path) -> bool:
     """
     if not (output_dir / "train.yaml").exists():
         return False
-    free = ("output_dir", "resume_from_checkpoint")
-    differences = differing_arguments(args, output_dir / "train.yaml", ignored=free)
+    differences = differing_arguments(args, output_dir / "train.yaml", ignored=FREE_ARGUMENTS)
     if differences and args.resume_from_checkpoint is None:
         raise UserError(
             f"{output_dir} holds a run with other arguments: {'; '.join(differences)}. Give another "
             "--output_dir, or --resume_from_checkpoint latest to go on from its newest checkpoint."
         )
-    return not differences and (output_dir / "final").exists()
+    of_final = output_dir / "final" / "train.yaml"  # an older one while a run goes on beyond its end
+    return (
+        not differences
+        and of_final.exists()
+        and not differing_arguments(args, of_final, ignored=FREE_ARGUMENTS)
+    )
 
 
 def start_accelerator(args: TrainArguments) -> "Accelerator":
-    """Accelerate in the launcher's configuration, with the tracker the recipe asks for."""
+    """Accelerate in the launcher's configuration, with the trackers the recipe asks for."""
     from utils.distributed import build_accelerator
 
-    accelerator = build_accelerator(
+    return build_accelerator(
         args.per_device_train_batch_size,
         args.max_grad_norm,
-        log_with=None if args.report_to == "none" else args.report_to,
-        project_dir=args.output_dir,
+        log_with=[name for name in args.report_to if name != "none"] or None,
+        project_dir=str(Path(args.output_dir) / "logs"),
     )
-    accelerator.init_trackers("logs")
-    return accelerator
 
 
 def load_trainable_model(args: TrainArguments) -> "LoadedModel":
@@ -186,8 +223,15 @@ def load_splits(
     data = TrainingData(rows, list(rows["id"]), list(rows["duration"]), [labels[index] for index in fitting])
     if args.eval_steps == 0:
         return data, rows.select([])
-    validation = load_prepared(args.dataset, "validation", language=args.language)
-    return data, draw_rows(validation, args.max_eval_samples, args.seed)
+    return data, load_validation(args)
+
+
+def load_validation(args: TrainArguments) -> "Dataset":
+    """The validation split, cut down to max_eval_samples."""
+    from utils.dataset import draw_rows, load_prepared
+
+    rows = load_prepared(args.dataset, "validation", language=args.language)
+    return draw_rows(rows, args.max_eval_samples, args.seed)
 
 
 def clips_of_a_step(args: TrainArguments, accelerator: "Accelerator") -> int:
@@ -235,8 +279,6 @@ def load_steps(
     last_step: int,
 ) -> Iterator[tuple["Step", list["Batch"]]]:
     """Yield the optimiser steps, each with this process's micro-batches; workers read ahead."""
-    from functools import partial
-
     import torch
     from torch.utils.data import DataLoader
 
@@ -352,6 +394,7 @@ def count_step(
     state.loss_sum += loss_sum
     state.loss_tokens += num_tokens
     state.audio_seconds += seconds_of(step, data)
+    state.padded_seconds += len(step.indices) * step.context
     ids = "\n".join(data.ids[index] for index in step.indices)
     state.order = hashlib.sha256(f"{state.order}\n{ids}".encode()).hexdigest()[:16]
 
@@ -371,6 +414,7 @@ def log_training(
         audio_context=step.context,
         audio_seconds=state.audio_seconds,
         audio_seconds_per_second=rate,
+        padding_share=1 - state.audio_seconds / state.padded_seconds,
         peak_memory_bytes=peak_memory_bytes(),
         order=state.order,
     )
@@ -386,10 +430,15 @@ def evaluate_and_keep_best(
     state: "TrainingState",
     log: "RunLog",
 ) -> None:
-    """Decode the validation split in the full context; save to best/ what has the lowest normalised WER."""
-    from utils.distributed import transcribe_on_all_processes
-    from utils.metrics import word_error_rates
+    """Decode the validation split in the full context; save to best/ what has the lowest metric.
 
+    The model before training is measured, but never the best.
+    """
+    from utils.distributed import transcribe_on_all_processes
+    from utils.samples import pick_samples
+    from utils.validation import describe_rates, error_rates, score_utterances
+
+    started = time.perf_counter()
     hypotheses = transcribe_on_all_processes(
         accelerator,
         model,
@@ -398,17 +447,54 @@ def evaluate_and_keep_best(
         batch_size=args.per_device_eval_batch_size,
         max_length=args.generation_max_length,
     )
-    raw_wer, normalized_wer = word_error_rates(list(rows["text"]), hypotheses, args.normalizer)
-    log.write(state.step, eval_wer=raw_wer, eval_normalized_wer=normalized_wer, eval_utterances=len(rows))
-    is_best = state.best_wer is None or normalized_wer < state.best_wer
-    best = "the best so far" if is_best else f"best: {100 * state.best_wer:.2f} % at step {state.best_step}"
-    accelerator.print(
-        f"step {state.step}: validation WER {100 * raw_wer:.2f} % raw, "
-        f"{100 * normalized_wer:.2f} % normalised ({best})"
+    seconds = time.perf_counter() - started
+    scored = score_utterances(list(rows["id"]), list(rows["text"]), hypotheses, args.normalizer)
+    shows_raw = args.metric_for_best_model.startswith("raw")
+    samples = pick_samples(scored, args.samples_shown, args.seed, raw=shows_raw)
+    log.write_evaluation(state.step, scored, seconds, samples)
+
+    rates = error_rates(scored)
+    is_best = state.count_evaluation(rates.of(args.metric_for_best_model), args.early_stopping_threshold)
+    best = (
+        "the best so far"
+        if is_best
+        else f"best: {100 * (state.best_metric or 0):.2f} % at step {state.best_step}"
     )
+    standing = best if state.step else "before training"
+    accelerator.print(f"step {state.step}: validation {describe_rates(rates)} ({standing})")
     if is_best:
-        state.best_wer, state.best_step = normalized_wer, state.step
         save_model(args, accelerator, model, loaded, state, Path(args.output_dir) / "best")
+    if args.average_checkpoints and state.step:
+        keep_snapshot(args, accelerator, model, state, rates.of(args.metric_for_best_model))
+
+
+def patience_is_over(args: TrainArguments, state: "TrainingState") -> bool:
+    """Whether so many evaluations have brought nothing better that training ends."""
+    patience = args.early_stopping_patience
+    return patience is not None and state.evaluations_without_improvement >= patience
+
+
+def keep_snapshot(
+    args: TrainArguments,
+    accelerator: "Accelerator",
+    model: "torch.nn.Module",
+    state: "TrainingState",
+    value: float,
+) -> None:
+    """Keep the weights for the average if this evaluation is among the best; drop what no longer is."""
+    from utils.averaging import drop_snapshots, rank_evaluation, save_snapshot
+    from utils.distributed import whole_model
+    from utils.mixing import SNAPSHOTS
+
+    folder = Path(args.output_dir) / SNAPSHOTS
+    state.ranking = rank_evaluation(state.ranking, state.step, value, args.average_checkpoints)
+    if state.step in dict(state.ranking):
+        whole = whole_model(accelerator, model)
+        if accelerator.is_main_process:
+            save_snapshot(folder, state.step, whole)
+    if accelerator.is_main_process:
+        drop_snapshots(folder, state.ranking)
+    accelerator.wait_for_everyone()
 
 
 def save_model(
@@ -421,34 +507,120 @@ def save_model(
 ) -> None:
     """Write the model (or its adapter) as a folder that `from_pretrained` loads."""
     from utils.distributed import whole_model
-    from utils.model_card import build_model_card
     from utils.modeling import count_parameters, save_model_folder
 
     whole = whole_model(accelerator, model)
     if accelerator.is_main_process:
         results = {
             "step": state.step,
+            "metric_for_best_model": args.metric_for_best_model,
+            "best_metric": state.best_metric,
             "best_step": state.best_step,
-            "best_normalized_wer": state.best_wer,
+            "metric_before_training": state.first_metric,
             "audio_hours_trained_on": state.audio_seconds / 3600,
             "trainable_parameters": count_parameters(loaded.model)[0],
         }
-        card = build_model_card(
-            base_model=args.model_name_or_path,
-            languages=[] if args.language == "auto" else [args.language],
-            datasets=args.dataset,
-            results=results,
-            use_peft=args.use_peft,
-        )
         save_model_folder(
             folder,
             whole,
             loaded.processor,
             arguments_yaml=arguments_as_yaml(args),
             results=results,
-            card=card,
+            card=write_card(args, results),
         )
     accelerator.wait_for_everyone()
+
+
+def write_card(args: TrainArguments, results: dict) -> str:
+    """The model card of a folder with these results."""
+    from utils.model_card import build_model_card
+
+    return build_model_card(
+        base_model=args.model_name_or_path,
+        languages=[] if args.language == "auto" else [args.language],
+        datasets=args.dataset,
+        results=results,
+        use_peft=args.use_peft,
+    )
+
+
+def check_mixing(args: TrainArguments, loaded: "LoadedModel") -> None:
+    """Before any work: whether weights of this kind can be averaged and mixed as asked.
+
+    Raises:
+        UserError: They cannot, or a guard dataset is missing or in a language that the model does not know.
+    """
+    from utils.averaging import check_averaging
+    from utils.interpolation import check_interpolation
+    from utils.modeling import check_languages, whisper_of
+    from utils.starter import resolve_model
+
+    is_whole = whisper_of(loaded.model) is loaded.model
+    adapter_config = None if is_whole else loaded.model.active_peft_config.to_dict()
+    if args.average_checkpoints:
+        check_averaging(adapter_config)
+    if args.interpolation_alphas:
+        check_interpolation(Path(resolve_model(args.model_name_or_path)), adapter_config)
+        for rows in load_guards(args).values():
+            known = [language for language in rows["language"] if language is not None]
+            check_languages(loaded.model, known, args.model_name_or_path)
+
+
+def load_guards(args: TrainArguments) -> dict[str, "Dataset"]:
+    """Of every guard dataset the validation split, or the test split where there is no other, cut down.
+
+    `--language` fills nothing here: for a row without a language of its own the model detects one.
+    """
+    from utils.dataset import draw_rows, load_prepared, pick_split
+
+    guards = {}
+    for folder in args.guard_dataset:
+        rows = load_prepared([folder], pick_split(folder, ("validation", "test")), language="auto")
+        guards[folder] = draw_rows(rows, args.max_guard_samples, args.seed)
+    return guards
+
+
+def mixing_left(args: TrainArguments, output_dir: Path) -> tuple[bool, bool]:
+    """Whether a finished run is still to be averaged, and to be mixed with the base model."""
+    if not (args.average_checkpoints or args.interpolation_alphas):
+        return False, False
+    from utils.mixing import is_averaged, is_interpolated
+
+    asked = {name: getattr(args, name) for name in MIXING_ARGUMENTS}
+    averages = args.average_checkpoints > 0 and not is_averaged(output_dir)
+    return averages, bool(args.interpolation_alphas) and not is_interpolated(output_dir, asked)
+
+
+def mix_weights(args: TrainArguments, accelerator: "Accelerator") -> None:
+    """Average the best evaluations and mix with the base model, where asked for and not done yet."""
+    from utils.mixing import Scorer, average_best_evaluations, interpolate_with_base
+
+    output_dir, write = Path(args.output_dir), partial(write_card, args)
+    averages, interpolates = mixing_left(args, output_dir)
+    if not (averages or interpolates):
+        return
+    scorer = Scorer(
+        accelerator,
+        metric=args.metric_for_best_model,
+        normalizer=args.normalizer,
+        batch_size=args.per_device_eval_batch_size,
+        max_length=args.generation_max_length,
+    )
+    validation = load_validation(args)
+    if averages:
+        average_best_evaluations(scorer, output_dir, validation, write)
+    if interpolates:
+        interpolate_with_base(
+            scorer,
+            output_dir,
+            args.model_name_or_path,
+            args.interpolation_alphas,
+            validation=validation,
+            guards=load_guards(args),
+            tolerance=args.guard_tolerance,
+            arguments={name: getattr(args, name) for name in MIXING_ARGUMENTS},
+            write_card=write,
+        )
 
 
 def announce(

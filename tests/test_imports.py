@@ -16,14 +16,15 @@ BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 LAYERS = (
     "errors arguments files progress hardware",
     "archives truncation audio text web_page",
-    "utterances quality segmentation timed_text features metrics runlog",
+    "utterances quality segmentation timed_text features metrics validation samples runlog",
     "ctranslate2 starter batching statistics ordering tables",
     "sources audiofolder corpora manifests kaldi hub",
     "splits blocks recordings delivery assembly data_report dataset",
+    "weights averaging interpolation",
     "collators modeling",
     "checkpoints decoding evaluation model_card",
     "voice anchors word_timing alignment screening",
-    "distributed report",
+    "distributed mixing report",
 )
 ORDER = " ".join(LAYERS).split()
 

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -21,12 +21,43 @@ class TrainingState:
     """What a run must know to go on exactly where it stopped, beside what Accelerate saves."""
 
     step: int = 0  # optimiser steps done
-    best_wer: float | None = None
+    metric_for_best_model: str = "normalized_wer"  # what best_metric, first_metric and ranking hold
+    best_metric: float | None = None
     best_step: int | None = None
+    first_metric: float | None = None  # of the model before training
+    evaluations_without_improvement: int = 0  # in a row, up to now
+    ranking: list[tuple[int, float]] = field(default_factory=list)  # (step, metric) of the best evaluations
     order: str = ""  # running digest over the ids of all clips trained on, in order
     loss_sum: float = 0.0  # of target tokens since the last line of metrics.jsonl
     loss_tokens: int = 0
     audio_seconds: float = 0.0  # trained on since the start
+    padded_seconds: float = 0.0  # the same with the silence that filled the audio contexts
+
+    def judge_by(self, metric: str) -> None:
+        """Take up the metric that the best is chosen by; what was best by another is forgotten."""
+        if metric != self.metric_for_best_model:
+            self.metric_for_best_model, self.evaluations_without_improvement = metric, 0
+            self.best_metric = self.best_step = self.first_metric = None
+            self.ranking = []
+
+    def count_evaluation(self, value: float, threshold: float) -> bool:
+        """Enter an evaluation of the current step; whether it is the best of those after a first step.
+
+        Evaluations without improvement are counted as by transformers' `EarlyStoppingCallback`: a gain of no
+        more than `threshold` makes a new best, but does not start the count anew.
+        """
+        if self.step == 0:
+            self.first_metric = value
+            return False
+        best = self.best_metric
+        is_improvement = best is None or best - value > threshold
+        self.evaluations_without_improvement = (
+            0 if is_improvement else self.evaluations_without_improvement + 1
+        )
+        if best is not None and value >= best:
+            return False
+        self.best_metric, self.best_step = value, self.step
+        return True
 
 
 def save_checkpoint(accelerator: Accelerator, output_dir: Path, state: TrainingState, keep: int) -> Path:
@@ -107,4 +138,9 @@ def _fault(folder: Path) -> str:
 def load_checkpoint(accelerator: Accelerator, folder: Path) -> TrainingState:
     """Give the prepared model, optimiser, schedule and random generators their saved state back."""
     accelerator.load_state(str(folder))
-    return TrainingState(**json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["state"])
+    saved = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["state"]
+    if "best_wer" in saved:  # written when normalised WER was the only choice
+        saved["best_metric"] = saved.pop("best_wer")
+        saved["padded_seconds"] = saved["audio_seconds"]
+    saved["ranking"] = [(step, value) for step, value in saved.get("ranking", [])]
+    return TrainingState(**saved)

@@ -3,7 +3,7 @@
 import contextlib
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from accelerate import Accelerator, DistributedType, InitProcessGroupKwargs
 from accelerate.utils import gather_object
@@ -15,8 +15,9 @@ from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_h
 from utils.decoding import transcribe
 from utils.errors import UserError
 from utils.hardware import pick_device
-from utils.modeling import WhisperLoss, whisper_of
+from utils.modeling import WhisperLoss, load_model, whisper_of
 from utils.progress import audio_progress
+from utils.validation import ErrorRates, error_rates, score_utterances
 
 
 def build_accelerator(micro_batch_size: int, max_grad_norm: float, **options) -> Accelerator:
@@ -105,7 +106,7 @@ def whole_model(accelerator: Accelerator, prepared: nn.Module) -> nn.Module | No
         return None
     copy = _empty_copy(loss.model)
     copy.load_state_dict({name.removeprefix("model."): value for name, value in weights.items()})
-    return copy
+    return copy.to(accelerator.device)
 
 
 def _empty_copy(model: nn.Module) -> nn.Module:
@@ -132,8 +133,67 @@ def transcribe_on_all_processes(
     Returns:
         The hypotheses in the order of the rows, on every process.
     """
-    model = whole_model(accelerator, prepared)
     sharing = 1 if is_sharded(accelerator) else accelerator.num_processes
+    return _share_transcription(
+        accelerator,
+        whole_model(accelerator, prepared),
+        processor,
+        rows,
+        sharing=sharing,
+        batch_size=batch_size,
+        max_length=max_length,
+    )
+
+
+def score_folder(
+    accelerator: Accelerator,
+    name_or_path: str,
+    splits: Mapping[str, Dataset],
+    *,
+    normalizer: str,
+    batch_size: int,
+    max_length: int,
+) -> dict[str, ErrorRates]:
+    """Load a model of its own on every process and score it in the full audio context; all processes call it.
+
+    Args:
+        name_or_path: A model folder, adapter folder or Hub id, which every process can read.
+        splits: Rows to decode, by any name.
+
+    Returns:
+        The error rates by the same names, equal on every process.
+    """
+    with loading_whole(accelerator):
+        loaded = load_model(name_or_path)
+    model = loaded.model.to(accelerator.device)
+    found = {}
+    for name, rows in splits.items():
+        hypotheses = _share_transcription(
+            accelerator,
+            model,
+            loaded.processor,
+            rows,
+            sharing=accelerator.num_processes,
+            batch_size=batch_size,
+            max_length=max_length,
+        )
+        found[name] = error_rates(
+            score_utterances(list(rows["id"]), list(rows["text"]), hypotheses, normalizer)
+        )
+    return found
+
+
+def _share_transcription(
+    accelerator: Accelerator,
+    model: nn.Module | None,
+    processor: WhisperProcessor,
+    rows: Dataset,
+    *,
+    sharing: int,
+    batch_size: int,
+    max_length: int,
+) -> list[str]:
+    """The hypotheses of all rows, on every process; the first `sharing` processes have a model and decode."""
     texts: dict[int, str] = {}
     if model is not None:
         own = list(range(accelerator.process_index, len(rows), sharing))
