@@ -604,6 +604,7 @@ def _parse_known(
 def _recipe_as_words(path: Path, parser: argparse.ArgumentParser, kind: type[ScriptArguments]) -> list[str]:
     """Turn a recipe's keys into command-line words after checking each key's name and type."""
     types_of = typing.get_type_hints(kind)
+    defaults = {f.name: _default_of(f) for f in dataclasses.fields(kind)}
     words: list[str] = []
     for key, value in _read_recipe(path).items():
         if key not in types_of:
@@ -612,7 +613,9 @@ def _recipe_as_words(path: Path, parser: argparse.ArgumentParser, kind: type[Scr
             raise UserError(
                 f"{path}: {key}: found {value!r}, expected {_type_name(types_of[key])}.{_number_hint(value)}"
             )
-        if value is not None:
+        if value == [] and defaults[key] != []:
+            raise UserError(f"{path}: {key}: found an empty list, expected at least one value.")
+        if value is not None and value != []:
             words += [f"--{key}", *(_as_words(value))]
     return words
 

@@ -94,7 +94,7 @@ def average_best_evaluations(
         is_better = value < before
         record |= {"validation": asdict(rates), "best_metric_before": before}
         scorer.accelerator.print(
-            f"average of steps {', '.join(map(str, record['steps']))}: {METRIC_LABELS[scorer.metric]} "
+            f"average of steps {', '.join(map(str, steps))}: {METRIC_LABELS[scorer.metric]} "
             f"{100 * value:.2f} %, {'better than' if is_better else 'not better than'} {100 * before:.2f} %"
         )
         if main and is_better:
