@@ -8,6 +8,7 @@ nearest match.
 import argparse
 import dataclasses
 import difflib
+import importlib.util
 import json
 import re
 import sys
@@ -22,6 +23,13 @@ import yaml
 from utils.errors import UserError
 
 Arguments = TypeVar("Arguments", bound="ScriptArguments")
+
+TRACKERS = {  # by import name: what to install
+    "tensorboard": "tensorboard==2.21.0",
+    "trackio": "trackio==0.43.0",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
+}
 
 
 def argument(help: str, **options) -> typing.Any:
@@ -305,15 +313,50 @@ class TrainArguments(ScriptArguments):
         "latest, or a checkpoint folder: go on from there even if other arguments changed.", default=None
     )
     logging_steps: int = argument("Steps between lines of metrics.jsonl.", default=10)
-    report_to: Literal["tensorboard", "none"] = argument(
-        "Tracker besides metrics.jsonl.", default="tensorboard"
-    )
     max_skipped_steps: int = argument(
         "Stop after so many steps in a row whose loss or gradient is not finite; their updates are left out.",
         default=5,
     )
     dataloader_num_workers: int | None = argument(
         "Worker processes that decode audio; not given: none on a CPU, four beside a GPU.", default=None
+    )
+
+    metric_for_best_model: Literal["normalized_wer", "raw_wer", "normalized_cer", "raw_cer"] = argument(
+        "Validation metric, lower is better, that chooses best/ and ends training.", default="normalized_wer"
+    )
+    eval_on_start: bool = argument("Evaluate once before the first step.", default=False)
+    early_stopping_patience: int | None = argument(
+        "Stop after so many evaluations in a row without a better metric; not given: never.", default=None
+    )
+    early_stopping_threshold: float = argument(
+        "How much lower the metric must be to count as better for that.", default=0.0
+    )
+    samples_shown: int = argument(
+        "Transcripts shown at each evaluation, drawn by the seed, and the worst besides; 0: none.", default=3
+    )
+    report_to: list[str] = argument(
+        "Trackers besides metrics.jsonl: tensorboard, trackio, wandb, mlflow; or none.",
+        default=["tensorboard"],
+    )
+    project: str = argument("Name of the project in the trackers.", default="whisper-finetuning")
+
+    average_checkpoints: int = argument(
+        "After training average the weights of the best so many evaluations, for best/ if that is better; "
+        "0: do not.",
+        default=0,
+    )
+    interpolation_alphas: list[float] = argument(
+        "After training mix base and tuned weights in these shares of the tuned ones, such as 0.25 0.5 0.75 "
+        "1, and save the best mixture as interpolated/.",
+        default=[],
+    )
+    guard_dataset: list[str] = argument(
+        "Prepared datasets, of other languages say, on which a mixture may not be worse than the base model.",
+        default=[],
+    )
+    guard_tolerance: float = argument("By how much it may be, as a fraction.", default=0.02)
+    max_guard_samples: int | None = argument(
+        "Decode at most so many utterances of each, drawn by the seed.", default=200
     )
 
     def problems(self) -> list[str]:
@@ -355,6 +398,7 @@ class TrainArguments(ScriptArguments):
                 f"context_jitter {self.context_jitter}: expected one or more numbers from 0 to 30 seconds."
             )
         found += self._adapter_problems() + self._optimizer_problems() + self._new_language_problems()
+        found += self._ending_problems()
         if self.language == self.add_language:
             return found
         return found + language_problems(self.language, self.model_name_or_path)
@@ -418,6 +462,25 @@ class TrainArguments(ScriptArguments):
                 if word is not None
             ]
         return found
+
+    def _ending_problems(self) -> list[str]:
+        """What is wrong with the values that evaluate, stop, report and make more of the finished weights."""
+        found = at_least(self, 0, "early_stopping_threshold", "samples_shown", "guard_tolerance")
+        if self.early_stopping_patience is not None:
+            found += at_least(self, 1, "early_stopping_patience")
+        if self.average_checkpoints < 0 or self.average_checkpoints == 1:
+            found.append(f"average_checkpoints {self.average_checkpoints}: expected 0, or 2 and more.")
+        for name in ("early_stopping_patience", "average_checkpoints"):
+            if getattr(self, name) and self.eval_steps == 0:
+                found.append(f"{name} needs evaluations: give --eval_steps.")
+        wrong = [alpha for alpha in self.interpolation_alphas if not 0 < alpha <= 1]
+        if wrong:
+            found.append(f"interpolation_alphas {wrong}: expected shares above 0, 1 at most.")
+        if self.guard_dataset and not self.interpolation_alphas:
+            found.append("guard_dataset guards interpolation_alphas: give some, such as 0.25 0.5 0.75 1.")
+        if self.interpolation_alphas and self.add_language is not None:
+            found.append("interpolation_alphas with add_language: the base model has no token to mix with.")
+        return found + tracker_problems(self.report_to)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -600,6 +663,19 @@ def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[st
     ]
 
 
+def tracker_problems(names: list[str]) -> list[str]:
+    """A sentence for every tracker that is not known or not installed."""
+    found = []
+    for name in names:
+        if name not in (*TRACKERS, "none"):
+            found.append(f"report_to {name}: expected {', '.join(TRACKERS)} or none.")
+        elif name != "none" and importlib.util.find_spec(name) is None:
+            found.append(f"report_to {name}: not installed here. Run: pip install {TRACKERS[name]}")
+    if "none" in names and len(names) > 1:
+        found.append(f"report_to {' '.join(names)}: expected none alone, or trackers.")
+    return found
+
+
 def language_problems(language: str, *models: str) -> list[str]:
     """A sentence if Whisper does not know the language by this code; names (italian) count as unknown.
 
@@ -701,6 +777,7 @@ def _parse_known(
 def _recipe_as_words(path: Path, parser: argparse.ArgumentParser, kind: type[ScriptArguments]) -> list[str]:
     """Turn a recipe's keys into command-line words after checking each key's name and type."""
     types_of = typing.get_type_hints(kind)
+    defaults = {f.name: _default_of(f) for f in dataclasses.fields(kind)}
     words: list[str] = []
     for key, value in _read_recipe(path).items():
         if key not in types_of:
@@ -709,7 +786,9 @@ def _recipe_as_words(path: Path, parser: argparse.ArgumentParser, kind: type[Scr
             raise UserError(
                 f"{path}: {key}: found {value!r}, expected {_type_name(types_of[key])}.{_number_hint(value)}"
             )
-        if value is not None:
+        if value == [] and defaults[key] != []:
+            raise UserError(f"{path}: {key}: found an empty list, expected at least one value.")
+        if value is not None and value != []:
             words += [f"--{key}", *(_as_words(value))]
     return words
 

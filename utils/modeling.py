@@ -272,7 +272,7 @@ def save_model_folder(
     `from_pretrained`, `pipeline` and faster-whisper's converter find all they need in it.
     """
     with folder_written_whole(folder) as temporary:
-        _save_weights(model, temporary)
+        save_weights(model, temporary)
         generation_config = whisper_of(model).generation_config
         generation_config._from_model_config = False  # else lang_to_id is lost when it is loaded again
         generation_config.save_pretrained(temporary)
@@ -284,7 +284,8 @@ def save_model_folder(
         write_text(temporary / "README.md", card)
 
 
-def _save_weights(model: nn.Module, folder: Path) -> None:
+def save_weights(model: nn.Module, folder: Path) -> None:
+    """Write a model's configuration and weights, or those of its adapter alone."""
     if adapter_name(model):
         # Of an embedding that was enlarged for a language, PEFT would save all rows beside the new one.
         model.save_pretrained(folder, save_embedding_layers=False)  # type: ignore[operator]
