@@ -522,14 +522,15 @@ def tell_skipped_step(run: Run, step: "Step", update: "Update") -> None:
     Raises:
         UserError: It was one too many in a row.
     """
-    state, ids = run.state, " ".join(run.data.ids_of(step))
+    args, state = run.args, run.state
+    ids = " ".join(run.data.ids_of(step))
     found = f"the loss is {update.loss_sum}, the gradient norm {update.grad_norm}"
     run.log.write(state.step, skipped_steps=state.skipped_steps, skipped_ids=ids)
     if state.skipped_in_a_row == 1:
         run.accelerator.print(
             f"step {state.step}: {found}. Skipped; the weights are as before. Its clips: {ids}"
         )
-    if state.skipped_in_a_row >= run.args.max_skipped_steps:
+    if state.skipped_in_a_row >= args.max_skipped_steps:
         raise UserError(
             f"step {state.step}: {found}; {state.skipped_in_a_row} steps in a row had to be skipped. "
             "The last checkpoint is kept. Lower learning_rate, warm up longer, or train without fp16; if it "
