@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 NODES = ("n1", "n2")
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full")  # are said to be GPUs: Slurm wants a device for each
 START_LIMIT = 30.0  # seconds
 STOP_LIMIT = 15.0
 FINAL_STATES = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"}
@@ -103,7 +104,7 @@ def slurm_cluster(*, cpus: int, gpus: int = 0) -> Iterator[SlurmCluster]:
 
     Args:
         cpus: Of each of the two nodes, which need not be there.
-        gpus: Of each of the two nodes; jobs see that they have them, and there is nothing behind them.
+        gpus: Of each of the two nodes, at most 3; Slurm hands them out, and there is nothing behind them.
     """
     # not below pytest's folder: the path of a socket must be short
     with tempfile.TemporaryDirectory(prefix="slurm-") as name:
@@ -150,11 +151,7 @@ def _write_configuration(folder: Path, cpus: int, gpus: int) -> None:
     if tuple(int(part) for part in version.split(".")[:2]) >= (23, 11):  # unknown before, and not needed
         (folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
     if gpus:
-        # Slurm wants a file for each and looks no further than that it exists
-        devices = [folder / f"gpu{number}" for number in range(gpus)]
-        for device in devices:
-            device.touch()
-        files = f"{folder}/gpu[0-{gpus - 1}]" if gpus > 1 else devices[0]
+        files = ",".join(DEVICES[:gpus])
         (folder / "gres.conf").write_text(f"NodeName={','.join(NODES)} Name=gpu File={files}\n")
     for name in ("state", *NODES):
         (folder / name).mkdir()

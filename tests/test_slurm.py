@@ -1,4 +1,4 @@
-"""slurm/*.sbatch on a real cluster of two nodes: arrays, dependencies, kills, training over two nodes."""
+"""slurm/*.sbatch on a real cluster of two nodes: arrays, dependencies, kills, training over two."""
 
 import json
 import shutil
@@ -15,10 +15,10 @@ from tests.test_preprocess_slow import contents
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIES = 6  # of the prompts: a job must last long enough to be killed
+COPIES = 4  # of the prompts: a job must last long enough to be killed
 SHARDS = 3
 CPUS = 2  # of a task
-LIMIT = 300.0  # seconds
+LIMIT = 240.0  # seconds
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +98,28 @@ def blocks_of(shard: int, checkout: Path) -> list[Path]:
     """Finished blocks of one task of the array."""
     indexes = checkout.glob(".prepared.blocks/block-*.json")
     return [index for index in indexes if int(index.name.split("-")[1]) % SHARDS == shard]
+
+
+def test_two_nodes_train_as_two_processes_of_one(require_slurm, checkout, tiny_whisper, prepared):
+    """Over gloo, on GPUs that the nodes only say they have."""
+    options = f"--model_name_or_path {tiny_whisper} --dataset {prepared} --language it --report_to none"
+    options += " --max_steps 3 --eval_steps 0 --logging_steps 1 --per_device_train_batch_size 4"
+    one, two = f"{options} --output_dir runs/one".split(), f"{options} --output_dir runs/two".split()
+    config = "accelerate_configs/cpu_2_processes.yaml"
+    launch = [".venv/bin/accelerate", "launch", "--config_file", config, "train.py", *one]
+    subprocess.run(launch, cwd=checkout, check=True, capture_output=True, timeout=LIMIT)
+    with slurm_cluster(cpus=CPUS, gpus=1) as cluster:
+        resources = ["--nodes=2", f"--cpus-per-task={CPUS}"]
+        job = cluster.submit(
+            *resources, "slurm/train.sbatch", *two, folder=checkout, CONFIG="cpu_2_processes"
+        )
+        [record] = cluster.wait(job, LIMIT)
+    assert record["JobState"] == "COMPLETED" and record["NumNodes"] == "2", logs(checkout)
+    assert losses(checkout / "runs/two") == pytest.approx(losses(checkout / "runs/one"), abs=1e-6)
+    assert len(losses(checkout / "runs/two")) == 3
+
+
+def losses(run: Path) -> list[float]:
+    """Of each step that was logged."""
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [record["loss"] for record in records if "loss" in record]
