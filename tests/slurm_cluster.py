@@ -123,6 +123,9 @@ def slurm_cluster(*, cpus: int, gpus: int = 0) -> Iterator[SlurmCluster]:
             _print_logs(folder)
             raise
         finally:
+            with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
+                cluster.run("scancel", f"--user={getpass.getuser()}")
+                wait_until(lambda: not cluster.run("squeue", "--noheader"), STOP_LIMIT)
             _stop_everything(folder)
 
 
@@ -204,22 +207,24 @@ def _print_logs(folder: Path) -> None:
 
 
 def _stop_everything(folder: Path) -> None:
-    """End the daemons and whatever is left of the jobs: all that was told of this cluster."""
+    """End the daemons and whatever is left of the jobs."""
     import psutil
 
-    configuration = str(folder / "slurm.conf")
     for ask in (psutil.Process.terminate, psutil.Process.kill):
-        processes = [process for process in psutil.process_iter() if _is_told_of(process, configuration)]
+        processes = [process for process in psutil.process_iter() if _belongs_to(process, folder)]
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 ask(process)
         psutil.wait_procs(processes, timeout=STOP_LIMIT)
 
 
-def _is_told_of(process: "psutil.Process", configuration: str) -> bool:
+def _belongs_to(process: "psutil.Process", folder: Path) -> bool:
+    """Whether a process was told of the cluster in `folder`, or, as slurmstepd, writes its log there."""
     import psutil
 
     try:
-        return process.environ().get("SLURM_CONF") == configuration
+        return process.environ().get("SLURM_CONF") == str(folder / "slurm.conf") or any(
+            Path(file.path).is_relative_to(folder) for file in process.open_files()
+        )
     except psutil.Error:  # gone, or another user's
         return False
