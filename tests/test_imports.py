@@ -21,7 +21,7 @@ LAYERS = (
     "sources audiofolder corpora manifests kaldi hub",
     "splits blocks recordings delivery assembly data_report dataset",
     "examples collators quantization modeling freezing languages adapters optimizers",
-    "decoding evaluation model_card",
+    "decoding evaluation model_card dataset_card publishing",
     "voice anchors word_timing alignment screening",
     "distributed checkpoints updates report",
 )

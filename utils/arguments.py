@@ -156,6 +156,14 @@ class PreprocessArguments(ScriptArguments):
     also_write: Literal["audiofolder"] | None = argument(
         "Write every clip as a WAV file too, with a metadata.jsonl for each split.", default=None
     )
+    push_to_hub: bool = argument("Push the prepared dataset to the Hugging Face Hub.", default=False)
+    hub_dataset_id: str | None = argument("Name of the dataset on the Hub, user/name.", default=None)
+    hub_private_repo: bool = argument(
+        "Keep the dataset on the Hub from everybody else; false publishes the speech.", default=True
+    )
+    hub_license: str | None = argument(
+        "Licence stated on the Hub, such as cc-by-4.0; only who holds the rights may state one.", default=None
+    )
 
     def problems(self) -> list[str]:
         found = []
@@ -181,6 +189,8 @@ class PreprocessArguments(ScriptArguments):
             )
         found += at_least(self, 1, "num_proc", "num_shards")
         found += at_least(self, 0, "min_segment_duration", "target_duration", "max_gap", "padding")
+        if self.push_to_hub:
+            found += hub_id_problems("hub_dataset_id", self.hub_dataset_id)
         return found + language_problems(self.language)
 
 
@@ -598,6 +608,23 @@ def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[st
         for name in names
         if getattr(arguments, name) < minimum
     ]
+
+
+def hub_id_problems(name: str, value: str | None) -> list[str]:
+    """A sentence unless the value of argument `name` is a possible `user/name` on the Hub."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    if value is None:
+        return [f"push_to_hub needs --{name}: user/name, where the user is you or an organisation of yours."]
+    try:
+        validate_repo_id(value)
+    except HFValidationError:
+        pass
+    else:
+        if "/" in value:
+            return []
+    return [f"{name} {value!r}: expected user/name of letters, digits, -, _ and . alone, at most 96."]
 
 
 def language_problems(language: str, *models: str) -> list[str]:
