@@ -432,6 +432,48 @@ class AlignmentAccuracyArguments(ScriptArguments):
         return at_least(self, 1, "batch_size", "minutes", "max_duration") + language_problems(self.language)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AugmentationPicturesArguments(ScriptArguments):
+    """Arguments of benchmarks/augmentation_pictures.py."""
+
+    output_dir: str = argument("Folder for the picture.", default="docs/pictures")
+    prompt: str = argument("English prompt that is varied.", default="vm-nobodyavail")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationCostArguments(ScriptArguments):
+    """Arguments of benchmarks/augmentation_cost.py."""
+
+    output_dir: str = argument("Folder for the result.", default="runs/bench/augmentation")
+    seconds: list[float] = argument("Lengths of the clips.", default=[2.0, 10.0, 30.0])
+    rounds: int = argument("Repetitions; the median counts.", default=15)
+
+    def problems(self) -> list[str]:
+        return at_least(self, 1, "rounds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TelephoneArguments(ScriptArguments):
+    """Arguments of benchmarks/telephone.py."""
+
+    output_dir: str = argument("Folder for data, runs and the result.", default="runs/bench/telephone")
+    model_name_or_path: str = argument("Model to score and to start from.", default="openai/whisper-base")
+    lines: list[str] = argument(
+        "Lines that the test clips go through, each a chain of codecs.", default=["alaw", "gsm", "alaw+gsm"]
+    )
+    max_samples: int = argument("Test clips scored, drawn by the seed.", default=150)
+    untuned_only: bool = argument("Score the untuned model alone, train nothing.", default=False)
+    num_train_epochs: float = argument("Passes over the training clips.", default=5.0)
+    learning_rate: float = argument("Peak learning rate.", default=2e-5)
+    batch_size: int = argument("Clips in a batch, in training and decoding.", default=8)
+    codec_probability: float = argument(
+        "Share of the training clips that go through a codec of the lines.", default=0.6
+    )
+
+    def problems(self) -> list[str]:
+        return at_least(self, 1, "batch_size", "max_samples")
+
+
 def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[str]:
     """A sentence for every named value below `minimum`."""
     return [
