@@ -64,14 +64,15 @@ def room_response(rt60: float, random: np.random.Generator) -> np.ndarray:
 
     The direct sound and 50 ms of reflections after the image method (Allen and Berkley 1979,
     doi:10.1121/1.382599), nearest samples; then noise that dies away exponentially at the level which the
-    image method has on average. The walls' absorption follows from `rt60` by Eyring's formula and is alike at
-    all frequencies.
+    image method has on average. Walls turn the sign, so that no low rumble piles up (Lehmann and Johansson
+    2008, doi:10.1121/1.2936367); their absorption follows from `rt60` by Eyring's formula and is alike at all
+    frequencies.
 
     Args:
         rt60: Seconds in which the sound falls by 60 dB.
 
     Returns:
-        (samples,) float32 that begins with the direct sound at 1 or just above.
+        (samples,) float32 that begins with the direct sound, at about 1.
     """
     size = np.array([random.uniform(*limits) for limits in ROOM_SIZES])
     source = random.uniform(WALL_GAP, size - WALL_GAP)
@@ -111,7 +112,7 @@ def _early_reflections(
     counts = bounces[0][:, None, None] + bounces[1][:, None] + bounces[2]
     delays = np.rint(np.maximum(distances - distance, 0.0) * (SAMPLE_RATE / SPEED_OF_SOUND)).astype(np.int64)
     near = delays < num_samples
-    strengths = reflection ** counts[near] / np.maximum(distances[near], 0.1)
+    strengths = (-reflection) ** counts[near] / np.maximum(distances[near], 0.1)
     return np.bincount(delays[near], weights=strengths, minlength=num_samples)
 
 

@@ -27,7 +27,8 @@ def test_a_room_begins_with_the_direct_sound():
     for seed in range(20):
         response = room_response(0.5, np.random.default_rng(seed))
         assert response.dtype == np.float32
-        assert 1.0 <= response[0] < 3.0
+        assert 0.4 < response[0] < 1.6
+        assert np.abs(response).argmax() < 160  # nothing later than 10 ms is louder
 
 
 def test_early_and_late_reflections_join_without_a_step():
@@ -69,7 +70,7 @@ def test_babble_is_shaped_like_speech_and_swells():
     steady = 10 * np.log10(np.mean(white.reshape(-1, 800) ** 2, axis=1))
     assert levels.std() > 3 * steady.std()
     power, hertz = np.abs(np.fft.rfft(noise)) ** 2, np.fft.rfftfreq(len(noise), 1 / RATE)
-    assert power[(hertz > 100) & (hertz < 1_000)].sum() > 0.9 * power.sum()
+    assert power[(hertz > 100) & (hertz < 1_000)].sum() > 0.8 * power.sum()
 
 
 @pytest.mark.parametrize("kind", NOISE_KINDS)

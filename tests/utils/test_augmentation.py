@@ -100,10 +100,8 @@ def test_it_travels_to_workers():
     assert len(pickle.dumps(EVERYTHING)) < 2_000
 
 
-def test_each_happens_as_often_as_set(speech):
+def test_each_happens_as_often_as_set():
     often = Augmentation(gain_probability=0.3, gain_db=(-6.0, -6.0))
-    changed = sum(vary(speech[:100], often, 0, 0, clip) is not speech[:100] for clip in range(1))
-    assert changed in (0, 1)
     short = np.full(100, 0.5, dtype=np.float32)
     hits = sum(vary(short, often, 0, 0, clip)[0] < 0.5 for clip in range(2_000))
     assert 540 < hits < 660  # 600, three standard deviations of 20.5
