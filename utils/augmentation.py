@@ -79,7 +79,7 @@ def augment(
     """Change a clip in the order in which speech travels: speaker, room, noise, microphone, line.
 
     Args:
-        samples: (n,) float32 at 16 kHz, finite, at least one. Stays as it is.
+        samples: (n,) float32 at 16 kHz, finite, at least two. Stays as it is.
         augmentation: What may happen.
         speed: Drawn by `draw_speed`.
         seed: The same as `draw_speed` got.
