@@ -1,4 +1,4 @@
-"""Runs killed and stopped again and again keep the course of one that was left alone; a job requeues itself."""
+"""Runs killed and stopped again and again keep the course of one left alone; a job requeues itself."""
 
 import json
 import os
