@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from datasets import Dataset
 
+    from utils.augmentation import Augmentation
     from utils.batching import Step, StepPlan
     from utils.checkpoints import TrainingState
     from utils.collators import Batch
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from utils.modeling import LoadedModel
     from utils.quantization import Quantization
     from utils.runlog import RunLog
+    from utils.spec_augment import SpecAugment
     from utils.updates import Update
     from utils.validation import ErrorRates
 
@@ -159,10 +161,11 @@ def train_steps(
     args, accelerator, state, stop_request = run.args, run.accelerator, run.state, run.stop_request
     with audio_progress("training", total_steps, shown=accelerator.is_main_process) as progress:
         progress.skip(state.step)
+        masking = choose_spec_augment(args)
         steps_from = partial(load_steps, args, accelerator, run.data, run.loaded, last=total_steps)
         for step, micro_batches in replacing_dead_workers(steps_from, state.step):
             loss_sum = accumulate_gradients(
-                accelerator, run.model, micro_batches, step.num_targets, run.loaded
+                accelerator, run.model, micro_batches, step.num_targets, run.loaded, masking
             )
             update = update_weights(
                 accelerator,
@@ -339,10 +342,54 @@ def load_data(args: TrainArguments, loaded: "LoadedModel", accelerator: "Acceler
     if not fitting:
         raise UserError(f"{', '.join(args.dataset)}: no utterance of the training split can be trained on.")
     rows, clips = rows.select(fitting), [clips[index] for index in fitting]
-    options = DrawOptions(passes=tuple(args.dataset_passes or [1.0] * len(args.dataset)))
+    options = DrawOptions(
+        passes=tuple(args.dataset_passes or [1.0] * len(args.dataset)),
+        stitch_probability=args.stitch_probability,
+        timestamp_probability=args.timestamp_probability,
+        previous_probability=args.condition_on_prev_probability,
+        augmentation=choose_augmentation(args, accelerator),
+    )
     training = TrainingClips(rows, clips, rows["dataset"], writer, options, args.seed)
     validation = load_validation(args) if args.eval_steps or args.eval_on_start else rows.select([])
     return TrainingData(training, list(rows["id"]), plan_steps(args, accelerator, training), validation)
+
+
+def choose_augmentation(args: TrainArguments, accelerator: "Accelerator") -> "Augmentation":
+    """What may happen to the audio of a clip, looked at before anything long begins."""
+    from utils.augmentation import Augmentation, check_augmentation
+
+    augmentation = Augmentation(
+        speed_factors=tuple(args.speed_factors),
+        reverb_probability=args.reverb_probability,
+        reverb_dir=args.reverb_dir,
+        reverb_rt60=tuple(args.reverb_rt60),
+        noise_probability=args.noise_probability,
+        noise_dir=args.noise_dir,
+        noise_snr_db=tuple(args.noise_snr_db),
+        gain_probability=args.gain_probability,
+        gain_db=tuple(args.gain_db),
+        codec_probability=args.codec_probability,
+        codecs=tuple(args.codecs),
+    )
+    if accelerator.is_main_process:
+        check_augmentation(augmentation)
+    return augmentation
+
+
+def choose_spec_augment(args: TrainArguments) -> "SpecAugment | None":
+    """How spectrograms are masked, if they are."""
+    from utils.spec_augment import SpecAugment
+
+    if not args.apply_spec_augment:
+        return None
+    return SpecAugment(
+        mask_time_prob=args.mask_time_prob,
+        mask_time_length=args.mask_time_length,
+        mask_time_min_masks=args.mask_time_min_masks,
+        mask_feature_prob=args.mask_feature_prob,
+        mask_feature_length=args.mask_feature_length,
+        mask_feature_min_masks=args.mask_feature_min_masks,
+    )
 
 
 def set_aside_long_labels(
@@ -469,6 +516,7 @@ def accumulate_gradients(
     micro_batches: list["Batch"],
     num_tokens: int,
     loaded: "LoadedModel",
+    masking: "SpecAugment | None" = None,
 ) -> "torch.Tensor":
     """Backward through a step's micro-batches; each target token of the whole step weighs the same.
 
@@ -481,6 +529,7 @@ def accumulate_gradients(
     from contextlib import nullcontext
 
     from utils.features import log_mel
+    from utils.spec_augment import spec_augment
 
     scale = accelerator.num_processes / num_tokens
     losses = []
@@ -489,6 +538,9 @@ def accumulate_gradients(
         accelerator.sync_gradients = number == len(micro_batches)
         with nullcontext() if accelerator.sync_gradients else accelerator.no_sync(model):
             features = log_mel(batch.waveforms, loaded.processor.feature_extractor)
+            if masking is not None:
+                num_frames = [round(100 * seconds) for seconds in batch.durations]
+                features = spec_augment(features, num_frames, masking, [(4, *seed) for seed in batch.seeds])
             loss_sum = model(features, batch.decoder_input_ids, batch.labels)
             accelerator.backward(loss_sum * scale)
             losses.append(loss_sum.detach())

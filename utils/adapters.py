@@ -52,8 +52,12 @@ def add_adapter(model: WhisperForConditionalGeneration, name_or_path: str, adapt
         adapter: What kind.
 
     Raises:
-        UserError: No linear layer has one of the names or matches one of the expressions.
+        UserError: No linear layer has one of the names or matches one of the expressions, or DoRA is asked
+            for on a CPU beside weights in 8 bits.
     """
+    if adapter.use_dora and getattr(model, "is_loaded_in_8bit", False) and model.device.type == "cpu":
+        # PEFT 0.21 unpacks the weights at each step, and there loses bitsandbytes' scales with it.
+        raise UserError("use_dora with load_in_8bit on a CPU: PEFT cannot. Take load_in_4bit, or a GPU.")
     options: dict[str, Any] = {
         "target_modules": find_targets(model, adapter.target_modules),
         "lora_alpha": adapter.alpha,

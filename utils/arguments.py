@@ -164,6 +164,14 @@ class PreprocessArguments(ScriptArguments):
     also_write: Literal["audiofolder"] | None = argument(
         "Write every clip as a WAV file too, with a metadata.jsonl for each split.", default=None
     )
+    push_to_hub: bool = argument("Push the prepared dataset to the Hugging Face Hub.", default=False)
+    hub_dataset_id: str | None = argument("Name of the dataset on the Hub, user/name.", default=None)
+    hub_private_repo: bool = argument(
+        "Keep the dataset on the Hub from everybody else; false publishes the speech.", default=True
+    )
+    hub_license: str | None = argument(
+        "Licence stated on the Hub, such as cc-by-4.0; only who holds the rights may state one.", default=None
+    )
 
     def problems(self) -> list[str]:
         found = []
@@ -189,6 +197,8 @@ class PreprocessArguments(ScriptArguments):
             )
         found += at_least(self, 1, "num_proc", "num_shards")
         found += at_least(self, 0, "min_segment_duration", "target_duration", "max_gap", "padding")
+        if self.push_to_hub:
+            found += hub_id_problems("hub_dataset_id", self.hub_dataset_id)
         return found + language_problems(self.language)
 
 
@@ -292,6 +302,39 @@ class TrainArguments(ScriptArguments):
     adam_beta2: float = argument("Decay of AdamW's second moment.", default=0.999)
     adam_epsilon: float = argument("Added to AdamW's denominator.", default=1e-8)
 
+    timestamp_probability: float = argument("Share of examples whose times are learnt too.", default=0.0)
+    condition_on_prev_probability: float = argument(
+        "Share of examples that are given the text before them, where the dataset has it.", default=0.0
+    )
+    stitch_probability: float = argument(
+        "Share of examples that are joined with those after them, up to 30 s.", default=0.0
+    )
+    speed_factors: list[float] = argument("Speeds drawn with equal chance.", default=[1.0])
+    reverb_probability: float = argument("Share of clips put into a room.", default=0.0)
+    reverb_dir: str | None = argument(
+        "Folder of impulse responses; not given: rooms are generated.", default=None
+    )
+    reverb_rt60: list[float] = argument(
+        "Range of a generated room's reverberation time in seconds.", default=[0.15, 0.7]
+    )
+    noise_probability: float = argument("Share of clips with noise.", default=0.0)
+    noise_dir: str | None = argument("Folder of noises; not given: noise is generated.", default=None)
+    noise_snr_db: list[float] = argument("Range of speech over noise in dB.", default=[5.0, 30.0])
+    gain_probability: float = argument("Share of clips made louder or softer.", default=0.0)
+    gain_db: list[float] = argument("Range of the change of loudness in dB.", default=[-15.0, 6.0])
+    codec_probability: float = argument("Share of clips sent through a codec or telephone.", default=0.0)
+    codecs: list[str] = argument(
+        "Codecs drawn with equal chance.",
+        default=["telephone", "alaw", "ulaw", "gsm", "amr", "opus", "mp3"],
+    )
+    apply_spec_augment: bool = argument("Mask parts of the spectrogram.", default=False)
+    mask_time_prob: float = argument("Share of the frames that masks begin at.", default=0.05)
+    mask_time_length: int = argument("Frames of a mask.", default=10)
+    mask_time_min_masks: int = argument("Fewest masks over time.", default=2)
+    mask_feature_prob: float = argument("Share of the mel bands that masks begin at.", default=0.0)
+    mask_feature_length: int = argument("Mel bands of a mask.", default=10)
+    mask_feature_min_masks: int = argument("Fewest masks over mel bands.", default=0)
+
     eval_steps: int = argument(
         "Steps between evaluations by generation on the validation split; 0: never.", default=100
     )
@@ -377,6 +420,9 @@ class TrainArguments(ScriptArguments):
             "lora_dropout",
         ]
         found = at_least(self, 1, *ones) + at_least(self, 0, *zeros)
+        for name in ("timestamp_probability", "condition_on_prev_probability", "stitch_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                found.append(f"{name} {getattr(self, name)}: expected a share from 0 to 1.")
         for name in ("micro_batch_seconds", "batch_audio_seconds", "batch_label_tokens"):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -654,6 +700,48 @@ class AlignmentTrainingArguments(ScriptArguments):
         return at_least(self, 1, *positive) + at_least(self, 0, "minutes") + language_problems(self.language)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AugmentationPicturesArguments(ScriptArguments):
+    """Arguments of benchmarks/augmentation_pictures.py."""
+
+    output_dir: str = argument("Folder for the picture.", default="docs/pictures")
+    prompt: str = argument("English prompt that is varied.", default="vm-nobodyavail")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationCostArguments(ScriptArguments):
+    """Arguments of benchmarks/augmentation_cost.py."""
+
+    output_dir: str = argument("Folder for the result.", default="runs/bench/augmentation")
+    seconds: list[float] = argument("Lengths of the clips.", default=[2.0, 10.0, 30.0])
+    rounds: int = argument("Repetitions; the median counts.", default=15)
+
+    def problems(self) -> list[str]:
+        return at_least(self, 1, "rounds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TelephoneArguments(ScriptArguments):
+    """Arguments of benchmarks/telephone.py."""
+
+    output_dir: str = argument("Folder for data, runs and the result.", default="runs/bench/telephone")
+    model_name_or_path: str = argument("Model to score and to start from.", default="openai/whisper-base")
+    lines: list[str] = argument(
+        "Lines that the test clips go through, each a chain of codecs.", default=["alaw", "gsm", "alaw+gsm"]
+    )
+    max_samples: int = argument("Test clips scored, drawn by the seed.", default=150)
+    untuned_only: bool = argument("Score the untuned model alone, train nothing.", default=False)
+    num_train_epochs: float = argument("Passes over the training clips.", default=5.0)
+    learning_rate: float = argument("Peak learning rate.", default=2e-5)
+    batch_size: int = argument("Clips in a batch, in training and decoding.", default=8)
+    codec_probability: float = argument(
+        "Share of the training clips that go through a codec of the lines.", default=0.6
+    )
+
+    def problems(self) -> list[str]:
+        return at_least(self, 1, "batch_size", "max_samples")
+
+
 def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[str]:
     """A sentence for every named value below `minimum`."""
     return [
@@ -674,6 +762,23 @@ def tracker_problems(names: list[str]) -> list[str]:
     if "none" in names and len(names) > 1:
         found.append(f"report_to {' '.join(names)}: expected none alone, or trackers.")
     return found
+
+
+def hub_id_problems(name: str, value: str | None) -> list[str]:
+    """A sentence unless the value of argument `name` is a possible `user/name` on the Hub."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    if value is None:
+        return [f"push_to_hub needs --{name}: user/name, where the user is you or an organisation of yours."]
+    try:
+        validate_repo_id(value)
+    except HFValidationError:
+        pass
+    else:
+        if "/" in value:
+            return []
+    return [f"{name} {value!r}: expected user/name of letters, digits, -, _ and . alone, at most 96."]
 
 
 def language_problems(language: str, *models: str) -> list[str]:

@@ -1,7 +1,7 @@
 """From examples to tensors: padded audio, and what the decoder reads and is to predict."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -19,16 +19,23 @@ class Batch:
     waveforms: torch.Tensor  # (B, samples) float32, 16 kHz
     decoder_input_ids: torch.Tensor  # (B, T) int64
     labels: torch.Tensor  # (B, T) int64, -100 where nothing is to be predicted
+    durations: tuple[float, ...]  # seconds of each clip, padding not counted
+    seeds: tuple[tuple[int, ...], ...]  # of what is random about each clip
 
     def to(self, device: torch.device) -> "Batch":
-        return replace(
-            self,
-            **{item.name: getattr(self, item.name).to(device, non_blocking=True) for item in fields(self)},
-        )
+        return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
         """What `DataLoader` calls, so that copies to a GPU need not wait."""
-        return replace(self, **{item.name: getattr(self, item.name).pin_memory() for item in fields(self)})
+        return self._with_tensors(torch.Tensor.pin_memory)
+
+    def _with_tensors(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        return replace(
+            self,
+            waveforms=change(self.waveforms),
+            decoder_input_ids=change(self.decoder_input_ids),
+            labels=change(self.labels),
+        )
 
 
 class MicroBatches(torch.utils.data.Dataset):
@@ -46,6 +53,8 @@ class MicroBatches(torch.utils.data.Dataset):
             pad_waveforms(self._clips.waveforms(micro_batch.examples), micro_batch.context),
             pad_tokens([sequence.inputs for sequence in sequences], self._pad_token_id),
             labels,
+            tuple(example.duration for example in micro_batch.examples),
+            tuple(example.seed for example in micro_batch.examples),
         )
 
 

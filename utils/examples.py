@@ -5,13 +5,14 @@ can be planned from lengths and a resumed run goes on with the very same example
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from datasets import Dataset
 from transformers import WhisperTokenizer
 
 from utils.audio import SAMPLE_RATE, decode_flac
+from utils.augmentation import Augmentation, augment, change_speed, draw_speed
 from utils.batching import FULL_CONTEXT, TAIL, Example
 from utils.labels import (
     MAX_LABEL_TOKENS,
@@ -46,10 +47,10 @@ class DrawOptions:
     """How examples are drawn from clips."""
 
     passes: tuple[float, ...] = (1.0,)  # over each dataset in an epoch; 0.1 is another tenth every time
-    speed_factors: tuple[float, ...] = (1.0,)  # drawn with equal chance
     stitch_probability: float = 0.0  # that a clip is joined with those after it
     timestamp_probability: float = 0.0  # that the times of pieces are learnt
     previous_probability: float = 0.0  # that the text before is given, where it is known
+    augmentation: Augmentation = field(default_factory=Augmentation)  # of the audio
 
 
 def read_clips(
@@ -129,15 +130,10 @@ class TrainingClips:
         random = np.random.default_rng((self._seed, 2, epoch))
         chosen = np.concatenate([self._draw_rows(number, epoch) for number in range(len(self._datasets))])
         groups = self._stitch(chosen, random)
-        chances, speeds = (
-            random.random((len(groups), 2)),
-            random.choice(self._options.speed_factors, len(groups)),
-        )
+        chances = random.random((len(groups), 2))
         return [
-            self._example(rows, offsets, float(speed), *chance, seed=(self._seed, epoch, number))
-            for number, ((rows, offsets), speed, chance) in enumerate(
-                zip(groups, speeds, chances, strict=True)
-            )
+            self._example(rows, offsets, *chance, seed=(self._seed, epoch, number))
+            for number, ((rows, offsets), chance) in enumerate(zip(groups, chances, strict=True))
         ]
 
     def _draw_rows(self, number: int, epoch: int) -> np.ndarray:
@@ -200,13 +196,13 @@ class TrainingClips:
         self,
         rows: tuple[int, ...],
         offsets: tuple[float, ...],
-        speed: float,
         timestamp_chance: float,
         previous_chance: float,
         *,
         seed: tuple[int, ...],
     ) -> Example:
         duration = offsets[-1] + self.clips[rows[-1]].duration
+        speed = draw_speed(self._options.augmentation, seed)
         if duration / speed > FULL_CONTEXT:
             speed = 1.0
         example = Example(
@@ -255,11 +251,16 @@ class TrainingClips:
         """The audio of examples, (samples,) float32 at 16 kHz each."""
         wanted = [row for example in examples for row in example.rows]
         decoded = iter([decode_flac(data) for data in self.rows[wanted]["audio"]])
-        return [_place([next(decoded) for _ in example.rows], example) for example in examples]
+        placed = [_place([next(decoded) for _ in example.rows], example) for example in examples]
+        return [
+            augment(samples, self._options.augmentation, speed=1.0, seed=example.seed)
+            for samples, example in zip(placed, examples, strict=True)
+        ]
 
 
 def _place(clips: list[np.ndarray], example: Example) -> np.ndarray:
-    """Clips at their offsets, silence between them."""
+    """Clips at the example's speed and offsets, silence between them."""
+    clips = [change_speed(clip, example.speed) for clip in clips]
     if len(clips) == 1:
         return clips[0]
     whole = np.zeros(round(example.duration * SAMPLE_RATE), dtype=np.float32)

@@ -63,13 +63,23 @@ def _without_interruptions(items: Iterator[Item]) -> Iterator[Item]:
             item = next(items)
         except StopIteration:
             return
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker"):
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            if not _tells_of_a_dead_worker(error):
                 raise
             raise DeadWorkerError(str(error).split(". ")[0]) from error
         finally:
             _silence_torch()
         yield item
+
+
+def _tells_of_a_dead_worker(error: Exception) -> bool:
+    """A worker that dies while its batch is handed over breaks the connection, before torch looks for it.
+
+    What a living worker raises is passed on by torch as its own kind, with "Caught ..." in front.
+    """
+    if isinstance(error, RuntimeError):
+        return str(error).startswith("DataLoader worker")
+    return not str(error).startswith("Caught ")
 
 
 def _silence_torch() -> None:

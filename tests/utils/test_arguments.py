@@ -11,12 +11,15 @@ from utils import arguments as arguments_module
 from utils.arguments import (
     AlignmentAccuracyArguments,
     AlignmentTrainingArguments,
+    AugmentationCostArguments,
+    AugmentationPicturesArguments,
     DecodeSpeedArguments,
     EvaluateArguments,
     FeatureMapArguments,
     PeerArguments,
     PreprocessArguments,
     PreprocessSpeedArguments,
+    TelephoneArguments,
     TrainArguments,
     TrainSpeedArguments,
     arguments_as_yaml,
@@ -37,6 +40,9 @@ READERS = {
     FeatureMapArguments: ["benchmarks/peer_feature_map.py"],
     AlignmentAccuracyArguments: ["benchmarks/alignment_accuracy.py"],
     AlignmentTrainingArguments: ["benchmarks/alignment_training.py"],
+    AugmentationCostArguments: ["benchmarks/augmentation_cost.py"],
+    AugmentationPicturesArguments: ["benchmarks/augmentation_pictures.py"],
+    TelephoneArguments: ["benchmarks/telephone.py"],
 }
 BASES = {"ScriptArguments", "SpeedArguments"}
 

@@ -12,6 +12,7 @@ from transformers import WhisperTokenizerFast
 
 from tests.conftest import flac_tone
 from utils.audio import decode_flac
+from utils.augmentation import Augmentation
 from utils.examples import DrawOptions, TrainingClips, read_clips
 from utils.labels import MAX_LABEL_TOKENS, LabelWriter
 from utils.starter import resolve_model
@@ -64,7 +65,11 @@ def test_epochs_share_a_dataset_out_evenly(size, passes, seed):
 
 def test_draws_differ_by_epoch_and_seed_and_are_repeated():
     rows = table([1.0 + number / 10 for number in range(60)])
-    options = {"passes": (0.5,), "speed_factors": (0.9, 1.0, 1.1), "stitch_probability": 0.5}
+    options = {
+        "passes": (0.5,),
+        "augmentation": Augmentation(speed_factors=(0.9, 1.0, 1.1)),
+        "stitch_probability": 0.5,
+    }
     one = build_clips(rows, **options)
     assert one.draw(3) == build_clips(rows, **options).draw(3)
     assert one.draw(3) != one.draw(4)
@@ -79,7 +84,7 @@ def test_probabilities_are_kept():
 
 
 def test_speed_changes_length_but_never_beyond_the_window():
-    clips = build_clips(table([10.0, 29.0]), speed_factors=(0.8,))
+    clips = build_clips(table([10.0, 29.0]), augmentation=Augmentation(speed_factors=(0.8,)))
     slow, long = clips.draw(0)
     assert (slow.duration, slow.speed) == (12.5, 0.8)
     assert (long.duration, long.speed) == (29.0, 1.0)
@@ -124,7 +129,7 @@ def test_the_times_of_a_stitched_example_follow_offsets_and_speed():
         ),
         stitch_probability=1.0,
         timestamp_probability=1.0,
-        speed_factors=(0.5,),
+        augmentation=Augmentation(speed_factors=(0.5,)),
     )
     (example,) = clips.draw(0)
     names = tokenizer().convert_ids_to_tokens(clips.sequence(example).targets)
