@@ -232,6 +232,7 @@ def decode(
             audio_context=context,
             batch_size=arguments.per_device_eval_batch_size,
             max_length=arguments.generation_max_length,
+            task=loaded.task,
             on_batch=partial(count_batch, progress, by_clip),
         )
         seconds = time.perf_counter() - started

@@ -8,6 +8,9 @@ nearest match.
 import argparse
 import dataclasses
 import difflib
+import importlib.util
+import json
+import re
 import sys
 import types
 import typing
@@ -20,6 +23,13 @@ import yaml
 from utils.errors import UserError
 
 Arguments = TypeVar("Arguments", bound="ScriptArguments")
+
+TRACKERS = {  # by import name: what to install
+    "tensorboard": "tensorboard==2.21.0",
+    "trackio": "trackio==0.43.0",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
+}
 
 
 def argument(help: str, **options) -> typing.Any:
@@ -154,6 +164,14 @@ class PreprocessArguments(ScriptArguments):
     also_write: Literal["audiofolder"] | None = argument(
         "Write every clip as a WAV file too, with a metadata.jsonl for each split.", default=None
     )
+    push_to_hub: bool = argument("Push the prepared dataset to the Hugging Face Hub.", default=False)
+    hub_dataset_id: str | None = argument("Name of the dataset on the Hub, user/name.", default=None)
+    hub_private_repo: bool = argument(
+        "Keep the dataset on the Hub from everybody else; false publishes the speech.", default=True
+    )
+    hub_license: str | None = argument(
+        "Licence stated on the Hub, such as cc-by-4.0; only who holds the rights may state one.", default=None
+    )
 
     def problems(self) -> list[str]:
         found = []
@@ -179,6 +197,8 @@ class PreprocessArguments(ScriptArguments):
             )
         found += at_least(self, 1, "num_proc", "num_shards")
         found += at_least(self, 0, "min_segment_duration", "target_duration", "max_gap", "padding")
+        if self.push_to_hub:
+            found += hub_id_problems("hub_dataset_id", self.hub_dataset_id)
         return found + language_problems(self.language)
 
 
@@ -194,11 +214,22 @@ class TrainArguments(ScriptArguments):
         "Language of rows that do not carry their own; auto forces none.", default="auto"
     )
 
+    dataset_passes: list[float] | None = argument(
+        "Passes over each dataset in an epoch, such as 1 0.1 to mix in a tenth of a second one, "
+        "another tenth each epoch; not given: one over each.",
+        default=None,
+    )
     num_train_epochs: float = argument(
         "Passes over the training split; max_steps goes before it.", default=3.0
     )
     max_steps: int = argument("Optimiser steps; -1 follows num_train_epochs.", default=-1)
     per_device_train_batch_size: int = argument("Clips in a micro-batch of one process.", default=8)
+    batch_audio_seconds: float | None = argument(
+        "Audio seconds of a micro-batch, padding counted, instead of a number of clips.", default=None
+    )
+    batch_label_tokens: int | None = argument(
+        "With batch_audio_seconds: most label tokens of a micro-batch, padding counted.", default=None
+    )
     micro_batch_seconds: float | None = argument(
         "A micro-batch of more audio seconds, padding counted, is cut into parts: less memory, same result; "
         "not given: 64 on a CPU, no limit elsewhere.",
@@ -210,7 +241,9 @@ class TrainArguments(ScriptArguments):
         "Shape of the schedule after the warm-up.", default="linear"
     )
     warmup_steps: float = argument("Warm-up steps; below 1 it is a share of all steps.", default=0.1)
-    weight_decay: float = argument("Decoupled weight decay of AdamW.", default=0.0)
+    weight_decay: float = argument(
+        "Decoupled weight decay of AdamW, on all but biases and norms.", default=0.0
+    )
     max_grad_norm: float = argument("Gradient norm is clipped to this.", default=1.0)
     gradient_checkpointing: bool = argument("Recompute activations to save memory.", default=False)
 
@@ -222,11 +255,85 @@ class TrainArguments(ScriptArguments):
         default=[0.0, 0.0, 1.0, 2.0, 4.0, 8.0],
     )
 
-    use_peft: bool = argument("Train a LoRA adapter instead of all weights.", default=False)
-    lora_r: int = argument("Rank of the LoRA matrices.", default=16)
+    freeze_encoder: bool = argument("Leave the encoder as it is.", default=False)
+    freeze_feature_encoder: bool = argument(
+        "Leave the encoder's two convolutions as they are.", default=False
+    )
+    freeze_encoder_layers: int = argument(
+        "Leave so many of the encoder's lowest layers as they are, and the convolutions.", default=0
+    )
+    freeze_embeddings: bool = argument(
+        "Leave token embedding, output projection and decoder positions as they are.", default=False
+    )
+    use_peft: bool = argument("Train an adapter beside the weights instead of all weights.", default=False)
+    peft_type: Literal["lora", "adalora"] = argument(
+        "Kind of adapter; adalora spends the ranks on the modules where they matter most.", default="lora"
+    )
+    lora_r: int = argument("Rank of the LoRA matrices; with adalora the mean rank at the end.", default=16)
     lora_alpha: int = argument("Scale of the LoRA matrices.", default=32)
     lora_dropout: float = argument("Dropout before the LoRA matrices.", default=0.05)
-    lora_target_modules: list[str] = argument("Modules that get LoRA matrices.", default=["q_proj", "v_proj"])
+    lora_target_modules: list[str] = argument(
+        "Linear layers that get LoRA matrices: names, regular expressions over whole dotted names, or "
+        "all-linear alone.",
+        default=["q_proj", "v_proj"],
+    )
+    init_r: int | None = argument(
+        "Rank at the start with adalora; not given: half as much again as lora_r.", default=None
+    )
+    use_rslora: bool = argument("Scale LoRA by alpha over the root of the rank.", default=False)
+    use_dora: bool = argument("LoRA for direction and magnitude apart (DoRA).", default=False)
+    load_in_8bit: bool = argument("Keep the weights beside an adapter in 8 bits.", default=False)
+    load_in_4bit: bool = argument("Keep the weights beside an adapter in 4 bits (QLoRA).", default=False)
+    bnb_4bit_quant_type: Literal["nf4", "fp4"] = argument("Which 4 bits.", default="nf4")
+    bnb_4bit_use_double_quant: bool = argument("Quantise the scales of 4-bit weights too.", default=True)
+    add_language: str | None = argument(
+        "Code of a language Whisper has no token for: it gets one.", default=None
+    )
+    init_language_from: str | None = argument(
+        "Language whose token the new one starts from; not given: the mean of all.", default=None
+    )
+    task: Literal["transcribe", "translate"] = argument(
+        "What the texts are: what is said, or its translation into English.", default="transcribe"
+    )
+    optim: Literal["adamw_torch_fused", "adamw_torch", "adamw_bnb_8bit"] = argument(
+        "AdamW of PyTorch, in one kernel or several, or with moments in 8 bits.", default="adamw_torch_fused"
+    )
+    adam_beta1: float = argument("Decay of AdamW's first moment.", default=0.9)
+    adam_beta2: float = argument("Decay of AdamW's second moment.", default=0.999)
+    adam_epsilon: float = argument("Added to AdamW's denominator.", default=1e-8)
+
+    timestamp_probability: float = argument("Share of examples whose times are learnt too.", default=0.0)
+    condition_on_prev_probability: float = argument(
+        "Share of examples that are given the text before them, where the dataset has it.", default=0.0
+    )
+    stitch_probability: float = argument(
+        "Share of examples that are joined with those after them, up to 30 s.", default=0.0
+    )
+    speed_factors: list[float] = argument("Speeds drawn with equal chance.", default=[1.0])
+    reverb_probability: float = argument("Share of clips put into a room.", default=0.0)
+    reverb_dir: str | None = argument(
+        "Folder of impulse responses; not given: rooms are generated.", default=None
+    )
+    reverb_rt60: list[float] = argument(
+        "Range of a generated room's reverberation time in seconds.", default=[0.15, 0.7]
+    )
+    noise_probability: float = argument("Share of clips with noise.", default=0.0)
+    noise_dir: str | None = argument("Folder of noises; not given: noise is generated.", default=None)
+    noise_snr_db: list[float] = argument("Range of speech over noise in dB.", default=[5.0, 30.0])
+    gain_probability: float = argument("Share of clips made louder or softer.", default=0.0)
+    gain_db: list[float] = argument("Range of the change of loudness in dB.", default=[-15.0, 6.0])
+    codec_probability: float = argument("Share of clips sent through a codec or telephone.", default=0.0)
+    codecs: list[str] = argument(
+        "Codecs drawn with equal chance.",
+        default=["telephone", "alaw", "ulaw", "gsm", "amr", "opus", "mp3"],
+    )
+    apply_spec_augment: bool = argument("Mask parts of the spectrogram.", default=False)
+    mask_time_prob: float = argument("Share of the frames that masks begin at.", default=0.05)
+    mask_time_length: int = argument("Frames of a mask.", default=10)
+    mask_time_min_masks: int = argument("Fewest masks over time.", default=2)
+    mask_feature_prob: float = argument("Share of the mel bands that masks begin at.", default=0.0)
+    mask_feature_length: int = argument("Mel bands of a mask.", default=10)
+    mask_feature_min_masks: int = argument("Fewest masks over mel bands.", default=0)
 
     eval_steps: int = argument(
         "Steps between evaluations by generation on the validation split; 0: never.", default=100
@@ -249,15 +356,50 @@ class TrainArguments(ScriptArguments):
         "latest, or a checkpoint folder: go on from there even if other arguments changed.", default=None
     )
     logging_steps: int = argument("Steps between lines of metrics.jsonl.", default=10)
-    report_to: Literal["tensorboard", "none"] = argument(
-        "Tracker besides metrics.jsonl.", default="tensorboard"
-    )
     max_skipped_steps: int = argument(
         "Stop after so many steps in a row whose loss or gradient is not finite; their updates are left out.",
         default=5,
     )
     dataloader_num_workers: int | None = argument(
         "Worker processes that decode audio; not given: none on a CPU, four beside a GPU.", default=None
+    )
+
+    metric_for_best_model: Literal["normalized_wer", "raw_wer", "normalized_cer", "raw_cer"] = argument(
+        "Validation metric, lower is better, that chooses best/ and ends training.", default="normalized_wer"
+    )
+    eval_on_start: bool = argument("Evaluate once before the first step.", default=False)
+    early_stopping_patience: int | None = argument(
+        "Stop after so many evaluations in a row without a better metric; not given: never.", default=None
+    )
+    early_stopping_threshold: float = argument(
+        "How much lower the metric must be to count as better for that.", default=0.0
+    )
+    samples_shown: int = argument(
+        "Transcripts shown at each evaluation, drawn by the seed, and the worst besides; 0: none.", default=3
+    )
+    report_to: list[str] = argument(
+        "Trackers besides metrics.jsonl: tensorboard, trackio, wandb, mlflow; or none.",
+        default=["tensorboard"],
+    )
+    project: str = argument("Name of the project in the trackers.", default="whisper-finetuning")
+
+    average_checkpoints: int = argument(
+        "After training average the weights of the best so many evaluations, for best/ if that is better; "
+        "0: do not.",
+        default=0,
+    )
+    interpolation_alphas: list[float] = argument(
+        "After training mix base and tuned weights in these shares of the tuned ones, such as 0.25 0.5 0.75 "
+        "1, and save the best mixture as interpolated/.",
+        default=[],
+    )
+    guard_dataset: list[str] = argument(
+        "Prepared datasets, of other languages say, on which a mixture may not be worse than the base model.",
+        default=[],
+    )
+    guard_tolerance: float = argument("By how much it may be, as a fraction.", default=0.02)
+    max_guard_samples: int | None = argument(
+        "Decode at most so many utterances of each, drawn by the seed.", default=200
     )
 
     def problems(self) -> list[str]:
@@ -278,8 +420,21 @@ class TrainArguments(ScriptArguments):
             "lora_dropout",
         ]
         found = at_least(self, 1, *ones) + at_least(self, 0, *zeros)
-        if self.micro_batch_seconds is not None and self.micro_batch_seconds <= 0:
-            found.append(f"micro_batch_seconds {self.micro_batch_seconds}: expected seconds above 0.")
+        for name in ("timestamp_probability", "condition_on_prev_probability", "stitch_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                found.append(f"{name} {getattr(self, name)}: expected a share from 0 to 1.")
+        for name in ("micro_batch_seconds", "batch_audio_seconds", "batch_label_tokens"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                found.append(f"{name} {value}: expected a number above 0.")
+        if self.batch_label_tokens is not None and self.batch_audio_seconds is None:
+            found.append("batch_label_tokens goes with batch_audio_seconds, which is not given.")
+        passes = self.dataset_passes
+        if passes is not None and (len(passes) != len(self.dataset) or min(passes, default=0) <= 0):
+            found.append(
+                f"dataset_passes {passes}: expected a number above 0 for each of the "
+                f"{len(self.dataset)} datasets."
+            )
         if self.max_steps < 1 and self.num_train_epochs <= 0:
             found.append(
                 f"max_steps {self.max_steps}, num_train_epochs {self.num_train_epochs}: one must be above 0."
@@ -288,7 +443,90 @@ class TrainArguments(ScriptArguments):
             found.append(
                 f"context_jitter {self.context_jitter}: expected one or more numbers from 0 to 30 seconds."
             )
-        return found + language_problems(self.language)
+        found += self._adapter_problems() + self._optimizer_problems() + self._new_language_problems()
+        found += self._ending_problems()
+        if self.language == self.add_language:
+            return found
+        return found + language_problems(self.language, self.model_name_or_path)
+
+    def _adapter_problems(self) -> list[str]:
+        found = at_least(self, 0, "freeze_encoder_layers")
+        frozen = [field_.name for field_ in dataclasses.fields(self) if field_.name.startswith("freeze_")]
+        frozen = [name for name in frozen if getattr(self, name)]
+        if self.use_peft and frozen:
+            found.append(f"{', '.join(frozen)} with use_peft: an adapter leaves all weights as they are.")
+        asked = [
+            name for name in ("use_rslora", "use_dora", "load_in_8bit", "load_in_4bit") if getattr(self, name)
+        ]
+        asked += ["peft_type adalora"] if self.peft_type == "adalora" else []
+        if asked and not self.use_peft:
+            found.append(f"{', '.join(asked)} without use_peft: these are for adapters.")
+        if self.load_in_8bit and self.load_in_4bit:
+            found.append("load_in_8bit and load_in_4bit: expected one of them.")
+        if self.peft_type == "adalora" and (self.use_dora or self.use_rslora):
+            found.append("use_dora, use_rslora: these are variants of lora, not of adalora.")
+        if self.init_r is not None and self.peft_type != "adalora":
+            found.append("init_r: of adalora alone; the rank of lora is lora_r.")
+        elif self.init_r is not None and self.init_r <= self.lora_r:
+            found.append(
+                f"init_r {self.init_r}: expected more than lora_r {self.lora_r}, what is left of it."
+            )
+        return found
+
+    def _optimizer_problems(self) -> list[str]:
+        found = [
+            f"{name} {getattr(self, name)}: expected a number from 0 and below 1."
+            for name in ("adam_beta1", "adam_beta2")
+            if not 0 <= getattr(self, name) < 1
+        ]
+        if self.adam_epsilon <= 0:
+            found.append(f"adam_epsilon {self.adam_epsilon}: expected a number above 0.")
+        return found
+
+    def _new_language_problems(self) -> list[str]:
+        found = []
+        if self.add_language is not None and not re.fullmatch(
+            "[a-z]{2,3}(-[a-z0-9]{2,8})?", self.add_language
+        ):
+            found.append(
+                f"add_language {self.add_language!r}: expected a code of lower-case letters, such as fur."
+            )
+        elif self.add_language not in (None, self.language):
+            found.append(
+                f"add_language {self.add_language} with language {self.language}: expected the same."
+            )
+        if self.init_language_from is not None and self.add_language is None:
+            found.append("init_language_from without add_language: there is no new token to start.")
+        if self.add_language is not None and self.freeze_embeddings:
+            found.append("add_language with freeze_embeddings: the new token would never be learnt.")
+        if self.model_name_or_path.endswith(".en"):
+            others = self.language if self.language not in ("auto", "en") else None
+            wanted = [others, self.add_language, "translate" if self.task == "translate" else None]
+            found += [
+                f"{word}: {self.model_name_or_path} transcribes English alone. Take the model without .en."
+                for word in wanted
+                if word is not None
+            ]
+        return found
+
+    def _ending_problems(self) -> list[str]:
+        """What is wrong with the values that evaluate, stop, report and make more of the finished weights."""
+        found = at_least(self, 0, "early_stopping_threshold", "samples_shown", "guard_tolerance")
+        if self.early_stopping_patience is not None:
+            found += at_least(self, 1, "early_stopping_patience")
+        if self.average_checkpoints < 0 or self.average_checkpoints == 1:
+            found.append(f"average_checkpoints {self.average_checkpoints}: expected 0, or 2 and more.")
+        for name in ("early_stopping_patience", "average_checkpoints"):
+            if getattr(self, name) and self.eval_steps == 0:
+                found.append(f"{name} needs evaluations: give --eval_steps.")
+        wrong = [alpha for alpha in self.interpolation_alphas if not 0 < alpha <= 1]
+        if wrong:
+            found.append(f"interpolation_alphas {wrong}: expected shares above 0, 1 at most.")
+        if self.guard_dataset and not self.interpolation_alphas:
+            found.append("guard_dataset guards interpolation_alphas: give some, such as 0.25 0.5 0.75 1.")
+        if self.interpolation_alphas and self.add_language is not None:
+            found.append("interpolation_alphas with add_language: the base model has no token to mix with.")
+        return found + tracker_problems(self.report_to)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,7 +564,7 @@ class EvaluateArguments(ScriptArguments):
             doubles = sorted({value for value in values if values.count(value) > 1})
             if doubles:
                 found.append(f"{name}: {', '.join(doubles)} given more than once; each is scored once.")
-        return found + language_problems(self.language)
+        return found + language_problems(self.language, *self.models)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -437,6 +675,73 @@ class AlignmentAccuracyArguments(ScriptArguments):
         return at_least(self, 1, "batch_size", "minutes", "max_duration") + language_problems(self.language)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AlignmentTrainingArguments(ScriptArguments):
+    """Arguments of benchmarks/alignment_training.py."""
+
+    output_dir: str = argument(
+        "Folder for recordings, runs and results.", default="runs/bench/alignment_training"
+    )
+    dataset: str = argument(
+        "Folder written by preprocess.py; its training clips make the recordings.", default="data/demo"
+    )
+    language: str = argument("Language of rows that do not carry their own.", default="it")
+    model_name_or_path: str = argument(
+        "Model that aligns, that is trained, and that is scored untuned.", default="openai/whisper-base"
+    )
+    recipe: str = argument("Recipe of both trainings.", default="recipes/starter.yaml")
+    minutes: float = argument("Length of each recording.", default=5.0)
+    segment_duration: float = argument("Most seconds of a segment.", default=10.0)
+    per_device_train_batch_size: int = argument("Segments in a batch.", default=2)
+    max_steps: int = argument("Optimiser steps of each training.", default=140)
+
+    def problems(self) -> list[str]:
+        positive = ("segment_duration", "per_device_train_batch_size", "max_steps")
+        return at_least(self, 1, *positive) + at_least(self, 0, "minutes") + language_problems(self.language)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationPicturesArguments(ScriptArguments):
+    """Arguments of benchmarks/augmentation_pictures.py."""
+
+    output_dir: str = argument("Folder for the picture.", default="docs/pictures")
+    prompt: str = argument("English prompt that is varied.", default="vm-nobodyavail")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationCostArguments(ScriptArguments):
+    """Arguments of benchmarks/augmentation_cost.py."""
+
+    output_dir: str = argument("Folder for the result.", default="runs/bench/augmentation")
+    seconds: list[float] = argument("Lengths of the clips.", default=[2.0, 10.0, 30.0])
+    rounds: int = argument("Repetitions; the median counts.", default=15)
+
+    def problems(self) -> list[str]:
+        return at_least(self, 1, "rounds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TelephoneArguments(ScriptArguments):
+    """Arguments of benchmarks/telephone.py."""
+
+    output_dir: str = argument("Folder for data, runs and the result.", default="runs/bench/telephone")
+    model_name_or_path: str = argument("Model to score and to start from.", default="openai/whisper-base")
+    lines: list[str] = argument(
+        "Lines that the test clips go through, each a chain of codecs.", default=["alaw", "gsm", "alaw+gsm"]
+    )
+    max_samples: int = argument("Test clips scored, drawn by the seed.", default=150)
+    untuned_only: bool = argument("Score the untuned model alone, train nothing.", default=False)
+    num_train_epochs: float = argument("Passes over the training clips.", default=5.0)
+    learning_rate: float = argument("Peak learning rate.", default=2e-5)
+    batch_size: int = argument("Clips in a batch, in training and decoding.", default=8)
+    codec_probability: float = argument(
+        "Share of the training clips that go through a codec of the lines.", default=0.6
+    )
+
+    def problems(self) -> list[str]:
+        return at_least(self, 1, "batch_size", "max_samples")
+
+
 def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[str]:
     """A sentence for every named value below `minimum`."""
     return [
@@ -446,11 +751,44 @@ def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[st
     ]
 
 
-def language_problems(language: str) -> list[str]:
-    """A sentence if Whisper does not know the language by this code; names (italian) count as unknown."""
+def tracker_problems(names: list[str]) -> list[str]:
+    """A sentence for every tracker that is not known or not installed."""
+    found = []
+    for name in names:
+        if name not in (*TRACKERS, "none"):
+            found.append(f"report_to {name}: expected {', '.join(TRACKERS)} or none.")
+        elif name != "none" and importlib.util.find_spec(name) is None:
+            found.append(f"report_to {name}: not installed here. Run: pip install {TRACKERS[name]}")
+    if "none" in names and len(names) > 1:
+        found.append(f"report_to {' '.join(names)}: expected none alone, or trackers.")
+    return found
+
+
+def hub_id_problems(name: str, value: str | None) -> list[str]:
+    """A sentence unless the value of argument `name` is a possible `user/name` on the Hub."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    if value is None:
+        return [f"push_to_hub needs --{name}: user/name, where the user is you or an organisation of yours."]
+    try:
+        validate_repo_id(value)
+    except HFValidationError:
+        pass
+    else:
+        if "/" in value:
+            return []
+    return [f"{name} {value!r}: expected user/name of letters, digits, -, _ and . alone, at most 96."]
+
+
+def language_problems(language: str, *models: str) -> list[str]:
+    """A sentence if Whisper does not know the language by this code; names (italian) count as unknown.
+
+    A language that one of the models, a local folder, was given a token for is known.
+    """
     from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
-    if language == "auto" or language in LANGUAGES:
+    if language == "auto" or language in LANGUAGES or any(_has_token(model, language) for model in models):
         return []
     if language.lower() in TO_LANGUAGE_CODE:
         return [f"language {language!r}: give the code {TO_LANGUAGE_CODE[language.lower()]!r}."]
@@ -459,6 +797,14 @@ def language_problems(language: str) -> list[str]:
     return [
         f"language {language!r}: Whisper has no such language.{hint} Expected a code such as it, en or fa."
     ]
+
+
+def _has_token(model: str, language: str) -> bool:
+    try:
+        config = json.loads((Path(model) / "generation_config.json").read_text(encoding="utf-8"))
+        return f"<|{language}|>" in config["lang_to_id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 class _StrictParser(argparse.ArgumentParser):
@@ -536,6 +882,7 @@ def _parse_known(
 def _recipe_as_words(path: Path, parser: argparse.ArgumentParser, kind: type[ScriptArguments]) -> list[str]:
     """Turn a recipe's keys into command-line words after checking each key's name and type."""
     types_of = typing.get_type_hints(kind)
+    defaults = {f.name: _default_of(f) for f in dataclasses.fields(kind)}
     words: list[str] = []
     for key, value in _read_recipe(path).items():
         if key not in types_of:
@@ -544,7 +891,9 @@ def _recipe_as_words(path: Path, parser: argparse.ArgumentParser, kind: type[Scr
             raise UserError(
                 f"{path}: {key}: found {value!r}, expected {_type_name(types_of[key])}.{_number_hint(value)}"
             )
-        if value is not None:
+        if value == [] and defaults[key] != []:
+            raise UserError(f"{path}: {key}: found an empty list, expected at least one value.")
+        if value is not None and value != []:
             words += [f"--{key}", *(_as_words(value))]
     return words
 

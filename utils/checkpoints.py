@@ -6,7 +6,7 @@ import math
 import re
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -28,12 +28,17 @@ class TrainingState:
     """What a run must know to go on exactly where it stopped, beside what Accelerate saves."""
 
     step: int = 0  # optimiser steps done
-    best_wer: float | None = None
+    metric_for_best_model: str = "normalized_wer"  # what best_metric, first_metric and ranking hold
+    best_metric: float | None = None
     best_step: int | None = None
+    first_metric: float | None = None  # of the model before training
+    evaluations_without_improvement: int = 0  # in a row, up to now
+    ranking: list[tuple[int, float]] = field(default_factory=list)  # (step, metric) of the best evaluations
     order: str = ""  # running digest over the ids of all clips of the steps done, in order
     loss_sum: float = 0.0  # of target tokens since the last line of metrics.jsonl
     loss_tokens: int = 0
     audio_seconds: float = 0.0  # trained on since the start
+    padded_seconds: float = 0.0  # the same with the silence that filled the audio contexts
     skipped_steps: int = 0  # whose loss or gradient was not finite, since the start
     skipped_in_a_row: int = 0
     evaluated_step: int = 0  # the last step that was evaluated
@@ -42,6 +47,42 @@ class TrainingState:
     def mean_loss(self) -> float:
         """Loss of a target token since the last line of metrics.jsonl; NaN where all steps were skipped."""
         return self.loss_sum / self.loss_tokens if self.loss_tokens else math.nan
+
+    @property
+    def padding_share(self) -> float:
+        """Share of silence in the audio contexts trained on; NaN where all steps were skipped."""
+        return 1 - self.audio_seconds / self.padded_seconds if self.padded_seconds else math.nan
+
+    def judge_by(self, metric: str) -> None:
+        """Take up the metric that the best is chosen by; what was best by another is forgotten."""
+        if metric != self.metric_for_best_model:
+            self.metric_for_best_model, self.evaluations_without_improvement = metric, 0
+            self.best_metric = self.best_step = self.first_metric = None
+            self.ranking = []
+
+    def count_evaluation(self, value: float, threshold: float) -> bool:
+        """Enter an evaluation of the current step; whether it is the best of those after a first step.
+
+        Evaluations without improvement are counted as by transformers' `EarlyStoppingCallback`: a gain of no
+        more than `threshold` makes a new best, but does not start the count anew.
+        """
+        if self.step == 0:
+            self.first_metric = value
+            return False
+        best = self.best_metric
+        is_improvement = best is None or best - value > threshold
+        self.evaluations_without_improvement = (
+            0 if is_improvement else self.evaluations_without_improvement + 1
+        )
+        if best is not None and value >= best:
+            return False
+        self.best_metric, self.best_step = value, self.step
+        return True
+
+    def take_back_evaluation(self, before: "TrainingState") -> None:
+        """Forget a new best that could not be saved; patience stands where it stood `before`."""
+        self.best_metric, self.best_step = before.best_metric, before.best_step
+        self.evaluations_without_improvement = before.evaluations_without_improvement
 
 
 def save_checkpoint(accelerator: Accelerator, output_dir: Path, state: TrainingState, keep: int) -> bool:
@@ -202,7 +243,7 @@ def _fault(folder: Path) -> str:
     try:
         record = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
         files = dict(record["files"])
-        TrainingState(**record["state"])
+        _read_state(record)
     except FileNotFoundError:
         return f"no {STATE_FILE} in it."
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -235,7 +276,16 @@ def load_checkpoint(accelerator: Accelerator, folder: Path) -> TrainingState:
     elif not torch.equal(_torch_state(saved), torch.get_rng_state()):
         # Accelerate only logs at level info that it could not load them.
         raise UserError(f"{saved}: its random state could not be restored. Were other versions installed?")
-    return TrainingState(**json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["state"])
+    return _read_state(json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
+
+
+def _read_state(record: dict) -> TrainingState:
+    saved = dict(record["state"])
+    if "best_wer" in saved:  # written when normalised WER was the only choice
+        saved["best_metric"] = saved.pop("best_wer")
+        saved["padded_seconds"] = saved["audio_seconds"]
+    saved["ranking"] = [(step, value) for step, value in saved.get("ranking", [])]
+    return TrainingState(**saved)
 
 
 def _torch_state(file: Path) -> torch.Tensor:

@@ -10,10 +10,10 @@ import torch
 from transformers import DynamicCache, EncoderDecoderCache, WhisperForConditionalGeneration, WhisperProcessor
 
 from utils.audio import decode_flac
-from utils.batching import DECODING_GRID, FULL_CONTEXT, MicroBatch, dynamic_context
-from utils.collators import prompt_tokens
+from utils.batching import DECODING_GRID, FULL_CONTEXT, dynamic_context
 from utils.features import log_mel, pad_waveforms
-from utils.modeling import encode, eval_mode, whisper_of
+from utils.labels import prompt_tokens
+from utils.modeling import encode, eval_mode, language_ids, whisper_of
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,14 @@ class SuppressedTokens:
 
     always: torch.Tensor
     at_begin: torch.Tensor
+
+
+@dataclass(frozen=True)
+class DecodingBatch:
+    """Clips that are decoded together."""
+
+    indices: tuple[int, ...]
+    context: float  # seconds
 
 
 def transcribe(
@@ -34,6 +42,7 @@ def transcribe(
     audio_context: str,
     batch_size: int,
     max_length: int,
+    task: str = "transcribe",
     on_batch: Callable[[int, float], None] = lambda clips, seconds: None,
 ) -> list[str]:
     """Transcribe FLAC clips of at most 30 s.
@@ -46,6 +55,7 @@ def transcribe(
         audio_context: "full", or "dynamic": each clip's own duration rounded up to a fixed grid.
         batch_size: Clips decoded at once.
         max_length: Most tokens of a hypothesis, the prompt included.
+        task: transcribe, or translate into English.
         on_batch: Called after each batch with its clips and audio seconds.
 
     Returns:
@@ -59,7 +69,8 @@ def transcribe(
             waveforms = pad_waveforms([decode_flac(clips[index]) for index in indices], batch.context)
             features = log_mel(waveforms.to(whisper.device), processor.feature_extractor)
             states = encode(whisper, features)
-            prompts = _build_prompts(whisper, processor, states, [languages[index] for index in indices])
+            spoken = [languages[index] for index in indices]
+            prompts = _build_prompts(whisper, processor, states, spoken, task)
             tokens = decode_greedily(whisper, states, prompts, max_length)
             decoded = processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
             for index, text in zip(indices, decoded, strict=True):
@@ -68,7 +79,7 @@ def transcribe(
     return texts
 
 
-def plan_decoding(durations: Sequence[float], audio_context: str, batch_size: int) -> Iterator[MicroBatch]:
+def plan_decoding(durations: Sequence[float], audio_context: str, batch_size: int) -> Iterator[DecodingBatch]:
     """Batches of clips of like length, each under one context that no neighbour decides."""
     contexts = [
         FULL_CONTEXT if audio_context == "full" else dynamic_context(duration, DECODING_GRID)
@@ -79,7 +90,7 @@ def plan_decoding(durations: Sequence[float], audio_context: str, batch_size: in
     while start < len(order):
         context = contexts[order[start]]
         batch = [index for index in order[start : start + batch_size] if contexts[index] == context]
-        yield MicroBatch(tuple(batch), context)
+        yield DecodingBatch(tuple(batch), context)
         start += len(batch)
 
 
@@ -88,22 +99,21 @@ def _build_prompts(
     processor: WhisperProcessor,
     states: torch.Tensor,
     languages: Sequence[str | None],
+    task: str,
 ) -> torch.Tensor:
     """(B, P) prompt tokens; the language of a clip without one is detected. English-only models take none."""
-    lang_to_id = getattr(model.generation_config, "lang_to_id", None)
-    if not lang_to_id:
+    if not language_ids(model):
         languages = [None] * len(languages)
     elif None in languages:
         detected = detect_languages(model, states)
         languages = [given or found for given, found in zip(languages, detected, strict=True)]
-    prompts = [prompt_tokens(processor.tokenizer, language) for language in languages]
+    prompts = [prompt_tokens(processor.tokenizer, language, task) for language in languages]
     return torch.tensor(prompts, device=states.device)
 
 
 def detect_languages(model: WhisperForConditionalGeneration, states: torch.Tensor) -> list[str]:
     """The likeliest language token after the start token, for each clip of states (B, frames, d_model)."""
-    lang_to_id: dict[str, int] = getattr(model.generation_config, "lang_to_id")  # noqa: B009, set on Whisper only
-    codes = {token_id: token[2:-2] for token, token_id in lang_to_id.items()}
+    codes = {token_id: code for code, token_id in language_ids(model).items()}
     ids = torch.tensor(list(codes), device=states.device)
     start = torch.full((states.shape[0], 1), model.config.decoder_start_token_id, device=states.device)
     decoded = model.model.decoder(input_ids=start, encoder_hidden_states=states, use_cache=False)

@@ -3,7 +3,7 @@
 import contextlib
 import datetime
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -18,8 +18,10 @@ from utils.decoding import transcribe
 from utils.errors import UserError, WriteError
 from utils.files import write_failure
 from utils.hardware import pick_device
-from utils.modeling import WhisperLoss, whisper_of
+from utils.modeling import WhisperLoss, load_model, whisper_of
 from utils.progress import AudioProgress, audio_progress
+from utils.quantization import Quantization
+from utils.validation import ErrorRates, error_rates, score_utterances
 
 
 def build_accelerator(micro_batch_size: int, max_grad_norm: float, **options) -> Accelerator:
@@ -112,6 +114,19 @@ def is_sharded(accelerator: Accelerator) -> bool:
     return accelerator.distributed_type == DistributedType.FSDP
 
 
+def check_not_split(accelerator: Accelerator, features: Sequence[str]) -> None:
+    """Refuse what needs each tensor and each step of the optimiser in one piece.
+
+    Raises:
+        UserError: Some of the features are asked for under DeepSpeed or FSDP.
+    """
+    if features and accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.FSDP):
+        raise UserError(
+            f"{', '.join(features)} under {accelerator.distributed_type.value}: expected one device, or a "
+            "copy of the model on each. Use single_gpu.yaml, multi_gpu.yaml or a CPU configuration."
+        )
+
+
 def whole_model(accelerator: Accelerator, prepared: nn.Module) -> nn.Module | None:
     """The model that `WhisperLoss` holds, with all its weights; all processes call it.
 
@@ -127,7 +142,7 @@ def whole_model(accelerator: Accelerator, prepared: nn.Module) -> nn.Module | No
         return None
     copy = _empty_copy(loss.model)
     copy.load_state_dict({name.removeprefix("model."): value for name, value in weights.items()})
-    return copy
+    return copy.to(accelerator.device)
 
 
 def _empty_copy(model: nn.Module) -> nn.Module:
@@ -148,6 +163,7 @@ def transcribe_on_all_processes(
     *,
     batch_size: int,
     max_length: int,
+    task: str,
     cut_short: Callable[[], bool] = lambda: False,
 ) -> list[str] | None:
     """Transcribe the rows in the full audio context, shared among the processes; all processes call it.
@@ -158,8 +174,88 @@ def transcribe_on_all_processes(
     Returns:
         The hypotheses in the order of the rows, on every process; None on all where one was cut short.
     """
-    model = whole_model(accelerator, prepared)
     sharing = 1 if is_sharded(accelerator) else accelerator.num_processes
+    return _share_transcription(
+        accelerator,
+        whole_model(accelerator, prepared),
+        processor,
+        rows,
+        sharing=sharing,
+        batch_size=batch_size,
+        max_length=max_length,
+        task=task,
+        cut_short=cut_short,
+    )
+
+
+class CutShortError(Exception):
+    """Decoding was left between two batches, because some process is told to stop."""
+
+
+def score_folder(
+    accelerator: Accelerator,
+    name_or_path: str,
+    splits: Mapping[str, Dataset],
+    *,
+    normalizer: str,
+    batch_size: int,
+    max_length: int,
+    task: str,
+    quantization: Quantization | None = None,
+    cut_short: Callable[[], bool] = lambda: False,
+) -> dict[str, ErrorRates]:
+    """Load a model of its own on every process and score it in the full audio context; all processes call it.
+
+    Args:
+        name_or_path: A model folder, adapter folder or Hub id, which every process can read.
+        splits: Rows to decode, by any name.
+        quantization: Of a model, or of the base of an adapter.
+        cut_short: Asked after every batch; a process that is told True leaves the rest.
+
+    Returns:
+        The error rates by the same names, equal on every process.
+
+    Raises:
+        CutShortError: On all processes, where one was cut short.
+    """
+    is_quantized = quantization is not None
+    with loading_whole(accelerator):
+        loaded = load_model(name_or_path, keep_adapter=is_quantized, quantization=quantization)
+    model = loaded.model if is_quantized else loaded.model.to(accelerator.device)
+    found = {}
+    for name, rows in splits.items():
+        hypotheses = _share_transcription(
+            accelerator,
+            model,
+            loaded.processor,
+            rows,
+            sharing=accelerator.num_processes,
+            batch_size=batch_size,
+            max_length=max_length,
+            task=task,
+            cut_short=cut_short,
+        )
+        if hypotheses is None:
+            raise CutShortError
+        found[name] = error_rates(
+            score_utterances(list(rows["id"]), list(rows["text"]), hypotheses, normalizer)
+        )
+    return found
+
+
+def _share_transcription(
+    accelerator: Accelerator,
+    model: nn.Module | None,
+    processor: WhisperProcessor,
+    rows: Dataset,
+    *,
+    sharing: int,
+    batch_size: int,
+    max_length: int,
+    task: str,
+    cut_short: Callable[[], bool],
+) -> list[str] | None:
+    """The hypotheses of all rows, on every process; the first `sharing` processes have a model and decode."""
     texts: dict[int, str] | None = {}
     if model is not None:
         own = list(range(accelerator.process_index, len(rows), sharing))
@@ -178,10 +274,11 @@ def transcribe_on_all_processes(
                     audio_context="full",
                     batch_size=batch_size,
                     max_length=max_length,
+                    task=task,
                     on_batch=partial(_advance_or_leave, progress, cut_short),
                 )
                 texts = dict(zip(own, found, strict=True))
-            except _CutShortError:
+            except CutShortError:
                 texts = None
     shares = gather_object([texts])
     if None in shares:
@@ -190,16 +287,12 @@ def transcribe_on_all_processes(
     return [joined[index] for index in sorted(joined)]
 
 
-class _CutShortError(Exception):
-    """Decoding was left between two batches."""
-
-
 def _advance_or_leave(
     progress: AudioProgress, cut_short: Callable[[], bool], clips: int, seconds: float
 ) -> None:
     progress.advance(clips, seconds)
     if cut_short():
-        raise _CutShortError
+        raise CutShortError
 
 
 def clip_gradients(accelerator: Accelerator, prepared: nn.Module, max_grad_norm: float) -> torch.Tensor:

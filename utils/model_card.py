@@ -9,14 +9,17 @@ def build_model_card(
     languages: list[str],
     datasets: list[str],
     results: dict[str, float | int | str | None],
-    use_peft: bool,
+    adapter: str | None,
 ) -> str:
-    """Model card: YAML head for the Hub, then what was trained on what and how well it did on validation."""
+    """Model card: YAML head for the Hub, then what was trained on what and how well it did on validation.
+
+    `adapter` is the kind of adapter the folder holds (lora, dora, adalora), None for a whole model.
+    """
     head = {
-        "library_name": "peft" if use_peft else "transformers",
+        "library_name": "peft" if adapter else "transformers",
         "pipeline_tag": "automatic-speech-recognition",
         "base_model": base_model,
-        "tags": ["whisper", "hf-asr-leaderboard", *(["lora"] if use_peft else [])],
+        "tags": ["whisper", "hf-asr-leaderboard", *([adapter] if adapter else [])],
         "metrics": ["wer"],
     }
     if languages:

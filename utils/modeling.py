@@ -1,4 +1,4 @@
-"""Whisper itself: loading any form of it, the encoder at any length, the loss, LoRA, saving."""
+"""Whisper itself: loading any form of it, the encoder at any length, the loss, saving."""
 
 import contextlib
 import json
@@ -10,12 +10,13 @@ from typing import cast
 import torch
 import yaml
 from torch import nn
-from transformers import WhisperForConditionalGeneration, WhisperProcessor
+from transformers import GenerationConfig, WhisperForConditionalGeneration, WhisperProcessor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from utils.collators import IGNORED
 from utils.errors import UserError
 from utils.files import folder_written_whole, write_json, write_text
+from utils.labels import IGNORED
+from utils.quantization import Quantization, bitsandbytes_config, keep_trainable_after_decoding, true_size
 from utils.starter import resolve_model
 
 ARGUMENTS_FILE = "train.yaml"
@@ -29,31 +30,37 @@ class LoadedModel:
     model: nn.Module  # WhisperForConditionalGeneration, or a PeftModel around one
     processor: WhisperProcessor
     dynamic_context: bool  # trained on short contexts, so that it may be decoded in them
+    task: str  # transcribe or translate: what it was trained for
     trainable_parameters: int | None  # of the run that made it; None where that is not known
     total_parameters: int
 
 
 def load_model(
-    name_or_path: str, *, dtype: torch.dtype = torch.float32, keep_adapter: bool = False
+    name_or_path: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    keep_adapter: bool = False,
+    quantization: Quantization | None = None,
 ) -> LoadedModel:
     """Load a Hub id, a model folder, an adapter folder or a faster-whisper folder.
 
     Args:
         name_or_path: What the user gave.
         dtype: Precision of the weights.
-        keep_adapter: Leave a LoRA adapter in place, trainable, instead of merging it into the weights.
+        keep_adapter: Leave an adapter in place, trainable, instead of merging it into the weights.
+        quantization: Quantise the linear layers, those of the base of an adapter; needs `keep_adapter`, since
+            adapters are merged into whole weights only.
 
     Raises:
         UserError: Nothing loadable is there, or model and processor do not belong together.
     """
     resolved = resolve_model(name_or_path)
-    adapter = Path(resolved) / "adapter_config.json"
     try:
-        if adapter.exists():
-            model = _load_adapter(Path(resolved), dtype, keep_adapter)
-        else:
-            model = WhisperForConditionalGeneration.from_pretrained(resolved, dtype=dtype)
         processor = WhisperProcessor.from_pretrained(resolved)
+        if (Path(resolved) / "adapter_config.json").exists():
+            model = _load_adapter(Path(resolved), processor, dtype, keep_adapter, quantization)
+        else:
+            model = _load_whisper(resolved, dtype, quantization)
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f"{name_or_path}: not loadable as a Whisper model: {str(error).splitlines()[0]} "
@@ -66,16 +73,42 @@ def load_model(
         model,
         processor,
         dynamic_context=arguments.get("audio_context") == "dynamic",
+        task=arguments.get("task", "transcribe"),
         trainable_parameters=results.get("trainable_parameters"),
         total_parameters=count_parameters(model)[1],
     )
 
 
-def _load_adapter(folder: Path, dtype: torch.dtype, keep_adapter: bool) -> nn.Module:
+def _load_whisper(
+    name: str, dtype: torch.dtype, quantization: Quantization | None
+) -> WhisperForConditionalGeneration:
+    if quantization is None:
+        return WhisperForConditionalGeneration.from_pretrained(name, dtype=dtype)
+    model = WhisperForConditionalGeneration.from_pretrained(
+        name,
+        dtype=dtype,
+        quantization_config=bitsandbytes_config(quantization),
+        device_map={"": quantization.device},
+    )
+    keep_trainable_after_decoding(model)
+    return model
+
+
+def _load_adapter(
+    folder: Path,
+    processor: WhisperProcessor,
+    dtype: torch.dtype,
+    keep_adapter: bool,
+    quantization: Quantization | None,
+) -> nn.Module:
     from peft import PeftConfig, PeftModel
 
     base_name = PeftConfig.from_pretrained(str(folder)).base_model_name_or_path
-    base = WhisperForConditionalGeneration.from_pretrained(resolve_model(str(base_name)), dtype=dtype)
+    base = _load_whisper(resolve_model(str(base_name)), dtype, quantization)
+    if len(processor.tokenizer) > base.config.vocab_size:  # a language was added; the adapter has its row
+        base.resize_token_embeddings(len(processor.tokenizer), mean_resizing=False)
+    if (folder / "generation_config.json").exists():
+        base.generation_config = GenerationConfig.from_pretrained(folder)
     model = PeftModel.from_pretrained(base, str(folder), is_trainable=keep_adapter)
     return model if keep_adapter else model.merge_and_unload()
 
@@ -104,9 +137,24 @@ def whisper_of(model: nn.Module) -> WhisperForConditionalGeneration:
     return cast(WhisperForConditionalGeneration, inner)
 
 
+def adapter_name(model: nn.Module) -> str | None:
+    """lora, dora or adalora; None for a model without an adapter."""
+    config = getattr(model, "active_peft_config", None)
+    if config is None:
+        return None
+    return "dora" if config.use_dora else str(config.peft_type.value).lower()
+
+
+def language_ids(model: nn.Module) -> dict[str, int]:
+    """Token id of each language the model knows, by its code; empty for an English-only model."""
+    lang_to_id: dict[str, int] = getattr(whisper_of(model).generation_config, "lang_to_id", None) or {}
+    # an added language stands there by its bare code as well, see languages.add_language
+    return {token[2:-2]: token_id for token, token_id in lang_to_id.items() if token.startswith("<|")}
+
+
 def language_codes(model: nn.Module) -> set[str]:
     """Codes of the languages the model has a token for; empty for an English-only model."""
-    return {token[2:-2] for token in getattr(whisper_of(model).generation_config, "lang_to_id", None) or {}}
+    return set(language_ids(model))
 
 
 def check_languages(model: nn.Module, languages: Sequence[str | None], name_or_path: str) -> list[str | None]:
@@ -134,8 +182,8 @@ def check_languages(model: nn.Module, languages: Sequence[str | None], name_or_p
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
-    """(trainable, all) parameters, a tied weight counted once; those of a ZeRO-3 shard count whole."""
-    sizes = [(getattr(p, "ds_numel", p.numel()), p.requires_grad) for p in model.parameters()]
+    """(trainable, all) parameters, a tied weight counted once, a quantised one or a ZeRO-3 shard whole."""
+    sizes = [(true_size(p), p.requires_grad) for p in model.parameters()]
     return sum(size for size, is_trainable in sizes if is_trainable), sum(size for size, _ in sizes)
 
 
@@ -144,40 +192,6 @@ def trainable_parameters_line(model: nn.Module) -> str:
     trainable, total = count_parameters(model)
     share = 100 * trainable / total
     return f"trainable params: {trainable:,} || all params: {total:,} || trainable%: {share:.4f}"
-
-
-def add_lora(
-    model: WhisperForConditionalGeneration,
-    name_or_path: str,
-    *,
-    r: int,
-    alpha: int,
-    dropout: float,
-    target_modules: Sequence[str],
-) -> nn.Module:
-    """Put LoRA matrices (https://arxiv.org/abs/2106.09685) beside the target modules; only they are trained.
-
-    Raises:
-        UserError: No module of the model has one of the names.
-    """
-    from peft import LoraConfig, get_peft_model
-
-    names = {
-        name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)
-    }
-    unknown = sorted(set(target_modules) - names)
-    if unknown:
-        raise UserError(
-            f"lora_target_modules {', '.join(unknown)}: the model has {', '.join(sorted(names))}."
-        )
-    # task_type stays unset: SEQ_2_SEQ_LM makes PEFT pass input_ids, which Whisper does not take.
-    config = LoraConfig(
-        r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(target_modules), bias="none"
-    )
-    peft_model = get_peft_model(model, config)
-    local = Path(name_or_path).exists()
-    config.base_model_name_or_path = str(Path(name_or_path).resolve()) if local else name_or_path
-    return peft_model
 
 
 def encode(model: WhisperForConditionalGeneration, input_features: torch.Tensor) -> torch.Tensor:
@@ -258,7 +272,7 @@ def save_model_folder(
     `from_pretrained`, `pipeline` and faster-whisper's converter find all they need in it.
     """
     with folder_written_whole(folder) as temporary:
-        model.save_pretrained(temporary)  # type: ignore[operator]
+        save_weights(model, temporary)
         generation_config = whisper_of(model).generation_config
         generation_config._from_model_config = False  # else lang_to_id is lost when it is loaded again
         generation_config.save_pretrained(temporary)
@@ -268,3 +282,12 @@ def save_model_folder(
         write_text(temporary / ARGUMENTS_FILE, arguments_yaml)
         write_json(temporary / RESULTS_FILE, results)
         write_text(temporary / "README.md", card)
+
+
+def save_weights(model: nn.Module, folder: Path) -> None:
+    """Write a model's configuration and weights, or those of its adapter alone."""
+    if adapter_name(model):
+        # Of an embedding that was enlarged for a language, PEFT would save all rows beside the new one.
+        model.save_pretrained(folder, save_embedding_layers=False)  # type: ignore[operator]
+    else:
+        model.save_pretrained(folder)  # type: ignore[operator]

@@ -21,6 +21,7 @@ def silence_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()
     datasets.utils.logging.disable_progress_bar()
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # what it lacks on a CPU; its casts in 8 bits
     logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # a notice for each tied weight saved
 
 
@@ -46,6 +47,10 @@ class _ForgivingStream(io.TextIOBase):
 
     def fileno(self) -> int:
         return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
 
 
 @contextlib.contextmanager

@@ -12,12 +12,12 @@ from utils.anchors import has_spaceless_script
 from utils.assembly import read_rows
 from utils.audio import decode_flac
 from utils.batching import FULL_CONTEXT
-from utils.collators import prompt_tokens
 from utils.decoding import decode_greedily
 from utils.features import log_mel, pad_waveforms
 from utils.files import write_json
+from utils.labels import prompt_tokens
 from utils.metrics import count_errors
-from utils.modeling import encode, eval_mode, language_codes, whisper_of
+from utils.modeling import encode, eval_mode, language_codes, language_ids, whisper_of
 from utils.text import normalize_text
 
 POOL_BATCHES = 16  # clips of so many batches are sorted by length together
@@ -141,11 +141,11 @@ def _language_probabilities(
     model: WhisperForConditionalGeneration, states: torch.Tensor
 ) -> list[tuple[str | None, float]]:
     """The likeliest language of each clip and its share of the probability of all languages."""
-    lang_to_id: dict[str, int] = getattr(model.generation_config, "lang_to_id", None) or {}
-    if not lang_to_id:
+    languages = language_ids(model)
+    if not languages:
         return [(None, 0.0)] * len(states)
-    codes = [token[2:-2] for token in lang_to_id]
-    ids = torch.tensor(list(lang_to_id.values()), device=states.device)
+    codes = list(languages)
+    ids = torch.tensor(list(languages.values()), device=states.device)
     start = torch.full((len(states), 1), model.config.decoder_start_token_id, device=states.device)
     decoded = model.model.decoder(input_ids=start, encoder_hidden_states=states, use_cache=False)
     logits = model.proj_out(decoded.last_hidden_state[:, -1])[:, ids].float()  # (B, languages)

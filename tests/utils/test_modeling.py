@@ -1,4 +1,4 @@
-"""The encoder at any length, the loss and LoRA against transformers, PEFT and published parameter counts."""
+"""The encoder at any length, the loss and saved folders, against transformers."""
 
 import json
 import shutil
@@ -6,19 +6,18 @@ import shutil
 import pytest
 import torch
 from torch import nn
-from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-from utils.collators import encode_labels, pad_labels, shift_right
+from utils.collators import pad_tokens
 from utils.errors import UserError
+from utils.labels import IGNORED, LabelWriter, TimedTokens, encode_texts
 from utils.modeling import (
     WhisperLoss,
-    add_lora,
     check_languages,
     encode,
     eval_mode,
     load_model,
     save_model_folder,
-    trainable_parameters_line,
 )
 
 
@@ -61,14 +60,17 @@ def test_shorter_inputs_equal_transformers_with_sliced_positions(loaded, speech,
 def test_loss_and_gradients_equal_transformers_forward(loaded, speech):
     model, config = loaded.model, loaded.model.config
     texts = ["Sì.", "Una frase molto più lunga della prima, con parecchie parole."]
-    labels = pad_labels(encode_labels(loaded.processor.tokenizer, texts, ["it", "it"]))
+    tokenizer = loaded.processor.tokenizer
+    pieces = [TimedTokens(0.0, 1.0, tokens) for tokens in encode_texts(tokenizer, texts)]
+    sequences = [LabelWriter(tokenizer).write([piece], "it") for piece in pieces]
+    labels = pad_tokens([sequence.targets for sequence in sequences], IGNORED)
     num_tokens = int((labels != -100).sum())
     model.zero_grad()
     expected = model(speech, labels=labels).loss  # mean over the target tokens
     expected.backward()
     expected_gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
-    inputs = shift_right(labels, config.decoder_start_token_id, config.pad_token_id)
+    inputs = pad_tokens([sequence.inputs for sequence in sequences], config.pad_token_id)
     found = WhisperLoss(model)(speech, inputs, labels) / num_tokens
     found.backward()
     assert found.item() == pytest.approx(expected.item(), abs=1e-5)
@@ -76,50 +78,6 @@ def test_loss_and_gradients_equal_transformers_forward(loaded, speech):
         if parameter.grad is not None:
             torch.testing.assert_close(parameter.grad, expected_gradients[name], atol=1e-5, rtol=1e-4)
     model.zero_grad()
-
-
-@pytest.mark.parametrize(
-    ("width", "layers", "r", "modules", "line"),
-    [
-        # printed by the isiZulu project for whisper-tiny
-        (
-            384,
-            4,
-            32,
-            ["q_proj", "v_proj"],
-            "trainable params: 589,824 || all params: 38,350,464 || trainable%: 1.5380",
-        ),
-        # reported by the children's speech project for whisper-base
-        (
-            512,
-            6,
-            16,
-            ["q_proj", "v_proj", "k_proj", "out_proj"],
-            "trainable params: 1,179,648 || all params: 73,773,568 || trainable%: 1.5990",
-        ),
-    ],
-)
-def test_lora_has_the_published_number_of_parameters(width, layers, r, modules, line):
-    config = WhisperConfig(
-        d_model=width,
-        encoder_layers=layers,
-        decoder_layers=layers,
-        encoder_ffn_dim=4 * width,
-        decoder_ffn_dim=4 * width,
-        encoder_attention_heads=width // 64,
-        decoder_attention_heads=width // 64,
-    )
-    with torch.device("meta"):
-        model = WhisperForConditionalGeneration(config)
-    model.tie_weights()
-    peft_model = add_lora(model, "openai/whisper", r=r, alpha=32, dropout=0.05, target_modules=modules)
-    assert trainable_parameters_line(peft_model) == line
-
-
-def test_lora_on_unknown_modules_names_those_there_are(tiny_whisper):
-    model = load_model(str(tiny_whisper)).model
-    with pytest.raises(UserError, match=r"query: the model has .*q_proj"):
-        add_lora(model, "x", r=2, alpha=4, dropout=0.0, target_modules=["query"])
 
 
 def test_a_saved_folder_loads_everywhere_with_its_generation_config(tiny_whisper, tmp_path):
@@ -142,22 +100,6 @@ def test_a_saved_folder_loads_everywhere_with_its_generation_config(tiny_whisper
     WhisperForConditionalGeneration.from_pretrained(folder).generate(
         features, language="it", max_new_tokens=3
     )
-
-
-def test_an_adapter_folder_gives_the_adapted_model(tiny_whisper, tmp_path):
-    loaded = load_model(str(tiny_whisper))
-    model = add_lora(loaded.model, str(tiny_whisper), r=2, alpha=4, dropout=0.0, target_modules=["q_proj"])
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            nn.init.normal_(parameter)
-    save_model_folder(tmp_path / "a", model, loaded.processor, arguments_yaml="{}", results={}, card="")
-    merged = load_model(str(tmp_path / "a")).model
-    features, ids = torch.randn(1, 80, 3000), torch.tensor([[257, 258]])
-    with torch.no_grad(), eval_mode(model), eval_mode(merged):
-        expected = model(input_features=features, decoder_input_ids=ids).logits
-        torch.testing.assert_close(
-            merged(features, decoder_input_ids=ids).logits, expected, atol=1e-5, rtol=1e-4
-        )
 
 
 def test_a_folder_without_tokenizer_is_a_clear_error(tiny_whisper, tmp_path):

@@ -25,7 +25,7 @@ def read(path) -> list[dict]:
 def test_what_a_full_disk_refuses_is_written_later_and_no_half_line_stays(accelerator, small_disk, capsys):
     disk = small_disk(64 << 10)
     path = disk / "metrics.jsonl"
-    log = RunLog(path, accelerator)
+    log = RunLog(disk, accelerator)
     log.write(1, loss=1.0)
     filler = disk / "filler"
     with filler.open("wb") as file:
@@ -42,7 +42,7 @@ def test_what_a_full_disk_refuses_is_written_later_and_no_half_line_stays(accele
 
 def test_a_resumed_run_forgets_what_it_will_write_again(accelerator, tmp_path):
     path = tmp_path / "metrics.jsonl"
-    log = RunLog(path, accelerator)
+    log = RunLog(tmp_path, accelerator)
     for step in (1, 2, 3):
         log.write(step, loss=1.0)
         log.write(step, eval_wer=0.5)
@@ -59,7 +59,7 @@ def test_a_resumed_run_forgets_what_it_will_write_again(accelerator, tmp_path):
 
 
 def test_the_file_stays_json_where_numbers_are_not_finite(accelerator, tmp_path):
-    log = RunLog(tmp_path / "metrics.jsonl", accelerator)
+    log = RunLog(tmp_path, accelerator)
     log.write(1, loss=math.nan, grad_norm=math.inf, note="x", count=2)
     assert read(tmp_path / "metrics.jsonl") == [
         {"step": 1, "loss": None, "grad_norm": None, "note": "x", "count": 2}

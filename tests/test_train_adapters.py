@@ -1,0 +1,227 @@
+"""train.py with what it trains chosen: parts, adapters, quantised bases, a new language, optimisers."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import train
+from tests.test_train import read_metrics
+from utils.errors import UserError
+from utils.modeling import language_ids, load_model
+
+VARIANTS = {
+    "lora": "--use_peft --lora_dropout 0.1",
+    "dora": "--use_peft --use_dora --lora_dropout 0.1",
+    "adalora": "--use_peft --peft_type adalora --lora_r 2 --init_r 5",
+    "int8": "--use_peft --load_in_8bit --lora_dropout 0.1",
+    "nf4": "--use_peft --load_in_4bit --lora_dropout 0.1",
+    "nf4 dora": "--use_peft --load_in_4bit --use_dora",
+    "nf4 adalora": "--use_peft --load_in_4bit --peft_type adalora --lora_r 2",
+    "8-bit AdamW": "--optim adamw_bnb_8bit --weight_decay 0.01",
+    "AdamW": "--optim adamw_torch --adam_beta2 0.98 --weight_decay 0.01",
+    "frozen encoder": "--freeze_encoder",
+    "frozen layer and embeddings": "--freeze_encoder_layers 1 --freeze_embeddings --gradient_checkpointing",
+    "new language": "--language fur --add_language fur --init_language_from it",
+    "new language, lora": "--language fur --add_language fur --use_peft --gradient_checkpointing",
+    "new language, nf4": "--language fur --add_language fur --use_peft --load_in_4bit",
+}
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerator():
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(scope="module")
+def without_language(build_prepared, tmp_path_factory) -> Path:
+    """A prepared dataset whose rows carry no language, as those of a language Whisper lacks."""
+    sizes = {"train": 40, "validation": 4, "test": 4}
+    return build_prepared(tmp_path_factory.mktemp("prepared") / "none", sizes, language=None)
+
+
+@pytest.fixture
+def arguments(tiny_whisper, without_language, tmp_path):
+    """Arguments of a short run; later ones override them."""
+
+    def build(*more: str, run: str = "run") -> list[str]:
+        base = f"--model_name_or_path {tiny_whisper} --dataset {without_language} --language it"
+        base += " --report_to none --max_steps 8 --eval_steps 4 --save_steps 3 --logging_steps 1"
+        base += f" --learning_rate 1e-2 --save_total_limit 9 --output_dir {tmp_path / run}"
+        return [*base.split(), *more]
+
+    return build
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_each_variant_learns_resumes_exactly_and_leaves_a_folder_that_loads(arguments, tmp_path, variant):
+    """The second run is the first one's checkpoint of step 3, gone on with to the end."""
+    words = VARIANTS[variant].split()
+    train.main(arguments(*words))
+    straight, resumed = tmp_path / "run", tmp_path / "resumed"
+    losses = [record["loss"] for record in read_metrics(straight) if "loss" in record]
+    assert len(losses) == 8 and min(losses[4:]) < losses[0]
+
+    resumed.mkdir()
+    shutil.copytree(straight / "checkpoint-3", resumed / "checkpoint-3")
+    train.main(arguments(*words, run="resumed"))
+    again = [record["loss"] for record in read_metrics(resumed) if "loss" in record]
+    assert again == losses[3:]
+    for name in ("model.safetensors", "adapter_model.safetensors"):
+        if (straight / "final" / name).exists():
+            one, other = load_file(straight / "final" / name), load_file(resumed / "final" / name)
+            assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+    for folder in ("best", "final"):
+        loaded = load_model(str(straight / folder))
+        assert loaded.trainable_parameters and ("fur" in language_ids(loaded.model)) == ("fur" in words)
+
+
+def test_checkpoints_of_an_adapter_hold_what_is_trained(arguments, tmp_path):
+    train.main(arguments("--use_peft", "--lora_r", "2"))
+    state = load_file(tmp_path / "run/checkpoint-3/model.safetensors")
+    assert len(state) == 6 * 2 * 2 and all("lora_" in name for name in state)
+
+
+def test_adalora_ends_with_the_ranks_it_was_given(arguments, tmp_path):
+    train.main(arguments("--use_peft", "--peft_type", "adalora", "--lora_r", "2", "--init_r", "5"))
+    config = json.loads((tmp_path / "run/final/adapter_config.json").read_text())
+    assert sum(map(sum, config["rank_pattern"].values())) == 12 * 2
+    assert (config["tinit"], config["tfinal"], config["total_step"]) == (1, 4, 8)
+    assert "- adalora" in (tmp_path / "run/final/README.md").read_text()
+
+
+def test_an_adapter_folder_goes_on_as_it_is_and_says_so(arguments, tmp_path, capsys):
+    train.main(arguments("--use_peft", "--lora_r", "3", "--lora_target_modules", "fc1"))
+    first = str(tmp_path / "run/final")
+    train.main(arguments("--use_peft", "--model_name_or_path", first, run="second"))
+    assert "goes on as it is: lora, rank 3, alpha 32, fc1" in capsys.readouterr().out
+    assert (
+        load_file(tmp_path / "second/final/adapter_model.safetensors").keys()
+        == load_file(tmp_path / "run/final/adapter_model.safetensors").keys()
+    )
+
+
+def test_a_settled_adalora_folder_goes_on_with_the_ranks_it_has(arguments, tmp_path):
+    words = ["--use_peft", "--peft_type", "adalora", "--lora_r", "2", "--init_r", "5"]
+    train.main(arguments(*words))
+    train.main(arguments(*words, "--model_name_or_path", str(tmp_path / "run/final"), run="second"))
+    sizes = [
+        {
+            name: value.shape
+            for name, value in load_file(tmp_path / run / "final/adapter_model.safetensors").items()
+        }
+        for run in ("run", "second")
+    ]
+    assert sizes[0] == sizes[1]
+
+
+def test_a_model_with_a_new_language_is_trained_and_evaluated_on(arguments, tmp_path, without_language):
+    import evaluate
+
+    train.main(arguments("--language", "fur", "--add_language", "fur"))
+    best = str(tmp_path / "run/best")
+    train.main(arguments("--language", "fur", "--model_name_or_path", best, "--max_steps", "1", run="second"))
+    report = tmp_path / "report"
+    words = ["--models", best, "--dataset", str(without_language), "--output_dir", str(report)]
+    evaluate.main([*words, "--language", "fur", "--audio_context", "full", "--bootstrap_samples", "10"])
+    (result,) = json.loads((report / "evaluation_results.json").read_text())["results"]
+    assert result["num_utterances"] == 4
+
+
+def test_a_model_that_translates_is_told_so_by_its_folder(arguments, tmp_path, monkeypatch):
+    import utils.decoding
+
+    train.main(arguments("--task", "translate"))
+    loaded = load_model(str(tmp_path / "run/best"))
+    assert loaded.task == "translate"
+    tasks = []
+    original = utils.decoding.prompt_tokens
+    monkeypatch.setattr(
+        utils.decoding, "prompt_tokens", lambda *words: (tasks.append(words[-1]), original(*words))[1]
+    )
+    import evaluate
+
+    words = [
+        "--models",
+        str(tmp_path / "run/best"),
+        "--output_dir",
+        str(tmp_path / "report"),
+        "--language",
+        "it",
+    ]
+    data = arguments()[3]
+    evaluate.main([*words, "--dataset", data, "--audio_context", "full", "--bootstrap_samples", "10"])
+    assert set(tasks) == {"translate"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--load_in_8bit", "load_in_8bit without use_peft"),
+        ("--peft_type adalora", "peft_type adalora without use_peft"),
+        ("--use_peft --load_in_8bit --load_in_4bit", "expected one of them"),
+        ("--use_peft --peft_type adalora --use_dora", "variants of lora, not of adalora"),
+        (
+            "--use_peft --freeze_encoder --freeze_embeddings",
+            "freeze_encoder, freeze_embeddings with use_peft",
+        ),
+        ("--use_peft --init_r 8", "init_r: of adalora alone"),
+        ("--use_peft --peft_type adalora --init_r 16", "init_r 16: expected more than lora_r 16"),
+        ("--use_peft --load_in_8bit --use_dora", "use_dora with load_in_8bit on a CPU"),
+        ("--freeze_encoder_layers 3", "the encoder has 2 layers"),
+        ("--freeze_encoder_layers -1", "expected at least 0"),
+        ("--adam_beta1 1", "adam_beta1 1.0: expected a number from 0 and below 1"),
+        ("--adam_epsilon 0", "adam_epsilon 0.0"),
+        ("--language fur", "Whisper has no such language"),
+        ("--add_language fur", "add_language fur with language it: expected the same"),
+        ("--language Friulian --add_language Friulian", "expected a code of lower-case letters"),
+        ("--add_language it", "the model has a token for it"),
+        ("--language fur --add_language fur --init_language_from xx", "init_language_from xx"),
+        ("--init_language_from it", "init_language_from without add_language"),
+        ("--language fur --add_language fur --freeze_embeddings", "would never be learnt"),
+        (
+            "--model_name_or_path openai/whisper-tiny.en",
+            "it: openai/whisper-tiny.en transcribes English alone",
+        ),
+        ("--model_name_or_path openai/whisper-tiny.en --language auto --task translate", "translate: openai"),
+    ],
+)
+def test_mistakes_are_told_before_any_work(arguments, tmp_path, words, message):
+    with pytest.raises(UserError, match=message):
+        train.main(arguments(*words.split()))
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_english_model_by_another_name_refuses_a_language_before_data_are_read(
+    arguments, tiny_whisper, tmp_path
+):
+    folder = shutil.copytree(tiny_whisper, tmp_path / "english")
+    config = json.loads((folder / "generation_config.json").read_text())
+    del config["lang_to_id"]
+    (folder / "generation_config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="knows English only"):
+        train.main(arguments("--model_name_or_path", str(folder), "--dataset", "/nowhere"))
+
+
+@pytest.mark.parametrize(
+    "feature", ["load_in_8bit", "load_in_4bit", "peft_type adalora", "optim adamw_bnb_8bit"]
+)
+def test_split_models_refuse_what_needs_whole_tensors(feature):
+    from accelerate import Accelerator, DistributedType
+
+    from utils.distributed import check_not_split
+
+    accelerator = Accelerator(cpu=True)
+    check_not_split(accelerator, [feature])
+    accelerator.state.distributed_type = DistributedType.FSDP
+    with pytest.raises(UserError, match=f"{feature} under FSDP"):
+        check_not_split(accelerator, [feature])
+    check_not_split(accelerator, [])

@@ -1,0 +1,67 @@
+"""AdamW in its variants, with weight decay on matrices alone."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import nn
+
+from utils.errors import UserError
+
+Optim = Literal["adamw_torch_fused", "adamw_torch", "adamw_bnb_8bit"]
+
+
+def parameter_groups(
+    named_parameters: Iterable[tuple[str, nn.Parameter]], weight_decay: float
+) -> list[dict[str, object]]:
+    """Parameters that are trained, those that decay apart from those that do not.
+
+    Biases, norms and DoRA's magnitudes do not: to shrink a shift or a scale regularises nothing. All of them
+    have one dimension and nothing else in Whisper has. Embeddings decay, as in transformers' Trainer.
+
+    Returns:
+        Groups for an optimiser; one that would be empty is left out.
+    """
+    trained = [parameter for _, parameter in named_parameters if parameter.requires_grad]
+    groups: list[dict[str, object]] = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def build_optimizer(
+    name: Optim,
+    groups: list[dict[str, object]],
+    *,
+    learning_rate: float,
+    betas: tuple[float, float],
+    epsilon: float,
+    device: torch.device,
+) -> torch.optim.Optimizer:
+    """AdamW (https://arxiv.org/abs/1711.05101) by the name that transformers' Trainer gives it.
+
+    Args:
+        name: adamw_torch_fused, adamw_torch, or adamw_bnb_8bit, whose moments take a byte each
+            (https://arxiv.org/abs/2110.02861; tensors under 4,096 numbers keep 32 bits).
+        groups: From `parameter_groups`.
+        learning_rate: The peak; the schedule moves it.
+        betas: Decay of the first and second moment.
+        epsilon: Added to the denominator.
+        device: Where training will run.
+
+    Raises:
+        UserError: The optimiser does not exist there.
+    """
+    if name != "adamw_bnb_8bit":
+        is_fused = name == "adamw_torch_fused"
+        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, eps=epsilon, fused=is_fused)
+    if device.type == "mps":
+        raise UserError("optim adamw_bnb_8bit: bitsandbytes has no optimiser for mps. Use adamw_torch.")
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError:
+        raise UserError(
+            "optim adamw_bnb_8bit: bitsandbytes is not installed. pip install bitsandbytes"
+        ) from None
+    return AdamW8bit(groups, lr=learning_rate, betas=betas, eps=epsilon)
