@@ -54,14 +54,16 @@ def encode_labels(
     is the form for English-only models.
     """
     encoded = tokenizer([" " + text for text in texts], add_special_tokens=False).input_ids
-    prefixes = {language: prompt_tokens(tokenizer, language, task)[1:] for language in set(languages)}
+    prefixes = {language: prompt_tokens(tokenizer, language, task=task)[1:] for language in set(languages)}
     return [
         prefixes[language] + tokens + [tokenizer.eos_token_id]
         for language, tokens in zip(languages, encoded, strict=True)
     ]
 
 
-def prompt_tokens(tokenizer: WhisperTokenizer, language: str | None, task: str = "transcribe") -> list[int]:
+def prompt_tokens(
+    tokenizer: WhisperTokenizer, language: str | None, *, task: str = "transcribe"
+) -> list[int]:
     """Tokens in front of the text: start, language, task (transcribe or translate), no timestamps."""
     names = ["<|startoftranscript|>", "<|notimestamps|>"]
     if language is not None:

@@ -187,7 +187,7 @@ def test_the_translation_task_is_in_labels_and_prompts(loaded):
     from utils.collators import prompt_tokens
 
     tokenizer = loaded.processor.tokenizer
-    names = tokenizer.convert_ids_to_tokens(prompt_tokens(tokenizer, "it", "translate"))
+    names = tokenizer.convert_ids_to_tokens(prompt_tokens(tokenizer, "it", task="translate"))
     assert names == ["<|startoftranscript|>", "<|it|>", "<|translate|>", "<|notimestamps|>"]
     reference = WhisperProcessor.from_pretrained(loaded.model.name_or_path, language="it", task="translate")
     (labels,) = encode_labels(tokenizer, ["hello"], ["it"], "translate")
