@@ -137,28 +137,21 @@ def test_a_model_with_a_new_language_is_trained_and_evaluated_on(arguments, tmp_
 
 
 def test_a_model_that_translates_is_told_so_by_its_folder(arguments, tmp_path, monkeypatch):
+    import evaluate
     import utils.decoding
 
     train.main(arguments("--task", "translate"))
-    loaded = load_model(str(tmp_path / "run/best"))
-    assert loaded.task == "translate"
-    tasks = []
-    original = utils.decoding.prompt_tokens
-    monkeypatch.setattr(
-        utils.decoding, "prompt_tokens", lambda *words: (tasks.append(words[-1]), original(*words))[1]
-    )
-    import evaluate
+    best = str(tmp_path / "run/best")
+    assert load_model(best).task == "translate"
+    tasks, original = [], utils.decoding.prompt_tokens
 
-    words = [
-        "--models",
-        str(tmp_path / "run/best"),
-        "--output_dir",
-        str(tmp_path / "report"),
-        "--language",
-        "it",
-    ]
-    data = arguments()[3]
-    evaluate.main([*words, "--dataset", data, "--audio_context", "full", "--bootstrap_samples", "10"])
+    def told(*words, task: str) -> list[int]:
+        tasks.append(task)
+        return original(*words, task=task)
+
+    monkeypatch.setattr(utils.decoding, "prompt_tokens", told)
+    words = f"--models {best} --output_dir {tmp_path / 'report'} --language it --dataset {arguments()[3]}"
+    evaluate.main([*words.split(), "--audio_context", "full", "--bootstrap_samples", "10"])
     assert set(tasks) == {"translate"}
 
 
@@ -252,7 +245,7 @@ def prompts(italian_prompts, tmp_path_factory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["dora", "adalora", "int8", "nf4"])
 def test_whisper_base_learns_prompts_by_heart_and_resumes_exactly(tmp_path, prompts, variant):
-    """Twelve steps over eight prompts, each seen twelve times; a folder that scores as well as the run did."""
+    """Twelve steps over eight prompts, each seen twelve times; the folder knows them too."""
     from transformers import pipeline
 
     words = f"--model_name_or_path openai/whisper-base --dataset {prompts} --language it --report_to none"

@@ -296,11 +296,9 @@ def save_model_folder(
 
 
 def _save_weights(model: nn.Module, folder: Path) -> None:
-    if adapter_name(model) == "adalora":
-        with _ranks_of_zero_are_meant():
-            model.save_pretrained(folder, save_embedding_layers=False)  # type: ignore[operator]
-    elif adapter_name(model):
+    options = {}
+    if adapter_name(model):
         # Of an embedding that was enlarged for a language, PEFT would save all rows beside the new one.
-        model.save_pretrained(folder, save_embedding_layers=False)  # type: ignore[operator]
-    else:
-        model.save_pretrained(folder)  # type: ignore[operator]
+        options = {"save_embedding_layers": False}
+    with _ranks_of_zero_are_meant() if adapter_name(model) == "adalora" else contextlib.nullcontext():
+        model.save_pretrained(folder, **options)  # type: ignore[operator]
