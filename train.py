@@ -11,95 +11,194 @@ On one NVIDIA GPU:
 """
 
 import hashlib
-import math
 import os
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.arguments import TrainArguments, arguments_as_yaml, differing_arguments, parse_arguments
-from utils.errors import UserError, user_errors_end_the_script
+from utils.errors import UserError, WriteError, user_errors_end_the_script
 
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
     from datasets import Dataset
 
-    from utils.batching import Step
+    from utils.augmentation import Augmentation
+    from utils.batching import Step, StepPlan
     from utils.checkpoints import TrainingState
     from utils.collators import Batch
+    from utils.examples import TrainingClips
+    from utils.interruption import StopRequest
     from utils.modeling import LoadedModel
     from utils.quantization import Quantization
     from utils.runlog import RunLog
+    from utils.spec_augment import SpecAugment
+    from utils.updates import Update
+    from utils.validation import ErrorRates
+
+
+# mixtures of finished weights: may be asked for, and changed, after training
+MIXING_ARGUMENTS = ("interpolation_alphas", "guard_dataset", "guard_tolerance", "max_guard_samples")
+FREE_ARGUMENTS = (
+    *("output_dir", "resume_from_checkpoint", "report_to", "project", "samples_shown"),
+    *MIXING_ARGUMENTS,
+)
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The training split with what is needed of every clip before its audio is."""
+    """What is trained on, in which steps, and what is validated on."""
 
-    rows: "Dataset"
+    clips: "TrainingClips"
     ids: list[str]
-    durations: list[float]
-    labels: list[list[int]]
+    plan: "StepPlan"
+    validation: "Dataset"
+
+    def ids_of(self, step: "Step") -> list[str]:
+        """Ids of all clips of a step."""
+        return [self.ids[row] for example in step.examples for row in example.rows]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all parts of a run share."""
+
+    args: TrainArguments
+    accelerator: "Accelerator"
+    loaded: "LoadedModel"
+    model: "torch.nn.Module"  # behind its loss, as Accelerate has prepared it
+    data: TrainingData
+    state: "TrainingState"
+    log: "RunLog"
+    stop_request: "StopRequest"
+
+    @property
+    def output_dir(self) -> Path:
+        """The run folder."""
+        return Path(self.args.output_dir)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(TrainArguments, argv, __doc__)
     output_dir = Path(args.output_dir)
-    if is_finished(args, output_dir):
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch is imported
+    is_trained = is_finished(args, output_dir)
+    if is_trained and not any(mixing_left(args, output_dir)):
         print(f"{output_dir / 'final'} is there already, trained with these arguments. Next: evaluate.py")
         return
 
-    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch is imported
+    from utils.interruption import forget_interruption, remembering_signals
+    from utils.locking import sole_run_in
+    from utils.mixing import describe_run
+    from utils.progress import silence_libraries
+
+    with sole_run_in(output_dir), remembering_signals() as stop_request:
+        forget_interruption(output_dir)
+        silence_libraries()
+        accelerator = start_accelerator(args)
+        if not is_trained:
+            fine_tune(args, accelerator, stop_request)
+        mix_weights(args, accelerator, stop_request)
+        accelerator.end_training()
+        accelerator.print(describe_run(output_dir))
+
+
+def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "StopRequest") -> None:
+    """Train from the start or the newest checkpoint to the end; leaves best/ and final/."""
     from accelerate.utils import set_seed
 
-    from utils.checkpoints import TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
+    from utils.checkpoints import TrainingState, find_checkpoint_together, load_checkpoint
     from utils.distributed import loading_whole
     from utils.hardware import sum_in_a_fixed_order
-    from utils.progress import audio_progress, silence_libraries
+    from utils.mixing import forget_mixtures
     from utils.runlog import RunLog
 
-    silence_libraries()
-    accelerator = start_accelerator(args)
+    output_dir = Path(args.output_dir)
     set_seed(args.seed, device_specific=True)
     if accelerator.device.type == "cpu":
         sum_in_a_fixed_order()
-    checkpoint = find_checkpoint(output_dir, args.resume_from_checkpoint)
+    checkpoint = find_checkpoint_together(accelerator, output_dir, args.resume_from_checkpoint)
     with loading_whole(accelerator):
         loaded = load_trainable_model(args, accelerator)
-    data, validation_rows = load_splits(args, loaded, accelerator)
-    total_steps = count_steps(args, accelerator, len(data.ids))
+    check_mixing(args, loaded)
+    data = load_data(args, loaded, accelerator)
+    total_steps = args.max_steps if args.max_steps > 0 else data.plan.count_steps(args.num_train_epochs)
     model, optimizer, scheduler = prepare_for_training(args, accelerator, loaded, total_steps)
 
     state = load_checkpoint(accelerator, checkpoint) if checkpoint else TrainingState()
-    log = RunLog(output_dir / "metrics.jsonl", accelerator)
-    log.drop_after(state.step)
-    announce(args, accelerator, loaded, data, len(validation_rows), total_steps, state.step)
+    state.judge_by(args.metric_for_best_model)
+    log = RunLog(output_dir, accelerator)
+    log.drop_after(state.step if checkpoint else -1, state.evaluated_step)
+    log.start_trackers(args.project, asdict(args), state.step)
+    announce(args, accelerator, loaded, data, total_steps, state.step)
 
+    forget_mixtures(accelerator, output_dir)
+    run = Run(args, accelerator, loaded, model, data, state, log, stop_request)
+    if evaluation_is_owed(args, state, total_steps) and not evaluate_and_keep_best(run):
+        leave_to_be_continued(accelerator, output_dir, state.step, stop_request)
+    if not patience_is_over(args, state):
+        train_steps(run, optimizer, scheduler, total_steps)
+    save_model(run, output_dir / "final")
+    accelerator.free_memory()
+
+
+def train_steps(
+    run: Run,
+    optimizer: "torch.optim.Optimizer",
+    scheduler: "torch.optim.lr_scheduler.LRScheduler",
+    total_steps: int,
+) -> None:
+    """Do the steps that are left, until all are done or nothing gets better; log, evaluate, save when due."""
+    from utils.checkpoints import save_checkpoint
+    from utils.progress import audio_progress
+    from utils.updates import update_weights
+    from utils.workers import replacing_dead_workers
+
+    args, accelerator, state, stop_request = run.args, run.accelerator, run.state, run.stop_request
     with audio_progress("training", total_steps, shown=accelerator.is_main_process) as progress:
         progress.skip(state.step)
-        for step, micro_batches in load_steps(args, accelerator, data, loaded, state.step, total_steps):
-            num_tokens = sum(len(data.labels[index]) for index in step.indices)
-            loss_sum = accumulate_gradients(accelerator, model, micro_batches, num_tokens, loaded)
-            grad_norm = update_weights(args, accelerator, model, optimizer, scheduler)
+        masking = choose_spec_augment(args)
+        steps_from = partial(load_steps, args, accelerator, run.data, run.loaded, last=total_steps)
+        for step, micro_batches in replacing_dead_workers(steps_from, state.step):
+            loss_sum = accumulate_gradients(
+                accelerator, run.model, micro_batches, step.num_targets, run.loaded, masking
+            )
+            update = update_weights(
+                accelerator,
+                run.model,
+                optimizer,
+                loss_sum,
+                args.max_grad_norm,
+                stop=bool(stop_request.reason),
+            )
+            scheduler.step()
 
-            count_step(state, step, data, accelerator.reduce(loss_sum).item(), num_tokens)
-            loss, learning_rate = state.loss_sum / state.loss_tokens, scheduler.get_last_lr()[0]
-            progress.advance(1, seconds_of(step, data), f"loss {loss:.3f}  lr {learning_rate:.1e}")
+            count_step(state, step, run.data, update)
+            if update.skipped:
+                tell_skipped_step(run, step, update)
+            loss, learning_rate = state.mean_loss, scheduler.get_last_lr()[0]
+            progress.advance(1, step.audio_seconds, f"loss {loss:.3f}  lr {learning_rate:.1e}")
             if is_due(state.step, args.logging_steps, total_steps):
                 rate = progress.audio_seconds_per_second
-                log_training(log, state, step, learning_rate, grad_norm, rate)
-            if is_due(state.step, args.eval_steps, total_steps):
+                log_training(run.log, state, step, learning_rate, update.grad_norm, rate)
+            stop = update.stop
+            if is_due(state.step, args.eval_steps, total_steps) and not stop:
                 with progress.paused():
-                    evaluate_and_keep_best(args, accelerator, model, loaded, validation_rows, state, log)
-            if is_due(state.step, args.save_steps, total_steps):
-                save_checkpoint(accelerator, output_dir, state, args.save_total_limit)
-
-    save_model(args, accelerator, model, loaded, state, output_dir / "final")
-    accelerator.end_training()
-    best = f"best: {output_dir / 'best'}, from step {state.best_step}. " if state.best_step else ""
-    accelerator.print(f"Done: {output_dir / 'final'}; {best}Next: evaluate.py on the test split.")
+                    stop = not evaluate_and_keep_best(run)
+            if patience_is_over(args, state):
+                total_steps = state.step  # what is due at the end is due now
+            saved = False
+            if is_due(state.step, args.save_steps, total_steps) or stop:
+                saved = save_checkpoint(accelerator, run.output_dir, state, args.save_total_limit)
+            if stop:
+                check_saved(state, saved)
+                leave_to_be_continued(accelerator, run.output_dir, state.step, stop_request)
+            if state.step == total_steps:
+                break
 
 
 def is_finished(args: TrainArguments, output_dir: Path) -> bool:
@@ -110,28 +209,30 @@ def is_finished(args: TrainArguments, output_dir: Path) -> bool:
     """
     if not (output_dir / "train.yaml").exists():
         return False
-    free = ("output_dir", "resume_from_checkpoint")
-    differences = differing_arguments(args, output_dir / "train.yaml", ignored=free)
+    differences = differing_arguments(args, output_dir / "train.yaml", ignored=FREE_ARGUMENTS)
     if differences and args.resume_from_checkpoint is None:
         raise UserError(
             f"{output_dir} holds a run with other arguments: {'; '.join(differences)}. Give another "
             "--output_dir, or --resume_from_checkpoint latest to go on from its newest checkpoint."
         )
-    return not differences and (output_dir / "final").exists()
+    of_final = output_dir / "final" / "train.yaml"  # an older one while a run goes on beyond its end
+    return (
+        not differences
+        and of_final.exists()
+        and not differing_arguments(args, of_final, ignored=FREE_ARGUMENTS)
+    )
 
 
 def start_accelerator(args: TrainArguments) -> "Accelerator":
-    """Accelerate in the launcher's configuration, with the tracker the recipe asks for."""
+    """Accelerate in the launcher's configuration, with the trackers the recipe asks for."""
     from utils.distributed import build_accelerator
 
-    accelerator = build_accelerator(
+    return build_accelerator(
         args.per_device_train_batch_size,
         args.max_grad_norm,
-        log_with=None if args.report_to == "none" else args.report_to,
-        project_dir=args.output_dir,
+        log_with=[name for name in args.report_to if name != "none"] or None,
+        project_dir=str(Path(args.output_dir) / "logs"),
     )
-    accelerator.init_trackers("logs")
-    return accelerator
 
 
 def load_trainable_model(args: TrainArguments, accelerator: "Accelerator") -> "LoadedModel":
@@ -219,54 +320,127 @@ def choose_quantization(args: TrainArguments, accelerator: "Accelerator") -> "Qu
     )
 
 
-def load_splits(
-    args: TrainArguments, loaded: "LoadedModel", accelerator: "Accelerator"
-) -> tuple[TrainingData, "Dataset"]:
-    """Training data with its labels, and the validation split; labels too long for Whisper are set aside."""
-    from utils.collators import MAX_LABEL_TOKENS, encode_labels
+def load_data(args: TrainArguments, loaded: "LoadedModel", accelerator: "Accelerator") -> TrainingData:
+    """The training and validation splits; labels too long for Whisper are set aside."""
     from utils.dataset import draw_rows, load_prepared
-    from utils.files import write_jsonl
+    from utils.examples import DrawOptions, TrainingClips, read_clips
+    from utils.labels import MAX_LABEL_TOKENS, LabelWriter
     from utils.modeling import check_languages
 
-    rows = draw_rows(
-        load_prepared(args.dataset, "train", language=args.language), args.max_train_samples, args.seed
-    )
+    sizes = [len(load_prepared([folder], "train", language="auto")) for folder in args.dataset]
+    rows = load_prepared(args.dataset, "train", language=args.language)
+    rows = rows.add_column("dataset", [number for number, size in enumerate(sizes) for _ in range(size)])
+    rows = draw_rows(rows, args.max_train_samples, args.seed)
     languages = check_languages(loaded.model, rows["language"], args.model_name_or_path)
-    labels = encode_labels(loaded.processor.tokenizer, rows["text"], languages, args.task)
-    fitting = [index for index, tokens in enumerate(labels) if len(tokens) <= MAX_LABEL_TOKENS]
+    tokenizer = loaded.processor.tokenizer
+    writer = LabelWriter(tokenizer, args.task)
+    clips = read_clips(rows, tokenizer, languages, list(rows["text"]))
+    num_targets = [writer.count_targets([clip.text], clip.language) for clip in clips]
+    fitting = [index for index, number in enumerate(num_targets) if number <= MAX_LABEL_TOKENS]
+    if len(fitting) < len(clips):
+        set_aside_long_labels(args, accelerator, list(rows["id"]), num_targets)
+    if not fitting:
+        raise UserError(f"{', '.join(args.dataset)}: no utterance of the training split can be trained on.")
+    rows, clips = rows.select(fitting), [clips[index] for index in fitting]
+    options = DrawOptions(
+        passes=tuple(args.dataset_passes or [1.0] * len(args.dataset)),
+        stitch_probability=args.stitch_probability,
+        timestamp_probability=args.timestamp_probability,
+        previous_probability=args.condition_on_prev_probability,
+        augmentation=choose_augmentation(args, accelerator),
+    )
+    training = TrainingClips(rows, clips, rows["dataset"], writer, options, args.seed)
+    validation = load_validation(args) if args.eval_steps or args.eval_on_start else rows.select([])
+    return TrainingData(training, list(rows["id"]), plan_steps(args, accelerator, training), validation)
+
+
+def choose_augmentation(args: TrainArguments, accelerator: "Accelerator") -> "Augmentation":
+    """What may happen to the audio of a clip, looked at before anything long begins."""
+    from utils.augmentation import Augmentation, check_augmentation
+
+    augmentation = Augmentation(
+        speed_factors=tuple(args.speed_factors),
+        reverb_probability=args.reverb_probability,
+        reverb_dir=args.reverb_dir,
+        reverb_rt60=tuple(args.reverb_rt60),
+        noise_probability=args.noise_probability,
+        noise_dir=args.noise_dir,
+        noise_snr_db=tuple(args.noise_snr_db),
+        gain_probability=args.gain_probability,
+        gain_db=tuple(args.gain_db),
+        codec_probability=args.codec_probability,
+        codecs=tuple(args.codecs),
+    )
+    if accelerator.is_main_process:
+        check_augmentation(augmentation)
+    return augmentation
+
+
+def choose_spec_augment(args: TrainArguments) -> "SpecAugment | None":
+    """How spectrograms are masked, if they are."""
+    from utils.spec_augment import SpecAugment
+
+    if not args.apply_spec_augment:
+        return None
+    return SpecAugment(
+        mask_time_prob=args.mask_time_prob,
+        mask_time_length=args.mask_time_length,
+        mask_time_min_masks=args.mask_time_min_masks,
+        mask_feature_prob=args.mask_feature_prob,
+        mask_feature_length=args.mask_feature_length,
+        mask_feature_min_masks=args.mask_feature_min_masks,
+    )
+
+
+def set_aside_long_labels(
+    args: TrainArguments, accelerator: "Accelerator", ids: list[str], num_targets: list[int]
+) -> None:
+    """Write the utterances whose labels Whisper's decoder cannot hold to rejects.jsonl."""
+    from utils.files import write_jsonl
+    from utils.labels import MAX_LABEL_TOKENS
+
     rejects = [
-        {"source": row_id, "position": "train", "reason": f"{len(tokens)} label tokens, expected at most 448"}
-        for row_id, tokens in zip(rows["id"], labels, strict=True)
-        if len(tokens) > MAX_LABEL_TOKENS
+        {
+            "source": row_id,
+            "position": "train",
+            "reason": f"{number} label tokens, expected at most {MAX_LABEL_TOKENS}",
+        }
+        for row_id, number in zip(ids, num_targets, strict=True)
+        if number > MAX_LABEL_TOKENS
     ]
-    if rejects and accelerator.is_main_process:
+    if accelerator.is_main_process:
         write_jsonl(Path(args.output_dir) / "rejects.jsonl", rejects)
         print(
             f"{len(rejects)} utterances have labels too long for Whisper: "
             f"set aside in {args.output_dir}/rejects.jsonl"
         )
-    if not fitting:
-        raise UserError(f"{', '.join(args.dataset)}: no utterance of the training split can be trained on.")
-    rows = rows.select(fitting)
-    data = TrainingData(rows, list(rows["id"]), list(rows["duration"]), [labels[index] for index in fitting])
-    if args.eval_steps == 0:
-        return data, rows.select([])
-    validation = load_prepared(args.dataset, "validation", language=args.language)
-    return data, draw_rows(validation, args.max_eval_samples, args.seed)
 
 
-def clips_of_a_step(args: TrainArguments, accelerator: "Accelerator") -> int:
-    """Clips of an optimiser step, over all micro-batches and processes."""
-    return args.per_device_train_batch_size * args.gradient_accumulation_steps * accelerator.num_processes
+def load_validation(args: TrainArguments) -> "Dataset":
+    """The validation split, cut down to max_eval_samples."""
+    from utils.dataset import draw_rows, load_prepared
+
+    rows = load_prepared(args.dataset, "validation", language=args.language)
+    return draw_rows(rows, args.max_eval_samples, args.seed)
 
 
-def count_steps(args: TrainArguments, accelerator: "Accelerator", num_clips: int) -> int:
-    """Optimiser steps of the whole run."""
-    from utils.batching import steps_per_epoch
+def plan_steps(args: TrainArguments, accelerator: "Accelerator", clips: "TrainingClips") -> "StepPlan":
+    """The steps of the run: each has the micro-batch asked for, times accumulation, times processes."""
+    from utils.batching import StepPlan, StepSize
 
-    if args.max_steps > 0:
-        return args.max_steps
-    return math.ceil(args.num_train_epochs * steps_per_epoch(num_clips, clips_of_a_step(args, accelerator)))
+    micro_batches = args.gradient_accumulation_steps * accelerator.num_processes
+    if args.batch_audio_seconds is None:
+        size = StepSize(clips=args.per_device_train_batch_size * micro_batches)
+    else:
+        tokens = args.batch_label_tokens and args.batch_label_tokens * micro_batches
+        size = StepSize(audio_seconds=args.batch_audio_seconds * micro_batches, label_tokens=tokens)
+    return StepPlan(
+        clips.draw,
+        size,
+        audio_context=args.audio_context,
+        jitter=args.context_jitter,
+        seed=args.seed,
+    )
 
 
 def prepare_for_training(
@@ -306,48 +480,34 @@ def load_steps(
     accelerator: "Accelerator",
     data: TrainingData,
     loaded: "LoadedModel",
-    first_step: int,
-    last_step: int,
+    first: int,
+    last: int,
 ) -> Iterator[tuple["Step", list["Batch"]]]:
-    """Yield the optimiser steps, each with this process's micro-batches; workers read ahead."""
-    from functools import partial
-
-    import torch
-    from torch.utils.data import DataLoader
-
-    from utils.batching import Step, plan_steps
-    from utils.collators import MicroBatches
+    """Yield the optimiser steps, each with this process's micro-batches."""
+    from utils import collators
+    from utils.batching import Step
     from utils.hardware import default_micro_batch_seconds
 
-    plan = partial(
-        plan_steps,
-        data.durations,
-        batch_size=clips_of_a_step(args, accelerator),
-        audio_context=args.audio_context,
-        jitter=args.context_jitter,
-        seed=args.seed,
-        first_step=first_step,
-        last_step=last_step,
-    )
+    most_seconds = args.micro_batch_seconds or default_micro_batch_seconds(accelerator.device)
     own_share = partial(
         Step.micro_batches,
         num_processes=accelerator.num_processes,
         process_index=accelerator.process_index,
         accumulation=args.gradient_accumulation_steps,
-        most_seconds=args.micro_batch_seconds or default_micro_batch_seconds(accelerator.device),
+        clips_that_fit=lambda context: int(min(most_seconds / context, len(data.ids))),
     )
-    config = loaded.model.config
-    dataset = MicroBatches(data.rows, data.labels, config.decoder_start_token_id, config.pad_token_id)
+    on_cpu = accelerator.device.type == "cpu"
     num_workers = args.dataloader_num_workers
-    if num_workers is None:
-        num_workers = 0 if accelerator.device.type == "cpu" else 4
-    # A generator of its own: the loader would else move torch's, and a resumed run get other dropout.
-    own_draws = torch.Generator().manual_seed(args.seed)
-    options = {"batch_size": None, "num_workers": num_workers, "generator": own_draws}
-    micro_batches = (micro_batch for step in plan() for micro_batch in own_share(step))
-    batches = iter(DataLoader(dataset, sampler=micro_batches, **options))
-    for step in plan():
-        yield step, [next(batches) for _ in own_share(step)]
+    return collators.load_steps(
+        data.plan,
+        collators.MicroBatches(data.clips, loaded.model.config.pad_token_id),
+        first,
+        last,
+        own_share=own_share,
+        num_workers=(0 if on_cpu else 4) if num_workers is None else num_workers,
+        pin_memory=accelerator.device.type == "cuda",
+        seed=args.seed,
+    )
 
 
 def accumulate_gradients(
@@ -356,6 +516,7 @@ def accumulate_gradients(
     micro_batches: list["Batch"],
     num_tokens: int,
     loaded: "LoadedModel",
+    masking: "SpecAugment | None" = None,
 ) -> "torch.Tensor":
     """Backward through a step's micro-batches; each target token of the whole step weighs the same.
 
@@ -368,36 +529,22 @@ def accumulate_gradients(
     from contextlib import nullcontext
 
     from utils.features import log_mel
+    from utils.spec_augment import spec_augment
 
     scale = accelerator.num_processes / num_tokens
     losses = []
-    for number, batch in enumerate(micro_batches, start=1):
+    on_device = (batch.to(accelerator.device) for batch in micro_batches)
+    for number, batch in enumerate(on_device, start=1):
         accelerator.sync_gradients = number == len(micro_batches)
         with nullcontext() if accelerator.sync_gradients else accelerator.no_sync(model):
-            features = log_mel(batch.waveforms.to(accelerator.device), loaded.processor.feature_extractor)
-            loss_sum = model(
-                features, batch.decoder_input_ids.to(accelerator.device), batch.labels.to(accelerator.device)
-            )
+            features = log_mel(batch.waveforms, loaded.processor.feature_extractor)
+            if masking is not None:
+                num_frames = [round(100 * seconds) for seconds in batch.durations]
+                features = spec_augment(features, num_frames, masking, [(4, *seed) for seed in batch.seeds])
+            loss_sum = model(features, batch.decoder_input_ids, batch.labels)
             accelerator.backward(loss_sum * scale)
             losses.append(loss_sum.detach())
     return sum(losses[1:], losses[0])
-
-
-def update_weights(
-    args: TrainArguments,
-    accelerator: "Accelerator",
-    model: "torch.nn.Module",
-    optimizer: "torch.optim.Optimizer",
-    scheduler: "torch.optim.lr_scheduler.LRScheduler",
-) -> float:
-    """Clip, step, move the schedule on, forget the gradients; returns the gradient norm before clipping."""
-    from utils.distributed import clip_gradients
-
-    norm = clip_gradients(accelerator, model, args.max_grad_norm)
-    optimizer.step()
-    scheduler.step()
-    optimizer.zero_grad()
-    return norm
 
 
 def is_due(step: int, interval: int, total_steps: int) -> bool:
@@ -405,30 +552,68 @@ def is_due(step: int, interval: int, total_steps: int) -> bool:
     return interval > 0 and (step % interval == 0 or step == total_steps)
 
 
-def seconds_of(step: "Step", data: TrainingData) -> float:
-    """Audio seconds of a step's clips, padding not counted."""
-    return sum(data.durations[index] for index in step.indices)
+def count_step(state: "TrainingState", step: "Step", data: TrainingData, update: "Update") -> None:
+    """Enter a step into the state that a checkpoint saves; what was skipped is not trained on."""
+    state.step = step.number + 1
+    if update.skipped:
+        state.skipped_steps += 1
+        state.skipped_in_a_row += 1
+    else:
+        state.skipped_in_a_row = 0
+        state.loss_sum += update.loss_sum
+        state.loss_tokens += step.num_targets
+        state.audio_seconds += step.audio_seconds
+        state.padded_seconds += step.padded_seconds
+    ids = "\n".join(data.ids_of(step))
+    state.order = hashlib.sha256(f"{state.order}\n{ids}".encode()).hexdigest()[:16]
 
 
-def count_step(
-    state: "TrainingState", step: "Step", data: TrainingData, loss_sum: float, num_tokens: int
-) -> None:
-    """Enter a finished step into the state that a checkpoint saves.
+def tell_skipped_step(run: Run, step: "Step", update: "Update") -> None:
+    """Name the clips of a step whose loss or gradient was not finite, among which a poisoned one is found.
 
     Raises:
-        UserError: The loss is not finite; the weights of this step are lost, the last checkpoint is not.
+        UserError: It was one too many in a row.
     """
-    if not math.isfinite(loss_sum):
-        raise UserError(
-            f"the loss became {loss_sum} at step {step.number + 1}. The last checkpoint is kept. "
-            "Lower learning_rate, warm up longer, or train without fp16."
+    args, state = run.args, run.state
+    ids = " ".join(run.data.ids_of(step))
+    found = f"the loss is {update.loss_sum}, the gradient norm {update.grad_norm}"
+    run.log.write(state.step, skipped_steps=state.skipped_steps, skipped_ids=ids)
+    if state.skipped_in_a_row == 1:
+        run.accelerator.print(
+            f"step {state.step}: {found}. Skipped; the weights are as before. Its clips: {ids}"
         )
-    state.step = step.number + 1
-    state.loss_sum += loss_sum
-    state.loss_tokens += num_tokens
-    state.audio_seconds += seconds_of(step, data)
-    ids = "\n".join(data.ids[index] for index in step.indices)
-    state.order = hashlib.sha256(f"{state.order}\n{ids}".encode()).hexdigest()[:16]
+    if state.skipped_in_a_row >= args.max_skipped_steps:
+        raise UserError(
+            f"step {state.step}: {found}; {state.skipped_in_a_row} steps in a row had to be skipped. "
+            "The last checkpoint is kept. Lower learning_rate, warm up longer, or train without fp16; if it "
+            f"is always the same clips (skipped_ids in {run.output_dir}/metrics.jsonl), listen to them."
+        )
+
+
+def check_saved(state: "TrainingState", saved: bool) -> None:
+    """Before a run is left to be continued.
+
+    Raises:
+        WriteError: The checkpoint could not be written; the one before is kept.
+    """
+    if not saved:
+        raise WriteError(
+            f"told to stop at step {state.step}, which could not be saved. The checkpoint before is kept."
+        )
+
+
+def leave_to_be_continued(
+    accelerator: "Accelerator", output_dir: Path, step: int, stop_request: "StopRequest"
+) -> None:
+    """End the process with the exit code that asks for another run."""
+    from utils.interruption import CONTINUE, note_interruption
+
+    if accelerator.is_main_process:
+        note_interruption(output_dir, step, stop_request.reason or "another process was told to stop")
+        where = f"after step {step}, which is saved" if step else "before the first step"
+        print(f"Stopped {where}. The same command goes on from there.")
+    accelerator.end_training()
+    raise SystemExit(CONTINUE)
 
 
 def log_training(
@@ -440,91 +625,257 @@ def log_training(
     log.write(
         state.step,
         epoch=step.epoch,
-        loss=state.loss_sum / state.loss_tokens,
+        loss=state.mean_loss,
         learning_rate=learning_rate,
         grad_norm=grad_norm,
+        skipped_steps=state.skipped_steps,
         audio_context=step.context,
         audio_seconds=state.audio_seconds,
         audio_seconds_per_second=rate,
+        padding_share=state.padding_share,
         peak_memory_bytes=peak_memory_bytes(),
         order=state.order,
     )
     state.loss_sum, state.loss_tokens = 0.0, 0
 
 
-def evaluate_and_keep_best(
-    args: TrainArguments,
-    accelerator: "Accelerator",
-    model: "torch.nn.Module",
-    loaded: "LoadedModel",
-    rows: "Dataset",
-    state: "TrainingState",
-    log: "RunLog",
-) -> None:
-    """Decode the validation split in the full context; save to best/ what has the lowest normalised WER."""
-    from utils.distributed import transcribe_on_all_processes
-    from utils.metrics import word_error_rates
+def evaluate_and_keep_best(run: Run) -> bool:
+    """Decode the validation split in the full context; save to best/ what has the lowest metric.
 
+    The model before training is measured, but never the best.
+
+    Returns:
+        Whether it came to its end; it is left, and counts for nothing, where some process is asked to stop.
+    """
+    from utils.validation import describe_rates
+
+    args, state = run.args, run.state
+    rates = validate(run)
+    if rates is None:
+        return False
+    state.evaluated_step = state.step
+    value = rates.of(args.metric_for_best_model)
+    before = replace(state)
+    is_best = state.count_evaluation(value, args.early_stopping_threshold)
+    standing = "the best so far"
+    if not state.step:
+        standing = "before training"
+    elif not is_best:
+        standing = f"best: {100 * (state.best_metric or 0):.2f} % at step {state.best_step}"
+    run.accelerator.print(f"step {state.step}: validation {describe_rates(rates)} ({standing})")
+    if is_best:
+        try:
+            save_model(run, run.output_dir / "best")
+        except WriteError as error:
+            state.take_back_evaluation(before)
+            run.accelerator.print(f"step {state.step}: {error} Training goes on.")
+    if args.average_checkpoints and state.step:
+        try:
+            keep_snapshot(run, value)
+        except WriteError as error:
+            run.accelerator.print(f"step {state.step}: {error} Training goes on.")
+    return True
+
+
+def validate(run: Run) -> "ErrorRates | None":
+    """Error rates of the model as it is, written down with samples; None where it was cut short."""
+    from utils.distributed import transcribe_on_all_processes
+    from utils.samples import pick_samples
+    from utils.validation import error_rates, score_utterances
+
+    args, rows = run.args, run.data.validation
+    started = time.perf_counter()
     hypotheses = transcribe_on_all_processes(
-        accelerator,
-        model,
-        loaded.processor,
+        run.accelerator,
+        run.model,
+        run.loaded.processor,
         rows,
         batch_size=args.per_device_eval_batch_size,
         max_length=args.generation_max_length,
         task=args.task,
+        cut_short=lambda: run.stop_request.reason is not None,
     )
-    raw_wer, normalized_wer = word_error_rates(list(rows["text"]), hypotheses, args.normalizer)
-    log.write(state.step, eval_wer=raw_wer, eval_normalized_wer=normalized_wer, eval_utterances=len(rows))
-    is_best = state.best_wer is None or normalized_wer < state.best_wer
-    best = "the best so far" if is_best else f"best: {100 * state.best_wer:.2f} % at step {state.best_step}"
-    accelerator.print(
-        f"step {state.step}: validation WER {100 * raw_wer:.2f} % raw, "
-        f"{100 * normalized_wer:.2f} % normalised ({best})"
-    )
-    if is_best:
-        state.best_wer, state.best_step = normalized_wer, state.step
-        save_model(args, accelerator, model, loaded, state, Path(args.output_dir) / "best")
+    if hypotheses is None:
+        return None
+    seconds = time.perf_counter() - started
+    scored = score_utterances(list(rows["id"]), list(rows["text"]), hypotheses, args.normalizer)
+    shows_raw = args.metric_for_best_model.startswith("raw")
+    samples = pick_samples(scored, args.samples_shown, args.seed, raw=shows_raw)
+    run.log.write_evaluation(run.state.step, scored, seconds, samples)
+    return error_rates(scored)
 
 
-def save_model(
-    args: TrainArguments,
-    accelerator: "Accelerator",
-    model: "torch.nn.Module",
-    loaded: "LoadedModel",
-    state: "TrainingState",
-    folder: Path,
-) -> None:
-    """Write the model (or its adapter) as a folder that `from_pretrained` loads."""
-    from utils.distributed import whole_model
-    from utils.model_card import build_model_card
+def evaluation_is_owed(args: TrainArguments, state: "TrainingState", total_steps: int) -> bool:
+    """Whether the run begins with an evaluation: of the model before training, or one that was cut short."""
+    if state.step == 0:
+        return args.eval_on_start
+    return state.evaluated_step < state.step and is_due(state.step, args.eval_steps, total_steps)
+
+
+def patience_is_over(args: TrainArguments, state: "TrainingState") -> bool:
+    """Whether so many evaluations have brought nothing better that training ends."""
+    patience = args.early_stopping_patience
+    return patience is not None and state.evaluations_without_improvement >= patience
+
+
+def keep_snapshot(run: Run, value: float) -> None:
+    """Keep the weights for the average if this evaluation is among the best; drop what no longer is.
+
+    Raises:
+        WriteError: The disk refuses, on all processes alike; the snapshots before are kept.
+    """
+    from utils.averaging import drop_snapshots, rank_evaluation, save_snapshot
+    from utils.distributed import failing_together, whole_model
+    from utils.mixing import SNAPSHOTS
+
+    state, folder = run.state, run.output_dir / SNAPSHOTS
+    ranking = rank_evaluation(state.ranking, state.step, value, run.args.average_checkpoints)
+    if state.step in dict(ranking):
+        whole = whole_model(run.accelerator, run.model)
+        with failing_together(run.accelerator):
+            if whole is not None and run.accelerator.is_main_process:
+                save_snapshot(folder, state.step, whole)
+    state.ranking = ranking
+    if run.accelerator.is_main_process:
+        drop_snapshots(folder, state.ranking)
+    run.accelerator.wait_for_everyone()
+
+
+def save_model(run: Run, folder: Path) -> None:
+    """Write the model (or its adapter) as a folder that `from_pretrained` loads.
+
+    Raises:
+        WriteError: The disk refuses, on all processes alike; a folder that was there before is kept.
+    """
+    from utils.distributed import failing_together, whole_model
     from utils.modeling import adapter_name, count_parameters, save_model_folder
 
-    whole = whole_model(accelerator, model)
-    if accelerator.is_main_process:
-        results = {
-            "step": state.step,
-            "best_step": state.best_step,
-            "best_normalized_wer": state.best_wer,
-            "audio_hours_trained_on": state.audio_seconds / 3600,
-            "trainable_parameters": count_parameters(loaded.model)[0],
-        }
-        card = build_model_card(
-            base_model=args.model_name_or_path,
-            languages=[] if args.language == "auto" else [args.language],
-            datasets=args.dataset,
-            results=results,
-            adapter=adapter_name(whole) if args.use_peft else None,
-        )
-        save_model_folder(
-            folder,
-            whole,
-            loaded.processor,
-            arguments_yaml=arguments_as_yaml(args),
-            results=results,
-            card=card,
-        )
-    accelerator.wait_for_everyone()
+    args, state = run.args, run.state
+    whole = whole_model(run.accelerator, run.model)
+    results = {
+        "step": state.step,
+        "metric_for_best_model": args.metric_for_best_model,
+        "best_metric": state.best_metric,
+        "best_step": state.best_step,
+        "metric_before_training": state.first_metric,
+        "audio_hours_trained_on": state.audio_seconds / 3600,
+        "trainable_parameters": count_parameters(run.loaded.model)[0],
+    }
+    with failing_together(run.accelerator):
+        if whole is not None and run.accelerator.is_main_process:
+            save_model_folder(
+                folder,
+                whole,
+                run.loaded.processor,
+                arguments_yaml=arguments_as_yaml(args),
+                results=results,
+                card=write_card(args, results, adapter=adapter_name(whole)),
+            )
+
+
+def write_card(args: TrainArguments, results: dict, *, adapter: str | None) -> str:
+    """The model card of a folder with these results."""
+    from utils.model_card import build_model_card
+
+    return build_model_card(
+        base_model=args.model_name_or_path,
+        languages=[] if args.language == "auto" else [args.language],
+        datasets=args.dataset,
+        results=results,
+        adapter=adapter,
+    )
+
+
+def check_mixing(args: TrainArguments, loaded: "LoadedModel") -> None:
+    """Before any work: whether weights of this kind can be averaged and mixed as asked.
+
+    Raises:
+        UserError: They cannot, or a guard dataset is missing or in a language that the model does not know.
+    """
+    from utils.averaging import check_averaging
+    from utils.interpolation import check_interpolation
+    from utils.modeling import check_languages, whisper_of
+    from utils.starter import resolve_model
+
+    is_whole = whisper_of(loaded.model) is loaded.model
+    adapter_config = None if is_whole else loaded.model.active_peft_config.to_dict()
+    if args.average_checkpoints:
+        check_averaging(adapter_config)
+    if args.interpolation_alphas:
+        check_interpolation(Path(resolve_model(args.model_name_or_path)), adapter_config)
+        for rows in load_guards(args).values():
+            known = [language for language in rows["language"] if language is not None]
+            check_languages(loaded.model, known, args.model_name_or_path)
+
+
+def load_guards(args: TrainArguments) -> dict[str, "Dataset"]:
+    """Of every guard dataset the validation split, or the test split where there is no other, cut down.
+
+    `--language` fills nothing here: for a row without a language of its own the model detects one.
+    """
+    from utils.dataset import draw_rows, load_prepared, pick_split
+
+    guards = {}
+    for folder in args.guard_dataset:
+        rows = load_prepared([folder], pick_split(folder, ("validation", "test")), language="auto")
+        guards[folder] = draw_rows(rows, args.max_guard_samples, args.seed)
+    return guards
+
+
+def mixing_left(args: TrainArguments, output_dir: Path) -> tuple[bool, bool]:
+    """Whether a finished run is still to be averaged, and to be mixed with the base model."""
+    if not (args.average_checkpoints or args.interpolation_alphas):
+        return False, False
+    from utils.mixing import is_averaged, is_interpolated
+
+    asked = {name: getattr(args, name) for name in MIXING_ARGUMENTS}
+    averages = args.average_checkpoints > 0 and not is_averaged(output_dir)
+    return averages, bool(args.interpolation_alphas) and not is_interpolated(output_dir, asked)
+
+
+def mix_weights(args: TrainArguments, accelerator: "Accelerator", stop_request: "StopRequest") -> None:
+    """Average the best evaluations and mix with the base model, where asked for and not done yet.
+
+    What a stop cuts short is done anew by the next run.
+    """
+    from utils.distributed import CutShortError
+    from utils.mixing import Scorer, average_best_evaluations, interpolate_with_base, read_results
+
+    output_dir = Path(args.output_dir)
+    averages, interpolates = mixing_left(args, output_dir)
+    if not (averages or interpolates):
+        return
+    # what can be averaged or mixed is plain LoRA, or no adapter
+    write = partial(write_card, args, adapter="lora" if args.use_peft else None)
+    scorer = Scorer(
+        accelerator,
+        metric=args.metric_for_best_model,
+        normalizer=args.normalizer,
+        batch_size=args.per_device_eval_batch_size,
+        max_length=args.generation_max_length,
+        task=args.task,
+        quantization=choose_quantization(args, accelerator),
+        cut_short=lambda: stop_request.reason is not None,
+    )
+    validation = load_validation(args)
+    try:
+        if averages:
+            average_best_evaluations(scorer, output_dir, validation, write)
+        if interpolates:
+            interpolate_with_base(
+                scorer,
+                output_dir,
+                args.model_name_or_path,
+                args.interpolation_alphas,
+                validation=validation,
+                guards=load_guards(args),
+                tolerance=args.guard_tolerance,
+                arguments={name: getattr(args, name) for name in MIXING_ARGUMENTS},
+                write_card=write,
+            )
+    except CutShortError:
+        step = read_results(output_dir / "final")["step"]
+        leave_to_be_continued(accelerator, output_dir, step, stop_request)
 
 
 def announce(
@@ -532,7 +883,6 @@ def announce(
     accelerator: "Accelerator",
     loaded: "LoadedModel",
     data: TrainingData,
-    num_validation: int,
     total_steps: int,
     first_step: int,
 ) -> None:
@@ -544,10 +894,12 @@ def announce(
         return
     write_text(Path(args.output_dir) / "train.yaml", arguments_as_yaml(args))
     print(trainable_parameters_line(loaded.model))
-    hours, machine = sum(data.durations) / 3600, f"{accelerator.num_processes} x {accelerator.device.type}"
+    first_epoch = data.clips.draw(0)
+    hours = sum(example.duration for example in first_epoch) / 3600
+    machine = f"{accelerator.num_processes} x {accelerator.device.type}"
     print(
-        f"{len(data.ids)} clips ({hours:.2f} h) for training, {num_validation} for validation; "
-        f"{total_steps} steps of {clips_of_a_step(args, accelerator)} clips on {machine}, "
+        f"{len(data.ids)} clips ({hours:.2f} h an epoch) for training, "
+        f"{len(data.validation)} for validation; {total_steps} steps of {data.plan.size} on {machine}, "
         f"precision {accelerator.mixed_precision}, {args.audio_context} audio context"
         + (f"; going on from step {first_step}" if first_step else "")
     )

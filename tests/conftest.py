@@ -3,7 +3,8 @@
 import io
 import os
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,27 @@ def _require_program(name: str) -> str:
     if os.environ.get("REQUIRE_SYSTEM_PROGRAMS") == "1":
         pytest.fail(f"{name} is not installed: add its package to .ci/run.")
     pytest.skip(f"{name} is not installed")
+
+
+@pytest.fixture
+def small_disk(tmp_path_factory) -> Iterator[Callable[[int], Path]]:
+    """A function that mounts a file system of so many bytes in memory; needs root on Linux."""
+    mounted: list[Path] = []
+
+    def mount(size_bytes: int) -> Path:
+        folder = tmp_path_factory.mktemp("disk")
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)]
+        if (
+            shutil.which("mount") is None
+            or subprocess.run(command, capture_output=True, check=False).returncode
+        ):
+            pytest.skip("mounting a small file system needs root on Linux")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

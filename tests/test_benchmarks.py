@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import decode_speed, train_speed
+from benchmarks import augmentation_cost, augmentation_pictures, decode_speed, telephone, train_speed
 from benchmarks.side_by_side import PEER, Measurement, run_alone, summarize, turns
 from utils.errors import UserError
 
@@ -33,6 +33,24 @@ def test_medians_and_the_worst_round_against_the_peer():
 def test_a_failing_side_shows_the_end_of_its_output(tmp_path):
     with pytest.raises(UserError, match=r"(?s)ended with 3: .*what went wrong"):
         run_alone(["sh", "-c", "echo what went wrong; exit 3"], tmp_path / "side")
+
+
+def test_a_line_of_unknown_codecs_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"alaw\+g729: expected chains such as alaw\+gsm of telephone, alaw"):
+        telephone.main(["--lines", "gsm", "alaw+g729", "--output_dir", str(tmp_path)])
+
+
+@pytest.mark.slow
+def test_augmentation_is_measured_and_drawn(tiny_whisper, tmp_path):
+    words = ["--untuned_only", "--model_name_or_path", str(tiny_whisper), "--max_samples", "4"]
+    telephone.main([*words, "--lines", "alaw+gsm", "--output_dir", str(tmp_path)])
+    scores = json.loads((tmp_path / "telephone.json").read_text())["scores"]
+    assert [(item["line"], item["num_utterances"]) for item in scores] == [("clean", 4), ("alaw+gsm", 4)]
+    augmentation_cost.main(["--seconds", "1", "--rounds", "1", "--output_dir", str(tmp_path)])
+    costs = json.loads((tmp_path / "augmentation_cost.json").read_text())
+    assert len(costs) == 14 and all(by_length["1.0"] > 0 for by_length in costs.values())
+    augmentation_pictures.main(["--output_dir", str(tmp_path)])
+    assert (tmp_path / "augmentation.png").read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.slow

@@ -14,16 +14,18 @@ BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 
 # A module may import those before it, never those after it.
 LAYERS = (
-    "errors arguments files progress hardware",
+    "errors arguments files progress hardware interruption locking workers",
     "archives truncation audio text web_page",
-    "utterances quality segmentation timed_text features metrics runlog",
-    "ctranslate2 starter batching statistics ordering tables",
+    "utterances quality segmentation timed_text features metrics validation samples runlog",
+    "codecs acoustics augmentation spec_augment",
+    "ctranslate2 starter batching labels statistics ordering tables",
     "sources audiofolder corpora manifests kaldi hub",
     "splits blocks recordings delivery assembly data_report dataset",
-    "collators quantization modeling freezing languages adapters optimizers",
-    "checkpoints decoding evaluation model_card",
+    "examples collators quantization modeling freezing languages adapters optimizers",
+    "weights averaging interpolation",
+    "decoding evaluation model_card dataset_card publishing",
     "voice anchors word_timing alignment screening",
-    "distributed report",
+    "distributed checkpoints updates mixing report",
 )
 ORDER = " ".join(LAYERS).split()
 

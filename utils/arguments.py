@@ -8,6 +8,7 @@ nearest match.
 import argparse
 import dataclasses
 import difflib
+import importlib.util
 import json
 import re
 import sys
@@ -22,6 +23,13 @@ import yaml
 from utils.errors import UserError
 
 Arguments = TypeVar("Arguments", bound="ScriptArguments")
+
+TRACKERS = {  # by import name: what to install
+    "tensorboard": "tensorboard==2.21.0",
+    "trackio": "trackio==0.43.0",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
+}
 
 
 def argument(help: str, **options) -> typing.Any:
@@ -156,6 +164,14 @@ class PreprocessArguments(ScriptArguments):
     also_write: Literal["audiofolder"] | None = argument(
         "Write every clip as a WAV file too, with a metadata.jsonl for each split.", default=None
     )
+    push_to_hub: bool = argument("Push the prepared dataset to the Hugging Face Hub.", default=False)
+    hub_dataset_id: str | None = argument("Name of the dataset on the Hub, user/name.", default=None)
+    hub_private_repo: bool = argument(
+        "Keep the dataset on the Hub from everybody else; false publishes the speech.", default=True
+    )
+    hub_license: str | None = argument(
+        "Licence stated on the Hub, such as cc-by-4.0; only who holds the rights may state one.", default=None
+    )
 
     def problems(self) -> list[str]:
         found = []
@@ -181,6 +197,8 @@ class PreprocessArguments(ScriptArguments):
             )
         found += at_least(self, 1, "num_proc", "num_shards")
         found += at_least(self, 0, "min_segment_duration", "target_duration", "max_gap", "padding")
+        if self.push_to_hub:
+            found += hub_id_problems("hub_dataset_id", self.hub_dataset_id)
         return found + language_problems(self.language)
 
 
@@ -196,11 +214,22 @@ class TrainArguments(ScriptArguments):
         "Language of rows that do not carry their own; auto forces none.", default="auto"
     )
 
+    dataset_passes: list[float] | None = argument(
+        "Passes over each dataset in an epoch, such as 1 0.1 to mix in a tenth of a second one, "
+        "another tenth each epoch; not given: one over each.",
+        default=None,
+    )
     num_train_epochs: float = argument(
         "Passes over the training split; max_steps goes before it.", default=3.0
     )
     max_steps: int = argument("Optimiser steps; -1 follows num_train_epochs.", default=-1)
     per_device_train_batch_size: int = argument("Clips in a micro-batch of one process.", default=8)
+    batch_audio_seconds: float | None = argument(
+        "Audio seconds of a micro-batch, padding counted, instead of a number of clips.", default=None
+    )
+    batch_label_tokens: int | None = argument(
+        "With batch_audio_seconds: most label tokens of a micro-batch, padding counted.", default=None
+    )
     micro_batch_seconds: float | None = argument(
         "A micro-batch of more audio seconds, padding counted, is cut into parts: less memory, same result; "
         "not given: 64 on a CPU, no limit elsewhere.",
@@ -273,6 +302,39 @@ class TrainArguments(ScriptArguments):
     adam_beta2: float = argument("Decay of AdamW's second moment.", default=0.999)
     adam_epsilon: float = argument("Added to AdamW's denominator.", default=1e-8)
 
+    timestamp_probability: float = argument("Share of examples whose times are learnt too.", default=0.0)
+    condition_on_prev_probability: float = argument(
+        "Share of examples that are given the text before them, where the dataset has it.", default=0.0
+    )
+    stitch_probability: float = argument(
+        "Share of examples that are joined with those after them, up to 30 s.", default=0.0
+    )
+    speed_factors: list[float] = argument("Speeds drawn with equal chance.", default=[1.0])
+    reverb_probability: float = argument("Share of clips put into a room.", default=0.0)
+    reverb_dir: str | None = argument(
+        "Folder of impulse responses; not given: rooms are generated.", default=None
+    )
+    reverb_rt60: list[float] = argument(
+        "Range of a generated room's reverberation time in seconds.", default=[0.15, 0.7]
+    )
+    noise_probability: float = argument("Share of clips with noise.", default=0.0)
+    noise_dir: str | None = argument("Folder of noises; not given: noise is generated.", default=None)
+    noise_snr_db: list[float] = argument("Range of speech over noise in dB.", default=[5.0, 30.0])
+    gain_probability: float = argument("Share of clips made louder or softer.", default=0.0)
+    gain_db: list[float] = argument("Range of the change of loudness in dB.", default=[-15.0, 6.0])
+    codec_probability: float = argument("Share of clips sent through a codec or telephone.", default=0.0)
+    codecs: list[str] = argument(
+        "Codecs drawn with equal chance.",
+        default=["telephone", "alaw", "ulaw", "gsm", "amr", "opus", "mp3"],
+    )
+    apply_spec_augment: bool = argument("Mask parts of the spectrogram.", default=False)
+    mask_time_prob: float = argument("Share of the frames that masks begin at.", default=0.05)
+    mask_time_length: int = argument("Frames of a mask.", default=10)
+    mask_time_min_masks: int = argument("Fewest masks over time.", default=2)
+    mask_feature_prob: float = argument("Share of the mel bands that masks begin at.", default=0.0)
+    mask_feature_length: int = argument("Mel bands of a mask.", default=10)
+    mask_feature_min_masks: int = argument("Fewest masks over mel bands.", default=0)
+
     eval_steps: int = argument(
         "Steps between evaluations by generation on the validation split; 0: never.", default=100
     )
@@ -294,11 +356,50 @@ class TrainArguments(ScriptArguments):
         "latest, or a checkpoint folder: go on from there even if other arguments changed.", default=None
     )
     logging_steps: int = argument("Steps between lines of metrics.jsonl.", default=10)
-    report_to: Literal["tensorboard", "none"] = argument(
-        "Tracker besides metrics.jsonl.", default="tensorboard"
+    max_skipped_steps: int = argument(
+        "Stop after so many steps in a row whose loss or gradient is not finite; their updates are left out.",
+        default=5,
     )
     dataloader_num_workers: int | None = argument(
         "Worker processes that decode audio; not given: none on a CPU, four beside a GPU.", default=None
+    )
+
+    metric_for_best_model: Literal["normalized_wer", "raw_wer", "normalized_cer", "raw_cer"] = argument(
+        "Validation metric, lower is better, that chooses best/ and ends training.", default="normalized_wer"
+    )
+    eval_on_start: bool = argument("Evaluate once before the first step.", default=False)
+    early_stopping_patience: int | None = argument(
+        "Stop after so many evaluations in a row without a better metric; not given: never.", default=None
+    )
+    early_stopping_threshold: float = argument(
+        "How much lower the metric must be to count as better for that.", default=0.0
+    )
+    samples_shown: int = argument(
+        "Transcripts shown at each evaluation, drawn by the seed, and the worst besides; 0: none.", default=3
+    )
+    report_to: list[str] = argument(
+        "Trackers besides metrics.jsonl: tensorboard, trackio, wandb, mlflow; or none.",
+        default=["tensorboard"],
+    )
+    project: str = argument("Name of the project in the trackers.", default="whisper-finetuning")
+
+    average_checkpoints: int = argument(
+        "After training average the weights of the best so many evaluations, for best/ if that is better; "
+        "0: do not.",
+        default=0,
+    )
+    interpolation_alphas: list[float] = argument(
+        "After training mix base and tuned weights in these shares of the tuned ones, such as 0.25 0.5 0.75 "
+        "1, and save the best mixture as interpolated/.",
+        default=[],
+    )
+    guard_dataset: list[str] = argument(
+        "Prepared datasets, of other languages say, on which a mixture may not be worse than the base model.",
+        default=[],
+    )
+    guard_tolerance: float = argument("By how much it may be, as a fraction.", default=0.02)
+    max_guard_samples: int | None = argument(
+        "Decode at most so many utterances of each, drawn by the seed.", default=200
     )
 
     def problems(self) -> list[str]:
@@ -308,6 +409,7 @@ class TrainArguments(ScriptArguments):
             "lora_r",
         ]
         ones += ["per_device_eval_batch_size", "save_total_limit", "logging_steps", "generation_max_length"]
+        ones.append("max_skipped_steps")
         zeros = [
             "eval_steps",
             "save_steps",
@@ -318,8 +420,21 @@ class TrainArguments(ScriptArguments):
             "lora_dropout",
         ]
         found = at_least(self, 1, *ones) + at_least(self, 0, *zeros)
-        if self.micro_batch_seconds is not None and self.micro_batch_seconds <= 0:
-            found.append(f"micro_batch_seconds {self.micro_batch_seconds}: expected seconds above 0.")
+        for name in ("timestamp_probability", "condition_on_prev_probability", "stitch_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                found.append(f"{name} {getattr(self, name)}: expected a share from 0 to 1.")
+        for name in ("micro_batch_seconds", "batch_audio_seconds", "batch_label_tokens"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                found.append(f"{name} {value}: expected a number above 0.")
+        if self.batch_label_tokens is not None and self.batch_audio_seconds is None:
+            found.append("batch_label_tokens goes with batch_audio_seconds, which is not given.")
+        passes = self.dataset_passes
+        if passes is not None and (len(passes) != len(self.dataset) or min(passes, default=0) <= 0):
+            found.append(
+                f"dataset_passes {passes}: expected a number above 0 for each of the "
+                f"{len(self.dataset)} datasets."
+            )
         if self.max_steps < 1 and self.num_train_epochs <= 0:
             found.append(
                 f"max_steps {self.max_steps}, num_train_epochs {self.num_train_epochs}: one must be above 0."
@@ -329,6 +444,7 @@ class TrainArguments(ScriptArguments):
                 f"context_jitter {self.context_jitter}: expected one or more numbers from 0 to 30 seconds."
             )
         found += self._adapter_problems() + self._optimizer_problems() + self._new_language_problems()
+        found += self._ending_problems()
         if self.language == self.add_language:
             return found
         return found + language_problems(self.language, self.model_name_or_path)
@@ -392,6 +508,25 @@ class TrainArguments(ScriptArguments):
                 if word is not None
             ]
         return found
+
+    def _ending_problems(self) -> list[str]:
+        """What is wrong with the values that evaluate, stop, report and make more of the finished weights."""
+        found = at_least(self, 0, "early_stopping_threshold", "samples_shown", "guard_tolerance")
+        if self.early_stopping_patience is not None:
+            found += at_least(self, 1, "early_stopping_patience")
+        if self.average_checkpoints < 0 or self.average_checkpoints == 1:
+            found.append(f"average_checkpoints {self.average_checkpoints}: expected 0, or 2 and more.")
+        for name in ("early_stopping_patience", "average_checkpoints"):
+            if getattr(self, name) and self.eval_steps == 0:
+                found.append(f"{name} needs evaluations: give --eval_steps.")
+        wrong = [alpha for alpha in self.interpolation_alphas if not 0 < alpha <= 1]
+        if wrong:
+            found.append(f"interpolation_alphas {wrong}: expected shares above 0, 1 at most.")
+        if self.guard_dataset and not self.interpolation_alphas:
+            found.append("guard_dataset guards interpolation_alphas: give some, such as 0.25 0.5 0.75 1.")
+        if self.interpolation_alphas and self.add_language is not None:
+            found.append("interpolation_alphas with add_language: the base model has no token to mix with.")
+        return found + tracker_problems(self.report_to)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -540,6 +675,73 @@ class AlignmentAccuracyArguments(ScriptArguments):
         return at_least(self, 1, "batch_size", "minutes", "max_duration") + language_problems(self.language)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AlignmentTrainingArguments(ScriptArguments):
+    """Arguments of benchmarks/alignment_training.py."""
+
+    output_dir: str = argument(
+        "Folder for recordings, runs and results.", default="runs/bench/alignment_training"
+    )
+    dataset: str = argument(
+        "Folder written by preprocess.py; its training clips make the recordings.", default="data/demo"
+    )
+    language: str = argument("Language of rows that do not carry their own.", default="it")
+    model_name_or_path: str = argument(
+        "Model that aligns, that is trained, and that is scored untuned.", default="openai/whisper-base"
+    )
+    recipe: str = argument("Recipe of both trainings.", default="recipes/starter.yaml")
+    minutes: float = argument("Length of each recording.", default=5.0)
+    segment_duration: float = argument("Most seconds of a segment.", default=10.0)
+    per_device_train_batch_size: int = argument("Segments in a batch.", default=2)
+    max_steps: int = argument("Optimiser steps of each training.", default=140)
+
+    def problems(self) -> list[str]:
+        positive = ("segment_duration", "per_device_train_batch_size", "max_steps")
+        return at_least(self, 1, *positive) + at_least(self, 0, "minutes") + language_problems(self.language)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationPicturesArguments(ScriptArguments):
+    """Arguments of benchmarks/augmentation_pictures.py."""
+
+    output_dir: str = argument("Folder for the picture.", default="docs/pictures")
+    prompt: str = argument("English prompt that is varied.", default="vm-nobodyavail")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationCostArguments(ScriptArguments):
+    """Arguments of benchmarks/augmentation_cost.py."""
+
+    output_dir: str = argument("Folder for the result.", default="runs/bench/augmentation")
+    seconds: list[float] = argument("Lengths of the clips.", default=[2.0, 10.0, 30.0])
+    rounds: int = argument("Repetitions; the median counts.", default=15)
+
+    def problems(self) -> list[str]:
+        return at_least(self, 1, "rounds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TelephoneArguments(ScriptArguments):
+    """Arguments of benchmarks/telephone.py."""
+
+    output_dir: str = argument("Folder for data, runs and the result.", default="runs/bench/telephone")
+    model_name_or_path: str = argument("Model to score and to start from.", default="openai/whisper-base")
+    lines: list[str] = argument(
+        "Lines that the test clips go through, each a chain of codecs.", default=["alaw", "gsm", "alaw+gsm"]
+    )
+    max_samples: int = argument("Test clips scored, drawn by the seed.", default=150)
+    untuned_only: bool = argument("Score the untuned model alone, train nothing.", default=False)
+    num_train_epochs: float = argument("Passes over the training clips.", default=5.0)
+    learning_rate: float = argument("Peak learning rate.", default=2e-5)
+    batch_size: int = argument("Clips in a batch, in training and decoding.", default=8)
+    codec_probability: float = argument(
+        "Share of the training clips that go through a codec of the lines.", default=0.6
+    )
+
+    def problems(self) -> list[str]:
+        return at_least(self, 1, "batch_size", "max_samples")
+
+
 def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[str]:
     """A sentence for every named value below `minimum`."""
     return [
@@ -547,6 +749,36 @@ def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[st
         for name in names
         if getattr(arguments, name) < minimum
     ]
+
+
+def tracker_problems(names: list[str]) -> list[str]:
+    """A sentence for every tracker that is not known or not installed."""
+    found = []
+    for name in names:
+        if name not in (*TRACKERS, "none"):
+            found.append(f"report_to {name}: expected {', '.join(TRACKERS)} or none.")
+        elif name != "none" and importlib.util.find_spec(name) is None:
+            found.append(f"report_to {name}: not installed here. Run: pip install {TRACKERS[name]}")
+    if "none" in names and len(names) > 1:
+        found.append(f"report_to {' '.join(names)}: expected none alone, or trackers.")
+    return found
+
+
+def hub_id_problems(name: str, value: str | None) -> list[str]:
+    """A sentence unless the value of argument `name` is a possible `user/name` on the Hub."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    if value is None:
+        return [f"push_to_hub needs --{name}: user/name, where the user is you or an organisation of yours."]
+    try:
+        validate_repo_id(value)
+    except HFValidationError:
+        pass
+    else:
+        if "/" in value:
+            return []
+    return [f"{name} {value!r}: expected user/name of letters, digits, -, _ and . alone, at most 96."]
 
 
 def language_problems(language: str, *models: str) -> list[str]:
@@ -650,6 +882,7 @@ def _parse_known(
 def _recipe_as_words(path: Path, parser: argparse.ArgumentParser, kind: type[ScriptArguments]) -> list[str]:
     """Turn a recipe's keys into command-line words after checking each key's name and type."""
     types_of = typing.get_type_hints(kind)
+    defaults = {f.name: _default_of(f) for f in dataclasses.fields(kind)}
     words: list[str] = []
     for key, value in _read_recipe(path).items():
         if key not in types_of:
@@ -658,7 +891,9 @@ def _recipe_as_words(path: Path, parser: argparse.ArgumentParser, kind: type[Scr
             raise UserError(
                 f"{path}: {key}: found {value!r}, expected {_type_name(types_of[key])}.{_number_hint(value)}"
             )
-        if value is not None:
+        if value == [] and defaults[key] != []:
+            raise UserError(f"{path}: {key}: found an empty list, expected at least one value.")
+        if value is not None and value != []:
             words += [f"--{key}", *(_as_words(value))]
     return words
 

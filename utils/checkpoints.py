@@ -1,19 +1,26 @@
-"""Checkpoints that are written whole or not at all, found again, and verified before use."""
+"""Checkpoints that are written whole or not at all, found again, and verified by content before use."""
 
 import dataclasses
 import json
+import math
 import re
 import shutil
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+import xxhash
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
 
-from utils.errors import UserError
-from utils.files import move_into_place, write_json
+from utils.distributed import failing_together
+from utils.errors import UserError, WriteError
+from utils.files import delete_folder, move_into_place, write_json
 
 STATE_FILE = "trainer_state.json"
 PREFIX = "checkpoint-"
+BLOCK_BYTES = 1 << 22
 
 
 @dataclass
@@ -21,35 +28,149 @@ class TrainingState:
     """What a run must know to go on exactly where it stopped, beside what Accelerate saves."""
 
     step: int = 0  # optimiser steps done
-    best_wer: float | None = None
+    metric_for_best_model: str = "normalized_wer"  # what best_metric, first_metric and ranking hold
+    best_metric: float | None = None
     best_step: int | None = None
-    order: str = ""  # running digest over the ids of all clips trained on, in order
+    first_metric: float | None = None  # of the model before training
+    evaluations_without_improvement: int = 0  # in a row, up to now
+    ranking: list[tuple[int, float]] = field(default_factory=list)  # (step, metric) of the best evaluations
+    order: str = ""  # running digest over the ids of all clips of the steps done, in order
     loss_sum: float = 0.0  # of target tokens since the last line of metrics.jsonl
     loss_tokens: int = 0
     audio_seconds: float = 0.0  # trained on since the start
+    padded_seconds: float = 0.0  # the same with the silence that filled the audio contexts
+    skipped_steps: int = 0  # whose loss or gradient was not finite, since the start
+    skipped_in_a_row: int = 0
+    evaluated_step: int = 0  # the last step that was evaluated
+
+    @property
+    def mean_loss(self) -> float:
+        """Loss of a target token since the last line of metrics.jsonl; NaN where all steps were skipped."""
+        return self.loss_sum / self.loss_tokens if self.loss_tokens else math.nan
+
+    @property
+    def padding_share(self) -> float:
+        """Share of silence in the audio contexts trained on; NaN where all steps were skipped."""
+        return 1 - self.audio_seconds / self.padded_seconds if self.padded_seconds else math.nan
+
+    def judge_by(self, metric: str) -> None:
+        """Take up the metric that the best is chosen by; what was best by another is forgotten."""
+        if metric != self.metric_for_best_model:
+            self.metric_for_best_model, self.evaluations_without_improvement = metric, 0
+            self.best_metric = self.best_step = self.first_metric = None
+            self.ranking = []
+
+    def count_evaluation(self, value: float, threshold: float) -> bool:
+        """Enter an evaluation of the current step; whether it is the best of those after a first step.
+
+        Evaluations without improvement are counted as by transformers' `EarlyStoppingCallback`: a gain of no
+        more than `threshold` makes a new best, but does not start the count anew.
+        """
+        if self.step == 0:
+            self.first_metric = value
+            return False
+        best = self.best_metric
+        is_improvement = best is None or best - value > threshold
+        self.evaluations_without_improvement = (
+            0 if is_improvement else self.evaluations_without_improvement + 1
+        )
+        if best is not None and value >= best:
+            return False
+        self.best_metric, self.best_step = value, self.step
+        return True
+
+    def take_back_evaluation(self, before: "TrainingState") -> None:
+        """Forget a new best that could not be saved; patience stands where it stood `before`."""
+        self.best_metric, self.best_step = before.best_metric, before.best_step
+        self.evaluations_without_improvement = before.evaluations_without_improvement
 
 
-def save_checkpoint(accelerator: Accelerator, output_dir: Path, state: TrainingState, keep: int) -> Path:
+def save_checkpoint(accelerator: Accelerator, output_dir: Path, state: TrainingState, keep: int) -> bool:
     """Write `checkpoint-<step>` (model, optimiser, schedule, random states), delete the oldest beyond `keep`.
 
-    All processes call it. The folder takes its name only when every file in it is on disk.
+    All processes call it. The folder takes its name only when every file in it is on disk, and only then an
+    older one is deleted: the disk must hold `keep` + 1.
+
+    Returns:
+        Whether it was written. If not (a full disk), the ones before are kept, and the reason is printed.
     """
     folder = output_dir / f"{PREFIX}{state.step}"
     temporary = output_dir / f".{folder.name}.tmp"
+    try:
+        with failing_together(accelerator):
+            _begin(accelerator, output_dir, temporary)
+        with failing_together(accelerator):
+            accelerator.save_state(str(temporary))
+        with failing_together(accelerator):
+            own = _identify_share(accelerator, temporary)
+        files = dict(sorted(gather_object(own)))
+        with failing_together(accelerator):
+            _seal(accelerator, temporary, folder, state, files)
+    except WriteError as error:
+        _tell_failure(accelerator, output_dir, temporary, f"step {state.step}: the checkpoint", str(error))
+        return False
+    if accelerator.is_main_process:
+        for old in _newest_first(output_dir)[keep:]:
+            delete_folder(old)
+    accelerator.wait_for_everyone()
+    return True
+
+
+def _tell_failure(accelerator: Accelerator, output_dir: Path, temporary: Path, what: str, why: str) -> None:
     if accelerator.is_main_process:
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        last = next(iter(_newest_first(output_dir)), None)
+        print(
+            f"{what} could not be written: {why}. {f'{last} is kept' if last else 'There is none yet'}; "
+            "training goes on, and the next one is tried. Free some space."
+        )
     accelerator.wait_for_everyone()
-    accelerator.save_state(str(temporary))
-    accelerator.wait_for_everyone()
+
+
+def _begin(accelerator: Accelerator, output_dir: Path, temporary: Path) -> None:
+    """Make an empty folder; what a killed run left half-written or half-deleted goes first.
+
+    Raises:
+        OSError: The disk has less room than the last checkpoint takes. Checked beforehand, because a process
+            that fails in the middle of a sharded save leaves the others waiting for it.
+    """
+    if not accelerator.is_main_process:
+        return
+    for left in output_dir.glob(f".{PREFIX}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    last = next(iter(_newest_first(output_dir)), None)
+    needed = sum(file.stat().st_size for file in _files(last)) if last else 0
+    free = shutil.disk_usage(output_dir).free
+    if free < needed:
+        raise OSError(f"the disk has {free / 1e6:.0f} MB left, the last one takes {needed / 1e6:.0f} MB")
+
+
+def _identify_share(accelerator: Accelerator, temporary: Path) -> list[tuple[str, str]]:
+    """Name and identity of every `num_processes`-th file; they are read back for it."""
+    share = _files(temporary)[accelerator.process_index :: accelerator.num_processes]
+    return [(file.relative_to(temporary).as_posix(), _identify(file)) for file in share]
+
+
+def _seal(
+    accelerator: Accelerator, temporary: Path, folder: Path, state: TrainingState, files: dict[str, str]
+) -> None:
+    """Write the state and what identifies each file, and give the folder its name."""
     if accelerator.is_main_process:
-        sizes = {str(file.relative_to(temporary)): file.stat().st_size for file in _files(temporary)}
-        write_json(temporary / STATE_FILE, {"state": dataclasses.asdict(state), "files": sizes})
+        record = {"saved_at": time.time(), "state": dataclasses.asdict(state), "files": files}
+        write_json(temporary / STATE_FILE, record)
         move_into_place(temporary, folder)
-        for old in sorted(output_dir.glob(f"{PREFIX}*"), key=checkpoint_step)[:-keep]:
-            shutil.rmtree(old)
-    accelerator.wait_for_everyone()
-    return folder
+
+
+def _identify(file: Path) -> str:
+    """Size in bytes and 128-bit XXH3 of the content, ten times as fast as SHA-256: against faults alone."""
+    digest = xxhash.xxh3_128()
+    size, block = 0, memoryview(bytearray(BLOCK_BYTES))
+    with file.open("rb", buffering=0) as handle:
+        while count := handle.readinto(block):
+            digest.update(block[:count])
+            size += count
+    return f"{size} {digest.hexdigest()}"
 
 
 def _files(folder: Path) -> list[Path]:
@@ -60,6 +181,19 @@ def checkpoint_step(folder: Path) -> int:
     """The step in a checkpoint folder's name, -1 if it has none."""
     match = re.fullmatch(PREFIX + r"(\d+)", folder.name)
     return int(match[1]) if match else -1
+
+
+def _newest_first(output_dir: Path) -> list[Path]:
+    """The checkpoints, last written first; a run that went back to an older one writes lower steps later."""
+    found = [folder for folder in output_dir.glob(f"{PREFIX}*") if checkpoint_step(folder) >= 0]
+    return sorted(found, key=lambda folder: (_saved_at(folder), checkpoint_step(folder)), reverse=True)
+
+
+def _saved_at(folder: Path) -> float:
+    try:
+        return float(json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["saved_at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return folder.stat().st_mtime  # broken, but its age still says where it stands
 
 
 def find_checkpoint(output_dir: Path, resume_from_checkpoint: str | None) -> Path | None:
@@ -76,7 +210,7 @@ def find_checkpoint(output_dir: Path, resume_from_checkpoint: str | None) -> Pat
                 f"{folder}: {fault} Give another checkpoint, or `latest` for the newest whole one."
             )
         return folder
-    for folder in sorted(output_dir.glob(f"{PREFIX}*"), key=checkpoint_step, reverse=True):
+    for folder in _newest_first(output_dir):
         fault = _fault(folder)
         if not fault:
             return folder
@@ -88,23 +222,73 @@ def find_checkpoint(output_dir: Path, resume_from_checkpoint: str | None) -> Pat
     return None
 
 
+def find_checkpoint_together(
+    accelerator: Accelerator, output_dir: Path, resume_from_checkpoint: str | None
+) -> Path | None:
+    """`find_checkpoint` on the main process, which reads every byte; all get its answer, or its error."""
+    answer: list[Path | UserError | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            answer = [find_checkpoint(output_dir, resume_from_checkpoint)]
+        except UserError as error:
+            answer = [error]
+    found = broadcast_object_list(answer)[0]
+    if isinstance(found, UserError):
+        raise found
+    return found
+
+
 def _fault(folder: Path) -> str:
     """What is wrong with a checkpoint; empty when it is whole."""
     try:
-        sizes = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["files"]
+        record = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
+        files = dict(record["files"])
+        _read_state(record)
     except FileNotFoundError:
         return f"no {STATE_FILE} in it."
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{STATE_FILE} is not readable ({error})."
-    for name, size in sizes.items():
+    for name, expected in files.items():
         file = folder / name
-        found = file.stat().st_size if file.is_file() else 0
-        if found != size:
-            return f"{name} has {found} bytes, expected {size}."
+        try:
+            found = _identify(file) if file.stat().st_size == int(expected.split()[0]) else ""
+        except OSError as error:
+            return f"{name} is not readable ({error.strerror})."
+        if not found:
+            return f"{name} has {file.stat().st_size} bytes, expected {expected.split()[0]}."
+        if found != expected:
+            return f"{name} has other content than was written."
     return ""
 
 
 def load_checkpoint(accelerator: Accelerator, folder: Path) -> TrainingState:
-    """Give the prepared model, optimiser, schedule and random generators their saved state back."""
+    """Give the prepared model, optimiser, schedule and random generators their saved state back.
+
+    A checkpoint of another number of processes loads as well, where the weights are not sharded; the random
+    draws (dropout) then differ from those of an uninterrupted run, and that is said.
+    """
     accelerator.load_state(str(folder))
-    return TrainingState(**json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["state"])
+    saved = folder / f"random_states_{accelerator.process_index}.pkl"
+    if not saved.is_file():
+        print(
+            f"{folder}: no random state for process {accelerator.process_index}; its dropout is drawn anew."
+        )
+    elif not torch.equal(_torch_state(saved), torch.get_rng_state()):
+        # Accelerate only logs at level info that it could not load them.
+        raise UserError(f"{saved}: its random state could not be restored. Were other versions installed?")
+    return _read_state(json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
+
+
+def _read_state(record: dict) -> TrainingState:
+    saved = dict(record["state"])
+    if "best_wer" in saved:  # written when normalised WER was the only choice
+        saved["best_metric"] = saved.pop("best_wer")
+        saved["padded_seconds"] = saved["audio_seconds"]
+    saved["ranking"] = [(step, value) for step, value in saved.get("ranking", [])]
+    return TrainingState(**saved)
+
+
+def _torch_state(file: Path) -> torch.Tensor:
+    from accelerate.utils import load
+
+    return load(file)["torch_manual_seed"]

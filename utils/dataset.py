@@ -36,6 +36,12 @@ def load_prepared(folders: list[str], split: str, *, language: str) -> "Dataset"
     return _fill_language(concatenate_datasets(_with_common_types(parts)), language)
 
 
+def pick_split(folder: str, splits: tuple[str, ...]) -> str:
+    """The first of `splits` that a prepared dataset has utterances in; the first of all where it has none."""
+    unpacked = _unpacked(Path(folder))
+    return next((split for split in splits if not _folder_problem(unpacked, split)), splits[0])
+
+
 def _unpacked(path: Path) -> Path:
     """The folder itself, or the cached contents of a .zip: a file inside one cannot be memory-mapped.
 

@@ -3,8 +3,10 @@
 import contextlib
 import datetime
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
+import torch
 from accelerate import Accelerator, DistributedType, InitProcessGroupKwargs
 from accelerate.utils import gather_object
 from datasets import Dataset
@@ -13,10 +15,13 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
 
 from utils.decoding import transcribe
-from utils.errors import UserError
+from utils.errors import UserError, WriteError
+from utils.files import write_failure
 from utils.hardware import pick_device
-from utils.modeling import WhisperLoss, whisper_of
-from utils.progress import audio_progress
+from utils.modeling import WhisperLoss, load_model, whisper_of
+from utils.progress import AudioProgress, audio_progress
+from utils.quantization import Quantization
+from utils.validation import ErrorRates, error_rates, score_utterances
 
 
 def build_accelerator(micro_batch_size: int, max_grad_norm: float, **options) -> Accelerator:
@@ -83,6 +88,25 @@ def loading_whole(accelerator: Accelerator) -> Iterator[None]:
         set_hf_deepspeed_config(plugin.dschf)
 
 
+@contextlib.contextmanager
+def failing_together(accelerator: Accelerator) -> Iterator[None]:
+    """Every process writes something in the block; where one fails to, all raise at its end.
+
+    Raises:
+        WriteError: The disk refused on some process; the text is that process's.
+    """
+    fault = ""
+    try:
+        yield
+    except Exception as error:
+        fault = write_failure(error)
+        if not fault:
+            raise
+    faults = [found for found in gather_object([fault]) if found]
+    if faults:
+        raise WriteError(faults[0])
+
+
 def is_sharded(accelerator: Accelerator) -> bool:
     """Whether each process holds only a part of the weights (FSDP, DeepSpeed ZeRO-3)."""
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
@@ -118,7 +142,7 @@ def whole_model(accelerator: Accelerator, prepared: nn.Module) -> nn.Module | No
         return None
     copy = _empty_copy(loss.model)
     copy.load_state_dict({name.removeprefix("model."): value for name, value in weights.items()})
-    return copy
+    return copy.to(accelerator.device)
 
 
 def _empty_copy(model: nn.Module) -> nn.Module:
@@ -140,15 +164,99 @@ def transcribe_on_all_processes(
     batch_size: int,
     max_length: int,
     task: str,
-) -> list[str]:
+    cut_short: Callable[[], bool] = lambda: False,
+) -> list[str] | None:
     """Transcribe the rows in the full audio context, shared among the processes; all processes call it.
 
+    Args:
+        cut_short: Asked after every batch; a process that is told True leaves the rest.
+
     Returns:
-        The hypotheses in the order of the rows, on every process.
+        The hypotheses in the order of the rows, on every process; None on all where one was cut short.
     """
-    model = whole_model(accelerator, prepared)
     sharing = 1 if is_sharded(accelerator) else accelerator.num_processes
-    texts: dict[int, str] = {}
+    return _share_transcription(
+        accelerator,
+        whole_model(accelerator, prepared),
+        processor,
+        rows,
+        sharing=sharing,
+        batch_size=batch_size,
+        max_length=max_length,
+        task=task,
+        cut_short=cut_short,
+    )
+
+
+class CutShortError(Exception):
+    """Decoding was left between two batches, because some process is told to stop."""
+
+
+def score_folder(
+    accelerator: Accelerator,
+    name_or_path: str,
+    splits: Mapping[str, Dataset],
+    *,
+    normalizer: str,
+    batch_size: int,
+    max_length: int,
+    task: str,
+    quantization: Quantization | None = None,
+    cut_short: Callable[[], bool] = lambda: False,
+) -> dict[str, ErrorRates]:
+    """Load a model of its own on every process and score it in the full audio context; all processes call it.
+
+    Args:
+        name_or_path: A model folder, adapter folder or Hub id, which every process can read.
+        splits: Rows to decode, by any name.
+        quantization: Of a model, or of the base of an adapter.
+        cut_short: Asked after every batch; a process that is told True leaves the rest.
+
+    Returns:
+        The error rates by the same names, equal on every process.
+
+    Raises:
+        CutShortError: On all processes, where one was cut short.
+    """
+    is_quantized = quantization is not None
+    with loading_whole(accelerator):
+        loaded = load_model(name_or_path, keep_adapter=is_quantized, quantization=quantization)
+    model = loaded.model if is_quantized else loaded.model.to(accelerator.device)
+    found = {}
+    for name, rows in splits.items():
+        hypotheses = _share_transcription(
+            accelerator,
+            model,
+            loaded.processor,
+            rows,
+            sharing=accelerator.num_processes,
+            batch_size=batch_size,
+            max_length=max_length,
+            task=task,
+            cut_short=cut_short,
+        )
+        if hypotheses is None:
+            raise CutShortError
+        found[name] = error_rates(
+            score_utterances(list(rows["id"]), list(rows["text"]), hypotheses, normalizer)
+        )
+    return found
+
+
+def _share_transcription(
+    accelerator: Accelerator,
+    model: nn.Module | None,
+    processor: WhisperProcessor,
+    rows: Dataset,
+    *,
+    sharing: int,
+    batch_size: int,
+    max_length: int,
+    task: str,
+    cut_short: Callable[[], bool],
+) -> list[str] | None:
+    """The hypotheses of all rows, on every process; the first `sharing` processes have a model and decode."""
+    texts: dict[int, str] | None = {}
     if model is not None:
         own = list(range(accelerator.process_index, len(rows), sharing))
         share = rows.select(own)
@@ -156,26 +264,43 @@ def transcribe_on_all_processes(
             accelerator.autocast(),
             audio_progress("validating", len(own), shown=accelerator.is_main_process) as progress,
         ):
-            found = transcribe(
-                model,
-                processor,
-                share["audio"],
-                list(share["duration"]),
-                list(share["language"]),
-                audio_context="full",
-                batch_size=batch_size,
-                max_length=max_length,
-                task=task,
-                on_batch=progress.advance,
-            )
-        texts = dict(zip(own, found, strict=True))
-    joined = dict(gather_object(list(texts.items())))
+            try:
+                found = transcribe(
+                    model,
+                    processor,
+                    share["audio"],
+                    list(share["duration"]),
+                    list(share["language"]),
+                    audio_context="full",
+                    batch_size=batch_size,
+                    max_length=max_length,
+                    task=task,
+                    on_batch=partial(_advance_or_leave, progress, cut_short),
+                )
+                texts = dict(zip(own, found, strict=True))
+            except CutShortError:
+                texts = None
+    shares = gather_object([texts])
+    if None in shares:
+        return None
+    joined = {index: text for share in shares for index, text in share.items()}
     return [joined[index] for index in sorted(joined)]
 
 
-def clip_gradients(accelerator: Accelerator, prepared: nn.Module, max_grad_norm: float) -> float:
-    """Clip the gradients and return their norm before that; DeepSpeed has clipped them itself."""
+def _advance_or_leave(
+    progress: AudioProgress, cut_short: Callable[[], bool], clips: int, seconds: float
+) -> None:
+    progress.advance(clips, seconds)
+    if cut_short():
+        raise CutShortError
+
+
+def clip_gradients(accelerator: Accelerator, prepared: nn.Module, max_grad_norm: float) -> torch.Tensor:
+    """Clip the gradients and return their norm before that, a scalar equal on all processes.
+
+    DeepSpeed has clipped them itself, and has stepped.
+    """
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        return float(prepared.get_global_grad_norm() or 0.0)  # type: ignore[operator]
+        return torch.tensor(float(prepared.get_global_grad_norm() or 0.0))  # type: ignore[operator]
     norm = accelerator.clip_grad_norm_(prepared.parameters(), max_grad_norm)
-    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm

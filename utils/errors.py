@@ -11,6 +11,10 @@ class UserError(Exception):
     """A mistake in the input or the arguments; its text alone must tell the user what to do."""
 
 
+class WriteError(UserError):
+    """Something could not be written, most often because the disk is full; what was there before is kept."""
+
+
 @contextlib.contextmanager
 def user_errors_end_the_script() -> Iterator[None]:
     """Turn a `UserError` into its message on standard error and exit status 2, without a traceback.

@@ -1,11 +1,17 @@
 """Files and folders that are written whole or not at all."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+from utils.errors import WriteError
+
+# What the writers of torch (PyTorchFileWriter), safetensors and C++ streams say in place of an OSError.
+WRITER_COMPLAINTS = ("PytorchStreamWriter", "inline_container", "iostream error", "I/O error", "os error")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -23,6 +29,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        flush_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -42,13 +49,21 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
     """Yield an empty temporary sibling of `path`; it takes that name only if the block ends without an error.
 
     What a killed run left under the temporary name is removed by the next one.
+
+    Raises:
+        WriteError: The disk is full or refuses for another reason.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     try:
+        temporary.mkdir(parents=True)
         yield temporary
         move_into_place(temporary, path)
+    except Exception as error:
+        reason = write_failure(error)
+        if not reason or isinstance(error, WriteError):
+            raise
+        raise WriteError(f"{path} could not be written: {reason}. What was there before is kept.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -56,12 +71,53 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
 def move_into_place(temporary: Path, path: Path) -> None:
     """Flush a finished folder to disk and give it its name; one already there is replaced in two renames."""
     for file in temporary.rglob("*"):
-        if file.is_file():
+        if file.is_dir():
+            flush_folder(file)
+        elif file.is_file():
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
+    flush_folder(temporary)
     old = path.with_name(f".{path.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
         path.rename(old)
     temporary.rename(path)
+    flush_folder(path.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def delete_folder(folder: Path) -> None:
+    """Delete a folder that carries its name until it goes: killed in between, no half of one is left."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    folder.rename(old)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def flush_folder(folder: Path) -> None:
+    """Bring the names in a folder to disk, so that a file is still found after a power cut (POSIX only)."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot, and need not
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def write_failure(error: Exception) -> str:
+    """Why something could not be written; empty for an error of another kind.
+
+    torch and safetensors write by themselves, and tell a full disk by errors of their own.
+    """
+    if isinstance(error, WriteError):
+        return str(error)
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    own_kind = isinstance(error, RuntimeError) or type(error).__name__ == "SafetensorError"
+    if own_kind and any(words in str(error) for words in WRITER_COMPLAINTS):
+        return str(error).splitlines()[0]
+    return ""

@@ -14,9 +14,9 @@ from torch import nn
 from transformers import GenerationConfig, WhisperForConditionalGeneration, WhisperProcessor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from utils.collators import IGNORED
 from utils.errors import UserError
 from utils.files import folder_written_whole, write_json, write_text
+from utils.labels import IGNORED
 from utils.quantization import Quantization, bitsandbytes_config, keep_trainable_after_decoding, true_size
 from utils.starter import resolve_model
 
@@ -283,7 +283,7 @@ def save_model_folder(
     `from_pretrained`, `pipeline` and faster-whisper's converter find all they need in it.
     """
     with folder_written_whole(folder) as temporary:
-        _save_weights(model, temporary)
+        save_weights(model, temporary)
         generation_config = whisper_of(model).generation_config
         generation_config._from_model_config = False  # else lang_to_id is lost when it is loaded again
         generation_config.save_pretrained(temporary)
@@ -295,7 +295,8 @@ def save_model_folder(
         write_text(temporary / "README.md", card)
 
 
-def _save_weights(model: nn.Module, folder: Path) -> None:
+def save_weights(model: nn.Module, folder: Path) -> None:
+    """Write a model's configuration and weights, or those of its adapter alone."""
     options = {}
     if adapter_name(model):
         # Of an embedding that was enlarged for a language, PEFT would save all rows beside the new one.

@@ -10,12 +10,16 @@ import yaml
 from utils import arguments as arguments_module
 from utils.arguments import (
     AlignmentAccuracyArguments,
+    AlignmentTrainingArguments,
+    AugmentationCostArguments,
+    AugmentationPicturesArguments,
     DecodeSpeedArguments,
     EvaluateArguments,
     FeatureMapArguments,
     PeerArguments,
     PreprocessArguments,
     PreprocessSpeedArguments,
+    TelephoneArguments,
     TrainArguments,
     TrainSpeedArguments,
     arguments_as_yaml,
@@ -35,6 +39,10 @@ READERS = {
     PreprocessSpeedArguments: ["benchmarks/preprocess_speed.py"],
     FeatureMapArguments: ["benchmarks/peer_feature_map.py"],
     AlignmentAccuracyArguments: ["benchmarks/alignment_accuracy.py"],
+    AlignmentTrainingArguments: ["benchmarks/alignment_training.py"],
+    AugmentationCostArguments: ["benchmarks/augmentation_cost.py"],
+    AugmentationPicturesArguments: ["benchmarks/augmentation_pictures.py"],
+    TelephoneArguments: ["benchmarks/telephone.py"],
 }
 BASES = {"ScriptArguments", "SpeedArguments"}
 

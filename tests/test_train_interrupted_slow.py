@@ -1,0 +1,242 @@
+"""Runs killed and stopped again and again keep the course of one left alone; a job requeues itself."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.test_train_interrupted import losses, plant_poison
+from tests.test_train_slow import assert_same_course, launch, read_metrics, run_to_the_end, steps_done
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+STEPS = 80
+# A test of a new kind of random draw adds its options here.
+OPTIONS = "--use_peft --lora_dropout 0.1 --per_device_train_batch_size 2 --gradient_accumulation_steps 2"
+OPTIONS += " --dataloader_num_workers 2"
+CONFIGS = ["cpu", "cpu_2_processes"]
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory, italian_prompts) -> Path:
+    """Eight real prompts as a prepared dataset."""
+    import io
+
+    import soundfile
+    from datasets import Dataset, DatasetDict, Features, Value
+
+    rows = []
+    for number, (samples, text) in enumerate(italian_prompts):
+        buffer = io.BytesIO()
+        soundfile.write(buffer, samples, 16_000, format="FLAC")
+        values = {"audio": buffer.getvalue(), "text": text, "duration": len(samples) / 16_000}
+        rows.append({"id": f"prompt-{number}", "language": "it", **values})
+    types = {"id": "string", "audio": "binary", "text": "string", "duration": "float64", "language": "string"}
+    features = Features({name: Value(kind) for name, kind in types.items()})
+    dataset = Dataset.from_list(rows, features=features)
+    folder = tmp_path_factory.mktemp("prompts") / "it"
+    DatasetDict({"train": dataset, "validation": dataset.select([0, 1])}).save_to_disk(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def build(tiny_whisper, prompts):
+    """A function that gives the command of a run of 80 steps with a checkpoint every third."""
+
+    def command(config: str, run: Path) -> list[str]:
+        options = f"--model_name_or_path {tiny_whisper} --dataset {prompts} --language it --report_to none"
+        options += f" --max_steps {STEPS} --save_steps 3 --logging_steps 1 --learning_rate 1e-3"
+        options += " --eval_steps 40 --generation_max_length 20"
+        return [*launch(config), *options.split(), *OPTIONS.split(), "--output_dir", str(run)]
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def straight(build, tmp_path_factory):
+    """A function that gives a run nobody disturbed."""
+    runs: dict[str, Path] = {}
+
+    def run(config: str) -> Path:
+        if config not in runs:
+            runs[config] = tmp_path_factory.mktemp("straight") / config
+            run_to_the_end(build(config, runs[config]), OMP_NUM_THREADS="1")
+        return runs[config]
+
+    return run
+
+
+def start(command: list[str], log: Path) -> subprocess.Popen:
+    """The command in a session of its own; like under Slurm, its launcher outlives the signals."""
+    with log.open("a") as output:
+        return subprocess.Popen(
+            ["bash", "-c", 'trap "" USR1 TERM; exec "$@"', "launch", *command],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+
+
+def wait_for_step(process: subprocess.Popen, run: Path, step: int, log: Path) -> None:
+    deadline = time.monotonic() + 300
+    while steps_done(run) < step:
+        assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(0.005)
+
+
+def newest_checkpoint(run: Path) -> int:
+    return max((int(path.name.split("-")[1]) for path in run.glob("checkpoint-*")), default=0)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_twenty_kills_change_no_loss(config, build, straight, tmp_path):
+    """SIGKILL to all processes at random moments: within steps, while saving, while evaluating."""
+    random_moments = random.Random(config)
+    run, log = tmp_path / "killed", tmp_path / "log"
+    for _ in range(20):
+        process = start(build(config, run), log)
+        wait_for_step(
+            process, run, min(newest_checkpoint(run) + random_moments.randint(1, 6), STEPS - 2), log
+        )
+        time.sleep(random_moments.uniform(0, 0.2))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not (run / "final").exists()
+    run_to_the_end(build(config, run), OMP_NUM_THREADS="1")
+    assert_same_course(straight(config), run)
+    assert losses(run) == losses(straight(config))
+    assert log.read_text().count("going on from step") >= 15
+
+
+@pytest.mark.parametrize("whom", ["all", "rank 0", "rank 1"])
+@pytest.mark.parametrize("config", CONFIGS)
+def test_stops_by_signal_lose_no_step(config, whom, build, straight, tmp_path):
+    """SIGUSR1 and SIGTERM to all processes, or to one alone; each time the step that runs is saved."""
+    if config == "cpu" and whom == "rank 1":
+        pytest.skip("one process")
+    run, log = tmp_path / "stopped", tmp_path / "log"
+    for number, name in enumerate(["SIGUSR1", "SIGTERM", "SIGUSR1"]):
+        process = start(build(config, run), log)
+        wait_for_step(process, run, 10 + 20 * number, log)
+        tell(process, whom, getattr(signal, name))
+        assert process.wait(timeout=60) != 0
+        word = json.loads((run / "interrupted.json").read_text())
+        assert word["exit_code"] == 75
+        assert word["step"] == newest_checkpoint(run) == steps_done(run)
+    run_to_the_end(build(config, run), OMP_NUM_THREADS="1")
+    assert not (run / "interrupted.json").exists()
+    assert losses(run) == losses(straight(config))
+    assert "passed over" not in log.read_text()
+
+
+def tell(process: subprocess.Popen, whom: str, number: int) -> None:
+    if whom == "all":
+        os.killpg(process.pid, number)
+        return
+    trainers = psutil.Process(process.pid).children()
+    by_rank = {trainer.environ().get("RANK", "0"): trainer for trainer in trainers}
+    by_rank[whom.removeprefix("rank ")].send_signal(number)
+
+
+def test_on_two_processes_all_skip_the_step_that_one_finds_poisoned(tiny_whisper, build_prepared, tmp_path):
+    data = build_prepared(tmp_path / "data", {"train": 16})
+    from datasets import DatasetDict, load_from_disk
+
+    rows = load_from_disk(data)["train"].map(
+        lambda row, i: {"text": "a" * 70 if i == 7 else row["text"]}, with_indices=True
+    )
+    DatasetDict({"train": rows}).save_to_disk(tmp_path / "poisoned")
+    model = plant_poison(tiny_whisper, tmp_path / "model", position=60)
+    options = f"--model_name_or_path {model} --dataset {tmp_path / 'poisoned'} --language it --max_steps 8"
+    options += " --per_device_train_batch_size 2 --eval_steps 0 --save_steps 8 --logging_steps 1"
+    options += f" --report_to none --output_dir {tmp_path / 'run'}"
+    run_to_the_end([*launch("cpu_2_processes"), *options.split()], OMP_NUM_THREADS="1")
+    records = read_metrics(tmp_path / "run")
+    skipped = [record for record in records if "skipped_ids" in record]
+    assert len(skipped) == 2  # two epochs of four steps
+    assert all("train-0007" in record["skipped_ids"].split() for record in skipped)
+    later = [record["loss"] for record in records if "loss" in record][-1]
+    assert later is None or later == pytest.approx(later)
+    assert sum(record["loss"] is not None for record in records if "loss" in record) == 6
+
+
+def test_two_runs_into_one_folder_are_refused(build, tmp_path):
+    run, log = tmp_path / "run", tmp_path / "log"
+    first = start(build("cpu", run), log)
+    wait_for_step(first, run, 1, log)
+    os.killpg(first.pid, signal.SIGSTOP)
+    second = subprocess.run(
+        [sys.executable, "train.py", *build("cpu", run)[5:]],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    assert second.returncode == 2
+    assert "another run is training into this folder" in second.stderr
+
+
+# ---- the batch script, with stand-ins for Slurm's commands -------------------------------------------------
+
+SRUN = """#!/bin/bash
+while [[ $1 == --* ]]; do shift; done
+echo $$ > {folder}/step.pid
+exec "$@"
+"""
+SCONTROL = """#!/bin/bash
+[ "$1" = show ] && echo localhost
+[ "$1" = requeue ] && echo "$2" >> {folder}/requeued
+exit 0
+"""
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_the_batch_script_saves_requeues_and_ends(config, build, straight, tmp_path):
+    """Slurm's own part, signals to a step and requeueing, is played by two short scripts."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
+        (programs / name).write_text(text.format(folder=tmp_path))
+        (programs / name).chmod(0o755)
+    run, log = tmp_path / "run", tmp_path / "log"
+    variables = {"SLURM_SUBMIT_DIR": str(ROOT), "SLURM_NNODES": "1", "SLURM_JOB_NODELIST": "localhost"}
+    variables |= {"SLURM_NODEID": "0", "SLURM_JOB_ID": "17", "SLURM_CPUS_PER_TASK": "1", "CONFIG": config}
+    variables |= {"SLURM_GPUS_ON_NODE": "2" if "2" in config else "1", "PORT": "29611"}
+    variables["PATH"] = f"{programs}:{os.environ['PATH']}"
+    words = build(config, run)
+    arguments = words[words.index("train.py") + 1 :]
+
+    def submit() -> subprocess.Popen:
+        with log.open("a") as output:
+            return subprocess.Popen(
+                ["bash", "slurm/train.sbatch", *arguments],
+                cwd=ROOT,
+                env=os.environ | variables,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    job = submit()
+    wait_for_step(job, run, 20, log)
+    step = psutil.Process(int((tmp_path / "step.pid").read_text()))
+    for process in [step, *step.children(recursive=True)]:  # the step's processes, not the batch shell
+        process.send_signal(signal.SIGUSR1)
+    job.wait(timeout=60)
+    assert (tmp_path / "requeued").read_text() == "17\n"
+    assert newest_checkpoint(run) == steps_done(run)
+    assert submit().wait(timeout=300) == 0
+    assert (tmp_path / "requeued").read_text() == "17\n"
+    assert losses(run) == losses(straight(config))

@@ -1,0 +1,47 @@
+"""Files and folders whole or not at all, also on a full disk and by writers with errors of their own."""
+
+import pytest
+import torch
+
+from utils.errors import WriteError
+from utils.files import delete_folder, folder_written_whole, write_failure, write_text
+
+
+def write_by_torch(path) -> None:
+    torch.save({"weights": torch.zeros(100_000)}, path)
+
+
+def write_by_safetensors(path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"weights": torch.zeros(100_000)}, path)
+
+
+def write_by_python(path) -> None:
+    write_text(path, "a" * 400_000)
+
+
+@pytest.mark.parametrize("write", [write_by_torch, write_by_safetensors, write_by_python])
+@pytest.mark.parametrize("size", [4096, 100_000, 300_000])
+def test_a_full_disk_is_recognised_and_the_folder_before_is_kept(small_disk, write, size):
+    disk = small_disk(size)
+    (disk / "model").mkdir()
+    with (
+        pytest.raises(WriteError, match=r"model could not be written: .*What was there before is kept"),
+        folder_written_whole(disk / "model") as temporary,
+    ):
+        write(temporary / "file")
+    assert [path.name for path in disk.iterdir()] == ["model"]
+
+
+def test_other_errors_are_not_taken_for_a_full_disk():
+    assert write_failure(ValueError("no such language")) == ""
+    assert write_failure(RuntimeError("CUDA error: an illegal memory access was encountered")) == ""
+    assert write_failure(PermissionError(13, "Permission denied", "x")) == "Permission denied"
+
+
+def test_a_folder_goes_under_another_name(tmp_path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/file").touch()
+    delete_folder(tmp_path / "old")
+    assert list(tmp_path.iterdir()) == []

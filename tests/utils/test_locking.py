@@ -1,0 +1,61 @@
+"""One run to a folder, by the operating system's lock."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from utils.errors import UserError
+from utils.locking import sole_run_in
+
+ROOT = Path(__file__).resolve().parents[2]
+HOLD = """
+import os, sys, time
+from pathlib import Path
+from utils.locking import sole_run_in
+with sole_run_in(Path(sys.argv[1])):
+    child = os.fork()  # as a loader's worker, which lives on for a while when its parent is killed
+    if child == 0:
+        time.sleep(30)
+        os._exit(0)
+    print(child, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_run_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
+    folder = tmp_path / "run"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout is not None
+        child = int(holder.stdout.readline())
+        try:
+            refusal = pytest.raises(UserError, match="another run is training into this folder")
+            with refusal, sole_run_in(folder, patience=0.2):
+                pytest.fail("two at once")
+            holder.kill()
+            holder.wait()
+            began = time.monotonic()
+            with sole_run_in(folder, patience=2):
+                assert time.monotonic() - began < 2
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_one_after_the_other_in_one_process(tmp_path):
+    for _ in range(2):
+        with sole_run_in(tmp_path / "run", patience=0):
+            pass
+
+
+def test_of_several_processes_the_first_one_holds_it(tmp_path, monkeypatch):
+    with sole_run_in(tmp_path / "run", patience=0):
+        monkeypatch.setenv("RANK", "1")
+        with sole_run_in(tmp_path / "run", patience=0):
+            pass

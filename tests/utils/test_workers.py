@@ -1,0 +1,85 @@
+"""Real loaders whose workers are killed: replaced once, named in an error when it happens again."""
+
+import os
+import signal
+import time
+
+import pytest
+import torch
+
+from utils.errors import UserError
+from utils.workers import outlive_signals, replacing_dead_workers
+
+
+class Squares(torch.utils.data.Dataset):
+    """Squares, by a worker that kills itself at one number as often as there are files to take away."""
+
+    def __init__(self, bullets=(), fatal: int = -1) -> None:
+        self._bullets, self._fatal = list(bullets), fatal
+
+    def __getitem__(self, number: int) -> int:
+        if number == self._fatal:
+            for bullet in self._bullets:
+                if bullet.exists():
+                    bullet.unlink()
+                    os.kill(os.getpid(), signal.SIGKILL)
+        return number**2
+
+
+def read_from(dataset: Squares, workers: int = 2):
+    def read(first: int):
+        numbers = iter(range(first, 8))
+        options = {"batch_size": None, "num_workers": workers, "worker_init_fn": outlive_signals}
+        yield from torch.utils.data.DataLoader(dataset, sampler=numbers, **options)
+
+    return read
+
+
+def bullets_in(folder, count: int):
+    bullets = [folder / f"bullet-{number}" for number in range(count)]
+    for bullet in bullets:
+        bullet.touch()
+    return bullets
+
+
+def test_a_killed_worker_is_replaced_and_no_item_is_lost_or_doubled(tmp_path, capsys):
+    dataset = Squares(bullets_in(tmp_path, 1), fatal=5)
+    assert list(replacing_dead_workers(read_from(dataset), 2)) == [4, 9, 16, 25, 36, 49]
+    assert "a worker that reads audio died" in capsys.readouterr().out
+
+
+def test_workers_that_die_twice_at_a_step_end_the_run_with_the_likely_cause(tmp_path):
+    dataset = Squares(bullets_in(tmp_path, 2), fatal=5)
+    with pytest.raises(UserError, match=r"died twice at step 6 .*--dataloader_num_workers 0"):
+        list(replacing_dead_workers(read_from(dataset, workers=1), 5))
+
+
+def test_a_death_while_a_step_runs_does_not_break_into_it(tmp_path):
+    """torch would raise from its SIGCHLD handler in the middle of whatever runs."""
+    items = replacing_dead_workers(read_from(Squares()), 0)
+    assert next(items) == 0
+    children = torch.multiprocessing.active_children()
+    assert len(children) == 2
+    os.kill(children[0].pid, signal.SIGKILL)
+    until = time.monotonic() + 0.5
+    while time.monotonic() < until:
+        sum(range(1000))  # the step that runs
+    assert list(items) == [number**2 for number in range(1, 8)]
+
+
+def test_signals_for_the_whole_group_leave_the_workers_alive(tmp_path):
+    items = replacing_dead_workers(read_from(Squares()), 0)
+    assert next(items) == 0
+    for child in torch.multiprocessing.active_children():
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+            os.kill(child.pid, number)
+    assert list(items) == [number**2 for number in range(1, 8)]
+
+
+def test_another_error_of_a_worker_is_passed_on():
+    def read(first: int):
+        yield first
+        raise RuntimeError("a clip cannot be read")
+
+    with pytest.raises(RuntimeError, match="a clip cannot be read"):
+        list(replacing_dead_workers(read, 0))

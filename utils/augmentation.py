@@ -1,0 +1,296 @@
+"""Waveforms varied for training: speed, room, noise, level, telephone band and codecs.
+
+Everything is drawn from a seed that the caller gives for each clip and epoch. The same seed gives the same
+samples in any worker, process and order and after a resume; each kind of change draws from a stream of its
+own, so that switching one on leaves the others as they were.
+
+audiomentations 0.43.1, the known library for this, was looked at first. It draws from the global generators
+of `random` and numpy, which would have to be saved, seeded and put back around every clip (0.15 ms); it has
+no G.711, GSM, AMR or Opus; its rooms need pyroomacoustics and its MP3 another package; and it brings librosa,
+numba, scikit-learn and scipy, 400 MB and a second of import in each worker. Rooms of lhotse need torchaudio.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import soxr
+
+from utils.acoustics import NOISE_KINDS, colored_noise, mix_noise, reverberate, room_response
+from utils.audio import AUDIO_EXTENSIONS, SAMPLE_RATE, AudioError, decode_audio, to_int16
+from utils.codecs import CODECS, fit_length, missing_codec, through_codec
+from utils.errors import UserError
+
+SLOWEST, FASTEST = 0.5, 2.0
+PAUSE_POWER = 0.01  # of a noise file's mean: a quieter stretch of it is not amplified further
+LONGEST_RESPONSE = 4.0  # seconds of a file that holds a room's response
+BEFORE_DIRECT = 16  # samples of such a response kept before its peak
+CACHE_BYTES = 256_000_000  # of decoded noises and responses in one process: 2.2 hours
+MOST_PROBLEMS = 10  # bad files named one by one
+
+_SPEED, _REVERB, _NOISE, _GAIN, _CODEC = range(1, 6)  # streams of draws; the numbers must not change
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What may happen to a clip, and how often. The default leaves every clip as it is.
+
+    Probabilities are from 0 to 1; ranges are (lowest, highest), drawn from evenly.
+    """
+
+    speed_factors: tuple[float, ...] = (1.0,)  # one is drawn with equal chance; 1.1 is faster and higher
+    reverb_probability: float = 0.0
+    reverb_dir: str | None = None  # impulse responses; without it rooms are generated
+    reverb_rt60: tuple[float, float] = (0.15, 0.7)  # seconds, of generated rooms
+    noise_probability: float = 0.0
+    noise_dir: str | None = None  # recordings of noise; without it noise is generated
+    noise_snr_db: tuple[float, float] = (5.0, 30.0)
+    gain_probability: float = 0.0
+    gain_db: tuple[float, float] = (-15.0, 6.0)
+    codec_probability: float = 0.0
+    codecs: tuple[str, ...] = tuple(CODECS)  # one is drawn with equal chance, then its bit rate
+
+
+def draw_speed(augmentation: Augmentation, seed: tuple[int, ...]) -> float:
+    """The speed factor of a clip, to be had before its audio is read.
+
+    Args:
+        augmentation: Its `speed_factors` are drawn from.
+        seed: The same as `augment` will get: whole numbers from 0, always as many, such as the run's seed,
+            the epoch and the clip's number.
+    """
+    if len(augmentation.speed_factors) == 1:
+        return augmentation.speed_factors[0]
+    return augmentation.speed_factors[int(_draws(_SPEED, seed).integers(len(augmentation.speed_factors)))]
+
+
+def num_samples_at_speed(num_samples: int, speed: float) -> int:
+    """How many samples `augment` makes of so many."""
+    return round(num_samples / speed)
+
+
+def augment(
+    samples: np.ndarray, augmentation: Augmentation, *, speed: float, seed: tuple[int, ...]
+) -> np.ndarray:
+    """Change a clip in the order in which speech travels: speaker, room, noise, microphone, line.
+
+    Args:
+        samples: (n,) float32 at 16 kHz, finite, at least two. Stays as it is.
+        augmentation: What may happen.
+        speed: Drawn by `draw_speed`.
+        seed: The same as `draw_speed` got.
+
+    Returns:
+        (num_samples_at_speed(n, speed),) float32, finite, in [-1, 1], in step with the input to a
+        millisecond; the input itself where nothing was drawn and nothing is too loud.
+
+    Raises:
+        AudioError: A file of noise_dir or reverb_dir cannot be read any more; see `check_augmentation`.
+    """
+    changed = change_speed(samples, speed)
+    for stream, probability, change in (
+        (_REVERB, augmentation.reverb_probability, _add_room),
+        (_NOISE, augmentation.noise_probability, _add_noise),
+        (_GAIN, augmentation.gain_probability, _change_level),
+        (_CODEC, augmentation.codec_probability, _change_codec),
+    ):
+        if probability > 0:
+            random = _draws(stream, seed)
+            if random.random() < probability:
+                changed = _limit_peak(change(changed, augmentation, random))
+    return _limit_peak(changed)
+
+
+def change_speed(samples: np.ndarray, speed: float) -> np.ndarray:
+    """Play (n,) float32 faster or slower, pitch and all, by resampling (Ko et al. 2015, Audio Augmentation
+    for Speech Recognition): (num_samples_at_speed(n, speed),) float32.
+    """
+    if speed == 1.0:
+        return samples
+    resampled = soxr.resample(samples, speed * SAMPLE_RATE, SAMPLE_RATE)
+    return fit_length(resampled, num_samples_at_speed(len(samples), speed))
+
+
+def _draws(stream: int, seed: tuple[int, ...]) -> np.random.Generator:
+    return np.random.default_rng((stream, *seed))
+
+
+def _add_room(samples: np.ndarray, augmentation: Augmentation, random: np.random.Generator) -> np.ndarray:
+    if augmentation.reverb_dir is None:
+        response = room_response(random.uniform(*augmentation.reverb_rt60), random)
+    else:
+        recorded = _draw_sound(augmentation.reverb_dir, random).as_floats()
+        first = max(int(np.abs(recorded).argmax()) - BEFORE_DIRECT, 0)
+        response = recorded[first : first + round(LONGEST_RESPONSE * SAMPLE_RATE)]
+    return reverberate(samples, response)
+
+
+def _add_noise(samples: np.ndarray, augmentation: Augmentation, random: np.random.Generator) -> np.ndarray:
+    snr_db = random.uniform(*augmentation.noise_snr_db)
+    if augmentation.noise_dir is None:
+        kind = NOISE_KINDS[int(random.integers(len(NOISE_KINDS)))]
+        return mix_noise(samples, colored_noise(len(samples), kind, random), snr_db)
+    sound = _draw_sound(augmentation.noise_dir, random)
+    noise = sound.stretch(len(samples), random)
+    return mix_noise(samples, noise, snr_db, quietest=PAUSE_POWER * sound.power)
+
+
+def _change_level(samples: np.ndarray, augmentation: Augmentation, random: np.random.Generator) -> np.ndarray:
+    return samples * np.float32(10 ** (random.uniform(*augmentation.gain_db) / 20))
+
+
+def _change_codec(samples: np.ndarray, augmentation: Augmentation, random: np.random.Generator) -> np.ndarray:
+    name = augmentation.codecs[int(random.integers(len(augmentation.codecs)))]
+    rates = CODECS[name].bit_rates
+    return through_codec(samples, name, rates[int(random.integers(len(rates)))] if rates else None)
+
+
+def _limit_peak(samples: np.ndarray) -> np.ndarray:
+    """Scaled down to a peak of 1 where it is louder: clipping would be a distortion nobody asked for."""
+    peak = max(float(samples.max()), -float(samples.min())) if len(samples) else 0.0
+    return samples / np.float32(peak) if peak > 1.0 else samples
+
+
+# ---- folders of noises and responses -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Sound:
+    """A decoded file."""
+
+    samples: np.ndarray  # (n,) int16: half the memory
+    power: float  # mean, of full scale
+
+    def as_floats(self) -> np.ndarray:
+        return self.samples.astype(np.float32) / np.float32(32768.0)
+
+    def stretch(self, num_samples: int, random: np.random.Generator) -> np.ndarray:
+        """(num_samples,) float32 from a drawn place on; a shorter sound is repeated."""
+        size = len(self.samples)
+        start = int(random.integers(max(size - num_samples + 1, 1) if size >= num_samples else size))
+        part = self.samples[start : start + num_samples]
+        if len(part) < num_samples:
+            part = np.resize(np.roll(self.samples, -start), num_samples)
+        return part.astype(np.float32) / np.float32(32768.0)
+
+
+class _SoundCache:
+    """The sounds used last, decoded once in each process, up to CACHE_BYTES."""
+
+    def __init__(self) -> None:
+        self._sounds: OrderedDict[Path, _Sound] = OrderedDict()
+        self._num_bytes = 0
+
+    def get(self, path: Path) -> _Sound:
+        if path not in self._sounds:
+            self._sounds[path] = sound = _read_sound(path)
+            self._num_bytes += sound.samples.nbytes
+            while self._num_bytes > CACHE_BYTES and len(self._sounds) > 1:
+                _, oldest = self._sounds.popitem(last=False)
+                self._num_bytes -= oldest.samples.nbytes
+        self._sounds.move_to_end(path)
+        return self._sounds[path]
+
+
+_CACHE = _SoundCache()
+
+
+def _draw_sound(folder: str, random: np.random.Generator) -> _Sound:
+    paths = _find_sounds(folder)
+    if not paths:
+        raise AudioError(f"{folder}: no audio files any more")
+    return _CACHE.get(paths[int(random.integers(len(paths)))])
+
+
+@lru_cache(maxsize=4)
+def _find_sounds(folder: str) -> tuple[Path, ...]:
+    """Audio files anywhere below a folder, in an order that is the same on every machine."""
+    root = Path(folder)
+    found = (path for path in root.rglob("*") if path.suffix.lower() in AUDIO_EXTENSIONS and path.is_file())
+    return tuple(sorted(found, key=lambda path: path.relative_to(root).as_posix()))
+
+
+def _read_sound(path: Path) -> _Sound:
+    """Decode one file.
+
+    Raises:
+        AudioError: It cannot be used.
+    """
+    samples = to_int16(decode_audio(path))
+    floats = samples.astype(np.float32)
+    power = float(np.mean(np.square(floats))) / 32768.0**2
+    if power == 0.0:
+        raise AudioError("silent: every sample is 0")
+    return _Sound(samples, power)
+
+
+# ---- checked before anything long --------------------------------------------------------------------------
+
+
+def check_augmentation(augmentation: Augmentation) -> None:
+    """Look at every value, and decode every file of the folders that will be drawn from.
+
+    That takes a while for hours of noise; one process of a run is enough.
+
+    Raises:
+        UserError: A value is out of its range, a codec is unknown or missing here, a folder holds no audio or
+            some that cannot be used. All is reported at once.
+    """
+    problems = _value_problems(augmentation)
+    for probability, folder in (
+        (augmentation.noise_probability, augmentation.noise_dir),
+        (augmentation.reverb_probability, augmentation.reverb_dir),
+    ):
+        if probability > 0 and folder is not None:
+            problems += _folder_problems(folder)
+    if problems:
+        raise UserError("\n       ".join(problems))
+
+
+def _value_problems(augmentation: Augmentation) -> list[str]:
+    found = []
+    for name in ("reverb_probability", "noise_probability", "gain_probability", "codec_probability"):
+        value = getattr(augmentation, name)
+        if not 0 <= value <= 1:
+            found.append(f"{name} {value}: expected a share from 0 to 1.")
+    in_range: dict[str, tuple[Callable[[float], bool], str]] = {
+        "reverb_rt60": (lambda value: 0.05 <= value <= 3, "seconds from 0.05 to 3"),
+        "noise_snr_db": (math.isfinite, "decibels"),
+        "gain_db": (math.isfinite, "decibels"),
+    }
+    for name, (is_possible, unit) in in_range.items():
+        values = getattr(augmentation, name)
+        if len(values) != 2 or not all(map(is_possible, values)) or values[0] > values[1]:
+            found.append(f"{name} {values}: expected the lowest and the highest value, {unit}.")
+    factors = augmentation.speed_factors
+    if not factors or not all(SLOWEST <= factor <= FASTEST for factor in factors):
+        found.append(f"speed_factors {factors}: expected one or more numbers from {SLOWEST} to {FASTEST}.")
+    return found + _codec_problems(augmentation.codecs)
+
+
+def _codec_problems(codecs: tuple[str, ...]) -> list[str]:
+    unknown = [name for name in codecs if name not in CODECS]
+    if unknown or not codecs:
+        return [f"codecs {' '.join(codecs)}: expected one or more of {', '.join(CODECS)}."]
+    missing = [f"{name} needs {lacks}" for name in codecs if (lacks := missing_codec(name))]
+    return [f"codecs: {'; '.join(missing)}, which this build of PyAV lacks. Leave it out."] if missing else []
+
+
+def _folder_problems(folder: str) -> list[str]:
+    if not Path(folder).is_dir():
+        return [f"{folder}: no such folder; expected one with audio files."]
+    paths = _find_sounds(folder)
+    if not paths:
+        return [f"{folder}: no audio files; expected some of {', '.join(sorted(AUDIO_EXTENSIONS))}."]
+    problems = []
+    for path in paths:
+        try:
+            _read_sound(path)
+        except AudioError as error:
+            problems.append(f"{path}: {error}. Repair it, or take it out of the folder.")
+    more = len(problems) - MOST_PROBLEMS
+    return problems[:MOST_PROBLEMS] + ([f"{folder}: {more} more files cannot be used."] if more > 0 else [])
