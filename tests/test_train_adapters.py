@@ -137,28 +137,21 @@ def test_a_model_with_a_new_language_is_trained_and_evaluated_on(arguments, tmp_
 
 
 def test_a_model_that_translates_is_told_so_by_its_folder(arguments, tmp_path, monkeypatch):
+    import evaluate
     import utils.decoding
 
     train.main(arguments("--task", "translate"))
-    loaded = load_model(str(tmp_path / "run/best"))
-    assert loaded.task == "translate"
-    tasks = []
-    original = utils.decoding.prompt_tokens
-    monkeypatch.setattr(
-        utils.decoding, "prompt_tokens", lambda *words: (tasks.append(words[-1]), original(*words))[1]
-    )
-    import evaluate
+    best = str(tmp_path / "run/best")
+    assert load_model(best).task == "translate"
+    tasks, original = [], utils.decoding.prompt_tokens
 
-    words = [
-        "--models",
-        str(tmp_path / "run/best"),
-        "--output_dir",
-        str(tmp_path / "report"),
-        "--language",
-        "it",
-    ]
-    data = arguments()[3]
-    evaluate.main([*words, "--dataset", data, "--audio_context", "full", "--bootstrap_samples", "10"])
+    def told(*words, task: str) -> list[int]:
+        tasks.append(task)
+        return original(*words, task=task)
+
+    monkeypatch.setattr(utils.decoding, "prompt_tokens", told)
+    words = f"--models {best} --output_dir {tmp_path / 'report'} --language it --dataset {arguments()[3]}"
+    evaluate.main([*words.split(), "--audio_context", "full", "--bootstrap_samples", "10"])
     assert set(tasks) == {"translate"}
 
 
@@ -225,3 +218,78 @@ def test_split_models_refuse_what_needs_whole_tensors(feature):
     with pytest.raises(UserError, match=f"{feature} under FSDP"):
         check_not_split(accelerator, [feature])
     check_not_split(accelerator, [])
+
+
+# ---- Whisper base, several processes -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def prompts(italian_prompts, tmp_path_factory) -> Path:
+    """A prepared dataset of eight real prompts, the same in each split."""
+    from datasets import Dataset, DatasetDict
+
+    from tests.utils.conftest import encode
+
+    rows = {
+        "id": [f"prompt-{number}" for number in range(len(italian_prompts))],
+        "audio": [encode(waveform, "flac") for waveform, _ in italian_prompts],
+        "text": [text for _, text in italian_prompts],
+        "duration": [len(waveform) / 16_000 for waveform, _ in italian_prompts],
+        "language": ["it"] * len(italian_prompts),
+    }
+    folder = tmp_path_factory.mktemp("prompts") / "it"
+    DatasetDict(dict.fromkeys(("train", "validation"), Dataset.from_dict(rows))).save_to_disk(folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["dora", "adalora", "int8", "nf4"])
+def test_whisper_base_learns_prompts_by_heart_and_resumes_exactly(tmp_path, prompts, variant):
+    """Twelve steps over eight prompts, each seen twelve times; the folder knows them too."""
+    from transformers import pipeline
+
+    words = f"--model_name_or_path openai/whisper-base --dataset {prompts} --language it --report_to none"
+    words += " --max_steps 12 --eval_steps 12 --save_steps 8 --logging_steps 1 --learning_rate 3e-3"
+    words += f" --warmup_steps 0 --context_jitter 0 --max_eval_samples 8 {VARIANTS[variant]}"
+    options = words.split()
+    train.main([*options, "--output_dir", str(tmp_path / "run")])
+    records = read_metrics(tmp_path / "run")
+    losses = [record["loss"] for record in records if "loss" in record]
+    print(f"{variant}: loss {losses[0]:.3f} at step 1, {losses[-1]:.3f} at step 12", records[-1])
+    assert losses[-1] < 0.5 * losses[0]
+    (tmp_path / "resumed").mkdir()
+    shutil.copytree(tmp_path / "run/checkpoint-8", tmp_path / "resumed/checkpoint-8")
+    train.main([*options, "--output_dir", str(tmp_path / "resumed")])
+    again = [record["loss"] for record in read_metrics(tmp_path / "resumed") if "loss" in record]
+    assert again == losses[8:]
+    merged = load_model(str(tmp_path / "run/final"))
+    merged.model.save_pretrained(tmp_path / "merged")
+    merged.processor.save_pretrained(tmp_path / "merged")
+    recogniser = pipeline("automatic-speech-recognition", model=str(tmp_path / "merged"))
+    from datasets import load_from_disk
+
+    from utils.audio import decode_flac
+
+    rows = load_from_disk(prompts)["train"]
+    clips = [{"raw": decode_flac(audio), "sampling_rate": 16_000} for audio in rows["audio"]]
+    found = [recogniser(clip, generate_kwargs={"language": "it"})["text"].strip() for clip in clips]
+    right = sum(text == reference for text, reference in zip(found, rows["text"], strict=True))
+    print(f"{variant}: {right} of 8 word for word")
+    assert right >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["adalora", "int8"])
+def test_two_processes_have_the_losses_of_one(tiny_whisper, prepared, tmp_path, variant):
+    from tests.test_train_slow import launch, run_to_the_end
+
+    def command(run: str, config: str, batch: int) -> list[str]:
+        words = f"--model_name_or_path {tiny_whisper} --dataset {prepared} --language it --report_to none"
+        words += f" --max_steps 6 --eval_steps 0 --save_steps 0 --logging_steps 1 {VARIANTS[variant]}"
+        words += f" --lora_dropout 0 --per_device_train_batch_size {batch} --output_dir {tmp_path / run}"
+        return [*launch(config), *words.split()]
+
+    run_to_the_end(command("one", "cpu", 8))
+    run_to_the_end(command("two", "cpu_2_processes", 4))
+    one, two = ([r["loss"] for r in read_metrics(tmp_path / run)] for run in ("one", "two"))
+    assert two == pytest.approx(one, abs=1e-4)

@@ -107,7 +107,7 @@ def _build_prompts(
     elif None in languages:
         detected = detect_languages(model, states)
         languages = [given or found for given, found in zip(languages, detected, strict=True)]
-    prompts = [prompt_tokens(processor.tokenizer, language, task) for language in languages]
+    prompts = [prompt_tokens(processor.tokenizer, language, task=task) for language in languages]
     return torch.tensor(prompts, device=states.device)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,8 +110,18 @@ def _load_adapter(
         base.resize_token_embeddings(len(processor.tokenizer), mean_resizing=False)
     if (folder / "generation_config.json").exists():
         base.generation_config = GenerationConfig.from_pretrained(folder)
-    model = PeftModel.from_pretrained(base, str(folder), is_trainable=keep_adapter)
+    with _ranks_of_zero_are_meant():
+        model = PeftModel.from_pretrained(base, str(folder), is_trainable=keep_adapter)
     return model if keep_adapter else model.merge_and_unload()
+
+
+@contextlib.contextmanager
+def _ranks_of_zero_are_meant() -> Iterator[None]:
+    """Keep PEFT from taking the layers that AdaLoRA has left without a rank for a broken adapter."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The following rank_pattern keys did not match")
+        warnings.filterwarnings("ignore", message=r".*LoRA tensor\(s\) have invalid shape")
+        yield
 
 
 def _check_pair(name: str, model: WhisperForConditionalGeneration, processor: WhisperProcessor) -> None:
@@ -286,8 +297,9 @@ def save_model_folder(
 
 def save_weights(model: nn.Module, folder: Path) -> None:
     """Write a model's configuration and weights, or those of its adapter alone."""
+    options = {}
     if adapter_name(model):
         # Of an embedding that was enlarged for a language, PEFT would save all rows beside the new one.
-        model.save_pretrained(folder, save_embedding_layers=False)  # type: ignore[operator]
-    else:
-        model.save_pretrained(folder)  # type: ignore[operator]
+        options = {"save_embedding_layers": False}
+    with _ranks_of_zero_are_meant() if adapter_name(model) == "adalora" else contextlib.nullcontext():
+        model.save_pretrained(folder, **options)  # type: ignore[operator]

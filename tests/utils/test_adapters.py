@@ -19,7 +19,9 @@ from utils.adapters import (
     orthogonal_penalty,
     schedule_ranks,
 )
+from utils.collators import pad_tokens
 from utils.errors import UserError
+from utils.labels import IGNORED, LabelWriter, TimedTokens, encode_texts
 from utils.modeling import (
     WhisperLoss,
     adapter_name,
@@ -48,6 +50,15 @@ def tiny_batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     torch.manual_seed(3)
     labels = torch.tensor([[260, 65, 66, 256], [260, 67, 256, -100]])
     return torch.randn(2, 80, 200), torch.tensor([[257, 260, 65, 66], [257, 260, 67, 256]]), labels
+
+
+def label_batch(loaded, texts: list[str], language: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Decoder inputs and labels (B, T) of texts in a language, padded."""
+    tokenizer = loaded.processor.tokenizer
+    pieces = [TimedTokens(0.0, 1.0, tokens) for tokens in encode_texts(tokenizer, texts)]
+    sequences = [LabelWriter(tokenizer).write([piece], language) for piece in pieces]
+    inputs = pad_tokens([sequence.inputs for sequence in sequences], tokenizer.pad_token_id)
+    return inputs, pad_tokens([sequence.targets for sequence in sequences], IGNORED)
 
 
 def train_for(model: nn.Module, loss: WhisperLoss, steps: int, *hooks) -> list[float]:

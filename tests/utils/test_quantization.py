@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from transformers import WhisperForConditionalGeneration
 
-from tests.utils.test_adapters import logits_of, tiny_batch, train_for
+from tests.utils.test_adapters import label_batch, logits_of, tiny_batch, train_for
 from utils.adapters import Adapter, add_adapter
 from utils.errors import UserError
 from utils.modeling import WhisperLoss, count_parameters, eval_mode, load_model, save_model_folder
@@ -125,13 +125,11 @@ def test_an_apple_gpu_is_refused():
 @pytest.mark.parametrize("kind", ["int8", "nf4"])
 def test_whisper_base_loses_little(italian_prompts, kind):
     """Loss on four real prompts: equal to the unpacked weights', near that of the whole ones."""
-    from utils.collators import encode_labels, pad_labels, shift_right
     from utils.features import log_mel, pad_waveforms
 
     loaded = load("openai/whisper-base", kind)
-    config, clips = loaded.model.config, italian_prompts[:4]
-    labels = pad_labels(encode_labels(loaded.processor.tokenizer, [text for _, text in clips], ["it"] * 4))
-    inputs = shift_right(labels, config.decoder_start_token_id, config.pad_token_id)
+    clips = italian_prompts[:4]
+    inputs, labels = label_batch(loaded, [text for _, text in clips], "it")
     waveforms = pad_waveforms([waveform for waveform, _ in clips], 30.0)
     batch = log_mel(waveforms, loaded.processor.feature_extractor), inputs, labels
     with torch.no_grad():
