@@ -15,14 +15,14 @@ BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 # A module may import those before it, never those after it.
 LAYERS = (
     "errors arguments files progress hardware",
-    "archives truncation audio text web_page",
+    "archives truncation audio voice text web_page",
     "utterances quality segmentation timed_text features metrics runlog",
     "ctranslate2 starter batching labels statistics ordering tables",
     "sources audiofolder corpora manifests kaldi hub",
     "splits blocks recordings delivery assembly data_report dataset",
     "examples collators modeling",
     "checkpoints decoding evaluation model_card dataset_card publishing",
-    "voice anchors word_timing alignment screening",
+    "anchors word_timing alignment screening",
     "distributed report",
 )
 ORDER = " ".join(LAYERS).split()
