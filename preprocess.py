@@ -25,13 +25,18 @@ if TYPE_CHECKING:
     from utils.utterances import Reject, Source, Utterance
 
 # How many processes do the work, where it lies and what else is made of it do not change the dataset.
-FREE_ARGUMENTS = ("output_dir", "num_proc", "num_shards", "shard_index", "archive", "also_write")
+FREE_ARGUMENTS = (
+    *("output_dir", "num_proc", "num_shards", "shard_index", "archive", "also_write"),
+    *("push_to_hub", "hub_dataset_id", "hub_private_repo", "hub_license"),
+)
 
 
 def main(argv: list[str] | None = None) -> None:
     with user_errors_end_the_script():
         arguments = parse_arguments(PreprocessArguments, argv, __doc__)
         output_dir = Path(arguments.output_dir)
+        if arguments.push_to_hub and arguments.shard_index is None:
+            check_hub(arguments)
         if is_already_prepared(arguments, output_dir):
             print(
                 f"{output_dir}: prepared before with these arguments, nothing to do. Delete it to start over."
@@ -316,6 +321,34 @@ def deliver(arguments: PreprocessArguments, output_dir: Path) -> None:
         print(f"Archive: {write_archive(output_dir)}")
     if arguments.also_write == "audiofolder" and not audiofolder_path(output_dir).exists():
         print(f"Audio folder: {write_audiofolder(output_dir)}")
+    if arguments.push_to_hub:
+        push(arguments, output_dir)
+
+
+def check_hub(arguments: PreprocessArguments) -> None:
+    """What would stop the push is told before the work, not after it."""
+    from utils.publishing import check_login
+
+    assert arguments.hub_dataset_id is not None
+    check_login(arguments.hub_dataset_id, private=arguments.hub_private_repo, license=arguments.hub_license)
+
+
+def push(arguments: PreprocessArguments, output_dir: Path) -> None:
+    """Bring the dataset to the Hub; what is there already is not sent again."""
+    from utils.publishing import push_dataset
+
+    assert arguments.hub_dataset_id is not None
+    pushed = push_dataset(
+        output_dir,
+        arguments.hub_dataset_id,
+        private=arguments.hub_private_repo,
+        license=arguments.hub_license,
+        hidden_arguments=FREE_ARGUMENTS,
+    )
+    who = "only you and your organisation see it" if pushed.private else "everybody sees it"
+    print(f"On the Hub: {pushed.url} ({who})")
+    if not pushed.has_license:
+        print("  Its card states no licence. Add --hub_license, such as cc-by-4.0, if the rights are yours.")
 
 
 def show_report(output_dir: Path) -> None:

@@ -26,21 +26,22 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from datasets import Dataset
 
-    from utils.batching import Step
+    from utils.batching import Step, StepPlan
     from utils.checkpoints import TrainingState
     from utils.collators import Batch
+    from utils.examples import TrainingClips
     from utils.modeling import LoadedModel
     from utils.runlog import RunLog
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The training split with what is needed of every clip before its audio is."""
+    """What is trained on, in which steps, and what is validated on."""
 
-    rows: "Dataset"
+    clips: "TrainingClips"
     ids: list[str]
-    durations: list[float]
-    labels: list[list[int]]
+    plan: "StepPlan"
+    validation: "Dataset"
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -67,31 +68,30 @@ def main(argv: list[str] | None = None) -> None:
     checkpoint = find_checkpoint(output_dir, args.resume_from_checkpoint)
     with loading_whole(accelerator):
         loaded = load_trainable_model(args)
-    data, validation_rows = load_splits(args, loaded, accelerator)
-    total_steps = count_steps(args, accelerator, len(data.ids))
+    data = load_data(args, loaded, accelerator)
+    total_steps = args.max_steps if args.max_steps > 0 else data.plan.count_steps(args.num_train_epochs)
     model, optimizer, scheduler = prepare_for_training(args, accelerator, loaded, total_steps)
 
     state = load_checkpoint(accelerator, checkpoint) if checkpoint else TrainingState()
     log = RunLog(output_dir / "metrics.jsonl", accelerator)
     log.drop_after(state.step)
-    announce(args, accelerator, loaded, data, len(validation_rows), total_steps, state.step)
+    announce(args, accelerator, loaded, data, total_steps, state.step)
 
     with audio_progress("training", total_steps, shown=accelerator.is_main_process) as progress:
         progress.skip(state.step)
         for step, micro_batches in load_steps(args, accelerator, data, loaded, state.step, total_steps):
-            num_tokens = sum(len(data.labels[index]) for index in step.indices)
-            loss_sum = accumulate_gradients(accelerator, model, micro_batches, num_tokens, loaded)
+            loss_sum = accumulate_gradients(accelerator, model, micro_batches, step.num_targets, loaded)
             grad_norm = update_weights(args, accelerator, model, optimizer, scheduler)
 
-            count_step(state, step, data, accelerator.reduce(loss_sum).item(), num_tokens)
+            count_step(state, step, data, accelerator.reduce(loss_sum).item())
             loss, learning_rate = state.loss_sum / state.loss_tokens, scheduler.get_last_lr()[0]
-            progress.advance(1, seconds_of(step, data), f"loss {loss:.3f}  lr {learning_rate:.1e}")
+            progress.advance(1, step.audio_seconds, f"loss {loss:.3f}  lr {learning_rate:.1e}")
             if is_due(state.step, args.logging_steps, total_steps):
                 rate = progress.audio_seconds_per_second
                 log_training(log, state, step, learning_rate, grad_norm, rate)
             if is_due(state.step, args.eval_steps, total_steps):
                 with progress.paused():
-                    evaluate_and_keep_best(args, accelerator, model, loaded, validation_rows, state, log)
+                    evaluate_and_keep_best(args, accelerator, model, loaded, data.validation, state, log)
             if is_due(state.step, args.save_steps, total_steps):
                 save_checkpoint(accelerator, output_dir, state, args.save_total_limit)
 
@@ -154,54 +154,78 @@ def load_trainable_model(args: TrainArguments) -> "LoadedModel":
     return replace(loaded, model=model)
 
 
-def load_splits(
-    args: TrainArguments, loaded: "LoadedModel", accelerator: "Accelerator"
-) -> tuple[TrainingData, "Dataset"]:
-    """Training data with its labels, and the validation split; labels too long for Whisper are set aside."""
-    from utils.collators import MAX_LABEL_TOKENS, encode_labels
+def load_data(args: TrainArguments, loaded: "LoadedModel", accelerator: "Accelerator") -> TrainingData:
+    """The training and validation splits; labels too long for Whisper are set aside."""
     from utils.dataset import draw_rows, load_prepared
-    from utils.files import write_jsonl
+    from utils.examples import DrawOptions, TrainingClips, read_clips
+    from utils.labels import MAX_LABEL_TOKENS, LabelWriter
     from utils.modeling import check_languages
 
-    rows = draw_rows(
-        load_prepared(args.dataset, "train", language=args.language), args.max_train_samples, args.seed
-    )
+    sizes = [len(load_prepared([folder], "train", language="auto")) for folder in args.dataset]
+    rows = load_prepared(args.dataset, "train", language=args.language)
+    rows = rows.add_column("dataset", [number for number, size in enumerate(sizes) for _ in range(size)])
+    rows = draw_rows(rows, args.max_train_samples, args.seed)
     languages = check_languages(loaded.model, rows["language"], args.model_name_or_path)
-    labels = encode_labels(loaded.processor.tokenizer, rows["text"], languages)
-    fitting = [index for index, tokens in enumerate(labels) if len(tokens) <= MAX_LABEL_TOKENS]
+    tokenizer = loaded.processor.tokenizer
+    writer = LabelWriter(tokenizer)
+    clips = read_clips(rows, tokenizer, languages, list(rows["text"]))
+    num_targets = [writer.count_targets([clip.text], clip.language) for clip in clips]
+    fitting = [index for index, number in enumerate(num_targets) if number <= MAX_LABEL_TOKENS]
+    if len(fitting) < len(clips):
+        set_aside_long_labels(args, accelerator, list(rows["id"]), num_targets)
+    if not fitting:
+        raise UserError(f"{', '.join(args.dataset)}: no utterance of the training split can be trained on.")
+    rows, clips = rows.select(fitting), [clips[index] for index in fitting]
+    options = DrawOptions(passes=tuple(args.dataset_passes or [1.0] * len(args.dataset)))
+    training = TrainingClips(rows, clips, rows["dataset"], writer, options, args.seed)
+    validation = rows.select([])
+    if args.eval_steps:
+        validation = load_prepared(args.dataset, "validation", language=args.language)
+    validation = draw_rows(validation, args.max_eval_samples, args.seed)
+    return TrainingData(training, list(rows["id"]), plan_steps(args, accelerator, training), validation)
+
+
+def set_aside_long_labels(
+    args: TrainArguments, accelerator: "Accelerator", ids: list[str], num_targets: list[int]
+) -> None:
+    """Write the utterances whose labels Whisper's decoder cannot hold to rejects.jsonl."""
+    from utils.files import write_jsonl
+    from utils.labels import MAX_LABEL_TOKENS
+
     rejects = [
-        {"source": row_id, "position": "train", "reason": f"{len(tokens)} label tokens, expected at most 448"}
-        for row_id, tokens in zip(rows["id"], labels, strict=True)
-        if len(tokens) > MAX_LABEL_TOKENS
+        {
+            "source": row_id,
+            "position": "train",
+            "reason": f"{number} label tokens, expected at most {MAX_LABEL_TOKENS}",
+        }
+        for row_id, number in zip(ids, num_targets, strict=True)
+        if number > MAX_LABEL_TOKENS
     ]
-    if rejects and accelerator.is_main_process:
+    if accelerator.is_main_process:
         write_jsonl(Path(args.output_dir) / "rejects.jsonl", rejects)
         print(
             f"{len(rejects)} utterances have labels too long for Whisper: "
             f"set aside in {args.output_dir}/rejects.jsonl"
         )
-    if not fitting:
-        raise UserError(f"{', '.join(args.dataset)}: no utterance of the training split can be trained on.")
-    rows = rows.select(fitting)
-    data = TrainingData(rows, list(rows["id"]), list(rows["duration"]), [labels[index] for index in fitting])
-    if args.eval_steps == 0:
-        return data, rows.select([])
-    validation = load_prepared(args.dataset, "validation", language=args.language)
-    return data, draw_rows(validation, args.max_eval_samples, args.seed)
 
 
-def clips_of_a_step(args: TrainArguments, accelerator: "Accelerator") -> int:
-    """Clips of an optimiser step, over all micro-batches and processes."""
-    return args.per_device_train_batch_size * args.gradient_accumulation_steps * accelerator.num_processes
+def plan_steps(args: TrainArguments, accelerator: "Accelerator", clips: "TrainingClips") -> "StepPlan":
+    """The steps of the run: each has the micro-batch asked for, times accumulation, times processes."""
+    from utils.batching import StepPlan, StepSize
 
-
-def count_steps(args: TrainArguments, accelerator: "Accelerator", num_clips: int) -> int:
-    """Optimiser steps of the whole run."""
-    from utils.batching import steps_per_epoch
-
-    if args.max_steps > 0:
-        return args.max_steps
-    return math.ceil(args.num_train_epochs * steps_per_epoch(num_clips, clips_of_a_step(args, accelerator)))
+    micro_batches = args.gradient_accumulation_steps * accelerator.num_processes
+    if args.batch_audio_seconds is None:
+        size = StepSize(clips=args.per_device_train_batch_size * micro_batches)
+    else:
+        tokens = args.batch_label_tokens and args.batch_label_tokens * micro_batches
+        size = StepSize(audio_seconds=args.batch_audio_seconds * micro_batches, label_tokens=tokens)
+    return StepPlan(
+        clips.draw,
+        size,
+        audio_context=args.audio_context,
+        jitter=args.context_jitter,
+        seed=args.seed,
+    )
 
 
 def prepare_for_training(
@@ -231,48 +255,36 @@ def load_steps(
     accelerator: "Accelerator",
     data: TrainingData,
     loaded: "LoadedModel",
-    first_step: int,
-    last_step: int,
+    first: int,
+    last: int,
 ) -> Iterator[tuple["Step", list["Batch"]]]:
-    """Yield the optimiser steps, each with this process's micro-batches; workers read ahead."""
+    """Yield the optimiser steps, each with this process's micro-batches."""
     from functools import partial
 
-    import torch
-    from torch.utils.data import DataLoader
-
-    from utils.batching import Step, plan_steps
-    from utils.collators import MicroBatches
+    from utils import collators
+    from utils.batching import Step
     from utils.hardware import default_micro_batch_seconds
 
-    plan = partial(
-        plan_steps,
-        data.durations,
-        batch_size=clips_of_a_step(args, accelerator),
-        audio_context=args.audio_context,
-        jitter=args.context_jitter,
-        seed=args.seed,
-        first_step=first_step,
-        last_step=last_step,
-    )
+    most_seconds = args.micro_batch_seconds or default_micro_batch_seconds(accelerator.device)
     own_share = partial(
         Step.micro_batches,
         num_processes=accelerator.num_processes,
         process_index=accelerator.process_index,
         accumulation=args.gradient_accumulation_steps,
-        most_seconds=args.micro_batch_seconds or default_micro_batch_seconds(accelerator.device),
+        clips_that_fit=lambda context: int(min(most_seconds / context, len(data.ids))),
     )
-    config = loaded.model.config
-    dataset = MicroBatches(data.rows, data.labels, config.decoder_start_token_id, config.pad_token_id)
+    on_cpu = accelerator.device.type == "cpu"
     num_workers = args.dataloader_num_workers
-    if num_workers is None:
-        num_workers = 0 if accelerator.device.type == "cpu" else 4
-    # A generator of its own: the loader would else move torch's, and a resumed run get other dropout.
-    own_draws = torch.Generator().manual_seed(args.seed)
-    options = {"batch_size": None, "num_workers": num_workers, "generator": own_draws}
-    micro_batches = (micro_batch for step in plan() for micro_batch in own_share(step))
-    batches = iter(DataLoader(dataset, sampler=micro_batches, **options))
-    for step in plan():
-        yield step, [next(batches) for _ in own_share(step)]
+    return collators.load_steps(
+        data.plan,
+        collators.MicroBatches(data.clips, loaded.model.config.pad_token_id),
+        first,
+        last,
+        own_share=own_share,
+        num_workers=(0 if on_cpu else 4) if num_workers is None else num_workers,
+        pin_memory=accelerator.device.type == "cuda",
+        seed=args.seed,
+    )
 
 
 def accumulate_gradients(
@@ -296,13 +308,12 @@ def accumulate_gradients(
 
     scale = accelerator.num_processes / num_tokens
     losses = []
-    for number, batch in enumerate(micro_batches, start=1):
+    on_device = (batch.to(accelerator.device) for batch in micro_batches)
+    for number, batch in enumerate(on_device, start=1):
         accelerator.sync_gradients = number == len(micro_batches)
         with nullcontext() if accelerator.sync_gradients else accelerator.no_sync(model):
-            features = log_mel(batch.waveforms.to(accelerator.device), loaded.processor.feature_extractor)
-            loss_sum = model(
-                features, batch.decoder_input_ids.to(accelerator.device), batch.labels.to(accelerator.device)
-            )
+            features = log_mel(batch.waveforms, loaded.processor.feature_extractor)
+            loss_sum = model(features, batch.decoder_input_ids, batch.labels)
             accelerator.backward(loss_sum * scale)
             losses.append(loss_sum.detach())
     return sum(losses[1:], losses[0])
@@ -330,14 +341,7 @@ def is_due(step: int, interval: int, total_steps: int) -> bool:
     return interval > 0 and (step % interval == 0 or step == total_steps)
 
 
-def seconds_of(step: "Step", data: TrainingData) -> float:
-    """Audio seconds of a step's clips, padding not counted."""
-    return sum(data.durations[index] for index in step.indices)
-
-
-def count_step(
-    state: "TrainingState", step: "Step", data: TrainingData, loss_sum: float, num_tokens: int
-) -> None:
+def count_step(state: "TrainingState", step: "Step", data: TrainingData, loss_sum: float) -> None:
     """Enter a finished step into the state that a checkpoint saves.
 
     Raises:
@@ -350,9 +354,9 @@ def count_step(
         )
     state.step = step.number + 1
     state.loss_sum += loss_sum
-    state.loss_tokens += num_tokens
-    state.audio_seconds += seconds_of(step, data)
-    ids = "\n".join(data.ids[index] for index in step.indices)
+    state.loss_tokens += step.num_targets
+    state.audio_seconds += step.audio_seconds
+    ids = "\n".join(data.ids[row] for example in step.examples for row in example.rows)
     state.order = hashlib.sha256(f"{state.order}\n{ids}".encode()).hexdigest()[:16]
 
 
@@ -456,7 +460,6 @@ def announce(
     accelerator: "Accelerator",
     loaded: "LoadedModel",
     data: TrainingData,
-    num_validation: int,
     total_steps: int,
     first_step: int,
 ) -> None:
@@ -468,10 +471,12 @@ def announce(
         return
     write_text(Path(args.output_dir) / "train.yaml", arguments_as_yaml(args))
     print(trainable_parameters_line(loaded.model))
-    hours, machine = sum(data.durations) / 3600, f"{accelerator.num_processes} x {accelerator.device.type}"
+    first_epoch = data.clips.draw(0)
+    hours = sum(example.duration for example in first_epoch) / 3600
+    machine = f"{accelerator.num_processes} x {accelerator.device.type}"
     print(
-        f"{len(data.ids)} clips ({hours:.2f} h) for training, {num_validation} for validation; "
-        f"{total_steps} steps of {clips_of_a_step(args, accelerator)} clips on {machine}, "
+        f"{len(data.ids)} clips ({hours:.2f} h an epoch) for training, "
+        f"{len(data.validation)} for validation; {total_steps} steps of {data.plan.size} on {machine}, "
         f"precision {accelerator.mixed_precision}, {args.audio_context} audio context"
         + (f"; going on from step {first_step}" if first_step else "")
     )

@@ -79,6 +79,12 @@ def python_command(script: str, **options: str | float | None) -> list[str]:
     return [sys.executable, script, *option_words(**options)]
 
 
+def launch_command(config: str) -> list[str]:
+    """`accelerate launch` with a file of accelerate_configs/, up to the script."""
+    launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+    return [*launch, "--config_file", f"accelerate_configs/{config}.yaml"]
+
+
 def option_words(**options: str | float | None) -> list[str]:
     """`--name value` of every option that is not None."""
     given = {name: value for name, value in options.items() if value is not None}

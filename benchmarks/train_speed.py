@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.side_by_side import (
     PEER,
     Measurement,
+    launch_command,
     option_words,
     python_command,
     report,
@@ -97,9 +98,7 @@ def train_command(args: TrainSpeedArguments, side: str, dtype: str, number: int,
     from utils.hardware import pick_accelerate_config
 
     config = pick_accelerate_config().removesuffix("_bf16")  # the precision is given beside it
-    launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
-    launch += ["--config_file", f"accelerate_configs/{config}.yaml"]
-    launch += ["--mixed_precision", MIXED_PRECISION[dtype]]
+    launch = [*launch_command(config), "--mixed_precision", MIXED_PRECISION[dtype]]
     options = option_words(
         model_name_or_path=args.model_name_or_path,
         dataset=args.dataset,

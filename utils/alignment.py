@@ -19,9 +19,9 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from utils.anchors import Heard, Stretch, Unit, match_units, plan_stretches, split_units
 from utils.audio import SAMPLE_RATE, num_samples_at
 from utils.batching import FULL_CONTEXT
-from utils.collators import prompt_tokens
 from utils.decoding import decode_greedily, detect_languages
 from utils.features import log_mel, pad_waveforms
+from utils.labels import prompt_tokens
 from utils.modeling import encode, eval_mode, language_codes, whisper_of
 from utils.text import clean_text
 from utils.utterances import Reject, Utterance, shown

@@ -155,6 +155,14 @@ class PreprocessArguments(ScriptArguments):
     also_write: Literal["audiofolder"] | None = argument(
         "Write every clip as a WAV file too, with a metadata.jsonl for each split.", default=None
     )
+    push_to_hub: bool = argument("Push the prepared dataset to the Hugging Face Hub.", default=False)
+    hub_dataset_id: str | None = argument("Name of the dataset on the Hub, user/name.", default=None)
+    hub_private_repo: bool = argument(
+        "Keep the dataset on the Hub from everybody else; false publishes the speech.", default=True
+    )
+    hub_license: str | None = argument(
+        "Licence stated on the Hub, such as cc-by-4.0; only who holds the rights may state one.", default=None
+    )
 
     def problems(self) -> list[str]:
         found = []
@@ -180,6 +188,8 @@ class PreprocessArguments(ScriptArguments):
             )
         found += at_least(self, 1, "num_proc", "num_shards")
         found += at_least(self, 0, "min_segment_duration", "target_duration", "max_gap", "padding")
+        if self.push_to_hub:
+            found += hub_id_problems("hub_dataset_id", self.hub_dataset_id)
         return found + language_problems(self.language)
 
 
@@ -195,11 +205,22 @@ class TrainArguments(ScriptArguments):
         "Language of rows that do not carry their own; auto forces none.", default="auto"
     )
 
+    dataset_passes: list[float] | None = argument(
+        "Passes over each dataset in an epoch, such as 1 0.1 to mix in a tenth of a second one, "
+        "another tenth each epoch; not given: one over each.",
+        default=None,
+    )
     num_train_epochs: float = argument(
         "Passes over the training split; max_steps goes before it.", default=3.0
     )
     max_steps: int = argument("Optimiser steps; -1 follows num_train_epochs.", default=-1)
     per_device_train_batch_size: int = argument("Clips in a micro-batch of one process.", default=8)
+    batch_audio_seconds: float | None = argument(
+        "Audio seconds of a micro-batch, padding counted, instead of a number of clips.", default=None
+    )
+    batch_label_tokens: int | None = argument(
+        "With batch_audio_seconds: most label tokens of a micro-batch, padding counted.", default=None
+    )
     micro_batch_seconds: float | None = argument(
         "A micro-batch of more audio seconds, padding counted, is cut into parts: less memory, same result; "
         "not given: 64 on a CPU, no limit elsewhere.",
@@ -274,8 +295,18 @@ class TrainArguments(ScriptArguments):
             "lora_dropout",
         ]
         found = at_least(self, 1, *ones) + at_least(self, 0, *zeros)
-        if self.micro_batch_seconds is not None and self.micro_batch_seconds <= 0:
-            found.append(f"micro_batch_seconds {self.micro_batch_seconds}: expected seconds above 0.")
+        for name in ("micro_batch_seconds", "batch_audio_seconds", "batch_label_tokens"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                found.append(f"{name} {value}: expected a number above 0.")
+        if self.batch_label_tokens is not None and self.batch_audio_seconds is None:
+            found.append("batch_label_tokens goes with batch_audio_seconds, which is not given.")
+        passes = self.dataset_passes
+        if passes is not None and (len(passes) != len(self.dataset) or min(passes, default=0) <= 0):
+            found.append(
+                f"dataset_passes {passes}: expected a number above 0 for each of the "
+                f"{len(self.dataset)} datasets."
+            )
         if self.max_steps < 1 and self.num_train_epochs <= 0:
             found.append(
                 f"max_steps {self.max_steps}, num_train_epochs {self.num_train_epochs}: one must be above 0."
@@ -433,6 +464,31 @@ class AlignmentAccuracyArguments(ScriptArguments):
         return at_least(self, 1, "batch_size", "minutes", "max_duration") + language_problems(self.language)
 
 
+@dataclass(frozen=True, kw_only=True)
+class AlignmentTrainingArguments(ScriptArguments):
+    """Arguments of benchmarks/alignment_training.py."""
+
+    output_dir: str = argument(
+        "Folder for recordings, runs and results.", default="runs/bench/alignment_training"
+    )
+    dataset: str = argument(
+        "Folder written by preprocess.py; its training clips make the recordings.", default="data/demo"
+    )
+    language: str = argument("Language of rows that do not carry their own.", default="it")
+    model_name_or_path: str = argument(
+        "Model that aligns, that is trained, and that is scored untuned.", default="openai/whisper-base"
+    )
+    recipe: str = argument("Recipe of both trainings.", default="recipes/starter.yaml")
+    minutes: float = argument("Length of each recording.", default=5.0)
+    segment_duration: float = argument("Most seconds of a segment.", default=10.0)
+    per_device_train_batch_size: int = argument("Segments in a batch.", default=2)
+    max_steps: int = argument("Optimiser steps of each training.", default=140)
+
+    def problems(self) -> list[str]:
+        positive = ("segment_duration", "per_device_train_batch_size", "max_steps")
+        return at_least(self, 1, *positive) + at_least(self, 0, "minutes") + language_problems(self.language)
+
+
 def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[str]:
     """A sentence for every named value below `minimum`."""
     return [
@@ -440,6 +496,23 @@ def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[st
         for name in names
         if getattr(arguments, name) < minimum
     ]
+
+
+def hub_id_problems(name: str, value: str | None) -> list[str]:
+    """A sentence unless the value of argument `name` is a possible `user/name` on the Hub."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    if value is None:
+        return [f"push_to_hub needs --{name}: user/name, where the user is you or an organisation of yours."]
+    try:
+        validate_repo_id(value)
+    except HFValidationError:
+        pass
+    else:
+        if "/" in value:
+            return []
+    return [f"{name} {value!r}: expected user/name of letters, digits, -, _ and . alone, at most 96."]
 
 
 def language_problems(language: str) -> list[str]:

@@ -1,13 +1,17 @@
-"""Which clips make up each optimiser step, and how many seconds of audio context the encoder gets for them.
+"""Which examples make up each optimiser step, and how many seconds of audio context the encoder gets.
 
 Whisper's encoder has no padding mask, so a clip's encoding depends on the context it is given. Hence in
 training one context for all micro-batches and processes of an optimiser step; and in decoding a context that
 follows from the utterance's own duration alone, never from its neighbours.
+
+A plan follows from the seed and the examples alone: it is the same wherever it is started from, and however
+many processes share its steps.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,7 +20,7 @@ TRAINING_GRID = 0.1  # seconds: contexts of training steps are multiples of this
 DECODING_GRID = 0.5  # seconds: coarser, so that clips of nearly the same length share a batch
 TAIL = 0.1  # seconds of silence that always follow the longest clip
 POOL_BATCHES = (
-    64  # clips of so many steps are sorted by length together; between pools the order stays random
+    64  # examples of so many steps are sorted by length together; between pools the order stays random
 )
 LENGTH_NOISE = (
     0.1  # each epoch lengths are blurred by up to so much before sorting, so that neighbours change
@@ -24,41 +28,95 @@ LENGTH_NOISE = (
 
 
 @dataclass(frozen=True)
-class MicroBatch:
-    """Clips that one process sends through the model together."""
+class Example:
+    """What the model sees as one clip in one epoch, drawn before any audio is read.
 
-    indices: tuple[int, ...]
+    Usually one row of the training split; several when rows are stitched; none for a window without speech.
+    """
+
+    rows: tuple[int, ...]
+    duration: float  # seconds, after `speed`
+    num_targets: int  # label tokens that are predicted
+    offsets: tuple[float, ...] = (0.0,)  # seconds at which each row's audio begins
+    speed: float = 1.0
+    with_timestamps: bool = False
+    with_previous: bool = False  # the text before is given to the decoder
+    seed: tuple[int, ...] = ()  # of all that is random about its audio
+
+
+@dataclass(frozen=True)
+class StepSize:
+    """How much an optimiser step holds, over all its micro-batches and processes."""
+
+    clips: int | None = None  # exactly so many, or
+    audio_seconds: float | None = None  # at most so many, padding counted but for jitter, and
+    label_tokens: int | None = None  # at most so many, padding counted
+
+    def __str__(self) -> str:
+        if self.clips is not None:
+            return f"{self.clips} clips"
+        tokens = f" or {self.label_tokens} label tokens" if self.label_tokens else ""
+        return f"up to {self.audio_seconds:g} s of audio{tokens}"
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Examples that one process sends through the model together."""
+
+    examples: tuple[Example, ...]
     context: float  # seconds
+    is_filler: bool = False  # weighs nothing; it only keeps the processes in step
 
 
 @dataclass(frozen=True)
 class Step:
-    """One optimiser step: the clips of all its micro-batches on all processes, under one context."""
+    """One optimiser step: the examples of all its micro-batches on all processes, under one context."""
 
     number: int
     epoch: int
-    indices: tuple[int, ...]
+    examples: tuple[Example, ...]
     context: float  # seconds
 
-    def micro_batches(
-        self, num_processes: int, process_index: int, *, accumulation: int, most_seconds: float
-    ) -> list[MicroBatch]:
-        """This process's share, in `accumulation` parts, or in as many more as `most_seconds` asks for.
+    @property
+    def num_targets(self) -> int:
+        """Tokens that the loss of the step is the mean of."""
+        return sum(example.num_targets for example in self.examples)
 
-        The clips are sorted by length, and a process takes every `num_processes`-th of them, so that all
-        processes have about the same work. All get the same number of parts, as shared gradients need.
+    @property
+    def audio_seconds(self) -> float:
+        """Of its clips, padding not counted."""
+        return sum(example.duration for example in self.examples)
+
+    @property
+    def padded_seconds(self) -> float:
+        """What the encoder works on."""
+        return self.context * len(self.examples)
+
+    def micro_batches(
+        self,
+        num_processes: int,
+        process_index: int,
+        *,
+        accumulation: int,
+        clips_that_fit: Callable[[float], int],
+    ) -> list[MicroBatch]:
+        """This process's share, in `accumulation` parts, or in as many more as memory asks for.
+
+        The examples are sorted by length, and a process takes every `num_processes`-th of them, so that all
+        processes have about the same work. All get the same number of parts, as shared gradients need; one
+        that has too few examples for that fills up with parts that weigh nothing.
 
         Args:
-            most_seconds: Audio seconds of a part, padding counted; a single clip may have more. Without a
-                limit the few longest clips would set the peak of memory for the whole run.
+            clips_that_fit: From the context of the step to the most clips of a part. Without a limit the few
+                longest clips would set the peak of memory for the whole run.
         """
-        own = self.indices[process_index::num_processes]
-        clips_that_fit = max(1.0, min(len(own), most_seconds / self.context) // 1)
-        parts = max(accumulation, math.ceil(len(own) / clips_that_fit))
-        return [
-            MicroBatch(tuple(part.tolist()), self.context)
-            for part in np.array_split(np.asarray(own), min(parts, len(own)))
-        ]
+        largest = math.ceil(len(self.examples) / num_processes)
+        parts = min(largest, max(accumulation, math.ceil(largest / max(1, clips_that_fit(self.context)))))
+        own = self.examples[process_index::num_processes]
+        shares = np.array_split(np.arange(len(own)), min(parts, len(own))) if own else []
+        filler = MicroBatch(self.examples[:1], self.context, is_filler=True)
+        filled = [MicroBatch(tuple(own[index] for index in share), self.context) for share in shares]
+        return filled + [filler] * (parts - len(filled))
 
 
 def dynamic_context(duration: float, grid: float) -> float:
@@ -67,53 +125,111 @@ def dynamic_context(duration: float, grid: float) -> float:
     return min(round(steps * grid, 6), FULL_CONTEXT)
 
 
-def steps_per_epoch(num_clips: int, batch_size: int) -> int:
-    """Optimiser steps in which every clip is seen once; the last one is filled up with clips drawn again."""
-    return math.ceil(num_clips / batch_size)
-
-
-def plan_steps(
-    durations: Sequence[float],
-    *,
-    batch_size: int,
-    audio_context: str,
-    jitter: Sequence[float],
-    seed: int,
-    first_step: int,
-    last_step: int,
-) -> Iterator[Step]:
-    """Yield the optimiser steps `first_step` to `last_step` - 1, equal for one seed wherever it starts.
+class StepPlan:
+    """The optimiser steps of a run, without end.
 
     Args:
-        durations: Seconds of every clip of the training split.
-        batch_size: Clips of an optimiser step over all processes and micro-batches.
+        draw_examples: From the number of an epoch to its examples, always the same for one number.
+        size: Of a step.
         audio_context: "dynamic", or "full" for 30 s always.
         jitter: Extra silence in seconds; each step draws one value with equal chance.
         seed: Decides the order of every epoch and the jitter of every step.
     """
-    per_epoch = steps_per_epoch(len(durations), batch_size)
-    for epoch in range(first_step // per_epoch, math.ceil(last_step / per_epoch)):
-        batches = _order_epoch(np.asarray(durations), batch_size, seed, epoch)
-        for number in range(max(first_step, epoch * per_epoch), min(last_step, (epoch + 1) * per_epoch)):
-            indices = batches[number - epoch * per_epoch]
-            longest = max(durations[index] for index in indices)
-            context = FULL_CONTEXT
-            if audio_context == "dynamic":
-                extra = float(np.random.default_rng((seed, 1, number)).choice(jitter))
-                context = dynamic_context(longest + extra, TRAINING_GRID)
-            yield Step(number, epoch, indices, context)
+
+    def __init__(
+        self,
+        draw_examples: Callable[[int], Sequence[Example]],
+        size: StepSize,
+        *,
+        audio_context: str,
+        jitter: Sequence[float],
+        seed: int,
+    ) -> None:
+        self._draw_examples, self.size, self._seed = draw_examples, size, seed
+        self._audio_context, self._jitter = audio_context, tuple(jitter)
+        self._epoch = lru_cache(maxsize=2)(self._order)  # the reader of audio runs ahead of the training
+
+    def _order(self, epoch: int) -> tuple[Sequence[Example], list[list[int]]]:
+        examples = self._draw_examples(epoch)
+        random = np.random.default_rng((self._seed, 0, epoch))
+        return examples, order_batches(examples, self.size, random)
+
+    def count_steps(self, num_epochs: float) -> int:
+        """Steps of so many epochs; of the last, begun one its share, rounded up."""
+        whole = math.ceil(num_epochs)
+        counts = [len(self._epoch(epoch)[1]) for epoch in range(whole)]
+        return sum(counts[:-1]) + math.ceil(counts[-1] * (num_epochs - whole + 1))
+
+    def steps(self, first: int, last: int) -> Iterator[Step]:
+        """Yield steps `first` to `last` - 1."""
+        start, epoch = 0, 0
+        while start < last:
+            examples, batches = self._epoch(epoch)
+            for number in range(max(first, start), min(last, start + len(batches))):
+                chosen = tuple(examples[index] for index in batches[number - start])
+                yield Step(number, epoch, chosen, self._context_of(number, chosen))
+            start, epoch = start + len(batches), epoch + 1
+
+    def _context_of(self, number: int, examples: Sequence[Example]) -> float:
+        if self._audio_context == "full":
+            return FULL_CONTEXT
+        extra = float(np.random.default_rng((self._seed, 1, number)).choice(self._jitter))
+        return dynamic_context(max(example.duration for example in examples) + extra, TRAINING_GRID)
 
 
-def _order_epoch(durations: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[tuple[int, ...]]:
-    """Shuffle the clips, sort pools of them by blurred length, cut them into batches, shuffle these."""
-    random = np.random.default_rng((seed, 0, epoch))
-    order = random.permutation(len(durations))
-    missing = -len(order) % batch_size
-    order = np.concatenate([order, np.resize(random.permutation(len(durations)), missing)])
-    batches = []
-    for start in range(0, len(order), POOL_BATCHES * batch_size):
-        pool = order[start : start + POOL_BATCHES * batch_size]
+def order_batches(
+    examples: Sequence[Example], size: StepSize, random: np.random.Generator
+) -> list[list[int]]:
+    """Shuffle the examples, sort pools of them by blurred length, cut these into batches, shuffle these.
+
+    With a number of clips the last batch is filled up with examples drawn again; with seconds or tokens it
+    stays smaller.
+
+    Returns:
+        Indices into `examples`, those of a batch from short to long, about.
+    """
+    durations = np.array([example.duration for example in examples])
+    order = random.permutation(len(examples))
+    if size.clips is not None:
+        order = np.concatenate([order, np.resize(random.permutation(len(order)), -len(order) % size.clips)])
+    pool_size = POOL_BATCHES * _typical_clips(examples, size)
+    batches: list[list[int]] = []
+    rest = np.array([], dtype=np.int64)
+    for start in range(0, len(order), pool_size):
+        pool = np.concatenate([rest, order[start : start + pool_size]])
         blur = np.exp(random.uniform(-LENGTH_NOISE, LENGTH_NOISE, len(pool)))
         pool = pool[np.argsort(durations[pool] * blur, kind="stable")]
-        batches += [tuple(batch.tolist()) for batch in pool.reshape(-1, batch_size)]
+        cut = _cut(pool, examples, size)
+        if size.clips is None and start + pool_size < len(order):
+            rest = np.array(cut.pop())  # not full yet: the next pool goes on with it
+        batches += cut
     return [batches[index] for index in random.permutation(len(batches))]
+
+
+def _typical_clips(examples: Sequence[Example], size: StepSize) -> int:
+    """About how many clips a batch will have."""
+    if size.clips is not None:
+        return size.clips
+    mean_context = TAIL + sum(example.duration for example in examples) / len(examples)
+    mean_tokens = sum(example.num_targets for example in examples) / len(examples)
+    by_seconds = (size.audio_seconds or math.inf) / mean_context
+    return max(1, int(min(by_seconds, (size.label_tokens or math.inf) / mean_tokens)))
+
+
+def _cut(pool: np.ndarray, examples: Sequence[Example], size: StepSize) -> list[list[int]]:
+    """Cut examples that are sorted by length into batches as large as `size` allows, of at least one."""
+    most_clips, most_seconds, most_tokens = (
+        limit or math.inf for limit in (size.clips, size.audio_seconds, size.label_tokens)
+    )
+    batches: list[list[int]] = [[]]
+    longest, tokens = 0.0, 0
+    for index in pool.tolist():
+        example, clips = examples[index], len(batches[-1]) + 1
+        longest, tokens = max(longest, example.duration), max(tokens, example.num_targets)
+        seconds = clips * dynamic_context(longest, TRAINING_GRID)
+        is_full = clips > most_clips or seconds > most_seconds or clips * tokens > most_tokens
+        if is_full and batches[-1]:
+            batches.append([])
+            longest, tokens = example.duration, example.num_targets
+        batches[-1].append(index)
+    return batches

@@ -1,18 +1,14 @@
-"""From rows of a prepared dataset to tensors: labels, decoder inputs and padded audio."""
+"""From examples to tensors: padded audio, and what the decoder reads and is to predict."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 
 import torch
-from datasets import Dataset
-from transformers import WhisperTokenizer
 
-from utils.audio import decode_flac
-from utils.batching import MicroBatch
+from utils.batching import MicroBatch, Step, StepPlan
+from utils.examples import TrainingClips
 from utils.features import pad_waveforms
-
-IGNORED = -100  # cross-entropy skips these label positions
-MAX_LABEL_TOKENS = 448  # positions of Whisper's decoder
+from utils.labels import IGNORED
 
 
 @dataclass(frozen=True)
@@ -23,65 +19,74 @@ class Batch:
     decoder_input_ids: torch.Tensor  # (B, T) int64
     labels: torch.Tensor  # (B, T) int64, -100 where nothing is to be predicted
 
+    def to(self, device: torch.device) -> "Batch":
+        return replace(
+            self,
+            **{item.name: getattr(self, item.name).to(device, non_blocking=True) for item in fields(self)},
+        )
+
+    def pin_memory(self) -> "Batch":
+        """What `DataLoader` calls, so that copies to a GPU need not wait."""
+        return replace(self, **{item.name: getattr(self, item.name).pin_memory() for item in fields(self)})
+
 
 class MicroBatches(torch.utils.data.Dataset):
     """Maps a `MicroBatch` to its `Batch`; a `DataLoader` runs it in its workers."""
 
-    def __init__(
-        self, rows: Dataset, labels: Sequence[list[int]], start_token_id: int, pad_token_id: int
-    ) -> None:
-        self._rows, self._labels = rows.select_columns(["audio"]), labels
-        self._start_token_id, self._pad_token_id = start_token_id, pad_token_id
+    def __init__(self, clips: TrainingClips, pad_token_id: int) -> None:
+        self._clips, self._pad_token_id = clips, pad_token_id
 
     def __getitem__(self, micro_batch: MicroBatch) -> Batch:
-        indices = list(micro_batch.indices)
-        clips = [decode_flac(data) for data in self._rows[indices]["audio"]]
-        labels = pad_labels([self._labels[index] for index in indices])
-        decoder_input_ids = shift_right(labels, self._start_token_id, self._pad_token_id)
-        return Batch(pad_waveforms(clips, micro_batch.context), decoder_input_ids, labels)
+        sequences = [self._clips.sequence(example) for example in micro_batch.examples]
+        labels = pad_tokens([sequence.targets for sequence in sequences], IGNORED)
+        if micro_batch.is_filler:
+            labels = torch.full_like(labels, IGNORED)
+        return Batch(
+            pad_waveforms(self._clips.waveforms(micro_batch.examples), micro_batch.context),
+            pad_tokens([sequence.inputs for sequence in sequences], self._pad_token_id),
+            labels,
+        )
 
 
-def encode_labels(
-    tokenizer: WhisperTokenizer, texts: Sequence[str], languages: Sequence[str | None]
-) -> list[list[int]]:
-    """Label tokens of each text: language, task and no-timestamps tokens, the text, the end token.
+def pad_tokens(sequences: Sequence[list[int]], padding: int) -> torch.Tensor:
+    """(B, longest) int64, padded on the right."""
+    tensors = [torch.tensor(tokens, dtype=torch.long) for tokens in sequences]
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=padding)
 
-    The start token is left out: `shift_right` puts it in front of the decoder's input, once. The text begins
-    with a space, as in Whisper's own training data. A language of None gives no language and task token; this
-    is the form for English-only models.
+
+def load_steps(
+    plan: StepPlan,
+    dataset: MicroBatches,
+    first: int,
+    last: int,
+    *,
+    own_share: Callable[[Step], list[MicroBatch]],
+    num_workers: int,
+    pin_memory: bool,
+    seed: int,
+) -> Iterator[tuple[Step, list[Batch]]]:
+    """Yield steps `first` to `last` - 1, each with this process's micro-batches; workers read ahead.
+
+    Args:
+        plan: Of the run.
+        dataset: Reads micro-batches.
+        first: Number of the first step.
+        last: Number of the step to stop before.
+        own_share: From a step to the micro-batches of this process.
+        num_workers: Processes that read; none: the training process reads in between.
+        pin_memory: Read into memory that a GPU copies from directly.
+        seed: Of the loader's own generator.
     """
-    encoded = tokenizer([" " + text for text in texts], add_special_tokens=False).input_ids
-    prefixes = {language: prompt_tokens(tokenizer, language)[1:] for language in set(languages)}
-    return [
-        prefixes[language] + tokens + [tokenizer.eos_token_id]
-        for language, tokens in zip(languages, encoded, strict=True)
-    ]
-
-
-def prompt_tokens(tokenizer: WhisperTokenizer, language: str | None) -> list[int]:
-    """Tokens in front of the text: start, language, task, no timestamps."""
-    names = ["<|startoftranscript|>", "<|notimestamps|>"]
-    if language is not None:
-        names[1:1] = [f"<|{language}|>", "<|transcribe|>"]
-    return [_special_token_id(tokenizer, name) for name in names]
-
-
-def _special_token_id(tokenizer: WhisperTokenizer, name: str) -> int:
-    token_id = tokenizer.convert_tokens_to_ids(name)
-    if token_id in (None, tokenizer.unk_token_id):
-        raise KeyError(f"the tokenizer has no {name} token")
-    assert isinstance(token_id, int)
-    return token_id
-
-
-def pad_labels(labels: Sequence[list[int]]) -> torch.Tensor:
-    """(B, longest) int64, padded on the right with -100."""
-    tensors = [torch.tensor(tokens, dtype=torch.long) for tokens in labels]
-    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=IGNORED)
-
-
-def shift_right(labels: torch.Tensor, start_token_id: int, pad_token_id: int) -> torch.Tensor:
-    """The decoder's input: labels moved one to the right behind the start token, padding instead of -100."""
-    shifted = labels.roll(1, dims=1)
-    shifted[:, 0] = start_token_id
-    return shifted.masked_fill(shifted == IGNORED, pad_token_id)
+    # A generator of its own: the loader would else move torch's, and a resumed run get other dropout.
+    own_draws = torch.Generator().manual_seed(seed)
+    loader = torch.utils.data.DataLoader(
+        dataset,
+        sampler=(micro_batch for step in plan.steps(first, last) for micro_batch in own_share(step)),  # type: ignore[arg-type]
+        batch_size=None,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        generator=own_draws,
+    )
+    batches = iter(loader)
+    for step in plan.steps(first, last):
+        yield step, [next(batches) for _ in own_share(step)]

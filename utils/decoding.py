@@ -10,9 +10,9 @@ import torch
 from transformers import DynamicCache, EncoderDecoderCache, WhisperForConditionalGeneration, WhisperProcessor
 
 from utils.audio import decode_flac
-from utils.batching import DECODING_GRID, FULL_CONTEXT, MicroBatch, dynamic_context
-from utils.collators import prompt_tokens
+from utils.batching import DECODING_GRID, FULL_CONTEXT, dynamic_context
 from utils.features import log_mel, pad_waveforms
+from utils.labels import prompt_tokens
 from utils.modeling import encode, eval_mode, whisper_of
 
 
@@ -22,6 +22,14 @@ class SuppressedTokens:
 
     always: torch.Tensor
     at_begin: torch.Tensor
+
+
+@dataclass(frozen=True)
+class DecodingBatch:
+    """Clips that are decoded together."""
+
+    indices: tuple[int, ...]
+    context: float  # seconds
 
 
 def transcribe(
@@ -68,7 +76,7 @@ def transcribe(
     return texts
 
 
-def plan_decoding(durations: Sequence[float], audio_context: str, batch_size: int) -> Iterator[MicroBatch]:
+def plan_decoding(durations: Sequence[float], audio_context: str, batch_size: int) -> Iterator[DecodingBatch]:
     """Batches of clips of like length, each under one context that no neighbour decides."""
     contexts = [
         FULL_CONTEXT if audio_context == "full" else dynamic_context(duration, DECODING_GRID)
@@ -79,7 +87,7 @@ def plan_decoding(durations: Sequence[float], audio_context: str, batch_size: in
     while start < len(order):
         context = contexts[order[start]]
         batch = [index for index in order[start : start + batch_size] if contexts[index] == context]
-        yield MicroBatch(tuple(batch), context)
+        yield DecodingBatch(tuple(batch), context)
         start += len(batch)
 
 

@@ -1,12 +1,18 @@
-"""Reader of anything `datasets.load_dataset` reads: each row is an utterance or a reject, decoded later."""
+"""Reader of anything `datasets.load_dataset` reads: each row is an utterance or a reject, decoded later.
+
+What preprocess.py has written, on this machine or on the Hub, is known by its columns and read without loss.
+"""
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from utils.archives import MOST_MEMBER_BYTES
 from utils.errors import UserError
+from utils.sources import read_previous_text, read_segments
 from utils.tables import LANGUAGE_COLUMNS, SPEAKER_COLUMNS, TEXT_COLUMNS, Items
 from utils.text import clean_text
 from utils.utterances import (
@@ -14,6 +20,7 @@ from utils.utterances import (
     Reject,
     Source,
     Utterance,
+    is_utf8,
     read_extras,
     shown,
     split_name,
@@ -23,6 +30,9 @@ from utils.utterances import (
 
 # Names seen in public corpora, the most common first; a name given by the user goes before all of them.
 _AUDIO_COLUMNS = ("audio", "path", "file", "file_name", "audio_path")
+# What every prepared dataset has, see `utils.assembly.dataset_features`.
+_PREPARED_TYPES = dict.fromkeys(("id", "text", "language", "source"), "string") | {"duration": "float64"}
+_READ_ANEW = ("original_id", "original_duration", "original_segments", "original_previous_text")
 _REMOTE = ("hf://",)  # where audio that a streamed row only names may be: rows are not to be trusted
 
 
@@ -216,6 +226,7 @@ def _read_rows(
     name: str, split: str, as_split: str | None, rows, audio: str, text: str
 ) -> Iterator[Utterance | Reject]:
     source = f"{name}:{split}"
+    is_prepared = _is_prepared(rows.features or {}, audio, text)
     base = Path(name) if Path(name).is_dir() else Path()
     features = rows.features or {}
     names = {c: feature.names for c, feature in features.items() if hasattr(feature, "int2str")}
@@ -223,7 +234,8 @@ def _read_rows(
         for column, labels in names.items():  # a class label is stored as its number
             row[column] = labels[row[column]] if row[column] is not None and row[column] >= 0 else None
         try:
-            yield _read_row(row, f"{split}-{number:06d}", source, number, as_split, base, audio, text)
+            utterance = _read_row(row, f"{split}-{number:06d}", source, number, as_split, base, audio, text)
+            yield _as_it_was(utterance, row) if is_prepared else utterance
         except BadItem as problem:
             yield Reject(source, number, str(problem))
 
@@ -251,6 +263,32 @@ def _read_row(
         group=str(row["group"]) if isinstance(row.get("group"), str | int) else None,
         split=split,
         extra=read_extras(rest, taken=SPEAKER_COLUMNS),
+    )
+
+
+def _is_prepared(features: Mapping, audio: str, text: str) -> bool:
+    """Whether the columns are those of a prepared dataset, which has them all, with these types."""
+    types = {column: getattr(feature, "dtype", None) for column, feature in features.items()}
+    return (audio, text) == ("audio", "text") and _PREPARED_TYPES.items() <= types.items()
+
+
+def _as_it_was(utterance: Utterance, row: Mapping[str, object]) -> Utterance:
+    """The utterance of a prepared row under its own id; where it first came from is kept."""
+    id = row["id"]
+    if not isinstance(id, str) or not id.strip() or not is_utf8(id):
+        raise BadItem(f"unusable id: found {shown(id)}, expected text")
+    duration = row["duration"]
+    extra = {name: value for name, value in utterance.extra.items() if name not in _READ_ANEW}
+    for name in ("start", "end"):  # the clip is cut already; `source` is kept likewise, as `original_source`
+        value = row.get(name)
+        if isinstance(value, float):
+            extra.setdefault(f"original_{name}", value)
+    return replace(
+        utterance,
+        id=id,
+        segments=read_segments(row, utterance.text, duration if isinstance(duration, float) else math.inf),
+        previous_text=read_previous_text(row),
+        extra=extra,
     )
 
 

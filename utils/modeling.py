@@ -13,9 +13,9 @@ from torch import nn
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from utils.collators import IGNORED
 from utils.errors import UserError
 from utils.files import folder_written_whole, write_json, write_text
+from utils.labels import IGNORED
 from utils.starter import resolve_model
 
 ARGUMENTS_FILE = "train.yaml"

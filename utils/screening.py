@@ -12,10 +12,10 @@ from utils.anchors import has_spaceless_script
 from utils.assembly import read_rows
 from utils.audio import decode_flac
 from utils.batching import FULL_CONTEXT
-from utils.collators import prompt_tokens
 from utils.decoding import decode_greedily
 from utils.features import log_mel, pad_waveforms
 from utils.files import write_json
+from utils.labels import prompt_tokens
 from utils.metrics import count_errors
 from utils.modeling import encode, eval_mode, language_codes, whisper_of
 from utils.text import normalize_text

@@ -171,22 +171,31 @@ def _read_manifest_line(line: bytes | None, path: Path, number: int) -> Utteranc
         group=_read_string(row, "group"),
         recording=_read_string(row, "recording"),
         split=split_name(split) if split else None,
-        segments=_read_segments(row, text, math.inf if start is None or end is None else end - start),
-        previous_text=_read_previous_text(row),
+        segments=read_segments(row, text, math.inf if start is None or end is None else end - start),
+        previous_text=read_previous_text(row),
         # `recording` stays a column as well: it may name more than a file
         extra=read_extras(row, taken=("segments", "previous_text")),
     )
 
 
-def _read_previous_text(row: Mapping[str, object]) -> str | None:
+def read_previous_text(row: Mapping[str, object]) -> str | None:
+    """What was said right before, cleaned.
+
+    Raises:
+        BadItem: It is no text, or none that can be learnt from.
+    """
     text = clean_text(_read_string(row, "previous_text") or "")
     if problem := text_problem(text) if text else None:
         raise BadItem(f"{problem} (in 'previous_text')")
     return text or None
 
 
-def _read_segments(row: Mapping[str, object], text: str, duration: float) -> tuple[TimedText, ...]:
-    """The timed pieces of a line: in order, within the utterance, and together its text."""
+def read_segments(row: Mapping[str, object], text: str, duration: float) -> tuple[TimedText, ...]:
+    """The timed pieces of an utterance of `duration` seconds: in order, within it, and together its text.
+
+    Raises:
+        BadItem: They are not.
+    """
     value = row.get("segments")
     if value is None:
         return ()

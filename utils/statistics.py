@@ -5,7 +5,6 @@ whole. Names, of which there may be very many, are counted by a sketch that keep
 """
 
 import hashlib
-import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from utils.batching import FULL_CONTEXT, TRAINING_GRID, dynamic_context, plan_steps
+from utils.batching import FULL_CONTEXT, TRAINING_GRID, Example, StepSize, dynamic_context, order_batches
 from utils.utterances import SPLITS
 
 MICROSECONDS = 1_000_000  # seconds are added up as whole microseconds, which no order of adding changes
@@ -365,16 +364,9 @@ def estimate_speed_up(durations: Sequence[float], mean_tokens: float, *, jitter:
         mean_tokens: Of a label.
         jitter: Extra silence of a step in seconds, each value with equal chance; all chances are averaged.
     """
-    steps = plan_steps(
-        durations,
-        batch_size=BATCH_SIZE,
-        audio_context="dynamic",
-        jitter=(0.0,),
-        seed=0,
-        first_step=0,
-        last_step=math.ceil(len(durations) / BATCH_SIZE),
-    )
-    longest = [max(durations[index] for index in step.indices) for step in steps]
+    examples = [Example((row,), seconds, 0) for row, seconds in enumerate(durations)]
+    batches = order_batches(examples, StepSize(clips=BATCH_SIZE), np.random.default_rng(0))
+    longest = [max(durations[index] for index in batch) for batch in batches]
     contexts = np.array([[dynamic_context(s + extra, TRAINING_GRID) for extra in jitter] for s in longest])
     full = multiply_adds(np.array(FULL_CONTEXT), mean_tokens)
     mean = multiply_adds(contexts, mean_tokens).mean()

@@ -10,6 +10,7 @@ import yaml
 from utils import arguments as arguments_module
 from utils.arguments import (
     AlignmentAccuracyArguments,
+    AlignmentTrainingArguments,
     DecodeSpeedArguments,
     EvaluateArguments,
     FeatureMapArguments,
@@ -35,6 +36,7 @@ READERS = {
     PreprocessSpeedArguments: ["benchmarks/preprocess_speed.py"],
     FeatureMapArguments: ["benchmarks/peer_feature_map.py"],
     AlignmentAccuracyArguments: ["benchmarks/alignment_accuracy.py"],
+    AlignmentTrainingArguments: ["benchmarks/alignment_training.py"],
 }
 BASES = {"ScriptArguments", "SpeedArguments"}
 

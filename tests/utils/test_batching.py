@@ -1,54 +1,84 @@
-"""The sampler: every clip each epoch, one context a step, the same order wherever it starts."""
+"""The sampler: every example each epoch, one context a step, the same order wherever it starts."""
 
-import math
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.batching import FULL_CONTEXT, dynamic_context, plan_steps, steps_per_epoch
+from utils.batching import FULL_CONTEXT, Example, StepPlan, StepSize, dynamic_context
 
 DURATIONS = st.lists(st.floats(0.1, 30.0), min_size=1, max_size=80)
+SIZES = st.one_of(
+    st.integers(1, 16).map(lambda clips: StepSize(clips=clips)),
+    st.tuples(st.floats(1, 200), st.integers(5, 200)).map(
+        lambda limits: StepSize(audio_seconds=limits[0], label_tokens=limits[1])
+    ),
+)
 
 
-def plan(durations, batch_size, seed=0, first_step=0, last_step=None, audio_context="dynamic", jitter=(0.0,)):
-    last = steps_per_epoch(len(durations), batch_size) if last_step is None else last_step
-    return list(
-        plan_steps(
-            durations,
-            batch_size=batch_size,
-            audio_context=audio_context,
-            jitter=jitter,
-            seed=seed,
-            first_step=first_step,
-            last_step=last,
-        )
-    )
+def build_plan(durations, size, seed=0, audio_context="dynamic", jitter=(0.0,)):
+    examples = [Example((row,), seconds, 3 + row % 7) for row, seconds in enumerate(durations)]
+    size = StepSize(clips=size) if isinstance(size, int) else size
+    return StepPlan(lambda epoch: examples, size, audio_context=audio_context, jitter=jitter, seed=seed)
+
+
+def plan(durations, size, seed=0, first_step=0, last_step=None, **options):
+    steps = build_plan(durations, size, seed, **options)
+    return list(steps.steps(first_step, steps.count_steps(1) if last_step is None else last_step))
+
+
+def rows_of(examples):
+    return [example.rows[0] for example in examples]
 
 
 @settings(max_examples=60, deadline=None)
 @given(DURATIONS, st.integers(1, 16), st.integers(0, 1000))
 def test_an_epoch_holds_every_clip_and_full_batches_only(durations, batch_size, seed):
     steps = plan(durations, batch_size, seed)
-    seen = [index for step in steps for index in step.indices]
+    seen = [row for step in steps for row in rows_of(step.examples)]
     assert set(seen) == set(range(len(durations)))
-    assert all(len(step.indices) == batch_size for step in steps)
+    assert all(len(step.examples) == batch_size for step in steps)
     assert len(seen) - len(durations) < batch_size
 
 
 @settings(max_examples=60, deadline=None)
-@given(DURATIONS, st.integers(1, 16), st.integers(0, 1000), st.integers(0, 40))
-def test_the_plan_is_the_same_wherever_it_starts(durations, batch_size, seed, start):
+@given(DURATIONS, st.floats(1, 200), st.integers(5, 200), st.integers(0, 1000))
+def test_batches_by_work_hold_every_clip_once_and_keep_to_the_limits(durations, seconds, tokens, seed):
+    steps = plan(durations, StepSize(audio_seconds=seconds, label_tokens=tokens), seed)
+    assert sorted(row for step in steps for row in rows_of(step.examples)) == list(range(len(durations)))
+    for step in steps:
+        most_tokens = max(example.num_targets for example in step.examples)
+        fits = step.padded_seconds <= seconds and len(step.examples) * most_tokens <= tokens
+        assert fits or len(step.examples) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(DURATIONS, SIZES, st.integers(0, 1000), st.integers(0, 40))
+def test_the_plan_is_the_same_wherever_it_starts(durations, size, seed, start):
     jitter = (0.0, 1.0, 8.0)
-    whole = plan(durations, batch_size, seed, 0, 60, jitter=jitter)
-    assert plan(durations, batch_size, seed, start, 60, jitter=jitter) == whole[start:]
+    whole = plan(durations, size, seed, 0, 60, jitter=jitter)
+    assert plan(durations, size, seed, start, 60, jitter=jitter) == whole[start:]
+
+
+@settings(max_examples=40, deadline=None)
+@given(DURATIONS, SIZES, st.floats(0.01, 3.0))
+def test_epochs_are_counted_in_their_own_steps(durations, size, num_epochs):
+    steps = build_plan(durations, size)
+    total = steps.count_steps(num_epochs)
+    epochs = [step.epoch for step in steps.steps(0, total + 1)]
+    whole = int(num_epochs)
+    begun = epochs.count(whole) if whole in epochs else 0
+    assert epochs[total - 1] in (whole, whole - 1)
+    if num_epochs == whole:
+        assert epochs[total] == whole and begun == 1
 
 
 @settings(max_examples=60, deadline=None)
 @given(DURATIONS, st.integers(1, 16), st.integers(0, 1000))
 def test_the_context_holds_the_longest_clip_of_the_step(durations, batch_size, seed):
     for step in plan(durations, batch_size, seed, jitter=(0.0, 4.0)):
-        longest = max(durations[index] for index in step.indices)
+        longest = max(example.duration for example in step.examples)
         assert min(longest, FULL_CONTEXT) <= step.context <= FULL_CONTEXT
         assert step.context * 50 == pytest.approx(round(step.context * 50))  # a whole number of positions
 
@@ -57,42 +87,49 @@ def test_the_context_holds_the_longest_clip_of_the_step(durations, batch_size, s
 @given(DURATIONS, st.integers(1, 4), st.integers(1, 4), st.integers(1, 4))
 def test_processes_and_micro_batches_share_a_step_without_overlap(durations, size, processes, accumulation):
     for step in plan(durations, size * processes * accumulation):
-        parts = [
-            step.micro_batches(processes, process, accumulation=accumulation, most_seconds=math.inf)
-            for process in range(processes)
-        ]
+        parts = shares(step, processes, accumulation, clips_that_fit=lambda context: 99)
         assert all(len(own) == accumulation for own in parts)
         micro_batches = [micro_batch for own in parts for micro_batch in own]
-        assert all(len(micro_batch.indices) == size for micro_batch in micro_batches)
+        assert all(len(micro_batch.examples) == size for micro_batch in micro_batches)
         assert {micro_batch.context for micro_batch in micro_batches} == {step.context}
-        shared = sorted(index for micro_batch in micro_batches for index in micro_batch.indices)
-        assert shared == sorted(step.indices)
+        assert not any(micro_batch.is_filler for micro_batch in micro_batches)
+        shared = sorted(row for micro_batch in micro_batches for row in rows_of(micro_batch.examples))
+        assert shared == sorted(rows_of(step.examples))
+
+
+def shares(step, processes, accumulation, clips_that_fit):
+    share = partial(step.micro_batches, processes, accumulation=accumulation, clips_that_fit=clips_that_fit)
+    return [share(process) for process in range(processes)]
 
 
 @settings(max_examples=60, deadline=None)
-@given(DURATIONS, st.integers(1, 8), st.integers(1, 3), st.integers(1, 3), st.floats(1, 300))
-def test_a_limit_of_seconds_cuts_parts_but_leaves_no_clip_out(
-    durations, size, processes, accumulation, most_seconds
-):
-    for step in plan(durations, size * processes * accumulation, jitter=(0.0, 8.0)):
-        parts = [
-            step.micro_batches(processes, process, accumulation=accumulation, most_seconds=most_seconds)
-            for process in range(processes)
-        ]
-        assert len({len(own) for own in parts}) == 1 and len(parts[0]) >= accumulation
-        micro_batches = [micro_batch for own in parts for micro_batch in own]
-        for micro_batch in micro_batches:
-            size_of_part = len(micro_batch.indices)
-            assert 1 <= size_of_part <= size
-            assert size_of_part == 1 or size_of_part * micro_batch.context <= most_seconds
-        assert sorted(index for one in micro_batches for index in one.indices) == sorted(step.indices)
+@given(DURATIONS, SIZES, st.integers(1, 3), st.integers(1, 3), st.floats(1, 300))
+def test_a_limit_cuts_parts_but_leaves_no_clip_out(durations, size, processes, accumulation, most_seconds):
+    for step in plan(durations, size, jitter=(0.0, 8.0)):
+        parts = shares(step, processes, accumulation, lambda context: int(most_seconds / context))
+        assert len({len(own) for own in parts}) == 1
+        assert len(parts[0]) >= min(accumulation, -(-len(step.examples) // processes))
+        counted = [micro_batch for own in parts for micro_batch in own if not micro_batch.is_filler]
+        for micro_batch in counted:
+            number = len(micro_batch.examples)
+            assert number == 1 or number * micro_batch.context <= most_seconds
+        shared = sorted(row for one in counted for row in rows_of(one.examples))
+        assert shared == sorted(rows_of(step.examples))
+
+
+def test_a_process_without_clips_of_its_own_keeps_step_with_a_filler():
+    (step,) = plan([1.0, 2.0, 3.0], StepSize(audio_seconds=100.0))
+    own = shares(step, 4, 2, lambda context: 9)
+    assert [[part.is_filler for part in parts] for parts in own] == [[False]] * 3 + [[True]]
 
 
 def test_epochs_and_seeds_differ_in_order():
     durations = [1.0 + index / 10 for index in range(64)]
     two_epochs = plan(durations, 8, last_step=16)
-    assert [s.indices for s in two_epochs[:8]] != [s.indices for s in two_epochs[8:]]
-    assert [s.indices for s in plan(durations, 8, seed=1)] != [s.indices for s in two_epochs[:8]]
+    assert [rows_of(s.examples) for s in two_epochs[:8]] != [rows_of(s.examples) for s in two_epochs[8:]]
+    assert [rows_of(s.examples) for s in plan(durations, 8, seed=1)] != [
+        rows_of(s.examples) for s in two_epochs[:8]
+    ]
 
 
 def test_jitter_is_drawn_with_the_chances_of_the_list():
@@ -123,6 +160,5 @@ def test_contexts_by_hand(duration, grid, context):
 def test_clips_of_a_step_are_alike_in_length():
     durations = [0.5 + (index * 7919 % 400) / 50 for index in range(400)]
     steps = plan(durations, 8)
-    padded = sum(step.context * 8 for step in steps)
-    speech = sum(durations[index] for step in steps for index in step.indices)
-    assert 1 - speech / padded < 0.10
+    padded = sum(step.padded_seconds for step in steps)
+    assert 1 - sum(step.audio_seconds for step in steps) / padded < 0.10

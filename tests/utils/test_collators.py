@@ -1,65 +1,63 @@
-"""Labels and decoder inputs against transformers' own tokenizer and shift."""
+"""Micro-batches as tensors."""
 
+import numpy as np
 import pytest
 import torch
-from transformers import WhisperTokenizerFast
-from transformers.models.whisper.modeling_whisper import shift_tokens_right
+from datasets import load_from_disk
 
-from utils.batching import MicroBatch
-from utils.collators import IGNORED, MicroBatches, encode_labels, pad_labels, prompt_tokens, shift_right
-from utils.starter import resolve_model
+from tests.utils.test_examples import build_clips
+from utils.audio import decode_flac
+from utils.batching import MicroBatch, Step, StepPlan, StepSize
+from utils.collators import MicroBatches, load_steps, pad_tokens
+from utils.labels import IGNORED
 
 
 @pytest.fixture(scope="module")
-def tokenizer():
-    return WhisperTokenizerFast.from_pretrained(resolve_model("openai/whisper-base"))
+def clips(prepared):
+    return build_clips(load_from_disk(prepared)["train"])
 
 
-def test_labels_are_what_the_tokenizer_writes_without_the_start_token(tokenizer):
-    texts = ["Ciao.", "Il numero composto è inesistente, riprovare più tardi."]
-    tokenizer.set_prefix_tokens(language="it", task="transcribe", predict_timestamps=False)
-    expected = [tokenizer(" " + text).input_ids[1:] for text in texts]
-    assert encode_labels(tokenizer, texts, ["it", "it"]) == expected
-
-
-def test_each_row_has_its_own_language(tokenizer):
-    italian, english = encode_labels(tokenizer, ["no", "no"], ["it", "en"])
-    assert italian[0] == tokenizer.convert_tokens_to_ids("<|it|>")
-    assert english[0] == tokenizer.convert_tokens_to_ids("<|en|>")
-    assert italian[1:] == english[1:]
-
-
-def test_without_a_language_only_the_no_timestamps_token_stands_before_the_text(tokenizer):
-    names = tokenizer.convert_ids_to_tokens(prompt_tokens(tokenizer, None))
-    assert names == ["<|startoftranscript|>", "<|notimestamps|>"]
-
-
-def test_an_unknown_language_is_an_error(tokenizer):
-    with pytest.raises(KeyError, match="xx"):
-        prompt_tokens(tokenizer, "xx")
-
-
-def test_shift_equals_transformers_and_puts_the_start_token_once(tokenizer):
-    labels = pad_labels(encode_labels(tokenizer, ["uno", "uno due tre quattro cinque"], ["it", "it"]))
-    start = tokenizer.convert_tokens_to_ids("<|startoftranscript|>")
-    shifted = shift_right(labels, start, tokenizer.pad_token_id)
-    assert torch.equal(shifted, shift_tokens_right(labels, tokenizer.pad_token_id, start))
-    assert ((shifted == start).sum(dim=1) == 1).all()
-    assert not (labels == start).any()
-    assert (shifted != IGNORED).all()
-
-
-def test_the_end_token_is_a_target(tokenizer):
-    labels = pad_labels(encode_labels(tokenizer, ["uno", "uno due tre"], ["it", "it"]))
-    assert ((labels == tokenizer.eos_token_id).sum(dim=1) == 1).all()
-
-
-def test_a_micro_batch_becomes_tensors_of_its_context(prepared, tiny_whisper):
-    from datasets import load_from_disk
-
-    rows = load_from_disk(prepared)["train"]
-    labels = [[5, 6], [7, 8, 9], *([[1]] * 38)]
-    batch = MicroBatches(rows, labels, start_token_id=3, pad_token_id=0)[MicroBatch((1, 0), 6.5)]
+def test_a_micro_batch_becomes_tensors_of_its_context(clips):
+    examples = clips.draw(0)
+    batch = MicroBatches(clips, pad_token_id=0)[MicroBatch((examples[1], examples[0]), 6.5)]
     assert batch.waveforms.shape == (2, 104_000)
-    assert batch.labels.tolist() == [[7, 8, 9], [5, 6, IGNORED]]
-    assert batch.decoder_input_ids.tolist() == [[3, 7, 8], [3, 5, 6]]
+    audio = decode_flac(clips.rows[1]["audio"])
+    assert np.array_equal(batch.waveforms[0, : len(audio)], audio)
+    assert not batch.waveforms[0, len(audio) :].any()
+    first, second = clips.sequence(examples[1]), clips.sequence(examples[0])
+    assert torch.equal(batch.decoder_input_ids, pad_tokens([first.inputs, second.inputs], 0))
+    assert torch.equal(batch.labels, pad_tokens([first.targets, second.targets], IGNORED))
+
+
+def test_a_filler_predicts_nothing(clips):
+    example = clips.draw(0)[0]
+    batch = MicroBatches(clips, pad_token_id=0)[MicroBatch((example,), 6.5, is_filler=True)]
+    assert (batch.labels == IGNORED).all() and batch.waveforms.any()
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_steps_come_in_order_with_their_own_clips(clips, num_workers):
+    plan = StepPlan(clips.draw, StepSize(clips=4), audio_context="dynamic", jitter=[0.0], seed=0)
+
+    def own_share(step: Step) -> list[MicroBatch]:
+        return step.micro_batches(1, 0, accumulation=2, clips_that_fit=lambda context: 8)
+
+    loaded = load_steps(
+        plan,
+        MicroBatches(clips, pad_token_id=0),
+        1,
+        4,
+        own_share=own_share,
+        num_workers=num_workers,
+        pin_memory=False,
+        seed=0,
+    )
+    state = torch.get_rng_state()
+    for expected, (step, batches) in zip(plan.steps(1, 4), loaded, strict=True):
+        assert step == expected and len(batches) == 2
+        examples = [example for part in own_share(step) for example in part.examples]
+        found = [row for batch in batches for row in batch.waveforms]
+        for example, waveform in zip(examples, found, strict=True):
+            audio = clips.waveforms([example])[0]
+            assert np.array_equal(waveform[: len(audio)], audio)
+    assert torch.equal(torch.get_rng_state(), state)  # dropout must not depend on the loader

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
 
-from utils.collators import encode_labels, pad_labels, shift_right
+from utils.collators import pad_tokens
 from utils.errors import UserError
+from utils.labels import IGNORED, LabelWriter, TimedTokens, encode_texts
 from utils.modeling import (
     WhisperLoss,
     add_lora,
@@ -61,14 +62,17 @@ def test_shorter_inputs_equal_transformers_with_sliced_positions(loaded, speech,
 def test_loss_and_gradients_equal_transformers_forward(loaded, speech):
     model, config = loaded.model, loaded.model.config
     texts = ["Sì.", "Una frase molto più lunga della prima, con parecchie parole."]
-    labels = pad_labels(encode_labels(loaded.processor.tokenizer, texts, ["it", "it"]))
+    tokenizer = loaded.processor.tokenizer
+    pieces = [TimedTokens(0.0, 1.0, tokens) for tokens in encode_texts(tokenizer, texts)]
+    sequences = [LabelWriter(tokenizer).write([piece], "it") for piece in pieces]
+    labels = pad_tokens([sequence.targets for sequence in sequences], IGNORED)
     num_tokens = int((labels != -100).sum())
     model.zero_grad()
     expected = model(speech, labels=labels).loss  # mean over the target tokens
     expected.backward()
     expected_gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
-    inputs = shift_right(labels, config.decoder_start_token_id, config.pad_token_id)
+    inputs = pad_tokens([sequence.inputs for sequence in sequences], config.pad_token_id)
     found = WhisperLoss(model)(speech, inputs, labels) / num_tokens
     found.backward()
     assert found.item() == pytest.approx(expected.item(), abs=1e-5)

@@ -1,0 +1,153 @@
+"""What an epoch draws: shares of datasets, stitches, speeds; and an example as tokens and audio."""
+
+from collections import Counter
+from functools import cache
+
+import numpy as np
+import pytest
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import WhisperTokenizerFast
+
+from tests.conftest import flac_tone
+from utils.audio import decode_flac
+from utils.examples import DrawOptions, TrainingClips, read_clips
+from utils.labels import MAX_LABEL_TOKENS, LabelWriter
+from utils.starter import resolve_model
+
+
+@cache
+def tokenizer():
+    loaded = WhisperTokenizerFast.from_pretrained(resolve_model("openai/whisper-base"))
+    loaded.set_prefix_tokens(language="it", task="transcribe", predict_timestamps=False)
+    return loaded
+
+
+def build_clips(rows: Dataset, datasets=None, seed: int = 0, **options) -> TrainingClips:
+    clips = read_clips(rows, tokenizer(), ["it"] * len(rows), list(rows["text"]))
+    numbers = datasets or [0] * len(rows)
+    return TrainingClips(rows, clips, numbers, LabelWriter(tokenizer()), DrawOptions(**options), seed)
+
+
+def table(durations, **columns) -> Dataset:
+    """Rows whose audio nobody reads."""
+    size = len(durations)
+    texts = columns.pop("text", [f"testo {number}" for number in range(size)])
+    return Dataset.from_dict({"audio": [b""] * size, "duration": durations, "text": texts, **columns})
+
+
+def test_by_default_an_epoch_is_every_clip_once():
+    clips = build_clips(table([1.0, 2.0, 3.5]))
+    examples = clips.draw(0)
+    assert [example.rows for example in examples] == [(0,), (1,), (2,)]
+    assert [example.duration for example in examples] == [1.0, 2.0, 3.5]
+    assert all(example.speed == 1.0 and not example.with_timestamps for example in examples)
+    assert [example.num_targets for example in examples] == [
+        len(tokenizer()(" " + text).input_ids) - 1 for text in ("testo 0", "testo 1", "testo 2")
+    ]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 30), st.floats(0.05, 3.0), st.integers(0, 100))
+def test_epochs_share_a_dataset_out_evenly(size, passes, seed):
+    clips = build_clips(table([1.0] * (size + 2)), [0] * size + [1, 1], seed, passes=(passes, 1.0))
+    seen = Counter()
+    for epoch in range(8):
+        drawn = [row for example in clips.draw(epoch) for row in example.rows]
+        assert Counter(drawn)[size] == Counter(drawn)[size + 1] == 1  # the second dataset, whole every time
+        seen.update(row for row in drawn if row < size)
+    assert sum(seen.values()) == round(8 * passes * size)
+    counts = [seen[row] for row in range(size)]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_draws_differ_by_epoch_and_seed_and_are_repeated():
+    rows = table([1.0 + number / 10 for number in range(60)])
+    options = {"passes": (0.5,), "speed_factors": (0.9, 1.0, 1.1), "stitch_probability": 0.5}
+    one = build_clips(rows, **options)
+    assert one.draw(3) == build_clips(rows, **options).draw(3)
+    assert one.draw(3) != one.draw(4)
+    assert one.draw(3) != build_clips(rows, seed=1, **options).draw(3)
+
+
+def test_probabilities_are_kept():
+    rows = table([2.0] * 2000, previous_text=["prima"] * 2000)
+    examples = build_clips(rows, timestamp_probability=0.3, previous_probability=0.6).draw(0)
+    assert np.mean([example.with_timestamps for example in examples]) == pytest.approx(0.3, abs=0.04)
+    assert np.mean([example.with_previous for example in examples]) == pytest.approx(0.6, abs=0.04)
+
+
+def test_speed_changes_length_but_never_beyond_the_window():
+    clips = build_clips(table([10.0, 29.0]), speed_factors=(0.8,))
+    slow, long = clips.draw(0)
+    assert (slow.duration, slow.speed) == (12.5, 0.8)
+    assert (long.duration, long.speed) == (29.0, 1.0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(0.3, 29.0), min_size=1, max_size=40), st.floats(0.1, 1.0), st.integers(0, 99))
+def test_stitching_loses_nothing_and_stays_within_the_window(durations, probability, seed):
+    examples = build_clips(table(durations), seed=seed, stitch_probability=probability).draw(0)
+    assert sorted(row for example in examples for row in example.rows) == list(range(len(durations)))
+    for example in examples:
+        assert example.duration <= 30.0 and example.num_targets <= MAX_LABEL_TOKENS
+        ends = [offset + durations[row] for offset, row in zip(example.offsets, example.rows, strict=True)]
+        gaps = [start - end for start, end in zip(example.offsets[1:], ends[:-1], strict=True)]
+        assert all(0.2 <= gap <= 1.0 for gap in gaps)
+        assert ends[-1] == pytest.approx(example.duration)
+
+
+def test_only_neighbours_are_stitched_at_their_own_distance():
+    rows = table(
+        [2.0, 2.0, 2.0, 2.0],
+        source=["a", "a", "b", "b"],
+        start=[0.0, 2.5, 0.0, 9.0],
+        end=[2.0, 4.5, 2.0, 11.0],
+    )
+    for seed in range(5):
+        first, second = build_clips(rows, seed=seed, stitch_probability=1.0).draw(0)
+        assert (first.rows, first.offsets) == ((0, 1), (0.0, 2.5))  # the pause of the recording
+        assert second.rows == (2, 3) and 2.2 <= second.offsets[1] <= 3.0  # too long a pause is not kept
+
+
+def test_the_times_of_a_stitched_example_follow_offsets_and_speed():
+    segments = [[{"start": 0.0, "end": 1.0, "text": "uno"}, {"start": 1.0, "end": 2.0, "text": "due"}], None]
+    clips = build_clips(
+        table(
+            [2.0, 1.0],
+            text=["uno due", "tre"],
+            segments=segments,
+            source=["a"] * 2,
+            start=[0.0, 3.0],
+            end=[2.0, 4.0],
+        ),
+        stitch_probability=1.0,
+        timestamp_probability=1.0,
+        speed_factors=(0.5,),
+    )
+    (example,) = clips.draw(0)
+    names = tokenizer().convert_ids_to_tokens(clips.sequence(example).targets)
+    times = [name for name in names if name.startswith("<|") and name[2].isdigit()]
+    assert times == ["<|0.00|>", "<|2.00|>", "<|2.00|>", "<|4.00|>", "<|6.00|>", "<|8.00|>"]
+    assert example.duration == 8.0
+
+
+def test_times_are_left_out_where_they_do_not_fit():
+    clips = build_clips(table([9.0], text=[("no " * 444).strip()]), timestamp_probability=1.0)
+    (example,) = clips.draw(0)
+    assert not example.with_timestamps and example.num_targets == MAX_LABEL_TOKENS
+
+
+def test_stitched_audio_lies_at_its_offsets():
+    tones = [flac_tone(1.0, 200.0), flac_tone(1.5, 300.0)]
+    rows = Dataset.from_dict({"audio": tones, "duration": [1.0, 1.5], "text": ["uno", "due"]})
+    clips = build_clips(rows, stitch_probability=1.0)
+    (example,) = clips.draw(0)
+    (audio,) = clips.waveforms([example])
+    start = round(example.offsets[1] * 16_000)
+    assert np.array_equal(audio[:16_000], decode_flac(tones[0]))
+    assert not audio[16_000:start].any()
+    second = decode_flac(tones[1])
+    assert np.array_equal(audio[start : start + len(second)], second[: len(audio) - start])
+    assert len(audio) == round(example.duration * 16_000)
