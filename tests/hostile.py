@@ -247,7 +247,7 @@ TIMED = (
     ("una riga senza tempi", "malformed line"),
     ("0.0 1.0 spazi al posto dei tabulatori", "malformed line"),
     ("1.2\t1.3\tcorta", "segment too short"),
-    ("0\t40\tuna riga troppo lunga", "segment too long"),
+    ("0\t40\tuna riga oltre la fine", "segment beyond the end of the audio"),
     ("5.5\t7.0\tuna riga oltre la fine", "segment beyond the end of the audio"),
     ("800\t801\tuna riga molto oltre la fine", "segment beyond the end of the audio"),
     ("2.0\t3.0\t \u00a0", "empty text"),

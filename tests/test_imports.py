@@ -15,7 +15,7 @@ BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 # A module may import those before it, never those after it.
 LAYERS = (
     "errors arguments files progress hardware interruption locking workers",
-    "archives truncation audio text web_page",
+    "archives truncation audio voice text web_page",
     "utterances quality segmentation timed_text features metrics validation samples runlog",
     "codecs acoustics augmentation spec_augment",
     "ctranslate2 starter batching labels statistics ordering tables",
@@ -24,7 +24,7 @@ LAYERS = (
     "examples collators quantization modeling freezing languages adapters optimizers",
     "weights averaging interpolation",
     "decoding evaluation model_card dataset_card publishing",
-    "voice anchors word_timing alignment screening",
+    "anchors word_timing alignment screening",
     "distributed checkpoints updates mixing report",
 )
 ORDER = " ".join(LAYERS).split()

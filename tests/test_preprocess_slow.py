@@ -105,12 +105,56 @@ def test_a_long_plain_recording_is_aligned_and_heard(tmp_path):
     words += ["--align_with_model", model, "--filter_with_model", model]
     script = [sys.executable, str(ROOT / "preprocess.py")]
     subprocess.run([*script, *words], cwd=tmp_path, check=True, timeout=600)
-    rejects = [json.loads(line) for line in (tmp_path / "out/rejects.jsonl").read_text().splitlines()]
-    assert "wrong.txt" in [reject["source"] for reject in rejects]
-    from datasets import concatenate_datasets, load_from_disk
-
-    rows = list(concatenate_datasets(list(load_from_disk(str(tmp_path / "out")).values())))
+    assert "wrong.txt" in [reject["source"] for reject in rejects_of(tmp_path / "out")]
+    rows = rows_of(tmp_path / "out")
     assert rows and all(0 <= row["start"] < row["end"] <= len(talk) / 16_000 for row in rows)
     edges = np.cumsum([len(clip) + len(gap) for clip in clips[:-1]]) / 16_000  # the ends of the gaps
     for row in rows:  # each begins in a gap or at the very start
         assert row["start"] == 0 or min(abs(edges - 0.25 - row["start"])) < 0.45
+
+
+def test_a_long_subtitle_is_cut_by_its_text_and_one_with_long_silence_by_its_sound(tmp_path):
+    """Real Whisper base: one subtitle over 30 s of speech, one over a prompt with 15 s of silence around."""
+    clips, texts = zip(*spoken_prompts(14), strict=True)
+    gap, silence = np.zeros(8_000, dtype=np.float32), np.zeros(15 * 16_000, dtype=np.float32)
+    talk = np.concatenate([part for clip in clips[:-1] for part in (clip, gap)])
+    lone = np.concatenate([silence, clips[-1], silence])
+    sound = np.concatenate([silence, talk, lone])
+    first, second = len(silence) / 16_000, (len(silence) + len(talk)) / 16_000
+    third = len(sound) / 16_000
+    assert second - first > 30 and third - second > 30
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in/talk.wav", sound, 16_000)
+    cues = [(first, second, " ".join(texts[:-1])), (second, third - 0.5, texts[-1])]
+    lines = "".join(f"{start:.3f}\t{end:.3f}\t{text}\n" for start, end, text in cues)
+    (tmp_path / "in/talk.txt").write_text(lines)
+    script = [sys.executable, str(ROOT / "preprocess.py"), "--source", "folder", "--input", "in"]
+    script += ["--language", "it", "--output_dir"]
+    subprocess.run([*script, "plain"], cwd=tmp_path, check=True, timeout=600)
+    [row] = rows_of(tmp_path / "plain")
+    assert row["text"] == texts[-1] and row["duration"] < len(clips[-1]) / 16_000 + 1
+    [reject] = rejects_of(tmp_path / "plain")
+    assert reject["reason"].startswith("too long: ") and "--align_with_model" in reject["reason"]
+    align = ["--align_with_model", "openai/whisper-base"]
+    subprocess.run([*script, "aligned", *align], cwd=tmp_path, check=True, timeout=600)
+    rows = rows_of(tmp_path / "aligned")
+    parts = [row for row in rows if row["text"] != texts[-1]]
+    edges = first + np.cumsum([len(clip) + len(gap) for clip in clips[:-1]]) / 16_000 - 0.25
+    assert parts and all(first <= row["start"] < row["end"] <= second for row in parts)
+    for row in parts:  # each begins in a gap or at the very start
+        assert row["start"] < first + 0.5 or min(abs(edges - row["start"])) < 0.45
+    told = "".join(row["text"] for row in sorted(parts, key=lambda row: row["start"]))
+    lost = len(" ".join(texts[:-1])) - len(told)
+    print(f"{len(parts)} parts, {lost} characters not kept: {rejects_of(tmp_path / 'aligned')}")
+    assert lost < 0.2 * len(told)
+
+
+def rows_of(folder: Path) -> list[dict]:
+    """The rows of all splits of a prepared dataset."""
+    from datasets import concatenate_datasets, load_from_disk
+
+    return list(concatenate_datasets(list(load_from_disk(str(folder)).values())))
+
+
+def rejects_of(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "rejects.jsonl").read_text().splitlines()]

@@ -122,18 +122,20 @@ def align_utterance(
     max_duration: float,
     min_confidence: float,
 ) -> list[Utterance | Reject]:
-    """Cut a long recording with one plain text into timed utterances.
+    """Cut a long recording, or a long stretch of one, that has one plain text into timed utterances.
 
     Args:
         samples: (samples,) float32 at 16 kHz, the whole recording.
-        utterance: Its text; what else is known of it goes to every part.
+        utterance: Its text, and the stretch if it is not all; what else is known of it goes to every part.
         model: Whisper, or a PEFT model around it, on any device.
         default_language: Where the utterance does not carry its own; None lets the model find out.
         max_duration: Most seconds of a part.
         min_confidence: Parts of a lower confidence, from 0 to 1, become rejects.
     """
+    offset = utterance.start or 0.0
+    last = len(samples) if utterance.end is None else num_samples_at(utterance.end)
     segments = align_transcript(
-        samples,
+        samples[num_samples_at(offset) : last],
         utterance.text,
         model=model,
         processor=processor,
@@ -142,7 +144,8 @@ def align_utterance(
     )
     parts: list[Utterance | Reject] = []
     for number, segment in enumerate(segments):
-        place = f"{segment.start:.2f} to {segment.end:.2f} s"
+        start, end = offset + segment.start, offset + segment.end
+        place = f"{start:.2f} to {end:.2f} s"
         if problem := alignment_problem(segment, min_confidence):
             parts.append(Reject(utterance.source, place, f"{problem}: {shown(segment.text)}"))
             continue
@@ -152,9 +155,10 @@ def align_utterance(
                 id=f"{utterance.id}_segment_{number:03d}",
                 text=clean_text(segment.text),
                 position=place,
-                start=segment.start,
-                end=segment.end,
-                recording=utterance.recording or utterance.id,
+                start=start,
+                end=end,
+                recording=utterance.recording or (utterance.id if utterance.start is None else None),
+                segments=(),
                 previous_text=clean_text(segments[number - 1].text) if number else utterance.previous_text,
                 extra={**utterance.extra, "alignment_confidence": round(segment.confidence, 4)},
             )

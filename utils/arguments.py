@@ -126,7 +126,8 @@ class PreprocessArguments(ScriptArguments):
     )
     tier: str | None = argument("Tier of TextGrid and ELAN files; not given: all with text.", default=None)
     align_with_model: str | None = argument(
-        "Model that finds the times of a plain transcript of a recording over max_duration.", default=None
+        "Model that finds the times of a plain transcript of a recording or stretch over max_duration.",
+        default=None,
     )
     min_alignment_confidence: float = argument(
         "Aligned segments of a lower confidence, from 0 to 1, are set aside.", default=0.5

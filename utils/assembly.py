@@ -99,7 +99,7 @@ class Catalogue:
     texts: array = field(default_factory=lambda: array("q"))  # text_key
     contents: array = field(default_factory=lambda: array("q"))  # hash of the samples
     durations: array = field(default_factory=lambda: array("f"))
-    num_characters: array = field(default_factory=lambda: array("l"))
+    num_characters: array = field(default_factory=lambda: array("i"))
     languages: array = field(default_factory=lambda: array("h"))
     language_numbers: dict[str, int] = field(default_factory=dict)
     speakers: array = field(default_factory=lambda: array("q"))
@@ -188,11 +188,13 @@ def decide(
         late |= _unlikely_rates(catalogue, blocks)
     if "duplicate" in settings.rules and not settings.as_original:
         late = _duplicates(catalogue, late) | late
-    keys = Keys(*(np.array(values) for values in (catalogue.speakers, catalogue.recordings, catalogue.texts)))
+    keys = Keys(
+        *(np.asarray(values) for values in (catalogue.speakers, catalogue.recordings, catalogue.texts))
+    )
     there = np.setdiff1d(np.arange(len(catalogue.texts)), np.fromiter(late, np.int64, len(late)))
     result = assign_splits(
         Keys(keys.speaker[there], keys.recording[there], keys.text[there]),
-        np.array(catalogue.given, dtype=np.int8)[there],
+        np.asarray(catalogue.given, dtype=np.int8)[there],
         validation_share=settings.validation_share,
         test_share=settings.test_share,
         as_original=settings.as_original,
@@ -217,8 +219,8 @@ def _screened(blocks: Sequence[Path]) -> dict[int, str]:
 
 def _unlikely_rates(catalogue: Catalogue, blocks: Sequence[Path]) -> dict[int, str]:
     """Clips in which far more or less is written than can be said in their time, each language on its own."""
-    characters, seconds = np.array(catalogue.num_characters), np.array(catalogue.durations)
-    languages = np.array(catalogue.languages)
+    characters, seconds = np.asarray(catalogue.num_characters), np.asarray(catalogue.durations)
+    languages = np.asarray(catalogue.languages)
     limits = {
         number: rate_limits(characters[languages == number], seconds[languages == number])
         for number in np.unique(languages).tolist()
@@ -235,7 +237,7 @@ def _unlikely_rates(catalogue: Catalogue, blocks: Sequence[Path]) -> dict[int, s
 
 def _duplicates(catalogue: Catalogue, late: Mapping[int, str]) -> dict[int, str]:
     """Clips with the very samples of another; the one of the later split stays, or the first."""
-    contents, given = np.array(catalogue.contents), np.array(catalogue.given)
+    contents, given = np.asarray(catalogue.contents), np.asarray(catalogue.given)
     there = np.setdiff1d(np.arange(len(contents)), np.fromiter(late, np.int64, len(late)))
     rank = np.where(given[there] == TEST, 0, np.where(given[there] == VALIDATION, 1, 2))
     order = there[np.lexsort((there, rank, contents[there]))]
@@ -439,9 +441,9 @@ def _report(
     notes: Sequence[str],
 ) -> DataReport:
     kept = np.flatnonzero(fates >= 0)
-    texts, durations = np.array(catalogue.texts)[kept], np.array(catalogue.durations, dtype=float)[kept]
-    speakers, splits = np.array(catalogue.speakers)[kept], fates[kept]
-    shared = count_shared(Keys(speakers, np.array(catalogue.recordings)[kept], texts), splits)
+    texts, durations = np.asarray(catalogue.texts)[kept], np.asarray(catalogue.durations, dtype=float)[kept]
+    speakers, splits = np.asarray(catalogue.speakers)[kept], fates[kept]
+    shared = count_shared(Keys(speakers, np.asarray(catalogue.recordings)[kept], texts), splits)
     in_train = np.isin(texts, texts[splits == TRAIN])
     return DataReport(
         seen=len(kept) + outcome.reasons.total(),

@@ -25,7 +25,8 @@ from utils.files import write_text
 from utils.quality import check_clip, check_text, content_hash
 from utils.segmentation import END_TOLERANCE, segment_problem
 from utils.text import load_token_counter
-from utils.utterances import Audio, Reject, Utterance, printable
+from utils.utterances import Audio, Reject, TimedText, Utterance, printable
+from utils.voice import speech_extent
 
 # This module is imported by every worker process: nothing heavier than numpy and pyarrow belongs here.
 
@@ -38,7 +39,12 @@ LABEL_FRAME = 4
 MOST_SECONDS = 6 * 3600.0
 """Longest recording; 6 h take 1.4 GB while they are cut."""
 
-TOO_LONG_ADVICE = "; give times (start and end, or subtitles beside it), or --align_with_model"
+MOST_TRIMMED = 120.0
+"""Seconds of a clip over the limit that may fit without its silence; what is longer hardly says so little."""
+
+KEPT_SILENCE = 0.3  # seconds left at each end where silence is cut off, besides 0.1 s that count as speech
+
+TOO_LONG_ADVICE = "; give times of shorter pieces (start and end, or subtitles), or --align_with_model"
 
 EXAMPLES_OF_A_KIND = 2  # rejected clips of each kind that a block keeps, to be listened to in the report
 EXAMPLE_SECONDS = 10.0
@@ -70,7 +76,7 @@ SCHEMA = pyarrow.schema(
 """Of a block's clips. The columns before `extra` are those of the prepared dataset."""
 
 Aligner = Callable[[np.ndarray, Utterance], Sequence[Utterance | Reject]]
-"""Cuts a long recording with one plain text: (samples,) at 16 kHz and the utterance to timed utterances."""
+"""Cuts a long stretch by its plain text: (samples,) at 16 kHz of the whole recording, and the utterance."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,7 @@ def encode_group(
         return
     utterances = [item for item in group if isinstance(item, Utterance)]
     # A clip that is the whole file need not be decoded far beyond what is kept.
-    most = settings.max_duration + 1 if first.start is None and align is None else MOST_SECONDS
+    most = MOST_TRIMMED if first.start is None and align is None else MOST_SECONDS
     try:
         samples = decode_audio(
             first.audio, max_seconds=most, allow_truncated="truncated" not in settings.rules
@@ -156,12 +162,55 @@ def encode_group(
         problem = f"{error}{TOO_LONG_ADVICE}" if str(error).startswith("too long") else str(error)
         yield from (Rejected(Reject(u.source, u.position, problem), text=u.text) for u in utterances)
         return
-    if align is not None and first.start is None and len(samples) > settings.max_duration * SAMPLE_RATE:
-        for item in align(samples, first):
-            yield Rejected(item) if isinstance(item, Reject) else encode_utterance(samples, item, settings)
-        return
     for utterance in utterances:
-        yield encode_utterance(samples, utterance, settings)
+        for item in fit_utterance(samples, utterance, settings, align):
+            yield Rejected(item) if isinstance(item, Reject) else encode_utterance(samples, item, settings)
+
+
+def fit_utterance(
+    samples: np.ndarray, utterance: Utterance, settings: ClipSettings, align: Aligner | None
+) -> Sequence[Utterance | Reject]:
+    """The utterance itself if it is short enough, or without the silence at its ends, or cut by its text.
+
+    What cannot be made to fit comes back as it is, to be rejected for its length.
+
+    Args:
+        samples: (samples,) float32 at 16 kHz, the whole recording.
+        utterance: A stretch of it, or all.
+        settings: The longest clip.
+        align: Cuts what is too long for its speech, not for its silence.
+    """
+    duration = len(samples) / SAMPLE_RATE
+    start, end = utterance.start or 0.0, duration if utterance.end is None else utterance.end
+    if end - start <= settings.max_duration + END_TOLERANCE or segment_problem(start, end, duration):
+        return [utterance]
+    if end - start <= MOST_TRIMMED:
+        trimmed = _trim(samples, utterance, start, min(end, duration), settings.max_duration)
+        if trimmed is not None:
+            return [trimmed]
+    return [utterance] if align is None else align(samples, utterance)
+
+
+def _trim(
+    samples: np.ndarray, utterance: Utterance, start: float, end: float, max_duration: float
+) -> Utterance | None:
+    """The utterance from `start` to `end` s without the silence at its ends, if it fits then."""
+    extent = speech_extent(samples[num_samples_at(start) : num_samples_at(end)])
+    if extent is None or extent.end - extent.start > max_duration:
+        return None
+    margin = min(KEPT_SILENCE, (max_duration - (extent.end - extent.start)) / 2)
+    new_start, new_end = max(start + extent.start - margin, start), min(start + extent.end + margin, end)
+    segments = tuple(
+        TimedText(
+            round(max(part.start + start - new_start, 0.0), 6),
+            round(min(part.end + start, new_end) - new_start, 6),
+            part.text,
+        )
+        for part in utterance.segments
+    )
+    if any(part.end <= part.start for part in segments):  # its text would stand in what is cut off
+        segments = ()
+    return replace(utterance, start=round(new_start, 6), end=round(new_end, 6), segments=segments)
 
 
 def encode_utterance(

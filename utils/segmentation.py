@@ -76,13 +76,14 @@ def join_pieces(
 
     Pieces of one speaker with short pauses between them are joined up to a target length, and parted at the
     longest pauses. Nothing is joined across a reject: what is said there is not known. A piece that is too
-    long is cut between its words, where it has times for them. Where two speakers talk at once, both pieces
+    long is cut between its words, where it has times for them; else it stays whole, and what becomes of it
+    shows in its sound. Where two speakers talk at once, both pieces
     are rejected; pieces of one speaker, or without speakers, that overlap only have loose borders and stay.
 
     Args:
         pieces: In any order.
         target_duration: Seconds up to which pieces are joined; 0 leaves each on its own.
-        max_duration: Seconds no segment exceeds.
+        max_duration: Seconds no segment exceeds but a single piece without words.
         max_gap: Longest pause, in seconds, within a segment.
         min_duration: Shorter segments are rejected, in seconds.
         padding: Seconds added on both sides where there is a pause, at most half of it. Nothing is added at
@@ -208,12 +209,9 @@ def _rivals_after(spoken: Sequence[tuple[int, Piece]]) -> dict[int, Piece]:
 
 def _cut_long(item: Piece | BadPiece, max_duration: float) -> list[Piece | BadPiece]:
     """The item itself, or the parts of a piece that is too long, or the reject it becomes."""
-    if isinstance(item, BadPiece) or _duration(item) <= max_duration:
+    if isinstance(item, BadPiece) or _duration(item) <= max_duration or not item.words:
         return [item]
     found = f"segment too long: {_duration(item):g} s, expected at most {max_duration:g} s"
-    if not item.words:
-        advice = "cut it in the transcript, or give times of its words in a Whisper JSON"
-        return [BadPiece(item.position, f"{found}; {advice}", item.start, item.end)]
     parts: list[Piece | BadPiece] = []
     waiting = [(0, len(item.words))]
     while waiting:

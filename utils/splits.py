@@ -88,9 +88,10 @@ def count_shared(keys: Keys, splits: np.ndarray) -> dict[str, int]:
     counts = {}
     for level in LEVELS:
         values = getattr(keys, level)
-        known = values >= 0
-        pairs = np.unique(np.stack([values[known], splits[known].astype(np.int64)]), axis=1)
-        counts[level] = int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
+        # of each split by itself: pairs of all would take several times the memory
+        known = [np.unique(values[(splits == split) & (values >= 0)]) for split in np.unique(splits).tolist()]
+        in_splits = np.unique(np.concatenate(known), return_counts=True)[1] if known else np.zeros(0)
+        counts[level] = int((in_splits > 1).sum())
     return counts
 
 

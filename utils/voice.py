@@ -66,6 +66,16 @@ def find_speech(
     )
 
 
+def speech_extent(samples: np.ndarray) -> SpeechSpan | None:
+    """From the beginning of the first speech to the end of the last, with 0.1 s around; None without any.
+
+    Args:
+        samples: (samples,) float32 at 16 kHz.
+    """
+    spans = find_speech(samples)
+    return SpeechSpan(spans[0].start, spans[-1].end) if spans else None
+
+
 def speech_probabilities(samples: np.ndarray) -> np.ndarray:
     """How sure Silero's detector (https://github.com/snakers4/silero-vad, MIT) is of speech, chunk by chunk.
 

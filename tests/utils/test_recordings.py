@@ -15,7 +15,7 @@ from utils.audio import SAMPLE_RATE, decode_flac
 from utils.blocks import cut_blocks
 from utils.errors import UserError
 from utils.recordings import Clip, ClipSettings, Rejected, encode_blocks, encode_group
-from utils.utterances import Reject, Utterance
+from utils.utterances import Reject, TimedText, Utterance
 
 SETTINGS = ClipSettings(0.1, 30.0, rules=frozenset(), language="it", tokenizer=None)
 
@@ -92,6 +92,53 @@ def test_a_long_plain_recording_is_aligned(tmp_path):
     clip, reject = encode([utterance(tmp_path / "long.wav", 0)], align=align)
     assert isinstance(clip, Clip) and clip.duration == 9.0
     assert reject == "low confidence: 0.1"
+
+
+def test_silence_at_the_ends_is_cut_off_where_a_clip_would_be_too_long(italian_prompts, tmp_path):
+    """Real prompts with 15 s of faint noise on both sides, as a file of their own and as a piece of one."""
+    noise = np.random.default_rng(0)
+    for number, (speech, text) in enumerate(italian_prompts[:4]):
+        around = noise.normal(scale=1e-4, size=(2, 15 * SAMPLE_RATE)).astype(np.float32)
+        soundfile.write(tmp_path / "clip.wav", np.concatenate([around[0], speech, around[1]]), SAMPLE_RATE)
+        seconds = len(speech) / SAMPLE_RATE
+        whole = replace(utterance(tmp_path / "clip.wav", number), text=text)
+        piece = replace(
+            whole, start=1.0, end=29.5 + seconds, segments=(TimedText(0.0, 28.5 + seconds, text),)
+        )
+        for item in (whole, piece):
+            limit = replace(SETTINGS, max_duration=28.0)
+            [(found, clip)] = encode_group([item], limit)
+            assert found.text == text and 0 < found.start < found.end < 30 + seconds
+            # the prompts have up to half a second of silence of their own
+            assert 14.5 < found.start < 15.8 and 14.2 + seconds < found.end < 15.5 + seconds
+            assert clip.duration == pytest.approx(found.end - found.start, abs=1e-4)
+            loud = np.abs(speech) > 0.05
+            kept = np.abs(decode_flac(clip.flac)) > 0.05
+            assert kept.sum() == pytest.approx(loud.sum(), rel=0.01)  # the speech is all there
+        assert found.segments == (TimedText(0.0, pytest.approx(clip.duration, abs=1e-4), text),)
+
+
+def test_speech_beyond_the_limit_names_what_would_help(italian_prompts, tmp_path):
+    """40 s of prompts one after the other that one timed piece of text covers."""
+    talk = np.resize(np.concatenate([speech for speech, _ in italian_prompts]), 42 * SAMPLE_RATE)
+    soundfile.write(tmp_path / "talk.wav", talk, SAMPLE_RATE)
+    (reason,) = encode([utterance(tmp_path / "talk.wav", 0, 1.0, 41.0)])
+    assert str(reason).startswith("too long: 40.0 s, expected at most 30 s; ")
+    assert "--align_with_model" in str(reason)
+    asked = []
+
+    def align(samples, item):
+        asked.append((len(samples), item.start, item.end))
+        return [
+            replace(item, id="u-0_0", start=2.0, end=11.0),
+            replace(item, id="u-0_1", start=12.0, end=20.0),
+        ]
+
+    clips = encode(
+        [utterance(tmp_path / "talk.wav", n, *span) for n, span in enumerate([(0, 1), (1, 41)])], align=align
+    )
+    assert [clip.duration for clip in clips if isinstance(clip, Clip)] == [1.0, 9.0, 8.0]
+    assert asked == [(42 * SAMPLE_RATE, 1, 41)]
 
 
 def test_rejected_clips_can_be_listened_to(ramp, tmp_path):
