@@ -743,6 +743,42 @@ class TelephoneArguments(ScriptArguments):
         return at_least(self, 1, "batch_size", "max_samples")
 
 
+@dataclass(frozen=True)
+class SweepArguments(ScriptArguments):
+    """Arguments of benchmarks/sweep.py."""
+
+    output_dir: str = argument("Folder for data, runs and the result.", default="runs/bench/sweep")
+    model_name_or_path: str = argument("Model to start from.", default="openai/whisper-base")
+    ways: list[str] = argument(
+        "Ways of training, in the order they are run.",
+        default=[
+            "full-context",
+            "full",
+            "half-jitter",
+            "rare-jitter",
+            "rarest-jitter",
+            "no-jitter",
+            "lora",
+            "dora",
+            "adalora",
+            "int8-lora",
+            "nf4-lora",
+            "frozen-encoder",
+        ],
+    )
+    languages: list[str] = argument("Languages of the prompts: it, ru or en.", default=["it"])
+    seeds: list[int] = argument("Seeds of the training, one after the other.", default=[1, 2, 3])
+    split_seed: int = argument("Decides which prompts are for training and which for the test.", default=13)
+    max_runs: int | None = argument("End after so many further models; not given: all.", default=None)
+    num_train_epochs: float = argument("Passes over the training clips.", default=3.0)
+    per_device_train_batch_size: int = argument("Clips in a batch.", default=8)
+    learning_rate: float = argument("Peak learning rate where all weights are trained.", default=2e-5)
+    save_steps: int = argument("Steps between checkpoints.", default=50)
+
+    def problems(self) -> list[str]:
+        return at_least(self, 1, "per_device_train_batch_size", "save_steps")
+
+
 def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[str]:
     """A sentence for every named value below `minimum`."""
     return [

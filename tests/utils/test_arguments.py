@@ -19,6 +19,7 @@ from utils.arguments import (
     PeerArguments,
     PreprocessArguments,
     PreprocessSpeedArguments,
+    SweepArguments,
     TelephoneArguments,
     TrainArguments,
     TrainSpeedArguments,
@@ -42,6 +43,7 @@ READERS = {
     AlignmentTrainingArguments: ["benchmarks/alignment_training.py"],
     AugmentationCostArguments: ["benchmarks/augmentation_cost.py"],
     AugmentationPicturesArguments: ["benchmarks/augmentation_pictures.py"],
+    SweepArguments: ["benchmarks/sweep.py"],
     TelephoneArguments: ["benchmarks/telephone.py"],
 }
 BASES = {"ScriptArguments", "SpeedArguments"}

@@ -1,0 +1,251 @@
+"""Ways of fine-tuning side by side: what each costs, and how the model then scores in both audio contexts.
+
+Every way trains on the same prompts for as many steps, once for each seed; evaluate.py scores the weights at
+the end on the test split. Two ways are compared over all seeds that both have: the errors of an utterance are
+added over the seeds, and utterances are drawn anew for the interval.
+
+Stopped, the same command goes on where it was; what is there already is not trained or decoded again. With
+`--max_runs 3` it ends after three more.
+
+    python benchmarks/sweep.py
+    python benchmarks/sweep.py --ways full lora --languages it --seeds 1
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.side_by_side import ROOT, launch_command, option_words, python_command
+from utils.arguments import SweepArguments, parse_arguments
+from utils.errors import UserError, user_errors_end_the_script
+from utils.files import write_json
+
+ADAPTER = ["--use_peft", "--learning_rate", "1e-3"]  # fifty times that of all weights, as is usual for LoRA
+WAYS = {
+    "full": [],
+    "full-context": ["--audio_context", "full"],
+    "no-jitter": ["--context_jitter", "0"],
+    "half-jitter": ["--context_jitter", *("0 " * 6 + "1 2 4 8").split()],
+    "rare-jitter": ["--context_jitter", *("0 " * 9 + "15").split()],
+    "rarest-jitter": ["--context_jitter", *("0 " * 15 + "15").split()],
+        "--context_jitter",
+        *["0", "0", "0", "0", "0", "0", "0", "0", "0", "0", "0", "0", "0", "0", "0", "15"],
+    ],
+    "frozen-encoder": ["--freeze_encoder"],
+    "lora": ADAPTER,
+    "dora": [*ADAPTER, "--use_dora"],
+    "adalora": [*ADAPTER, "--peft_type", "adalora"],
+    "int8-lora": [*ADAPTER, "--load_in_8bit"],
+    "nf4-lora": [*ADAPTER, "--load_in_4bit"],
+}
+BASELINE = "full-context"  # what every other way is compared with
+
+
+@dataclass(frozen=True)
+class Result:
+    """One trained model; error rates as fractions."""
+
+    way: str
+    language: str
+    seed: int
+    steps: int
+    train_seconds: float  # from the first step to the last, without loading
+    audio_seconds_per_second: float
+    peak_memory_bytes: int
+    trainable_parameters: int
+    normalized_wer: dict[str, float]  # by audio context
+    raw_wer: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How many points of normalised WER in the full context a way makes more than the baseline."""
+
+    way: str
+    language: str
+    seeds: list[int]
+    wer_increase: float  # as a fraction; below 0 is better
+    ci95: tuple[float, float]
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_arguments(SweepArguments, argv, __doc__)
+    unknown = sorted(set(args.ways) - set(WAYS))
+    if unknown:
+        raise UserError(f"ways {' '.join(unknown)}: expected some of {', '.join(WAYS)}.")
+    folder = Path(args.output_dir)
+    runs = [(way, language, seed) for seed in args.seeds for language in args.languages for way in args.ways]
+    done = 0
+    for way, language, seed in runs:
+        report = folder / f"{way}-{language}-{seed}-report"
+        if not (report / "evaluation_results.json").exists():
+            if args.max_runs is not None and done == args.max_runs:
+                break
+            train_and_score(args, way, language, seed)
+            done += 1
+        write_results(folder)
+
+
+def write_results(folder: Path) -> None:
+    """Gather what is there into sweep.json, and print its tables."""
+    results = [read_result(path) for path in sorted(folder.glob("*-report/evaluation_results.json"))]
+    differences = compare_ways(folder, results)
+    values = {"results": [asdict(item) for item in results]}
+    write_json(folder / "sweep.json", values | {"differences": [asdict(item) for item in differences]})
+    print_tables(results, differences)
+
+
+# ---- runs --------------------------------------------------------------------------------------------------
+
+
+def train_and_score(args: SweepArguments, way: str, language: str, seed: int) -> None:
+    """Prepare the prompts of the language if need be, train one model and let evaluate.py score it."""
+    from utils.hardware import pick_accelerate_config
+
+    dataset = Path(args.output_dir) / "data" / language
+    run = Path(args.output_dir) / f"{way}-{language}-{seed}"
+    report = run.with_name(f"{run.name}-report")
+    source = {"source": "asterisk", "language": language, "seed": args.split_seed}
+    run_on(python_command("preprocess.py", output_dir=str(dataset), **source), dataset)
+    common = option_words(
+        model_name_or_path=args.model_name_or_path,
+        dataset=str(dataset),
+        language=language,
+        output_dir=str(run),
+        seed=seed,
+        num_train_epochs=args.num_train_epochs,
+        per_device_train_batch_size=args.per_device_train_batch_size,
+        eval_steps=0,
+        save_steps=args.save_steps,
+        save_total_limit=1,
+        report_to="none",
+    )
+    way_options = WAYS[way]
+    if "--learning_rate" not in way_options:
+        common += option_words(learning_rate=args.learning_rate)
+    run_on([*launch_command(pick_accelerate_config()), "train.py", *common, *way_options], run)
+    score = python_command("evaluate.py", split="test", language=language, output_dir=str(report))
+    run_on([*score, "--models", str(run / "final"), "--dataset", str(dataset)], report)
+
+
+def run_on(command: list[str], folder: Path) -> None:
+    """Run a command that goes on with what it finds in `folder`; its output is appended to a log beside it.
+
+    Raises:
+        UserError: It failed; the end of its output is in the message.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    environment = {"OMP_NUM_THREADS": str(os.cpu_count() or 1), **os.environ}
+    log = folder.with_name(f"{folder.name}.log")
+    with log.open("a", encoding="utf-8") as output:
+        code = subprocess.run(command, cwd=ROOT, env=environment, stdout=output, stderr=output).returncode
+    if code != 0:
+        last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
+        raise UserError(f"{' '.join(command)}\n       ended with {code}: " + "\n".join(last))
+
+
+# ---- results -----------------------------------------------------------------------------------------------
+
+
+def read_result(evaluation: Path) -> Result:
+    """What one run cost and scored, from its metrics and evaluation_results.json."""
+    run = evaluation.parent.with_name(evaluation.parent.name.removesuffix("-report"))
+    way, language, seed = run.name.rsplit("-", 2)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    last = lines[-1]
+    rows = json.loads(evaluation.read_text(encoding="utf-8"))["results"]
+    return Result(
+        way,
+        language,
+        int(seed),
+        steps=last["step"],
+        train_seconds=last["audio_seconds"] / last["audio_seconds_per_second"],
+        audio_seconds_per_second=last["audio_seconds_per_second"],
+        peak_memory_bytes=max(line["peak_memory_bytes"] for line in lines),
+        trainable_parameters=rows[0]["trainable_parameters"],
+        normalized_wer={row["audio_context"]: row["normalized"]["wer"] for row in rows},
+        raw_wer={row["audio_context"]: row["raw"]["wer"] for row in rows},
+    )
+
+
+def compare_ways(folder: Path, results: list[Result]) -> list[Difference]:
+    """Every way against the baseline over the seeds that both have."""
+    from utils.metrics import compare, total_counts
+
+    found = []
+    seeds = {(way, language): [] for way, language in dict.fromkeys((r.way, r.language) for r in results)}
+    for result in results:
+        seeds[result.way, result.language].append(result.seed)
+    for way, language in seeds:
+        shared = sorted(set(seeds[way, language]) & set(seeds.get((BASELINE, language), ())))
+        if way == BASELINE or not shared:
+            continue
+        sums = [
+            [
+                total_counts(of_utterance)
+                for of_utterance in zip(
+                    *(count_full_context(folder / f"{name}-{language}-{seed}-report") for seed in shared),
+                    strict=True,
+                )
+            ]
+            for name in (BASELINE, way)
+        ]
+        outcome = compare(sums[0], sums[1], samples=10_000, seed=0)
+        low, high = outcome.ci95
+        found.append(Difference(way, language, shared, -outcome.wer_reduction, (-high, -low)))
+    return found
+
+
+def count_full_context(report: Path) -> list:
+    """Word errors of every test utterance in the full context, after the basic normaliser."""
+    from utils.metrics import count_errors
+    from utils.text import normalize_text
+
+    lines = (report / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if row["audio_context"] == "full"]
+    rows.sort(key=lambda row: row["id"])
+    texts = [[normalize_text(row[key], "basic") for row in rows] for key in ("reference", "hypothesis")]
+    return count_errors(*texts)
+
+
+def print_tables(results: list[Result], differences: list[Difference]) -> None:
+    """Means over the seeds, in the order of WAYS, and the differences from the baseline."""
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = ("way", "language", "seeds", "seconds", "peak memory", "trained", "full context", "dynamic")
+    table = Table(*columns, "full - full-context", title="Normalised WER on test, percent, means over seeds")
+    against = {(item.way, item.language): item for item in differences}
+    keys = dict.fromkeys((item.language, item.way) for item in results)
+    for language, way in sorted(keys, key=lambda key: (key[0], list(WAYS).index(key[1]))):
+        group = [item for item in results if (item.way, item.language) == (way, language)]
+        contexts = [
+            [item.normalized_wer[context] for item in group if context in item.normalized_wer]
+            for context in ("full", "dynamic")
+        ]
+        difference = against.get((way, language))
+        interval = ""
+        if difference is not None:
+            low, high = difference.ci95
+            interval = f"{100 * difference.wer_increase:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+        table.add_row(
+            way,
+            language,
+            str(len(group)),
+            f"{sum(item.train_seconds for item in group) / len(group):,.0f}",
+            f"{max(item.peak_memory_bytes for item in group) / 1e9:.2f} GB",
+            f"{group[0].trainable_parameters:,}",
+            *(f"{100 * sum(values) / len(values):.1f}" if values else "" for values in contexts),
+            interval,
+        )
+    Console(width=130).print(table)
+
+
+if __name__ == "__main__":
+    with user_errors_end_the_script():
+        main()
