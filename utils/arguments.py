@@ -752,18 +752,8 @@ class SweepArguments(ScriptArguments):
     ways: list[str] = argument(
         "Ways of training, in the order they are run.",
         default=[
-            "full-context",
-            "full",
-            "half-jitter",
-            "rare-jitter",
-            "rarest-jitter",
-            "no-jitter",
-            "lora",
-            "dora",
-            "adalora",
-            "int8-lora",
-            "nf4-lora",
-            "frozen-encoder",
+            *("full-context", "full", "half-jitter", "rare-jitter", "rarest-jitter", "no-jitter"),
+            *("lora", "dora", "adalora", "int8-lora", "nf4-lora", "frozen-encoder"),
         ],
     )
     languages: list[str] = argument("Languages of the prompts: it, ru or en.", default=["it"])
