@@ -107,7 +107,7 @@ def train_and_score(args: SweepArguments, way: str, language: str, seed: int) ->
     dataset = Path(args.output_dir) / "data" / language
     run = Path(args.output_dir) / f"{way}-{language}-{seed}"
     report = run.with_name(f"{run.name}-report")
-    source = {"source": "asterisk", "language": language, "seed": args.split_seed}
+    source = {"source": "asterisk", "language": language, "seed": args.seed}
     run_on(python_command("preprocess.py", output_dir=str(dataset), **source), dataset)
     common = option_words(
         model_name_or_path=args.model_name_or_path,

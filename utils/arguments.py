@@ -758,7 +758,7 @@ class SweepArguments(ScriptArguments):
     )
     languages: list[str] = argument("Languages of the prompts: it, ru or en.", default=["it"])
     seeds: list[int] = argument("Seeds of the training, one after the other.", default=[1, 2, 3])
-    split_seed: int = argument("Decides which prompts are for training and which for the test.", default=13)
+    seed: int = argument("Decides which prompts are for training and which for the test.", default=13)
     max_runs: int | None = argument("End after so many further models; not given: all.", default=None)
     num_train_epochs: float = argument("Passes over the training clips.", default=3.0)
     per_device_train_batch_size: int = argument("Clips in a batch.", default=8)
