@@ -16,7 +16,7 @@ from utils.arguments import EvaluateArguments, PreprocessArguments, TrainArgumen
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = {"preprocess.py": PreprocessArguments, "train.py": TrainArguments, "evaluate.py": EvaluateArguments}
-PAGES = ["README.md", "CONTRIBUTING.md", "recipes/README.md", "docs/performance.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "recipes/README.md", "docs/performance.md", "docs/training.md"]
 
 
 def shell_commands(page: str) -> list[str]:
