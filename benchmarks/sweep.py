@@ -12,15 +12,13 @@ Stopped, the same command goes on where it was; what is there already is not tra
 """
 
 import json
-import os
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.side_by_side import ROOT, launch_command, option_words, python_command
+from benchmarks.side_by_side import launch_command, option_words, python_command, run_on
 from utils.arguments import SweepArguments, parse_arguments
 from utils.errors import UserError, user_errors_end_the_script
 from utils.files import write_json
@@ -128,22 +126,6 @@ def train_and_score(args: SweepArguments, way: str, language: str, seed: int) ->
     run_on([*launch_command(pick_accelerate_config()), "train.py", *common, *way_options], run)
     score = python_command("evaluate.py", split="test", language=language, output_dir=str(report))
     run_on([*score, "--models", str(run / "final"), "--dataset", str(dataset)], report)
-
-
-def run_on(command: list[str], folder: Path) -> None:
-    """Run a command that goes on with what it finds in `folder`; its output is appended to a log beside it.
-
-    Raises:
-        UserError: It failed; the end of its output is in the message.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    environment = {"OMP_NUM_THREADS": str(os.cpu_count() or 1), **os.environ}
-    log = folder.with_name(f"{folder.name}.log")
-    with log.open("a", encoding="utf-8") as output:
-        code = subprocess.run(command, cwd=ROOT, env=environment, stdout=output, stderr=output).returncode
-    if code != 0:
-        last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
-        raise UserError(f"{' '.join(command)}\n       ended with {code}: " + "\n".join(last))
 
 
 # ---- results -----------------------------------------------------------------------------------------------

@@ -743,7 +743,7 @@ class TelephoneArguments(ScriptArguments):
         return at_least(self, 1, "batch_size", "max_samples")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SweepArguments(ScriptArguments):
     """Arguments of benchmarks/sweep.py."""
 
@@ -767,6 +767,25 @@ class SweepArguments(ScriptArguments):
 
     def problems(self) -> list[str]:
         return at_least(self, 1, "per_device_train_batch_size", "save_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgettingArguments(ScriptArguments):
+    """Arguments of benchmarks/forgetting.py."""
+
+    output_dir: str = argument("Folder for data, runs and the result.", default="runs/bench/forgetting")
+    seed: int = argument("Decides splits, order and samples.", default=13)
+    model_name_or_path: str = argument("Model to start from.", default="openai/whisper-base")
+    language: str = argument("Language of the prompts to train on.", default="it")
+    guard_language: str = argument("Language of the prompts that may not get worse.", default="en")
+    guard_tolerance: float = argument("By how much they may, as a fraction.", default=0.0)
+    alphas: list[float] = argument("Shares of the tuned weights.", default=[0.2, 0.4, 0.6, 0.8, 1.0])
+    num_train_epochs: float = argument("Passes over the training clips.", default=5.0)
+    learning_rate: float = argument("Peak learning rate.", default=2e-5)
+    batch_size: int = argument("Clips in a batch.", default=8)
+
+    def problems(self) -> list[str]:
+        return at_least(self, 1, "batch_size")
 
 
 def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[str]:

@@ -16,6 +16,7 @@ from utils.arguments import (
     DecodeSpeedArguments,
     EvaluateArguments,
     FeatureMapArguments,
+    ForgettingArguments,
     PeerArguments,
     PreprocessArguments,
     PreprocessSpeedArguments,
@@ -43,6 +44,7 @@ READERS = {
     AlignmentTrainingArguments: ["benchmarks/alignment_training.py"],
     AugmentationCostArguments: ["benchmarks/augmentation_cost.py"],
     AugmentationPicturesArguments: ["benchmarks/augmentation_pictures.py"],
+    ForgettingArguments: ["benchmarks/forgetting.py"],
     SweepArguments: ["benchmarks/sweep.py"],
     TelephoneArguments: ["benchmarks/telephone.py"],
 }

@@ -1,0 +1,127 @@
+"""What tuning to one language costs in another, and what mixing with the base weights gives back (WiSE-FT).
+
+Italian prompts tune the model, English ones guard it. train.py mixes base and tuned weights afterwards in
+several shares. It keeps the mixture that is best on the Italian validation prompts among those that are worse
+on the English ones than the base model by at most `--guard_tolerance`. evaluate.py then scores the base model,
+the tuned one and that mixture on the test prompts of both languages, in the full context. Stopped, the same
+command goes on.
+
+    python benchmarks/forgetting.py
+"""
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.side_by_side import launch_command, option_words, python_command, run_on
+from utils.arguments import ForgettingArguments, parse_arguments
+from utils.errors import user_errors_end_the_script
+from utils.files import write_json
+
+UNTUNED, TUNED, MIXED = "untuned", "tuned", "mixed"
+
+
+@dataclass(frozen=True)
+class Score:
+    """A model on the test prompts of a language; WER as a fraction, with 95 % intervals."""
+
+    model: str
+    language: str
+    num_utterances: int
+    raw_wer: float
+    normalized_wer: float
+    normalized_ci95: tuple[float, float]
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_arguments(ForgettingArguments, argv, __doc__)
+    folder = Path(args.output_dir)
+    for language in (args.language, args.guard_language):
+        source = {"source": "asterisk", "language": language, "seed": args.seed}
+        dataset = folder / "data" / language
+        run_on(python_command("preprocess.py", output_dir=str(dataset), **source), dataset)
+    train(args)
+    models = {UNTUNED: args.model_name_or_path, TUNED: str(folder / "run/final")}
+    if (folder / "run/interpolated").is_dir():
+        models[MIXED] = str(folder / "run/interpolated")
+    scores = [
+        item for language in (args.language, args.guard_language) for item in score(args, models, language)
+    ]
+    write_json(folder / "forgetting.json", {"scores": [asdict(item) for item in scores]})
+    print_table(scores, args)
+
+
+def train(args: ForgettingArguments) -> None:
+    """Tune on the first language; mix with the base weights, guarded by the second."""
+    from utils.hardware import pick_accelerate_config
+
+    run = Path(args.output_dir) / "run"
+    options = option_words(
+        model_name_or_path=args.model_name_or_path,
+        dataset=str(run.with_name("data") / args.language),
+        language=args.language,
+        output_dir=str(run),
+        seed=args.seed,
+        num_train_epochs=args.num_train_epochs,
+        per_device_train_batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        eval_steps=0,
+        guard_dataset=str(run.with_name("data") / args.guard_language),
+        guard_tolerance=args.guard_tolerance,
+        report_to="none",
+    )
+    alphas = ["--interpolation_alphas", *map(str, args.alphas)]
+    run_on([*launch_command(pick_accelerate_config()), "train.py", *options, *alphas], run)
+
+
+def score(args: ForgettingArguments, models: dict[str, str], language: str) -> list[Score]:
+    """Every model on the test prompts of a language."""
+    report = Path(args.output_dir) / f"report-{language}"
+    command = python_command(
+        "evaluate.py",
+        dataset=str(report.with_name("data") / language),
+        split="test",
+        language=language,
+        normalizer="english" if language == "en" else "basic",
+        audio_context="full",
+        output_dir=str(report),
+    )
+    run_on([*command, "--models", *models.values()], report)
+    results = json.loads((report / "evaluation_results.json").read_text(encoding="utf-8"))["results"]
+    names = {path: name for name, path in models.items()}
+    return [
+        Score(
+            names[result["model"]],
+            language,
+            result["num_utterances"],
+            result["raw"]["wer"],
+            result["normalized"]["wer"],
+            result["normalized"]["ci95"],
+        )
+        for result in results
+    ]
+
+
+def print_table(scores: list[Score], args: ForgettingArguments) -> None:
+    """Normalised WER in percent with its interval, a row for each model."""
+    from rich.console import Console
+    from rich.table import Table
+
+    languages = (args.language, args.guard_language)
+    table = Table("model", *languages, title="Normalised WER on the test prompts, percent")
+    for model in dict.fromkeys(item.model for item in scores):
+        by_language = {item.language: item for item in scores if item.model == model}
+        cells = []
+        for item in map(by_language.__getitem__, languages):
+            low, high = item.normalized_ci95
+            cells.append(f"{100 * item.normalized_wer:.1f} [{100 * low:.1f}, {100 * high:.1f}]")
+        table.add_row(model, *cells)
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    with user_errors_end_the_script():
+        main()
