@@ -2,8 +2,8 @@
 
 Italian prompts tune the model, English ones guard it. train.py mixes base and tuned weights afterwards in
 several shares. It keeps the mixture that is best on the Italian validation prompts among those that are worse
-on the English ones than the base model by at most `--guard_tolerance`. evaluate.py then scores base, tuned and
-mixed model on the test prompts of both languages, in the full context. Stopped, the same command goes on.
+on the English ones than the base model by at most `--guard_tolerance`. evaluate.py then scores base, tuned
+and mixed model on the test prompts of both languages, in the full context. Stopped, the same command goes on.
 
     python benchmarks/forgetting.py
 """
