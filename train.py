@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from utils.examples import TrainingClips
     from utils.interruption import StopRequest
     from utils.modeling import LoadedModel
+    from utils.non_speech import NonSpeech
     from utils.quantization import Quantization
     from utils.runlog import RunLog
     from utils.spec_augment import SpecAugment
@@ -239,7 +240,7 @@ def start_accelerator(args: TrainArguments) -> "Accelerator":
 def load_trainable_model(args: TrainArguments, accelerator: "Accelerator") -> "LoadedModel":
     """The model with the parameters that are to be trained marked, in float32 but for a quantised base."""
     from utils.languages import add_language
-    from utils.modeling import check_languages, load_model, whisper_of
+    from utils.modeling import allow_empty_texts, check_languages, load_model, whisper_of
 
     quantization = choose_quantization(args, accelerator)
     loaded = load_model(args.model_name_or_path, keep_adapter=args.use_peft, quantization=quantization)
@@ -250,6 +251,8 @@ def load_trainable_model(args: TrainArguments, accelerator: "Accelerator") -> "L
     languages = [] if args.language == "auto" else [args.language]
     check_languages(loaded.model, languages, args.model_name_or_path)
     model = mark_what_is_trained(args, accelerator, loaded.model, new_tokens)
+    if args.non_speech_share:
+        allow_empty_texts(model)
     if args.gradient_checkpointing:
         whisper_of(model).gradient_checkpointing_enable({"use_reentrant": False})
     whisper_of(model).model.encoder.embed_positions.requires_grad_(False)  # sinusoids, fixed in Whisper
@@ -349,6 +352,7 @@ def load_data(args: TrainArguments, loaded: "LoadedModel", accelerator: "Acceler
         timestamp_probability=args.timestamp_probability,
         previous_probability=args.condition_on_prev_probability,
         augmentation=choose_augmentation(args, accelerator),
+        non_speech=choose_non_speech(args, accelerator),
     )
     training = TrainingClips(rows, clips, rows["dataset"], writer, options, args.seed)
     validation = load_validation(args) if args.eval_steps or args.eval_on_start else rows.select([])
@@ -375,6 +379,16 @@ def choose_augmentation(args: TrainArguments, accelerator: "Accelerator") -> "Au
     if accelerator.is_main_process:
         check_augmentation(augmentation)
     return augmentation
+
+
+def choose_non_speech(args: TrainArguments, accelerator: "Accelerator") -> "NonSpeech":
+    """How many windows without speech there are beside the clips, their folder looked at."""
+    from utils.non_speech import NonSpeech, check_non_speech
+
+    non_speech = NonSpeech(args.non_speech_share, args.non_speech_dir)
+    if accelerator.is_main_process:
+        check_non_speech(non_speech)
+    return non_speech
 
 
 def choose_spec_augment(args: TrainArguments) -> "SpecAugment | None":
@@ -898,9 +912,12 @@ def announce(
     print(trainable_parameters_line(loaded.model))
     first_epoch = data.clips.draw(0)
     hours = sum(example.duration for example in first_epoch) / 3600
+    num_windows = sum(not example.rows for example in first_epoch)
     machine = f"{accelerator.num_processes} x {accelerator.device.type}"
     print(
-        f"{len(data.ids)} clips ({hours:.2f} h an epoch) for training, "
+        f"{len(data.ids)} clips "
+        + (f"and {num_windows} windows without speech " if num_windows else "")
+        + f"({hours:.2f} h an epoch) for training, "
         f"{len(data.validation)} for validation; {total_steps} steps of {data.plan.size} on {machine}, "
         f"precision {accelerator.mixed_precision}, {args.audio_context} audio context"
         + (f"; going on from step {first_step}" if first_step else "")

@@ -328,6 +328,15 @@ class TrainArguments(ScriptArguments):
         "Codecs drawn with equal chance.",
         default=["telephone", "alaw", "ulaw", "gsm", "amr", "opus", "mp3"],
     )
+    non_speech_share: float = argument(
+        "Windows of noise and silence with an empty text beside the clips, as a share of these, against "
+        "words made up where nobody speaks.",
+        default=0.0,
+    )
+    non_speech_dir: str | None = argument(
+        "Folder of recordings without speech for half of these windows; not given: all are generated.",
+        default=None,
+    )
     apply_spec_augment: bool = argument("Mask parts of the spectrogram.", default=False)
     mask_time_prob: float = argument("Share of the frames that masks begin at.", default=0.05)
     mask_time_length: int = argument("Frames of a mask.", default=10)
@@ -421,9 +430,12 @@ class TrainArguments(ScriptArguments):
             "lora_dropout",
         ]
         found = at_least(self, 1, *ones) + at_least(self, 0, *zeros)
-        for name in ("timestamp_probability", "condition_on_prev_probability", "stitch_probability"):
+        shares = ("timestamp_probability", "condition_on_prev_probability", "stitch_probability")
+        for name in (*shares, "non_speech_share"):
             if not 0 <= getattr(self, name) <= 1:
                 found.append(f"{name} {getattr(self, name)}: expected a share from 0 to 1.")
+        if self.non_speech_dir is not None and not self.non_speech_share:
+            found.append("non_speech_dir goes with non_speech_share, which is 0.")
         for name in ("micro_batch_seconds", "batch_audio_seconds", "batch_label_tokens"):
             value = getattr(self, name)
             if value is not None and value <= 0:

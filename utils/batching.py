@@ -42,6 +42,7 @@ class Example:
     with_timestamps: bool = False
     with_previous: bool = False  # the text before is given to the decoder
     seed: tuple[int, ...] = ()  # of all that is random about its audio
+    language: str | None = None  # given to the decoder where there is no row to take it from
 
 
 @dataclass(frozen=True)

@@ -258,6 +258,17 @@ class WhisperLoss(nn.Module):
         return nn.functional.cross_entropy(logits.float(), labels[is_target], reduction="sum")
 
 
+def allow_empty_texts(model: nn.Module) -> None:
+    """Let decoders choose the end of the text as its first token, as Whisper's generation config forbids.
+
+    For models that learn where nothing is said; others would leave out speech that they are unsure of.
+    """
+    config = whisper_of(model).generation_config
+    config.begin_suppress_tokens = [
+        token for token in config.begin_suppress_tokens or [] if token != config.eos_token_id
+    ] or None
+
+
 @contextlib.contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
     """Switch dropout off for the block and give the model its mode back."""
