@@ -755,6 +755,56 @@ class TelephoneArguments(ScriptArguments):
         return at_least(self, 1, "batch_size", "max_samples")
 
 
+@dataclass(frozen=True, kw_only=True)
+class TunedArguments(ScriptArguments):
+    """What the benchmarks share that tune a model with and without something."""
+
+    dataset: str = argument("Folder written by preprocess.py.", default="data/demo")
+    language: str = argument("Language of rows that do not carry their own.", default="it")
+    model_name_or_path: str = argument("Model to score and to start from.", default="openai/whisper-base")
+    recipe: str = argument("Recipe of both trainings.", default="recipes/starter.yaml")
+    max_steps: int = argument("Optimiser steps of each training.", default=150)
+    batch_size: int = argument("Clips in a batch, in training and decoding.", default=8)
+
+    def problems(self) -> list[str]:
+        return at_least(self, 1, "batch_size", "max_steps") + language_problems(self.language)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HallucinationArguments(TunedArguments):
+    """Arguments of benchmarks/hallucination.py."""
+
+    output_dir: str = argument("Folder for runs and results.", default="runs/bench/hallucination")
+    durations: list[float] = argument(
+        "Seconds of the windows without speech, each in every kind.", default=[2.0, 5.0, 10.0, 30.0]
+    )
+    non_speech_share: float = argument(
+        "Windows without speech in training, as a share of the clips.", default=0.1
+    )
+
+    def problems(self) -> list[str]:
+        found = super().problems()
+        if not self.durations or not all(0.1 <= seconds <= 30 for seconds in self.durations):
+            found.append(f"durations {self.durations}: expected one or more numbers from 0.1 to 30 seconds.")
+        if not 0 < self.non_speech_share <= 1:
+            found.append(f"non_speech_share {self.non_speech_share}: expected a share above 0, 1 at most.")
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimestampsArguments(TunedArguments):
+    """Arguments of benchmarks/timestamps.py."""
+
+    output_dir: str = argument("Folder for runs and results.", default="runs/bench/timestamps")
+    batch_size: int = argument("Examples in a batch; the stitched ones are long.", default=4)
+    stitch_probability: float = argument("Share of the examples that are stitched, in both.", default=0.3)
+    timestamp_probability: float = argument("Share whose times are learnt, in one of both.", default=0.5)
+    max_windows: int = argument("Stitched windows of test prompts that are decoded.", default=24)
+
+    def problems(self) -> list[str]:
+        return super().problems() + at_least(self, 1, "max_windows")
+
+
 def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[str]:
     """A sentence for every named value below `minimum`."""
     return [

@@ -1,7 +1,7 @@
 """Windows without speech, whose text is empty: against words that a model makes up in noise and silence.
 
-Fine-tuning on clips that all hold speech teaches that there always is some. CrisperWhisper (Wagner et al. 2024,
-arXiv:2408.16589) met that with examples of noise alone.
+Fine-tuning on clips that all hold speech teaches that there always is some. CrisperWhisper (Wagner et al.
+2024, arXiv:2408.16589) met that with examples of noise alone.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SILENCE = "silence"  # every sample 0, as between the cuts of an edited recordin
 KINDS = (SILENCE, *NOISE_KINDS)
 LEVELS_DB = (-80.0, -15.0)  # of full scale: the floor of a good microphone to a loud room
 RECORDED_SHARE = 0.5  # of the windows, where there is a folder
-LONG_SHARE = 0.2  # of the windows; their durations are drawn evenly, the others' are those of clips
+LONG_SHARE = 0.1  # of the windows; their durations are drawn evenly, the others' are those of clips
 SHORTEST_LONG = 8.0  # seconds
 
 _STREAM = 6  # of draws beside those of utils/augmentation.py; the number must not change

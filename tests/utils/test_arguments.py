@@ -16,10 +16,12 @@ from utils.arguments import (
     DecodeSpeedArguments,
     EvaluateArguments,
     FeatureMapArguments,
+    HallucinationArguments,
     PeerArguments,
     PreprocessArguments,
     PreprocessSpeedArguments,
     TelephoneArguments,
+    TimestampsArguments,
     TrainArguments,
     TrainSpeedArguments,
     arguments_as_yaml,
@@ -43,8 +45,10 @@ READERS = {
     AugmentationCostArguments: ["benchmarks/augmentation_cost.py"],
     AugmentationPicturesArguments: ["benchmarks/augmentation_pictures.py"],
     TelephoneArguments: ["benchmarks/telephone.py"],
+    HallucinationArguments: ["benchmarks/hallucination.py"],
+    TimestampsArguments: ["benchmarks/timestamps.py"],
 }
-BASES = {"ScriptArguments", "SpeedArguments"}
+BASES = {"ScriptArguments", "SpeedArguments", "TunedArguments"}
 
 
 def write_recipe(folder: Path, text: str) -> str:

@@ -50,7 +50,7 @@ def test_durations_are_those_of_clips_with_long_ones_among_them():
     random = np.random.default_rng(0)
     drawn = np.array([draw_duration(2.5, 29.9, random) for _ in range(2000)])
     long = drawn[drawn != 2.5]
-    assert len(long) / 2000 == pytest.approx(0.2, abs=0.03)
+    assert len(long) / 2000 == pytest.approx(0.1, abs=0.03)
     assert long.min() >= SHORTEST_LONG and 29.0 < long.max() <= 29.9
 
 
