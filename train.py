@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from utils.augmentation import Augmentation
-    from utils.batching import Step, StepPlan
+    from utils.batching import Step, StepPlan, StepSize
     from utils.checkpoints import TrainingState
     from utils.collators import Batch
-    from utils.examples import TrainingClips
+    from utils.encoder_states import EncoderStates
+    from utils.examples import Clip, DrawOptions, TrainingClips
     from utils.interruption import StopRequest
     from utils.modeling import LoadedModel
     from utils.non_speech import NonSpeech
@@ -58,6 +59,8 @@ class TrainingData:
     ids: list[str]
     plan: "StepPlan"
     validation: "Dataset"
+    contexts: list[float] | None = None  # of each clip, where the encoder gives the same in every epoch
+    encoder_states: "EncoderStates | None" = None  # what it gave
 
     def ids_of(self, step: "Step") -> list[str]:
         """Ids of all clips of a step."""
@@ -129,6 +132,7 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
     check_mixing(args, loaded)
     data = load_data(args, loaded, accelerator)
     total_steps = args.max_steps if args.max_steps > 0 else data.plan.count_steps(args.num_train_epochs)
+    data = keep_encoder_states(args, accelerator, loaded, data, total_steps)
     model, optimizer, scheduler = prepare_for_training(args, accelerator, loaded, total_steps)
 
     state = load_checkpoint(accelerator, checkpoint) if checkpoint else TrainingState()
@@ -145,6 +149,8 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
     if not patience_is_over(args, state):
         train_steps(run, optimizer, scheduler, total_steps)
     save_model(run, output_dir / "final")
+    if data.encoder_states and accelerator.is_main_process:
+        data.encoder_states.remove()
     accelerator.free_memory()
 
 
@@ -167,7 +173,13 @@ def train_steps(
         steps_from = partial(load_steps, args, accelerator, run.data, run.loaded, last=total_steps)
         for step, micro_batches in replacing_dead_workers(steps_from, state.step):
             loss_sum = accumulate_gradients(
-                accelerator, run.model, micro_batches, step.num_targets, run.loaded, masking
+                accelerator,
+                run.model,
+                micro_batches,
+                step.num_targets,
+                run.loaded,
+                masking,
+                run.data.encoder_states,
             )
             update = update_weights(
                 accelerator,
@@ -356,7 +368,65 @@ def load_data(args: TrainArguments, loaded: "LoadedModel", accelerator: "Acceler
     )
     training = TrainingClips(rows, clips, rows["dataset"], writer, options, args.seed)
     validation = load_validation(args) if args.eval_steps or args.eval_on_start else rows.select([])
-    return TrainingData(training, list(rows["id"]), plan_steps(args, accelerator, training), validation)
+    contexts = fix_contexts(args, accelerator, loaded, clips, options)
+    plan = plan_steps(args, accelerator, training, contexts)
+    return TrainingData(training, list(rows["id"]), plan, validation, contexts)
+
+
+def fix_contexts(
+    args: TrainArguments,
+    accelerator: "Accelerator",
+    loaded: "LoadedModel",
+    clips: "list[Clip]",
+    options: "DrawOptions",
+) -> list[float] | None:
+    """One context for each clip where the encoder would give the same for it in every epoch; else None."""
+    from utils.batching import fixed_contexts
+    from utils.encoder_states import is_fixed
+    from utils.modeling import whisper_of
+
+    is_frozen = is_fixed(whisper_of(loaded.model).model.encoder)
+    if not is_frozen or args.apply_spec_augment or not options.is_the_same_every_epoch:
+        return None
+    return fixed_contexts(
+        [clip.duration for clip in clips],
+        step_size(args, accelerator),
+        audio_context=args.audio_context,
+        jitter=args.context_jitter,
+        seed=args.seed,
+    )
+
+
+def keep_encoder_states(
+    args: TrainArguments,
+    accelerator: "Accelerator",
+    loaded: "LoadedModel",
+    data: TrainingData,
+    total_steps: int,
+) -> TrainingData:
+    """Have the outputs of a frozen encoder kept, where clips are seen again and the disk has room."""
+    import torch
+    from accelerate.utils import broadcast_object_list
+
+    from utils.distributed import is_sharded
+    from utils.encoder_states import EncoderStates, digest_of
+    from utils.modeling import whisper_of
+
+    if data.contexts is None or is_sharded(accelerator) or total_steps <= data.plan.count_steps(1):
+        return data
+    whisper = whisper_of(loaded.model)
+    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    dtype = dtypes.get(accelerator.mixed_precision, torch.float32)
+    folder = Path(args.output_dir) / "encoder_states"
+    kept = EncoderStates(folder, data.contexts, whisper.config.d_model, dtype)
+    size, (fits,) = f"{kept.num_bytes / 1e9:.2f} GB in {folder}", broadcast_object_list([kept.fits()])
+    if fits and accelerator.is_main_process:
+        settings = (data.contexts, dtype, loaded.processor.feature_extractor.to_dict())
+        kept.prepare(digest_of(whisper.model.encoder, (row["audio"] for row in data.clips.rows), settings))
+    accelerator.wait_for_everyone()
+    outcome = f"kept until the end of training, {size}" if fits else f"not kept: {size} is over half the disk"
+    accelerator.print(f"The encoder is frozen and no audio is changed: its outputs are {outcome}.")
+    return replace(data, encoder_states=kept) if fits else data
 
 
 def choose_augmentation(args: TrainArguments, accelerator: "Accelerator") -> "Augmentation":
@@ -439,19 +509,26 @@ def load_validation(args: TrainArguments) -> "Dataset":
     return draw_rows(rows, args.max_eval_samples, args.seed)
 
 
-def plan_steps(args: TrainArguments, accelerator: "Accelerator", clips: "TrainingClips") -> "StepPlan":
-    """The steps of the run: each has the micro-batch asked for, times accumulation, times processes."""
-    from utils.batching import StepPlan, StepSize
+def step_size(args: TrainArguments, accelerator: "Accelerator") -> "StepSize":
+    """The micro-batch asked for, times accumulation, times processes."""
+    from utils.batching import StepSize
 
     micro_batches = args.gradient_accumulation_steps * accelerator.num_processes
     if args.batch_audio_seconds is None:
-        size = StepSize(clips=args.per_device_train_batch_size * micro_batches)
-    else:
-        tokens = args.batch_label_tokens and args.batch_label_tokens * micro_batches
-        size = StepSize(audio_seconds=args.batch_audio_seconds * micro_batches, label_tokens=tokens)
+        return StepSize(clips=args.per_device_train_batch_size * micro_batches)
+    tokens = args.batch_label_tokens and args.batch_label_tokens * micro_batches
+    return StepSize(audio_seconds=args.batch_audio_seconds * micro_batches, label_tokens=tokens)
+
+
+def plan_steps(
+    args: TrainArguments, accelerator: "Accelerator", clips: "TrainingClips", contexts: list[float] | None
+) -> "StepPlan":
+    """The steps of the run, in contexts of their own or in those that are fixed for each clip."""
+    from utils.batching import StepPlan, draw_in_contexts
+
     return StepPlan(
-        clips.draw,
-        size,
+        clips.draw if contexts is None else partial(draw_in_contexts, clips.draw, contexts),
+        step_size(args, accelerator),
         audio_context=args.audio_context,
         jitter=args.context_jitter,
         seed=args.seed,
@@ -515,7 +592,7 @@ def load_steps(
     num_workers = args.dataloader_num_workers
     return collators.load_steps(
         data.plan,
-        collators.MicroBatches(data.clips, loaded.model.config.pad_token_id),
+        collators.MicroBatches(data.clips, loaded.model.config.pad_token_id, data.encoder_states),
         first,
         last,
         own_share=own_share,
@@ -532,6 +609,7 @@ def accumulate_gradients(
     num_tokens: int,
     loaded: "LoadedModel",
     masking: "SpecAugment | None" = None,
+    kept: "EncoderStates | None" = None,
 ) -> "torch.Tensor":
     """Backward through a step's micro-batches; each target token of the whole step weighs the same.
 
@@ -552,14 +630,36 @@ def accumulate_gradients(
     for number, batch in enumerate(on_device, start=1):
         accelerator.sync_gradients = number == len(micro_batches)
         with nullcontext() if accelerator.sync_gradients else accelerator.no_sync(model):
-            features = log_mel(batch.waveforms, loaded.processor.feature_extractor)
+            features = states = None
+            if kept is not None:
+                states = encode_once(accelerator, loaded, batch, kept)
+            else:
+                features = log_mel(batch.waveforms, loaded.processor.feature_extractor)
             if masking is not None:
                 num_frames = [round(100 * seconds) for seconds in batch.durations]
                 features = spec_augment(features, num_frames, masking, [(4, *seed) for seed in batch.seeds])
-            loss_sum = model(features, batch.decoder_input_ids, batch.labels)
+            loss_sum = model(features, batch.decoder_input_ids, batch.labels, states)
             accelerator.backward(loss_sum * scale)
             losses.append(loss_sum.detach())
     return sum(losses[1:], losses[0])
+
+
+def encode_once(
+    accelerator: "Accelerator", loaded: "LoadedModel", batch: "Batch", kept: "EncoderStates"
+) -> "torch.Tensor":
+    """(B, frames, d_model) that the frozen encoder makes of a micro-batch: read, or computed and kept."""
+    import torch
+
+    from utils.features import log_mel
+    from utils.modeling import encode, whisper_of
+
+    if batch.encoder_states is not None:
+        return batch.encoder_states
+    with torch.no_grad(), accelerator.autocast():
+        features = log_mel(batch.waveforms, loaded.processor.feature_extractor)
+        states = encode(whisper_of(loaded.model), features)
+    kept.write(batch.rows, states)
+    return states
 
 
 def is_due(step: int, interval: int, total_steps: int) -> bool:

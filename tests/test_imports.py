@@ -21,7 +21,7 @@ LAYERS = (
     "ctranslate2 starter batching labels statistics ordering tables",
     "sources audiofolder corpora manifests kaldi hub",
     "splits blocks recordings delivery assembly data_report dataset",
-    "examples collators quantization modeling freezing languages adapters optimizers",
+    "examples encoder_states collators quantization modeling freezing languages adapters optimizers",
     "weights averaging interpolation",
     "decoding evaluation model_card dataset_card publishing",
     "anchors word_timing alignment screening",

@@ -54,6 +54,17 @@ class Augmentation:
     codec_probability: float = 0.0
     codecs: tuple[str, ...] = tuple(CODECS)  # one is drawn with equal chance, then its bit rate
 
+    @property
+    def changes_audio(self) -> bool:
+        """Whether anything may happen at all."""
+        probabilities = (
+            self.reverb_probability,
+            self.noise_probability,
+            self.gain_probability,
+            self.codec_probability,
+        )
+        return any(probabilities) or any(factor != 1.0 for factor in self.speed_factors)
+
 
 def draw_speed(augmentation: Augmentation, seed: tuple[int, ...]) -> float:
     """The speed factor of a clip, to be had before its audio is read.

@@ -55,6 +55,16 @@ class DrawOptions:
     augmentation: Augmentation = field(default_factory=Augmentation)  # of the audio
     non_speech: NonSpeech = field(default_factory=NonSpeech)  # windows beside the clips
 
+    @property
+    def is_the_same_every_epoch(self) -> bool:
+        """Whether all epochs have all clips one by one, with the audio they came with and nothing beside."""
+        return (
+            min(self.passes) >= 1
+            and not self.stitch_probability
+            and not self.non_speech.share
+            and not self.augmentation.changes_audio
+        )
+
 
 def read_clips(
     rows: Dataset,

@@ -238,7 +238,11 @@ class WhisperLoss(nn.Module):
         self.model = model
 
     def forward(
-        self, input_features: torch.Tensor, decoder_input_ids: torch.Tensor, labels: torch.Tensor
+        self,
+        input_features: torch.Tensor | None,
+        decoder_input_ids: torch.Tensor,
+        labels: torch.Tensor,
+        encoder_states: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Cross-entropy summed over the labels that are not -100.
 
@@ -246,11 +250,14 @@ class WhisperLoss(nn.Module):
             input_features: (B, n_mels, frames).
             decoder_input_ids: (B, T) int64.
             labels: (B, T) int64.
+            encoder_states: (B, frames / 2, d_model), known already, instead of features.
         """
         whisper = whisper_of(self.model)
-        states = encode(whisper, input_features)
+        if encoder_states is None:
+            assert input_features is not None
+            encoder_states = encode(whisper, input_features)
         decoded = whisper.model.decoder(
-            input_ids=decoder_input_ids, encoder_hidden_states=states, use_cache=False
+            input_ids=decoder_input_ids, encoder_hidden_states=encoder_states, use_cache=False
         ).last_hidden_state  # (B, T, d_model)
         is_target = labels != IGNORED
         # Projecting only the target positions spares the vocabulary-sized logits of all padding.
