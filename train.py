@@ -382,11 +382,10 @@ def fix_contexts(
 ) -> list[float] | None:
     """One context for each clip where the encoder would give the same for it in every epoch; else None."""
     from utils.batching import fixed_contexts
-    from utils.encoder_states import is_fixed
-    from utils.modeling import whisper_of
+    from utils.frozen import encoder_is_fixed
 
-    is_frozen = is_fixed(whisper_of(loaded.model).model.encoder)
-    if not is_frozen or args.apply_spec_augment or not options.is_the_same_every_epoch:
+    is_varied = args.apply_spec_augment or not options.is_the_same_every_epoch
+    if is_varied or not encoder_is_fixed(loaded.model):
         return None
     return fixed_contexts(
         [clip.duration for clip in clips],
@@ -404,29 +403,15 @@ def keep_encoder_states(
     data: TrainingData,
     total_steps: int,
 ) -> TrainingData:
-    """Have the outputs of a frozen encoder kept, where clips are seen again and the disk has room."""
-    import torch
-    from accelerate.utils import broadcast_object_list
+    """Have the outputs of a frozen encoder kept, where clips are seen again."""
+    from utils.frozen import open_encoder_states
 
-    from utils.distributed import is_sharded
-    from utils.encoder_states import EncoderStates, digest_of
-    from utils.modeling import whisper_of
-
-    if data.contexts is None or is_sharded(accelerator) or total_steps <= data.plan.count_steps(1):
+    if data.contexts is None or total_steps <= data.plan.count_steps(1):
         return data
-    whisper = whisper_of(loaded.model)
-    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    dtype = dtypes.get(accelerator.mixed_precision, torch.float32)
     folder = Path(args.output_dir) / "encoder_states"
-    kept = EncoderStates(folder, data.contexts, whisper.config.d_model, dtype)
-    size, (fits,) = f"{kept.num_bytes / 1e9:.2f} GB in {folder}", broadcast_object_list([kept.fits()])
-    if fits and accelerator.is_main_process:
-        settings = (data.contexts, dtype, loaded.processor.feature_extractor.to_dict())
-        kept.prepare(digest_of(whisper.model.encoder, (row["audio"] for row in data.clips.rows), settings))
-    accelerator.wait_for_everyone()
-    outcome = f"kept until the end of training, {size}" if fits else f"not kept: {size} is over half the disk"
-    accelerator.print(f"The encoder is frozen and no audio is changed: its outputs are {outcome}.")
-    return replace(data, encoder_states=kept) if fits else data
+    audio = (row["audio"] for row in data.clips.rows)
+    kept = open_encoder_states(accelerator, folder, loaded, data.contexts, audio)
+    return replace(data, encoder_states=kept)
 
 
 def choose_augmentation(args: TrainArguments, accelerator: "Accelerator") -> "Augmentation":
@@ -622,6 +607,7 @@ def accumulate_gradients(
     from contextlib import nullcontext
 
     from utils.features import log_mel
+    from utils.frozen import encode_once
     from utils.spec_augment import spec_augment
 
     scale = accelerator.num_processes / num_tokens
@@ -642,24 +628,6 @@ def accumulate_gradients(
             accelerator.backward(loss_sum * scale)
             losses.append(loss_sum.detach())
     return sum(losses[1:], losses[0])
-
-
-def encode_once(
-    accelerator: "Accelerator", loaded: "LoadedModel", batch: "Batch", kept: "EncoderStates"
-) -> "torch.Tensor":
-    """(B, frames, d_model) that the frozen encoder makes of a micro-batch: read, or computed and kept."""
-    import torch
-
-    from utils.features import log_mel
-    from utils.modeling import encode, whisper_of
-
-    if batch.encoder_states is not None:
-        return batch.encoder_states
-    with torch.no_grad(), accelerator.autocast():
-        features = log_mel(batch.waveforms, loaded.processor.feature_extractor)
-        states = encode(whisper_of(loaded.model), features)
-    kept.write(batch.rows, states)
-    return states
 
 
 def is_due(step: int, interval: int, total_steps: int) -> bool:

@@ -25,7 +25,7 @@ LAYERS = (
     "weights averaging interpolation",
     "decoding evaluation model_card dataset_card publishing",
     "anchors word_timing alignment screening",
-    "distributed checkpoints updates mixing report",
+    "distributed frozen checkpoints updates mixing report",
 )
 ORDER = " ".join(LAYERS).split()
 

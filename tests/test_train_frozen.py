@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import train
-from tests.test_train import _fresh_accelerator, arguments, read_metrics  # noqa: F401
+from tests.test_train import LAUNCH, ROOT, _fresh_accelerator, arguments, read_metrics, run_script  # noqa: F401
+from utils import frozen
 from utils.encoder_states import EncoderStates
 
 FROZEN = ["--freeze_encoder", "--max_steps", "14"]  # 40 clips by 8: 5 steps an epoch
@@ -20,13 +21,13 @@ def losses(run: Path) -> list[float]:
 def encoded(monkeypatch) -> list[bool]:
     """Of each micro-batch of runs with kept outputs, whether it had to be encoded."""
     found: list[bool] = []
-    encode_once = train.encode_once
+    encode_once = frozen.encode_once
 
     def spy(accelerator, loaded, batch, kept):
         found.append(batch.encoder_states is None)
         return encode_once(accelerator, loaded, batch, kept)
 
-    monkeypatch.setattr(train, "encode_once", spy)
+    monkeypatch.setattr(frozen, "encode_once", spy)
     return found
 
 
@@ -86,6 +87,17 @@ def test_an_adapter_in_the_decoder_alone_leaves_the_encoder_as_it_is(arguments, 
     train.main(arguments("--use_peft", *targets, "--max_steps", "7"))
     assert "its outputs are kept" in capsys.readouterr().out
     assert encoded[0] and not encoded[-1]
+
+
+@pytest.mark.slow
+def test_two_processes_keep_in_one_file_and_learn_the_same(arguments, tmp_path):  # noqa: F811
+    train.main(arguments(*FROZEN, output_dir=tmp_path / "one"))
+    halves = [*FROZEN, "--per_device_train_batch_size", "4"]
+    command = [*LAUNCH, str(ROOT / "accelerate_configs/cpu_2_processes.yaml"), str(ROOT / "train.py")]
+    done = run_script([*command, *arguments(*halves, output_dir=tmp_path / "two")], OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("its outputs are kept") == 1
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
 
 
 # ---- windows without speech --------------------------------------------------------------------------------

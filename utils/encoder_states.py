@@ -20,7 +20,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from utils.files import write_failure, write_text
 
@@ -114,10 +113,3 @@ def digest_of(encoder: nn.Module, clips: Iterable[bytes], settings: object) -> s
     for clip in clips:
         digest.update(clip)
     return digest.hexdigest()
-
-
-def is_fixed(encoder: WhisperEncoder) -> bool:
-    """Whether Whisper's encoder gives the same for the same input all through training."""
-    config = encoder.config
-    dropouts = (config.dropout, config.attention_dropout, config.activation_dropout)
-    return not any(dropouts) and not any(parameter.requires_grad for parameter in encoder.parameters())
