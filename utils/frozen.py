@@ -31,7 +31,7 @@ def open_encoder_states(
     contexts: Sequence[float],
     audio: Iterable[bytes],
 ) -> EncoderStates | None:
-    """Where the outputs of a fixed encoder are kept, those of an interrupted run in it; all processes call it.
+    """Where the outputs of a fixed encoder are kept, old ones among them; all processes call this.
 
     Args:
         accelerator: Its precision is that of the outputs.
