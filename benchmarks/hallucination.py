@@ -19,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.side_by_side import launch_command, option_words, python_command, run_alone, run_logged
+from benchmarks.side_by_side import launch_command, option_words, python_command, run_logged
 from utils.arguments import HallucinationArguments, parse_arguments
 from utils.errors import user_errors_end_the_script
 
@@ -91,6 +91,7 @@ def main(argv: list[str] | None = None) -> None:
     models = {UNTUNED: args.model_name_or_path}
     models[TUNED] = train(args, folder / FOLDERS[TUNED], share=0.0)
     models[WITH_WINDOWS] = train(args, folder / FOLDERS[WITH_WINDOWS], share=args.non_speech_share)
+    evaluate(args, list(models.values()), folder / "report")
     sounds = build_sounds(args.durations, args.seed)
     found = [
         item
@@ -98,7 +99,6 @@ def main(argv: list[str] | None = None) -> None:
         for context in CONTEXTS
         for item in transcribe_sounds(args, name, path, sounds, context)
     ]
-    evaluate(args, list(models.values()), folder / "report")
     scores = read_scores(read_results(folder / "report" / "evaluation_results.json"), models)
     values = {"arguments": asdict(args), "scores": [asdict(item) for item in scores]}
     write_json(folder / "hallucination.json", values | {"made_up": [asdict(item) for item in found]})
@@ -224,7 +224,7 @@ def transcribe_sounds(
 
 
 def evaluate(args: HallucinationArguments, models: list[str], folder: Path) -> None:
-    """Score speech: the test split, the tuned models in both contexts."""
+    """Score speech, the tuned models in both contexts; a report with equal arguments is reused."""
     command = python_command(
         "evaluate.py",
         dataset=args.dataset,
@@ -234,7 +234,7 @@ def evaluate(args: HallucinationArguments, models: list[str], folder: Path) -> N
         seed=args.seed,
         output_dir=str(folder),
     )
-    run_alone([*command, "--models", *models], folder)
+    run_logged([*command, "--models", *models], folder)
 
 
 def read_scores(results: "list[EvaluationResult]", models: dict[str, str]) -> list[Score]:
