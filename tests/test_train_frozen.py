@@ -31,8 +31,17 @@ def encoded(monkeypatch) -> list[bool]:
     return found
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
-def test_kept_outputs_change_no_loss(arguments, tmp_path, monkeypatch, capsys, encoded, workers):  # noqa: F811
+@pytest.mark.parametrize(("workers", "precision"), [("0", "no"), ("2", "no"), ("0", "bf16")])
+def test_kept_outputs_change_no_loss(
+    arguments,  # noqa: F811
+    tmp_path,
+    monkeypatch,
+    capsys,
+    encoded,
+    workers,
+    precision,
+):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", precision)
     more = [*FROZEN, "--dataloader_num_workers", workers]
     train.main(arguments(*more, output_dir=tmp_path / "kept"))
     assert "its outputs are kept until the end of training" in capsys.readouterr().out

@@ -19,7 +19,8 @@ FULL_CONTEXT = 30.0  # seconds: the window Whisper was trained on
 TRAINING_GRID = 0.1  # seconds: contexts of training steps are multiples of this
 DECODING_GRID = 0.5  # seconds: coarser, so that clips of nearly the same length share a batch
 TAIL = 0.1  # seconds of silence that always follow the longest clip
-GROUP_BATCHES = 4  # of clips that share a fixed context; more mix better, and are padded more
+GROUP_BATCHES = 4  # of clips that share a fixed context, at most; more mix better, and are padded more
+SHORTEST_SHARE = 0.75  # of a fixed context: a step of clips that are all shorter has one of its own
 POOL_BATCHES = (
     64  # examples of so many steps are sorted by length together; between pools the order stays random
 )
@@ -217,8 +218,8 @@ def fixed_contexts(
 ) -> list[float]:
     """One context in seconds for each clip, the same for the whole run.
 
-    Each clip draws its own jitter. From the longest down, those for a few steps share the context of the
-    first, so that steps of one context can be filled, with other neighbours every epoch.
+    Each clip draws its own jitter. From the longest down, those for one to four steps share the context of
+    the first, so that steps of one context can be filled, mostly with other neighbours every epoch.
 
     Args:
         durations: Of each clip.
@@ -234,8 +235,10 @@ def fixed_contexts(
     while audio_context != "full" and len(rest):
         context = dynamic_context(float(wanted[rest[0]]), TRAINING_GRID)
         clips = size.clips or max(1, int((size.audio_seconds or 0) / context))
-        contexts[rest[: GROUP_BATCHES * clips]] = context
-        rest = rest[GROUP_BATCHES * clips :]
+        firsts = wanted[rest[: GROUP_BATCHES * clips : clips]]  # the longest of each step
+        group = clips * int(1 + np.count_nonzero(firsts[1:] > SHORTEST_SHARE * context))
+        contexts[rest[:group]] = context
+        rest = rest[group:]
     return contexts.tolist()
 
 

@@ -65,8 +65,8 @@ def encode_once(
     """(B, frames, d_model) that the fixed encoder makes of a micro-batch: read, or computed and kept."""
     if batch.encoder_states is not None:
         return batch.encoder_states
+    features = log_mel(batch.waveforms, loaded.processor.feature_extractor)  # in float32, as ever
     with torch.no_grad(), accelerator.autocast():
-        features = log_mel(batch.waveforms, loaded.processor.feature_extractor)
         states = encode(whisper_of(loaded.model), features)
     kept.write(batch.rows, states)
     return states

@@ -203,11 +203,12 @@ def test_with_fixed_contexts_a_clip_has_one_in_every_epoch(durations, size, seed
 
 
 def test_fixed_contexts_by_hand():
-    # from the longest down: 4 steps of 2 clips take the context of 10 s, the others that of 2 s
+    # from the longest down in steps of 2 clips: 10 and 9 s, 8 and 7 s share a context, since 8 is over 3/4 of
+    # it; 6 is not, nor are 4 of 6.1 and 2 of 4.1
     durations = [1.0, 2.0, 10.0, 9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0]
     options = {"jitter": [0.0], "seed": 0}
     found = fixed_contexts(durations, StepSize(clips=2), audio_context="dynamic", **options)
-    assert found == [2.1, 2.1] + [10.1] * 8
+    assert found == [2.1, 2.1] + [10.1] * 4 + [6.1] * 2 + [4.1] * 2
     assert set(fixed_contexts(durations, StepSize(clips=2), audio_context="full", **options)) == {30.0}
 
 
@@ -218,7 +219,7 @@ def test_fixed_contexts_leave_few_steps_unfilled_and_mix_neighbours():
     steps = list(plan.steps(0, plan.count_steps(2)))
     sizes = [len(step.examples) for step in steps]
     assert len(steps) == 104 and sizes.count(8) == 102  # 51 full steps and one of 2 clips, each epoch
-    assert len(set(contexts)) <= 13
+    assert len(set(contexts)) <= 25
     first = {frozenset(rows_of(step.examples)) for step in steps[:52]}
     second = {frozenset(rows_of(step.examples)) for step in steps[52:]}
-    assert len(first & second) < 5
+    assert len(first & second) < 10
