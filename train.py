@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from utils.augmentation import Augmentation
-    from utils.batching import Step, StepPlan
+    from utils.batching import Step, StepPlan, StepSize
     from utils.checkpoints import TrainingState
     from utils.collators import Batch
-    from utils.examples import TrainingClips
+    from utils.encoder_states import EncoderStates
+    from utils.examples import Clip, DrawOptions, TrainingClips
     from utils.interruption import StopRequest
     from utils.modeling import LoadedModel
+    from utils.non_speech import NonSpeech
     from utils.quantization import Quantization
     from utils.runlog import RunLog
     from utils.spec_augment import SpecAugment
@@ -57,6 +59,8 @@ class TrainingData:
     ids: list[str]
     plan: "StepPlan"
     validation: "Dataset"
+    contexts: list[float] | None = None  # of each clip, where the encoder gives the same in every epoch
+    encoder_states: "EncoderStates | None" = None  # what it gave
 
     def ids_of(self, step: "Step") -> list[str]:
         """Ids of all clips of a step."""
@@ -128,6 +132,7 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
     check_mixing(args, loaded)
     data = load_data(args, loaded, accelerator)
     total_steps = args.max_steps if args.max_steps > 0 else data.plan.count_steps(args.num_train_epochs)
+    data = keep_encoder_states(args, accelerator, loaded, data, total_steps)
     model, optimizer, scheduler = prepare_for_training(args, accelerator, loaded, total_steps)
 
     state = load_checkpoint(accelerator, checkpoint) if checkpoint else TrainingState()
@@ -144,6 +149,8 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
     if not patience_is_over(args, state):
         train_steps(run, optimizer, scheduler, total_steps)
     save_model(run, output_dir / "final")
+    if data.encoder_states and accelerator.is_main_process:
+        data.encoder_states.remove()
     accelerator.free_memory()
 
 
@@ -166,7 +173,13 @@ def train_steps(
         steps_from = partial(load_steps, args, accelerator, run.data, run.loaded, last=total_steps)
         for step, micro_batches in replacing_dead_workers(steps_from, state.step):
             loss_sum = accumulate_gradients(
-                accelerator, run.model, micro_batches, step.num_targets, run.loaded, masking
+                accelerator,
+                run.model,
+                micro_batches,
+                step.num_targets,
+                run.loaded,
+                masking,
+                run.data.encoder_states,
             )
             update = update_weights(
                 accelerator,
@@ -239,7 +252,7 @@ def start_accelerator(args: TrainArguments) -> "Accelerator":
 def load_trainable_model(args: TrainArguments, accelerator: "Accelerator") -> "LoadedModel":
     """The model with the parameters that are to be trained marked, in float32 but for a quantised base."""
     from utils.languages import add_language
-    from utils.modeling import check_languages, load_model, whisper_of
+    from utils.modeling import allow_empty_texts, check_languages, load_model, whisper_of
 
     quantization = choose_quantization(args, accelerator)
     loaded = load_model(args.model_name_or_path, keep_adapter=args.use_peft, quantization=quantization)
@@ -250,6 +263,8 @@ def load_trainable_model(args: TrainArguments, accelerator: "Accelerator") -> "L
     languages = [] if args.language == "auto" else [args.language]
     check_languages(loaded.model, languages, args.model_name_or_path)
     model = mark_what_is_trained(args, accelerator, loaded.model, new_tokens)
+    if args.non_speech_share:
+        allow_empty_texts(model)
     if args.gradient_checkpointing:
         whisper_of(model).gradient_checkpointing_enable({"use_reentrant": False})
     whisper_of(model).model.encoder.embed_positions.requires_grad_(False)  # sinusoids, fixed in Whisper
@@ -349,10 +364,54 @@ def load_data(args: TrainArguments, loaded: "LoadedModel", accelerator: "Acceler
         timestamp_probability=args.timestamp_probability,
         previous_probability=args.condition_on_prev_probability,
         augmentation=choose_augmentation(args, accelerator),
+        non_speech=choose_non_speech(args, accelerator),
     )
     training = TrainingClips(rows, clips, rows["dataset"], writer, options, args.seed)
     validation = load_validation(args) if args.eval_steps or args.eval_on_start else rows.select([])
-    return TrainingData(training, list(rows["id"]), plan_steps(args, accelerator, training), validation)
+    contexts = fix_contexts(args, accelerator, loaded, clips, options)
+    plan = plan_steps(args, accelerator, training, contexts)
+    return TrainingData(training, list(rows["id"]), plan, validation, contexts)
+
+
+def fix_contexts(
+    args: TrainArguments,
+    accelerator: "Accelerator",
+    loaded: "LoadedModel",
+    clips: "list[Clip]",
+    options: "DrawOptions",
+) -> list[float] | None:
+    """One context for each clip where the encoder would give the same for it in every epoch; else None."""
+    from utils.batching import fixed_contexts
+    from utils.frozen import encoder_is_fixed
+
+    is_varied = args.apply_spec_augment or not options.is_the_same_every_epoch
+    if is_varied or not encoder_is_fixed(loaded.model):
+        return None
+    return fixed_contexts(
+        [clip.duration for clip in clips],
+        step_size(args, accelerator),
+        audio_context=args.audio_context,
+        jitter=args.context_jitter,
+        seed=args.seed,
+    )
+
+
+def keep_encoder_states(
+    args: TrainArguments,
+    accelerator: "Accelerator",
+    loaded: "LoadedModel",
+    data: TrainingData,
+    total_steps: int,
+) -> TrainingData:
+    """Have the outputs of a frozen encoder kept, where clips are seen again."""
+    from utils.frozen import open_encoder_states
+
+    if data.contexts is None or total_steps <= data.plan.count_steps(1):
+        return data
+    folder = Path(args.output_dir) / "encoder_states"
+    audio = (row["audio"] for row in data.clips.rows)
+    kept = open_encoder_states(accelerator, folder, loaded, data.contexts, audio)
+    return replace(data, encoder_states=kept)
 
 
 def choose_augmentation(args: TrainArguments, accelerator: "Accelerator") -> "Augmentation":
@@ -375,6 +434,16 @@ def choose_augmentation(args: TrainArguments, accelerator: "Accelerator") -> "Au
     if accelerator.is_main_process:
         check_augmentation(augmentation)
     return augmentation
+
+
+def choose_non_speech(args: TrainArguments, accelerator: "Accelerator") -> "NonSpeech":
+    """How many windows without speech there are beside the clips, their folder looked at."""
+    from utils.non_speech import NonSpeech, check_non_speech
+
+    non_speech = NonSpeech(args.non_speech_share, args.non_speech_dir)
+    if accelerator.is_main_process:
+        check_non_speech(non_speech)
+    return non_speech
 
 
 def choose_spec_augment(args: TrainArguments) -> "SpecAugment | None":
@@ -425,19 +494,26 @@ def load_validation(args: TrainArguments) -> "Dataset":
     return draw_rows(rows, args.max_eval_samples, args.seed)
 
 
-def plan_steps(args: TrainArguments, accelerator: "Accelerator", clips: "TrainingClips") -> "StepPlan":
-    """The steps of the run: each has the micro-batch asked for, times accumulation, times processes."""
-    from utils.batching import StepPlan, StepSize
+def step_size(args: TrainArguments, accelerator: "Accelerator") -> "StepSize":
+    """The micro-batch asked for, times accumulation, times processes."""
+    from utils.batching import StepSize
 
     micro_batches = args.gradient_accumulation_steps * accelerator.num_processes
     if args.batch_audio_seconds is None:
-        size = StepSize(clips=args.per_device_train_batch_size * micro_batches)
-    else:
-        tokens = args.batch_label_tokens and args.batch_label_tokens * micro_batches
-        size = StepSize(audio_seconds=args.batch_audio_seconds * micro_batches, label_tokens=tokens)
+        return StepSize(clips=args.per_device_train_batch_size * micro_batches)
+    tokens = args.batch_label_tokens and args.batch_label_tokens * micro_batches
+    return StepSize(audio_seconds=args.batch_audio_seconds * micro_batches, label_tokens=tokens)
+
+
+def plan_steps(
+    args: TrainArguments, accelerator: "Accelerator", clips: "TrainingClips", contexts: list[float] | None
+) -> "StepPlan":
+    """The steps of the run, in contexts of their own or in those that are fixed for each clip."""
+    from utils.batching import StepPlan, draw_in_contexts
+
     return StepPlan(
-        clips.draw,
-        size,
+        clips.draw if contexts is None else partial(draw_in_contexts, clips.draw, contexts),
+        step_size(args, accelerator),
         audio_context=args.audio_context,
         jitter=args.context_jitter,
         seed=args.seed,
@@ -501,7 +577,7 @@ def load_steps(
     num_workers = args.dataloader_num_workers
     return collators.load_steps(
         data.plan,
-        collators.MicroBatches(data.clips, loaded.model.config.pad_token_id),
+        collators.MicroBatches(data.clips, loaded.model.config.pad_token_id, data.encoder_states),
         first,
         last,
         own_share=own_share,
@@ -518,6 +594,7 @@ def accumulate_gradients(
     num_tokens: int,
     loaded: "LoadedModel",
     masking: "SpecAugment | None" = None,
+    kept: "EncoderStates | None" = None,
 ) -> "torch.Tensor":
     """Backward through a step's micro-batches; each target token of the whole step weighs the same.
 
@@ -530,6 +607,7 @@ def accumulate_gradients(
     from contextlib import nullcontext
 
     from utils.features import log_mel
+    from utils.frozen import encode_once
     from utils.spec_augment import spec_augment
 
     scale = accelerator.num_processes / num_tokens
@@ -538,11 +616,15 @@ def accumulate_gradients(
     for number, batch in enumerate(on_device, start=1):
         accelerator.sync_gradients = number == len(micro_batches)
         with nullcontext() if accelerator.sync_gradients else accelerator.no_sync(model):
-            features = log_mel(batch.waveforms, loaded.processor.feature_extractor)
+            features = states = None
+            if kept is not None:
+                states = encode_once(accelerator, loaded, batch, kept)
+            else:
+                features = log_mel(batch.waveforms, loaded.processor.feature_extractor)
             if masking is not None:
                 num_frames = [round(100 * seconds) for seconds in batch.durations]
                 features = spec_augment(features, num_frames, masking, [(4, *seed) for seed in batch.seeds])
-            loss_sum = model(features, batch.decoder_input_ids, batch.labels)
+            loss_sum = model(features, batch.decoder_input_ids, batch.labels, states)
             accelerator.backward(loss_sum * scale)
             losses.append(loss_sum.detach())
     return sum(losses[1:], losses[0])
@@ -898,9 +980,12 @@ def announce(
     print(trainable_parameters_line(loaded.model))
     first_epoch = data.clips.draw(0)
     hours = sum(example.duration for example in first_epoch) / 3600
+    num_windows = sum(not example.rows for example in first_epoch)
     machine = f"{accelerator.num_processes} x {accelerator.device.type}"
     print(
-        f"{len(data.ids)} clips ({hours:.2f} h an epoch) for training, "
+        f"{len(data.ids)} clips "
+        + (f"and {num_windows} windows without speech " if num_windows else "")
+        + f"({hours:.2f} h an epoch) for training, "
         f"{len(data.validation)} for validation; {total_steps} steps of {data.plan.size} on {machine}, "
         f"precision {accelerator.mixed_precision}, {args.audio_context} audio context"
         + (f"; going on from step {first_step}" if first_step else "")

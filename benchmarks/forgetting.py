@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.side_by_side import launch_command, option_words, python_command, run_on
+from benchmarks.side_by_side import launch_command, option_words, python_command, run_logged
 from utils.arguments import ForgettingArguments, parse_arguments
 from utils.errors import user_errors_end_the_script
 from utils.files import write_json
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     for language in (args.language, args.guard_language):
         source = {"source": "asterisk", "language": language, "seed": args.seed}
         dataset = folder / "data" / language
-        run_on(python_command("preprocess.py", output_dir=str(dataset), **source), dataset)
+        run_logged(python_command("preprocess.py", output_dir=str(dataset), **source), dataset)
     train(args)
     models = {UNTUNED: args.model_name_or_path, TUNED: str(folder / "run/final")}
     if (folder / "run/interpolated").is_dir():
@@ -73,7 +73,7 @@ def train(args: ForgettingArguments) -> None:
         report_to="none",
     )
     alphas = ["--interpolation_alphas", *map(str, args.alphas)]
-    run_on([*launch_command(pick_accelerate_config()), "train.py", *options, *alphas], run)
+    run_logged([*launch_command(pick_accelerate_config()), "train.py", *options, *alphas], run)
 
 
 def score(args: ForgettingArguments, models: dict[str, str], language: str) -> list[Score]:
@@ -88,7 +88,7 @@ def score(args: ForgettingArguments, models: dict[str, str], language: str) -> l
         audio_context="full",
         output_dir=str(report),
     )
-    run_on([*command, "--models", *models.values()], report)
+    run_logged([*command, "--models", *models.values()], report)
     results = json.loads((report / "evaluation_results.json").read_text(encoding="utf-8"))["results"]
     names = {path: name for name, path in models.items()}
     return [

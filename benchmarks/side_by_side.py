@@ -54,27 +54,21 @@ def turns(sides: list[str], rounds: int) -> list[tuple[int, str]]:
 
 
 def run_alone(command: list[str], folder: Path) -> None:
-    """Run one side in an empty `folder`, with as many threads as the machine has processors.
-
-    Raises:
-        UserError: It failed; the end of its output is in the message.
-    """
+    """Run one side in an empty `folder`; see `run_logged`."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.with_name(f"{folder.name}.log").unlink(missing_ok=True)
-    folder.mkdir(parents=True)
-    run_on(command, folder)
+    run_logged(command, folder)
 
 
-def run_on(command: list[str], folder: Path) -> None:
-    """Run a command that goes on with what it finds in `folder`; its output is appended to a log beside it.
+def run_logged(command: list[str], folder: Path) -> None:
+    """Run a command that works in `folder`, with as many threads as the machine has processors.
 
     Raises:
         UserError: It failed; the end of its output is in the message.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     environment = {"OMP_NUM_THREADS": str(os.cpu_count() or 1), **os.environ}
     log = folder.with_name(f"{folder.name}.log")
-    with log.open("a", encoding="utf-8") as output:
+    with log.open("w", encoding="utf-8") as output:
         result = subprocess.run(
             command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False
         )

@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.side_by_side import launch_command, option_words, python_command, run_on
+from benchmarks.side_by_side import launch_command, option_words, python_command, run_logged
 from utils.arguments import SweepArguments, parse_arguments
 from utils.errors import UserError, user_errors_end_the_script
 from utils.files import write_json
@@ -106,7 +106,7 @@ def train_and_score(args: SweepArguments, way: str, language: str, seed: int) ->
     run = Path(args.output_dir) / f"{way}-{language}-{seed}"
     report = run.with_name(f"{run.name}-report")
     source = {"source": "asterisk", "language": language, "seed": args.seed}
-    run_on(python_command("preprocess.py", output_dir=str(dataset), **source), dataset)
+    run_logged(python_command("preprocess.py", output_dir=str(dataset), **source), dataset)
     common = option_words(
         model_name_or_path=args.model_name_or_path,
         dataset=str(dataset),
@@ -123,9 +123,9 @@ def train_and_score(args: SweepArguments, way: str, language: str, seed: int) ->
     way_options = WAYS[way]
     if "--learning_rate" not in way_options:
         common += option_words(learning_rate=args.learning_rate)
-    run_on([*launch_command(pick_accelerate_config()), "train.py", *common, *way_options], run)
+    run_logged([*launch_command(pick_accelerate_config()), "train.py", *common, *way_options], run)
     score = python_command("evaluate.py", split="test", language=language, output_dir=str(report))
-    run_on([*score, "--models", str(run / "final"), "--dataset", str(dataset)], report)
+    run_logged([*score, "--models", str(run / "final"), "--dataset", str(dataset)], report)
 
 
 # ---- results -----------------------------------------------------------------------------------------------

@@ -17,15 +17,15 @@ LAYERS = (
     "errors arguments files progress hardware interruption locking workers",
     "archives truncation audio voice text web_page",
     "utterances quality segmentation timed_text features metrics validation samples runlog",
-    "codecs acoustics augmentation spec_augment",
+    "codecs acoustics augmentation non_speech spec_augment",
     "ctranslate2 starter batching labels statistics ordering tables",
     "sources audiofolder corpora manifests kaldi hub",
     "splits blocks recordings delivery assembly data_report dataset",
-    "examples collators quantization modeling freezing languages adapters optimizers",
+    "examples encoder_states collators quantization modeling freezing languages adapters optimizers",
     "weights averaging interpolation",
     "decoding evaluation model_card dataset_card publishing",
     "anchors word_timing alignment screening",
-    "distributed checkpoints updates mixing report",
+    "distributed frozen checkpoints updates mixing report",
 )
 ORDER = " ".join(LAYERS).split()
 

@@ -216,10 +216,14 @@ class OrthogonalLoss(WhisperLoss):
     """
 
     def forward(
-        self, input_features: torch.Tensor, decoder_input_ids: torch.Tensor, labels: torch.Tensor
+        self,
+        input_features: torch.Tensor | None,
+        decoder_input_ids: torch.Tensor,
+        labels: torch.Tensor,
+        encoder_states: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """See `WhisperLoss.forward`."""
-        loss_sum = super().forward(input_features, decoder_input_ids, labels)
+        loss_sum = super().forward(input_features, decoder_input_ids, labels, encoder_states)
         config = cast(AdaLoraConfig, cast(PeftModel, self.model).active_peft_config)
         penalty = config.orth_reg_weight * orthogonal_penalty(self.model)
         return loss_sum + (labels != IGNORED).sum() * (penalty - penalty.detach())

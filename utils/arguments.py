@@ -328,6 +328,15 @@ class TrainArguments(ScriptArguments):
         "Codecs drawn with equal chance.",
         default=["telephone", "alaw", "ulaw", "gsm", "amr", "opus", "mp3"],
     )
+    non_speech_share: float = argument(
+        "Windows of noise and silence with an empty text beside the clips, as a share of these, against "
+        "words made up where nobody speaks.",
+        default=0.0,
+    )
+    non_speech_dir: str | None = argument(
+        "Folder of recordings without speech for half of these windows; not given: all are generated.",
+        default=None,
+    )
     apply_spec_augment: bool = argument("Mask parts of the spectrogram.", default=False)
     mask_time_prob: float = argument("Share of the frames that masks begin at.", default=0.05)
     mask_time_length: int = argument("Frames of a mask.", default=10)
@@ -421,9 +430,12 @@ class TrainArguments(ScriptArguments):
             "lora_dropout",
         ]
         found = at_least(self, 1, *ones) + at_least(self, 0, *zeros)
-        for name in ("timestamp_probability", "condition_on_prev_probability", "stitch_probability"):
+        shares = ("timestamp_probability", "condition_on_prev_probability", "stitch_probability")
+        for name in (*shares, "non_speech_share"):
             if not 0 <= getattr(self, name) <= 1:
                 found.append(f"{name} {getattr(self, name)}: expected a share from 0 to 1.")
+        if self.non_speech_dir is not None and not self.non_speech_share:
+            found.append("non_speech_dir goes with non_speech_share, which is 0.")
         for name in ("micro_batch_seconds", "batch_audio_seconds", "batch_label_tokens"):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -786,6 +798,55 @@ class ForgettingArguments(ScriptArguments):
 
     def problems(self) -> list[str]:
         return at_least(self, 1, "batch_size")
+
+
+class TunedArguments(ScriptArguments):
+    """What the benchmarks share that tune a model with and without something."""
+
+    dataset: str = argument("Folder written by preprocess.py.", default="data/demo")
+    language: str = argument("Language of rows that do not carry their own.", default="it")
+    model_name_or_path: str = argument("Model to score and to start from.", default="openai/whisper-base")
+    recipe: str = argument("Recipe of both trainings.", default="recipes/starter.yaml")
+    max_steps: int = argument("Optimiser steps of each training.", default=150)
+    batch_size: int = argument("Clips in a batch, in training and decoding.", default=8)
+
+    def problems(self) -> list[str]:
+        return at_least(self, 1, "batch_size", "max_steps") + language_problems(self.language)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HallucinationArguments(TunedArguments):
+    """Arguments of benchmarks/hallucination.py."""
+
+    output_dir: str = argument("Folder for runs and results.", default="runs/bench/hallucination")
+    durations: list[float] = argument(
+        "Seconds of the windows without speech, each in every kind.", default=[2.0, 5.0, 10.0, 30.0]
+    )
+    non_speech_share: float = argument(
+        "Windows without speech in training, as a share of the clips.", default=0.1
+    )
+
+    def problems(self) -> list[str]:
+        found = super().problems()
+        if not self.durations or not all(0.1 <= seconds <= 30 for seconds in self.durations):
+            found.append(f"durations {self.durations}: expected one or more numbers from 0.1 to 30 seconds.")
+        if not 0 < self.non_speech_share <= 1:
+            found.append(f"non_speech_share {self.non_speech_share}: expected a share above 0, 1 at most.")
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimestampsArguments(TunedArguments):
+    """Arguments of benchmarks/timestamps.py."""
+
+    output_dir: str = argument("Folder for runs and results.", default="runs/bench/timestamps")
+    batch_size: int = argument("Examples in a batch; the stitched ones are long.", default=4)
+    stitch_probability: float = argument("Share of the examples that are stitched, in both.", default=0.3)
+    timestamp_probability: float = argument("Share whose times are learnt, in one of both.", default=0.5)
+    max_windows: int = argument("Stitched windows of test prompts that are decoded.", default=24)
+
+    def problems(self) -> list[str]:
+        return super().problems() + at_least(self, 1, "max_windows")
 
 
 def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[str]:

@@ -54,6 +54,17 @@ class Augmentation:
     codec_probability: float = 0.0
     codecs: tuple[str, ...] = tuple(CODECS)  # one is drawn with equal chance, then its bit rate
 
+    @property
+    def changes_audio(self) -> bool:
+        """Whether anything may happen at all."""
+        probabilities = (
+            self.reverb_probability,
+            self.noise_probability,
+            self.gain_probability,
+            self.codec_probability,
+        )
+        return any(probabilities) or any(factor != 1.0 for factor in self.speed_factors)
+
 
 def draw_speed(augmentation: Augmentation, seed: tuple[int, ...]) -> float:
     """The speed factor of a clip, to be had before its audio is read.
@@ -123,7 +134,7 @@ def _add_room(samples: np.ndarray, augmentation: Augmentation, random: np.random
     if augmentation.reverb_dir is None:
         response = room_response(random.uniform(*augmentation.reverb_rt60), random)
     else:
-        recorded = _draw_sound(augmentation.reverb_dir, random).as_floats()
+        recorded = draw_sound(augmentation.reverb_dir, random).as_floats()
         first = max(int(np.abs(recorded).argmax()) - BEFORE_DIRECT, 0)
         response = recorded[first : first + round(LONGEST_RESPONSE * SAMPLE_RATE)]
     return reverberate(samples, response)
@@ -134,7 +145,7 @@ def _add_noise(samples: np.ndarray, augmentation: Augmentation, random: np.rando
     if augmentation.noise_dir is None:
         kind = NOISE_KINDS[int(random.integers(len(NOISE_KINDS)))]
         return mix_noise(samples, colored_noise(len(samples), kind, random), snr_db)
-    sound = _draw_sound(augmentation.noise_dir, random)
+    sound = draw_sound(augmentation.noise_dir, random)
     noise = sound.stretch(len(samples), random)
     return mix_noise(samples, noise, snr_db, quietest=PAUSE_POWER * sound.power)
 
@@ -159,7 +170,7 @@ def _limit_peak(samples: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Sound:
+class Sound:
     """A decoded file."""
 
     samples: np.ndarray  # (n,) int16: half the memory
@@ -182,10 +193,10 @@ class _SoundCache:
     """The sounds used last, decoded once in each process, up to CACHE_BYTES."""
 
     def __init__(self) -> None:
-        self._sounds: OrderedDict[Path, _Sound] = OrderedDict()
+        self._sounds: OrderedDict[Path, Sound] = OrderedDict()
         self._num_bytes = 0
 
-    def get(self, path: Path) -> _Sound:
+    def get(self, path: Path) -> Sound:
         if path not in self._sounds:
             self._sounds[path] = sound = _read_sound(path)
             self._num_bytes += sound.samples.nbytes
@@ -199,7 +210,12 @@ class _SoundCache:
 _CACHE = _SoundCache()
 
 
-def _draw_sound(folder: str, random: np.random.Generator) -> _Sound:
+def draw_sound(folder: str, random: np.random.Generator) -> Sound:
+    """One of a folder's files.
+
+    Raises:
+        AudioError: There is none any more, or it cannot be read; see `folder_problems`.
+    """
     paths = _find_sounds(folder)
     if not paths:
         raise AudioError(f"{folder}: no audio files any more")
@@ -214,7 +230,7 @@ def _find_sounds(folder: str) -> tuple[Path, ...]:
     return tuple(sorted(found, key=lambda path: path.relative_to(root).as_posix()))
 
 
-def _read_sound(path: Path) -> _Sound:
+def _read_sound(path: Path) -> Sound:
     """Decode one file.
 
     Raises:
@@ -225,7 +241,7 @@ def _read_sound(path: Path) -> _Sound:
     power = float(np.mean(np.square(floats))) / 32768.0**2
     if power == 0.0:
         raise AudioError("silent: every sample is 0")
-    return _Sound(samples, power)
+    return Sound(samples, power)
 
 
 # ---- checked before anything long --------------------------------------------------------------------------
@@ -246,7 +262,7 @@ def check_augmentation(augmentation: Augmentation) -> None:
         (augmentation.reverb_probability, augmentation.reverb_dir),
     ):
         if probability > 0 and folder is not None:
-            problems += _folder_problems(folder)
+            problems += folder_problems(folder)
     if problems:
         raise UserError("\n       ".join(problems))
 
@@ -280,7 +296,8 @@ def _codec_problems(codecs: tuple[str, ...]) -> list[str]:
     return [f"codecs: {'; '.join(missing)}, which this build of PyAV lacks. Leave it out."] if missing else []
 
 
-def _folder_problems(folder: str) -> list[str]:
+def folder_problems(folder: str) -> list[str]:
+    """What keeps a folder's audio from being drawn from; every file is decoded."""
     if not Path(folder).is_dir():
         return [f"{folder}: no such folder; expected one with audio files."]
     paths = _find_sounds(folder)

@@ -10,7 +10,7 @@ many processes share its steps.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -19,6 +19,8 @@ FULL_CONTEXT = 30.0  # seconds: the window Whisper was trained on
 TRAINING_GRID = 0.1  # seconds: contexts of training steps are multiples of this
 DECODING_GRID = 0.5  # seconds: coarser, so that clips of nearly the same length share a batch
 TAIL = 0.1  # seconds of silence that always follow the longest clip
+GROUP_BATCHES = 4  # of clips that share a fixed context, at most; more mix better, and are padded more
+SHORTEST_SHARE = 0.75  # of a fixed context: a step of clips that are all shorter has one of its own
 POOL_BATCHES = (
     64  # examples of so many steps are sorted by length together; between pools the order stays random
 )
@@ -42,6 +44,8 @@ class Example:
     with_timestamps: bool = False
     with_previous: bool = False  # the text before is given to the decoder
     seed: tuple[int, ...] = ()  # of all that is random about its audio
+    context: float | None = None  # seconds; the same in every epoch, see `fixed_contexts`
+    language: str | None = None  # given to the decoder where there is no row to take it from
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,8 @@ class StepPlan:
     def _order(self, epoch: int) -> tuple[Sequence[Example], list[list[int]]]:
         examples = self._draw_examples(epoch)
         random = np.random.default_rng((self._seed, 0, epoch))
-        return examples, order_batches(examples, self.size, random)
+        order = order_batches if examples[0].context is None else order_fixed_batches
+        return examples, order(examples, self.size, random)
 
     def count_steps(self, num_epochs: float) -> int:
         """Steps of so many epochs; of the last, begun one its share, rounded up."""
@@ -171,6 +176,8 @@ class StepPlan:
             start, epoch = start + len(batches), epoch + 1
 
     def _context_of(self, number: int, examples: Sequence[Example]) -> float:
+        if examples[0].context is not None:
+            return examples[0].context
         if self._audio_context == "full":
             return FULL_CONTEXT
         extra = float(np.random.default_rng((self._seed, 1, number)).choice(self._jitter))
@@ -206,6 +213,59 @@ def order_batches(
     return [batches[index] for index in random.permutation(len(batches))]
 
 
+def fixed_contexts(
+    durations: Sequence[float], size: StepSize, *, audio_context: str, jitter: Sequence[float], seed: int
+) -> list[float]:
+    """One context in seconds for each clip, the same for the whole run.
+
+    Each clip draws its own jitter. From the longest down, those for one to four steps share the context of
+    the first, so that steps of one context can be filled, mostly with other neighbours every epoch.
+
+    Args:
+        durations: Of each clip.
+        size: Of a step.
+        audio_context: "dynamic", or "full" for 30 s always.
+        jitter: Extra silence in seconds, drawn with equal chance.
+        seed: Of the run.
+    """
+    extra = np.random.default_rng((seed, 5)).choice(np.asarray(jitter, dtype=float), len(durations))
+    wanted = np.asarray(durations) + extra
+    contexts = np.full(len(durations), FULL_CONTEXT)
+    rest = np.argsort(-wanted, kind="stable")
+    while audio_context != "full" and len(rest):
+        context = dynamic_context(float(wanted[rest[0]]), TRAINING_GRID)
+        clips = size.clips or max(1, int((size.audio_seconds or 0) / context))
+        firsts = wanted[rest[: GROUP_BATCHES * clips : clips]]  # the longest of each step
+        group = clips * int(1 + np.count_nonzero(firsts[1:] > SHORTEST_SHARE * context))
+        contexts[rest[:group]] = context
+        rest = rest[group:]
+    return contexts.tolist()
+
+
+def draw_in_contexts(
+    draw_examples: Callable[[int], Sequence[Example]], contexts: Sequence[float], epoch: int
+) -> list[Example]:
+    """The examples of an epoch, of one row each, in the context of that row."""
+    return [replace(example, context=contexts[example.rows[0]]) for example in draw_examples(epoch)]
+
+
+def order_fixed_batches(
+    examples: Sequence[Example], size: StepSize, random: np.random.Generator
+) -> list[list[int]]:
+    """Shuffle the examples of each context, cut these into batches, shuffle all batches.
+
+    The last batch of a context stays smaller where its examples do not fill it.
+
+    Returns:
+        Indices into `examples`.
+    """
+    contexts = np.array([example.context for example in examples])
+    batches: list[list[int]] = []
+    for context in np.unique(contexts):
+        batches += _cut(random.permutation(np.flatnonzero(contexts == context)), examples, size)
+    return [batches[index] for index in random.permutation(len(batches))]
+
+
 def _typical_clips(examples: Sequence[Example], size: StepSize) -> int:
     """About how many clips a batch will have."""
     if size.clips is not None:
@@ -217,7 +277,9 @@ def _typical_clips(examples: Sequence[Example], size: StepSize) -> int:
 
 
 def _cut(pool: np.ndarray, examples: Sequence[Example], size: StepSize) -> list[list[int]]:
-    """Cut examples that are sorted by length into batches as large as `size` allows, of at least one."""
+    """Cut examples that are sorted by length, or share a fixed context, into batches as large as `size`
+    allows, of at least one.
+    """
     most_clips, most_seconds, most_tokens = (
         limit or math.inf for limit in (size.clips, size.audio_seconds, size.label_tokens)
     )
@@ -226,7 +288,7 @@ def _cut(pool: np.ndarray, examples: Sequence[Example], size: StepSize) -> list[
     for index in pool.tolist():
         example, clips = examples[index], len(batches[-1]) + 1
         longest, tokens = max(longest, example.duration), max(tokens, example.num_targets)
-        seconds = clips * dynamic_context(longest, TRAINING_GRID)
+        seconds = clips * (example.context or dynamic_context(longest, TRAINING_GRID))
         is_full = clips > most_clips or seconds > most_seconds or clips * tokens > most_tokens
         if is_full and batches[-1]:
             batches.append([])

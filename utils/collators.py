@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from utils.batching import MicroBatch, Step, StepPlan
+from utils.encoder_states import EncoderStates
 from utils.examples import TrainingClips
 from utils.features import pad_waveforms
 from utils.labels import IGNORED
@@ -21,6 +22,8 @@ class Batch:
     labels: torch.Tensor  # (B, T) int64, -100 where nothing is to be predicted
     durations: tuple[float, ...]  # seconds of each clip, padding not counted
     seeds: tuple[tuple[int, ...], ...]  # of what is random about each clip
+    rows: tuple[int, ...] = ()  # of each clip, where what a frozen encoder makes of it is kept
+    encoder_states: torch.Tensor | None = None  # (B, frames, d_model), if known; then there is no audio
 
     def to(self, device: torch.device) -> "Batch":
         return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
@@ -35,26 +38,38 @@ class Batch:
             waveforms=change(self.waveforms),
             decoder_input_ids=change(self.decoder_input_ids),
             labels=change(self.labels),
+            encoder_states=None if self.encoder_states is None else change(self.encoder_states),
         )
 
 
 class MicroBatches(torch.utils.data.Dataset):
-    """Maps a `MicroBatch` to its `Batch`; a `DataLoader` runs it in its workers."""
+    """Maps a `MicroBatch` to its `Batch`; a `DataLoader` runs it in its workers.
 
-    def __init__(self, clips: TrainingClips, pad_token_id: int) -> None:
-        self._clips, self._pad_token_id = clips, pad_token_id
+    Args:
+        clips: The training split.
+        pad_token_id: Fills up what the decoder reads.
+        kept: What a frozen encoder has made of clips already, instead of their audio.
+    """
+
+    def __init__(self, clips: TrainingClips, pad_token_id: int, kept: EncoderStates | None = None) -> None:
+        self._clips, self._pad_token_id, self._kept = clips, pad_token_id, kept
 
     def __getitem__(self, micro_batch: MicroBatch) -> Batch:
         sequences = [self._clips.sequence(example) for example in micro_batch.examples]
         labels = pad_tokens([sequence.targets for sequence in sequences], IGNORED)
         if micro_batch.is_filler:
             labels = torch.full_like(labels, IGNORED)
+        rows = tuple(example.rows[0] for example in micro_batch.examples) if self._kept else ()
+        states = self._kept.read(rows) if self._kept else None
+        clips = self._clips.waveforms(micro_batch.examples) if states is None else []
         return Batch(
-            pad_waveforms(self._clips.waveforms(micro_batch.examples), micro_batch.context),
+            pad_waveforms(clips, micro_batch.context),
             pad_tokens([sequence.inputs for sequence in sequences], self._pad_token_id),
             labels,
             tuple(example.duration for example in micro_batch.examples),
             tuple(example.seed for example in micro_batch.examples),
+            rows,
+            states,
         )
 
 

@@ -4,6 +4,7 @@ All of it is drawn from the seed and the number of the epoch alone, before any a
 can be planned from lengths and a resumed run goes on with the very same examples.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -22,6 +23,7 @@ from utils.labels import (
     encode_segments,
     encode_texts,
 )
+from utils.non_speech import NonSpeech, draw_duration, make_window
 
 LONGEST_PAUSE = 2.0  # seconds between two clips of one recording that stitching keeps
 DRAWN_PAUSES = (0.2, 1.0)  # seconds between stitched clips otherwise
@@ -51,6 +53,17 @@ class DrawOptions:
     timestamp_probability: float = 0.0  # that the times of pieces are learnt
     previous_probability: float = 0.0  # that the text before is given, where it is known
     augmentation: Augmentation = field(default_factory=Augmentation)  # of the audio
+    non_speech: NonSpeech = field(default_factory=NonSpeech)  # windows beside the clips
+
+    @property
+    def is_the_same_every_epoch(self) -> bool:
+        """Whether all epochs have all clips one by one, with the audio they came with and nothing beside."""
+        return (
+            min(self.passes) >= 1
+            and not self.stitch_probability
+            and not self.non_speech.share
+            and not self.augmentation.changes_audio
+        )
 
 
 def read_clips(
@@ -126,15 +139,37 @@ class TrainingClips:
     # ---- the examples of an epoch ------------------------------------------------------------------------
 
     def draw(self, epoch: int) -> list[Example]:
-        """The examples of an epoch, in the order of the rows."""
+        """The examples of an epoch, in the order of the rows; then the windows without speech."""
         random = np.random.default_rng((self._seed, 2, epoch))
         chosen = np.concatenate([self._draw_rows(number, epoch) for number in range(len(self._datasets))])
         groups = self._stitch(chosen, random)
         chances = random.random((len(groups), 2))
-        return [
+        examples = [
             self._example(rows, offsets, *chance, seed=(self._seed, epoch, number))
             for number, ((rows, offsets), chance) in enumerate(zip(groups, chances, strict=True))
         ]
+        return examples + self._windows_without_speech(epoch, len(examples))
+
+    def _windows_without_speech(self, epoch: int, num_examples: int) -> list[Example]:
+        """So many more, each in the language and mostly of the length of a drawn clip."""
+        random = np.random.default_rng((self._seed, 4, epoch))
+        count = math.ceil(round(self._options.non_speech.share * num_examples, 6))
+        windows = []
+        for number in range(num_examples, num_examples + count):
+            clip = self.clips[int(random.integers(len(self.clips)))]
+            duration = draw_duration(clip.duration, FULL_CONTEXT - TAIL, random)
+            with_timestamps = bool(random.random() < self._options.timestamp_probability)
+            window = Example(
+                (),
+                duration,
+                self.writer.count_targets([], clip.language, with_timestamps=with_timestamps),
+                offsets=(),
+                with_timestamps=with_timestamps,
+                seed=(self._seed, epoch, number),
+                language=clip.language,
+            )
+            windows.append(window)
+        return windows
 
     def _draw_rows(self, number: int, epoch: int) -> np.ndarray:
         """The share of a dataset that is due in an epoch.
@@ -225,6 +260,8 @@ class TrainingClips:
 
     def sequence(self, example: Example) -> DecoderSequence:
         """The decoder's tokens of an example."""
+        if not example.rows:
+            return self.writer.write([], example.language, with_timestamps=example.with_timestamps)
         first = self.clips[example.rows[0]]
         return self.writer.write(
             list(self._pieces(example)),
@@ -250,8 +287,13 @@ class TrainingClips:
     def waveforms(self, examples: Sequence[Example]) -> list[np.ndarray]:
         """The audio of examples, (samples,) float32 at 16 kHz each."""
         wanted = [row for example in examples for row in example.rows]
-        decoded = iter([decode_flac(data) for data in self.rows[wanted]["audio"]])
-        placed = [_place([next(decoded) for _ in example.rows], example) for example in examples]
+        decoded = iter([decode_flac(data) for data in self.rows[wanted]["audio"]] if wanted else [])
+        placed = [
+            _place([next(decoded) for _ in example.rows], example)
+            if example.rows
+            else make_window(example.duration, self._options.non_speech.folder, example.seed)
+            for example in examples
+        ]
         return [
             augment(samples, self._options.augmentation, speed=1.0, seed=example.seed)
             for samples, example in zip(placed, examples, strict=True)

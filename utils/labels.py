@@ -125,6 +125,10 @@ class LabelWriter:
     ) -> DecoderSequence:
         """The tokens of one clip.
 
+        One without speech is predicted to end at once; with timestamps after the first, which decoders leave
+        no choice about. Its language and task are given: learnt on noise, they would take the place of
+        `<|nospeech|>`, by whose likelihood there decoders tell silence.
+
         Args:
             pieces: Its text in order; none for a clip without speech.
             language: Code of its language; None for English-only models.
@@ -132,6 +136,9 @@ class LabelWriter:
             previous: Tokens of the text before, of which the last ones that fit are given.
         """
         prompt = self._prompt(language, with_timestamps)
+        if not pieces:
+            start = [self.timestamp_id(0.0)] if with_timestamps else []
+            return DecoderSequence([*prompt, *start, self._end], len(prompt))
         body = [token for piece in pieces for token in self._write_piece(piece, with_timestamps)]
         sequence = [*prompt, *body, self._end]
         # The inputs hold one token less than the sequence, which is not predicted any more: the end.
@@ -145,6 +152,8 @@ class LabelWriter:
         self, pieces: Sequence[TimedTokens], language: str | None, *, with_timestamps: bool = False
     ) -> int:
         """How many tokens of `write`'s sequence are predicted; the text before is never among them."""
+        if not pieces:
+            return 1 + with_timestamps
         num_times = 2 * len(pieces) if with_timestamps else 0
         text = sum(len(piece.tokens) for piece in pieces)
         return len(self._prompt(language, with_timestamps)) - 1 + text + num_times + 1

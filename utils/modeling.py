@@ -238,7 +238,11 @@ class WhisperLoss(nn.Module):
         self.model = model
 
     def forward(
-        self, input_features: torch.Tensor, decoder_input_ids: torch.Tensor, labels: torch.Tensor
+        self,
+        input_features: torch.Tensor | None,
+        decoder_input_ids: torch.Tensor,
+        labels: torch.Tensor,
+        encoder_states: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Cross-entropy summed over the labels that are not -100.
 
@@ -246,16 +250,30 @@ class WhisperLoss(nn.Module):
             input_features: (B, n_mels, frames).
             decoder_input_ids: (B, T) int64.
             labels: (B, T) int64.
+            encoder_states: (B, frames / 2, d_model), known already, instead of features.
         """
         whisper = whisper_of(self.model)
-        states = encode(whisper, input_features)
+        if encoder_states is None:
+            assert input_features is not None
+            encoder_states = encode(whisper, input_features)
         decoded = whisper.model.decoder(
-            input_ids=decoder_input_ids, encoder_hidden_states=states, use_cache=False
+            input_ids=decoder_input_ids, encoder_hidden_states=encoder_states, use_cache=False
         ).last_hidden_state  # (B, T, d_model)
         is_target = labels != IGNORED
         # Projecting only the target positions spares the vocabulary-sized logits of all padding.
         logits = whisper.proj_out(decoded[is_target])  # (targets, vocabulary)
         return nn.functional.cross_entropy(logits.float(), labels[is_target], reduction="sum")
+
+
+def allow_empty_texts(model: nn.Module) -> None:
+    """Let decoders choose the end of the text as its first token, as Whisper's generation config forbids.
+
+    For models that learn where nothing is said; others would leave out speech that they are unsure of.
+    """
+    config = whisper_of(model).generation_config
+    config.begin_suppress_tokens = [
+        token for token in config.begin_suppress_tokens or [] if token != config.eos_token_id
+    ] or None
 
 
 @contextlib.contextmanager

@@ -17,11 +17,13 @@ from utils.arguments import (
     EvaluateArguments,
     FeatureMapArguments,
     ForgettingArguments,
+    HallucinationArguments,
     PeerArguments,
     PreprocessArguments,
     PreprocessSpeedArguments,
     SweepArguments,
     TelephoneArguments,
+    TimestampsArguments,
     TrainArguments,
     TrainSpeedArguments,
     arguments_as_yaml,
@@ -47,8 +49,10 @@ READERS = {
     ForgettingArguments: ["benchmarks/forgetting.py"],
     SweepArguments: ["benchmarks/sweep.py"],
     TelephoneArguments: ["benchmarks/telephone.py"],
+    HallucinationArguments: ["benchmarks/hallucination.py"],
+    TimestampsArguments: ["benchmarks/timestamps.py"],
 }
-BASES = {"ScriptArguments", "SpeedArguments"}
+BASES = {"ScriptArguments", "SpeedArguments", "TunedArguments"}
 
 
 def write_recipe(folder: Path, text: str) -> str:

@@ -13,6 +13,7 @@ from utils.errors import UserError
 from utils.labels import IGNORED, LabelWriter, TimedTokens, encode_texts
 from utils.modeling import (
     WhisperLoss,
+    allow_empty_texts,
     check_languages,
     encode,
     eval_mode,
@@ -130,3 +131,13 @@ def test_languages_must_be_known_and_given(tiny_whisper):
     assert check_languages(model, ["en", None], "m") == [None, None]
     with pytest.raises(UserError, match="knows English only, the data is in it"):
         check_languages(model, ["it"], "m")
+
+
+def test_the_end_may_come_first_once_that_is_allowed(tiny_whisper):
+    model = load_model(str(tiny_whisper)).model
+    config = model.generation_config
+    config.begin_suppress_tokens = [32, config.eos_token_id]  # as Whisper's own: the space and the end
+    allow_empty_texts(model)
+    assert config.begin_suppress_tokens == [32]
+    allow_empty_texts(model)
+    assert config.begin_suppress_tokens == [32]

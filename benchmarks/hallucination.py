@@ -1,0 +1,283 @@
+"""Words that Whisper makes up where nobody speaks: untuned, tuned, and tuned with windows without speech.
+
+Every kind of silence and noise below is generated in every duration; whatever a model writes for it is made
+up. Some kinds, such as hum and knocks, are in no training. Each model decodes them greedily in the full and
+the dynamic context; its WER on the test split says what the cure costs. A training that was interrupted goes
+on when the command is given again.
+
+    python preprocess.py --config recipes/starter.preprocess.yaml
+    python benchmarks/hallucination.py
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.side_by_side import launch_command, option_words, python_command, run_logged
+from utils.arguments import HallucinationArguments, parse_arguments
+from utils.errors import user_errors_end_the_script
+
+if TYPE_CHECKING:
+    from utils.evaluation import EvaluationResult
+
+SAMPLE_RATE = 16_000
+UNTUNED, TUNED, WITH_WINDOWS = "untuned", "tuned", "tuned with windows without speech"
+FOLDERS = {TUNED: "tuned", WITH_WINDOWS: "tuned-non-speech"}
+CONTEXTS = ("full", "dynamic")
+
+# of full scale; None: digital silence
+NOISE_LEVELS_DB = {
+    "silence": None,
+    "floor": -75.0,  # white: a good microphone in a quiet room
+    "white": -35.0,
+    "pink": -30.0,
+    "brown": -25.0,
+    "babble": -30.0,
+}
+UNSEEN = ("hum", "knocks", "ringing", "tune")
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A window without speech."""
+
+    kind: str
+    samples: np.ndarray  # (samples,) float32 at 16 kHz
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return len(self.samples) / SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class MadeUp:
+    """What a model wrote for all windows of a kind in one context."""
+
+    model: str
+    audio_context: str
+    kind: str
+    seconds: float
+    windows: int
+    windows_with_text: int
+    words: int  # after Whisper's basic normalisation
+    texts: list[str]
+
+
+@dataclass(frozen=True)
+class Score:
+    """WER on the test split; fractions."""
+
+    model: str
+    audio_context: str
+    normalized_wer: float
+    ci95: tuple[float, float]
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_arguments(HallucinationArguments, argv, __doc__)
+    from utils.evaluation import read_results
+    from utils.files import write_json, write_text
+    from utils.progress import silence_libraries
+
+    silence_libraries()
+    folder = Path(args.output_dir)
+    models = {UNTUNED: args.model_name_or_path}
+    models[TUNED] = train(args, folder / FOLDERS[TUNED], share=0.0)
+    models[WITH_WINDOWS] = train(args, folder / FOLDERS[WITH_WINDOWS], share=args.non_speech_share)
+    evaluate(args, list(models.values()), folder / "report")
+    sounds = build_sounds(args.durations, args.seed)
+    found = [
+        item
+        for name, path in models.items()
+        for context in CONTEXTS
+        for item in transcribe_sounds(args, name, path, sounds, context)
+    ]
+    scores = read_scores(read_results(folder / "report" / "evaluation_results.json"), models)
+    values = {"arguments": asdict(args), "scores": [asdict(item) for item in scores]}
+    write_json(folder / "hallucination.json", values | {"made_up": [asdict(item) for item in found]})
+    table = markdown_tables(found, scores)
+    write_text(folder / "hallucination.md", table)
+    print(f"{table}\nEvery text: {folder / 'hallucination.json'}")
+
+
+def train(args: HallucinationArguments, folder: Path, share: float) -> str:
+    """Train with the recipe, or go on where that stopped; the model of the last step counts."""
+    from utils.hardware import pick_accelerate_config
+
+    options = option_words(
+        config=args.recipe,
+        model_name_or_path=args.model_name_or_path,
+        dataset=args.dataset,
+        language=args.language,
+        per_device_train_batch_size=args.batch_size,
+        max_steps=args.max_steps,
+        non_speech_share=share,
+        eval_steps=0,
+        save_steps=25,
+        save_total_limit=1,
+        report_to="none",
+        seed=args.seed,
+        output_dir=str(folder),
+    )
+    run_logged([*launch_command(pick_accelerate_config()), "train.py", *options], folder)
+    return str(folder / "final")
+
+
+def build_sounds(durations: Sequence[float], seed: int) -> list[Sound]:
+    """Every kind in every duration."""
+    sounds = []
+    for number, kind in enumerate((*NOISE_LEVELS_DB, *UNSEEN)):
+        for place, seconds in enumerate(durations):
+            random = np.random.default_rng((seed, number, place))
+            sounds.append(Sound(kind, make_sound(kind, round(seconds * SAMPLE_RATE), random)))
+    return sounds
+
+
+def make_sound(kind: str, num_samples: int, random: np.random.Generator) -> np.ndarray:
+    """(num_samples,) float32 of one kind, in [-1, 1]."""
+    from utils.acoustics import colored_noise
+
+    if kind in UNSEEN:
+        builders = {"hum": hum, "knocks": knocks, "ringing": ringing, "tune": tune}
+        floor = 10 ** (-70 / 20) * random.standard_normal(num_samples)
+        samples = builders[kind](num_samples, random) + floor
+        return np.clip(samples, -1.0, 1.0).astype(np.float32)
+    level_db = NOISE_LEVELS_DB[kind]
+    if level_db is None:
+        return np.zeros(num_samples, dtype=np.float32)
+    noise = colored_noise(num_samples, "white" if kind == "floor" else kind, random)
+    return np.clip(noise * 10 ** (level_db / 20), -1.0, 1.0).astype(np.float32)
+
+
+def hum(num_samples: int, random: np.random.Generator) -> np.ndarray:
+    """Mains of 50 Hz with harmonics."""
+    seconds = np.arange(num_samples) / SAMPLE_RATE
+    phases = random.uniform(0, 2 * np.pi, 8)
+    parts = [np.sin(2 * np.pi * 50 * n * seconds + phases[n - 1]) / n for n in range(1, 9)]
+    return 0.03 * np.sum(parts, axis=0)
+
+
+def knocks(num_samples: int, random: np.random.Generator) -> np.ndarray:
+    """About two short dull bangs a second."""
+    seconds = np.arange(round(0.2 * SAMPLE_RATE)) / SAMPLE_RATE
+    bang = np.exp(-seconds / 0.02) * np.sin(2 * np.pi * 180 * seconds)
+    samples = np.zeros(num_samples + len(bang))
+    for start in random.integers(num_samples, size=max(1, round(2 * num_samples / SAMPLE_RATE))):
+        samples[start : start + len(bang)] += random.uniform(0.05, 0.4) * bang
+    return samples[:num_samples]
+
+
+def ringing(num_samples: int, random: np.random.Generator) -> np.ndarray:
+    """A telephone that rings: 425 Hz, one second on and four off."""
+    seconds = np.arange(num_samples) / SAMPLE_RATE + random.uniform(0, 1)
+    return 0.1 * np.sin(2 * np.pi * 425 * seconds) * (seconds % 5 < 1)
+
+
+def tune(num_samples: int, random: np.random.Generator) -> np.ndarray:
+    """Notes of a pentatonic scale, each with harmonics, three a second."""
+    length = SAMPLE_RATE // 3
+    seconds = np.arange(length) / SAMPLE_RATE
+    notes = []
+    for step in random.choice([0, 2, 4, 7, 9, 12], size=-(-num_samples // length)):
+        hertz = 262 * 2 ** (step / 12)
+        tone = sum(np.sin(2 * np.pi * hertz * n * seconds) / n**2 for n in (1, 2, 3))
+        notes.append(0.1 * np.exp(-seconds / 0.15) * tone)
+    return np.concatenate(notes)[:num_samples]
+
+
+def transcribe_sounds(
+    args: HallucinationArguments, name: str, path: str, sounds: Sequence[Sound], context: str
+) -> list[MadeUp]:
+    """What one model writes for all sounds in one context, kind by kind."""
+    from utils.audio import encode_flac
+    from utils.decoding import transcribe
+    from utils.modeling import load_model
+    from utils.text import normalize_text
+
+    loaded = load_model(path)
+    texts = transcribe(
+        loaded.model,
+        loaded.processor,
+        [encode_flac(sound.samples) for sound in sounds],
+        [sound.duration for sound in sounds],
+        [args.language] * len(sounds),
+        audio_context=context,
+        batch_size=args.batch_size,
+        max_length=225,
+    )
+    found = []
+    for kind in dict.fromkeys(sound.kind for sound in sounds):
+        own = [(sound, text) for sound, text in zip(sounds, texts, strict=True) if sound.kind == kind]
+        words = [len(normalize_text(text).split()) for _, text in own]
+        seconds = sum(sound.duration for sound, _ in own)
+        with_text = sum(bool(text) for _, text in own)
+        written = [text for _, text in own]
+        found.append(MadeUp(name, context, kind, seconds, len(own), with_text, sum(words), written))
+    return found
+
+
+def evaluate(args: HallucinationArguments, models: list[str], folder: Path) -> None:
+    """Score speech, the tuned models in both contexts; a report with equal arguments is reused."""
+    command = python_command(
+        "evaluate.py",
+        dataset=args.dataset,
+        split="test",
+        language=args.language,
+        per_device_eval_batch_size=args.batch_size,
+        seed=args.seed,
+        output_dir=str(folder),
+    )
+    run_logged([*command, "--models", *models], folder)
+
+
+def read_scores(results: "list[EvaluationResult]", models: dict[str, str]) -> list[Score]:
+    names = {path: name for name, path in models.items()}
+    return [
+        Score(names[item.model], item.audio_context, item.normalized.wer, item.normalized.ci95)
+        for item in results
+    ]
+
+
+def words_per_minute(found: Sequence[MadeUp]) -> float:
+    return 60 * sum(item.words for item in found) / sum(item.seconds for item in found)
+
+
+def markdown_tables(found: Sequence[MadeUp], scores: Sequence[Score]) -> str:
+    """A row for each model and context; then made-up words a minute by kind."""
+    kinds = list(dict.fromkeys(item.kind for item in found))
+    minutes = sum(item.seconds for item in found) / 60
+    groups: dict[tuple[str, str], list[MadeUp]] = {}
+    for item in found:
+        groups.setdefault((item.model, item.audio_context), []).append(item)
+    wers = {(score.model, score.audio_context): score for score in scores}
+    lines = [
+        f"{minutes / len(groups):.1f} minutes without speech; WER normalised, in percent, on the test split.",
+        "",
+        "| model | context | made-up words a minute | windows with text | WER |",
+        "|---|---|---|---|---|",
+    ]
+    for (model, context), items in groups.items():
+        score = wers.get((model, context))
+        wer = ""
+        if score:
+            low, high = score.ci95
+            wer = f"{100 * score.normalized_wer:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+        share = f"{sum(item.windows_with_text for item in items)} of {sum(item.windows for item in items)}"
+        lines.append(f"| {model} | {context} | {words_per_minute(items):.1f} | {share} | {wer} |")
+    lines += ["", f"| words a minute | {' | '.join(kinds)} |", "|---" * (len(kinds) + 1) + "|"]
+    for (model, context), items in groups.items():
+        cells = [f"{words_per_minute([item]):.0f}" for item in items]
+        lines.append(f"| {model}, {context} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    with user_errors_end_the_script():
+        main()

@@ -1,0 +1,125 @@
+"""train.py with a frozen encoder, whose outputs are kept, and with windows without speech among the clips."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import train
+from tests.test_train import LAUNCH, ROOT, _fresh_accelerator, arguments, read_metrics, run_script  # noqa: F401
+from utils import frozen
+from utils.encoder_states import EncoderStates
+
+FROZEN = ["--freeze_encoder", "--max_steps", "14"]  # 40 clips by 8: 5 steps an epoch
+
+
+def losses(run: Path) -> list[float]:
+    return [line["loss"] for line in read_metrics(run)]
+
+
+@pytest.fixture
+def encoded(monkeypatch) -> list[bool]:
+    """Of each micro-batch of runs with kept outputs, whether it had to be encoded."""
+    found: list[bool] = []
+    encode_once = frozen.encode_once
+
+    def spy(accelerator, loaded, batch, kept):
+        found.append(batch.encoder_states is None)
+        return encode_once(accelerator, loaded, batch, kept)
+
+    monkeypatch.setattr(frozen, "encode_once", spy)
+    return found
+
+
+@pytest.mark.parametrize(("workers", "precision"), [("0", "no"), ("2", "no"), ("0", "bf16")])
+def test_kept_outputs_change_no_loss(
+    arguments,  # noqa: F811
+    tmp_path,
+    monkeypatch,
+    capsys,
+    encoded,
+    workers,
+    precision,
+):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", precision)
+    more = [*FROZEN, "--dataloader_num_workers", workers]
+    train.main(arguments(*more, output_dir=tmp_path / "kept"))
+    assert "its outputs are kept until the end of training" in capsys.readouterr().out
+    assert encoded[0] and not any(encoded[len(encoded) // 2 :])
+    assert not (tmp_path / "kept" / "encoder_states").exists()
+    monkeypatch.setattr(EncoderStates, "fits", lambda self: False)
+    train.main(arguments(*more, output_dir=tmp_path / "computed"))
+    assert "its outputs are not kept" in capsys.readouterr().out
+    assert losses(tmp_path / "kept") == pytest.approx(losses(tmp_path / "computed"), abs=1e-5)
+
+
+def test_a_resumed_run_reads_what_was_kept(arguments, tmp_path, monkeypatch, encoded):  # noqa: F811
+    train.main(arguments(*FROZEN, output_dir=tmp_path / "whole"))
+    log_training = train.log_training
+
+    def killed_at_step_9(log, state, *more):
+        if state.step == 9:
+            raise KeyboardInterrupt
+        log_training(log, state, *more)
+
+    monkeypatch.setattr(train, "log_training", killed_at_step_9)
+    parts = arguments(*FROZEN, "--save_steps", "4", output_dir=tmp_path / "parts")
+    with pytest.raises(KeyboardInterrupt):
+        train.main(parts)
+    assert (tmp_path / "parts" / "encoder_states" / "states.bin").exists()
+    monkeypatch.setattr(train, "log_training", log_training)
+    encoded.clear()
+    train.main(parts)
+    assert encoded and not any(encoded)  # an epoch had been seen
+    assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--speed_factors", "0.9", "1.1"],
+        ["--noise_probability", "0.5"],
+        ["--apply_spec_augment"],
+        ["--stitch_probability", "0.5"],
+        ["--non_speech_share", "0.1"],
+        ["--dataset_passes", "0.5"],
+        ["--max_steps", "5"],  # no clip is seen twice
+    ],
+)
+def test_nothing_is_kept_where_it_would_not_come_again(arguments, capsys, more):  # noqa: F811
+    train.main(arguments("--freeze_encoder", "--max_steps", "6", *more))
+    assert "its outputs are" not in capsys.readouterr().out
+
+
+def test_an_adapter_in_the_decoder_alone_leaves_the_encoder_as_it_is(arguments, capsys, encoded):  # noqa: F811
+    targets = ["--lora_target_modules", r".*decoder.*(q|v)_proj"]
+    train.main(arguments("--use_peft", *targets, "--max_steps", "7"))
+    assert "its outputs are kept" in capsys.readouterr().out
+    assert encoded[0] and not encoded[-1]
+
+
+@pytest.mark.slow
+def test_two_processes_keep_in_one_file_and_learn_the_same(arguments, tmp_path):  # noqa: F811
+    train.main(arguments(*FROZEN, output_dir=tmp_path / "one"))
+    halves = [*FROZEN, "--per_device_train_batch_size", "4"]
+    command = [*LAUNCH, str(ROOT / "accelerate_configs/cpu_2_processes.yaml"), str(ROOT / "train.py")]
+    done = run_script([*command, *arguments(*halves, output_dir=tmp_path / "two")], OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("its outputs are kept") == 1
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
+
+
+# ---- windows without speech --------------------------------------------------------------------------------
+
+
+def test_a_run_with_windows_resumes_exactly_and_may_end_a_text_at_once(arguments, tmp_path, capsys):  # noqa: F811
+    more = ["--non_speech_share", "0.2", "--lr_scheduler_type", "constant_with_warmup", "--warmup_steps", "1"]
+    train.main(arguments(*more, "--max_steps", "8", output_dir=tmp_path / "whole"))
+    assert "40 clips and 8 windows without speech" in capsys.readouterr().out
+    parts = {"output_dir": tmp_path / "parts"}
+    train.main(arguments(*more, "--max_steps", "4", "--save_steps", "4", **parts))
+    resume = ["--save_steps", "4", "--resume_from_checkpoint", "latest"]
+    train.main(arguments(*more, "--max_steps", "8", *resume, **parts))
+    assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), abs=1e-6)
+    config = json.loads((tmp_path / "whole" / "final" / "generation_config.json").read_text())
+    assert not config.get("begin_suppress_tokens")  # the tiny model's forbid nothing but the end
