@@ -13,7 +13,7 @@ On one NVIDIA GPU:
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from utils.checkpoints import TrainingState
     from utils.collators import Batch
     from utils.examples import TrainingClips
+    from utils.finder import FoundClips
     from utils.interruption import StopRequest
     from utils.modeling import LoadedModel
     from utils.quantization import Quantization
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 MIXING_ARGUMENTS = ("interpolation_alphas", "guard_dataset", "guard_tolerance", "max_guard_samples")
 FREE_ARGUMENTS = (
     *("output_dir", "resume_from_checkpoint", "report_to", "project", "samples_shown"),
+    *("auto_find_batch_size", "micro_batch_seconds", "memory", "dry_run"),
     *MIXING_ARGUMENTS,
 )
 
@@ -57,6 +59,7 @@ class TrainingData:
     ids: list[str]
     plan: "StepPlan"
     validation: "Dataset"
+    clips_that_fit: Callable[[float], int]  # into a micro-batch, by audio context
 
     def ids_of(self, step: "Step") -> list[str]:
         """Ids of all clips of a step."""
@@ -115,6 +118,7 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
     from utils.checkpoints import TrainingState, find_checkpoint_together, load_checkpoint
     from utils.distributed import loading_whole
     from utils.hardware import sum_in_a_fixed_order
+    from utils.memory import keep_no_freed_memory
     from utils.mixing import forget_mixtures
     from utils.runlog import RunLog
 
@@ -122,6 +126,8 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
     set_seed(args.seed, device_specific=True)
     if accelerator.device.type == "cpu":
         sum_in_a_fixed_order()
+    if args.memory == "low" or args.auto_find_batch_size:
+        keep_no_freed_memory()
     checkpoint = find_checkpoint_together(accelerator, output_dir, args.resume_from_checkpoint)
     with loading_whole(accelerator):
         loaded = load_trainable_model(args, accelerator)
@@ -131,6 +137,9 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
     model, optimizer, scheduler = prepare_for_training(args, accelerator, loaded, total_steps)
 
     state = load_checkpoint(accelerator, checkpoint) if checkpoint else TrainingState()
+    if args.auto_find_batch_size:
+        found = find_micro_batches(args, accelerator, loaded, data, model, optimizer, resumed=state.step > 0)
+        data = replace(data, clips_that_fit=found)
     state.judge_by(args.metric_for_best_model)
     log = RunLog(output_dir, accelerator)
     log.drop_after(state.step if checkpoint else -1, state.evaluated_step)
@@ -352,7 +361,8 @@ def load_data(args: TrainArguments, loaded: "LoadedModel", accelerator: "Acceler
     )
     training = TrainingClips(rows, clips, rows["dataset"], writer, options, args.seed)
     validation = load_validation(args) if args.eval_steps or args.eval_on_start else rows.select([])
-    return TrainingData(training, list(rows["id"]), plan_steps(args, accelerator, training), validation)
+    plan = plan_steps(args, accelerator, training)
+    return TrainingData(training, list(rows["id"]), plan, validation, limit_micro_batches(args, accelerator))
 
 
 def choose_augmentation(args: TrainArguments, accelerator: "Accelerator") -> "Augmentation":
@@ -444,12 +454,52 @@ def plan_steps(args: TrainArguments, accelerator: "Accelerator", clips: "Trainin
     )
 
 
+def limit_micro_batches(args: TrainArguments, accelerator: "Accelerator") -> Callable[[float], int]:
+    """From an audio context to the most clips of a micro-batch, by padded seconds."""
+    from utils.hardware import default_micro_batch_seconds
+
+    default = default_micro_batch_seconds(accelerator.device, lean=args.memory == "low")
+    most_seconds = args.micro_batch_seconds or default
+    return lambda context: int(min(most_seconds / context, 1 << 30))
+
+
+def find_micro_batches(
+    args: TrainArguments,
+    accelerator: "Accelerator",
+    loaded: "LoadedModel",
+    data: TrainingData,
+    model: "torch.nn.Module",
+    optimizer: "torch.optim.Optimizer",
+    *,
+    resumed: bool,
+) -> "FoundClips":
+    """Measure how many clips of a micro-batch fit into memory; a run that goes on keeps what was found."""
+    from utils.finder import Probe, demand_of_plan, find_clips_that_fit, read_found, save_found
+    from utils.optimizers import moment_bytes
+
+    path = Path(args.output_dir) / "micro_batches.json"
+    found = read_found(path, accelerator) if resumed else None
+    if found is None:
+        demand = demand_of_plan(data.clips, data.plan, args.num_train_epochs, accelerator.num_processes)
+        masking = choose_spec_augment(args)
+        backward = partial(
+            backward_through, accelerator, model, loaded=loaded, masking=masking, exchange=False
+        )
+        probe = Probe(accelerator, model, backward, optimizer, moment_bytes(args.optim))
+        found = find_clips_that_fit(probe, demand)
+        if accelerator.is_main_process and not args.dry_run:
+            save_found(found, path)
+    accelerator.print(found.describe())
+    return found
+
+
 def prepare_for_training(
     args: TrainArguments, accelerator: "Accelerator", loaded: "LoadedModel", total_steps: int
 ) -> tuple["torch.nn.Module", "torch.optim.Optimizer", "torch.optim.lr_scheduler.LRScheduler"]:
     """The model behind its loss, AdamW and the schedule, on the device and among the processes."""
     from transformers import get_scheduler
 
+    from utils.cross_entropy import CHUNK_TOKENS
     from utils.modeling import WhisperLoss
     from utils.optimizers import build_optimizer, parameter_groups
 
@@ -458,6 +508,8 @@ def prepare_for_training(
         from utils.adapters import adapter_loss, register_adapter
 
         model = adapter_loss(loaded.model)
+    if args.memory == "low":
+        model.chunk_tokens = CHUNK_TOKENS
     optimizer = build_optimizer(
         args.optim,
         parameter_groups(model.named_parameters(), args.weight_decay),
@@ -487,15 +539,13 @@ def load_steps(
     """Yield the optimiser steps, each with this process's micro-batches."""
     from utils import collators
     from utils.batching import Step
-    from utils.hardware import default_micro_batch_seconds
 
-    most_seconds = args.micro_batch_seconds or default_micro_batch_seconds(accelerator.device)
     own_share = partial(
         Step.micro_batches,
         num_processes=accelerator.num_processes,
         process_index=accelerator.process_index,
         accumulation=args.gradient_accumulation_steps,
-        clips_that_fit=lambda context: int(min(most_seconds / context, len(data.ids))),
+        clips_that_fit=data.clips_that_fit,
     )
     on_cpu = accelerator.device.type == "cpu"
     num_workers = args.dataloader_num_workers
@@ -527,25 +577,55 @@ def accumulate_gradients(
     Returns:
         This process's summed loss, a detached scalar.
     """
+    scale = accelerator.num_processes / num_tokens
+    on_device = (batch.to(accelerator.device) for batch in micro_batches)
+    losses = [
+        backward_through(
+            accelerator,
+            model,
+            batch,
+            loaded=loaded,
+            masking=masking,
+            scale=scale,
+            exchange=number == len(micro_batches),
+        )
+        for number, batch in enumerate(on_device, start=1)
+    ]
+    return sum(losses[1:], losses[0])
+
+
+def backward_through(
+    accelerator: "Accelerator",
+    model: "torch.nn.Module",
+    batch: "Batch",
+    *,
+    loaded: "LoadedModel",
+    masking: "SpecAugment | None" = None,
+    scale: float = 1.0,
+    exchange: bool,
+) -> "torch.Tensor":
+    """Add the gradient of a micro-batch's loss, times `scale`, to what is there.
+
+    Args:
+        exchange: Whether the processes average their gradients afterwards.
+
+    Returns:
+        Its summed loss, a detached scalar.
+    """
     from contextlib import nullcontext
 
     from utils.features import log_mel
     from utils.spec_augment import spec_augment
 
-    scale = accelerator.num_processes / num_tokens
-    losses = []
-    on_device = (batch.to(accelerator.device) for batch in micro_batches)
-    for number, batch in enumerate(on_device, start=1):
-        accelerator.sync_gradients = number == len(micro_batches)
-        with nullcontext() if accelerator.sync_gradients else accelerator.no_sync(model):
-            features = log_mel(batch.waveforms, loaded.processor.feature_extractor)
-            if masking is not None:
-                num_frames = [round(100 * seconds) for seconds in batch.durations]
-                features = spec_augment(features, num_frames, masking, [(4, *seed) for seed in batch.seeds])
-            loss_sum = model(features, batch.decoder_input_ids, batch.labels)
-            accelerator.backward(loss_sum * scale)
-            losses.append(loss_sum.detach())
-    return sum(losses[1:], losses[0])
+    accelerator.sync_gradients = exchange
+    with nullcontext() if exchange else accelerator.no_sync(model):
+        features = log_mel(batch.waveforms, loaded.processor.feature_extractor)
+        if masking is not None:
+            num_frames = [round(100 * seconds) for seconds in batch.durations]
+            features = spec_augment(features, num_frames, masking, [(4, *seed) for seed in batch.seeds])
+        loss_sum = model(features, batch.decoder_input_ids, batch.labels)
+        accelerator.backward(loss_sum * scale)
+        return loss_sum.detach()
 
 
 def is_due(step: int, interval: int, total_steps: int) -> bool:

@@ -1,19 +1,20 @@
 """The largest micro-batch that memory holds, found by measuring on this device before training.
 
 For a few audio contexts real forward and backward passes are run with made-up clips; their peaks lie on a
-line over the number of clips, and the line says how many fit. NeMo's OOMptimizer
-(https://github.com/NVIDIA/NeMo/pull/9763) also measures bucket by bucket with made-up batches, and Accelerate's
-`find_executable_batch_size` halves the batch when memory runs out; both go by failures, which on a CPU under
-a cgroup would be the end of the process. Here a size is tried only if the line says that it fits.
+line over the number of clips, and the line says how many fit. NeMo's OOMptimizer (pull request 9763 of
+NVIDIA/NeMo) measures bucket by bucket with made-up batches too, and Accelerate's `find_executable_batch_size`
+halves the batch when memory runs out; both go by failures, which under a cgroup would be the end of the
+process. Here a size is tried only if the line says that it fits.
 """
 
-import bisect
 import contextlib
+import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,9 +23,11 @@ from accelerate.utils import gather_object
 from torch import nn
 
 from utils.audio import SAMPLE_RATE
-from utils.batching import FULL_CONTEXT, TRAINING_GRID, dynamic_context
+from utils.batching import FULL_CONTEXT, TRAINING_GRID, StepPlan, dynamic_context
 from utils.collators import Batch
 from utils.errors import UserError
+from utils.examples import TrainingClips
+from utils.files import write_json
 from utils.memory import (
     Limit,
     Usage,
@@ -67,8 +70,8 @@ class FoundClips:
 
     edges: tuple[float, ...]  # contexts that were measured, rising
     clips: tuple[int, ...]  # that fit, for every multiple of the grid from 0 to the last edge
-    limit: str  # what sets them, for people
-    peak_bytes: int  # expected of the largest micro-batch
+    limit: Limit  # the one that is reached first
+    peak_bytes: int  # expected of the largest micro-batch, in the figure that the limit is on
 
     def __call__(self, context: float) -> int:
         """The most clips in a context; in one longer than all measured its share of the last."""
@@ -81,8 +84,35 @@ class FoundClips:
         found = ", ".join(f"{self(context)} of {context:g} s" for context in self.edges)
         return (
             f"Clips that fit into a micro-batch: {found}. Expected peak {self.peak_bytes / 1e6:,.0f} MB, "
-            f"allowed {self.limit}."
+            f"allowed {_describe(self.limit)}."
         )
+
+
+def save_found(found: FoundClips, path: Path) -> None:
+    """Keep what was found, so that a run that goes on has micro-batches of the same size."""
+    write_json(path, asdict(found))
+
+
+def read_found(path: Path, accelerator: Accelerator) -> FoundClips | None:
+    """What was saved, if it is there on all processes and still fits into the memory of all."""
+    found = None
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        found = FoundClips(
+            tuple(saved["edges"]), tuple(saved["clips"]), Limit(**saved["limit"]), int(saved["peak_bytes"])
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    limits = memory_limits(accelerator.device, _neighbours(accelerator)) if found else []
+    fits = found is not None and all(
+        found.peak_bytes <= limit.size_bytes for limit in limits if limit.kind == found.limit.kind
+    )
+    return found if all(gather_object([fits])) else None
+
+
+def _neighbours(accelerator: Accelerator) -> int:
+    """Processes of the run on this machine, itself among them."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
 
 
 def _grid_index(context: float) -> int:
@@ -90,6 +120,24 @@ def _grid_index(context: float) -> int:
 
 
 # ---- what the data may ask for -----------------------------------------------------------------------------
+
+
+def demand_of_plan(clips: TrainingClips, plan: StepPlan, num_epochs: float, num_processes: int) -> Demand:
+    """What the first epochs of a run may ask for; later ones draw from the same clips.
+
+    Args:
+        clips: The training split.
+        plan: Of the steps.
+        num_epochs: Of the run; at most three are looked at.
+        num_processes: That share a step.
+    """
+    epochs = range(max(1, min(3, math.ceil(num_epochs))))
+    examples = [example for epoch in epochs for example in clips.draw(epoch)]
+    tokens = [len(clips.sequence(example).inputs) for example in examples]
+    steps = plan.steps(0, plan.count_steps(len(epochs)))
+    largest = max(math.ceil(len(step.examples) / num_processes) for step in steps)
+    durations = [example.duration for example in examples]
+    return demand_of(durations, tokens, audio_context=plan.audio_context, jitter=plan.jitter, largest=largest)
 
 
 def demand_of(
@@ -265,8 +313,7 @@ def find_clips_that_fit(probe: Probe, demand: Demand) -> FoundClips:
 def _find_here(probe: Probe, demand: Demand) -> FoundClips:
     accelerator = probe.accelerator
     accelerator.wait_for_everyone()
-    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
-    limits = memory_limits(accelerator.device, neighbours)
+    limits = memory_limits(accelerator.device, _neighbours(accelerator))
     accelerator.wait_for_everyone()
     first = demand.shape(demand.edges[0])
     if probe.measure(1, first) is None:  # from here on libraries are loaded and gradients are there
@@ -346,7 +393,7 @@ def _read_off(
             peaks.append(base + per_clip * clips[-1])
     highest = max(peaks, key=lambda peak: float((peak / sizes).max()))
     tightest = int((highest / sizes).argmax())
-    return FoundClips(tuple(contexts), tuple(clips), _describe(limits[tightest]), int(highest[tightest]))
+    return FoundClips(tuple(contexts), tuple(clips), limits[tightest], int(highest[tightest]))
 
 
 def _describe(limit: Limit) -> str:
