@@ -237,8 +237,8 @@ class TrainArguments(ScriptArguments):
         default=None,
     )
     auto_find_batch_size: bool = argument(
-        "Measure before training how many clips of each length fit into memory, and cut micro-batches to that "
-        "instead; same result.",
+        "Measure before training how many clips of each length fit into memory, and cut micro-batches to "
+        "that instead; same result.",
         default=False,
     )
     memory: Literal["fast", "low"] = argument(
