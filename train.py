@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from utils.batching import Step, StepPlan
     from utils.checkpoints import TrainingState
     from utils.collators import Batch
+    from utils.estimates import Estimate, TimedStep
     from utils.examples import TrainingClips
     from utils.finder import FoundClips
     from utils.interruption import StopRequest
@@ -49,6 +50,7 @@ FREE_ARGUMENTS = (
     *("auto_find_batch_size", "micro_batch_seconds", "memory", "dry_run"),
     *MIXING_ARGUMENTS,
 )
+STEPS_TIMED = 5  # by --dry_run
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(TrainArguments, argv, __doc__)
     output_dir = Path(args.output_dir)
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch is imported
+    if args.dry_run:
+        rehearse(args)
+        return
     is_trained = is_finished(args, output_dir)
     if is_trained and not any(mixing_left(args, output_dir)):
         print(f"{output_dir / 'final'} is there already, trained with these arguments. Next: evaluate.py")
@@ -113,28 +118,13 @@ def main(argv: list[str] | None = None) -> None:
 
 def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "StopRequest") -> None:
     """Train from the start or the newest checkpoint to the end; leaves best/ and final/."""
-    from accelerate.utils import set_seed
-
     from utils.checkpoints import TrainingState, find_checkpoint_together, load_checkpoint
-    from utils.distributed import loading_whole
-    from utils.hardware import sum_in_a_fixed_order
-    from utils.memory import keep_no_freed_memory
     from utils.mixing import forget_mixtures
     from utils.runlog import RunLog
 
     output_dir = Path(args.output_dir)
-    set_seed(args.seed, device_specific=True)
-    if accelerator.device.type == "cpu":
-        sum_in_a_fixed_order()
-    if args.memory == "low" or args.auto_find_batch_size:
-        keep_no_freed_memory()
     checkpoint = find_checkpoint_together(accelerator, output_dir, args.resume_from_checkpoint)
-    with loading_whole(accelerator):
-        loaded = load_trainable_model(args, accelerator)
-    check_mixing(args, loaded)
-    data = load_data(args, loaded, accelerator)
-    total_steps = args.max_steps if args.max_steps > 0 else data.plan.count_steps(args.num_train_epochs)
-    model, optimizer, scheduler = prepare_for_training(args, accelerator, loaded, total_steps)
+    loaded, data, model, optimizer, scheduler, total_steps = build_run(args, accelerator)
 
     state = load_checkpoint(accelerator, checkpoint) if checkpoint else TrainingState()
     if args.auto_find_batch_size:
@@ -154,6 +144,36 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
         train_steps(run, optimizer, scheduler, total_steps)
     save_model(run, output_dir / "final")
     accelerator.free_memory()
+
+
+def build_run(
+    args: TrainArguments, accelerator: "Accelerator"
+) -> tuple[
+    "LoadedModel",
+    TrainingData,
+    "torch.nn.Module",
+    "torch.optim.Optimizer",
+    "torch.optim.lr_scheduler.LRScheduler",
+    int,
+]:
+    """All that a run starts with: model, data, what is prepared of them, and the number of steps."""
+    from accelerate.utils import set_seed
+
+    from utils.distributed import loading_whole
+    from utils.hardware import sum_in_a_fixed_order
+    from utils.memory import keep_no_freed_memory
+
+    set_seed(args.seed, device_specific=True)
+    if accelerator.device.type == "cpu":
+        sum_in_a_fixed_order()
+    if args.memory == "low" or args.auto_find_batch_size:
+        keep_no_freed_memory()
+    with loading_whole(accelerator):
+        loaded = load_trainable_model(args, accelerator)
+    check_mixing(args, loaded)
+    data = load_data(args, loaded, accelerator)
+    total_steps = args.max_steps if args.max_steps > 0 else data.plan.count_steps(args.num_train_epochs)
+    return loaded, data, *prepare_for_training(args, accelerator, loaded, total_steps), total_steps
 
 
 def train_steps(
@@ -211,6 +231,38 @@ def train_steps(
                 break
 
 
+def rehearse(args: TrainArguments) -> None:
+    """Check the labels, do a few steps, say what the run will take; nothing is written or kept."""
+    from rich import get_console
+
+    from utils.estimates import estimate_table
+    from utils.label_checks import TokenRules, check_labels, labels_table, raise_for
+    from utils.memory import memory_limits
+    from utils.modeling import whisper_of
+    from utils.progress import silence_libraries
+    from utils.runlog import end_training
+
+    silence_libraries()
+    accelerator = start_accelerator(args)
+    loaded, data, model, optimizer, scheduler, total_steps = build_run(args, accelerator)
+    examples = data.clips.draw(0)
+    sequences = ((example, data.clips.sequence(example)) for example in examples)
+    labels = ((data.ids[e.rows[0]] if e.rows else "-", s.inputs, s.targets) for e, s in sequences)
+    checks = check_labels(labels, TokenRules.of_model(whisper_of(loaded.model), args.task))
+    if accelerator.is_main_process:
+        get_console().print(labels_table(checks, len(examples)))
+    raise_for(checks)
+    if args.auto_find_batch_size:
+        found = find_micro_batches(args, accelerator, loaded, data, model, optimizer, resumed=False)
+        data = replace(data, clips_that_fit=found)
+    limits = memory_limits(accelerator.device)
+    estimate = estimate_run(args, accelerator, loaded, data, model, optimizer, scheduler, total_steps)
+    if accelerator.is_main_process:
+        allowed = [limit.size_bytes for limit in limits if limit.kind in ("resident", "device")]
+        get_console().print(estimate_table(estimate, min(allowed)))
+    end_training(accelerator)
+
+
 def is_finished(args: TrainArguments, output_dir: Path) -> bool:
     """Whether this very run has ended already.
 
@@ -240,7 +292,7 @@ def start_accelerator(args: TrainArguments) -> "Accelerator":
     return build_accelerator(
         args.per_device_train_batch_size,
         args.max_grad_norm,
-        log_with=[name for name in args.report_to if name != "none"] or None,
+        log_with=[name for name in args.report_to if name != "none" and not args.dry_run] or None,
         project_dir=str(Path(args.output_dir) / "logs"),
     )
 
@@ -419,7 +471,10 @@ def set_aside_long_labels(
         for row_id, number in zip(ids, num_targets, strict=True)
         if number > MAX_LABEL_TOKENS
     ]
-    if accelerator.is_main_process:
+    if args.dry_run:
+        named = ", ".join(reject["source"] for reject in rejects[:5])
+        accelerator.print(f"{len(rejects)} utterances have labels too long for Whisper, such as {named}")
+    elif accelerator.is_main_process:
         write_jsonl(Path(args.output_dir) / "rejects.jsonl", rejects)
         print(
             f"{len(rejects)} utterances have labels too long for Whisper: "
@@ -547,18 +602,23 @@ def load_steps(
         accumulation=args.gradient_accumulation_steps,
         clips_that_fit=data.clips_that_fit,
     )
-    on_cpu = accelerator.device.type == "cpu"
-    num_workers = args.dataloader_num_workers
     return collators.load_steps(
         data.plan,
         collators.MicroBatches(data.clips, loaded.model.config.pad_token_id),
         first,
         last,
         own_share=own_share,
-        num_workers=(0 if on_cpu else 4) if num_workers is None else num_workers,
+        num_workers=count_workers(args, accelerator),
         pin_memory=accelerator.device.type == "cuda",
         seed=args.seed,
     )
+
+
+def count_workers(args: TrainArguments, accelerator: "Accelerator") -> int:
+    """Processes that read audio beside this one."""
+    if args.dataloader_num_workers is not None:
+        return args.dataloader_num_workers
+    return 0 if accelerator.device.type == "cpu" else 4
 
 
 def accumulate_gradients(
@@ -626,6 +686,103 @@ def backward_through(
         loss_sum = model(features, batch.decoder_input_ids, batch.labels)
         accelerator.backward(loss_sum * scale)
         return loss_sum.detach()
+
+
+def estimate_run(
+    args: TrainArguments,
+    accelerator: "Accelerator",
+    loaded: "LoadedModel",
+    data: TrainingData,
+    model: "torch.nn.Module",
+    optimizer: "torch.optim.Optimizer",
+    scheduler: "torch.optim.lr_scheduler.LRScheduler",
+    total_steps: int,
+) -> "Estimate":
+    """Do a few steps and decode a few clips, and reckon from these what the whole run will take."""
+    from utils import estimates
+    from utils.hardware import peak_memory_bytes
+    from utils.modeling import count_parameters
+    from utils.optimizers import moment_bytes
+
+    steps = list(data.plan.steps(0, total_steps))
+    picked = estimates.pick_steps(steps, STEPS_TIMED)
+    do_step = partial(time_step, args, accelerator, loaded, data, model, optimizer, scheduler)
+    do_step(picked[-1])  # warms up
+    timed = [do_step(step) for step in picked]
+    evaluations = estimates.count_evaluations(total_steps, args.eval_steps, on_start=args.eval_on_start)
+    trained, _ = count_parameters(loaded.model)
+    weights = sum(weight.numel() * weight.element_size() for weight in loaded.model.parameters())
+    checkpoint = estimates.checkpoint_bytes(
+        weights, trained, moment_bytes(args.optim), trained_only=args.use_peft
+    )
+    models = 1 + (args.eval_steps > 0) + args.average_checkpoints + bool(args.interpolation_alphas)
+    return estimates.Estimate(
+        steps_per_epoch=data.plan.count_steps(1),
+        total_steps=total_steps,
+        training_seconds=estimates.estimate_seconds(timed, steps),
+        evaluation_seconds=evaluations * time_evaluation(args, accelerator, loaded, data, model)
+        if evaluations
+        else 0.0,
+        peak_bytes=peak_memory_bytes(),
+        checkpoint_bytes=checkpoint,
+        disk_bytes=estimates.disk_bytes(
+            checkpoint,
+            4 * trained if args.use_peft else weights,
+            checkpoints=args.save_total_limit if args.save_steps else 0,
+            models=models,
+        ),
+        free_bytes=estimates.free_disk_bytes(Path(args.output_dir)),
+    )
+
+
+def time_step(
+    args: TrainArguments,
+    accelerator: "Accelerator",
+    loaded: "LoadedModel",
+    data: TrainingData,
+    model: "torch.nn.Module",
+    optimizer: "torch.optim.Optimizer",
+    scheduler: "torch.optim.lr_scheduler.LRScheduler",
+    step: "Step",
+) -> "TimedStep":
+    """Do a step; reading its audio counts where no worker does it meanwhile."""
+    from utils.estimates import TimedStep
+    from utils.updates import update_weights
+
+    started = time.perf_counter()
+    _, micro_batches = next(load_steps(args, accelerator, data, loaded, step.number, step.number + 1))
+    reading = time.perf_counter() - started if count_workers(args, accelerator) == 0 else 0.0
+    started = time.perf_counter()
+    masking = choose_spec_augment(args)
+    loss_sum = accumulate_gradients(accelerator, model, micro_batches, step.num_targets, loaded, masking)
+    update_weights(accelerator, model, optimizer, loss_sum, args.max_grad_norm, stop=False)
+    scheduler.step()
+    return TimedStep(step, reading + time.perf_counter() - started)
+
+
+def time_evaluation(
+    args: TrainArguments,
+    accelerator: "Accelerator",
+    loaded: "LoadedModel",
+    data: TrainingData,
+    model: "torch.nn.Module",
+) -> float:
+    """Seconds of an evaluation, from one batch of each process."""
+    from utils.distributed import transcribe_on_all_processes
+
+    rows = data.validation
+    some = rows.select(range(min(len(rows), args.per_device_eval_batch_size * accelerator.num_processes)))
+    started = time.perf_counter()
+    transcribe_on_all_processes(
+        accelerator,
+        model,
+        loaded.processor,
+        some,
+        batch_size=args.per_device_eval_batch_size,
+        max_length=args.generation_max_length,
+        task=args.task,
+    )
+    return (time.perf_counter() - started) * len(rows) / len(some)
 
 
 def is_due(step: int, interval: int, total_steps: int) -> bool:

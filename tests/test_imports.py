@@ -21,7 +21,7 @@ LAYERS = (
     "ctranslate2 starter batching labels statistics ordering tables",
     "sources audiofolder corpora manifests kaldi hub",
     "splits blocks recordings delivery assembly data_report dataset",
-    "cross_entropy examples collators quantization modeling freezing languages adapters optimizers",
+    "cross_entropy label_checks estimates examples collators quantization modeling freezing languages adapters optimizers",
     "weights averaging interpolation",
     "decoding evaluation model_card dataset_card publishing",
     "anchors word_timing alignment screening",

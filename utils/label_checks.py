@@ -57,17 +57,15 @@ class _Labels:
 
     inputs: Sequence[int]
     targets: Sequence[int]
+    start: int  # index of the last start token in the inputs, -1 without one
 
     @property
     def after_start(self) -> Sequence[int]:
-        """What follows the last start token; the text before it may hold anything but a second one."""
-        return self.inputs[self._start + 1 :]
+        return self.inputs[self.start + 1 :]
 
     @property
     def predicted(self) -> Sequence[int]:
         return [token for token in self.targets if token != IGNORED]
-
-    _start: int = 0
 
 
 def check_labels(
@@ -121,7 +119,7 @@ def _shifted(labels: _Labels, rules: TokenRules) -> bool:
 
 
 def _times(labels: _Labels, rules: TokenRules) -> bool:
-    """Either the token for no timestamps and none, or timestamps in order and in pairs, and not that token."""
+    """Either the token for no timestamps and none, or timestamps in order and in pairs without it."""
     first = rules.no_timestamps + 1
     body = labels.after_start
     times = [token for token in body if first <= token < first + NUM_TIMESTAMPS]
