@@ -69,6 +69,20 @@ class TrainingData:
 
 
 @dataclass(frozen=True)
+class Setup:
+    """What a run starts with."""
+
+    args: TrainArguments
+    accelerator: "Accelerator"
+    loaded: "LoadedModel"
+    data: TrainingData
+    model: "torch.nn.Module"  # behind its loss, as Accelerate has prepared it
+    optimizer: "torch.optim.Optimizer"
+    scheduler: "torch.optim.lr_scheduler.LRScheduler"
+    total_steps: int
+
+
+@dataclass(frozen=True)
 class Run:
     """What all parts of a run share."""
 
@@ -124,12 +138,12 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
 
     output_dir = Path(args.output_dir)
     checkpoint = find_checkpoint_together(accelerator, output_dir, args.resume_from_checkpoint)
-    loaded, data, model, optimizer, scheduler, total_steps = build_run(args, accelerator)
+    setup = build_setup(args, accelerator)
 
     state = load_checkpoint(accelerator, checkpoint) if checkpoint else TrainingState()
     if args.auto_find_batch_size:
-        found = find_micro_batches(args, accelerator, loaded, data, model, optimizer, resumed=state.step > 0)
-        data = replace(data, clips_that_fit=found)
+        setup = with_found_micro_batches(setup, resumed=state.step > 0)
+    loaded, data, total_steps = setup.loaded, setup.data, setup.total_steps
     state.judge_by(args.metric_for_best_model)
     log = RunLog(output_dir, accelerator)
     log.drop_after(state.step if checkpoint else -1, state.evaluated_step)
@@ -137,26 +151,17 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
     announce(args, accelerator, loaded, data, total_steps, state.step)
 
     forget_mixtures(accelerator, output_dir)
-    run = Run(args, accelerator, loaded, model, data, state, log, stop_request)
+    run = Run(args, accelerator, loaded, setup.model, data, state, log, stop_request)
     if evaluation_is_owed(args, state, total_steps) and not evaluate_and_keep_best(run):
         leave_to_be_continued(accelerator, output_dir, state.step, stop_request)
     if not patience_is_over(args, state):
-        train_steps(run, optimizer, scheduler, total_steps)
+        train_steps(run, setup.optimizer, setup.scheduler, total_steps)
     save_model(run, output_dir / "final")
     accelerator.free_memory()
 
 
-def build_run(
-    args: TrainArguments, accelerator: "Accelerator"
-) -> tuple[
-    "LoadedModel",
-    TrainingData,
-    "torch.nn.Module",
-    "torch.optim.Optimizer",
-    "torch.optim.lr_scheduler.LRScheduler",
-    int,
-]:
-    """All that a run starts with: model, data, what is prepared of them, and the number of steps."""
+def build_setup(args: TrainArguments, accelerator: "Accelerator") -> Setup:
+    """Load model and data, and prepare them."""
     from accelerate.utils import set_seed
 
     from utils.distributed import loading_whole
@@ -173,7 +178,8 @@ def build_run(
     check_mixing(args, loaded)
     data = load_data(args, loaded, accelerator)
     total_steps = args.max_steps if args.max_steps > 0 else data.plan.count_steps(args.num_train_epochs)
-    return loaded, data, *prepare_for_training(args, accelerator, loaded, total_steps), total_steps
+    prepared = prepare_for_training(args, accelerator, loaded, total_steps)
+    return Setup(args, accelerator, loaded, data, *prepared, total_steps)
 
 
 def train_steps(
@@ -244,19 +250,22 @@ def rehearse(args: TrainArguments) -> None:
 
     silence_libraries()
     accelerator = start_accelerator(args)
-    loaded, data, model, optimizer, scheduler, total_steps = build_run(args, accelerator)
-    examples = data.clips.draw(0)
-    sequences = ((example, data.clips.sequence(example)) for example in examples)
-    labels = ((data.ids[e.rows[0]] if e.rows else "-", s.inputs, s.targets) for e, s in sequences)
-    checks = check_labels(labels, TokenRules.of_model(whisper_of(loaded.model), args.task))
+    setup = build_setup(args, accelerator)
+    clips = setup.data.clips
+    examples = clips.draw(0)
+    sequences = (clips.sequence(example) for example in examples)
+    labels = (
+        (" ".join(setup.data.ids[row] for row in example.rows), sequence.inputs, sequence.targets)
+        for example, sequence in zip(examples, sequences, strict=True)
+    )
+    checks = check_labels(labels, TokenRules.of_model(whisper_of(setup.loaded.model), args.task))
     if accelerator.is_main_process:
         get_console().print(labels_table(checks, len(examples)))
     raise_for(checks)
     if args.auto_find_batch_size:
-        found = find_micro_batches(args, accelerator, loaded, data, model, optimizer, resumed=False)
-        data = replace(data, clips_that_fit=found)
+        setup = with_found_micro_batches(setup, resumed=False)
     limits = memory_limits(accelerator.device)
-    estimate = estimate_run(args, accelerator, loaded, data, model, optimizer, scheduler, total_steps)
+    estimate = estimate_run(setup)
     if accelerator.is_main_process:
         allowed = [limit.size_bytes for limit in limits if limit.kind in ("resident", "device")]
         get_console().print(estimate_table(estimate, min(allowed)))
@@ -518,34 +527,30 @@ def limit_micro_batches(args: TrainArguments, accelerator: "Accelerator") -> Cal
     return lambda context: int(min(most_seconds / context, 1 << 30))
 
 
-def find_micro_batches(
-    args: TrainArguments,
-    accelerator: "Accelerator",
-    loaded: "LoadedModel",
-    data: TrainingData,
-    model: "torch.nn.Module",
-    optimizer: "torch.optim.Optimizer",
-    *,
-    resumed: bool,
-) -> "FoundClips":
+def with_found_micro_batches(setup: Setup, *, resumed: bool) -> Setup:
     """Measure how many clips of a micro-batch fit into memory; a run that goes on keeps what was found."""
     from utils.finder import Probe, demand_of_plan, find_clips_that_fit, read_found, save_found
     from utils.optimizers import moment_bytes
 
+    args, accelerator, data = setup.args, setup.accelerator, setup.data
     path = Path(args.output_dir) / "micro_batches.json"
     found = read_found(path, accelerator) if resumed else None
     if found is None:
-        demand = demand_of_plan(data.clips, data.plan, args.num_train_epochs, accelerator.num_processes)
-        masking = choose_spec_augment(args)
         backward = partial(
-            backward_through, accelerator, model, loaded=loaded, masking=masking, exchange=False
+            backward_through,
+            accelerator,
+            setup.model,
+            loaded=setup.loaded,
+            masking=choose_spec_augment(args),
+            exchange=False,
         )
-        probe = Probe(accelerator, model, backward, optimizer, moment_bytes(args.optim))
+        probe = Probe(accelerator, setup.model, backward, setup.optimizer, moment_bytes(args.optim))
+        demand = demand_of_plan(data.clips, data.plan, args.num_train_epochs, accelerator.num_processes)
         found = find_clips_that_fit(probe, demand)
         if accelerator.is_main_process and not args.dry_run:
             save_found(found, path)
     accelerator.print(found.describe())
-    return found
+    return replace(setup, data=replace(data, clips_that_fit=found))
 
 
 def prepare_for_training(
@@ -688,95 +693,65 @@ def backward_through(
         return loss_sum.detach()
 
 
-def estimate_run(
-    args: TrainArguments,
-    accelerator: "Accelerator",
-    loaded: "LoadedModel",
-    data: TrainingData,
-    model: "torch.nn.Module",
-    optimizer: "torch.optim.Optimizer",
-    scheduler: "torch.optim.lr_scheduler.LRScheduler",
-    total_steps: int,
-) -> "Estimate":
+def estimate_run(setup: Setup) -> "Estimate":
     """Do a few steps and decode a few clips, and reckon from these what the whole run will take."""
     from utils import estimates
     from utils.hardware import peak_memory_bytes
-    from utils.modeling import count_parameters
     from utils.optimizers import moment_bytes
 
-    steps = list(data.plan.steps(0, total_steps))
+    args, plan = setup.args, setup.data.plan
+    steps = list(plan.steps(0, setup.total_steps))
     picked = estimates.pick_steps(steps, STEPS_TIMED)
-    do_step = partial(time_step, args, accelerator, loaded, data, model, optimizer, scheduler)
-    do_step(picked[-1])  # warms up
-    timed = [do_step(step) for step in picked]
-    evaluations = estimates.count_evaluations(total_steps, args.eval_steps, on_start=args.eval_on_start)
-    trained, _ = count_parameters(loaded.model)
-    weights = sum(weight.numel() * weight.element_size() for weight in loaded.model.parameters())
-    checkpoint = estimates.checkpoint_bytes(
-        weights, trained, moment_bytes(args.optim), trained_only=args.use_peft
-    )
+    time_step(setup, picked[-1])  # warms up
+    timed = [time_step(setup, step) for step in picked]
+    evaluations = estimates.count_evaluations(setup.total_steps, args.eval_steps, on_start=args.eval_on_start)
+    evaluation = time_evaluation(setup) if evaluations else 0.0
     models = 1 + (args.eval_steps > 0) + args.average_checkpoints + bool(args.interpolation_alphas)
     return estimates.Estimate(
-        steps_per_epoch=data.plan.count_steps(1),
-        total_steps=total_steps,
+        steps_per_epoch=plan.count_steps(1),
+        total_steps=setup.total_steps,
         training_seconds=estimates.estimate_seconds(timed, steps),
-        evaluation_seconds=evaluations * time_evaluation(args, accelerator, loaded, data, model)
-        if evaluations
-        else 0.0,
+        evaluation_seconds=evaluations * evaluation,
         peak_bytes=peak_memory_bytes(),
-        checkpoint_bytes=checkpoint,
-        disk_bytes=estimates.disk_bytes(
-            checkpoint,
-            4 * trained if args.use_peft else weights,
+        disk=estimates.estimate_disk(
+            setup.loaded.model,
             checkpoints=args.save_total_limit if args.save_steps else 0,
             models=models,
+            moment_bytes=moment_bytes(args.optim),
+            adapter_only=args.use_peft,
         ),
         free_bytes=estimates.free_disk_bytes(Path(args.output_dir)),
     )
 
 
-def time_step(
-    args: TrainArguments,
-    accelerator: "Accelerator",
-    loaded: "LoadedModel",
-    data: TrainingData,
-    model: "torch.nn.Module",
-    optimizer: "torch.optim.Optimizer",
-    scheduler: "torch.optim.lr_scheduler.LRScheduler",
-    step: "Step",
-) -> "TimedStep":
+def time_step(setup: Setup, step: "Step") -> "TimedStep":
     """Do a step; reading its audio counts where no worker does it meanwhile."""
     from utils.estimates import TimedStep
     from utils.updates import update_weights
 
+    args, accelerator, loaded = setup.args, setup.accelerator, setup.loaded
     started = time.perf_counter()
-    _, micro_batches = next(load_steps(args, accelerator, data, loaded, step.number, step.number + 1))
+    _, micro_batches = next(load_steps(args, accelerator, setup.data, loaded, step.number, step.number + 1))
     reading = time.perf_counter() - started if count_workers(args, accelerator) == 0 else 0.0
     started = time.perf_counter()
-    masking = choose_spec_augment(args)
-    loss_sum = accumulate_gradients(accelerator, model, micro_batches, step.num_targets, loaded, masking)
-    update_weights(accelerator, model, optimizer, loss_sum, args.max_grad_norm, stop=False)
-    scheduler.step()
+    masking, num_targets = choose_spec_augment(args), step.num_targets
+    loss_sum = accumulate_gradients(accelerator, setup.model, micro_batches, num_targets, loaded, masking)
+    update_weights(accelerator, setup.model, setup.optimizer, loss_sum, args.max_grad_norm, stop=False)
+    setup.scheduler.step()
     return TimedStep(step, reading + time.perf_counter() - started)
 
 
-def time_evaluation(
-    args: TrainArguments,
-    accelerator: "Accelerator",
-    loaded: "LoadedModel",
-    data: TrainingData,
-    model: "torch.nn.Module",
-) -> float:
+def time_evaluation(setup: Setup) -> float:
     """Seconds of an evaluation, from one batch of each process."""
     from utils.distributed import transcribe_on_all_processes
 
-    rows = data.validation
+    args, accelerator, rows = setup.args, setup.accelerator, setup.data.validation
     some = rows.select(range(min(len(rows), args.per_device_eval_batch_size * accelerator.num_processes)))
     started = time.perf_counter()
     transcribe_on_all_processes(
         accelerator,
-        model,
-        loaded.processor,
+        setup.model,
+        setup.loaded.processor,
         some,
         batch_size=args.per_device_eval_batch_size,
         max_length=args.generation_max_length,

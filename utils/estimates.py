@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.table import Table
+from torch import nn
 
 from utils.batching import Step
 
@@ -21,6 +22,15 @@ class TimedStep:
 
 
 @dataclass(frozen=True)
+class Disk:
+    """What a run writes, in bytes."""
+
+    checkpoint: int
+    model: int  # a folder such as final/
+    fullest: int  # a new checkpoint is written before the oldest goes
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What a run will take."""
 
@@ -29,8 +39,7 @@ class Estimate:
     training_seconds: float
     evaluation_seconds: float
     peak_bytes: int
-    checkpoint_bytes: int
-    disk_bytes: int  # at the fullest moment, checkpoints, best/, final/ and what may be kept besides
+    disk: Disk
     free_bytes: int
 
 
@@ -59,29 +68,24 @@ def estimate_seconds(timed: Sequence[TimedStep], steps: Sequence[Step]) -> float
     return sum(fixed + slope * step.padded_seconds for step in steps)
 
 
-def checkpoint_bytes(weight_bytes: int, trained: int, moment_bytes: int, *, trained_only: bool) -> int:
-    """Size of a checkpoint: weights and moments.
+def estimate_disk(
+    model: nn.Module, *, checkpoints: int, models: int, moment_bytes: int, adapter_only: bool
+) -> Disk:
+    """Size of what a run writes, but for logs.
 
     Args:
-        weight_bytes: Of the whole model.
-        trained: Numbers that are trained.
-        moment_bytes: That the optimiser keeps for each.
-        trained_only: Whether the weights that are not trained are left out, as with an adapter.
-    """
-    weights = 4 * trained if trained_only else weight_bytes
-    return weights + moment_bytes * trained
-
-
-def disk_bytes(checkpoint: int, model: int, *, checkpoints: int, models: int) -> int:
-    """The fullest moment: a new checkpoint is written before the oldest goes, `checkpoints` are kept.
-
-    Args:
-        checkpoint: Bytes of a checkpoint.
-        model: Bytes of a model folder.
+        model: As it is trained.
         checkpoints: That are kept; 0 where none is written.
-        models: Folders of a model: best/, final/, snapshots, interpolated/.
+        models: Model folders: best/, final/, snapshots, interpolated/.
+        moment_bytes: That the optimiser keeps for each trained number.
+        adapter_only: Whether what is not trained is left out.
     """
-    return checkpoint * (checkpoints + 1 if checkpoints else 0) + model * models
+    numbers = [(p.numel(), p.element_size(), p.requires_grad) for p in model.parameters()]
+    trained = sum(count for count, _, is_trained in numbers if is_trained)
+    weights = sum(count * size for count, size, is_trained in numbers if is_trained or not adapter_only)
+    checkpoint = weights + moment_bytes * trained
+    kept = checkpoints + 1 if checkpoints else 0
+    return Disk(checkpoint, weights, checkpoint * kept + weights * models)
 
 
 def free_disk_bytes(folder: Path) -> int:
@@ -106,11 +110,11 @@ def estimate_table(estimate: Estimate, limit_bytes: int | None) -> Table:
         table.add_row("evaluations", format_seconds(estimate.evaluation_seconds), "by generation")
     allowed = "" if limit_bytes is None else f"{limit_bytes / 1e9:.2f} GB allowed"
     table.add_row("peak memory", f"{estimate.peak_bytes / 1e9:.2f} GB", allowed)
-    table.add_row("a checkpoint", f"{estimate.checkpoint_bytes / 1e6:,.0f} MB", "")
+    table.add_row("a checkpoint", f"{estimate.disk.checkpoint / 1e6:,.0f} MB", "")
     room = f"{estimate.free_bytes / 1e9:,.1f} GB free"
-    if estimate.disk_bytes > estimate.free_bytes:
+    if estimate.disk.fullest > estimate.free_bytes:
         room += ": not enough. Lower save_total_limit or give another output_dir"
-    table.add_row("disk, at the fullest", f"{estimate.disk_bytes / 1e6:,.0f} MB", room)
+    table.add_row("disk, at the fullest", f"{estimate.disk.fullest / 1e6:,.0f} MB", room)
     return table
 
 
