@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from utils.collators import Batch
     from utils.estimates import Estimate, TimedStep
     from utils.examples import TrainingClips
-    from utils.finder import FoundClips
     from utils.interruption import StopRequest
     from utils.modeling import LoadedModel
     from utils.quantization import Quantization
