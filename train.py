@@ -132,6 +132,7 @@ def main(argv: list[str] | None = None) -> None:
 def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "StopRequest") -> None:
     """Train from the start or the newest checkpoint to the end; leaves best/ and final/."""
     from utils.checkpoints import TrainingState, find_checkpoint_together, load_checkpoint
+    from utils.memory import explaining_out_of_memory
     from utils.mixing import forget_mixtures
     from utils.runlog import RunLog
 
@@ -151,10 +152,11 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
 
     forget_mixtures(accelerator, output_dir)
     run = Run(args, accelerator, loaded, setup.model, data, state, log, stop_request)
-    if evaluation_is_owed(args, state, total_steps) and not evaluate_and_keep_best(run):
-        leave_to_be_continued(accelerator, output_dir, state.step, stop_request)
-    if not patience_is_over(args, state):
-        train_steps(run, setup.optimizer, setup.scheduler, total_steps)
+    with explaining_out_of_memory():
+        if evaluation_is_owed(args, state, total_steps) and not evaluate_and_keep_best(run):
+            leave_to_be_continued(accelerator, output_dir, state.step, stop_request)
+        if not patience_is_over(args, state):
+            train_steps(run, setup.optimizer, setup.scheduler, total_steps)
     save_model(run, output_dir / "final")
     accelerator.free_memory()
 

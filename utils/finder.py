@@ -193,13 +193,13 @@ class Probe:
         """The peak of one pass; None if memory ran out."""
         device = self.accelerator.device
         return_freed_memory()
-        with watching_peak(device) as peak:
-            try:
+        try:
+            with watching_peak(device) as peak:
                 self.backward(made_up_batch(clips, shape).to(device))
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                return None
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
         return peak.usage
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from utils.errors import UserError
+
 if TYPE_CHECKING:
     import torch
 
@@ -274,5 +276,27 @@ def is_out_of_memory(error: BaseException) -> bool:
     text = str(error)
     return should_reduce_batch_size(error) or any(
         words in text
-        for words in ("bad_alloc", "Cannot allocate memory", "not enough memory", "could not create a memory")
+        for words in (
+            *("bad_alloc", "Cannot allocate memory", "not enough memory", "could not create a memory"),
+            "can't start new thread",
+        )
     )
+
+
+@contextlib.contextmanager
+def explaining_out_of_memory() -> Iterator[None]:
+    """Say what helps where the block runs out of memory.
+
+    Raises:
+        UserError: It did; what was saved before is kept.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"memory ran out: {str(error).splitlines()[0] if str(error) else 'an allocation failed'} What was "
+            "saved is kept. Give --auto_find_batch_size, which measures how much fits, --memory low, or "
+            "--gradient_checkpointing; the result stays the same."
+        ) from error
