@@ -296,7 +296,7 @@ def explaining_out_of_memory() -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise UserError(
-            f"memory ran out: {str(error).splitlines()[0] if str(error) else 'an allocation failed'} What was "
-            "saved is kept. Give --auto_find_batch_size, which measures how much fits, --memory low, or "
+            f"memory ran out: {str(error).splitlines()[0] if str(error) else 'no more can be had.'} "
+            "What was saved is kept. Give --auto_find_batch_size, which measures how much fits, --memory low, or "
             "--gradient_checkpointing; the result stays the same."
         ) from error

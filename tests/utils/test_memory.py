@@ -41,7 +41,9 @@ def test_the_peak_of_a_block_counts_what_was_freed_in_it_and_nothing_before():
         torch.mul(held, 2).sum()  # as much again
         del held
     for name in ("resident", "private", "address_space"):
-        assert getattr(peak.usage, name) - getattr(before, name) == pytest.approx(400e6, rel=0.1), name
+        found = getattr(peak.usage, name) - getattr(before, name)
+        # the thread that looks has a stack and a heap of its own in the address space
+        assert 390e6 < found < (500e6 if name == "address_space" else 430e6), name
 
 
 # ---- what there is -----------------------------------------------------------------------------------------
