@@ -67,7 +67,7 @@ def test_less_memory_gives_fewer_clips_and_none_an_error(setup_of, monkeypatch):
     room = partial(_with_room, finder, read_usage, Limit, setup, monkeypatch)
     few, more = room(120_000_000), room(200_000_000)
     assert 1 <= few < more <= 8
-    with pytest.raises(UserError, match="not even one clip of 30 s .* allowed .* by a test"):
+    with pytest.raises(UserError, match=r"not even one clip of 30 s .* allowed .* by a test"):
         room(1_000_000)
 
 
