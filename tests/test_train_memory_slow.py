@@ -87,6 +87,19 @@ def test_not_one_clip_under_a_cap_is_one_clear_error(wide_whisper, prepared, tmp
     assert "not even one clip of 30 s" in done.stderr and "--gradient_checkpointing" in done.stderr
 
 
+def test_two_processes_find_the_same(tiny_whisper, prepared, tmp_path):
+    words = f"--model_name_or_path {tiny_whisper} --dataset {prepared} --language it --report_to none"
+    words += " --max_steps 4 --eval_steps 0 --logging_steps 1 --per_device_train_batch_size 4"
+    launch = f"-m accelerate.commands.launch --config_file {ROOT}/accelerate_configs/cpu_2_processes.yaml"
+    both = [*launch.split(), "train.py", *words.split(), "--output_dir"]
+    for name, how in (("set", ["--micro_batch_seconds", "1000"]), ("found", ["--auto_find_batch_size"])):
+        done = run(*both, str(tmp_path / name), *how)
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert set(json.loads((tmp_path / "found/micro_batches.json").read_text())["clips"]) == {4}
+    one, other = read_metrics(tmp_path / "set"), read_metrics(tmp_path / "found")
+    assert [(r["loss"], r["order"]) for r in one] == [(r["loss"], r["order"]) for r in other]
+
+
 def test_a_dry_run_is_near_the_run(wide_whisper, prepared, tmp_path):
     """Training time within 30 %, peak memory within 15 %."""
     words = f"--model_name_or_path {wide_whisper} --dataset {prepared} --language it --report_to none"

@@ -297,6 +297,6 @@ def explaining_out_of_memory() -> Iterator[None]:
             raise
         raise UserError(
             f"memory ran out: {str(error).splitlines()[0] if str(error) else 'no more can be had.'} "
-            "What was saved is kept. Give --auto_find_batch_size, which measures how much fits, --memory low, "
-            "or --gradient_checkpointing; the result stays the same."
+            "What was saved is kept. Give --auto_find_batch_size, which measures how much fits, --memory "
+            "low, or --gradient_checkpointing; the result stays the same."
         ) from error
