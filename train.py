@@ -701,7 +701,8 @@ def estimate_run(setup: Setup) -> "Estimate":
     from utils.optimizers import moment_bytes
 
     args, plan = setup.args, setup.data.plan
-    steps = list(plan.steps(0, setup.total_steps))
+    steps_per_epoch = plan.count_steps(1)
+    steps = list(plan.steps(0, min(setup.total_steps, steps_per_epoch)))
     picked = estimates.pick_steps(steps, STEPS_TIMED)
     time_step(setup, picked[-1])  # warms up
     timed = [time_step(setup, step) for step in picked]
@@ -709,9 +710,9 @@ def estimate_run(setup: Setup) -> "Estimate":
     evaluation = time_evaluation(setup) if evaluations else 0.0
     models = 1 + (args.eval_steps > 0) + args.average_checkpoints + bool(args.interpolation_alphas)
     return estimates.Estimate(
-        steps_per_epoch=plan.count_steps(1),
+        steps_per_epoch=steps_per_epoch,
         total_steps=setup.total_steps,
-        training_seconds=estimates.estimate_seconds(timed, steps),
+        training_seconds=estimates.estimate_seconds(timed, steps) * setup.total_steps / len(steps),
         evaluation_seconds=evaluations * evaluation,
         peak_bytes=peak_memory_bytes(),
         disk=estimates.estimate_disk(
@@ -747,6 +748,8 @@ def time_evaluation(setup: Setup) -> float:
     from utils.distributed import transcribe_on_all_processes
 
     args, accelerator, rows = setup.args, setup.accelerator, setup.data.validation
+    if not len(rows):
+        return 0.0
     some = rows.select(range(min(len(rows), args.per_device_eval_batch_size * accelerator.num_processes)))
     started = time.perf_counter()
     transcribe_on_all_processes(

@@ -296,11 +296,20 @@ def find_clips_that_fit(probe: Probe, demand: Demand) -> FoundClips:
             f"auto_find_batch_size on {accelerator.device.type}: it measures CPUs and GPUs of CUDA or ROCm. "
             "Set micro_batch_seconds."
         )
+    return_freed_memory()
+    accelerator.wait_for_everyone()
+    limits = memory_limits(accelerator.device, _neighbours(accelerator))
+    accelerator.wait_for_everyone()
     try:
         with leaving_no_trace(probe):
-            answer: FoundClips | UserError = _find_here(probe, demand)
-    except UserError as error:
-        answer = error
+            answer: FoundClips | UserError = _find_here(probe, demand, limits)
+    except Exception as error:
+        if isinstance(error, UserError):
+            answer = error
+        elif is_out_of_memory(error):  # the optimiser's moments alone are too much
+            answer = _too_little(limits, demand.shape(demand.edges[0]), None)
+        else:
+            raise
     answers = gather_object([answer])
     for found in answers:
         if isinstance(found, UserError):
@@ -310,11 +319,7 @@ def find_clips_that_fit(probe: Probe, demand: Demand) -> FoundClips:
     return replace(tightest, clips=fewest)
 
 
-def _find_here(probe: Probe, demand: Demand) -> FoundClips:
-    accelerator = probe.accelerator
-    accelerator.wait_for_everyone()
-    limits = memory_limits(accelerator.device, _neighbours(accelerator))
-    accelerator.wait_for_everyone()
+def _find_here(probe: Probe, demand: Demand, limits: Sequence[Limit]) -> FoundClips:
     first = demand.shape(demand.edges[0])
     if probe.measure(1, first) is None:  # from here on libraries are loaded and gradients are there
         raise _too_little(limits, first, None)
