@@ -321,6 +321,10 @@ def find_clips_that_fit(probe: Probe, demand: Demand) -> FoundClips:
 
 def _find_here(probe: Probe, demand: Demand, limits: Sequence[Limit]) -> FoundClips:
     first = demand.shape(demand.edges[0])
+    gradients = sum(parameter.numel() * parameter.element_size() for parameter in probe.trained)
+    needed = _figures(read_usage(probe.accelerator.device), limits) + gradients
+    if (needed > [limit.size_bytes for limit in limits]).any():
+        raise _too_little(limits, first, needed)
     if probe.measure(1, first) is None:  # from here on libraries are loaded and gradients are there
         raise _too_little(limits, first, None)
     edges: list[Edge] = []
@@ -407,13 +411,10 @@ def _describe(limit: Limit) -> str:
 
 def _too_little(limits: Sequence[Limit], shape: Shape, needed: np.ndarray | None) -> UserError:
     """Not one clip fits; `needed` is what it takes, (limits,), where that is known."""
-    tightest = (
-        limits[0]
-        if needed is None
-        else limits[int((needed / [limit.size_bytes for limit in limits]).argmax())]
-    )
-    takes = "more" if needed is None else f"about {needed[list(limits).index(tightest)] / 1e6:,.0f} MB"
-    allowed = ", ".join(_describe(limit) for limit in ([tightest] if needed is not None else limits))
+    takes, allowed = "more", ", ".join(_describe(limit) for limit in limits)
+    if needed is not None:
+        tightest = int((needed / [limit.size_bytes for limit in limits]).argmax())
+        takes, allowed = f"about {needed[tightest] / 1e6:,.0f} MB", _describe(limits[tightest])
     return UserError(
         f"auto_find_batch_size: not even one clip of {shape.context:g} s with {shape.tokens} label tokens "
         f"fits beside the model: {takes} needed, allowed {allowed}. Give --memory low, "
