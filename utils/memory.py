@@ -295,8 +295,8 @@ def explaining_out_of_memory() -> Iterator[None]:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
+        found = (str(error).splitlines() or [""])[0].split("err == 0. ")[-1].rstrip(".")
         raise UserError(
-            f"memory ran out: {str(error).splitlines()[0] if str(error) else 'no more can be had.'} "
-            "What was saved is kept. Give --auto_find_batch_size, which measures how much fits, --memory "
-            "low, or --gradient_checkpointing; the result stays the same."
+            f"memory ran out ({found}). What was saved is kept. Give --auto_find_batch_size, which measures "
+            "how much fits, --memory low, or --gradient_checkpointing; the result stays the same."
         ) from error
