@@ -13,7 +13,7 @@ On one NVIDIA GPU:
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from utils.checkpoints import TrainingState
     from utils.collators import Batch
     from utils.encoder_states import EncoderStates
+    from utils.estimates import Estimate, TimedStep
     from utils.examples import Clip, DrawOptions, TrainingClips
     from utils.interruption import StopRequest
     from utils.modeling import LoadedModel
@@ -47,8 +48,10 @@ if TYPE_CHECKING:
 MIXING_ARGUMENTS = ("interpolation_alphas", "guard_dataset", "guard_tolerance", "max_guard_samples")
 FREE_ARGUMENTS = (
     *("output_dir", "resume_from_checkpoint", "report_to", "project", "samples_shown"),
+    *("auto_find_batch_size", "micro_batch_seconds", "memory", "dry_run"),
     *MIXING_ARGUMENTS,
 )
+STEPS_TIMED = 5  # by --dry_run
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,27 @@ class TrainingData:
     ids: list[str]
     plan: "StepPlan"
     validation: "Dataset"
+    clips_that_fit: Callable[[float], int]  # into a micro-batch, by audio context
     contexts: list[float] | None = None  # of each clip, where the encoder gives the same in every epoch
     encoder_states: "EncoderStates | None" = None  # what it gave
 
     def ids_of(self, step: "Step") -> list[str]:
         """Ids of all clips of a step."""
         return [self.ids[row] for example in step.examples for row in example.rows]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run starts with."""
+
+    args: TrainArguments
+    accelerator: "Accelerator"
+    loaded: "LoadedModel"
+    data: TrainingData
+    model: "torch.nn.Module"  # behind its loss, as Accelerate has prepared it
+    optimizer: "torch.optim.Optimizer"
+    scheduler: "torch.optim.lr_scheduler.LRScheduler"
+    total_steps: int
 
 
 @dataclass(frozen=True)
@@ -90,6 +108,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(TrainArguments, argv, __doc__)
     output_dir = Path(args.output_dir)
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch is imported
+    if args.dry_run:
+        rehearse(args)
+        return
     is_trained = is_finished(args, output_dir)
     if is_trained and not any(mixing_left(args, output_dir)):
         print(f"{output_dir / 'final'} is there already, trained with these arguments. Next: evaluate.py")
@@ -114,28 +135,19 @@ def main(argv: list[str] | None = None) -> None:
 
 def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "StopRequest") -> None:
     """Train from the start or the newest checkpoint to the end; leaves best/ and final/."""
-    from accelerate.utils import set_seed
-
     from utils.checkpoints import TrainingState, find_checkpoint_together, load_checkpoint
-    from utils.distributed import loading_whole
-    from utils.hardware import sum_in_a_fixed_order
+    from utils.memory import explaining_out_of_memory
     from utils.mixing import forget_mixtures
     from utils.runlog import RunLog
 
     output_dir = Path(args.output_dir)
-    set_seed(args.seed, device_specific=True)
-    if accelerator.device.type == "cpu":
-        sum_in_a_fixed_order()
     checkpoint = find_checkpoint_together(accelerator, output_dir, args.resume_from_checkpoint)
-    with loading_whole(accelerator):
-        loaded = load_trainable_model(args, accelerator)
-    check_mixing(args, loaded)
-    data = load_data(args, loaded, accelerator)
-    total_steps = args.max_steps if args.max_steps > 0 else data.plan.count_steps(args.num_train_epochs)
-    data = keep_encoder_states(args, accelerator, loaded, data, total_steps)
-    model, optimizer, scheduler = prepare_for_training(args, accelerator, loaded, total_steps)
+    setup = build_setup(args, accelerator)
 
     state = load_checkpoint(accelerator, checkpoint) if checkpoint else TrainingState()
+    if args.auto_find_batch_size:
+        setup = with_found_micro_batches(setup, resumed=state.step > 0)
+    loaded, data, total_steps = setup.loaded, setup.data, setup.total_steps
     state.judge_by(args.metric_for_best_model)
     log = RunLog(output_dir, accelerator)
     log.drop_after(state.step if checkpoint else -1, state.evaluated_step)
@@ -143,15 +155,40 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
     announce(args, accelerator, loaded, data, total_steps, state.step)
 
     forget_mixtures(accelerator, output_dir)
-    run = Run(args, accelerator, loaded, model, data, state, log, stop_request)
-    if evaluation_is_owed(args, state, total_steps) and not evaluate_and_keep_best(run):
-        leave_to_be_continued(accelerator, output_dir, state.step, stop_request)
-    if not patience_is_over(args, state):
-        train_steps(run, optimizer, scheduler, total_steps)
+    run = Run(args, accelerator, loaded, setup.model, data, state, log, stop_request)
+    with explaining_out_of_memory():
+        if evaluation_is_owed(args, state, total_steps) and not evaluate_and_keep_best(run):
+            leave_to_be_continued(accelerator, output_dir, state.step, stop_request)
+        if not patience_is_over(args, state):
+            train_steps(run, setup.optimizer, setup.scheduler, total_steps)
     save_model(run, output_dir / "final")
     if data.encoder_states and accelerator.is_main_process:
         data.encoder_states.remove()
     accelerator.free_memory()
+
+
+def build_setup(args: TrainArguments, accelerator: "Accelerator") -> Setup:
+    """Load model and data, and prepare them."""
+    from accelerate.utils import set_seed
+
+    from utils.distributed import loading_whole
+    from utils.hardware import sum_in_a_fixed_order
+    from utils.memory import keep_no_freed_memory
+
+    set_seed(args.seed, device_specific=True)
+    if accelerator.device.type == "cpu":
+        sum_in_a_fixed_order()
+    if args.memory == "low" or args.auto_find_batch_size:
+        keep_no_freed_memory()
+    with loading_whole(accelerator):
+        loaded = load_trainable_model(args, accelerator)
+    check_mixing(args, loaded)
+    data = load_data(args, loaded, accelerator)
+    total_steps = args.max_steps if args.max_steps > 0 else data.plan.count_steps(args.num_train_epochs)
+    if not args.dry_run:
+        data = keep_encoder_states(args, accelerator, loaded, data, total_steps)
+    prepared = prepare_for_training(args, accelerator, loaded, total_steps)
+    return Setup(args, accelerator, loaded, data, *prepared, total_steps)
 
 
 def train_steps(
@@ -215,6 +252,41 @@ def train_steps(
                 break
 
 
+def rehearse(args: TrainArguments) -> None:
+    """Check the labels, do a few steps, say what the run will take; nothing is written or kept."""
+    from rich import get_console
+
+    from utils.estimates import estimate_table
+    from utils.label_checks import TokenRules, check_labels, labels_table, raise_for
+    from utils.memory import memory_limits
+    from utils.modeling import whisper_of
+    from utils.progress import silence_libraries
+    from utils.runlog import end_training
+
+    silence_libraries()
+    accelerator = start_accelerator(args)
+    setup = build_setup(args, accelerator)
+    clips = setup.data.clips
+    examples = clips.draw(0)
+    sequences = (clips.sequence(example) for example in examples)
+    labels = (
+        (" ".join(setup.data.ids[row] for row in example.rows), sequence.inputs, sequence.targets)
+        for example, sequence in zip(examples, sequences, strict=True)
+    )
+    checks = check_labels(labels, TokenRules.of_model(whisper_of(setup.loaded.model), args.task))
+    if accelerator.is_main_process:
+        get_console().print(labels_table(checks, len(examples)))
+    raise_for(checks)
+    if args.auto_find_batch_size:
+        setup = with_found_micro_batches(setup, resumed=False)
+    limits = memory_limits(accelerator.device)
+    estimate = estimate_run(setup)
+    if accelerator.is_main_process:
+        allowed = [limit.size_bytes for limit in limits if limit.kind in ("resident", "device")]
+        get_console().print(estimate_table(estimate, min(allowed)))
+    end_training(accelerator)
+
+
 def is_finished(args: TrainArguments, output_dir: Path) -> bool:
     """Whether this very run has ended already.
 
@@ -244,7 +316,7 @@ def start_accelerator(args: TrainArguments) -> "Accelerator":
     return build_accelerator(
         args.per_device_train_batch_size,
         args.max_grad_norm,
-        log_with=[name for name in args.report_to if name != "none"] or None,
+        log_with=[name for name in args.report_to if name != "none" and not args.dry_run] or None,
         project_dir=str(Path(args.output_dir) / "logs"),
     )
 
@@ -370,7 +442,8 @@ def load_data(args: TrainArguments, loaded: "LoadedModel", accelerator: "Acceler
     validation = load_validation(args) if args.eval_steps or args.eval_on_start else rows.select([])
     contexts = fix_contexts(args, accelerator, loaded, clips, options)
     plan = plan_steps(args, accelerator, training, contexts)
-    return TrainingData(training, list(rows["id"]), plan, validation, contexts)
+    limit = limit_micro_batches(args, accelerator)
+    return TrainingData(training, list(rows["id"]), plan, validation, limit, contexts)
 
 
 def fix_contexts(
@@ -478,7 +551,10 @@ def set_aside_long_labels(
         for row_id, number in zip(ids, num_targets, strict=True)
         if number > MAX_LABEL_TOKENS
     ]
-    if accelerator.is_main_process:
+    if args.dry_run:
+        named = ", ".join(reject["source"] for reject in rejects[:5])
+        accelerator.print(f"{len(rejects)} utterances have labels too long for Whisper, such as {named}")
+    elif accelerator.is_main_process:
         write_jsonl(Path(args.output_dir) / "rejects.jsonl", rejects)
         print(
             f"{len(rejects)} utterances have labels too long for Whisper: "
@@ -520,12 +596,48 @@ def plan_steps(
     )
 
 
+def limit_micro_batches(args: TrainArguments, accelerator: "Accelerator") -> Callable[[float], int]:
+    """From an audio context to the most clips of a micro-batch, by padded seconds."""
+    from utils.hardware import default_micro_batch_seconds
+
+    default = default_micro_batch_seconds(accelerator.device, lean=args.memory == "low")
+    most_seconds = args.micro_batch_seconds or default
+    return lambda context: int(min(most_seconds / context, 1 << 30))
+
+
+def with_found_micro_batches(setup: Setup, *, resumed: bool) -> Setup:
+    """Measure how many clips of a micro-batch fit into memory; a run that goes on keeps what was found."""
+    from utils.finder import Probe, demand_of_plan, find_clips_that_fit, read_found, save_found
+    from utils.optimizers import moment_bytes
+
+    args, accelerator, data = setup.args, setup.accelerator, setup.data
+    path = Path(args.output_dir) / "micro_batches.json"
+    found = read_found(path, accelerator) if resumed else None
+    if found is None:
+        backward = partial(
+            backward_through,
+            accelerator,
+            setup.model,
+            loaded=setup.loaded,
+            masking=choose_spec_augment(args),
+            exchange=False,
+        )
+        probe = Probe(accelerator, setup.model, backward, setup.optimizer, moment_bytes(args.optim))
+        demand = demand_of_plan(data.clips, data.plan, args.num_train_epochs, accelerator.num_processes)
+        found = find_clips_that_fit(probe, demand)
+        if accelerator.is_main_process and not args.dry_run:
+            save_found(found, path)
+    accelerator.print(found.describe())
+    return replace(setup, data=replace(data, clips_that_fit=found))
+
+
 def prepare_for_training(
     args: TrainArguments, accelerator: "Accelerator", loaded: "LoadedModel", total_steps: int
 ) -> tuple["torch.nn.Module", "torch.optim.Optimizer", "torch.optim.lr_scheduler.LRScheduler"]:
     """The model behind its loss, AdamW and the schedule, on the device and among the processes."""
     from transformers import get_scheduler
 
+    from utils.cross_entropy import CHUNK_TOKENS
     from utils.modeling import WhisperLoss
     from utils.optimizers import build_optimizer, parameter_groups
 
@@ -534,6 +646,8 @@ def prepare_for_training(
         from utils.adapters import adapter_loss, register_adapter
 
         model = adapter_loss(loaded.model)
+    if args.memory == "low":
+        model.chunk_tokens = CHUNK_TOKENS
     optimizer = build_optimizer(
         args.optim,
         parameter_groups(model.named_parameters(), args.weight_decay),
@@ -563,28 +677,31 @@ def load_steps(
     """Yield the optimiser steps, each with this process's micro-batches."""
     from utils import collators
     from utils.batching import Step
-    from utils.hardware import default_micro_batch_seconds
 
-    most_seconds = args.micro_batch_seconds or default_micro_batch_seconds(accelerator.device)
     own_share = partial(
         Step.micro_batches,
         num_processes=accelerator.num_processes,
         process_index=accelerator.process_index,
         accumulation=args.gradient_accumulation_steps,
-        clips_that_fit=lambda context: int(min(most_seconds / context, len(data.ids))),
+        clips_that_fit=data.clips_that_fit,
     )
-    on_cpu = accelerator.device.type == "cpu"
-    num_workers = args.dataloader_num_workers
     return collators.load_steps(
         data.plan,
         collators.MicroBatches(data.clips, loaded.model.config.pad_token_id, data.encoder_states),
         first,
         last,
         own_share=own_share,
-        num_workers=(0 if on_cpu else 4) if num_workers is None else num_workers,
+        num_workers=count_workers(args, accelerator),
         pin_memory=accelerator.device.type == "cuda",
         seed=args.seed,
     )
+
+
+def count_workers(args: TrainArguments, accelerator: "Accelerator") -> int:
+    """Processes that read audio beside this one."""
+    if args.dataloader_num_workers is not None:
+        return args.dataloader_num_workers
+    return 0 if accelerator.device.type == "cpu" else 4
 
 
 def accumulate_gradients(
@@ -604,30 +721,132 @@ def accumulate_gradients(
     Returns:
         This process's summed loss, a detached scalar.
     """
+    scale = accelerator.num_processes / num_tokens
+    on_device = (batch.to(accelerator.device) for batch in micro_batches)
+    losses = [
+        backward_through(
+            accelerator,
+            model,
+            batch,
+            loaded=loaded,
+            masking=masking,
+            kept=kept,
+            scale=scale,
+            exchange=number == len(micro_batches),
+        )
+        for number, batch in enumerate(on_device, start=1)
+    ]
+    return sum(losses[1:], losses[0])
+
+
+def backward_through(
+    accelerator: "Accelerator",
+    model: "torch.nn.Module",
+    batch: "Batch",
+    *,
+    loaded: "LoadedModel",
+    masking: "SpecAugment | None" = None,
+    kept: "EncoderStates | None" = None,
+    scale: float = 1.0,
+    exchange: bool,
+) -> "torch.Tensor":
+    """Add the gradient of a micro-batch's loss, times `scale`, to what is there.
+
+    Args:
+        exchange: Whether the processes average their gradients afterwards.
+
+    Returns:
+        Its summed loss, a detached scalar.
+    """
     from contextlib import nullcontext
 
     from utils.features import log_mel
     from utils.frozen import encode_once
     from utils.spec_augment import spec_augment
 
-    scale = accelerator.num_processes / num_tokens
-    losses = []
-    on_device = (batch.to(accelerator.device) for batch in micro_batches)
-    for number, batch in enumerate(on_device, start=1):
-        accelerator.sync_gradients = number == len(micro_batches)
-        with nullcontext() if accelerator.sync_gradients else accelerator.no_sync(model):
-            features = states = None
-            if kept is not None:
-                states = encode_once(accelerator, loaded, batch, kept)
-            else:
-                features = log_mel(batch.waveforms, loaded.processor.feature_extractor)
-            if masking is not None:
-                num_frames = [round(100 * seconds) for seconds in batch.durations]
-                features = spec_augment(features, num_frames, masking, [(4, *seed) for seed in batch.seeds])
-            loss_sum = model(features, batch.decoder_input_ids, batch.labels, states)
-            accelerator.backward(loss_sum * scale)
-            losses.append(loss_sum.detach())
-    return sum(losses[1:], losses[0])
+    accelerator.sync_gradients = exchange
+    with nullcontext() if exchange else accelerator.no_sync(model):
+        features = states = None
+        if kept is not None:
+            states = encode_once(accelerator, loaded, batch, kept)
+        else:
+            features = log_mel(batch.waveforms, loaded.processor.feature_extractor)
+        if masking is not None:
+            num_frames = [round(100 * seconds) for seconds in batch.durations]
+            features = spec_augment(features, num_frames, masking, [(4, *seed) for seed in batch.seeds])
+        loss_sum = model(features, batch.decoder_input_ids, batch.labels, states)
+        accelerator.backward(loss_sum * scale)
+        return loss_sum.detach()
+
+
+def estimate_run(setup: Setup) -> "Estimate":
+    """Do a few steps and decode a few clips, and reckon from these what the whole run will take."""
+    from utils import estimates
+    from utils.hardware import peak_memory_bytes
+    from utils.optimizers import moment_bytes
+
+    args, plan = setup.args, setup.data.plan
+    steps_per_epoch = plan.count_steps(1)
+    steps = list(plan.steps(0, min(setup.total_steps, steps_per_epoch)))
+    picked = estimates.pick_steps(steps, STEPS_TIMED)
+    time_step(setup, picked[-1])  # warms up
+    timed = [time_step(setup, step) for step in picked]
+    evaluations = estimates.count_evaluations(setup.total_steps, args.eval_steps, on_start=args.eval_on_start)
+    evaluation = time_evaluation(setup) if evaluations else 0.0
+    models = 1 + (args.eval_steps > 0) + args.average_checkpoints + bool(args.interpolation_alphas)
+    return estimates.Estimate(
+        steps_per_epoch=steps_per_epoch,
+        total_steps=setup.total_steps,
+        training_seconds=estimates.estimate_seconds(timed, steps) * setup.total_steps / len(steps),
+        evaluation_seconds=evaluations * evaluation,
+        peak_bytes=peak_memory_bytes(),
+        disk=estimates.estimate_disk(
+            setup.loaded.model,
+            checkpoints=args.save_total_limit if args.save_steps else 0,
+            models=models,
+            moment_bytes=moment_bytes(args.optim),
+            adapter_only=args.use_peft,
+        ),
+        free_bytes=estimates.free_disk_bytes(Path(args.output_dir)),
+    )
+
+
+def time_step(setup: Setup, step: "Step") -> "TimedStep":
+    """Do a step; reading its audio counts where no worker does it meanwhile."""
+    from utils.estimates import TimedStep
+    from utils.updates import update_weights
+
+    args, accelerator, loaded = setup.args, setup.accelerator, setup.loaded
+    started = time.perf_counter()
+    _, micro_batches = next(load_steps(args, accelerator, setup.data, loaded, step.number, step.number + 1))
+    reading = time.perf_counter() - started if count_workers(args, accelerator) == 0 else 0.0
+    started = time.perf_counter()
+    masking, num_targets = choose_spec_augment(args), step.num_targets
+    loss_sum = accumulate_gradients(accelerator, setup.model, micro_batches, num_targets, loaded, masking)
+    update_weights(accelerator, setup.model, setup.optimizer, loss_sum, args.max_grad_norm, stop=False)
+    setup.scheduler.step()
+    return TimedStep(step, reading + time.perf_counter() - started)
+
+
+def time_evaluation(setup: Setup) -> float:
+    """Seconds of an evaluation, from one batch of each process."""
+    from utils.distributed import transcribe_on_all_processes
+
+    args, accelerator, rows = setup.args, setup.accelerator, setup.data.validation
+    if not len(rows):
+        return 0.0
+    some = rows.select(range(min(len(rows), args.per_device_eval_batch_size * accelerator.num_processes)))
+    started = time.perf_counter()
+    transcribe_on_all_processes(
+        accelerator,
+        setup.model,
+        setup.loaded.processor,
+        some,
+        batch_size=args.per_device_eval_batch_size,
+        max_length=args.generation_max_length,
+        task=args.task,
+    )
+    return (time.perf_counter() - started) * len(rows) / len(some)
 
 
 def is_due(step: int, interval: int, total_steps: int) -> bool:

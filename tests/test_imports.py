@@ -14,18 +14,19 @@ BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 
 # A module may import those before it, never those after it.
 LAYERS = (
-    "errors arguments files progress hardware interruption locking workers",
+    "errors arguments files progress hardware memory interruption locking workers",
     "archives truncation audio voice text web_page",
     "utterances quality segmentation timed_text features metrics validation samples runlog",
     "codecs acoustics augmentation non_speech spec_augment",
     "ctranslate2 starter batching labels statistics ordering tables",
     "sources audiofolder corpora manifests kaldi hub",
     "splits blocks recordings delivery assembly data_report dataset",
-    "examples encoder_states collators quantization modeling freezing languages adapters optimizers",
+    "cross_entropy label_checks estimates examples encoder_states collators",
+    "quantization modeling freezing languages adapters optimizers",
     "weights averaging interpolation",
     "decoding evaluation model_card dataset_card publishing",
     "anchors word_timing alignment screening",
-    "distributed frozen checkpoints updates mixing report",
+    "distributed frozen checkpoints updates mixing report finder",
 )
 ORDER = " ".join(LAYERS).split()
 

@@ -233,8 +233,18 @@ class TrainArguments(ScriptArguments):
     )
     micro_batch_seconds: float | None = argument(
         "A micro-batch of more audio seconds, padding counted, is cut into parts: less memory, same result; "
-        "not given: 64 on a CPU, no limit elsewhere.",
+        "not given: 64 on a CPU, no limit elsewhere; with memory low 30 and 120.",
         default=None,
+    )
+    auto_find_batch_size: bool = argument(
+        "Measure before training how many clips of each length fit into memory, and cut micro-batches to "
+        "that instead; same result.",
+        default=False,
+    )
+    memory: Literal["fast", "low"] = argument(
+        "low: smaller micro-batches, freed memory given back at once, the vocabulary's logits in chunks; "
+        "same result, somewhat slower.",
+        default="fast",
     )
     gradient_accumulation_steps: int = argument("Micro-batches to one optimiser step.", default=1)
     learning_rate: float = argument("Peak learning rate.", default=1e-5)
@@ -360,6 +370,11 @@ class TrainArguments(ScriptArguments):
         "Whisper's text normaliser for normalised WER.", default="basic"
     )
 
+    dry_run: bool = argument(
+        "Check the labels, estimate steps, memory, time and disk from a few measured steps, write nothing, "
+        "and stop.",
+        default=False,
+    )
     save_steps: int = argument("Steps between checkpoints; 0: never.", default=100)
     save_total_limit: int = argument("Checkpoints kept; the oldest go first.", default=2)
     resume_from_checkpoint: str | None = argument(
@@ -440,6 +455,8 @@ class TrainArguments(ScriptArguments):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 found.append(f"{name} {value}: expected a number above 0.")
+        if self.auto_find_batch_size and self.micro_batch_seconds is not None:
+            found.append("auto_find_batch_size and micro_batch_seconds: expected one of them.")
         if self.batch_label_tokens is not None and self.batch_audio_seconds is None:
             found.append("batch_label_tokens goes with batch_audio_seconds, which is not given.")
         passes = self.dataset_passes

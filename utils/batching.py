@@ -150,7 +150,7 @@ class StepPlan:
         seed: int,
     ) -> None:
         self._draw_examples, self.size, self._seed = draw_examples, size, seed
-        self._audio_context, self._jitter = audio_context, tuple(jitter)
+        self.audio_context, self.jitter = audio_context, tuple(jitter)
         self._epoch = lru_cache(maxsize=2)(self._order)  # the reader of audio runs ahead of the training
 
     def _order(self, epoch: int) -> tuple[Sequence[Example], list[list[int]]]:
@@ -178,9 +178,9 @@ class StepPlan:
     def _context_of(self, number: int, examples: Sequence[Example]) -> float:
         if examples[0].context is not None:
             return examples[0].context
-        if self._audio_context == "full":
+        if self.audio_context == "full":
             return FULL_CONTEXT
-        extra = float(np.random.default_rng((self._seed, 1, number)).choice(self._jitter))
+        extra = float(np.random.default_rng((self._seed, 1, number)).choice(self.jitter))
         return dynamic_context(max(example.duration for example in examples) + extra, TRAINING_GRID)
 
 

@@ -50,12 +50,18 @@ def pick_accelerate_config() -> str:
     return "cpu_bf16" if cpu_is_fast_in_bfloat16() else "cpu"
 
 
-def default_micro_batch_seconds(device: "torch.device") -> float:
+def default_micro_batch_seconds(device: "torch.device", *, lean: bool = False) -> float:
     """Audio seconds, padding counted, that go through the model at once; more are cut into parts.
 
     On a CPU parts of 64 s are as fast as larger ones and keep memory low; a GPU needs large ones to be busy.
+
+    Args:
+        device: Where training runs.
+        lean: Whether memory matters more than speed.
     """
-    return 64.0 if device.type == "cpu" else math.inf
+    if device.type == "cpu":
+        return 30.0 if lean else 64.0
+    return 120.0 if lean else math.inf
 
 
 def sum_in_a_fixed_order() -> None:

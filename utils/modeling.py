@@ -14,6 +14,7 @@ from torch import nn
 from transformers import GenerationConfig, WhisperForConditionalGeneration, WhisperProcessor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from utils.cross_entropy import summed_cross_entropy
 from utils.errors import UserError
 from utils.files import folder_written_whole, write_json, write_text
 from utils.labels import IGNORED
@@ -233,9 +234,10 @@ class WhisperLoss(nn.Module):
     micro-batches and processes.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, chunk_tokens: int | None = None) -> None:
+        """With `chunk_tokens` the logits of at most so many tokens exist at once."""
         super().__init__()
-        self.model = model
+        self.model, self.chunk_tokens = model, chunk_tokens
 
     def forward(
         self,
@@ -261,8 +263,9 @@ class WhisperLoss(nn.Module):
         ).last_hidden_state  # (B, T, d_model)
         is_target = labels != IGNORED
         # Projecting only the target positions spares the vocabulary-sized logits of all padding.
-        logits = whisper.proj_out(decoded[is_target])  # (targets, vocabulary)
-        return nn.functional.cross_entropy(logits.float(), labels[is_target], reduction="sum")
+        return summed_cross_entropy(
+            decoded[is_target], labels[is_target], whisper.proj_out, chunk_tokens=self.chunk_tokens
+        )
 
 
 def allow_empty_texts(model: nn.Module) -> None:

@@ -65,3 +65,8 @@ def build_optimizer(
             "optim adamw_bnb_8bit: bitsandbytes is not installed. pip install bitsandbytes"
         ) from None
     return AdamW8bit(groups, lr=learning_rate, betas=betas, eps=epsilon)
+
+
+def moment_bytes(name: Optim) -> int:
+    """What the optimiser keeps for every trained number: two moments in float32, or in 8 bits."""
+    return 2 if name == "adamw_bnb_8bit" else 8
