@@ -114,7 +114,7 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
 
     from utils.checkpoints import TrainingState, find_checkpoint_together, load_checkpoint
     from utils.distributed import loading_whole
-    from utils.hardware import sum_in_a_fixed_order
+    from utils.hardware import reuse_freed_memory, sum_in_a_fixed_order
     from utils.mixing import forget_mixtures
     from utils.runlog import RunLog
 
@@ -122,6 +122,7 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
     set_seed(args.seed, device_specific=True)
     if accelerator.device.type == "cpu":
         sum_in_a_fixed_order()
+        reuse_freed_memory()
     checkpoint = find_checkpoint_together(accelerator, output_dir, args.resume_from_checkpoint)
     with loading_whole(accelerator):
         loaded = load_trainable_model(args, accelerator)
@@ -448,11 +449,20 @@ def prepare_for_training(
     args: TrainArguments, accelerator: "Accelerator", loaded: "LoadedModel", total_steps: int
 ) -> tuple["torch.nn.Module", "torch.optim.Optimizer", "torch.optim.lr_scheduler.LRScheduler"]:
     """The model behind its loss, AdamW and the schedule, on the device and among the processes."""
+    from accelerate import DistributedType
     from transformers import get_scheduler
 
-    from utils.modeling import WhisperLoss
+    from utils.fast_paths import take_fast_paths
+    from utils.modeling import WhisperLoss, whisper_of
     from utils.optimizers import build_optimizer, parameter_groups
 
+    take_fast_paths(
+        whisper_of(loaded.model),
+        accelerator.device,
+        accelerator.mixed_precision,
+        is_whole=accelerator.distributed_type in (DistributedType.NO, DistributedType.MULTI_CPU),
+        torch_compile=args.torch_compile,
+    )
     model = WhisperLoss(loaded.model)
     if args.use_peft:
         from utils.adapters import adapter_loss, register_adapter

@@ -247,6 +247,10 @@ class TrainArguments(ScriptArguments):
     )
     max_grad_norm: float = argument("Gradient norm is clipped to this.", default=1.0)
     gradient_checkpointing: bool = argument("Recompute activations to save memory.", default=False)
+    torch_compile: bool = argument(
+        "Compile the layers; takes a minute or more at the start of every run, and a C++ compiler on a CPU.",
+        default=False,
+    )
 
     audio_context: Literal["dynamic", "full"] = argument(
         "Encoder input: as long as the clips of the step, or always 30 s.", default="dynamic"

@@ -1,5 +1,6 @@
 """What this machine has: device, fast precisions, memory used."""
 
+import ctypes
 import math
 import platform
 import resource
@@ -9,6 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+KEPT_BLOCK_BYTES = 1 << 30
 
 
 def pick_device() -> "torch.device":
@@ -69,6 +73,23 @@ def sum_in_a_fixed_order() -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Filling fresh memory costs time and only serves to find reads of garbage.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def reuse_freed_memory() -> None:
+    """Have glibc keep the largest blocks, those of gradients and optimiser, for the next step.
+
+    By itself it hands every block over 32 MB back when it is freed. Filling fresh memory page by page takes
+    several times as long as writing to it: 118 ms instead of 17 for two gradients of Whisper base's
+    embedding.
+    """
+    if platform.system() != "Linux":
+        return
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(_M_MMAP_THRESHOLD, KEPT_BLOCK_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, KEPT_BLOCK_BYTES)
+    except (OSError, AttributeError):  # another C library, with an allocator of its own
+        return
 
 
 def peak_memory_bytes() -> int:

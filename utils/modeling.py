@@ -14,6 +14,7 @@ from torch import nn
 from transformers import GenerationConfig, WhisperForConditionalGeneration, WhisperProcessor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from utils.compilation import uncompiled
 from utils.errors import UserError
 from utils.files import folder_written_whole, write_json, write_text
 from utils.labels import IGNORED
@@ -260,11 +261,12 @@ class WhisperLoss(nn.Module):
 
 @contextlib.contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Switch dropout off for the block and give the model its mode back."""
+    """Switch dropout off for the block and give the model its mode back; compiled layers are for training."""
     was_training = model.training
     model.eval()
     try:
-        yield
+        with uncompiled():
+            yield
     finally:
         model.train(was_training)
 
