@@ -602,10 +602,7 @@ class SpeedArguments(ScriptArguments):
 
     def problems(self) -> list[str]:
         found = at_least(self, 1, "batch_size", "rounds") + language_problems(self.language)
-        unknown = sorted(set(self.dtypes) - {"float32", "bfloat16"})
-        if unknown or not self.dtypes:
-            found.append(f"dtypes {' '.join(self.dtypes)}: expected float32, bfloat16 or both.")
-        return found
+        return found + dtype_problems(self.dtypes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -627,6 +624,33 @@ class TrainSpeedArguments(SpeedArguments):
                 "so that the peer sees whole batches."
             )
         return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepProfileArguments(ScriptArguments):
+    """Arguments of benchmarks/step_profile.py."""
+
+    output_dir: str = argument("Folder for the result.", default="runs/bench/profile")
+    model_name_or_path: str = argument("Model to train.", default="openai/whisper-base")
+    dataset: str = argument("Folder written by preprocess.py.", default="data/demo")
+    language: str = argument("Language of rows that do not carry their own.", default="it")
+    dtypes: list[str] = argument(
+        "Precisions measured, float32 and bfloat16.", default=["float32", "bfloat16"]
+    )
+    batch_sizes: list[int] = argument("Clips in a batch.", default=[8, 16])
+    context_jitter: list[float] = argument("Extra silence drawn from, as in train.py.", default=[0.0])
+    num_steps: int = argument("Steps measured, the first of an epoch.", default=10)
+    rounds: int = argument("Repetitions after one to warm up; each step's fastest counts.", default=3)
+    clock: Literal["wall", "cpu"] = argument(
+        "cpu counts the processor's own time; for a busy machine, with OMP_NUM_THREADS=1.", default="wall"
+    )
+    torch_compile: bool = argument("Compile the layers.", default=False)
+
+    def problems(self) -> list[str]:
+        found = at_least(self, 1, "num_steps", "rounds") + dtype_problems(self.dtypes)
+        if min(self.batch_sizes, default=0) < 1:
+            found.append(f"batch_sizes {self.batch_sizes}: expected numbers from 1.")
+        return found + language_problems(self.language)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -745,6 +769,13 @@ class TelephoneArguments(ScriptArguments):
 
     def problems(self) -> list[str]:
         return at_least(self, 1, "batch_size", "max_samples")
+
+
+def dtype_problems(names: list[str]) -> list[str]:
+    """A sentence where precisions to measure are none or unknown."""
+    if names and set(names) <= {"float32", "bfloat16"}:
+        return []
+    return [f"dtypes {' '.join(names)}: expected float32, bfloat16 or both."]
 
 
 def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[str]:

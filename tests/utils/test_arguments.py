@@ -19,6 +19,7 @@ from utils.arguments import (
     PeerArguments,
     PreprocessArguments,
     PreprocessSpeedArguments,
+    StepProfileArguments,
     TelephoneArguments,
     TrainArguments,
     TrainSpeedArguments,
@@ -43,6 +44,7 @@ READERS = {
     AugmentationCostArguments: ["benchmarks/augmentation_cost.py"],
     AugmentationPicturesArguments: ["benchmarks/augmentation_pictures.py"],
     TelephoneArguments: ["benchmarks/telephone.py"],
+    StepProfileArguments: ["benchmarks/step_profile.py"],
 }
 BASES = {"ScriptArguments", "SpeedArguments"}
 
