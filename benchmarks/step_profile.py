@@ -249,7 +249,7 @@ def _note(reached: dict[str, float], part: str, watch: Watch, _gradient: torch.T
 def compute_limits(
     whisper: WhisperForConditionalGeneration, steps: list[Step], clips: TrainingClips, rates: Rates
 ) -> dict[str, float]:
-    """Seconds of arithmetic by phase for all steps; AdamW reads four numbers for each weight, writes three."""
+    """Seconds of arithmetic by phase for all steps; AdamW reads four numbers a weight and writes three."""
     encoder, decoder = (
         sum(p.numel() for name, p in part.named_parameters() if "embed" not in name)
         for part in (whisper.model.encoder, whisper.model.decoder)

@@ -615,9 +615,27 @@ class TrainSpeedArguments(SpeedArguments):
     full_epoch: bool = argument(
         "Give the peer the whole training split instead; slow, the measure of its peak memory.", default=False
     )
+    clip_seconds: float | None = argument(
+        "Join clips to nearly so many seconds; not given: train on the clips as they are.", default=None
+    )
+    num_clips: int = argument("With clip_seconds: joined clips.", default=96)
+    random_shape: Literal["tiny", "small", "large-v3"] | None = argument(
+        "A model of random weights in this shape instead; model_name_or_path gives its tokenizer.",
+        default=None,
+    )
+    train_options: list[str] = argument(
+        "More arguments for train.py, such as memory=low or torch_compile=true.", default=[]
+    )
 
     def problems(self) -> list[str]:
-        found = super().problems()
+        found = super().problems() + at_least(self, self.batch_size, "num_clips")
+        if self.clip_seconds is not None and not 1 <= self.clip_seconds <= 30:
+            found.append(f"clip_seconds {self.clip_seconds}: expected 1 to 30, Whisper's window.")
+        found += [
+            f"train_options {option}: expected name=value, such as memory=low."
+            for option in self.train_options
+            if "=" not in option
+        ]
         if self.max_samples < self.batch_size or self.max_samples % self.batch_size:
             found.append(
                 f"max_samples {self.max_samples}: expected a multiple of batch_size {self.batch_size}, "

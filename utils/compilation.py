@@ -1,10 +1,28 @@
 """Whisper's layers compiled by torch, for training."""
 
 import contextlib
+import os
+import shutil
 from collections.abc import Iterator
 
 import torch
 from transformers import WhisperForConditionalGeneration
+
+from utils.errors import UserError
+
+
+def check_compiler() -> None:
+    """See to it that torch will find what it compiles for a CPU with.
+
+    Raises:
+        UserError: There is no C++ compiler.
+    """
+    names = [os.environ.get("CXX", "g++"), "g++", "clang++"]
+    if not any(shutil.which(name) for name in names):
+        raise UserError(
+            f"torch_compile: no C++ compiler, looked for {', '.join(dict.fromkeys(names))}. Install one "
+            "(Debian: apt install g++), set CXX, or train without."
+        )
 
 
 def compile_layers(whisper: WhisperForConditionalGeneration) -> None:

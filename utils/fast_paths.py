@@ -4,7 +4,7 @@ import torch
 from transformers import WhisperForConditionalGeneration
 
 from utils.attention import attend_by_products
-from utils.compilation import compile_layers
+from utils.compilation import check_compiler, compile_layers
 from utils.tied_embedding import add_rows_in_place, is_tied_and_trained
 
 
@@ -24,11 +24,16 @@ def take_fast_paths(
         mixed_precision: In Accelerate's words: no, bf16 or fp16.
         is_whole: Whether each process holds all weights and the gradients of its own batch.
         torch_compile: Compile the layers.
+
+    Raises:
+        UserError: They are to be compiled for a CPU without a C++ compiler.
     """
     on_cpu = device.type == "cpu"
     if on_cpu and mixed_precision == "bf16":
         attend_by_products(whisper)
     if on_cpu and is_whole and is_tied_and_trained(whisper):
         add_rows_in_place(whisper.model.decoder.embed_tokens)
+    if on_cpu and torch_compile:
+        check_compiler()
     if torch_compile:
         compile_layers(whisper)
