@@ -173,13 +173,15 @@ def build_setup(args: TrainArguments, accelerator: "Accelerator") -> Setup:
 
     from utils.distributed import loading_whole
     from utils.hardware import sum_in_a_fixed_order
-    from utils.memory import keep_no_freed_memory
+    from utils.memory import keep_no_freed_memory, reuse_freed_memory
 
     set_seed(args.seed, device_specific=True)
     if accelerator.device.type == "cpu":
         sum_in_a_fixed_order()
     if args.memory == "low" or args.auto_find_batch_size:
         keep_no_freed_memory()
+    else:
+        reuse_freed_memory()
     with loading_whole(accelerator):
         loaded = load_trainable_model(args, accelerator)
     check_mixing(args, loaded)
@@ -635,12 +637,21 @@ def prepare_for_training(
     args: TrainArguments, accelerator: "Accelerator", loaded: "LoadedModel", total_steps: int
 ) -> tuple["torch.nn.Module", "torch.optim.Optimizer", "torch.optim.lr_scheduler.LRScheduler"]:
     """The model behind its loss, AdamW and the schedule, on the device and among the processes."""
+    from accelerate import DistributedType
     from transformers import get_scheduler
 
     from utils.cross_entropy import CHUNK_TOKENS
-    from utils.modeling import WhisperLoss
+    from utils.fast_paths import take_fast_paths
+    from utils.modeling import WhisperLoss, whisper_of
     from utils.optimizers import build_optimizer, parameter_groups
 
+    take_fast_paths(
+        whisper_of(loaded.model),
+        accelerator.device,
+        accelerator.mixed_precision,
+        is_whole=accelerator.distributed_type in (DistributedType.NO, DistributedType.MULTI_CPU),
+        torch_compile=args.torch_compile,
+    )
     model = WhisperLoss(loaded.model)
     if args.use_peft:
         from utils.adapters import adapter_loss, register_adapter

@@ -31,6 +31,7 @@ class Measurement:
     peak_memory_bytes: int | None = None
     normalized_wer: float | None = None
     disk_bytes: int | None = None  # of the result
+    limit_share: float | None = None  # of the rate of a large matrix product
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Summary:
     peak_memory_bytes: int | None  # highest
     normalized_wer: float | None  # median
     disk_bytes: int | None  # highest
+    limit_share: float | None  # median
 
 
 def turns(sides: list[str], rounds: int) -> list[tuple[int, str]]:
@@ -105,6 +107,7 @@ def summarize(measurements: list[Measurement], targets: dict[tuple[str, str], fl
         median = _median_rate(own)
         memory = [item.peak_memory_bytes for item in own.values() if item.peak_memory_bytes is not None]
         disk = [item.disk_bytes for item in own.values() if item.disk_bytes is not None]
+        shares = [item.limit_share for item in own.values() if item.limit_share is not None]
         wers = [item.normalized_wer for item in own.values() if item.normalized_wer is not None]
         summaries.append(
             Summary(
@@ -120,6 +123,7 @@ def summarize(measurements: list[Measurement], targets: dict[tuple[str, str], fl
                 max(memory, default=None),
                 statistics.median(wers) if wers else None,
                 max(disk, default=None),
+                statistics.median(shares) if shares else None,
             )
         )
     return sorted(summaries, key=lambda item: (item.dtype != "float32", item.side != PEER))
@@ -160,6 +164,7 @@ def _table_row(item: Summary) -> dict[str, str]:
         "target": target,
         "peak memory": "" if memory is None else f"{memory / 1e9:.2f} GB",
         "norm. WER": "" if wer is None else f"{100 * wer:.2f} %",
+        "of limit": "" if item.limit_share is None else f"{100 * item.limit_share:.0f} %",
         "disk": "" if item.disk_bytes is None else f"{item.disk_bytes / 1e6:,.1f} MB",
     }
 

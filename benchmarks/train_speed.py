@@ -10,12 +10,20 @@ and its clips a second are multiplied by the mean duration of the split. `--full
 whole split too, as a check on that.
 
     python benchmarks/train_speed.py --dataset data/demo
+    python benchmarks/train_speed.py --dataset data/demo --batch_size 16
+    python benchmarks/train_speed.py --dataset data/demo --clip_seconds 8
+    python benchmarks/train_speed.py --dataset data/demo --clip_seconds 30
     python benchmarks/train_speed.py --dataset data/demo --full_epoch --rounds 1      # the peer takes long
+
+On a GPU, beside the rate of a large matrix product:
+
+    python benchmarks/train_speed.py --random_shape small --dtypes bfloat16 --batch_size 32 --max_samples 320
 """
 
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -30,21 +38,22 @@ from benchmarks.side_by_side import (
     run_alone,
     turns,
 )
+from benchmarks.speed_cases import (
+    build_random_model,
+    count_operations,
+    join_clips,
+    measure_operations_per_second,
+)
 from utils.arguments import TrainSpeedArguments, parse_arguments
 from utils.errors import user_errors_end_the_script
 
 NO_JITTER, JITTER = "train.py, no jitter", "train.py, default jitter"
-TARGETS = {
-    (NO_JITTER, "float32"): 8.0,
-    (NO_JITTER, "bfloat16"): 5.0,
-    (JITTER, "float32"): 5.0,
-    (JITTER, "bfloat16"): 4.0,
-}
+LONGEST_JOINED = 29.9  # seconds: with the tail that follows a clip the context is full
 MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16"}
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = parse_arguments(TrainSpeedArguments, argv, __doc__)
+    args = with_made_inputs(parse_arguments(TrainSpeedArguments, argv, __doc__))
     measurements = []
     for number, side in turns([PEER, NO_JITTER, JITTER], args.rounds):
         for dtype in args.dtypes:
@@ -52,9 +61,49 @@ def main(argv: list[str] | None = None) -> None:
             measurements.append(measure(args, side, dtype, number))
             rate = measurements[-1].audio_seconds_per_second
             print(f"round {number + 1}, {dtype}, {side}: {rate:.2f} audio s/s", flush=True)
-    name = "full_epoch" if args.full_epoch else "train_speed"
-    title = f"Training {args.model_name_or_path} on {args.dataset}, batch {args.batch_size}"
-    report(title, measurements, TARGETS, Path(args.output_dir) / f"{name}.json")
+    clips = "its clips" if args.clip_seconds is None else f"clips of nearly {args.clip_seconds:g} s"
+    title = f"Training {args.model_name_or_path} on {args.dataset}, {clips}, batch {args.batch_size}"
+    report(title, measurements, targets(args), Path(args.output_dir) / f"{name_case(args)}.json")
+
+
+def with_made_inputs(args: TrainSpeedArguments) -> TrainSpeedArguments:
+    """The arguments, with the joined clips and the random model they ask for written beside the result."""
+    folder = Path(args.output_dir)
+    if args.clip_seconds is not None:
+        joined = folder / f"clips-{args.clip_seconds:g}s-{args.num_clips}"
+        seconds = min(args.clip_seconds, LONGEST_JOINED)
+        if not joined.exists():
+            join_clips(args.dataset, args.language, seconds, args.num_clips, joined)
+        args = replace(args, dataset=str(joined))
+    if args.random_shape is not None:
+        model = folder / f"random-{args.random_shape}"
+        if not model.exists():
+            build_random_model(args.random_shape, args.model_name_or_path, model)
+        args = replace(args, model_name_or_path=str(model))
+    return args
+
+
+def name_case(args: TrainSpeedArguments) -> str:
+    """A file name that tells the cases apart."""
+    parts = ["full_epoch" if args.full_epoch else "train_speed", args.random_shape, f"b{args.batch_size}"]
+    parts += [None if args.clip_seconds is None else f"{args.clip_seconds:g}s", *args.train_options]
+    return "-".join(str(part).replace("/", "_") for part in parts if part)
+
+
+def targets(args: TrainSpeedArguments) -> dict[tuple[str, str], float]:
+    """Ratios to the peer that we mean to reach, by side and precision."""
+    if args.random_shape is not None:
+        return {}
+    if args.clip_seconds is not None:
+        lowest = 1.0 if args.clip_seconds > 20 else 3.0
+        return {(side, dtype): lowest for side in (NO_JITTER, JITTER) for dtype in args.dtypes}
+    large = args.batch_size >= 16
+    return {
+        (NO_JITTER, "float32"): 11.0,
+        (NO_JITTER, "bfloat16"): 10.0 if large else 8.0,
+        (JITTER, "float32"): 8.0,
+        (JITTER, "bfloat16"): 7.0 if large else 6.0,
+    }
 
 
 def measure_peer(args: TrainSpeedArguments, side: str, dtype: str, number: int) -> Measurement:
@@ -90,7 +139,13 @@ def measure_ours(args: TrainSpeedArguments, side: str, dtype: str, number: int) 
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     shutil.rmtree(folder / "final")
     last = json.loads(lines[-1])
-    return Measurement(side, dtype, number, last["audio_seconds_per_second"], last["peak_memory_bytes"])
+    rate = last["audio_seconds_per_second"]
+    padded_seconds = last["audio_seconds"] / (1 - last["padding_share"])
+    by_second, by_texts = count_operations(args.model_name_or_path, args.dataset, args.language)
+    operations = by_second * padded_seconds + by_texts
+    seconds = last["audio_seconds"] / rate
+    share = operations / seconds / measure_operations_per_second(dtype)
+    return Measurement(side, dtype, number, rate, last["peak_memory_bytes"], limit_share=share)
 
 
 def train_command(args: TrainSpeedArguments, side: str, dtype: str, number: int, folder: Path) -> list[str]:
@@ -112,6 +167,7 @@ def train_command(args: TrainSpeedArguments, side: str, dtype: str, number: int,
         save_steps=0,
         report_to="none",
         seed=args.seed + number,
+        **dict(option.split("=", 1) for option in args.train_options),
     )
     return [*launch, "train.py", *options]
 

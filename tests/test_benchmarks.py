@@ -10,12 +10,17 @@ from benchmarks import (
     augmentation_pictures,
     decode_speed,
     forgetting,
+    speed_cases,
+    step_profile,
     sweep,
     telephone,
     train_speed,
 )
 from benchmarks.side_by_side import PEER, Measurement, run_alone, summarize, turns
+from utils.audio import decode_flac
+from utils.dataset import load_prepared
 from utils.errors import UserError
+from utils.modeling import load_model
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -112,14 +117,42 @@ def test_augmentation_is_measured_and_drawn(tiny_whisper, tmp_path):
     assert (tmp_path / "augmentation.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_clips_are_joined_up_to_a_length(prepared, tmp_path):
+    folder = speed_cases.join_clips(str(prepared), "it", 8.0, 12, tmp_path / "joined")
+    rows = load_prepared([folder], "train", language="auto")
+    assert len(rows) == 12 and max(rows["duration"]) <= 8.0
+    assert sum(rows["duration"]) / 12 > 5.0  # clips of 0.5 to 6 s: another one would have been too long
+    for row in rows:
+        assert len(decode_flac(row["audio"])) == pytest.approx(16_000 * row["duration"])
+    lone = speed_cases.join_clips(str(prepared), "it", 1.0, 3, tmp_path / "lone")
+    assert max(load_prepared([lone], "train", language="auto")["duration"]) <= 1.0
+
+
+def test_random_models_have_the_published_number_of_weights(tiny_whisper, tmp_path):
+    folder = speed_cases.build_random_model("tiny", str(tiny_whisper), tmp_path / "random")
+    assert load_model(folder).total_parameters == pytest.approx(39e6, rel=0.05)  # openai/whisper-tiny's card
+
+
+@pytest.mark.slow
+def test_a_step_is_taken_apart(tiny_whisper, prepared, tmp_path, capsys):
+    words = ["--model_name_or_path", str(tiny_whisper), "--dataset", str(prepared), "--batch_sizes", "8"]
+    words += ["--num_steps", "2", "--rounds", "1", "--output_dir", str(tmp_path)]
+    step_profile.main(words)
+    cases = json.loads((tmp_path / "step_profile.json").read_text())["cases"]
+    assert [case["dtype"] for case in cases] == ["float32", "bfloat16"]
+    assert all(seconds > 0 for case in cases for seconds in case["seconds"].values())
+    assert "encoder backward" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_both_comparisons_run(tiny_whisper, prepared, tmp_path, capsys):
     common = ["--model_name_or_path", str(tiny_whisper), "--dataset", str(prepared), "--rounds", "1"]
     train_speed.main([*common, "--max_samples", "8", "--output_dir", str(tmp_path / "train")])
     decode_speed.main([*common, "--max_samples", "4", "--output_dir", str(tmp_path / "decode")])
-    trained = json.loads((tmp_path / "train" / "train_speed.json").read_text())
+    trained = json.loads((tmp_path / "train" / "train_speed-b8.json").read_text())
     decoded = json.loads((tmp_path / "decode" / "decode_speed.json").read_text())
     assert len(trained["measurements"]) == 6  # three sides, two precisions
     assert len(decoded["measurements"]) == 4
     assert all(item["audio_seconds_per_second"] > 0 for item in trained["summaries"] + decoded["summaries"])
+    assert all(item["limit_share"] > 0 for item in trained["summaries"] if item["side"] != PEER)
     assert "≥ 8 ×" in capsys.readouterr().out

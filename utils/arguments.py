@@ -257,6 +257,10 @@ class TrainArguments(ScriptArguments):
     )
     max_grad_norm: float = argument("Gradient norm is clipped to this.", default=1.0)
     gradient_checkpointing: bool = argument("Recompute activations to save memory.", default=False)
+    torch_compile: bool = argument(
+        "Compile the layers; takes a minute or more at the start of every run, and a C++ compiler on a CPU.",
+        default=False,
+    )
 
     audio_context: Literal["dynamic", "full"] = argument(
         "Encoder input: as long as the clips of the step, or always 30 s.", default="dynamic"
@@ -627,10 +631,7 @@ class SpeedArguments(ScriptArguments):
 
     def problems(self) -> list[str]:
         found = at_least(self, 1, "batch_size", "rounds") + language_problems(self.language)
-        unknown = sorted(set(self.dtypes) - {"float32", "bfloat16"})
-        if unknown or not self.dtypes:
-            found.append(f"dtypes {' '.join(self.dtypes)}: expected float32, bfloat16 or both.")
-        return found
+        return found + dtype_problems(self.dtypes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -643,15 +644,60 @@ class TrainSpeedArguments(SpeedArguments):
     full_epoch: bool = argument(
         "Give the peer the whole training split instead; slow, the measure of its peak memory.", default=False
     )
+    clip_seconds: float | None = argument(
+        "Join clips to nearly so many seconds; not given: train on the clips as they are.", default=None
+    )
+    num_clips: int = argument("With clip_seconds: joined clips.", default=96)
+    random_shape: Literal["tiny", "small", "large-v3"] | None = argument(
+        "A model of random weights in this shape instead; model_name_or_path gives its tokenizer.",
+        default=None,
+    )
+    train_options: list[str] = argument(
+        "More arguments for train.py, such as memory=low or torch_compile=true.", default=[]
+    )
 
     def problems(self) -> list[str]:
-        found = super().problems()
+        found = super().problems() + at_least(self, self.batch_size, "num_clips")
+        if self.clip_seconds is not None and not 1 <= self.clip_seconds <= 30:
+            found.append(f"clip_seconds {self.clip_seconds}: expected 1 to 30, Whisper's window.")
+        found += [
+            f"train_options {option}: expected name=value, such as memory=low."
+            for option in self.train_options
+            if "=" not in option
+        ]
         if self.max_samples < self.batch_size or self.max_samples % self.batch_size:
             found.append(
                 f"max_samples {self.max_samples}: expected a multiple of batch_size {self.batch_size}, "
                 "so that the peer sees whole batches."
             )
         return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepProfileArguments(ScriptArguments):
+    """Arguments of benchmarks/step_profile.py."""
+
+    output_dir: str = argument("Folder for the result.", default="runs/bench/profile")
+    model_name_or_path: str = argument("Model to train.", default="openai/whisper-base")
+    dataset: str = argument("Folder written by preprocess.py.", default="data/demo")
+    language: str = argument("Language of rows that do not carry their own.", default="it")
+    dtypes: list[str] = argument(
+        "Precisions measured, float32 and bfloat16.", default=["float32", "bfloat16"]
+    )
+    batch_sizes: list[int] = argument("Clips in a batch.", default=[8, 16])
+    context_jitter: list[float] = argument("Extra silence drawn from, as in train.py.", default=[0.0])
+    num_steps: int = argument("Steps measured, the first of an epoch.", default=10)
+    rounds: int = argument("Repetitions after one to warm up; each step's fastest counts.", default=3)
+    clock: Literal["wall", "cpu"] = argument(
+        "cpu counts the processor's own time; for a busy machine, with OMP_NUM_THREADS=1.", default="wall"
+    )
+    torch_compile: bool = argument("Compile the layers.", default=False)
+
+    def problems(self) -> list[str]:
+        found = at_least(self, 1, "num_steps", "rounds") + dtype_problems(self.dtypes)
+        if min(self.batch_sizes, default=0) < 1:
+            found.append(f"batch_sizes {self.batch_sizes}: expected numbers from 1.")
+        return found + language_problems(self.language)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -864,6 +910,13 @@ class TimestampsArguments(TunedArguments):
 
     def problems(self) -> list[str]:
         return super().problems() + at_least(self, 1, "max_windows")
+
+
+def dtype_problems(names: list[str]) -> list[str]:
+    """A sentence where precisions to measure are none or unknown."""
+    if names and set(names) <= {"float32", "bfloat16"}:
+        return []
+    return [f"dtypes {' '.join(names)}: expected float32, bfloat16 or both."]
 
 
 def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[str]:

@@ -14,6 +14,7 @@ from torch import nn
 from transformers import GenerationConfig, WhisperForConditionalGeneration, WhisperProcessor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from utils.compilation import uncompiled
 from utils.cross_entropy import summed_cross_entropy
 from utils.errors import UserError
 from utils.files import folder_written_whole, write_json, write_text
@@ -281,11 +282,12 @@ def allow_empty_texts(model: nn.Module) -> None:
 
 @contextlib.contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Switch dropout off for the block and give the model its mode back."""
+    """Switch dropout off for the block and give the model its mode back; compiled layers are for training."""
     was_training = model.training
     model.eval()
     try:
-        yield
+        with uncompiled():
+            yield
     finally:
         model.train(was_training)
 

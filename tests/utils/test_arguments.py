@@ -21,6 +21,7 @@ from utils.arguments import (
     PeerArguments,
     PreprocessArguments,
     PreprocessSpeedArguments,
+    StepProfileArguments,
     SweepArguments,
     TelephoneArguments,
     TimestampsArguments,
@@ -51,6 +52,7 @@ READERS = {
     TelephoneArguments: ["benchmarks/telephone.py"],
     HallucinationArguments: ["benchmarks/hallucination.py"],
     TimestampsArguments: ["benchmarks/timestamps.py"],
+    StepProfileArguments: ["benchmarks/step_profile.py"],
 }
 BASES = {"ScriptArguments", "SpeedArguments", "TunedArguments"}
 

@@ -1,0 +1,60 @@
+"""Attention in bfloat16 on CPUs: plain matrix products where sequences are short.
+
+torch's fused kernel is made for long sequences. Its backward pass in bfloat16 takes two to six times as long
+as batched products up to some hundred positions, which is what the encoder of a dynamic context sees.
+"""
+
+import torch
+from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+NAME = "products_where_short"
+LONGEST = 512  # keys; beyond, the scores take much memory and the fused kernel is as fast
+
+
+def attend_by_products(model: PreTrainedModel) -> None:
+    """Let a model train with products of its short sequences; all else goes on through torch's kernel.
+
+    Scores are rounded to bfloat16, as in transformers' `eager` attention under autocast.
+    """
+    AttentionInterface.register(NAME, _attend)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    model.set_attn_implementation(NAME)
+
+
+def _attend(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **options: object,
+) -> tuple[torch.Tensor, None]:
+    """transformers' attention interface: query (B, heads, T, d), scaled, with key, value (B, heads, S, d).
+
+    Returns:
+        (B, T, heads, d)
+    """
+    is_scaled = scaling == 1.0  # as Whisper's queries are
+    is_short = query.dtype == torch.bfloat16 and key.shape[2] <= LONGEST
+    if not (is_short and is_scaled) or not torch.is_grad_enabled() or attention_mask is not None or dropout:
+        return sdpa_attention_forward(
+            module,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout,
+            scaling,
+            **options,  # type: ignore[arg-type]
+        )
+    scores = query.flatten(0, 1) @ key.flatten(0, 1).transpose(1, 2)  # (B * heads, T, S)
+    if getattr(module, "is_causal", False):
+        later = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(1)
+        scores = scores.masked_fill(later, float("-inf"))
+    attended = scores.softmax(-1) @ value.flatten(0, 1)
+    return attended.unflatten(0, query.shape[:2]).transpose(1, 2).contiguous(), None
