@@ -39,8 +39,8 @@ class TokenRules:
         end, no_timestamps = config.eos_token_id, generation.get("no_timestamps_token_id")
         if not (isinstance(end, int) and isinstance(no_timestamps, int)):
             raise UserError(
-                f"the model's end token is {end}, its no_timestamps_token_id {no_timestamps}: expected a number "
-                "each. Copy config.json and generation_config.json from the model it was derived from."
+                f"the model's end token is {end}, its no_timestamps_token_id {no_timestamps}: expected "
+                "a number each. Copy config.json and generation_config.json from the model it was derived from."
             )
         return cls(
             start=config.decoder_start_token_id,
