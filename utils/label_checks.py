@@ -40,7 +40,7 @@ class TokenRules:
         if not (isinstance(end, int) and isinstance(no_timestamps, int)):
             raise UserError(
                 f"the model's end token is {end}, its no_timestamps_token_id {no_timestamps}: expected "
-                "a number each. Copy config.json and generation_config.json from the model it was derived from."
+                "a number each. Copy config.json and generation_config.json from the original model."
             )
         return cls(
             start=config.decoder_start_token_id,
