@@ -29,16 +29,25 @@ class TokenRules:
 
     @classmethod
     def of_model(cls, model: WhisperForConditionalGeneration, task: str) -> "TokenRules":
-        """The rules that the configurations of a model give; `task` is transcribe or translate."""
-        config, generation = model.config, model.generation_config
-        languages = getattr(generation, "lang_to_id", None) or {}
-        tasks = getattr(generation, "task_to_id", None) or {}
+        """The rules that the configurations of a model give; `task` is transcribe or translate.
+
+        Raises:
+            UserError: The generation configuration is not one of Whisper.
+        """
+        config, generation = model.config, model.generation_config.to_dict()
+        languages, tasks = generation.get("lang_to_id") or {}, generation.get("task_to_id") or {}
+        end, no_timestamps = config.eos_token_id, generation.get("no_timestamps_token_id")
+        if not (isinstance(end, int) and isinstance(no_timestamps, int)):
+            raise UserError(
+                f"the model's end token is {end}, its no_timestamps_token_id {no_timestamps}: expected "
+                "a number each. Copy config.json and generation_config.json from the original model."
+            )
         return cls(
             start=config.decoder_start_token_id,
-            end=config.eos_token_id,
+            end=end,
             languages=frozenset(languages.values()),
             task=tasks.get(task) if languages else None,
-            no_timestamps=generation.no_timestamps_token_id,
+            no_timestamps=no_timestamps,
             vocabulary=config.vocab_size,
         )
 
