@@ -41,7 +41,7 @@ def _attend(
     """
     is_scaled = scaling == 1.0  # as Whisper's queries are
     is_short = query.dtype == torch.bfloat16 and key.shape[2] <= LONGEST
-    if not (is_short and is_scaled) or not torch.is_grad_enabled() or attention_mask is not None or dropout:
+    if not (is_short and is_scaled) or not module.training or attention_mask is not None or dropout:
         return sdpa_attention_forward(
             module,
             query,
