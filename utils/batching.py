@@ -24,9 +24,7 @@ SHORTEST_SHARE = 0.75  # of a fixed context: a step of clips that are all shorte
 POOL_BATCHES = (
     64  # examples of so many steps are sorted by length together; between pools the order stays random
 )
-LENGTH_NOISE = (
-    0.1  # each epoch lengths are blurred by up to so much before sorting, so that neighbours change
-)
+LENGTH_NOISE = 0.05  # the share by which lengths are blurred before sorting, so that neighbours change
 
 
 @dataclass(frozen=True)

@@ -223,3 +223,19 @@ def test_fixed_contexts_leave_few_steps_unfilled_and_mix_neighbours():
     first = {frozenset(rows_of(step.examples)) for step in steps[:52]}
     second = {frozenset(rows_of(step.examples)) for step in steps[52:]}
     assert len(first & second) < 10
+
+
+def test_padding_is_under_a_tenth_on_real_prompts():
+    """Batches of about eight clips of mean length, to the longest clip; prompts of 0.3 to 30 s."""
+    from utils.starter import fetch_prompts
+
+    prompts = fetch_prompts("it")
+    files = [next(iter(prompts.folder.rglob(f"{key}.g722")), None) for key, _ in prompts.transcripts]
+    durations = [path.stat().st_size / 8_000 for path in files if path]  # G.722 has 64 kbit/s
+    durations = [seconds for seconds in durations if 0.1 <= seconds <= 30]
+    assert len(durations) > 500
+    steps = plan(durations, StepSize(audio_seconds=20))
+    padded = sum(len(step.examples) * max(e.duration for e in step.examples) for step in steps)
+    assert sum(step.audio_seconds for step in steps) > 0.9 * padded
+    with_tails = sum(step.padded_seconds for step in steps)
+    assert sum(step.audio_seconds for step in steps) > 0.88 * with_tails  # the grid and the tail counted
