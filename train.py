@@ -173,15 +173,13 @@ def build_setup(args: TrainArguments, accelerator: "Accelerator") -> Setup:
 
     from utils.distributed import loading_whole
     from utils.hardware import sum_in_a_fixed_order
-    from utils.memory import keep_no_freed_memory, reuse_freed_memory
+    from utils.memory import keep_no_freed_memory
 
     set_seed(args.seed, device_specific=True)
     if accelerator.device.type == "cpu":
         sum_in_a_fixed_order()
     if args.memory == "low" or args.auto_find_batch_size:
         keep_no_freed_memory()
-    else:
-        reuse_freed_memory()
     with loading_whole(accelerator):
         loaded = load_trainable_model(args, accelerator)
     check_mixing(args, loaded)

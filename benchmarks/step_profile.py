@@ -40,7 +40,6 @@ from utils.features import log_mel
 from utils.files import write_json
 from utils.hardware import default_micro_batch_seconds, sum_in_a_fixed_order
 from utils.labels import IGNORED, LabelWriter
-from utils.memory import reuse_freed_memory
 from utils.modeling import LoadedModel, check_languages, encode, load_model, whisper_of
 from utils.optimizers import build_optimizer, parameter_groups
 from utils.progress import silence_libraries
@@ -84,7 +83,6 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(StepProfileArguments, argv, __doc__)
     silence_libraries()
     sum_in_a_fixed_order()
-    reuse_freed_memory()
     now = time.process_time if args.clock == "cpu" else time.perf_counter
     cases = []
     for dtype in args.dtypes:
