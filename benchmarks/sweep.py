@@ -34,7 +34,7 @@ WAYS = {
     "frozen-encoder": ["--freeze_encoder"],
     "lora": ADAPTER,
     "dora": [*ADAPTER, "--use_dora"],
-    "adalora": [*ADAPTER, "--peft_type", "adalora"],
+    "adalora": [*ADAPTER[:1], "--peft_type", "adalora", "--learning_rate", "1e-2"],  # its start is slow
     "int8-lora": [*ADAPTER, "--load_in_8bit"],
     "nf4-lora": [*ADAPTER, "--load_in_4bit"],
 }

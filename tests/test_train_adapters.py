@@ -243,13 +243,19 @@ def prompts(italian_prompts, tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["dora", "adalora", "int8", "nf4"])
-def test_whisper_base_learns_prompts_by_heart_and_resumes_exactly(tmp_path, prompts, variant):
+@pytest.mark.parametrize(
+    ("variant", "learning_rate"),
+    # AdaLoRA starts with singular values of 0, through which no gradient reaches its other matrices
+    [("dora", "3e-3"), ("adalora", "3e-2"), ("int8", "3e-3"), ("nf4", "3e-3")],
+)
+def test_whisper_base_learns_prompts_by_heart_and_resumes_exactly(tmp_path, prompts, variant, learning_rate):
     """Twelve steps over eight prompts, each seen twelve times; the folder knows them too."""
     from transformers import pipeline
 
     words = f"--model_name_or_path openai/whisper-base --dataset {prompts} --language it --report_to none"
-    words += " --max_steps 12 --eval_steps 12 --save_steps 8 --logging_steps 1 --learning_rate 3e-3"
+    words += (
+        f" --max_steps 12 --eval_steps 12 --save_steps 8 --logging_steps 1 --learning_rate {learning_rate}"
+    )
     words += f" --warmup_steps 0 --context_jitter 0 --max_eval_samples 8 {VARIANTS[variant]}"
     options = words.split()
     train.main([*options, "--output_dir", str(tmp_path / "run")])
