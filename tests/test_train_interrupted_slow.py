@@ -179,8 +179,10 @@ def test_two_runs_into_one_folder_are_refused(build, tmp_path):
     first = start(build("cpu", run), log)
     wait_for_step(first, run, 1, log)
     os.killpg(first.pid, signal.SIGSTOP)
+    command = build("cpu", run)
+    options = command[command.index("train.py") + 1 :]
     second = subprocess.run(
-        [sys.executable, "train.py", *build("cpu", run)[5:]],
+        [sys.executable, "train.py", *options],
         cwd=ROOT,
         capture_output=True,
         text=True,
