@@ -863,6 +863,7 @@ class ForgettingArguments(ScriptArguments):
         return at_least(self, 1, "batch_size")
 
 
+@dataclass(frozen=True, kw_only=True)
 class TunedArguments(ScriptArguments):
     """What the benchmarks share that tune a model with and without something."""
 
