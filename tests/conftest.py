@@ -205,3 +205,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("no NVIDIA GPU here")
     if "mps" in wanted and not torch.backends.mps.is_available():
         pytest.skip("no Apple GPU here")
+
+
+@pytest.fixture
+def fresh_accelerator():
+    """Accelerate keeps its state in the process; with this every run in a test starts anew."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)

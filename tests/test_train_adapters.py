@@ -31,13 +31,7 @@ VARIANTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _fresh_accelerator():
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
+pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
 
 @pytest.fixture(scope="module")

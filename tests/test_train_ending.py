@@ -20,14 +20,7 @@ ROOT = Path(__file__).parents[1]
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file"]
 
 
-@pytest.fixture(autouse=True)
-def _fresh_accelerator():
-    """Accelerate keeps its state in the process; every run in a test starts anew."""
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
+pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
 
 @pytest.fixture

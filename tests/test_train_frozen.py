@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 import train
-from tests.test_train import LAUNCH, ROOT, _fresh_accelerator, arguments, read_metrics, run_script  # noqa: F401
+from tests.test_train import LAUNCH, ROOT, arguments, read_metrics, run_script  # noqa: F401
 from utils import frozen
 from utils.encoder_states import EncoderStates
+
+pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
 FROZEN = ["--freeze_encoder", "--max_steps", "14"]  # 40 clips by 8: 5 steps an epoch
 

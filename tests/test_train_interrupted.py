@@ -19,15 +19,7 @@ import train
 from tests.test_train import read_metrics
 from utils.errors import UserError, WriteError
 
-
-@pytest.fixture(autouse=True)
-def _fresh_accelerator():
-    """Accelerate keeps its state in the process; every run in a test starts anew."""
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
+pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
 
 @pytest.fixture

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 import train
-from tests.test_train import _fresh_accelerator, arguments, read_metrics  # noqa: F401
+from tests.test_train import arguments, read_metrics  # noqa: F401
 from utils.arguments import TrainArguments, parse_arguments
 from utils.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
 
 @pytest.fixture
