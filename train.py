@@ -798,7 +798,7 @@ def estimate_run(setup: Setup) -> "Estimate":
     steps_per_epoch = plan.count_steps(1)
     steps = list(plan.steps(0, min(setup.total_steps, steps_per_epoch)))
     picked = estimates.pick_steps(steps, STEPS_TIMED)
-    time_step(setup, picked[-1])  # warms up
+    time_step(setup, picked[0])  # the one of the most work, so that no other is the first to touch memory
     timed = [time_step(setup, step) for step in picked]
     evaluations = estimates.count_evaluations(setup.total_steps, args.eval_steps, on_start=args.eval_on_start)
     evaluation = time_evaluation(setup) if evaluations else 0.0

@@ -1,6 +1,7 @@
 """Greedy decoding of many clips: sorted by length, in batches, on the full or a dynamic audio context.
 
-Gives the tokens of `model.generate(do_sample=False, num_beams=1)`, whose encoder takes 30 s and nothing else.
+Gives the tokens of `model.generate(do_sample=False, num_beams=1)`, whose encoder takes 30 s and nothing else,
+but that a hypothesis which has begun to loop is cut short.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,10 @@ from utils.audio import decode_flac
 from utils.batching import DECODING_GRID, FULL_CONTEXT, dynamic_context
 from utils.features import log_mel, pad_waveforms
 from utils.labels import prompt_tokens
+from utils.loops import loop_period
 from utils.modeling import encode, eval_mode, language_ids, whisper_of
+
+LOOKS_FOR_LOOPS_EVERY = 16  # positions; the same for every batch, so that neighbours do not matter
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def detect_languages(model: WhisperForConditionalGeneration, states: torch.Tenso
 def decode_greedily(
     model: WhisperForConditionalGeneration, states: torch.Tensor, prompts: torch.Tensor, max_length: int
 ) -> list[list[int]]:
-    """Take the likeliest token until the end token or `max_length` tokens; finished clips leave the batch.
+    """Take the likeliest token until the end, a loop or `max_length` tokens; finished clips leave the batch.
 
     Args:
         states: Encoder output (B, frames, d_model).
@@ -132,7 +136,7 @@ def decode_greedily(
         max_length: Most tokens of a hypothesis, prompt included; the decoder's positions limit it too.
 
     Returns:
-        Per clip the tokens after the prompt, without the end token.
+        Per clip the tokens after the prompt, without the end token; a loop is left as it stood when noticed.
     """
     end = model.generation_config.eos_token_id
     suppressed = _suppressed_tokens(model, states.device)
@@ -143,10 +147,13 @@ def decode_greedily(
     for position in range(prompts.shape[1], min(max_length, model.config.max_target_positions)):
         is_first = position == prompts.shape[1]
         tokens = _next_tokens(model, inputs, states, cache, suppressed, is_first)
-        going_on = tokens != end
         for row, token in zip(active.tolist(), tokens.tolist(), strict=True):
             if token != end:
                 results[row].append(token)
+        going_on = tokens != end
+        if position % LOOKS_FOR_LOOPS_EVERY == 0:
+            looping = [loop_period(results[row]) is not None for row in active.tolist()]
+            going_on &= ~torch.tensor(looping, device=states.device)
         if not going_on.any():
             break
         if not going_on.all():

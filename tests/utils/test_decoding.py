@@ -5,7 +5,8 @@ import torch
 
 from utils.audio import encode_flac
 from utils.batching import dynamic_context
-from utils.decoding import detect_languages, plan_decoding, transcribe
+from utils.decoding import decode_greedily, detect_languages, plan_decoding, transcribe
+from utils.labels import prompt_tokens
 from utils.modeling import encode, load_model
 
 
@@ -61,6 +62,22 @@ def test_a_tiny_random_model_agrees_with_generate_to_the_length_limit(
         ids = tiny.model.generate(features, language="it", task="transcribe", max_new_tokens=20)
     expected = [text.strip() for text in tiny.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
     assert decode(tiny, clips, durations, max_length=24) == expected
+
+
+def test_a_loop_is_cut_short(tiny_whisper, italian_prompts, monkeypatch):
+    """A random model repeats itself for ever."""
+    tiny = load_model(str(tiny_whisper))
+    options = {"sampling_rate": 16_000, "return_tensors": "pt"}
+    features = tiny.processor.feature_extractor(italian_prompts[0][0], **options).input_features
+    prompt = torch.tensor([prompt_tokens(tiny.processor.tokenizer, "it")])
+    with torch.no_grad():
+        states = encode(tiny.model, features)
+        (cut,) = decode_greedily(tiny.model, states, prompt, 204)
+        monkeypatch.setattr("utils.decoding.loop_period", lambda tokens: None)
+        (whole,) = decode_greedily(tiny.model, states, prompt, 204)
+    assert len(whole) == 200 and 48 <= len(cut) < 160
+    assert whole[: len(cut)] == cut
+    assert len(set(cut[-48:])) <= 12
 
 
 @pytest.mark.parametrize("audio_context", ["full", "dynamic"])

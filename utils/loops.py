@@ -1,0 +1,21 @@
+"""Loops: a decoder that says the same again and again until something stops it."""
+
+from collections.abc import Sequence
+
+LONGEST_PERIOD = 32  # tokens
+LEAST_REPEATS = 4
+LEAST_TOKENS = 48  # nobody says so much of the same in 30 s: of one token alone, 48 repeats are asked for
+
+
+def loop_period(tokens: Sequence[int]) -> int | None:
+    """Tokens after which the end of a hypothesis repeats itself, or None where it does not.
+
+    A loop is a pattern of at most 32 tokens that fills the last 48 tokens or more, at least four times over.
+    """
+    for period in range(1, min(LONGEST_PERIOD, len(tokens) // LEAST_REPEATS) + 1):
+        length = max(LEAST_TOKENS, LEAST_REPEATS * period)
+        if len(tokens) < length:
+            return None
+        if all(tokens[-place] == tokens[-place - period] for place in range(1, length - period + 1)):
+            return period
+    return None
