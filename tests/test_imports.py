@@ -25,7 +25,7 @@ LAYERS = (
     "quantization attention tied_embedding compilation modeling fast_paths",
     "freezing languages adapters optimizers",
     "weights averaging interpolation",
-    "loops decoding evaluation model_card dataset_card publishing",
+    "loops failures decoding evaluation model_card dataset_card publishing",
     "anchors word_timing alignment screening",
     "distributed frozen checkpoints updates mixing report finder",
 )

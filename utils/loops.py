@@ -1,9 +1,13 @@
 """Loops: a decoder that says the same again and again until something stops it."""
 
+import re
 from collections.abc import Sequence
 
 LONGEST_PERIOD = 32  # tokens
 LEAST_REPEATS = 4
+REPEATED = re.compile(
+    r"(.{2,60}?)\1{5,}|(.{20,200}?)\2{3,}", re.DOTALL
+)  # six times in a row; a sentence four
 LEAST_TOKENS = 48  # nobody says so much of the same in 30 s: of one token alone, 48 repeats are asked for
 
 
@@ -19,3 +23,9 @@ def loop_period(tokens: Sequence[int]) -> int | None:
         if all(tokens[-place] == tokens[-place - period] for place in range(1, length - period + 1)):
             return period
     return None
+
+
+def find_loop(text: str) -> str | None:
+    """What a text says six times in a row or more, a sentence four times; None where it does not."""
+    found = REPEATED.search(text)
+    return found[1] or found[2] if found else None

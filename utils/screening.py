@@ -1,6 +1,5 @@
 """What a model hears in clips beside what their texts say: wrong texts, other languages, runaway decoding."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from utils.decoding import decode_greedily
 from utils.features import log_mel, pad_waveforms
 from utils.files import write_json
 from utils.labels import prompt_tokens
+from utils.loops import find_loop
 from utils.metrics import count_errors
 from utils.modeling import encode, eval_mode, language_codes, language_ids, whisper_of
 from utils.text import normalize_text
@@ -23,7 +23,6 @@ from utils.text import normalize_text
 POOL_BATCHES = 16  # clips of so many batches are sorted by length together
 TOKENS_PER_TOKEN = 2.5  # a hypothesis that is longer than the text by this factor, and the next, ran away
 TOKENS_TO_SPARE = 20
-LOOP = re.compile(r"(.{2,60}?)\1{5,}", re.DOTALL)  # the same thing six times in a row
 LANGUAGE_CERTAINTY = 0.9  # below it a detected language says nothing about a short clip
 SHOWN_CHARACTERS = 60
 
@@ -167,7 +166,7 @@ def _compare(heard: _Hypothesis, text: str, text_tokens: int) -> ScreenedClip:
         error_unit=name,
         language=heard.language,
         language_probability=heard.language_probability,
-        is_runaway=heard.num_tokens > _most_tokens(text_tokens) or LOOP.search(heard.text) is not None,
+        is_runaway=heard.num_tokens > _most_tokens(text_tokens) or find_loop(heard.text) is not None,
     )
 
 

@@ -1,0 +1,79 @@
+"""Kinds of failure, each on hypotheses written by hand."""
+
+import jiwer
+import pytest
+
+from utils.failures import KINDS, count_failures, find_failures, main_script
+
+ENGLISH = "The number you called cannot be reached, please try again later."
+SENTENCE = "Il numero chiamato non è al momento raggiungibile, la preghiamo di riprovare."
+
+
+def edits(reference: str, hypothesis: str) -> list[tuple[str, str | None, str | None]]:
+    """The alignment, by jiwer."""
+    output = jiwer.process_words(" ".join(reference.split()), " ".join(hypothesis.split()))
+    words, heard, found = output.references[0], output.hypotheses[0], []
+    for chunk in output.alignments[0]:
+        ours, theirs = (
+            list(words[chunk.ref_start_idx : chunk.ref_end_idx]),
+            list(heard[chunk.hyp_start_idx : chunk.hyp_end_idx]),
+        )
+        length = max(len(ours), len(theirs))
+        ours, theirs = ours or [None] * length, theirs or [None] * length
+        found += [(chunk.type, *pair) for pair in zip(ours, theirs, strict=True)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "language", "expected"),
+    [
+        (SENTENCE, SENTENCE, "it", []),
+        (SENTENCE, "Il numero chiamato non e raggiungibile, la preghiamo riprovare.", "it", []),
+        (SENTENCE, SENTENCE + " grazie" * 12, "it", ["loop", "insertion run"]),
+        (SENTENCE, "Il numero chiamato non è, " * 4, "it", ["loop", "insertion run"]),
+        ("ha ha ha ha ha ha ha ha", "ha ha ha ha ha ha ha ha", "it", []),
+        (SENTENCE, SENTENCE + " Sottotitoli creati dalla comunità Amara.org", "it", ["insertion run"]),
+        (SENTENCE, "Il numero chiamato non è.", "it", ["truncated"]),
+        (SENTENCE, "", "it", ["truncated"]),
+        ("sì", "", "it", []),
+        (
+            SENTENCE,
+            ENGLISH,
+            "it",
+            ["wrong language"],
+        ),
+        (SENTENCE, ENGLISH, None, []),
+        ("Try it, please do it now", "please leave me a message, Tom", "it", []),  # spoken English
+        ("привет как дела", "privet kak dela", "ru", ["wrong script"]),
+        ("你好吗", "こんにちは", "zh", []),
+        (SENTENCE, SENTENCE.lower(), "it", ["no casing"]),
+        (SENTENCE, SENTENCE.replace(",", "").replace(".", ""), "it", ["no punctuation"]),
+        (SENTENCE.lower().replace(",", "").replace(".", ""), SENTENCE, "it", []),
+        ("", "Grazie.", "it", ["insertion run"]),
+        ("", "", "it", []),
+    ],
+)
+def test_failures(reference, hypothesis, language, expected):
+    assert find_failures(reference, hypothesis, edits(reference, hypothesis), language) == expected
+
+
+def test_counts_name_every_kind():
+    counts = count_failures([["loop"], [], ["loop", "truncated"]])
+    assert counts == dict.fromkeys(KINDS, 0) | {"loop": 2, "truncated": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "script"),
+    [
+        ("ciao", "LATIN"),
+        ("привет", "CYRILLIC"),
+        ("नमस्ते दुनिया", "DEVANAGARI"),
+        ("東京タワーへ行く", "CJK"),
+        ("안녕하세요", "CJK"),
+        ("ab вг", None),
+        ("123 …", None),
+        ("", None),
+    ],
+)
+def test_main_script(text, script):
+    assert main_script(text) == script

@@ -1,0 +1,145 @@
+"""What goes wrong in a hypothesis beyond single words: loops, made-up text, a missing end, another language."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from utils.loops import find_loop
+from utils.quality import script_of
+
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier
+
+LOOP = "loop"
+INSERTION_RUN = "insertion run"
+TRUNCATED = "truncated"
+WRONG_LANGUAGE = "wrong language"
+WRONG_SCRIPT = "wrong script"
+NO_CASING = "no casing"
+NO_PUNCTUATION = "no punctuation"
+DECODER_ERROR = "decoder error"
+
+KINDS = {
+    LOOP: "the same words over and over",
+    INSERTION_RUN: "a run of words that nobody said",
+    TRUNCATED: "the end of what was said is missing",
+    WRONG_LANGUAGE: "text in another language than the one spoken",
+    WRONG_SCRIPT: "text in another script than the reference's",
+    NO_CASING: "no capital letter, where the reference has some",
+    NO_PUNCTUATION: "no punctuation, where the reference has some",
+    DECODER_ERROR: "the decoder failed; all words count as deleted",
+}
+"""Every kind of failure and what it means, the gravest first but for the last."""
+
+Edit = tuple[str, str | None, str | None]
+"""Kind (equal, substitute, insert or delete), word of the reference, word of the hypothesis."""
+
+LONGEST_INSERTION = 4  # words in a row; one more is a run
+LEAST_DELETED, DELETED_SHARE = 3, 0.3  # words at the end of a reference, and their share of it
+CERTAIN = 0.9  # probability of a language; at that and four words no Italian prompt is taken for another
+FEWEST_WORDS = 4
+MOSTLY_WRONG = 0.5  # word errors per word from which on a hypothesis can be one in another language
+SENTENCE_MARKS = frozenset(".,;:!?…。、，！？；：।॥؟،؛።")
+
+
+def find_failures(
+    reference: str, hypothesis: str, alignment: Sequence[Edit], language: str | None = None
+) -> list[str]:
+    """The kinds of failure of one utterance, in the order of `KINDS`.
+
+    Args:
+        reference: Text as it is.
+        hypothesis: Text as it is.
+        alignment: Of the two, normalised.
+        language: Code of the language spoken; without it no language is wrong.
+    """
+    checks = {
+        LOOP: find_loop(hypothesis) is not None and find_loop(reference) is None,
+        INSERTION_RUN: _has_insertion_run(alignment),
+        TRUNCATED: _is_truncated(alignment),
+        WRONG_LANGUAGE: _is_in_another_language(reference, hypothesis, alignment, language),
+        WRONG_SCRIPT: _is_in_another_script(reference, hypothesis),
+        NO_CASING: has_casing(reference) and bool(hypothesis) and not has_casing(hypothesis),
+        NO_PUNCTUATION: has_punctuation(reference) and bool(hypothesis) and not has_punctuation(hypothesis),
+    }
+    return [kind for kind, found in checks.items() if found]
+
+
+def count_failures(found: Iterable[Sequence[str]]) -> dict[str, int]:
+    """Utterances with each kind of failure; every kind has a number."""
+    counts = Counter(kind for kinds in found for kind in kinds)
+    return {kind: counts[kind] for kind in KINDS}
+
+
+def has_casing(text: str) -> bool:
+    """Whether a text has a capital letter."""
+    return any(character.isupper() for character in text)
+
+
+def has_punctuation(text: str) -> bool:
+    """Whether a text has a mark that parts or ends sentences."""
+    return not SENTENCE_MARKS.isdisjoint(text)
+
+
+def _has_insertion_run(alignment: Sequence[Edit]) -> bool:
+    """More insertions in a row than slips explain, or any word where nothing was said."""
+    if all(kind == "insert" for kind, _, _ in alignment):
+        return bool(alignment)
+    run = 0
+    for kind, _, _ in alignment:
+        run = run + 1 if kind == "insert" else 0
+        if run > LONGEST_INSERTION:
+            return True
+    return False
+
+
+def _is_truncated(alignment: Sequence[Edit]) -> bool:
+    words = sum(kind != "insert" for kind, _, _ in alignment)
+    missing = 0
+    for kind, _, _ in reversed(alignment):
+        if kind != "delete":
+            break
+        missing += 1
+    return missing >= LEAST_DELETED and missing >= DELETED_SHARE * words
+
+
+def _is_in_another_language(
+    reference: str, hypothesis: str, alignment: Sequence[Edit], language: str | None
+) -> bool:
+    """Whether the words are mostly wrong, and those of a language that is not the reference's either."""
+    errors = sum(kind != "equal" for kind, _, _ in alignment)
+    words = sum(kind != "insert" for kind, _, _ in alignment)
+    if language is None or errors < MOSTLY_WRONG * max(words, 1) or len(hypothesis.split()) < FEWEST_WORDS:
+        return False
+    identifier = _load_identifier()
+    if language not in identifier.labels:
+        return False
+    found, probability = identifier.classify(hypothesis)
+    return found != language and probability >= CERTAIN and found != identifier.classify(reference)[0]
+
+
+@lru_cache
+def _load_identifier() -> "LanguageIdentifier":
+    """The language of a text among about 140, by py3langid, after langid.py (Lui and Baldwin, 2012)."""
+    from py3langid.langid import MODEL_DIR, MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(str(MODEL_DIR / MODEL_FILE), norm_probs=True)
+
+
+def _is_in_another_script(reference: str, hypothesis: str) -> bool:
+    expected, found = main_script(reference), main_script(hypothesis)
+    return expected is not None and found is not None and expected != found
+
+
+def main_script(text: str) -> str | None:
+    """The script that most letters are of; None for a text without letters, or with no script above half.
+
+    Chinese characters, kana and hangul count as one, because Japanese and Korean mix them.
+    """
+    scripts = Counter(filter(None, map(script_of, unicodedata.normalize("NFKC", text))))
+    east_asian = sum(scripts.pop(name, 0) for name in ("CJK", "HIRAGANA", "KATAKANA", "HANGUL"))
+    scripts["CJK"] = east_asian
+    script, count = scripts.most_common(1)[0]
+    return script if 2 * count > scripts.total() else None
