@@ -1,4 +1,4 @@
-"""What goes wrong in a hypothesis beyond single words: loops, made-up text, a missing end, another language."""
+"""What goes wrong in a hypothesis beyond single words: loops, made-up text, lost ends, another language."""
 
 import unicodedata
 from collections import Counter
