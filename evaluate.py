@@ -1,19 +1,20 @@
-"""Score models on prepared datasets: word and character error rates, and what later models gain on the first.
+"""Score models on prepared datasets: how many errors, of which kinds, and whether a later model is better.
 
 On any computer:
 
     python evaluate.py --models openai/whisper-base runs/it/best --dataset data/it --language it \\
-        --output_dir runs/it/report
+        --guard_datasets data/en --output_dir runs/it/report
 
-One process is enough for a test set; under Accelerate:
+Several processes share the utterances:
 
-    accelerate launch --num_processes 1 evaluate.py --models runs/it/best --dataset data/it --language it \\
-        --output_dir runs/it/report
+    accelerate launch --config_file accelerate_configs/multi_gpu.yaml evaluate.py --models runs/it/best \\
+        --dataset data/it --language it --output_dir runs/it/report
 """
 
 import os
 import time
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,17 +23,21 @@ from utils.arguments import EvaluateArguments, arguments_as_yaml, differing_argu
 from utils.errors import UserError, user_errors_end_the_script
 
 if TYPE_CHECKING:
+    from accelerate import PartialState
     from datasets import Dataset
 
-    from utils.evaluation import Decoding, EvaluationSet, ScoredDecoding
+    from utils.evaluation import Decoding, EvaluationSet, MadeUpWords, ModelSize, ScoredDecoding
     from utils.modeling import LoadedModel
     from utils.progress import AudioProgress
+    from utils.transcribers import Transcriber
 
 ARGUMENTS_FILE = "evaluate.yaml"
 PREDICTIONS_FILE = "predictions.jsonl"
 RESULTS_FILE = "evaluation_results.json"
 COMPARISON_FILE = "comparative_analysis.json"
 PICTURE_FILE = "before_after.png"
+PROBE_DURATIONS = (4.0, 12.0)  # seconds of silence, noise and music of every kind
+PROBE_SEED = 0
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -40,22 +45,37 @@ def main(argv: list[str] | None = None) -> None:
         arguments = parse_arguments(EvaluateArguments, argv, __doc__)
         output_dir = Path(arguments.output_dir)
         if is_already_evaluated(arguments, output_dir):
-            show_report(output_dir)
-            print(f"{output_dir}: evaluated before with these arguments, reused. Delete it to start over.")
+            if is_main_process():
+                show_report(output_dir)
+                print(
+                    f"{output_dir}: evaluated before with these arguments, reused. Delete it to start over."
+                )
             return
+        from utils.processes import start_processes
         from utils.progress import silence_libraries
 
-        check_processes()
         silence_libraries()
+        processes = start_processes()
         check_models(arguments)
         splits = load_splits(arguments)
-        write_arguments(arguments, output_dir)
+        processes.wait_for_everyone()  # whoever comes late must not find a finished report
+        if processes.is_main_process:
+            write_arguments(arguments, output_dir)
         scored: list[ScoredDecoding] = []
         for model in arguments.models:
-            scored += evaluate_model(model, splits, arguments)
-            write_predictions(scored, splits, output_dir)  # kept if a later model fails
-        write_report(scored, arguments, output_dir)
-        show_report(output_dir)
+            scored += evaluate_model(model, splits, arguments, processes)
+            if processes.is_main_process:
+                write_predictions(scored, splits, output_dir)  # kept if a later model fails
+        if processes.is_main_process:
+            write_report(scored, splits, arguments, output_dir)
+            show_report(output_dir)
+        processes.wait_for_everyone()
+        processes.destroy_process_group()
+
+
+def is_main_process() -> bool:
+    """Whether this process speaks for all, before they have found each other."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def is_already_evaluated(arguments: EvaluateArguments, output_dir: Path) -> bool:
@@ -99,20 +119,6 @@ def newest_change(folder: Path, ignored: Path) -> float:
     return max(times, default=0.0)
 
 
-def check_processes() -> None:
-    """Refuse several processes: each would score everything.
-
-    Raises:
-        UserError: The launcher has started more than one.
-    """
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if processes > 1:
-        raise UserError(
-            f"evaluate.py was launched in {processes} processes, expected one. Run `python evaluate.py …` "
-            "or `accelerate launch --num_processes 1 evaluate.py …`."
-        )
-
-
 def check_models(arguments: EvaluateArguments) -> None:
     """Look for every model before the first one is decoded.
 
@@ -132,19 +138,20 @@ def check_models(arguments: EvaluateArguments) -> None:
 
 
 def load_splits(arguments: EvaluateArguments) -> list[tuple["EvaluationSet", "Dataset"]]:
-    """The split of every dataset, cut down to max_samples.
+    """The split of every dataset, guards last, each cut down to max_samples.
 
     Raises:
-        UserError: A dataset or split is missing or empty.
+        UserError: A dataset or split is missing or empty, or an utterance has no reference.
     """
     from utils.dataset import draw_rows, load_prepared
     from utils.evaluation import build_evaluation_set
 
     splits = []
-    for folder in arguments.dataset:
+    for folder in [*arguments.dataset, *arguments.guard_datasets]:
         rows = load_prepared([folder], arguments.split, language=arguments.language)
         rows = draw_rows(rows, arguments.max_samples, arguments.seed)
-        splits.append((build_evaluation_set(rows, folder, arguments.split), rows))
+        is_guard = folder in arguments.guard_datasets
+        splits.append((build_evaluation_set(rows, folder, arguments.split, is_guard=is_guard), rows))
     return splits
 
 
@@ -156,92 +163,144 @@ def write_arguments(arguments: EvaluateArguments, output_dir: Path) -> None:
 
 
 def evaluate_model(
-    name: str, splits: list[tuple["EvaluationSet", "Dataset"]], arguments: EvaluateArguments
+    name: str,
+    splits: list[tuple["EvaluationSet", "Dataset"]],
+    arguments: EvaluateArguments,
+    processes: "PartialState",
 ) -> list["ScoredDecoding"]:
-    """Load one model and score it on every split, in the full context first."""
+    """Load one model and score it on every split, in the full context first; guards in that one alone."""
     from utils.evaluation import score_decoding
     from utils.modeling import check_languages
+    from utils.transcribers import open_transcriber
 
-    loaded = load_on_device(name, arguments.dtype)
-    for _, rows in splits:
-        # a row without a language is no fault here: the model detects it
-        check_languages(loaded.model, [code for code in rows["language"] if code is not None], name)
-    contexts = choose_contexts(arguments.audio_context, loaded.dynamic_context)
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch is imported
     scored = []
-    for evaluation_set, rows in splits:
-        for context in contexts:
-            decoding = decode(name, loaded, evaluation_set, rows, context, arguments)
-            scored.append(
-                score_decoding(
-                    evaluation_set,
-                    decoding,
-                    arguments.normalizer,
-                    arguments.bootstrap_samples,
-                    arguments.seed,
+    with open_transcriber(
+        name,
+        backend=arguments.backend,
+        dtype=arguments.dtype,
+        device=processes.device,
+        max_length=arguments.generation_max_length,
+        num_beams=arguments.num_beams,
+    ) as (transcriber, loaded):
+        for _, rows in splits:
+            # a row without a language is no fault here: the model detects it
+            check_languages(loaded.model, [code for code in rows["language"] if code is not None], name)
+        contexts = choose_contexts(arguments.audio_context, loaded.dynamic_context, arguments.backend)
+        spoken = Counter(splits[0][0].languages).most_common(1)[0][0]
+        made_up = {
+            context: probe_hallucination(transcriber, spoken, context, arguments, processes)
+            for context in contexts
+        }
+        for evaluation_set, rows in splits:
+            for context in contexts[:1] if evaluation_set.is_guard else contexts:
+                decoding = decode(name, transcriber, evaluation_set, rows, context, arguments, processes)
+                scored.append(
+                    score_decoding(
+                        evaluation_set,
+                        replace(decoding, model_size=model_size(loaded), hallucination=made_up[context]),
+                        arguments.normalizer,
+                        arguments.bootstrap_samples,
+                        arguments.seed,
+                    )
                 )
-            )
     return scored
 
 
-def load_on_device(name: str, dtype: str) -> "LoadedModel":
-    """The model on the fastest device here, in evaluation mode."""
-    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch is imported
-    import torch
-
-    from utils.hardware import pick_device, pick_dtype
-    from utils.modeling import load_model
-
-    device = pick_device()
-    precision: torch.dtype = pick_dtype(device) if dtype == "auto" else getattr(torch, dtype)
-    loaded = load_model(name, dtype=precision)
-    loaded.model.to(device).eval()
-    return loaded
-
-
-def choose_contexts(audio_context: str, trained_on_dynamic: bool) -> list[str]:
+def choose_contexts(audio_context: str, trained_on_dynamic: bool, backend: str = "transformers") -> list[str]:
     """The contexts to decode in; an untuned model runs away in a dynamic one, so auto spares it that."""
     if audio_context == "auto":
-        return ["full", "dynamic"] if trained_on_dynamic else ["full"]
+        both = trained_on_dynamic and backend != "faster-whisper"
+        return ["full", "dynamic"] if both else ["full"]
     return [audio_context]
 
 
 def decode(
     name: str,
-    loaded: "LoadedModel",
+    transcriber: "Transcriber",
     evaluation_set: "EvaluationSet",
     rows: "Dataset",
     context: str,
     arguments: EvaluateArguments,
+    processes: "PartialState",
 ) -> "Decoding":
-    """Transcribe a split under a progress bar, and take the time."""
-    from utils.decoding import transcribe
+    """Transcribe a split together with the other processes, under a progress bar, and take the time."""
     from utils.evaluation import Decoding
+    from utils.processes import join_shares
     from utils.progress import audio_progress
+    from utils.transcription import transcribe_share
 
     description = f"{Path(name).name}, {evaluation_set.split}, {context} context"
     by_clip = context == "full"  # every clip costs its 30 s there, so clips give the honest time left
     total = len(evaluation_set.ids) if by_clip else sum(evaluation_set.durations)
-    with audio_progress(description, total) as progress:
+    total /= processes.num_processes
+    processes.wait_for_everyone()
+    with audio_progress(description, total, shown=processes.is_main_process) as progress:
         started = time.perf_counter()
-        hypotheses = transcribe(
-            loaded.model,
-            loaded.processor,
+        share = transcribe_share(
+            transcriber,
             rows["audio"],
             evaluation_set.durations,
-            list(rows["language"]),
+            evaluation_set.languages,
             audio_context=context,
             batch_size=arguments.per_device_eval_batch_size,
-            max_length=arguments.generation_max_length,
-            task=loaded.task,
+            process=processes.process_index,
+            num_processes=processes.num_processes,
             on_batch=partial(count_batch, progress, by_clip),
         )
+        hypotheses = list(join_shares(share).values())
         seconds = time.perf_counter() - started
-    return Decoding(name, context, hypotheses, seconds, loaded.trainable_parameters, loaded.total_parameters)
+    return Decoding(
+        name,
+        context,
+        [hypothesis.text for hypothesis in hypotheses],
+        seconds,
+        backend=arguments.backend,
+        errors={number: found.error for number, found in enumerate(hypotheses) if found.error},
+    )
 
 
 def count_batch(progress: "AudioProgress", by_clip: bool, clips: int, seconds: float) -> None:
     """Move the progress bar on by one batch."""
     progress.advance(clips if by_clip else seconds, seconds)
+
+
+def model_size(loaded: "LoadedModel") -> "ModelSize":
+    """Parameters that were trained, and all."""
+    from utils.evaluation import ModelSize
+
+    return ModelSize(loaded.trainable_parameters, loaded.total_parameters)
+
+
+def probe_hallucination(
+    transcriber: "Transcriber",
+    language: str | None,
+    context: str,
+    arguments: EvaluateArguments,
+    processes: "PartialState",
+) -> "dict[str, MadeUpWords] | None":
+    """Words that the model writes for sounds in which nobody speaks; None where nobody asked for them."""
+    from utils.audio import encode_flac
+    from utils.evaluation import count_made_up_words
+    from utils.probes import KINDS, build_sounds
+    from utils.processes import join_shares
+    from utils.transcription import transcribe_share
+
+    if not arguments.probe_hallucination:
+        return None
+    sounds = build_sounds(PROBE_DURATIONS, seed=PROBE_SEED)
+    share = transcribe_share(
+        transcriber,
+        [encode_flac(sound.samples) for sound in sounds],
+        [sound.duration for sound in sounds],
+        [language] * len(sounds),
+        audio_context=context,
+        batch_size=arguments.per_device_eval_batch_size,
+        process=processes.process_index,
+        num_processes=processes.num_processes,
+    )
+    texts = [hypothesis.text for hypothesis in join_shares(share).values()]
+    return count_made_up_words([KINDS[sound.kind] for sound in sounds], [s.duration for s in sounds], texts)
 
 
 def write_predictions(
@@ -256,18 +315,27 @@ def write_predictions(
     write_jsonl(output_dir / PREDICTIONS_FILE, lines)
 
 
-def write_report(scored: list["ScoredDecoding"], arguments: EvaluateArguments, output_dir: Path) -> None:
-    """Write comparison and picture where there are several models; the results last, as they mark the end."""
+def write_report(
+    scored: list["ScoredDecoding"],
+    splits: list[tuple["EvaluationSet", "Dataset"]],
+    arguments: EvaluateArguments,
+    output_dir: Path,
+) -> None:
+    """Write comparison, gate and picture of several models; the results last, as they mark the end."""
     from utils.evaluation import compare_models, write_verdict
     from utils.files import write_json
+    from utils.gate import gate_sentence, judge
     from utils.report import draw_before_after
 
     results = [item.result for item in scored]
     if len(arguments.models) > 1:
         comparisons = compare_models(scored, arguments.bootstrap_samples, arguments.seed)
+        gates = judge(results, comparisons, guard_tolerance=arguments.guard_tolerance)
+        verdict = [write_verdict(results, comparisons), *map(gate_sentence, gates)]
         analysis = {
             "comparisons": [asdict(comparison) for comparison in comparisons],
-            "verdict": write_verdict(results, comparisons),
+            "gates": [asdict(gate) for gate in gates],
+            "verdict": " ".join(verdict),
         }
         write_json(output_dir / COMPARISON_FILE, analysis)
         draw_before_after(output_dir / PICTURE_FILE, results)

@@ -571,10 +571,20 @@ class EvaluateArguments(ScriptArguments):
         "One or more models; with several, the first is the baseline of the comparison."
     )
     dataset: list[str] = argument("One or more folders written by preprocess.py.")
+    guard_datasets: list[str] = argument(
+        "Folders of other languages or domains, on which a tuned model may not get worse.", default=[]
+    )
+    guard_tolerance: float = argument(
+        "By how much the WER on a guard dataset may rise, as a fraction.", default=0.01
+    )
     split: str = argument("Split to score.", default="test")
     language: str = argument(
         "Language of rows that do not carry their own; auto lets the model detect.", default="auto"
     )
+    backend: Literal["transformers", "ctranslate2", "faster-whisper"] = argument(
+        "What decodes; ctranslate2 and faster-whisper convert the model first.", default="transformers"
+    )
+    num_beams: int = argument("Width of the beam, 1 is greedy; more need another backend.", default=1)
     audio_context: Literal["auto", "full", "dynamic"] = argument(
         "Context to decode in; auto: full, and dynamic too where the model was trained on it.", default="auto"
     )
@@ -585,20 +595,40 @@ class EvaluateArguments(ScriptArguments):
         "Whisper's text normaliser for normalised WER.", default="basic"
     )
     bootstrap_samples: int = argument("Resamplings behind each confidence interval.", default=2000)
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = argument(
-        "Precision of the weights; auto: bfloat16 where this machine is fast at it, else float32.",
+    probe_hallucination: bool = argument(
+        "Let the models transcribe silence, noise and music as well, in which nobody speaks.", default=True
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = argument(
+        "Precision of the weights; auto: bfloat16 where this machine is fast at it, else float32. "
+        "int8 needs another backend.",
         default="auto",
     )
 
     def problems(self) -> list[str]:
-        ones = ["per_device_eval_batch_size", "generation_max_length", "bootstrap_samples"]
+        ones = ["per_device_eval_batch_size", "generation_max_length", "bootstrap_samples", "num_beams"]
         ones += ["max_samples"] if self.max_samples is not None else []
         found = at_least(self, 1, *ones)
-        for name, values in (("models", self.models), ("dataset", self.dataset)):
+        for name, values in (
+            ("models", self.models),
+            ("dataset", [*self.dataset, *self.guard_datasets]),
+        ):
             doubles = sorted({value for value in values if values.count(value) > 1})
             if doubles:
                 found.append(f"{name}: {', '.join(doubles)} given more than once; each is scored once.")
-        return found + language_problems(self.language, *self.models)
+        return found + self._backend_problems() + language_problems(self.language, *self.models)
+
+    def _backend_problems(self) -> list[str]:
+        found = []
+        others = "use --backend ctranslate2 or faster-whisper"
+        if self.backend == "transformers" and self.num_beams > 1:
+            found.append(f"num_beams {self.num_beams}: transformers decodes greedily here; {others}.")
+        if self.backend == "transformers" and self.dtype == "int8":
+            found.append(f"dtype int8: {others}.")
+        if self.backend == "faster-whisper" and self.audio_context == "dynamic":
+            found.append("audio_context dynamic: faster-whisper knows the full one only.")
+        if self.guard_tolerance < 0:
+            found.append(f"guard_tolerance {self.guard_tolerance}: expected at least 0.")
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,21 +66,44 @@ def transcribe(
         The text of each clip, in the order of `clips`.
     """
     texts = [""] * len(durations)
-    whisper = whisper_of(model)
-    with eval_mode(model), torch.inference_mode():
+    with eval_mode(model):
         for batch in plan_decoding(durations, audio_context, batch_size):
-            indices = list(batch.indices)
-            waveforms = pad_waveforms([decode_flac(clips[index]) for index in indices], batch.context)
-            features = log_mel(waveforms.to(whisper.device), processor.feature_extractor)
-            states = encode(whisper, features)
-            spoken = [languages[index] for index in indices]
-            prompts = _build_prompts(whisper, processor, states, spoken, task)
-            tokens = decode_greedily(whisper, states, prompts, max_length)
-            decoded = processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-            for index, text in zip(indices, decoded, strict=True):
-                texts[index] = text.strip()
-            on_batch(len(indices), sum(durations[index] for index in indices))
+            found = transcribe_batch(
+                model,
+                processor,
+                [clips[index] for index in batch.indices],
+                [languages[index] for index in batch.indices],
+                context=batch.context,
+                max_length=max_length,
+                task=task,
+            )
+            for index, text in zip(batch.indices, found, strict=True):
+                texts[index] = text
+            on_batch(len(batch.indices), sum(durations[index] for index in batch.indices))
     return texts
+
+
+@torch.inference_mode()
+def transcribe_batch(
+    model: torch.nn.Module,
+    processor: WhisperProcessor,
+    clips: Sequence[bytes],
+    languages: Sequence[str | None],
+    *,
+    context: float,
+    max_length: int,
+    task: str = "transcribe",
+) -> list[str]:
+    """Transcribe clips together under one audio context, in seconds; `transcribe` explains the rest.
+
+    The model is in evaluation mode.
+    """
+    whisper = whisper_of(model)
+    waveforms = pad_waveforms([decode_flac(clip) for clip in clips], context)
+    states = encode(whisper, log_mel(waveforms.to(whisper.device), processor.feature_extractor))
+    prompts = _build_prompts(whisper, processor, states, languages, task)
+    tokens = decode_greedily(whisper, states, prompts, max_length)
+    return [text.strip() for text in processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
 
 def plan_decoding(durations: Sequence[float], audio_context: str, batch_size: int) -> Iterator[DecodingBatch]:

@@ -1,13 +1,28 @@
 """From hypotheses and references to the records that evaluate.py writes: scores, comparisons, verdict."""
 
+import bisect
 import dataclasses
+import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from utils.metrics import Comparison, ErrorCounts, bootstrap_interval, compare, count_errors, total_counts
+from utils.errors import UserError
+from utils.failures import DECODER_ERROR, Edit, count_failures, find_failures
+from utils.metrics import (
+    Clusters,
+    Comparison,
+    ErrorCounts,
+    align_words,
+    bootstrap_interval,
+    choose_clusters,
+    compare,
+    count_confusions,
+    count_errors,
+    total_counts,
+)
 from utils.text import clean_text, normalize_text
 
 if TYPE_CHECKING:
@@ -16,6 +31,8 @@ if TYPE_CHECKING:
 Row = TypeVar("Row")
 
 TEXT_FORMS = ("raw", "normalized")
+DURATION_EDGES = (2.0, 5.0, 10.0, 20.0)  # seconds, between the groups by duration
+MAX_CONFUSIONS = 50  # pairs of words, the commonest
 MAX_GROUP_VALUES = 50  # more distinct values than this name utterances rather than groups
 GROUP_COLUMNS = ("language", "speaker", "group")
 # every prepared dataset's own columns; what else a dataset holds came from its source
@@ -35,6 +52,31 @@ class EvaluationSet:
     references: list[str]
     durations: list[float]  # seconds
     groups: dict[str, list[str | None]]  # column -> each utterance's value; None where it is not known
+    languages: list[str | None]
+    clusters: Clusters
+    is_guard: bool = False  # there to see what is forgotten, not what is learnt
+
+
+@dataclass(frozen=True)
+class MadeUpWords:
+    """What a model wrote for sounds of one sort in which nobody speaks."""
+
+    clips: int
+    clips_with_text: int
+    words: int  # after Whisper's basic normalisation
+    audio_seconds: float
+
+    @property
+    def words_per_minute(self) -> float:
+        return 60 * self.words / max(self.audio_seconds, 1e-9)
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Parameters of a model."""
+
+    trainable_parameters: int | None = None  # of the run that made it; None where that is not known
+    total_parameters: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,8 +87,10 @@ class Decoding:
     audio_context: str
     hypotheses: list[str]
     seconds: float  # wall-clock time of decoding
-    trainable_parameters: int | None
-    total_parameters: int
+    backend: str = "transformers"
+    errors: dict[int, str] = field(default_factory=dict)  # why the decoder failed, by utterance
+    model_size: ModelSize = ModelSize()
+    hallucination: dict[str, MadeUpWords] | None = None  # by sort of sound: silence, noise, music
 
 
 @dataclass(frozen=True)
@@ -55,11 +99,14 @@ class TextScore:
 
     wer: float
     cer: float
+    mer: float  # match error rate: errors over errors and matches
+    wil: float  # word information lost
     num_words: int
     substitutions: int
     insertions: int
     deletions: int
     ci95: tuple[float, float]  # of the WER
+    ci95_unit: str  # what was drawn anew for it: speaker, recording or utterance
 
 
 @dataclass(frozen=True)
@@ -80,13 +127,18 @@ class EvaluationResult:
     dataset: str
     split: str
     audio_context: str
+    backend: str
     normalizer: str
+    is_guard: bool
     num_utterances: int
     audio_seconds: float
     rtfx: float  # audio seconds per second of decoding
     raw: TextScore
     normalized: TextScore
     groups: dict[str, dict[str, GroupScore]]
+    confusions: list[dict]  # reference, hypothesis, count: of normalised words, the commonest first
+    failures: dict[str, int]  # utterances by kind
+    hallucination: dict[str, MadeUpWords] | None
     trainable_parameters: int | None
     total_parameters: int
 
@@ -129,19 +181,46 @@ class ScoredDecoding:
 
     decoding: Decoding
     counts: dict[str, UtteranceCounts]
+    alignments: list[list[Edit]]  # of normalised words
+    failures: list[list[str]]
     result: EvaluationResult
 
 
-def build_evaluation_set(rows: "Dataset", dataset: str, split: str) -> EvaluationSet:
-    """Read what scoring needs from a loaded split; the audio stays where it is."""
+def build_evaluation_set(
+    rows: "Dataset", dataset: str, split: str, *, is_guard: bool = False
+) -> EvaluationSet:
+    """Read what scoring needs from a loaded split; the audio stays where it is.
+
+    Raises:
+        UserError: An utterance has no reference. An empty one is none of these: nothing is said there.
+    """
+    references, durations = list(rows["text"]), list(rows["duration"])
+    missing = [row_id for row_id, text in zip(rows["id"], references, strict=True) if text is None]
+    if missing:
+        raise UserError(
+            f"{dataset} ({split}): {len(missing)} of {len(references)} utterances have no reference, first "
+            f"{missing[0]!r}. Give them a text (an empty one where nothing is said), or leave them out."
+        )
+    columns = {name: list(rows[name]) for name in ("speaker", "source") if name in rows.column_names}
     return EvaluationSet(
         dataset=dataset,
         split=split,
         ids=list(rows["id"]),
-        references=list(rows["text"]),
-        durations=list(rows["duration"]),
-        groups=_read_groups(rows),
+        references=references,
+        durations=durations,
+        groups=_read_groups(rows) | _group_by_duration(durations),
+        languages=list(rows["language"]),
+        clusters=choose_clusters(columns.get("speaker"), columns.get("source")),
+        is_guard=is_guard,
     )
+
+
+def _group_by_duration(durations: list[float]) -> dict[str, list[str | None]]:
+    """A column of ranges such as `2 to 5 s`, where there is more than one."""
+    edges = [0.0, *DURATION_EDGES, 30.0]
+    names = [f"{low:g} to {high:g} s" for low, high in itertools.pairwise(edges)]
+    found: list[str | None] = [names[bisect.bisect_right(DURATION_EDGES, seconds)] for seconds in durations]
+    return {"duration": found} if len(set(found)) > 1 else {}
 
 
 def _read_groups(rows: "Dataset") -> dict[str, list[str | None]]:
@@ -163,14 +242,14 @@ def score_decoding(
     evaluation_set: EvaluationSet, decoding: Decoding, normalizer: str, bootstrap_samples: int, seed: int
 ) -> ScoredDecoding:
     """Score one decoding over the corpus and over every group, in both forms of the text."""
-    counts = {
-        "raw": _count_both([clean_text(t) for t in evaluation_set.references], decoding.hypotheses, None),
-        "normalized": _count_both(
-            [normalize_text(t, normalizer) for t in evaluation_set.references],
-            decoding.hypotheses,
-            normalizer,
-        ),
-    }
+    normalized = [
+        [normalize_text(text, normalizer) for text in texts]
+        for texts in (evaluation_set.references, decoding.hypotheses)
+    ]
+    raw = [[clean_text(t) for t in texts] for texts in (evaluation_set.references, decoding.hypotheses)]
+    alignments = align_words(*normalized)
+    failures = _find_failures(evaluation_set, decoding, alignments)
+    counts = {"raw": _count_both(*raw), "normalized": _count_both(*normalized)}
     everyone = range(len(evaluation_set.ids))
     overall = _score_subset(evaluation_set, counts, everyone, bootstrap_samples, seed)
     groups = {
@@ -185,23 +264,56 @@ def score_decoding(
         dataset=evaluation_set.dataset,
         split=evaluation_set.split,
         audio_context=decoding.audio_context,
+        backend=decoding.backend,
         normalizer=normalizer,
+        is_guard=evaluation_set.is_guard,
         num_utterances=overall.num_utterances,
         audio_seconds=overall.audio_seconds,
         rtfx=round(overall.audio_seconds / max(decoding.seconds, 1e-9), 2),
         raw=overall.raw,
         normalized=overall.normalized,
         groups=groups,
-        trainable_parameters=decoding.trainable_parameters,
-        total_parameters=decoding.total_parameters,
+        confusions=[
+            {"reference": said, "hypothesis": heard, "count": count}
+            for (said, heard), count in count_confusions(alignments).most_common(MAX_CONFUSIONS)
+        ],
+        failures=count_failures(failures),
+        hallucination=decoding.hallucination,
+        **dataclasses.asdict(decoding.model_size),
     )
-    return ScoredDecoding(decoding, counts, result)
+    return ScoredDecoding(decoding, counts, alignments, failures, result)
 
 
-def _count_both(references: list[str], hypotheses: list[str], normalizer: str | None) -> UtteranceCounts:
-    """Word and character errors; hypotheses are normalised, or only cleaned where `normalizer` is None."""
-    texts = [clean_text(h) if normalizer is None else normalize_text(h, normalizer) for h in hypotheses]
-    return UtteranceCounts(count_errors(references, texts, "word"), count_errors(references, texts, "char"))
+def _find_failures(
+    evaluation_set: EvaluationSet, decoding: Decoding, alignments: list[list[Edit]]
+) -> list[list[str]]:
+    """The kinds of failure of every utterance; where the decoder failed, that alone."""
+    rows = zip(
+        evaluation_set.references, decoding.hypotheses, alignments, evaluation_set.languages, strict=True
+    )
+    return [
+        [DECODER_ERROR] if number in decoding.errors else find_failures(*row)
+        for number, row in enumerate(rows)
+    ]
+
+
+def count_made_up_words(
+    sorts: Sequence[str], durations: Sequence[float], texts: Sequence[str]
+) -> dict[str, MadeUpWords]:
+    """Words in what a model wrote for sounds without speech, by sort of sound."""
+    found = {}
+    for sort in dict.fromkeys(sorts):
+        own = [number for number, name in enumerate(sorts) if name == sort]
+        words = [len(normalize_text(texts[number]).split()) for number in own]
+        seconds = round(sum(durations[number] for number in own), 3)
+        found[sort] = MadeUpWords(len(own), sum(count > 0 for count in words), sum(words), seconds)
+    return found
+
+
+def _count_both(references: list[str], hypotheses: list[str]) -> UtteranceCounts:
+    return UtteranceCounts(
+        count_errors(references, hypotheses, "word"), count_errors(references, hypotheses, "char")
+    )
 
 
 def _members_by_value(values: list[str | None]) -> dict[str, list[int]]:
@@ -220,27 +332,31 @@ def _score_subset(
     bootstrap_samples: int,
     seed: int,
 ) -> GroupScore:
+    options = (members, evaluation_set.clusters, bootstrap_samples, seed)
     return GroupScore(
         num_utterances=len(members),
         audio_seconds=round(sum(evaluation_set.durations[i] for i in members), 3),
-        raw=_score_text(counts["raw"], members, bootstrap_samples, seed),
-        normalized=_score_text(counts["normalized"], members, bootstrap_samples, seed),
+        raw=_score_text(counts["raw"], *options),
+        normalized=_score_text(counts["normalized"], *options),
     )
 
 
 def _score_text(
-    counts: UtteranceCounts, members: Sequence[int], bootstrap_samples: int, seed: int
+    counts: UtteranceCounts, members: Sequence[int], clusters: Clusters, bootstrap_samples: int, seed: int
 ) -> TextScore:
     words = [counts.words[i] for i in members]
-    total = total_counts(words)
+    total, clusters = total_counts(words), clusters.of(members)
     return TextScore(
         wer=total.rate,
         cer=total_counts(counts.characters[i] for i in members).rate,
+        mer=total.match_error_rate,
+        wil=total.word_information_lost,
         num_words=total.reference_length,
         substitutions=total.substitutions,
         insertions=total.insertions,
         deletions=total.deletions,
-        ci95=bootstrap_interval(words, bootstrap_samples, seed),
+        ci95=bootstrap_interval(words, bootstrap_samples, seed, clusters),
+        ci95_unit=clusters.unit,
     )
 
 
@@ -257,6 +373,9 @@ def prediction_records(evaluation_set: EvaluationSet, scored: ScoredDecoding) ->
             "raw_word_errors": scored.counts["raw"].words[i].errors,
             "normalized_word_errors": scored.counts["normalized"].words[i].errors,
             "duration": evaluation_set.durations[i],
+            "alignment": scored.alignments[i],
+            "failures": scored.failures[i],
+            **({"error": scored.decoding.errors[i]} if i in scored.decoding.errors else {}),
         }
         for i, hypothesis in enumerate(scored.decoding.hypotheses)
     ]
@@ -359,7 +478,8 @@ def _read_result(row: dict) -> EvaluationResult:
         for column, values in row["groups"].items()
     }
     scores = {text: _read_score(row[text]) for text in TEXT_FORMS}
-    return EvaluationResult(**row | scores | {"groups": groups})
+    made_up = row["hallucination"] and {sort: MadeUpWords(**v) for sort, v in row["hallucination"].items()}
+    return EvaluationResult(**row | scores | {"groups": groups, "hallucination": made_up})
 
 
 def _read_score(row: dict) -> TextScore:

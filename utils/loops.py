@@ -5,9 +5,8 @@ from collections.abc import Sequence
 
 LONGEST_PERIOD = 32  # tokens
 LEAST_REPEATS = 4
-REPEATED = re.compile(
-    r"(.{2,60}?)\1{5,}|(.{20,200}?)\2{3,}", re.DOTALL
-)  # six times in a row; a sentence four
+SIX_TIMES, SENTENCE_FOUR_TIMES = r"(.{2,60}?)\1{5,}", r"(.{20,200}?)\2{3,}"
+REPEATED = re.compile(f"{SIX_TIMES}|{SENTENCE_FOUR_TIMES}", re.DOTALL)
 LEAST_TOKENS = 48  # nobody says so much of the same in 30 s: of one token alone, 48 repeats are asked for
 
 

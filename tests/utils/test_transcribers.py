@@ -1,0 +1,47 @@
+"""The same words from every backend."""
+
+import pytest
+import torch
+
+from utils.audio import encode_flac
+from utils.errors import UserError
+from utils.transcribers import open_transcriber
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def clips(italian_prompts):
+    return [encode_flac(waveform) for waveform, _ in italian_prompts]
+
+
+def decode(name, clips, context, languages=None, **options):
+    options = {"dtype": "float32", "device": CPU, "max_length": 64} | options
+    with open_transcriber(str(name), **options) as (transcriber, _):
+        return transcriber.transcribe_batch(clips, languages or ["it"] * len(clips), context)
+
+
+@pytest.mark.parametrize("context", [30.0, 12.0])
+def test_ctranslate2_says_what_transformers_says(clips, context):
+    """Whisper base, converted on the fly; also on an encoder input that is shorter than 30 s."""
+    ours = decode("openai/whisper-base", clips, context, backend="transformers")
+    theirs = decode("openai/whisper-base", clips, context, backend="ctranslate2")
+    assert theirs == ours
+
+
+def test_ctranslate2_detects_the_language(clips):
+    languages = [None] * len(clips)
+    found = decode("openai/whisper-base", clips, 30.0, languages, backend="ctranslate2")
+    assert found == decode("openai/whisper-base", clips, 30.0, languages, backend="transformers")
+
+
+def test_faster_whisper_hears_the_prompts(clips, italian_prompts):
+    found = decode("openai/whisper-base", clips[:2], 30.0, backend="faster-whisper", num_beams=5)
+    texts = [text for _, text in italian_prompts[:2]]
+    for heard, text in zip(found, texts, strict=True):
+        assert set(heard.lower().split()) & set(text.lower().split())
+
+
+def test_an_unknown_precision_is_refused(clips):
+    with pytest.raises(UserError, match=r"float64.*expected one of auto"):
+        decode("openai/whisper-base", clips, 30.0, backend="ctranslate2", dtype="float64")
