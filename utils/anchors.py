@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
+from utils.text import SPACELESS_SCRIPTS
+
 WEAK_RUN = 12  # characters: a shorter run of equal words may be chance where the two are out of step
 OUT_OF_STEP = 5  # words that one side has more than the other between two runs
 ALIKE = 0.6  # similarity of two spellings that count as one word right beside words that agree
@@ -21,14 +23,9 @@ SPARE = 5.0  # seconds of heard words without text that are taken for foreign so
 STEADY = 3  # words tied on both sides of a place make it as safe to cut as it gets
 DEFAULT_PACE = 0.07  # seconds a character
 
-# Thai, Lao, Tibetan, Myanmar, Khmer, kana, Han: no spaces between words
-_SPACELESS = (
-    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff"
-    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-)
-_SPACELESS_CHARACTER = re.compile(f"[{_SPACELESS}]")
 _CJK_PUNCTUATION = "\u3000-\u303f\uff01-\uff0f\uff1a-\uff20"
-_PIECE = re.compile(rf"[{_SPACELESS}{_CJK_PUNCTUATION}]|[^\s{_SPACELESS}{_CJK_PUNCTUATION}]+")
+_ALONE = SPACELESS_SCRIPTS + _CJK_PUNCTUATION
+_PIECE = re.compile(rf"[{_ALONE}]|[^\s{_ALONE}]+")
 
 
 @dataclass(frozen=True)
@@ -115,12 +112,6 @@ def unit_key(word: str) -> str:
     """Letters, digits and their marks in lower case."""
     folded = unicodedata.normalize("NFKC", word).casefold()
     return "".join(c for c in folded if unicodedata.category(c)[0] in "LNM")
-
-
-def has_spaceless_script(text: str) -> bool:
-    """Whether most letters of a text are of a script without spaces between words."""
-    letters = sum(character.isalpha() for character in text)
-    return 2 * len(_SPACELESS_CHARACTER.findall(text)) > letters
 
 
 # ---- words that agree --------------------------------------------------------------------------------------

@@ -370,8 +370,8 @@ class TrainArguments(ScriptArguments):
         "Validate on at most so many utterances, drawn by the seed.", default=500
     )
     generation_max_length: int = argument("Most tokens of a hypothesis.", default=225)
-    normalizer: Literal["basic", "english"] = argument(
-        "Whisper's text normaliser for normalised WER.", default="basic"
+    normalizer: Literal["basic", "english", "script-safe"] = argument(
+        "Text normaliser for normalised WER: Whisper's two, or one that keeps vowel signs.", default="basic"
     )
 
     dry_run: bool = argument(
@@ -591,8 +591,8 @@ class EvaluateArguments(ScriptArguments):
     per_device_eval_batch_size: int = argument("Clips decoded at once.", default=16)
     max_samples: int | None = argument("Score at most so many utterances, drawn by the seed.", default=None)
     generation_max_length: int = argument("Most tokens of a hypothesis.", default=225)
-    normalizer: Literal["basic", "english"] = argument(
-        "Whisper's text normaliser for normalised WER.", default="basic"
+    normalizer: Literal["basic", "english", "script-safe"] = argument(
+        "Text normaliser for normalised WER: Whisper's two, or one that keeps vowel signs.", default="basic"
     )
     bootstrap_samples: int = argument("Resamplings behind each confidence interval.", default=2000)
     probe_hallucination: bool = argument(

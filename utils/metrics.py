@@ -1,15 +1,37 @@
-"""Word and character errors over a corpus, their bootstrap intervals, and paired comparison of two models."""
+"""Words aligned, word and character errors over a corpus with intervals, and comparison of two models."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-import jiwer
 import numpy as np
+from rapidfuzz.distance import Levenshtein
 
+from utils.intervals import bootstrap_ratio
+from utils.significance import mapsswe
 from utils.text import clean_text, normalize_text
 
-DRAWS_AT_ONCE = 4_000_000  # utterance indices drawn in one numpy call: 32 MB
+MAX_CONFUSIONS = 50
+
+Unit = Literal["word", "char"]
+
+
+class Edit(NamedTuple):
+    """One step from reference to hypothesis; in JSON a list of three."""
+
+    operation: str  # equal, substitute, insert or delete
+    reference: str | None  # None for an insertion
+    hypothesis: str | None  # None for a deletion
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """What was heard for what was said, and how often; None where there was nothing."""
+
+    reference: str | None
+    hypothesis: str | None
+    count: int
 
 
 @dataclass(frozen=True)
@@ -29,6 +51,30 @@ class ErrorCounts:
     def rate(self) -> float:
         """Errors over reference length, as a fraction; an empty reference counts as 1 long, as in jiwer."""
         return self.errors / max(self.reference_length, 1)
+
+    @property
+    def hits(self) -> int:
+        return self.reference_length - self.substitutions - self.deletions
+
+    @property
+    def hypothesis_length(self) -> int:
+        return self.hits + self.substitutions + self.insertions
+
+    @property
+    def match_error_rate(self) -> float:
+        """MER: the share of errors among all steps of the alignment, at most 1.
+
+        This and `information_lost` are of Morris, Maier and Green, "From WER and RIL to MER and WIL"
+        (Interspeech 2004); what is empty counts as in jiwer.
+        """
+        return self.errors / max(self.hits + self.errors, 1)
+
+    @property
+    def information_lost(self) -> float:
+        """WIL: 1 minus the shares of hits in the reference and in the hypothesis, multiplied."""
+        if not self.reference_length and not self.hypothesis_length:
+            return 0.0
+        return 1 - self.hits**2 / max(self.reference_length * self.hypothesis_length, 1)
 
     def __add__(self, other: "ErrorCounts") -> "ErrorCounts":
         return ErrorCounts(
@@ -53,8 +99,42 @@ class Comparison:
     ties: int
 
 
+def align_words(reference: str, hypothesis: str, unit: Unit = "word") -> list[Edit]:
+    """The fewest edits that turn a reference into a hypothesis, word by word from the left.
+
+    Args:
+        reference: Words parted by whitespace.
+        hypothesis: The same.
+        unit: `char` aligns characters, for scripts without spaces between words.
+    """
+    before, after = _split(reference, unit), _split(hypothesis, unit)
+    edits: list[Edit] = []
+    for block in Levenshtein.opcodes(before, after):
+        said, heard = before[block.src_start : block.src_end], after[block.dest_start : block.dest_end]
+        if block.tag == "delete":
+            edits += [Edit("delete", unit_said, None) for unit_said in said]
+        elif block.tag == "insert":
+            edits += [Edit("insert", None, unit_heard) for unit_heard in heard]
+        else:
+            operation = "substitute" if block.tag == "replace" else "equal"
+            edits += [Edit(operation, *pair) for pair in zip(said, heard, strict=True)]
+    return edits
+
+
+def _split(text: str, unit: Unit) -> list[str]:
+    words = text.split()
+    return words if unit == "word" else list(" ".join(words))
+
+
+def count_edits(alignment: Sequence[Edit]) -> ErrorCounts:
+    """The errors of one alignment."""
+    kinds = Counter(edit.operation for edit in alignment)
+    substitutions, insertions, deletions = kinds["substitute"], kinds["insert"], kinds["delete"]
+    return ErrorCounts(substitutions, insertions, deletions, len(alignment) - insertions)
+
+
 def count_errors(
-    references: Sequence[str], hypotheses: Sequence[str], unit: Literal["word", "char"] = "word"
+    references: Sequence[str], hypotheses: Sequence[str], unit: Unit = "word"
 ) -> list[ErrorCounts]:
     """Align every hypothesis with its reference by Levenshtein distance.
 
@@ -66,24 +146,39 @@ def count_errors(
     """
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references and {len(hypotheses)} hypotheses: expected as many.")
-    if not references:
-        return []
-    align = jiwer.process_words if unit == "word" else jiwer.process_characters
-    # jiwer parts words at plain spaces only
-    output = align([" ".join(r.split()) for r in references], [" ".join(h.split()) for h in hypotheses])
     return [
-        _count_alignment(chunks, len(reference))
-        for chunks, reference in zip(output.alignments, output.references, strict=True)
+        _count_opcodes(_split(reference, unit), _split(hypothesis, unit))
+        for reference, hypothesis in zip(references, hypotheses, strict=True)
     ]
 
 
-def _count_alignment(chunks: list[jiwer.AlignmentChunk], reference_length: int) -> ErrorCounts:
-    lengths = {"substitute": 0, "insert": 0, "delete": 0, "equal": 0}
-    for chunk in chunks:
-        in_reference = chunk.ref_end_idx - chunk.ref_start_idx
-        in_hypothesis = chunk.hyp_end_idx - chunk.hyp_start_idx
-        lengths[chunk.type] += max(in_reference, in_hypothesis)  # one of the two is 0, or both are the same
-    return ErrorCounts(lengths["substitute"], lengths["insert"], lengths["delete"], reference_length)
+def _count_opcodes(reference: list[str], hypothesis: list[str]) -> ErrorCounts:
+    """The counts of `align_words`, without its list of edits."""
+    lengths = {"replace": 0, "insert": 0, "delete": 0, "equal": 0}
+    for block in Levenshtein.opcodes(reference, hypothesis):
+        # one of the two is 0, or both are the same
+        lengths[block.tag] += max(block.src_end - block.src_start, block.dest_end - block.dest_start)
+    return ErrorCounts(lengths["replace"], lengths["insert"], lengths["delete"], len(reference))
+
+
+def count_confusions(alignments: Iterable[Sequence[Edit]], most: int = MAX_CONFUSIONS) -> list[Confusion]:
+    """The commonest errors of a corpus: substitutions as pairs, words inserted, words deleted.
+
+    Args:
+        alignments: One of each utterance.
+        most: How many to keep.
+
+    Returns:
+        The commonest first, those that are as common in alphabetical order.
+    """
+    pairs = Counter(
+        (edit.reference, edit.hypothesis)
+        for edits in alignments
+        for edit in edits
+        if edit.operation != "equal"
+    )
+    ranked = sorted(pairs.items(), key=lambda item: (-item[1], item[0][0] or "", item[0][1] or ""))
+    return [Confusion(*pair, count) for pair, count in ranked[:most]]
 
 
 def total_counts(counts: Iterable[ErrorCounts]) -> ErrorCounts:
@@ -103,28 +198,49 @@ def word_error_rates(
     return total_counts(raw).rate, total_counts(normalized).rate
 
 
-def bootstrap_interval(counts: Sequence[ErrorCounts], samples: int, seed: int) -> tuple[float, float]:
-    """The 95 % percentile bootstrap interval of the corpus error rate, utterances drawn with replacement.
+def bootstrap_interval(
+    counts: Sequence[ErrorCounts],
+    samples: int,
+    seed: int,
+    clusters: Sequence[str | None] | None = None,
+) -> tuple[float, float]:
+    """The 95 % bootstrap interval of the corpus error rate; `utils.intervals` has the method.
 
-    After Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", 2004.
+    Args:
+        counts: Errors of each utterance.
+        samples: Number of resamples.
+        seed: Seed of the draws.
+        clusters: Labels of the utterances to draw together, from `choose_clusters`; None draws utterances.
     """
     if not counts:
         return 0.0, 0.0
-    errors, lengths = _resampled_sums(_as_columns(counts), samples, seed)
-    return _percentiles(errors / np.maximum(lengths, 1))
+    errors, lengths = _as_columns(counts)
+    low, high = bootstrap_ratio(errors, lengths, samples, seed, clusters).ci95
+    return max(low, 0.0), high
 
 
 def compare(
-    baseline: Sequence[ErrorCounts], candidate: Sequence[ErrorCounts], samples: int, seed: int
+    baseline: Sequence[ErrorCounts],
+    candidate: Sequence[ErrorCounts],
+    samples: int,
+    seed: int,
+    clusters: Sequence[str | None] | None = None,
+    alignments: tuple[Sequence[Sequence[Edit]], Sequence[Sequence[Edit]]] | None = None,
 ) -> Comparison:
-    """Paired bootstrap: every resample takes the same utterances from both models.
+    """Hold a candidate against a baseline: the interval is the paired bootstrap's, the p-value MAPSSWE's.
 
-    The p-value is twice the smaller share of resamples in which the reduction is at most, or at least, zero.
-    One is added to both counts so that it is never 0 (Davison and Hinkley, "Bootstrap Methods", 1997, 4.2).
+    Every resample takes the same utterances, or clusters of them, from both models. Without alignments the
+    p-value is the bootstrap's too: twice the smaller share of resamples in which the reduction is at most,
+    or at least, zero. One is added to both counts so that it is never 0 (Davison and Hinkley, "Bootstrap
+    Methods", 1997, 4.2).
 
     Args:
         baseline: Errors of each utterance under the baseline.
         candidate: Errors of the same utterances, in the same order, under the candidate.
+        samples: Number of resamples.
+        seed: Seed of the draws.
+        clusters: Labels of the utterances to draw together, from `choose_clusters`; None draws utterances.
+        alignments: Of each utterance under the baseline, and under the candidate.
 
     Raises:
         ValueError: The two were not scored on the same references.
@@ -134,41 +250,29 @@ def compare(
         raise ValueError("Baseline and candidate were not scored on the same references.")
     before, after = total_counts(baseline).rate, total_counts(candidate).rate
     better = first[0] - second[0]  # errors fewer than the baseline's, per utterance
-    fewer, lengths = _resampled_sums(np.stack([better, first[1]]), samples, seed)
-    reductions = fewer / np.maximum(lengths, 1)
-    tail = min(np.count_nonzero(reductions <= 0), np.count_nonzero(reductions >= 0))
+    resampled = bootstrap_ratio(better, first[1], samples, seed, clusters)
+    test, p_value = "paired bootstrap", _share_beyond_zero(resampled.ratios)
+    if alignments is not None:
+        operations = [[[edit.operation for edit in edits] for edits in side] for side in alignments]
+        test, p_value = "MAPSSWE", mapsswe(*operations).p_value
     return Comparison(
         wer_reduction=before - after,
         relative_reduction=(before - after) / before if before > 0 else 0.0,
-        ci95=_percentiles(reductions),
-        test="paired bootstrap",
-        p_value=min(1.0, 2 * (int(tail) + 1) / (samples + 1)),
+        ci95=resampled.ci95,
+        test=test,
+        p_value=p_value,
         wins=int(np.count_nonzero(better > 0)),
         losses=int(np.count_nonzero(better < 0)),
         ties=int(np.count_nonzero(better == 0)),
     )
 
 
+def _share_beyond_zero(reductions: np.ndarray) -> float:
+    tail = min(np.count_nonzero(reductions <= 0), np.count_nonzero(reductions >= 0))
+    return min(1.0, 2 * (int(tail) + 1) / (len(reductions) + 1))
+
+
 def _as_columns(counts: Sequence[ErrorCounts]) -> np.ndarray:
     """Errors and reference lengths, int64 (2, utterances)."""
     pairs = [(count.errors, count.reference_length) for count in counts]
     return np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-
-
-def _resampled_sums(columns: np.ndarray, samples: int, seed: int) -> np.ndarray:
-    """Sum the rows of `columns` (k, utterances) over `samples` draws of utterances; int64 (k, samples)."""
-    rows, size = columns.shape
-    generator = np.random.default_rng(seed)
-    sums = np.empty((rows, samples), dtype=np.int64)
-    step = max(1, DRAWS_AT_ONCE // max(size, 1))
-    for start in range(0, samples, step):
-        end = min(start + step, samples)
-        drawn = generator.integers(0, size, size=(end - start, size))
-        for row in range(rows):
-            sums[row, start:end] = columns[row][drawn].sum(axis=1)
-    return sums
-
-
-def _percentiles(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-from utils.anchors import has_spaceless_script
 from utils.assembly import read_rows
 from utils.audio import decode_flac
 from utils.batching import FULL_CONTEXT
@@ -18,7 +17,7 @@ from utils.labels import prompt_tokens
 from utils.loops import find_loop
 from utils.metrics import count_errors
 from utils.modeling import encode, eval_mode, language_codes, language_ids, whisper_of
-from utils.text import normalize_text
+from utils.text import has_spaceless_script, normalize_text
 
 POOL_BATCHES = 16  # clips of so many batches are sorted by length together
 TOKENS_PER_TOKEN = 2.5  # a hypothesis that is longer than the text by this factor, and the next, ran away

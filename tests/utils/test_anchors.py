@@ -10,7 +10,6 @@ from utils.anchors import (
     Heard,
     Run,
     Stretch,
-    has_spaceless_script,
     is_unsaid,
     match_units,
     plan_stretches,
@@ -58,13 +57,6 @@ def test_units_cover_all_but_whitespace(text: str):
         covered = "".join(text[unit.start : unit.end] for unit in units)
         assert "".join(covered.split()) == "".join(text.split())
         assert all(unit.key for unit in units)
-
-
-def test_scripts_without_spaces():
-    assert has_spaceless_script("これは OK です")
-    assert has_spaceless_script("ภาษาไทย")
-    assert not has_spaceless_script("Il signor 王 è qui")
-    assert not has_spaceless_script("한국어 문장")  # Korean has spaces
 
 
 def keys(text: str) -> list[str]:

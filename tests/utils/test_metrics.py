@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils import metrics
+from utils import intervals
 from utils.metrics import (
     ErrorCounts,
     bootstrap_interval,
@@ -133,7 +133,7 @@ def test_interval_agrees_with_the_normal_approximation():
 def test_memory_chunks_do_not_change_the_draws(monkeypatch):
     utterances = errors(*np.random.default_rng(0).integers(0, 5, 37).tolist())
     whole = bootstrap_interval(utterances, 300, 9)
-    monkeypatch.setattr(metrics, "DRAWS_AT_ONCE", 100)
+    monkeypatch.setattr(intervals, "DRAWS_AT_ONCE", 100)
     assert bootstrap_interval(utterances, 300, 9) == whole
 
 
