@@ -14,6 +14,7 @@ Several processes share the utterances:
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from utils.modeling import LoadedModel
     from utils.progress import AudioProgress
     from utils.transcribers import Transcriber
+    from utils.transcription import Hypothesis
+    from utils.whole_recordings import Recording
+
+    Material = list[tuple[EvaluationSet, Dataset | list[Recording]]]
 
 ARGUMENTS_FILE = "evaluate.yaml"
 PREDICTIONS_FILE = "predictions.jsonl"
@@ -57,17 +62,17 @@ def main(argv: list[str] | None = None) -> None:
         silence_libraries()
         processes = start_processes()
         check_models(arguments)
-        splits = load_splits(arguments)
+        material = load_material(arguments)
         processes.wait_for_everyone()  # whoever comes late must not find a finished report
         if processes.is_main_process:
             write_arguments(arguments, output_dir)
         scored: list[ScoredDecoding] = []
         for model in arguments.models:
-            scored += evaluate_model(model, splits, arguments, processes)
+            scored += evaluate_model(model, material, arguments, processes)
             if processes.is_main_process:
-                write_predictions(scored, splits, output_dir)  # kept if a later model fails
+                write_predictions(scored, material, output_dir)  # kept if a later model fails
         if processes.is_main_process:
-            write_report(scored, splits, arguments, output_dir)
+            write_report(scored, material, arguments, output_dir)
             show_report(output_dir)
         processes.wait_for_everyone()
         processes.destroy_process_group()
@@ -101,19 +106,21 @@ def is_already_evaluated(arguments: EvaluateArguments, output_dir: Path) -> bool
     results = output_dir / RESULTS_FILE
     if not results.is_file():
         return False
-    newest = max(newest_change(Path(name), output_dir) for name in [*arguments.models, *arguments.dataset])
+    inputs = [*arguments.models, *arguments.dataset, *arguments.recordings, *arguments.guard_datasets]
+    newest = max(newest_change(Path(name), output_dir) for name in inputs)
     return results.stat().st_mtime > newest
 
 
 def newest_change(folder: Path, ignored: Path) -> float:
-    """When the newest file below `folder` was written, in seconds since the epoch; 0 for no local folder.
+    """When a file, or the newest below a folder, was written, in seconds since the epoch; 0 for none.
 
     Files below `ignored` and the caches that the datasets library leaves beside its data do not count.
     """
     ignored = ignored.resolve()
+    top = folder.resolve()
     times = [
         path.stat().st_mtime
-        for path in folder.resolve().rglob("*")
+        for path in (top, *top.rglob("*"))
         if path.is_file() and not path.name.startswith("cache-") and ignored not in path.parents
     ]
     return max(times, default=0.0)
@@ -137,22 +144,42 @@ def check_models(arguments: EvaluateArguments) -> None:
         raise UserError("\n       ".join(problems))
 
 
-def load_splits(arguments: EvaluateArguments) -> list[tuple["EvaluationSet", "Dataset"]]:
-    """The split of every dataset, guards last, each cut down to max_samples.
+def load_material(arguments: EvaluateArguments) -> "Material":
+    """The split of every dataset, cut down to max_samples, then whole recordings, then guards.
 
     Raises:
         UserError: A dataset or split is missing or empty, or an utterance has no reference.
     """
     from utils.dataset import draw_rows, load_prepared
     from utils.evaluation import build_evaluation_set
+    from utils.whole_recordings import read_recordings
 
-    splits = []
-    for folder in [*arguments.dataset, *arguments.guard_datasets]:
+    def load(folder: str, is_guard: bool) -> "tuple[EvaluationSet, Dataset]":
         rows = load_prepared([folder], arguments.split, language=arguments.language)
         rows = draw_rows(rows, arguments.max_samples, arguments.seed)
-        is_guard = folder in arguments.guard_datasets
-        splits.append((build_evaluation_set(rows, folder, arguments.split, is_guard=is_guard), rows))
-    return splits
+        return build_evaluation_set(rows, folder, arguments.split, is_guard=is_guard), rows
+
+    material: Material = [load(folder, False) for folder in arguments.dataset]
+    for manifest in arguments.recordings:
+        recordings = read_recordings(manifest, arguments.language)
+        material.append((describe_recordings(recordings, manifest, arguments.long_form), recordings))
+    return material + [load(folder, True) for folder in arguments.guard_datasets]
+
+
+def describe_recordings(recordings: "list[Recording]", manifest: str, way: str) -> "EvaluationSet":
+    """What scoring needs of whole recordings; each is its own unit."""
+    from utils.evaluation import EvaluationSet
+
+    return EvaluationSet(
+        dataset=manifest,
+        split=f"{way} long form",
+        ids=[recording.name for recording in recordings],
+        references=[recording.text for recording in recordings],
+        durations=[recording.duration for recording in recordings],
+        groups={},
+        languages=[recording.language for recording in recordings],
+        speakers=[recording.speaker for recording in recordings],
+    )
 
 
 def write_arguments(arguments: EvaluateArguments, output_dir: Path) -> None:
@@ -164,7 +191,7 @@ def write_arguments(arguments: EvaluateArguments, output_dir: Path) -> None:
 
 def evaluate_model(
     name: str,
-    splits: list[tuple["EvaluationSet", "Dataset"]],
+    material: "Material",
     arguments: EvaluateArguments,
     processes: "PartialState",
 ) -> list["ScoredDecoding"]:
@@ -183,18 +210,25 @@ def evaluate_model(
         max_length=arguments.generation_max_length,
         num_beams=arguments.num_beams,
     ) as (transcriber, loaded):
-        for _, rows in splits:
+        for evaluation_set, _ in material:
             # a row without a language is no fault here: the model detects it
-            check_languages(loaded.model, [code for code in rows["language"] if code is not None], name)
+            spoken = [code for code in evaluation_set.languages if code is not None]
+            check_languages(loaded.model, spoken, name)
         contexts = choose_contexts(arguments.audio_context, loaded.dynamic_context, arguments.backend)
-        spoken = Counter(splits[0][0].languages).most_common(1)[0][0]
+        commonest = Counter(material[0][0].languages).most_common(1)[0][0]
         made_up = {
-            context: probe_hallucination(transcriber, spoken, context, arguments, processes)
+            context: probe_hallucination(transcriber, commonest, context, arguments, processes)
             for context in contexts
         }
-        for evaluation_set, rows in splits:
-            for context in contexts[:1] if evaluation_set.is_guard else contexts:
-                decoding = decode(name, transcriber, evaluation_set, rows, context, arguments, processes)
+        for evaluation_set, clips in material:
+            in_one = evaluation_set.is_guard or (
+                isinstance(clips, list) and arguments.long_form == "sequential"
+            )
+            for context in contexts[:1] if in_one else contexts:
+                transcribe = choose_transcription(
+                    transcriber, loaded, evaluation_set, clips, context, arguments
+                )
+                decoding = decode(name, transcribe, evaluation_set, context, arguments, processes)
                 scored.append(
                     score_decoding(
                         evaluation_set,
@@ -215,35 +249,63 @@ def choose_contexts(audio_context: str, trained_on_dynamic: bool, backend: str =
     return [audio_context]
 
 
+def choose_transcription(
+    transcriber: "Transcriber",
+    loaded: "LoadedModel",
+    evaluation_set: "EvaluationSet",
+    clips: "Dataset | list[Recording]",
+    context: str,
+    arguments: EvaluateArguments,
+) -> "Callable[..., dict[int, Hypothesis]]":
+    """What transcribes a process's share: of clips in batches, or of whole recordings."""
+    from utils.transcription import transcribe_share
+    from utils.whole_recordings import transcribe_recordings
+
+    batches = {"audio_context": context, "batch_size": arguments.per_device_eval_batch_size}
+    if isinstance(clips, list):
+        return partial(
+            transcribe_recordings,
+            transcriber,
+            loaded,
+            clips,
+            way=arguments.long_form,
+            max_length=arguments.generation_max_length,
+            **batches,
+        )
+    return partial(
+        transcribe_share,
+        transcriber,
+        clips["audio"],
+        evaluation_set.durations,
+        evaluation_set.languages,
+        **batches,
+    )
+
+
 def decode(
     name: str,
-    transcriber: "Transcriber",
+    transcribe: "Callable[..., dict[int, Hypothesis]]",
     evaluation_set: "EvaluationSet",
-    rows: "Dataset",
     context: str,
     arguments: EvaluateArguments,
     processes: "PartialState",
 ) -> "Decoding":
     """Transcribe a split together with the other processes, under a progress bar, and take the time."""
+    from utils.batching import FULL_CONTEXT
     from utils.evaluation import Decoding
     from utils.processes import join_shares
     from utils.progress import audio_progress
-    from utils.transcription import transcribe_share
 
     description = f"{Path(name).name}, {evaluation_set.split}, {context} context"
-    by_clip = context == "full"  # every clip costs its 30 s there, so clips give the honest time left
+    # every clip costs its 30 s in the full context, so clips give the honest time left
+    by_clip = context == "full" and max(evaluation_set.durations) <= FULL_CONTEXT
     total = len(evaluation_set.ids) if by_clip else sum(evaluation_set.durations)
-    total /= processes.num_processes
     processes.wait_for_everyone()
-    with audio_progress(description, total, shown=processes.is_main_process) as progress:
+    with audio_progress(
+        description, total / processes.num_processes, shown=processes.is_main_process
+    ) as progress:
         started = time.perf_counter()
-        share = transcribe_share(
-            transcriber,
-            rows["audio"],
-            evaluation_set.durations,
-            evaluation_set.languages,
-            audio_context=context,
-            batch_size=arguments.per_device_eval_batch_size,
+        share = transcribe(
             process=processes.process_index,
             num_processes=processes.num_processes,
             on_batch=partial(count_batch, progress, by_clip),
@@ -303,21 +365,19 @@ def probe_hallucination(
     return count_made_up_words([KINDS[sound.kind] for sound in sounds], [s.duration for s in sounds], texts)
 
 
-def write_predictions(
-    scored: list["ScoredDecoding"], splits: list[tuple["EvaluationSet", "Dataset"]], output_dir: Path
-) -> None:
+def write_predictions(scored: list["ScoredDecoding"], material: "Material", output_dir: Path) -> None:
     """Write every utterance's reference, hypothesis and errors."""
     from utils.evaluation import prediction_records
     from utils.files import write_jsonl
 
-    sets = {evaluation_set.dataset: evaluation_set for evaluation_set, _ in splits}
+    sets = {evaluation_set.dataset: evaluation_set for evaluation_set, _ in material}
     lines = [line for item in scored for line in prediction_records(sets[item.result.dataset], item)]
     write_jsonl(output_dir / PREDICTIONS_FILE, lines)
 
 
 def write_report(
     scored: list["ScoredDecoding"],
-    splits: list[tuple["EvaluationSet", "Dataset"]],
+    material: "Material",
     arguments: EvaluateArguments,
     output_dir: Path,
 ) -> None:

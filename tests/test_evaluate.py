@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
-from datasets import Dataset, DatasetDict, Features, Value
+from datasets import Dataset, DatasetDict, Features, Value, load_from_disk
 
 import evaluate
 
@@ -241,10 +241,132 @@ def test_output_dir_that_is_a_file(tiny_whisper, dataset, tmp_path, capsys):
     assert "found a file" in error_of(command([tiny_whisper], dataset, tmp_path / "out"), capsys)
 
 
-def test_several_processes_are_refused(tiny_whisper, dataset, tmp_path, monkeypatch, capsys):
+def test_processes_that_do_not_know_of_each_other_are_refused(
+    tiny_whisper, dataset, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("WORLD_SIZE", "2")
     message = error_of(command([tiny_whisper], dataset, tmp_path / "out"), capsys)
-    assert "2 processes, expected one" in message
+    assert "2 processes were started, but each sees 1" in message
+
+
+def test_two_processes_score_what_one_scores(finished, tiny_whisper, tuned, dataset, tmp_path):
+    """Six clips in batches of four: one process has two batches less than the other would like."""
+    words = command([tiny_whisper, tuned], dataset, tmp_path / "both")
+    config = str(ROOT / "accelerate_configs" / "cpu_2_processes.yaml")
+    outcome = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", "--config_file", config, "evaluate.py", *words],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout.count("raw_wer_score") == 3  # one process speaks
+
+    def results(folder: Path) -> list[dict]:
+        rows = read_json(folder / "evaluation_results.json")["results"]
+        return [{key: value for key, value in row.items() if key != "rtfx"} for row in rows]
+
+    assert results(tmp_path / "both") == results(finished)
+    assert read_lines(tmp_path / "both" / "predictions.jsonl") == read_lines(finished / "predictions.jsonl")
+    analysis = read_json(finished / "comparative_analysis.json")
+    assert read_json(tmp_path / "both" / "comparative_analysis.json") == analysis
+
+
+def change_column(folder: Path, target: Path, column: str, change) -> Path:
+    """A copy of a dataset whose test split has another column."""
+    rows = load_from_disk(str(folder / "test"))
+    values = change(list(rows[column]))
+    changed = rows.remove_columns(column).add_column(column, values, feature=rows.features[column])
+    DatasetDict({"test": changed}).save_to_disk(str(target))
+    return target
+
+
+def test_a_clip_that_cannot_be_decoded_is_counted_and_listed(tiny_whisper, dataset, tmp_path, capsys):
+    broken = change_column(
+        dataset, tmp_path / "data", "audio", lambda clips: [clips[0], b"no flac", *clips[2:]]
+    )
+    evaluate.main(command([tiny_whisper], broken, tmp_path / "out"))
+    (row,) = read_json(tmp_path / "out" / "evaluation_results.json")["results"]
+    assert row["num_utterances"] == 6 and row["failures"]["decoder error"] == 1
+    assert row["raw"]["num_words"] == sum(len(text.split()) for text in TEXTS)
+    line = read_lines(tmp_path / "out" / "predictions.jsonl")[1]
+    assert line["failures"] == ["decoder error"] and "AudioError" in line["error"]
+    assert line["hypothesis"] == "" and line["raw_word_errors"] == 1
+    assert "decoder" in capsys.readouterr().out
+
+
+def test_missing_references_are_refused(tiny_whisper, dataset, tmp_path, capsys):
+    without = change_column(dataset, tmp_path / "data", "text", lambda texts: [texts[0], None, *texts[2:]])
+    message = error_of(command([tiny_whisper], without, tmp_path / "out"), capsys)
+    assert "1 of 6 utterances have no reference, first 'clip1'" in message
+
+
+def test_a_guard_is_scored_once_and_judged(tiny_whisper, tuned, dataset, tmp_path, capsys):
+    guard = write_dataset(tmp_path / "guard")
+    words = command([tiny_whisper, tuned], dataset, tmp_path / "out", "--guard_datasets", str(guard))
+    evaluate.main(words)
+    rows = read_json(tmp_path / "out" / "evaluation_results.json")["results"]
+    assert [(row["is_guard"], row["audio_context"]) for row in rows] == [
+        (False, "full"),
+        (True, "full"),
+        (False, "full"),
+        (False, "dynamic"),
+        (True, "full"),
+    ]
+    (gate,) = read_json(tmp_path / "out" / "comparative_analysis.json")["gates"]
+    assert not gate["promote"] and "not shown to make fewer" in gate["reasons"][0]
+    assert any("a guard: kept" in sentence for sentence in gate["passed"])
+    assert "Do not promote" in " ".join(capsys.readouterr().out.split())
+
+
+def write_recordings(folder: Path, seconds: float) -> Path:
+    """A manifest of a recording in two timed lines, and of one in a line without times."""
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / f"{name}.flac").write_bytes(tone(seconds))
+    lines = [
+        {"audio": "a.flac", "text": "tre", "start": seconds / 2, "end": seconds},
+        {"audio": "b.flac", "text": "quattro", "language": "en"},
+        {"audio": "a.flac", "text": "uno due", "start": 0, "end": seconds / 2},
+    ]
+    manifest = folder / "corpus.jsonl"
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return manifest
+
+
+@pytest.mark.parametrize(("long_form", "contexts"), [("sequential", 1), ("chunked", 2)])
+def test_recordings_are_scored_as_a_whole(long_form, contexts, tuned, tmp_path):
+    manifest = write_recordings(tmp_path / "data", seconds=32.0)
+    words = ["--models", str(tuned), "--recordings", str(manifest), "--long_form", long_form]
+    words += ["--language", "it", "--output_dir", str(tmp_path / "out"), "--dtype", "float32"]
+    evaluate.main([*words, "--generation_max_length", "12", "--no_probe_hallucination"])
+    rows = read_json(tmp_path / "out" / "evaluation_results.json")["results"]
+    assert [row["split"] for row in rows] == [f"{long_form} long form"] * contexts
+    assert all(row["audio_seconds"] == 64 and row["raw"]["num_words"] == 4 for row in rows)
+    lines = read_lines(tmp_path / "out" / "predictions.jsonl")
+    assert {line["reference"] for line in lines} == {"uno due tre", "quattro"}
+
+
+def test_recordings_that_cannot_be_read_are_told_and_none_is_left_out(tuned, tmp_path, capsys):
+    manifest = write_recordings(tmp_path / "data", seconds=1.0)
+    (tmp_path / "data" / "b.flac").write_bytes(b"no flac")
+    words = ["--models", str(tuned), "--recordings", str(manifest), "--output_dir", str(tmp_path / "out")]
+    assert "1 recordings or lines cannot be scored" in error_of(words, capsys)
+
+
+@pytest.mark.parametrize(
+    ("further", "expected"),
+    [
+        (["--num_beams", "5"], "transformers decodes greedily here"),
+        (["--dtype", "int8"], "dtype int8: use --backend ctranslate2"),
+        (["--backend", "faster-whisper", "--audio_context", "dynamic"], "knows the full one only"),
+        (["--backend", "ctranslate2", "--recordings", "x"], "use --long_form chunked"),
+        (["--guard_tolerance", "-1"], "guard_tolerance -1"),
+    ],
+)
+def test_backends_refuse_what_they_cannot(further, expected, tiny_whisper, dataset, tmp_path, capsys):
+    assert expected in error_of(command([tiny_whisper], dataset, tmp_path / "out", *further), capsys)
 
 
 @pytest.mark.parametrize(
@@ -258,6 +380,10 @@ def test_several_processes_are_refused(tiny_whisper, dataset, tmp_path, monkeypa
 )
 def test_choice_of_contexts(wanted, trained_on_dynamic, expected):
     assert evaluate.choose_contexts(wanted, trained_on_dynamic) == expected
+
+
+def test_faster_whisper_decodes_in_the_full_context_alone():
+    assert evaluate.choose_contexts("auto", True, "faster-whisper") == ["full"]
 
 
 def test_runs_as_a_script_under_the_launcher_of_one_process(tiny_whisper, dataset, tmp_path):

@@ -25,7 +25,8 @@ LAYERS = (
     "quantization attention tied_embedding compilation modeling fast_paths",
     "freezing languages adapters optimizers",
     "weights averaging interpolation",
-    "loops failures decoding transcribers transcription long_form evaluation gate model_card dataset_card publishing",
+    "loops failures decoding transcribers transcription long_form whole_recordings",
+    "evaluation gate model_card dataset_card publishing",
     "anchors word_timing alignment screening",
     "distributed frozen checkpoints updates mixing report finder",
 )

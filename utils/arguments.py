@@ -570,7 +570,14 @@ class EvaluateArguments(ScriptArguments):
     models: list[str] = argument(
         "One or more models; with several, the first is the baseline of the comparison."
     )
-    dataset: list[str] = argument("One or more folders written by preprocess.py.")
+    dataset: list[str] = argument("One or more folders written by preprocess.py.", default=[])
+    recordings: list[str] = argument(
+        "Manifests (JSONL) of recordings of any length, each scored as a whole.", default=[]
+    )
+    long_form: Literal["sequential", "chunked"] = argument(
+        "How recordings are decoded: window after window by timestamps, or cut at pauses and in batches.",
+        default="sequential",
+    )
     guard_datasets: list[str] = argument(
         "Folders of other languages or domains, on which a tuned model may not get worse.", default=[]
     )
@@ -610,7 +617,7 @@ class EvaluateArguments(ScriptArguments):
         found = at_least(self, 1, *ones)
         for name, values in (
             ("models", self.models),
-            ("dataset", [*self.dataset, *self.guard_datasets]),
+            ("dataset", [*self.dataset, *self.guard_datasets, *self.recordings]),
         ):
             doubles = sorted({value for value in values if values.count(value) > 1})
             if doubles:
@@ -619,6 +626,10 @@ class EvaluateArguments(ScriptArguments):
 
     def _backend_problems(self) -> list[str]:
         found = []
+        if not self.dataset and not self.recordings:
+            found.append("dataset: give one or more prepared folders, or --recordings.")
+        if self.backend == "ctranslate2" and self.recordings and self.long_form == "sequential":
+            found.append("long_form sequential: ctranslate2 has no timestamps here; use --long_form chunked.")
         others = "use --backend ctranslate2 or faster-whisper"
         if self.backend == "transformers" and self.num_beams > 1:
             found.append(f"num_beams {self.num_beams}: transformers decodes greedily here; {others}.")

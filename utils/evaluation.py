@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from utils.errors import UserError
-from utils.failures import DECODER_ERROR, Edit, count_failures, find_failures
+from utils.failures import DECODER_ERROR, count_failures, find_failures
+from utils.intervals import choose_clusters
 from utils.metrics import (
-    Clusters,
     Comparison,
+    Confusion,
+    Edit,
     ErrorCounts,
     align_words,
     bootstrap_interval,
-    choose_clusters,
     compare,
     count_confusions,
+    count_edits,
     count_errors,
     total_counts,
 )
@@ -32,7 +34,6 @@ Row = TypeVar("Row")
 
 TEXT_FORMS = ("raw", "normalized")
 DURATION_EDGES = (2.0, 5.0, 10.0, 20.0)  # seconds, between the groups by duration
-MAX_CONFUSIONS = 50  # pairs of words, the commonest
 MAX_GROUP_VALUES = 50  # more distinct values than this name utterances rather than groups
 GROUP_COLUMNS = ("language", "speaker", "group")
 # every prepared dataset's own columns; what else a dataset holds came from its source
@@ -53,7 +54,8 @@ class EvaluationSet:
     durations: list[float]  # seconds
     groups: dict[str, list[str | None]]  # column -> each utterance's value; None where it is not known
     languages: list[str | None]
-    clusters: Clusters
+    speakers: list[str | None] | None = None  # None where the dataset tells none
+    recordings: list[str | None] | None = None  # that the utterances were cut from
     is_guard: bool = False  # there to see what is forgotten, not what is learnt
 
 
@@ -136,7 +138,7 @@ class EvaluationResult:
     raw: TextScore
     normalized: TextScore
     groups: dict[str, dict[str, GroupScore]]
-    confusions: list[dict]  # reference, hypothesis, count: of normalised words, the commonest first
+    confusions: list[Confusion]  # of normalised words, the commonest first
     failures: dict[str, int]  # utterances by kind
     hallucination: dict[str, MadeUpWords] | None
     trainable_parameters: int | None
@@ -173,6 +175,7 @@ class UtteranceCounts:
 
     words: list[ErrorCounts]
     characters: list[ErrorCounts]
+    alignments: list[list[Edit]]  # of words
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ class ScoredDecoding:
 
     decoding: Decoding
     counts: dict[str, UtteranceCounts]
-    alignments: list[list[Edit]]  # of normalised words
+    clusters: list[str | None] | None  # of the utterances, for the intervals of comparisons
     failures: list[list[str]]
     result: EvaluationResult
 
@@ -210,15 +213,16 @@ def build_evaluation_set(
         durations=durations,
         groups=_read_groups(rows) | _group_by_duration(durations),
         languages=list(rows["language"]),
-        clusters=choose_clusters(columns.get("speaker"), columns.get("source")),
+        speakers=columns.get("speaker"),
+        recordings=columns.get("source"),
         is_guard=is_guard,
     )
 
 
 def _group_by_duration(durations: list[float]) -> dict[str, list[str | None]]:
     """A column of ranges such as `2 to 5 s`, where there is more than one."""
-    edges = [0.0, *DURATION_EDGES, 30.0]
-    names = [f"{low:g} to {high:g} s" for low, high in itertools.pairwise(edges)]
+    edges = [0.0, *DURATION_EDGES]
+    names = [f"{low:g} to {high:g} s" for low, high in itertools.pairwise(edges)] + [f"over {edges[-1]:g} s"]
     found: list[str | None] = [names[bisect.bisect_right(DURATION_EDGES, seconds)] for seconds in durations]
     return {"duration": found} if len(set(found)) > 1 else {}
 
@@ -247,9 +251,9 @@ def score_decoding(
         for texts in (evaluation_set.references, decoding.hypotheses)
     ]
     raw = [[clean_text(t) for t in texts] for texts in (evaluation_set.references, decoding.hypotheses)]
-    alignments = align_words(*normalized)
-    failures = _find_failures(evaluation_set, decoding, alignments)
     counts = {"raw": _count_both(*raw), "normalized": _count_both(*normalized)}
+    alignments = counts["normalized"].alignments
+    failures = _find_failures(evaluation_set, decoding, alignments)
     everyone = range(len(evaluation_set.ids))
     overall = _score_subset(evaluation_set, counts, everyone, bootstrap_samples, seed)
     groups = {
@@ -273,15 +277,13 @@ def score_decoding(
         raw=overall.raw,
         normalized=overall.normalized,
         groups=groups,
-        confusions=[
-            {"reference": said, "hypothesis": heard, "count": count}
-            for (said, heard), count in count_confusions(alignments).most_common(MAX_CONFUSIONS)
-        ],
+        confusions=count_confusions(alignments),
         failures=count_failures(failures),
         hallucination=decoding.hallucination,
         **dataclasses.asdict(decoding.model_size),
     )
-    return ScoredDecoding(decoding, counts, alignments, failures, result)
+    _, clusters = _choose_clusters(evaluation_set, everyone)
+    return ScoredDecoding(decoding, counts, clusters, failures, result)
 
 
 def _find_failures(
@@ -311,8 +313,11 @@ def count_made_up_words(
 
 
 def _count_both(references: list[str], hypotheses: list[str]) -> UtteranceCounts:
+    alignments = [align_words(*pair) for pair in zip(references, hypotheses, strict=True)]
     return UtteranceCounts(
-        count_errors(references, hypotheses, "word"), count_errors(references, hypotheses, "char")
+        [count_edits(alignment) for alignment in alignments],
+        count_errors(references, hypotheses, "char"),
+        alignments,
     )
 
 
@@ -332,7 +337,8 @@ def _score_subset(
     bootstrap_samples: int,
     seed: int,
 ) -> GroupScore:
-    options = (members, evaluation_set.clusters, bootstrap_samples, seed)
+    unit, clusters = _choose_clusters(evaluation_set, members)
+    options = (members, unit, clusters, bootstrap_samples, seed)
     return GroupScore(
         num_utterances=len(members),
         audio_seconds=round(sum(evaluation_set.durations[i] for i in members), 3),
@@ -341,22 +347,35 @@ def _score_subset(
     )
 
 
+def _choose_clusters(
+    evaluation_set: EvaluationSet, members: Sequence[int]
+) -> tuple[str, list[str | None] | None]:
+    """What is drawn anew for the interval of these utterances, and the labels to draw by."""
+    columns = evaluation_set.speakers, evaluation_set.recordings
+    return choose_clusters(*(values and [values[i] for i in members] for values in columns))
+
+
 def _score_text(
-    counts: UtteranceCounts, members: Sequence[int], clusters: Clusters, bootstrap_samples: int, seed: int
+    counts: UtteranceCounts,
+    members: Sequence[int],
+    unit: str,
+    clusters: Sequence[str | None] | None,
+    bootstrap_samples: int,
+    seed: int,
 ) -> TextScore:
     words = [counts.words[i] for i in members]
-    total, clusters = total_counts(words), clusters.of(members)
+    total = total_counts(words)
     return TextScore(
         wer=total.rate,
         cer=total_counts(counts.characters[i] for i in members).rate,
         mer=total.match_error_rate,
-        wil=total.word_information_lost,
+        wil=total.information_lost,
         num_words=total.reference_length,
         substitutions=total.substitutions,
         insertions=total.insertions,
         deletions=total.deletions,
         ci95=bootstrap_interval(words, bootstrap_samples, seed, clusters),
-        ci95_unit=clusters.unit,
+        ci95_unit=unit,
     )
 
 
@@ -373,7 +392,7 @@ def prediction_records(evaluation_set: EvaluationSet, scored: ScoredDecoding) ->
             "raw_word_errors": scored.counts["raw"].words[i].errors,
             "normalized_word_errors": scored.counts["normalized"].words[i].errors,
             "duration": evaluation_set.durations[i],
-            "alignment": scored.alignments[i],
+            "alignment": scored.counts["normalized"].alignments[i],
             "failures": scored.failures[i],
             **({"error": scored.decoding.errors[i]} if i in scored.decoding.errors else {}),
         }
@@ -397,8 +416,14 @@ def compare_models(
         if baseline is None:
             continue
         for text in TEXT_FORMS:
+            before, after = baseline.counts[text], candidate.counts[text]
             outcome = compare(
-                baseline.counts[text].words, candidate.counts[text].words, bootstrap_samples, seed
+                before.words,
+                after.words,
+                bootstrap_samples,
+                seed,
+                candidate.clusters,
+                (before.alignments, after.alignments),
             )
             comparisons.append(_name_comparison(baseline_model, candidate.result, text, outcome))
     return comparisons
@@ -479,7 +504,10 @@ def _read_result(row: dict) -> EvaluationResult:
     }
     scores = {text: _read_score(row[text]) for text in TEXT_FORMS}
     made_up = row["hallucination"] and {sort: MadeUpWords(**v) for sort, v in row["hallucination"].items()}
-    return EvaluationResult(**row | scores | {"groups": groups, "hallucination": made_up})
+    confusions = [Confusion(**confusion) for confusion in row["confusions"]]
+    return EvaluationResult(
+        **row | scores | {"groups": groups, "hallucination": made_up, "confusions": confusions}
+    )
 
 
 def _read_score(row: dict) -> TextScore:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from utils.loops import find_loop
+from utils.metrics import Edit
 from utils.quality import script_of
 
 if TYPE_CHECKING:
@@ -32,9 +33,6 @@ KINDS = {
     DECODER_ERROR: "the decoder failed; all words count as deleted",
 }
 """Every kind of failure and what it means, the gravest first but for the last."""
-
-Edit = tuple[str, str | None, str | None]
-"""Kind (equal, substitute, insert or delete), word of the reference, word of the hypothesis."""
 
 LONGEST_INSERTION = 4  # words in a row; one more is a run
 LEAST_DELETED, DELETED_SHARE = 3, 0.3  # words at the end of a reference, and their share of it

@@ -61,6 +61,7 @@ def judge(
             before = find_baseline(by_key, models[0], after)
             assert before is not None  # it was compared
             findings += _findings(before, after, row, guard_tolerance)
+        findings = list(dict.fromkeys(findings))  # made-up words are the same for every dataset
         reasons = [finding.sentence for finding in findings if not finding.is_good]
         passed = [finding.sentence for finding in findings if finding.is_good]
         gates.append(Gate(candidate, bool(passed) and not reasons, reasons, passed))

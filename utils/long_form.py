@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ WAYS = ("sequential", "chunked")
 LONGEST_WINDOW = 29.5  # seconds of sound in a window of 30: the decoder wants to hear an end
 CUT_REACH = 5.0  # seconds before the end of a window within which speech without a pause is cut
 # of openai/whisper's transcribe: when a window is decoded anew at a higher temperature, or left out
-FALLBACK = {
+FALLBACK: dict[str, Any] = {
     "temperature": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
     "compression_ratio_threshold": 1.35,
     "logprob_threshold": -1.0,
@@ -26,7 +27,12 @@ FALLBACK = {
 
 
 def transcribe_sequential(
-    transcriber: Transcriber, loaded: LoadedModel, samples: np.ndarray, language: str | None
+    transcriber: Transcriber,
+    loaded: LoadedModel,
+    samples: np.ndarray,
+    language: str | None,
+    *,
+    max_length: int = 448,
 ) -> str:
     """Whisper's own way (arXiv:2212.04356, 3.8): the last timestamp of a window says where the next begins.
 
@@ -38,6 +44,7 @@ def transcribe_sequential(
         loaded: Its model.
         samples: (samples,) float32 at 16 kHz.
         language: Code; None lets the model detect it.
+        max_length: Most tokens of a window, the prompt included; faster-whisper has its own.
     """
     if isinstance(transcriber, FasterWhisperTranscriber):
         return transcriber.transcribe_samples(samples, language)
@@ -50,10 +57,15 @@ def transcribe_sequential(
         padding="max_length" if len(samples) <= 30 * SAMPLE_RATE else "longest",
         return_attention_mask=True,
     ).to(whisper.device, whisper.dtype)
-    spoken = {"language": language, "task": loaded.task} if language_ids(whisper) else {}
+    spoken: dict[str, Any] = {"language": language, "task": loaded.task} if language_ids(whisper) else {}
     with torch.inference_mode():
         tokens = whisper.generate(
-            **inputs, **spoken, **FALLBACK, return_timestamps=True, condition_on_prev_tokens=False
+            **inputs,
+            **spoken,
+            **FALLBACK,
+            max_length=max_length,
+            return_timestamps=True,
+            condition_on_prev_tokens=False,
         )
     return processor.tokenizer.decode(tokens[0], skip_special_tokens=True).strip()
 

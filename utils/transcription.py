@@ -63,10 +63,11 @@ def _transcribe_batch(
         return {index: Hypothesis(text) for index, text in zip(indices, texts, strict=True)}
     except Exception as error:  # whatever it is, it is told, and the clip counts
         if len(indices) == 1:
-            return {indices[0]: Hypothesis("", _in_a_line(error))}
+            return {indices[0]: Hypothesis("", in_a_line(error))}
     alone = [DecodingBatch((index,), batch.context) for index in indices]
     return {k: v for one in alone for k, v in _transcribe_batch(transcriber, clips, languages, one).items()}
 
 
-def _in_a_line(error: Exception) -> str:
+def in_a_line(error: Exception) -> str:
+    """What is told of a failure of the decoder."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -10,6 +10,7 @@ from datasets import Dataset
 from utils.evaluation import (
     Decoding,
     EvaluationSet,
+    ModelSize,
     ScoredDecoding,
     build_evaluation_set,
     compare_models,
@@ -24,10 +25,23 @@ REFERENCES = ["Premere uno.", "Il  numero è occupato", "[bip]", "Grazie"]
 BASELINE = ["premere un", "Il numero è", "bip bip", "Grazie"]
 CANDIDATE = ["Premere uno", "Il numero è occupato", "", "Grazie"]
 RESULT_KEYS = {"model", "dataset", "split", "audio_context", "normalizer", "num_utterances", "audio_seconds"}
-RESULT_KEYS |= {"rtfx", "raw", "normalized", "groups", "trainable_parameters", "total_parameters"}
+RESULT_KEYS |= {
+    "backend",
+    "is_guard",
+    "confusions",
+    "failures",
+    "hallucination",
+    "rtfx",
+    "raw",
+    "normalized",
+    "groups",
+    "trainable_parameters",
+    "total_parameters",
+}
 COMPARISON_KEYS = {"baseline", "candidate", "dataset", "split", "text", "audio_context", "wer_reduction"}
 COMPARISON_KEYS |= {"relative_reduction", "ci95", "test", "p_value", "wins", "losses", "ties"}
-SCORE_KEYS = {"wer", "cer", "num_words", "substitutions", "insertions", "deletions", "ci95"}
+SCORE_KEYS = {"wer", "cer", "mer", "wil", "num_words", "substitutions", "insertions", "deletions"}
+SCORE_KEYS |= {"ci95", "ci95_unit"}
 
 
 @pytest.fixture
@@ -39,13 +53,14 @@ def evaluation_set() -> EvaluationSet:
         references=REFERENCES,
         durations=[1.0, 2.0, 0.5, 1.5],
         groups={"speaker": ["B", "A", None, "A"]},
+        languages=["it"] * 4,
     )
 
 
 def score(
     evaluation_set: EvaluationSet, model: str, hypotheses: list[str], context: str = "full"
 ) -> ScoredDecoding:
-    decoding = Decoding(model, context, hypotheses, seconds=2.0, trainable_parameters=7, total_parameters=100)
+    decoding = Decoding(model, context, hypotheses, seconds=2.0, model_size=ModelSize(7, 100))
     return score_decoding(evaluation_set, decoding, "basic", bootstrap_samples=200, seed=1)
 
 
@@ -104,7 +119,15 @@ def test_prediction_lines(evaluation_set):
         "raw_word_errors": 1,
         "normalized_word_errors": 1,
         "duration": 2.0,
+        "alignment": [
+            ("equal", "il", "il"),
+            ("equal", "numero", "numero"),
+            ("equal", "è", "è"),
+            ("delete", "occupato", None),
+        ],
+        "failures": [],
     }
+    assert lines[2]["failures"] == ["insertion run"]  # words where only a beep is
     assert [line["raw_word_errors"] for line in lines] == [2, 1, 2, 0]
     assert [line["normalized_word_errors"] for line in lines] == [1, 1, 2, 0]
 
@@ -160,7 +183,7 @@ def test_verdict_says_better_worse_or_undecided():
     texts = [f"parola numero {n}" for n in range(40)]
     wrong = ["parola x x"] * 40
     one_better = [texts[0], *wrong[1:]]
-    large = EvaluationSet("data/it", "test", [str(n) for n in range(40)], texts, [1.0] * 40, {})
+    large = EvaluationSet("data/it", "test", [str(n) for n in range(40)], texts, [1.0] * 40, {}, ["it"] * 40)
     better = verdict_on(large, {"base": wrong, "tuned": texts})
     assert better == (
         "tuned makes 100 % fewer word errors than base on data/it (test, full context): normalised WER "

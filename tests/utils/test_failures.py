@@ -1,27 +1,12 @@
 """Kinds of failure, each on hypotheses written by hand."""
 
-import jiwer
 import pytest
 
 from utils.failures import KINDS, count_failures, find_failures, main_script
+from utils.metrics import align_words
 
 ENGLISH = "The number you called cannot be reached, please try again later."
 SENTENCE = "Il numero chiamato non è al momento raggiungibile, la preghiamo di riprovare."
-
-
-def edits(reference: str, hypothesis: str) -> list[tuple[str, str | None, str | None]]:
-    """The alignment, by jiwer."""
-    output = jiwer.process_words(" ".join(reference.split()), " ".join(hypothesis.split()))
-    words, heard, found = output.references[0], output.hypotheses[0], []
-    for chunk in output.alignments[0]:
-        ours, theirs = (
-            list(words[chunk.ref_start_idx : chunk.ref_end_idx]),
-            list(heard[chunk.hyp_start_idx : chunk.hyp_end_idx]),
-        )
-        length = max(len(ours), len(theirs))
-        ours, theirs = ours or [None] * length, theirs or [None] * length
-        found += [(chunk.type, *pair) for pair in zip(ours, theirs, strict=True)]
-    return found
 
 
 @pytest.mark.parametrize(
@@ -54,7 +39,7 @@ def edits(reference: str, hypothesis: str) -> list[tuple[str, str | None, str | 
     ],
 )
 def test_failures(reference, hypothesis, language, expected):
-    assert find_failures(reference, hypothesis, edits(reference, hypothesis), language) == expected
+    assert find_failures(reference, hypothesis, align_words(reference, hypothesis), language) == expected
 
 
 def test_counts_name_every_kind():

@@ -12,19 +12,24 @@ from utils import report
 from utils.evaluation import EvaluationResult, ModelComparison, TextScore
 from utils.report import draw_before_after, print_report, score_line
 
-SCORE = TextScore(0.3026, 0.12, 1000, 200, 60, 42, (0.25, 0.36))
+SCORE = TextScore(0.3026, 0.12, 0.29, 0.41, 1000, 200, 60, 42, (0.25, 0.36), "utterance")
 BASE = EvaluationResult(
     model="openai/whisper-base",
     dataset="data/it",
     split="test",
     audio_context="full",
+    backend="transformers",
     normalizer="basic",
+    is_guard=False,
     num_utterances=139,
     audio_seconds=330.0,
     rtfx=4.25,
     raw=replace(SCORE, wer=0.45873, ci95=(0.4, 0.52)),
     normalized=SCORE,
     groups={},
+    confusions=[],
+    failures={},
+    hallucination=None,
     trainable_parameters=None,
     total_parameters=72_000_000,
 )
