@@ -78,11 +78,10 @@ def bootstrap_ratio(
         low, high = np.percentile(distances, [2.5, 97.5])
     if np.isfinite(low) and np.isfinite(high):
         error = _jackknife_error(numerators, denominators, ratio, total)
-        interval = ratio - float(high) * error, ratio - float(low) * error
+        low, high = ratio - high * error, ratio - low * error
     else:
-        smallest, largest = np.percentile(ratios, [2.5, 97.5])
-        interval = float(smallest), float(largest)
-    return RatioBootstrap(ratio, interval, ratios)
+        low, high = np.percentile(ratios, [2.5, 97.5])
+    return RatioBootstrap(ratio, (min(float(low), ratio), max(float(high), ratio)), ratios)
 
 
 def _resampled_distances(

@@ -13,6 +13,9 @@ from utils.significance import mapsswe
 from utils.text import clean_text, normalize_text
 
 MAX_CONFUSIONS = 50
+MAX_PAIRINGS = (
+    100_000  # of words in a stretch; beyond, two texts have nothing in common and are paired as they come
+)
 
 Unit = Literal["word", "char"]
 
@@ -100,25 +103,63 @@ class Comparison:
 
 
 def align_words(reference: str, hypothesis: str, unit: Unit = "word") -> list[Edit]:
-    """The fewest edits that turn a reference into a hypothesis, word by word from the left.
+    """The fewest edits that turn a reference into a hypothesis, from the left.
+
+    Where a stretch has more words on one side there are several ways to pair them with as many edits; here
+    those spelt most alike are pairs, so that "è" heard as "e qui" is a confusion with "e" and one word more.
 
     Args:
         reference: Words parted by whitespace.
         hypothesis: The same.
         unit: `char` aligns characters, for scripts without spaces between words.
     """
-    before, after = _split(reference, unit), _split(hypothesis, unit)
+    said, heard = _split(reference, unit), _split(hypothesis, unit)
     edits: list[Edit] = []
-    for block in Levenshtein.opcodes(before, after):
-        said, heard = before[block.src_start : block.src_end], after[block.dest_start : block.dest_end]
-        if block.tag == "delete":
-            edits += [Edit("delete", unit_said, None) for unit_said in said]
-        elif block.tag == "insert":
-            edits += [Edit("insert", None, unit_heard) for unit_heard in heard]
+    place = heard_place = 0
+    for block in Levenshtein.opcodes(said, heard):
+        if block.tag == "equal":
+            edits += _pair_words(said[place : block.src_start], heard[heard_place : block.dest_start])
+            edits += [Edit("equal", word, word) for word in said[block.src_start : block.src_end]]
+            place, heard_place = block.src_end, block.dest_end
+    return edits + _pair_words(said[place:], heard[heard_place:])
+
+
+def _pair_words(said: Sequence[str], heard: Sequence[str]) -> list[Edit]:
+    """A stretch without words in common: as many substitutions as can be, of words spelt most alike."""
+    if len(said) > len(heard):
+        flipped = _pair_words(heard, said)
+        return [
+            Edit("delete" if edit.operation == "insert" else "substitute", edit.hypothesis, edit.reference)
+            for edit in flipped
+        ]
+    spare = len(heard) - len(said)
+    if 0 < len(said) * spare <= MAX_PAIRINGS:
+        return _pair_alike(said, heard)
+    pairs = [Edit("substitute", *pair) for pair in zip(said, heard, strict=False)]
+    return pairs + [Edit("insert", None, word) for word in heard[len(said) :]]
+
+
+def _pair_alike(said: Sequence[str], heard: Sequence[str]) -> list[Edit]:
+    """Every word said with one of the more words heard, in order, so that the pairs are most alike in sum."""
+    spare = len(heard) - len(said)
+    # likeness[i][j]: of the first i words said, paired in order with i of the first i + j words heard
+    likeness = [[0.0] * (spare + 1)]
+    for i, word in enumerate(said):
+        row: list[float] = []
+        for j in range(spare + 1):
+            paired = likeness[i][j] + Levenshtein.normalized_similarity(word, heard[i + j])
+            row.append(max(row[-1], paired) if row else paired)
+        likeness.append(row)
+    edits: list[Edit] = []
+    i, j = len(said), spare
+    while i or j:
+        if j and (not i or likeness[i][j] == likeness[i][j - 1]):
+            edits.append(Edit("insert", None, heard[i + j - 1]))
+            j -= 1
         else:
-            operation = "substitute" if block.tag == "replace" else "equal"
-            edits += [Edit(operation, *pair) for pair in zip(said, heard, strict=True)]
-    return edits
+            edits.append(Edit("substitute", said[i - 1], heard[i + j - 1]))
+            i -= 1
+    return edits[::-1]
 
 
 def _split(text: str, unit: Unit) -> list[str]:

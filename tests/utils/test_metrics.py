@@ -1,16 +1,26 @@
-"""Expected values are worked out by hand, come from jiwer over the corpus, or from textbook formulas."""
+"""Expected values are worked out by hand, come from jiwer and sclite, or from textbook formulas."""
+
+import json
+from pathlib import Path
 
 import jiwer
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rapidfuzz.distance import Levenshtein
 
+from tests.sclite import align_with_sclite, draw_hypotheses, draw_references, read_alignments
 from utils import intervals
 from utils.metrics import (
+    Confusion,
+    Edit,
     ErrorCounts,
+    align_words,
     bootstrap_interval,
     compare,
+    count_confusions,
+    count_edits,
     count_errors,
     total_counts,
     word_error_rates,
@@ -48,6 +58,128 @@ def test_character_errors_count_the_space_between_words():
         ErrorCounts(0, 0, 1, 4),
         ErrorCounts(1, 0, 0, 5),
     ]
+
+
+def test_words_aligned_by_hand():
+    assert align_words("il gatto  nero", "il patto tigrato nero") == [
+        Edit("equal", "il", "il"),
+        Edit("substitute", "gatto", "patto"),
+        Edit("insert", None, "tigrato"),
+        Edit("equal", "nero", "nero"),
+    ]
+    assert align_words("uno due", "due") == [Edit("delete", "uno", None), Edit("equal", "due", "due")]
+    assert align_words("", "") == []
+    assert json.dumps(align_words("a", "")) == '[["delete", "a", null]]'
+
+
+@pytest.mark.parametrize(
+    ("said", "heard", "expected"),
+    [
+        ("è", "e qui", [("è", "e"), (None, "qui")]),  # nothing in common: the first that is heard
+        ("è", "qui é", [("è", "qui"), (None, "é")]),
+        ("casa", "un cosa", [(None, "un"), ("casa", "cosa")]),
+        ("la mia casa", "cosa", [("la", None), ("mia", None), ("casa", "cosa")]),
+        ("alto mare", "aito di maro", [("alto", "aito"), (None, "di"), ("mare", "maro")]),
+    ],
+)
+def test_words_spelt_alike_are_pairs(said, heard, expected):
+    assert [edit[1:] for edit in align_words(said, heard)] == expected
+
+
+def test_texts_with_nothing_in_common_are_aligned_in_bounded_time():
+    edits = align_words(" ".join(map(str, range(2000))), "bla " * 6000)
+    assert count_edits(edits) == ErrorCounts(2000, 4000, 0, 2000)
+
+
+def test_characters_aligned_by_hand():
+    assert align_words("你好吗", "你 好", "char") == [
+        Edit("equal", "你", "你"),
+        Edit("insert", None, " "),
+        Edit("equal", "好", "好"),
+        Edit("delete", "吗", None),
+    ]
+
+
+@given(words, words, st.sampled_from(["word", "char"]))
+def test_an_alignment_spells_both_texts_and_has_the_fewest_edits(reference, hypothesis, unit):
+    edits = align_words(reference, hypothesis, unit)
+    gap = " " if unit == "word" else ""
+    assert gap.join(edit.reference for edit in edits if edit.reference is not None) == reference
+    assert gap.join(edit.hypothesis for edit in edits if edit.hypothesis is not None) == hypothesis
+    assert [count_edits(edits)] == count_errors([reference], [hypothesis], unit)
+
+
+def test_confusions_by_hand():
+    heard = [("la casa è", "la cosa"), ("casa", "cosa"), ("è qui", "e qui ora"), ("la casa", "la casa")]
+    assert count_confusions(align_words(*pair) for pair in heard) == [
+        Confusion("casa", "cosa", 2),
+        Confusion(None, "ora", 1),
+        Confusion("è", None, 1),
+        Confusion("è", "e", 1),
+    ]
+    assert count_confusions((align_words(*pair) for pair in heard), most=1) == [Confusion("casa", "cosa", 2)]
+    assert count_confusions([]) == []
+
+
+@pytest.mark.parametrize(
+    ("count", "mer", "wil"),
+    [
+        (ErrorCounts(1, 1, 1, 5), 3 / 6, 1 - 9 / 25),  # 3 hits, 5 words heard
+        (ErrorCounts(0, 4, 0, 1), 4 / 5, 1 - 1 / 5),  # MER stays below 1 where the WER is 4
+        (ErrorCounts(0, 0, 0, 3), 0, 0),
+        (ErrorCounts(0, 0, 3, 3), 1, 1),
+        (ErrorCounts(0, 2, 0, 0), 1, 1),
+        (ErrorCounts(0, 0, 0, 0), 0, 0),
+    ],
+)
+def test_mer_and_wil_by_hand(count, mer, wil):
+    assert count.match_error_rate == pytest.approx(mer)
+    assert count.information_lost == pytest.approx(wil)
+
+
+@pytest.mark.parametrize("unit", ["word", "char"])
+def test_counts_and_rates_equal_jiwers_on_6000_pairs(unit):
+    references = draw_references(6000, seed=1)
+    hypotheses = draw_hypotheses(references, seed=2)
+    assert references.count("") > 100 and hypotheses.count("") > 100
+    counts = count_errors(references, hypotheses, unit)
+    judge = jiwer.process_words if unit == "word" else jiwer.process_characters
+    for count, reference, hypothesis in zip(counts, references, hypotheses, strict=True):
+        each = judge(reference, hypothesis)
+        assert count == ErrorCounts(
+            each.substitutions, each.insertions, each.deletions, len(each.references[0])
+        )
+    whole, total = judge(references, hypotheses), total_counts(counts)
+    assert total.rate == pytest.approx(whole.wer if unit == "word" else whole.cer)
+    if unit == "word":
+        assert total.match_error_rate == pytest.approx(whole.mer)
+        assert total.information_lost == pytest.approx(whole.wil)
+
+
+def test_errors_equal_sclites_on_6000_pairs(require_program, tmp_path: Path):
+    # Sclite weighs a substitution 4 and the others 3, so that among alignments with as few edits it takes one
+    # with the most words right, and can even take one edit more to get more words right.
+    references = draw_references(6000, seed=1)
+    hypotheses = draw_hypotheses(references, seed=2)
+    path = align_with_sclite(require_program("sctk"), references, hypotheses, tmp_path, "model")
+    theirs = [count_edits([Edit(*edit) for edit in edits]) for edits in read_alignments(path)]
+    ours = count_errors(references, hypotheses)
+    assert len(theirs) == len(ours)
+    differing = more = 0
+    for count, judged, reference, hypothesis in zip(ours, theirs, references, hypotheses, strict=True):
+        said, heard = reference.split(), hypothesis.split()
+        assert judged.reference_length == len(said) and judged.hypothesis_length == len(heard)
+        assert count.errors == Levenshtein.distance(said, heard) <= judged.errors
+        weighed = 4 * judged.substitutions + 3 * (judged.insertions + judged.deletions)
+        assert weighed == Levenshtein.distance(said, heard, weights=(3, 3, 4))
+        # every other count is sclite's preference for words right, none a tie that it breaks otherwise
+        assert count == judged or judged.hits > count.hits
+        differing += count != judged
+        more += judged.errors - count.errors
+    print(f"{differing} of {len(ours)} utterances parted otherwise, {more} errors more")
+    print(total_counts(ours), total_counts(theirs))
+    assert differing < 0.05 * len(ours)
+    assert more < 0.0005 * total_counts(ours).errors
 
 
 def test_every_utterance_keeps_its_own_counts():
@@ -128,6 +260,15 @@ def test_interval_agrees_with_the_normal_approximation():
     low, high = bootstrap_interval(errors(*[1] * 600, *[0] * 1400, length=1), 4000, 1)
     assert low == pytest.approx(0.2799, abs=0.002)
     assert high == pytest.approx(0.3201, abs=0.002)
+
+
+def test_clusters_are_drawn_together_for_levels_and_for_differences():
+    # fifty times the same four utterances: a cluster each time tells nothing new, utterances seem to
+    baseline, candidate = errors(*[3, 1, 0, 2] * 50), errors(*[1, 1, 0, 0] * 50)
+    clusters = [f"speaker {index // 4}" for index in range(200)]
+    assert bootstrap_interval(baseline, 300, 0, clusters) == pytest.approx((0.15, 0.15))
+    assert compare(baseline, candidate, 300, 0, clusters).ci95 == pytest.approx((0.1, 0.1))
+    assert np.diff(bootstrap_interval(baseline, 300, 0)) > 0.02
 
 
 def test_memory_chunks_do_not_change_the_draws(monkeypatch):
