@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from utils.errors import UserError
 from utils.failures import DECODER_ERROR, count_failures, find_failures
@@ -21,11 +21,10 @@ from utils.metrics import (
     bootstrap_interval,
     compare,
     count_confusions,
-    count_edits,
     count_errors,
     total_counts,
 )
-from utils.text import clean_text, normalize_text
+from utils.text import clean_text, has_spaceless_script, normalize_text
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -107,7 +106,7 @@ class TextScore:
     substitutions: int
     insertions: int
     deletions: int
-    ci95: tuple[float, float]  # of the WER
+    ci95: tuple[float, float]  # of the WER, or of the CER where that is the measure
     ci95_unit: str  # what was drawn anew for it: speaker, recording or utterance
 
 
@@ -131,6 +130,7 @@ class EvaluationResult:
     audio_context: str
     backend: str
     normalizer: str
+    measure: str  # wer; cer where the script has no spaces between words
     is_guard: bool
     num_utterances: int
     audio_seconds: float
@@ -144,10 +144,15 @@ class EvaluationResult:
     trainable_parameters: int | None
     total_parameters: int
 
+    @property
+    def measured_rate(self) -> float:
+        """The normalised error rate that decides, as a fraction."""
+        return self.normalized.cer if self.measure == "cer" else self.normalized.wer
+
 
 @dataclass(frozen=True)
 class ModelComparison:
-    """One row of comparative_analysis.json.
+    """One row of comparative_analysis.json; `wer_reduction` is of the CER where that is the measure.
 
     A candidate's dynamic context is compared with the baseline's dynamic context if that was decoded, and
     otherwise with its full context: an untuned model can use no other. `audio_context` is the candidate's.
@@ -175,7 +180,13 @@ class UtteranceCounts:
 
     words: list[ErrorCounts]
     characters: list[ErrorCounts]
-    alignments: list[list[Edit]]  # of words
+    alignments: list[list[Edit]]  # by the measure: of words or of characters
+    measure: str  # wer or cer
+
+    @property
+    def measured(self) -> list[ErrorCounts]:
+        """What intervals and comparisons are of."""
+        return self.characters if self.measure == "cer" else self.words
 
 
 @dataclass(frozen=True)
@@ -251,7 +262,8 @@ def score_decoding(
         for texts in (evaluation_set.references, decoding.hypotheses)
     ]
     raw = [[clean_text(t) for t in texts] for texts in (evaluation_set.references, decoding.hypotheses)]
-    counts = {"raw": _count_both(*raw), "normalized": _count_both(*normalized)}
+    measure = "cer" if has_spaceless_script(" ".join(evaluation_set.references)) else "wer"
+    counts = {"raw": _count_both(*raw, measure), "normalized": _count_both(*normalized, measure)}
     alignments = counts["normalized"].alignments
     failures = _find_failures(evaluation_set, decoding, alignments)
     everyone = range(len(evaluation_set.ids))
@@ -270,6 +282,7 @@ def score_decoding(
         audio_context=decoding.audio_context,
         backend=decoding.backend,
         normalizer=normalizer,
+        measure=measure,
         is_guard=evaluation_set.is_guard,
         num_utterances=overall.num_utterances,
         audio_seconds=overall.audio_seconds,
@@ -312,12 +325,13 @@ def count_made_up_words(
     return found
 
 
-def _count_both(references: list[str], hypotheses: list[str]) -> UtteranceCounts:
-    alignments = [align_words(*pair) for pair in zip(references, hypotheses, strict=True)]
+def _count_both(references: list[str], hypotheses: list[str], measure: str) -> UtteranceCounts:
+    unit: Literal["word", "char"] = "char" if measure == "cer" else "word"
     return UtteranceCounts(
-        [count_edits(alignment) for alignment in alignments],
+        count_errors(references, hypotheses, "word"),
         count_errors(references, hypotheses, "char"),
-        alignments,
+        [align_words(*pair, unit) for pair in zip(references, hypotheses, strict=True)],
+        measure,
     )
 
 
@@ -363,8 +377,8 @@ def _score_text(
     bootstrap_samples: int,
     seed: int,
 ) -> TextScore:
-    words = [counts.words[i] for i in members]
-    total = total_counts(words)
+    total = total_counts(counts.words[i] for i in members)
+    measured = [counts.measured[i] for i in members]
     return TextScore(
         wer=total.rate,
         cer=total_counts(counts.characters[i] for i in members).rate,
@@ -374,7 +388,7 @@ def _score_text(
         substitutions=total.substitutions,
         insertions=total.insertions,
         deletions=total.deletions,
-        ci95=bootstrap_interval(words, bootstrap_samples, seed, clusters),
+        ci95=bootstrap_interval(measured, bootstrap_samples, seed, clusters),
         ci95_unit=unit,
     )
 
@@ -418,8 +432,8 @@ def compare_models(
         for text in TEXT_FORMS:
             before, after = baseline.counts[text], candidate.counts[text]
             outcome = compare(
-                before.words,
-                after.words,
+                before.measured,
+                after.measured,
                 bootstrap_samples,
                 seed,
                 candidate.clusters,
@@ -476,13 +490,14 @@ def _verdict_clause(comparison: ModelComparison, by_key: dict[tuple[str, str, st
     if low <= 0 <= high:
         finding = "is not shown to differ from"
     elif comparison.wer_reduction > 0:
-        finding = f"makes {100 * comparison.relative_reduction:.0f} % fewer word errors than"
+        finding = f"makes {100 * comparison.relative_reduction:.0f} % fewer errors than"
     else:
-        finding = f"makes {-100 * comparison.relative_reduction:.0f} % more word errors than"
+        finding = f"makes {-100 * comparison.relative_reduction:.0f} % more errors than"
     where = f"{comparison.dataset} ({comparison.split}, {comparison.audio_context} context)"
-    rates = f"{100 * before.normalized.wer:.1f} % before and {100 * after.normalized.wer:.1f} % after"
+    rates = f"{100 * before.measured_rate:.1f} % before and {100 * after.measured_rate:.1f} % after"
+    measure = after.measure.upper()
     return (
-        f"{comparison.candidate} {finding} {comparison.baseline} on {where}: normalised WER {rates}, "
+        f"{comparison.candidate} {finding} {comparison.baseline} on {where}: normalised {measure} {rates}, "
         f"a reduction of {100 * comparison.wer_reduction:.1f} points with a 95 % interval from "
         f"{100 * low:.1f} to {100 * high:.1f}"
     )

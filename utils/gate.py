@@ -82,12 +82,12 @@ def _judge_errors(before: EvaluationResult, after: EvaluationResult, comparison:
     """Fewer errors, and not by chance; in the dynamic context it is enough not to make more."""
     rates = _rates(before, after)
     if comparison.p_value < SIGNIFICANT and comparison.wer_reduction > 0:
-        return _Finding(True, f"{_where(after)}: fewer word errors, {rates}, p = {comparison.p_value:.2g}.")
+        return _Finding(True, f"{_where(after)}: fewer errors, {rates}, p = {comparison.p_value:.2g}.")
     if comparison.p_value < SIGNIFICANT:
-        return _Finding(False, f"{_where(after)}: more word errors, {rates}, p = {comparison.p_value:.2g}.")
+        return _Finding(False, f"{_where(after)}: more errors, {rates}, p = {comparison.p_value:.2g}.")
     return _Finding(
         after.audio_context != "full",
-        f"{_where(after)}: not shown to make fewer word errors, {rates}, p = {comparison.p_value:.2g}; "
+        f"{_where(after)}: not shown to make fewer errors, {rates}, p = {comparison.p_value:.2g}; "
         "more test data, or more training, would tell.",
     )
 
@@ -145,8 +145,8 @@ def _judge_made_up_words(before: EvaluationResult, after: EvaluationResult) -> l
 
 
 def _rates(before: EvaluationResult, after: EvaluationResult) -> str:
-    """Normalised WER of both."""
-    return f"{100 * before.normalized.wer:.1f} → {100 * after.normalized.wer:.1f} %"
+    """Normalised WER of both, or CER."""
+    return f"{100 * before.measured_rate:.1f} → {100 * after.measured_rate:.1f} % {after.measure.upper()}"
 
 
 def _where(result: EvaluationResult) -> str:

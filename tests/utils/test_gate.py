@@ -47,8 +47,8 @@ def test_a_better_model_is_promoted():
     gate = gate_of((BEFORE, AFTER, 0.001), (GUARD_BEFORE, guard_after, 0.4))
     assert gate.promote and gate.reasons == []
     assert gate.passed == [
-        "data/it (test), full context: fewer word errors, 30.3 → 11.6 %, p = 0.001.",
-        "data/en (test), full context, a guard: kept, 6.7 → 7.0 %.",
+        "data/it (test), full context: fewer errors, 30.3 → 11.6 % WER, p = 0.001.",
+        "data/en (test), full context, a guard: kept, 6.7 → 7.0 % WER.",
     ]
     assert gate_sentence(gate) == "Promote runs/[it]/best."
 
@@ -56,8 +56,8 @@ def test_a_better_model_is_promoted():
 @pytest.mark.parametrize(
     ("wer", "p_value", "expected"),
     [
-        (0.29, 0.3, "not shown to make fewer word errors, 30.3 → 29.0 %, p = 0.3"),
-        (0.40, 0.001, "more word errors, 30.3 → 40.0 %, p = 0.001"),
+        (0.29, 0.3, "not shown to make fewer errors, 30.3 → 29.0 % WER, p = 0.3"),
+        (0.40, 0.001, "more errors, 30.3 → 40.0 % WER, p = 0.001"),
     ],
 )
 def test_errors_that_are_not_fewer(wer, p_value, expected):
@@ -70,7 +70,7 @@ def test_what_was_forgotten():
     guard_after = replace(AFTER, dataset="data/en", is_guard=True, normalized=replace(SCORE, wer=0.30))
     gate = gate_of((BEFORE, AFTER, 0.001), (GUARD_BEFORE, guard_after, 0.001))
     assert gate.reasons == [
-        "data/en (test), full context, a guard: forgotten, 6.7 → 30.0 %; 1.0 points were allowed, p = 0.001."
+        "data/en (test), full context, a guard: forgotten, 6.7 → 30.0 % WER; 1.0 points were allowed, p = 0.001."
     ]
     by_chance = gate_of((BEFORE, AFTER, 0.001), (GUARD_BEFORE, guard_after, 0.2))
     assert by_chance.promote and "may be chance" in by_chance.passed[-1]
