@@ -6,8 +6,9 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from utils.errors import UserError
 from utils.failures import DECODER_ERROR, count_failures, find_failures
@@ -257,13 +258,7 @@ def score_decoding(
     evaluation_set: EvaluationSet, decoding: Decoding, normalizer: str, bootstrap_samples: int, seed: int
 ) -> ScoredDecoding:
     """Score one decoding over the corpus and over every group, in both forms of the text."""
-    normalized = [
-        [normalize_text(text, normalizer) for text in texts]
-        for texts in (evaluation_set.references, decoding.hypotheses)
-    ]
-    raw = [[clean_text(t) for t in texts] for texts in (evaluation_set.references, decoding.hypotheses)]
-    measure = "cer" if has_spaceless_script(" ".join(evaluation_set.references)) else "wer"
-    counts = {"raw": _count_both(*raw, measure), "normalized": _count_both(*normalized, measure)}
+    counts = _count_both_forms(evaluation_set.references, decoding.hypotheses, normalizer)
     alignments = counts["normalized"].alignments
     failures = _find_failures(evaluation_set, decoding, alignments)
     everyone = range(len(evaluation_set.ids))
@@ -282,7 +277,7 @@ def score_decoding(
         audio_context=decoding.audio_context,
         backend=decoding.backend,
         normalizer=normalizer,
-        measure=measure,
+        measure=counts["raw"].measure,
         is_guard=evaluation_set.is_guard,
         num_utterances=overall.num_utterances,
         audio_seconds=overall.audio_seconds,
@@ -325,14 +320,25 @@ def count_made_up_words(
     return found
 
 
-def _count_both(references: list[str], hypotheses: list[str], measure: str) -> UtteranceCounts:
-    unit: Literal["word", "char"] = "char" if measure == "cer" else "word"
-    return UtteranceCounts(
-        count_errors(references, hypotheses, "word"),
-        count_errors(references, hypotheses, "char"),
-        [align_words(*pair, unit) for pair in zip(references, hypotheses, strict=True)],
-        measure,
-    )
+def _count_both_forms(
+    references: list[str], hypotheses: list[str], normalizer: str
+) -> dict[str, UtteranceCounts]:
+    """Errors in raw and normalised text; by characters first where the script has no spaces."""
+    measure = "cer" if has_spaceless_script(" ".join(references)) else "wer"
+    forms = {"raw": clean_text, "normalized": partial(normalize_text, normalizer=normalizer)}
+    counts = {}
+    for form, change in forms.items():
+        said, heard = [change(text) for text in references], [change(text) for text in hypotheses]
+        counts[form] = UtteranceCounts(
+            count_errors(said, heard, "word"),
+            count_errors(said, heard, "char"),
+            [
+                align_words(*pair, unit="char" if measure == "cer" else "word")
+                for pair in zip(said, heard, strict=True)
+            ],
+            measure,
+        )
+    return counts
 
 
 def _members_by_value(values: list[str | None]) -> dict[str, list[int]]:

@@ -81,15 +81,21 @@ def _findings(
 def _judge_errors(before: EvaluationResult, after: EvaluationResult, comparison: ModelComparison) -> _Finding:
     """Fewer errors, and not by chance; in the dynamic context it is enough not to make more."""
     rates = _rates(before, after)
-    if comparison.p_value < SIGNIFICANT and comparison.wer_reduction > 0:
+    if _is_significant(comparison) and comparison.wer_reduction > 0:
         return _Finding(True, f"{_where(after)}: fewer errors, {rates}, p = {comparison.p_value:.2g}.")
-    if comparison.p_value < SIGNIFICANT:
+    if _is_significant(comparison):
         return _Finding(False, f"{_where(after)}: more errors, {rates}, p = {comparison.p_value:.2g}.")
     return _Finding(
         after.audio_context != "full",
         f"{_where(after)}: not shown to make fewer errors, {rates}, p = {comparison.p_value:.2g}; "
         "more test data, or more training, would tell.",
     )
+
+
+def _is_significant(comparison: ModelComparison) -> bool:
+    """By the test, which asks about these speakers, and by the interval, which may ask about others."""
+    low, high = comparison.ci95
+    return comparison.p_value < SIGNIFICANT and not low <= 0 <= high
 
 
 def _judge_guard(
@@ -100,7 +106,7 @@ def _judge_guard(
     where = f"{_where(after)}, a guard"
     if increase <= tolerance:
         return _Finding(True, f"{where}: kept, {rates}.")
-    if comparison.p_value < SIGNIFICANT:
+    if _is_significant(comparison):
         allowed = f"{100 * tolerance:.1f} points were allowed"
         return _Finding(False, f"{where}: forgotten, {rates}; {allowed}, p = {comparison.p_value:.2g}.")
     return _Finding(

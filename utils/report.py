@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from utils.evaluation import TEXT_FORMS, EvaluationResult, ModelComparison, TextScore, find_baseline
+from utils.failures import KINDS
 from utils.files import write_bytes
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def print_report(
     console.print(build_results_table(results))
     if comparisons:
         console.print(build_comparison_table(comparisons))
+    if any(any(r.failures.values()) or r.hallucination for r in results):
+        console.print(build_failures_table(results))
     if verdict:
         console.print(Text(verdict))
     for result in results:
@@ -99,6 +102,27 @@ def build_comparison_table(comparisons: Sequence[ModelComparison]) -> Table:
             f"{100 * row.relative_reduction:.1f} %",
             f"{row.p_value:.4f}",
             f"{row.wins} / {row.losses} / {row.ties}",
+        )
+    return table
+
+
+def build_failures_table(results: Sequence[EvaluationResult]) -> Table:
+    """Utterances by kind of failure, and words a minute made up where nobody speaks."""
+    kinds = [kind for kind in KINDS if any(result.failures.get(kind) for result in results)]
+    sorts = list(dict.fromkeys(sort for result in results for sort in result.hallucination or {}))
+    table = Table(title="What failed: utterances, and words a minute made up in sounds without speech")
+    for name in ("model", "dataset", "context"):
+        table.add_column(name, overflow="fold")
+    for name in (*kinds, *[f"in {sort}" for sort in sorts]):
+        table.add_column(name, justify="right")
+    for result in results:
+        made_up = [(result.hallucination or {}).get(sort) for sort in sorts]
+        table.add_row(
+            Text(result.model),
+            Text(f"{result.dataset} ({result.split})"),
+            result.audio_context,
+            *[str(result.failures.get(kind, 0)) for kind in kinds],
+            *["" if words is None else f"{words.words_per_minute:.0f}" for words in made_up],
         )
     return table
 

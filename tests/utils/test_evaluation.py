@@ -27,6 +27,7 @@ CANDIDATE = ["Premere uno", "Il numero è occupato", "", "Grazie"]
 RESULT_KEYS = {"model", "dataset", "split", "audio_context", "normalizer", "num_utterances", "audio_seconds"}
 RESULT_KEYS |= {
     "backend",
+    "measure",
     "is_guard",
     "confusions",
     "failures",
@@ -186,10 +187,10 @@ def test_verdict_says_better_worse_or_undecided():
     large = EvaluationSet("data/it", "test", [str(n) for n in range(40)], texts, [1.0] * 40, {}, ["it"] * 40)
     better = verdict_on(large, {"base": wrong, "tuned": texts})
     assert better == (
-        "tuned makes 100 % fewer word errors than base on data/it (test, full context): normalised WER "
+        "tuned makes 100 % fewer errors than base on data/it (test, full context): normalised WER "
         "66.7 % before and 0.0 % after, a reduction of 66.7 points with a 95 % interval from 66.7 to 66.7."
     )
-    assert "tuned makes 100 % more word errors than base" in verdict_on(
+    assert "tuned makes 100 % more errors than base" in verdict_on(
         large, {"base": ["parola numero x"] * 40, "tuned": wrong}
     )
     assert "tuned is not shown to differ from base" in verdict_on(large, {"base": wrong, "tuned": one_better})

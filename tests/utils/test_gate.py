@@ -27,7 +27,7 @@ def compared(before: EvaluationResult, after: EvaluationResult, p_value: float) 
         after.audio_context,
         reduction,
         reduction / before.normalized.wer,
-        (reduction - 0.01, reduction + 0.01),
+        (reduction - 0.002, reduction + 0.002),
         "MAPSSWE",
         p_value,
         10,
@@ -70,7 +70,8 @@ def test_what_was_forgotten():
     guard_after = replace(AFTER, dataset="data/en", is_guard=True, normalized=replace(SCORE, wer=0.30))
     gate = gate_of((BEFORE, AFTER, 0.001), (GUARD_BEFORE, guard_after, 0.001))
     assert gate.reasons == [
-        "data/en (test), full context, a guard: forgotten, 6.7 → 30.0 % WER; 1.0 points were allowed, p = 0.001."
+        "data/en (test), full context, a guard: forgotten, 6.7 → 30.0 % WER; 1.0 points were allowed, "
+        "p = 0.001."
     ]
     by_chance = gate_of((BEFORE, AFTER, 0.001), (GUARD_BEFORE, guard_after, 0.2))
     assert by_chance.promote and "may be chance" in by_chance.passed[-1]

@@ -20,6 +20,7 @@ BASE = EvaluationResult(
     audio_context="full",
     backend="transformers",
     normalizer="basic",
+    measure="wer",
     is_guard=False,
     num_utterances=139,
     audio_seconds=330.0,
