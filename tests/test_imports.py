@@ -17,7 +17,7 @@ LAYERS = (
     "errors arguments files progress hardware memory interruption locking workers",
     "archives truncation audio voice text web_page",
     "utterances quality segmentation timed_text features metrics validation samples runlog",
-    "codecs acoustics augmentation non_speech spec_augment",
+    "players codecs acoustics augmentation non_speech spec_augment",
     "ctranslate2 starter batching labels statistics ordering tables",
     "sources audiofolder corpora manifests kaldi hub",
     "splits blocks recordings delivery assembly data_report dataset",
