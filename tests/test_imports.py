@@ -28,6 +28,8 @@ LAYERS = (
     "loops decoding evaluation model_card dataset_card publishing",
     "anchors word_timing alignment screening",
     "distributed frozen checkpoints updates mixing report finder",
+    "result_rows web_charts score_tables breakdowns learning_curve word_differences utterance_cards",
+    "evaluation_page evaluation_tables evaluation_plots",
 )
 ORDER = " ".join(LAYERS).split()
 
