@@ -40,7 +40,7 @@ ARGUMENTS_FILE = "evaluate.yaml"
 PREDICTIONS_FILE = "predictions.jsonl"
 RESULTS_FILE = "evaluation_results.json"
 COMPARISON_FILE = "comparative_analysis.json"
-PICTURE_FILE = "before_after.png"
+TABLES, PLOTS = "tables", "plots"
 PROBE_DURATIONS = (4.0, 12.0)  # seconds of silence, noise and music of every kind
 PROBE_SEED = 0
 
@@ -376,18 +376,19 @@ def write_predictions(scored: list["ScoredDecoding"], material: "Material", outp
 
 
 def write_report(
-    scored: list["ScoredDecoding"],
-    material: "Material",
-    arguments: EvaluateArguments,
-    output_dir: Path,
+    scored: list["ScoredDecoding"], material: "Material", arguments: EvaluateArguments, output_dir: Path
 ) -> None:
-    """Write comparison, gate and picture of several models; the results last, as they mark the end."""
-    from utils.evaluation import compare_models, write_verdict
+    """Write comparison, gate, page, tables and plots; the results last, as they mark the end."""
+    from utils.evaluation import compare_models, prediction_records, write_verdict
+    from utils.evaluation_page import REPORT_FILE, write_evaluation_page
+    from utils.evaluation_plots import write_evaluation_plots
+    from utils.evaluation_tables import write_evaluation_tables
     from utils.files import write_json
     from utils.gate import gate_sentence, judge
-    from utils.report import draw_before_after
+    from utils.learning_curve import load_metrics
 
     results = [item.result for item in scored]
+    analysis = None
     if len(arguments.models) > 1:
         comparisons = compare_models(scored, arguments.bootstrap_samples, arguments.seed)
         gates = judge(results, comparisons, guard_tolerance=arguments.guard_tolerance)
@@ -398,13 +399,29 @@ def write_report(
             "verdict": " ".join(verdict),
         }
         write_json(output_dir / COMPARISON_FILE, analysis)
-        draw_before_after(output_dir / PICTURE_FILE, results)
-    write_json(output_dir / RESULTS_FILE, {"results": [asdict(result) for result in results]})
+    rows = [asdict(result) for result in results]
+    sets = {evaluation_set.dataset: evaluation_set for evaluation_set, _ in material}
+    predictions = [line for item in scored for line in prediction_records(sets[item.result.dataset], item)]
+    curves = {model: load_metrics(model) for model in arguments.models}
+    write_evaluation_tables(output_dir / TABLES, rows, analysis, predictions, curves)
+    write_evaluation_plots(output_dir / PLOTS, rows, curves)
+    clip_of = partial(find_clip, material)
+    write_evaluation_page(output_dir / REPORT_FILE, rows, analysis, predictions, clip_of, curves)
+    write_json(output_dir / RESULTS_FILE, {"results": rows})
+
+
+def find_clip(material: "Material", dataset: str, utterance: str) -> bytes | None:
+    """FLAC bytes of an utterance; None of a whole recording, which no page has room for."""
+    for evaluation_set, clips in material:
+        if evaluation_set.dataset == dataset and not isinstance(clips, list):
+            return clips[evaluation_set.ids.index(utterance)]["audio"]
+    return None
 
 
 def show_report(output_dir: Path) -> None:
     """Print the tables from the files, so that a reused report shows the very same."""
     from utils.evaluation import read_comparisons, read_results
+    from utils.evaluation_page import REPORT_FILE
     from utils.report import print_report
 
     results = read_results(output_dir / RESULTS_FILE)
@@ -412,7 +429,7 @@ def show_report(output_dir: Path) -> None:
     if (output_dir / COMPARISON_FILE).is_file():
         comparisons, verdict = read_comparisons(output_dir / COMPARISON_FILE)
     print_report(results, comparisons, verdict)
-    print(f"Report in {output_dir}" + (f", picture in {output_dir / PICTURE_FILE}" if comparisons else ""))
+    print(f"Report: {output_dir / REPORT_FILE}; its tables and plots lie beside it.")
 
 
 if __name__ == "__main__":

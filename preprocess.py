@@ -292,7 +292,8 @@ def write_report(
     import dataclasses
 
     from utils.assembly import kept_rows
-    from utils.data_report import KEPT_EXAMPLES, REPORT_FILE, Example, write_html
+    from utils.data_report import KEPT_EXAMPLES, REPORT_FILE, write_html
+    from utils.players import Example
 
     def example(entry: dict) -> Example:
         flac = entry.get("flac")

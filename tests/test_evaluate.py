@@ -106,8 +106,12 @@ def test_every_file_is_written(finished):
         "predictions.jsonl",
         "evaluation_results.json",
         "comparative_analysis.json",
-        "before_after.png",
+        "report.html",
+        "tables",
+        "plots",
     }
+    assert (finished / "plots" / "before_after.png").is_file()
+    assert (finished / "tables" / "scores.csv").is_file()
 
 
 def test_contexts_follow_the_models_and_their_order(finished, tiny_whisper, tuned, dataset):
@@ -200,7 +204,7 @@ def test_one_model_in_a_folder_that_holds_other_things(tuned, dataset, tmp_path,
     rows = read_json(tmp_path / "evaluation_results.json")["results"]
     assert [(row["audio_context"], row["num_utterances"]) for row in rows] == [("dynamic", 3)]
     assert not (tmp_path / "comparative_analysis.json").exists()
-    assert not (tmp_path / "before_after.png").exists()
+    assert not (tmp_path / "plots" / "before_after.png").exists()
     assert (tmp_path / "metrics.jsonl").read_text() == "{}\n"
     assert output.count("raw_wer_score") == 1
     assert yaml.safe_load((tmp_path / "evaluate.yaml").read_text())["max_samples"] == 3

@@ -17,7 +17,7 @@ LAYERS = (
     "errors arguments files progress hardware memory interruption locking workers",
     "archives truncation audio voice text web_page intervals significance",
     "utterances quality segmentation timed_text features metrics validation samples runlog",
-    "codecs acoustics augmentation non_speech probes spec_augment",
+    "players codecs acoustics augmentation non_speech probes spec_augment",
     "ctranslate2 starter batching labels statistics ordering tables",
     "sources audiofolder corpora manifests kaldi hub",
     "splits blocks recordings delivery assembly data_report dataset",
@@ -29,6 +29,8 @@ LAYERS = (
     "evaluation gate model_card dataset_card publishing",
     "anchors word_timing alignment screening",
     "distributed frozen checkpoints updates mixing report finder",
+    "result_rows web_charts score_tables breakdowns learning_curve word_differences utterance_cards",
+    "evaluation_page evaluation_tables evaluation_plots",
 )
 ORDER = " ".join(LAYERS).split()
 

@@ -3,17 +3,15 @@
 Both are made of the numbers in `data_report.json`; the page also plays some of what was kept and rejected.
 """
 
-import base64
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from utils.audio import SAMPLE_RATE, AudioError, decode_flac, encode_flac
+from utils.players import Example, Player, audio_element, load_players
 from utils.web_page import (
     Html,
     histogram_chart,
@@ -28,8 +26,6 @@ from utils.web_page import (
 
 KEPT_EXAMPLES = 12  # shown at most
 EXAMPLES_PER_REASON = 5  # the same, of each kind of reject
-EXAMPLE_SECONDS = 10.0  # longer clips are cut
-MOST_AUDIO_CHARACTERS = 2_900_000  # of all players as base64, so that the page stays about 3 MB
 REPORT_FILE = "data_report.html"
 OPEN_REASONS = 3  # the commonest kinds are shown unfolded
 FULL_WINDOW = 30.0  # seconds Whisper pads every clip to
@@ -97,29 +93,6 @@ ADVICE: Mapping[str, str] = {
 OTHER_ADVICE = "rejects.jsonl names each one and says what was found and what was expected."
 
 
-@dataclass(frozen=True)
-class Example:
-    """One utterance or reject to look at and listen to."""
-
-    title: str  # where it comes from
-    text: str | None
-    flac: bytes | None  # 16 kHz mono, as `utils.audio.encode_flac` writes it
-    detail: str  # of a reject its reason, `kind: details`
-
-    @property
-    def kind(self) -> str:
-        return self.detail.split(": ", maxsplit=1)[0]
-
-
-@dataclass(frozen=True)
-class Player:
-    """An example with the sound the page has room for."""
-
-    example: Example
-    audio: str | None  # base64
-    note: str = ""
-
-
 def write_html(
     path: Path,
     numbers: dict,
@@ -174,35 +147,6 @@ def write_html(
 # ---- examples ----------------------------------------------------------------------------------------------
 
 
-def load_players(groups: Sequence[Sequence[Example]]) -> list[list[Player]]:
-    """Give examples their sound while there is room: the first of each group, then the second of each …"""
-    players: list[list[Player]] = [[] for _ in groups]
-    room = MOST_AUDIO_CHARACTERS
-    places = [(place, number) for number, group in enumerate(groups) for place in range(len(group))]
-    for place, number in sorted(places):
-        player = load_player(groups[number][place])
-        if player.audio is not None and len(player.audio) > room:
-            player = Player(player.example, None, "The page has no room for its sound.")
-        room -= len(player.audio or "")
-        players[number].append(player)
-    return players
-
-
-def load_player(example: Example) -> Player:
-    """The sound of an example as base64, cut to `EXAMPLE_SECONDS`."""
-    if example.flac is None:
-        return Player(example, None)
-    try:
-        samples = decode_flac(example.flac)
-    except AudioError:
-        return Player(example, None, "Its sound cannot be played.")
-    longest = round(EXAMPLE_SECONDS * SAMPLE_RATE)
-    if len(samples) <= longest:
-        return Player(example, base64.b64encode(example.flac).decode())
-    cut = base64.b64encode(encode_flac(samples[:longest])).decode()
-    return Player(example, cut, f"The first {EXAMPLE_SECONDS:g} of {len(samples) / SAMPLE_RATE:.1f} s.")
-
-
 def example_list(players: Sequence[Player]) -> Html:
     """Cards with text, sound and origin of each example."""
     cards = []
@@ -210,10 +154,7 @@ def example_list(players: Sequence[Player]) -> Html:
         example, parts = player.example, []
         if example.text:
             parts.append(tag("p", example.text, dir="auto", class_="text"))
-        if player.audio is not None:
-            source = f"data:audio/flac;base64,{player.audio}"
-            label = f"Play {example.title}"
-            parts.append(tag("audio", controls="", preload="metadata", aria_label=label, src=source))
+        parts.append(audio_element(player))
         parts.append(tag("p", isolated(example.title), class_="title"))
         parts += [tag("p", isolated(line), class_="detail") for line in (example.detail, player.note) if line]
         cards.append(tag("li", *parts))

@@ -4,7 +4,8 @@ import bisect
 import dataclasses
 import itertools
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -325,7 +326,10 @@ def _count_both_forms(
 ) -> dict[str, UtteranceCounts]:
     """Errors in raw and normalised text; by characters first where the script has no spaces."""
     measure = "cer" if has_spaceless_script(" ".join(references)) else "wer"
-    forms = {"raw": clean_text, "normalized": partial(normalize_text, normalizer=normalizer)}
+    forms: dict[str, Callable[[str], str]] = {
+        "raw": clean_text,
+        "normalized": partial(normalize_text, normalizer=normalizer),
+    }
     counts = {}
     for form, change in forms.items():
         said, heard = [change(text) for text in references], [change(text) for text in hypotheses]
@@ -342,12 +346,18 @@ def _count_both_forms(
 
 
 def _members_by_value(values: list[str | None]) -> dict[str, list[int]]:
-    """Utterance numbers of each known value, values in alphabetical order."""
-    members: dict[str, list[int]] = {value: [] for value in sorted({v for v in values if v is not None})}
+    """Utterance numbers of each known value, values in alphabetical order, numbers in theirs."""
+    known = {value for value in values if value is not None}
+    members: dict[str, list[int]] = {value: [] for value in sorted(known, key=_natural_order)}
     for number, value in enumerate(values):
         if value is not None:
             members[value].append(number)
     return members
+
+
+def _natural_order(value: str) -> list[str | int]:
+    """Texts and numbers in turns, so that `2 to 5 s` comes before `10 to 20 s`."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", value)]
 
 
 def _score_subset(

@@ -197,6 +197,9 @@ def _rows_of_panel(results: Sequence[EvaluationResult], context: str) -> list[tu
 
 
 def _draw_panel(axes: "Axes", rows: list[tuple[int, EvaluationResult]]) -> None:
+    if not rows:  # a dataset that was not decoded in this context
+        axes.set_visible(False)
+        return
     width = 0.8 / max(len(rows), 1)
     contexts = {result.audio_context for _, result in rows}
     for place, (number, result) in enumerate(rows):

@@ -154,9 +154,17 @@ def isolated(text: str) -> Html:
     return tag("bdi", text)
 
 
-def write_page(path: Path, title: str, body: Html) -> None:
-    """Write one HTML file, whole or not at all. Its policy forbids scripts and every request."""
-    style_digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+def write_page(path: Path, title: str, body: Html, more_style: str = "") -> None:
+    """Write one HTML file, whole or not at all. Its policy forbids scripts and every request.
+
+    Args:
+        path: Of the page.
+        title: Of the browser's window.
+        body: What is shown.
+        more_style: Rules that follow those of every page.
+    """
+    style = STYLE + more_style
+    style_digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; style-src 'sha256-{style_digest}'; media-src data:; "
         "base-uri 'none'; form-action 'none'"
@@ -165,7 +173,7 @@ def write_page(path: Path, title: str, body: Html) -> None:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
     # a file name of bytes that are no UTF-8 must not end the run
     write_bytes(path, page.encode("utf-8", errors="replace"))

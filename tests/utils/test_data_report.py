@@ -16,9 +16,7 @@ from utils.audio import SAMPLE_RATE, decode_flac, encode_flac
 from utils.data_report import (
     EXAMPLES_PER_REASON,
     KEPT_EXAMPLES,
-    MOST_AUDIO_CHARACTERS,
     OTHER_ADVICE,
-    Example,
     advice_for,
     percent,
     print_summary,
@@ -26,6 +24,7 @@ from utils.data_report import (
     trimmed,
     write_html,
 )
+from utils.players import MOST_AUDIO_CHARACTERS, Example
 from utils.statistics import DatasetStatistics
 
 HOSTILE = "<script>document.title='taken'</script><img src=x onerror=alert(1)>\"'&amp; </details>"
