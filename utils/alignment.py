@@ -19,7 +19,7 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from utils.anchors import Heard, Stretch, Unit, match_units, plan_stretches, split_units
 from utils.audio import SAMPLE_RATE, num_samples_at
 from utils.batching import FULL_CONTEXT
-from utils.decoding import decode_greedily, detect_languages
+from utils.decoding import EncodedClips, decode_greedily, detect_languages
 from utils.features import log_mel, pad_waveforms
 from utils.labels import prompt_tokens
 from utils.modeling import encode, eval_mode, language_codes, whisper_of
@@ -290,7 +290,7 @@ class Reader:
             states = _encode(self.model, self.processor, self.samples, batch)
             prompts = torch.tensor([self._prompt] * len(batch), device=states.device)
             limit = prompts.shape[1] + MOST_HEARD_TOKENS
-            tokens = decode_greedily(self.model, states, prompts, limit)
+            tokens = decode_greedily(self.model, EncodedClips(states), prompts, limit)
             texts = [text.strip() for text in self._decode(tokens)]
             units = [split_units(text) for text in texts]
             for window, words, times in self._time(batch, states, texts, units):

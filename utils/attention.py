@@ -1,8 +1,12 @@
-"""Attention in bfloat16 on CPUs: plain matrix products where sequences are short.
+"""Attention in bfloat16 on CPUs: plain matrix products where torch's fused kernel is slow.
 
-torch's fused kernel is made for long sequences. Its backward pass in bfloat16 takes two to six times as long
-as batched products up to some hundred positions, which is what the encoder of a dynamic context sees.
+That kernel is made for long sequences. Its backward pass in bfloat16 takes two to six times as long as
+batched products up to some hundred positions, which is what the encoder of a dynamic context sees. And where
+a decoder asks for one token at a time, its forward pass takes five times as long.
 """
+
+import contextlib
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -10,8 +14,9 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-NAME = "products_where_short"
+NAME, NAME_IN_DECODING = "products_where_short", "products_for_tokens"
 LONGEST = 512  # keys; beyond, the scores take much memory and the fused kernel is as fast
+FEW_QUERIES = 4  # of a decoder with a cache: one, or the prompt
 
 
 def attend_by_products(model: PreTrainedModel) -> None:
@@ -58,3 +63,48 @@ def _attend(
         scores = scores.masked_fill(later, float("-inf"))
     attended = scores.softmax(-1) @ value.flatten(0, 1)
     return attended.unflatten(0, query.shape[:2]).transpose(1, 2).contiguous(), None
+
+
+@contextlib.contextmanager
+def attending_by_products(model: PreTrainedModel) -> Iterator[None]:
+    """Let a decoder on a CPU ask for its tokens by products; one in float32 keeps its kernel."""
+    if model.device.type != "cpu":
+        yield
+        return
+    AttentionInterface.register(NAME_IN_DECODING, _attend_to_few)
+    AttentionMaskInterface.register(NAME_IN_DECODING, sdpa_mask)
+    before = model.config._attn_implementation
+    model.set_attn_implementation(NAME_IN_DECODING)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def _attend_to_few(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **options: object,
+) -> tuple[torch.Tensor, None]:
+    """`_attend` for the tokens of a decoder, with a mask of True where there is something to attend to."""
+    is_few = query.dtype == torch.bfloat16 and query.shape[2] <= FEW_QUERIES and scaling == 1.0
+    if not is_few or (query.shape[2] > 1 and attention_mask is None):
+        return sdpa_attention_forward(
+            module,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout,
+            scaling,
+            **options,  # type: ignore[arg-type]
+        )
+    scores = query @ key.transpose(2, 3)  # (B, heads, T, S)
+    if attention_mask is not None:
+        scores = scores.masked_fill(~attention_mask, float("-inf"))
+    return (scores.softmax(-1) @ value).transpose(1, 2).contiguous(), None

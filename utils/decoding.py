@@ -4,18 +4,22 @@ Gives the tokens of `model.generate(do_sample=False, num_beams=1)`, whose encode
 but that a hypothesis which has begun to loop is cut short.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from transformers import DynamicCache, EncoderDecoderCache, WhisperForConditionalGeneration, WhisperProcessor
 
+from utils.attention import attending_by_products
 from utils.audio import decode_flac
 from utils.batching import DECODING_GRID, FULL_CONTEXT, dynamic_context
 from utils.features import log_mel, pad_waveforms
 from utils.labels import prompt_tokens
 from utils.loops import loop_period
 from utils.modeling import encode, eval_mode, language_ids, whisper_of
+from utils.packing import packed
 
 LOOKS_FOR_LOOPS_EVERY = 16  # positions; the same for every batch, so that neighbours do not matter
 
@@ -33,7 +37,23 @@ class DecodingBatch:
     """Clips that are decoded together."""
 
     indices: tuple[int, ...]
-    context: float  # seconds
+    contexts: tuple[float, ...]  # seconds of each clip
+
+
+@dataclass
+class EncodedClips:
+    """What the decoder attends to; clips of a shorter context than others are padded behind it.
+
+    `mask` tells the padding, (B, 1, 1, frames) bool, True where there is sound; None where there is none.
+    """
+
+    states: torch.Tensor  # (B, frames, d_model)
+    mask: torch.Tensor | None = None
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Let the other rows go."""
+        self.states = self.states[rows]
+        self.mask = None if self.mask is None else self.mask[rows]
 
 
 def transcribe(
@@ -66,14 +86,14 @@ def transcribe(
         The text of each clip, in the order of `clips`.
     """
     texts = [""] * len(durations)
-    with eval_mode(model):
+    with ready_to_decode(model):
         for batch in plan_decoding(durations, audio_context, batch_size):
             found = transcribe_batch(
                 model,
                 processor,
                 [clips[index] for index in batch.indices],
                 [languages[index] for index in batch.indices],
-                context=batch.context,
+                contexts=batch.contexts,
                 max_length=max_length,
                 task=task,
             )
@@ -83,6 +103,13 @@ def transcribe(
     return texts
 
 
+@contextlib.contextmanager
+def ready_to_decode(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode and the fastest layers for decoding; the weights must not change in the block."""
+    with eval_mode(model), packed(model), attending_by_products(whisper_of(model)):
+        yield
+
+
 @torch.inference_mode()
 def transcribe_batch(
     model: torch.nn.Module,
@@ -90,35 +117,71 @@ def transcribe_batch(
     clips: Sequence[bytes],
     languages: Sequence[str | None],
     *,
-    context: float,
+    contexts: Sequence[float],
     max_length: int,
     task: str = "transcribe",
 ) -> list[str]:
-    """Transcribe clips together under one audio context, in seconds; `transcribe` explains the rest.
+    """Transcribe clips together, each encoded under its own audio context; `transcribe` explains the rest.
 
-    The model is in evaluation mode.
+    The model is in evaluation mode, best `ready_to_decode`. The decoder, which has to read all its weights
+    for every token, takes all clips at once; the encoder those of one context.
     """
     whisper = whisper_of(model)
-    waveforms = pad_waveforms([decode_flac(clip) for clip in clips], context)
-    states = encode(whisper, log_mel(waveforms.to(whisper.device), processor.feature_extractor))
-    prompts = _build_prompts(whisper, processor, states, languages, task)
-    tokens = decode_greedily(whisper, states, prompts, max_length)
+    encoded = encode_clips(whisper, processor, [decode_flac(clip) for clip in clips], contexts)
+    with _padding_is_hidden(whisper, encoded):
+        prompts = _build_prompts(whisper, processor, encoded.states, languages, task)
+        tokens = decode_greedily(whisper, encoded, prompts, max_length)
     return [text.strip() for text in processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
 
+def encode_clips(
+    model: WhisperForConditionalGeneration,
+    processor: WhisperProcessor,
+    clips: Sequence[np.ndarray],
+    contexts: Sequence[float],
+) -> EncodedClips:
+    """Encode clips, (samples,) float32 at 16 kHz each, those of one context together."""
+    states: dict[int, torch.Tensor] = {}
+    for context in dict.fromkeys(contexts):
+        rows = [row for row, own in enumerate(contexts) if own == context]
+        waveforms = pad_waveforms([clips[row] for row in rows], context)
+        encoded = encode(model, log_mel(waveforms.to(model.device), processor.feature_extractor))
+        states |= dict(zip(rows, encoded, strict=True))
+    in_order = [states[row] for row in range(len(clips))]  # (frames, d_model) each
+    joined = torch.nn.utils.rnn.pad_sequence(in_order, batch_first=True)
+    lengths = torch.tensor([len(own) for own in in_order], device=joined.device)
+    if int(lengths.min()) == joined.shape[1]:
+        return EncodedClips(joined)
+    mask = torch.arange(joined.shape[1], device=joined.device) < lengths.unsqueeze(1)
+    return EncodedClips(joined, mask[:, None, None])
+
+
+@contextlib.contextmanager
+def _padding_is_hidden(model: WhisperForConditionalGeneration, encoded: EncodedClips) -> Iterator[None]:
+    """Keep the decoder from attending to padding, for which transformers' Whisper has no argument."""
+
+    def add_mask(module: torch.nn.Module, inputs: tuple, options: dict) -> tuple[tuple, dict]:
+        return inputs, options | {"attention_mask": encoded.mask}
+
+    attentions = [layer.encoder_attn for layer in model.model.decoder.layers]
+    hooks = [attention.register_forward_pre_hook(add_mask, with_kwargs=True) for attention in attentions]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def plan_decoding(durations: Sequence[float], audio_context: str, batch_size: int) -> Iterator[DecodingBatch]:
-    """Batches of clips of like length, each under one context that no neighbour decides."""
+    """Batches of clips of like length; no neighbour decides the context of a clip."""
     contexts = [
         FULL_CONTEXT if audio_context == "full" else dynamic_context(duration, DECODING_GRID)
         for duration in durations
     ]
     order = sorted(range(len(durations)), key=lambda index: (contexts[index], durations[index], index))
-    start = 0
-    while start < len(order):
-        context = contexts[order[start]]
-        batch = [index for index in order[start : start + batch_size] if contexts[index] == context]
-        yield DecodingBatch(tuple(batch), context)
-        start += len(batch)
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        yield DecodingBatch(tuple(batch), tuple(contexts[index] for index in batch))
 
 
 def _build_prompts(
@@ -149,12 +212,12 @@ def detect_languages(model: WhisperForConditionalGeneration, states: torch.Tenso
 
 
 def decode_greedily(
-    model: WhisperForConditionalGeneration, states: torch.Tensor, prompts: torch.Tensor, max_length: int
+    model: WhisperForConditionalGeneration, encoded: EncodedClips, prompts: torch.Tensor, max_length: int
 ) -> list[list[int]]:
     """Take the likeliest token until the end, a loop or `max_length` tokens; finished clips leave the batch.
 
     Args:
-        states: Encoder output (B, frames, d_model).
+        encoded: Of B clips; those that are finished are taken out.
         prompts: (B, P) int64.
         max_length: Most tokens of a hypothesis, prompt included; the decoder's positions limit it too.
 
@@ -162,27 +225,29 @@ def decode_greedily(
         Per clip the tokens after the prompt, without the end token; a loop is left as it stood when noticed.
     """
     end = model.generation_config.eos_token_id
-    suppressed = _suppressed_tokens(model, states.device)
+    device = encoded.states.device
+    suppressed = _suppressed_tokens(model, device)
     results: list[list[int]] = [[] for _ in range(len(prompts))]
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-    active = torch.arange(len(prompts), device=states.device)
+    active = torch.arange(len(prompts), device=device)
     inputs = prompts
     for position in range(prompts.shape[1], min(max_length, model.config.max_target_positions)):
         is_first = position == prompts.shape[1]
-        tokens = _next_tokens(model, inputs, states, cache, suppressed, is_first)
+        tokens = _next_tokens(model, inputs, encoded.states, cache, suppressed, is_first)
         for row, token in zip(active.tolist(), tokens.tolist(), strict=True):
             if token != end:
                 results[row].append(token)
         going_on = tokens != end
         if position % LOOKS_FOR_LOOPS_EVERY == 0:
             looping = [loop_period(results[row]) is not None for row in active.tolist()]
-            going_on &= ~torch.tensor(looping, device=states.device)
+            going_on &= ~torch.tensor(looping, device=device)
         if not going_on.any():
             break
         if not going_on.all():
             kept = going_on.nonzero().squeeze(1)
             cache.batch_select_indices(kept)
-            active, tokens, states = active[kept], tokens[kept], states[kept]
+            encoded.keep(kept)
+            active, tokens = active[kept], tokens[kept]
         inputs = tokens.unsqueeze(1)
     return results
 

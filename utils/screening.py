@@ -10,7 +10,7 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from utils.assembly import read_rows
 from utils.audio import decode_flac
 from utils.batching import FULL_CONTEXT
-from utils.decoding import decode_greedily
+from utils.decoding import EncodedClips, decode_greedily
 from utils.features import log_mel, pad_waveforms
 from utils.files import write_json
 from utils.labels import prompt_tokens
@@ -127,7 +127,7 @@ def _hear(
         [prompt_tokens(processor.tokenizer, language) for language in spoken], device=states.device
     )
     limit = prompts.shape[1] + _most_tokens(longest) + 1
-    tokens = decode_greedily(model, states, prompts, limit)
+    tokens = decode_greedily(model, EncodedClips(states), prompts, limit)
     decoded = processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
     return [
         _Hypothesis(text.strip(), len(row), *found)

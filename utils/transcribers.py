@@ -12,7 +12,7 @@ import torch
 
 from utils.audio import decode_flac
 from utils.ctranslate2 import is_ctranslate2_folder
-from utils.decoding import transcribe_batch
+from utils.decoding import ready_to_decode, transcribe_batch
 from utils.errors import UserError
 from utils.features import log_mel, pad_waveforms
 from utils.hardware import pick_dtype
@@ -31,14 +31,14 @@ class Transcriber(Protocol):
     """A model that is ready to decode."""
 
     def transcribe_batch(
-        self, clips: Sequence[bytes], languages: Sequence[str | None], context: float
+        self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
     ) -> list[str]:
         """The text of each clip.
 
         Args:
             clips: FLAC bytes of at most 30 s, 16 kHz mono.
             languages: Language code of each; None lets the model detect it.
-            context: Seconds that every clip is padded to for the encoder.
+            contexts: Seconds that each clip is padded to for the encoder.
         """
         ...
 
@@ -51,14 +51,14 @@ class TransformersTranscriber:
     max_length: int
 
     def transcribe_batch(
-        self, clips: Sequence[bytes], languages: Sequence[str | None], context: float
+        self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
     ) -> list[str]:
         return transcribe_batch(
             self.loaded.model,
             self.loaded.processor,
             clips,
             languages,
-            context=context,
+            contexts=contexts,
             max_length=self.max_length,
             task=self.loaded.task,
         )
@@ -74,6 +74,16 @@ class CTranslate2Transcriber:
     num_beams: int
 
     def transcribe_batch(
+        self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
+    ) -> list[str]:
+        texts: dict[int, str] = {}
+        for context in dict.fromkeys(contexts):  # CTranslate2 has no mask that would hide padding
+            own = [number for number, other in enumerate(contexts) if other == context]
+            found = self._transcribe([clips[n] for n in own], [languages[n] for n in own], context)
+            texts |= dict(zip(own, found, strict=True))
+        return [texts[number] for number in range(len(clips))]
+
+    def _transcribe(
         self, clips: Sequence[bytes], languages: Sequence[str | None], context: float
     ) -> list[str]:
         from ctranslate2 import StorageView
@@ -111,7 +121,7 @@ class FasterWhisperTranscriber:
     num_beams: int
 
     def transcribe_batch(
-        self, clips: Sequence[bytes], languages: Sequence[str | None], context: float
+        self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
     ) -> list[str]:
         pairs = zip(clips, languages, strict=True)
         return [self.transcribe_samples(decode_flac(clip), language) for clip, language in pairs]
@@ -145,8 +155,9 @@ def open_transcriber(
     if backend == "transformers":
         precision: torch.dtype = pick_dtype(device) if dtype == "auto" else getattr(torch, dtype)
         loaded = load_model(name, dtype=precision)
-        loaded.model.to(device).eval()
-        yield TransformersTranscriber(loaded, max_length), loaded
+        loaded.model.to(device)
+        with ready_to_decode(loaded.model):
+            yield TransformersTranscriber(loaded, max_length), loaded
         return
     _check_installed(backend, dtype, device)
     loaded = load_model(name)

@@ -59,12 +59,12 @@ def _transcribe_batch(
     indices = batch.indices
     try:
         spoken = [languages[index] for index in indices]
-        texts = transcriber.transcribe_batch([clips[index] for index in indices], spoken, batch.context)
+        texts = transcriber.transcribe_batch([clips[index] for index in indices], spoken, batch.contexts)
         return {index: Hypothesis(text) for index, text in zip(indices, texts, strict=True)}
     except Exception as error:  # whatever it is, it is told, and the clip counts
         if len(indices) == 1:
             return {indices[0]: Hypothesis("", in_a_line(error))}
-    alone = [DecodingBatch((index,), batch.context) for index in indices]
+    alone = [DecodingBatch((i,), (context,)) for i, context in zip(indices, batch.contexts, strict=True)]
     return {k: v for one in alone for k, v in _transcribe_batch(transcriber, clips, languages, one).items()}
 
 

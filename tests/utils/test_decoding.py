@@ -5,7 +5,7 @@ import torch
 
 from utils.audio import encode_flac
 from utils.batching import dynamic_context
-from utils.decoding import decode_greedily, detect_languages, plan_decoding, transcribe
+from utils.decoding import EncodedClips, decode_greedily, detect_languages, plan_decoding, transcribe
 from utils.labels import prompt_tokens
 from utils.modeling import encode, load_model
 
@@ -72,9 +72,9 @@ def test_a_loop_is_cut_short(tiny_whisper, italian_prompts, monkeypatch):
     prompt = torch.tensor([prompt_tokens(tiny.processor.tokenizer, "it")])
     with torch.no_grad():
         states = encode(tiny.model, features)
-        (cut,) = decode_greedily(tiny.model, states, prompt, 204)
+        (cut,) = decode_greedily(tiny.model, EncodedClips(states), prompt, 204)
         monkeypatch.setattr("utils.decoding.loop_period", lambda tokens: None)
-        (whole,) = decode_greedily(tiny.model, states, prompt, 204)
+        (whole,) = decode_greedily(tiny.model, EncodedClips(states), prompt, 204)
     assert len(whole) == 200 and 48 <= len(cut) < 160
     assert whole[: len(cut)] == cut
     assert len(set(cut[-48:])) <= 12
@@ -111,8 +111,8 @@ def test_every_clip_is_decoded_once_in_the_context_of_its_own_duration():
     assert sorted(index for batch in batches for index in batch.indices) == list(range(6))
     for batch in batches:
         assert len(batch.indices) <= 2
-        assert {dynamic_context(durations[index], 0.5) for index in batch.indices} == {batch.context}
-    assert {batch.context for batch in plan_decoding(durations, "full", 2)} == {30.0}
+        assert batch.contexts == tuple(dynamic_context(durations[index], 0.5) for index in batch.indices)
+    assert {context for batch in plan_decoding(durations, "full", 2) for context in batch.contexts} == {30.0}
 
 
 def test_progress_is_told_of_every_clip(tiny_whisper, clips, durations):

@@ -65,7 +65,7 @@ def test_a_long_recording_has_the_errors_of_its_parts(base, recording, italian_p
     transcriber, loaded = base
     clips = [encode_flac(waveform) for waveform, _ in italian_prompts]
     texts = [text for _, text in italian_prompts]
-    alone = transcriber.transcribe_batch(clips, ["it"] * len(clips), 30.0)
+    alone = transcriber.transcribe_batch(clips, ["it"] * len(clips), [30.0] * len(clips))
     if way == "sequential":
         whole = transcribe_sequential(transcriber, loaded, recording, "it")
     else:

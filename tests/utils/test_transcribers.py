@@ -17,13 +17,14 @@ def clips(italian_prompts):
 
 def decode(name, clips, context, languages=None, **options):
     options = {"dtype": "float32", "device": CPU, "max_length": 64} | options
+    contexts = context if isinstance(context, list) else [context] * len(clips)
     with open_transcriber(str(name), **options) as (transcriber, _):
-        return transcriber.transcribe_batch(clips, languages or ["it"] * len(clips), context)
+        return transcriber.transcribe_batch(clips, languages or ["it"] * len(clips), contexts)
 
 
-@pytest.mark.parametrize("context", [30.0, 12.0])
+@pytest.mark.parametrize("context", [30.0, [8.0, 7.5, 9.0, 8.0, 12.0, 7.5, 8.0, 9.0]])
 def test_ctranslate2_says_what_transformers_says(clips, context):
-    """Whisper base, converted on the fly; also on an encoder input that is shorter than 30 s."""
+    """Whisper base, converted on the fly; also on shorter encoder inputs of several lengths."""
     ours = decode("openai/whisper-base", clips, context, backend="transformers")
     theirs = decode("openai/whisper-base", clips, context, backend="ctranslate2")
     assert theirs == ours

@@ -13,13 +13,12 @@ class Speller:
     """Spells a clip's bytes, and fails on b"bad" and on every batch that holds it."""
 
     def transcribe_batch(
-        self, clips: Sequence[bytes], languages: Sequence[str | None], context: float
+        self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
     ) -> list[str]:
         if b"bad" in clips:
             raise RuntimeError("cannot\nspell   that")
-        return [
-            f"{clip.decode()} {language} {context:g}" for clip, language in zip(clips, languages, strict=True)
-        ]
+        rows = zip(clips, languages, contexts, strict=True)
+        return [f"{clip.decode()} {language} {context:g}" for clip, language, context in rows]
 
 
 @given(st.lists(st.floats(0.1, 29.9), max_size=40), st.integers(1, 7), st.integers(1, 5))

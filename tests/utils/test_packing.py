@@ -1,0 +1,82 @@
+"""Packed layers give what the layers give, and are themselves again afterwards."""
+
+import pytest
+import torch
+from torch import nn
+
+from utils.attention import attending_by_products
+from utils.decoding import encode_clips
+from utils.modeling import load_model
+from utils.packing import packed
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize("shape", [(1, 48), (8, 48), (3, 1, 48), (2, 300, 48)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_packed_layer_gives_what_the_layer_gives(dtype, tolerance, shape, bias):
+    torch.manual_seed(0)
+    layer = nn.Linear(48, 96, bias=bias).to(dtype)
+    inputs = torch.randn(shape, dtype=dtype)
+    with torch.no_grad():
+        expected = layer(inputs)
+        with packed(nn.Sequential(layer)):
+            found = layer(inputs)
+    assert found.dtype == expected.dtype and found.shape == expected.shape
+    torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
+
+
+def test_layers_are_themselves_again():
+    layer = nn.Linear(4, 4)
+    before = layer.state_dict()
+    with pytest.raises(KeyError), packed(nn.Sequential(layer)):
+        assert "forward" in vars(layer) or not torch.backends.mkldnn.is_available()
+        raise KeyError
+    assert "forward" not in vars(layer)
+    assert layer(torch.randn(2, 4)).requires_grad and layer.state_dict().keys() == before.keys()
+
+
+def test_autocast_decides_the_precision():
+    torch.manual_seed(0)
+    layer, inputs = nn.Linear(48, 96), torch.randn(8, 48)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = layer(inputs)
+        with packed(nn.Sequential(layer)):
+            found = layer(inputs)
+    assert found.dtype == expected.dtype == torch.bfloat16
+    torch.testing.assert_close(found, expected, atol=2e-2, rtol=2e-2)
+
+
+def test_other_layers_are_left_alone():
+    class Special(nn.Linear):
+        pass
+
+    model = nn.Sequential(Special(4, 4), nn.Conv1d(4, 4, 1))
+    with packed(model):
+        assert "forward" not in vars(model[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_padding_and_products_change_no_next_token(tiny_whisper, italian_prompts, dtype):
+    """Clips of three contexts, each alone and all together: the same states and logits."""
+    from utils.decoding import _padding_is_hidden
+
+    loaded = load_model(str(tiny_whisper), dtype=dtype)
+    clips, contexts = [waveform for waveform, _ in italian_prompts[:3]], [7.0, 9.0, 8.5]
+    prompts = torch.arange(4).expand(3, 4)
+
+    def logits(rows: list[int]) -> torch.Tensor:
+        model = loaded.model.eval()
+        encoded = encode_clips(
+            model, loaded.processor, [clips[row] for row in rows], [contexts[row] for row in rows]
+        )
+        with _padding_is_hidden(model, encoded):
+            return model(
+                decoder_input_ids=prompts[: len(rows)], encoder_outputs=(encoded.states,)
+            ).logits.float()
+
+    with torch.no_grad():
+        alone = torch.cat([logits([row]) for row in range(3)])
+        with attending_by_products(loaded.model):
+            together = logits([0, 1, 2])
+    tolerance = 1e-4 if dtype == torch.float32 else 5e-2
+    torch.testing.assert_close(together, alone, atol=tolerance, rtol=tolerance)
