@@ -8,6 +8,7 @@ import pytest
 from benchmarks import (
     augmentation_cost,
     augmentation_pictures,
+    ctranslate2_speed,
     decode_speed,
     forgetting,
     speed_cases,
@@ -156,3 +157,16 @@ def test_both_comparisons_run(tiny_whisper, prepared, tmp_path, capsys):
     assert all(item["audio_seconds_per_second"] > 0 for item in trained["summaries"] + decoded["summaries"])
     assert all(item["limit_share"] > 0 for item in trained["summaries"] if item["side"] != PEER)
     assert "≥ 8 ×" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("clip_seconds", [[], ["--clip_seconds", "6"]])
+def test_both_ways_into_ctranslate2_run(prepared, tmp_path, clip_seconds):
+    """With real weights, since a random model writes nothing that could be told apart."""
+    words = ["--model_name_or_path", "openai/whisper-base", "--dataset", str(prepared), "--rounds", "1"]
+    words += ["--max_samples", "3", "--dtypes", "float32", "--output_dir", str(tmp_path)]
+    ctranslate2_speed.main([*words, *clip_seconds])
+    (file,) = tmp_path.glob("*.json")
+    peer, ours = json.loads(file.read_text())["summaries"]
+    assert peer["audio_seconds_per_second"] > 0 and ours["audio_seconds_per_second"] > 0
+    assert ours["normalized_wer"] == pytest.approx(peer["normalized_wer"], abs=0.35)

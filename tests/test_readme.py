@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,7 +97,7 @@ def test_the_way_for_own_data_runs_as_printed(tmp_path: Path, tiny_whisper: Path
     for name in ("recipes", "accelerate_configs"):
         (tmp_path / name).symlink_to(ROOT / name)
     commands = own_data_commands()
-    assert len(commands) == 3
+    assert len(commands) == 4
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     for command in commands:
         words = shlex.split(command.replace("openai/whisper-base", str(tiny_whisper)))
@@ -108,11 +109,15 @@ def test_the_way_for_own_data_runs_as_printed(tmp_path: Path, tiny_whisper: Path
             words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
         assert result.returncode == 0, f"{command}\n{result.stdout[-2000:]}{result.stderr[-3000:]}"
+        if "preprocess.py" in command:  # the dataset that the last command guards
+            shutil.copytree(tmp_path / "data" / "it", tmp_path / "data" / "en")
     report = tmp_path / "runs" / "it" / "report"
     models = [row["model"] for row in json.loads((report / "evaluation_results.json").read_text())["results"]]
     assert models == [str(tiny_whisper), "runs/it/best", "runs/it/best"]  # the tuned one in both contexts
     assert json.loads((report / "comparative_analysis.json").read_text())["verdict"]
-    assert list(report.glob("*.png"))
+    assert (report / "report.html").is_file() and list(report.glob("plots/*.png"))
+    guarded = json.loads((tmp_path / "runs/it/guarded/comparative_analysis.json").read_text())
+    assert guarded["gates"][0]["candidate"] == "runs/it/best"
 
 
 @pytest.mark.slow

@@ -776,6 +776,27 @@ class DecodeSpeedArguments(SpeedArguments):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FasterWhisperArguments(PeerArguments):
+    """Arguments of benchmarks/peer_faster_whisper.py; `dtype` is a precision of CTranslate2."""
+
+    dtype: str = argument("Precision, such as float32 or int8.", default="float32")  # type: ignore[assignment]
+    num_beams: int = argument("Width of the beam.", default=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CTranslate2SpeedArguments(DecodeSpeedArguments):
+    """Arguments of benchmarks/ctranslate2_speed.py."""
+
+    output_dir: str = argument("Folder for runs and results.", default="runs/bench/ctranslate2")
+    dtypes: list[str] = argument("Precisions of CTranslate2 measured.", default=["float32", "int8"])
+    num_beams: int = argument("Width of the beam, on both sides.", default=1)
+    clip_seconds: float | None = argument("Join the training clips up to so many seconds.", default=None)
+
+    def problems(self) -> list[str]:
+        return at_least(self, 1, "batch_size", "rounds", "num_beams") + language_problems(self.language)
+
+
+@dataclass(frozen=True, kw_only=True)
 class AlignmentAccuracyArguments(ScriptArguments):
     """Arguments of benchmarks/alignment_accuracy.py."""
 

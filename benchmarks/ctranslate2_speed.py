@@ -1,0 +1,96 @@
+"""How fast `evaluate.py --backend ctranslate2` is beside faster-whisper's batched pipeline, full context.
+
+Both drive the same engine with the same weights, batch size, beam and threads; each run is a process of its
+own, the sides take turns, medians count. A figure is the clips' audio seconds by the wall-clock seconds from
+FLAC bytes to text; loading and converting the model does not count.
+
+    python benchmarks/ctranslate2_speed.py
+    python benchmarks/ctranslate2_speed.py --clip_seconds 30 --max_samples 24
+    python benchmarks/ctranslate2_speed.py --num_beams 5
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.side_by_side import PEER, Measurement, python_command, report, run_alone, turns
+from benchmarks.speed_cases import join_clips
+from utils.arguments import CTranslate2SpeedArguments, parse_arguments
+from utils.errors import user_errors_end_the_script
+
+OURS = "evaluate.py, ctranslate2"
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_arguments(CTranslate2SpeedArguments, argv, __doc__)
+    folder = Path(args.output_dir)
+    if args.clip_seconds is not None:
+        joined = folder / f"clips-{args.clip_seconds:g}s-{args.max_samples}"
+        if not joined.exists():
+            join_clips(args.dataset, args.language, args.clip_seconds, args.max_samples, joined)
+        args = replace(args, dataset=str(joined), split="train")
+    measurements = []
+    for number, side in turns([PEER, OURS], args.rounds):
+        for dtype in args.dtypes:
+            measure = measure_peer if side == PEER else measure_ours
+            measurements.append(measure(args, side, dtype, number))
+            rate = measurements[-1].audio_seconds_per_second
+            print(f"round {number + 1}, {dtype}, {side}: {rate:.2f} audio s/s", flush=True)
+    clips = "clips" if args.clip_seconds is None else f"clips of nearly {args.clip_seconds:g} s"
+    title = f"Decoding {args.max_samples} {clips}, batch {args.batch_size}, beam {args.num_beams}"
+    targets = {(OURS, dtype): 1.0 for dtype in args.dtypes}
+    name = f"ctranslate2_speed-{args.clip_seconds or 'clips'}-beam{args.num_beams}.json"
+    report(title, measurements, targets, folder / name)
+
+
+def measure_peer(args: CTranslate2SpeedArguments, side: str, dtype: str, number: int) -> Measurement:
+    """Let faster-whisper transcribe the round's clips."""
+    folder = Path(args.output_dir) / f"faster-whisper-{dtype}-{number}"
+    command = python_command(
+        "benchmarks/peer_faster_whisper.py",
+        model_name_or_path=args.model_name_or_path,
+        dataset=args.dataset,
+        split=args.split,
+        language=args.language,
+        dtype=dtype,
+        batch_size=args.batch_size,
+        num_beams=args.num_beams,
+        max_samples=args.max_samples,
+        seed=args.seed + number,
+        output_dir=str(folder),
+    )
+    run_alone(command, folder)
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    rate = result["audio_seconds_per_second"]
+    return Measurement(side, dtype, number, rate, normalized_wer=result["normalized_wer"])
+
+
+def measure_ours(args: CTranslate2SpeedArguments, side: str, dtype: str, number: int) -> Measurement:
+    """Let evaluate.py score the round's clips in the full context."""
+    folder = Path(args.output_dir) / f"ctranslate2-{dtype}-{number}"
+    command = python_command(
+        "evaluate.py",
+        models=args.model_name_or_path,
+        dataset=args.dataset,
+        split=args.split,
+        language=args.language,
+        backend="ctranslate2",
+        audio_context="full",
+        dtype=dtype,
+        num_beams=args.num_beams,
+        per_device_eval_batch_size=args.batch_size,
+        max_samples=args.max_samples,
+        seed=args.seed + number,
+        output_dir=str(folder),
+    )
+    run_alone([*command, "--no_probe_hallucination"], folder)
+    result = json.loads((folder / "evaluation_results.json").read_text(encoding="utf-8"))["results"][0]
+    return Measurement(side, dtype, number, result["rtfx"], normalized_wer=result["normalized"]["wer"])
+
+
+if __name__ == "__main__":
+    with user_errors_end_the_script():
+        main()
