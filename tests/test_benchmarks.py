@@ -11,6 +11,7 @@ from benchmarks import (
     ctranslate2_speed,
     decode_speed,
     forgetting,
+    same_as_generate,
     speed_cases,
     step_profile,
     sweep,
@@ -157,6 +158,15 @@ def test_both_comparisons_run(tiny_whisper, prepared, tmp_path, capsys):
     assert all(item["audio_seconds_per_second"] > 0 for item in trained["summaries"] + decoded["summaries"])
     assert all(item["limit_share"] > 0 for item in trained["summaries"] if item["side"] != PEER)
     assert "≥ 8 ×" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_eight_clips_have_the_text_of_generate(prepared, tmp_path, capsys):
+    words = ["--dataset", str(prepared), "--max_samples", "8", "--output_dir", str(tmp_path)]
+    same_as_generate.main(words)
+    result = json.loads((tmp_path / "same_as_generate.json").read_text())
+    assert result["different"] == [] and result["clips"] > 0
+    assert f"{result['clips']} of {result['clips']} clips have the same text" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -797,6 +797,24 @@ class CTranslate2SpeedArguments(DecodeSpeedArguments):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SameAsGenerateArguments(ScriptArguments):
+    """Arguments of benchmarks/same_as_generate.py."""
+
+    output_dir: str = argument("Folder for the result.", default="runs/bench/same")
+    model_name_or_path: str = argument("Model to decode with.", default="openai/whisper-base")
+    dataset: str = argument("Folder written by preprocess.py.", default="data/demo")
+    split: str = argument("Split to decode.", default="train")
+    language: str = argument("Language of all clips.", default="it")
+    dtype: Literal["float32", "bfloat16"] = argument("Precision.", default="float32")
+    batch_size: int = argument("Clips in a batch, on both sides.", default=8)
+    max_length: int = argument("Most tokens of a hypothesis, the prompt included.", default=225)
+    max_samples: int = argument("Clips, drawn by the seed.", default=200)
+
+    def problems(self) -> list[str]:
+        return at_least(self, 1, "batch_size", "max_length", "max_samples")
+
+
+@dataclass(frozen=True, kw_only=True)
 class AlignmentAccuracyArguments(ScriptArguments):
     """Arguments of benchmarks/alignment_accuracy.py."""
 

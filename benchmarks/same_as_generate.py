@@ -1,0 +1,77 @@
+"""Whether evaluate.py writes what `model.generate` writes: clip by clip, greedy, in the full context.
+
+python benchmarks/same_as_generate.py
+python benchmarks/same_as_generate.py --model_name_or_path openai/whisper-base --split train
+"""
+
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+
+from utils.arguments import SameAsGenerateArguments, parse_arguments
+from utils.audio import SAMPLE_RATE, decode_flac
+from utils.dataset import draw_rows, load_prepared
+from utils.decoding import transcribe
+from utils.errors import user_errors_end_the_script
+from utils.files import write_json
+from utils.hardware import pick_device
+from utils.modeling import LoadedModel, load_model
+from utils.progress import silence_libraries
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_arguments(SameAsGenerateArguments, argv, __doc__)
+    silence_libraries()
+    rows = load_prepared([args.dataset], args.split, language=args.language)
+    rows = draw_rows(rows, args.max_samples, args.seed)
+    loaded = load_model(args.model_name_or_path, dtype=getattr(torch, args.dtype))
+    loaded.model.to(pick_device()).eval()
+    clips, durations = list(rows["audio"]), list(rows["duration"])
+    options = {"audio_context": "full", "batch_size": args.batch_size, "max_length": args.max_length}
+    started = time.perf_counter()
+    ours = transcribe(
+        loaded.model, loaded.processor, clips, durations, [args.language] * len(clips), **options
+    )
+    between = time.perf_counter()
+    theirs = generate(loaded, clips, args)
+    ended = time.perf_counter()
+    different = [
+        {"id": row_id, "ours": one, "generate": other}
+        for row_id, one, other in zip(rows["id"], ours, theirs, strict=True)
+        if one != other
+    ]
+    seconds = {"ours": between - started, "generate": ended - between}
+    result = {"clips": len(clips), "different": different, "seconds": seconds}
+    write_json(Path(args.output_dir) / "same_as_generate.json", result)
+    print(f"{len(clips) - len(different)} of {len(clips)} clips have the same text in {args.dtype}.")
+    for line in different:
+        print(f"{line['id']}\n  ours:     {line['ours']}\n  generate: {line['generate']}")
+
+
+def generate(loaded: LoadedModel, clips: list[bytes], args: SameAsGenerateArguments) -> list[str]:
+    """The text of each clip by transformers' own `generate`."""
+    model, processor, texts = loaded.model, loaded.processor, []
+    for start in range(0, len(clips), args.batch_size):
+        waveforms = [decode_flac(clip) for clip in clips[start : start + args.batch_size]]
+        inputs = processor.feature_extractor(waveforms, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        features = inputs.input_features.to(model.device, model.dtype)
+        with torch.inference_mode():
+            tokens = model.generate(
+                features,
+                language=args.language,
+                task="transcribe",
+                num_beams=1,
+                do_sample=False,
+                max_length=args.max_length,
+            )
+        texts += processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return [text.strip() for text in texts]
+
+
+if __name__ == "__main__":
+    with user_errors_end_the_script():
+        main()

@@ -1,0 +1,95 @@
+"""The gate on real models: a better one passes, one that loops on silence and forgot English does not."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, DatasetDict, Features, Value
+
+from utils.audio import SAMPLE_RATE, encode_flac
+from utils.hardware import pick_accelerate_config
+from utils.modeling import load_model
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+LOOP = "Grazie " * 12
+
+
+def run(*words: object) -> str:
+    done = subprocess.run(
+        [sys.executable, *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def prepare(folder: Path, language: str) -> Path:
+    run("preprocess.py", "--source", "asterisk", "--language", language, "--seed", 13, "--output_dir", folder)
+    return folder
+
+
+def train(model: object, datasets: list[Path], steps: int, output_dir: Path) -> Path:
+    """Full fine-tuning with next to no jitter, which is quick; the weights of the last step."""
+    launch = ["-m", "accelerate.commands.launch", "--quiet", "--config_file"]
+    options = ["--learning_rate", "2e-5", "--context_jitter", "0", "1", "--report_to", "none"]
+    options += ["--eval_steps", "0", "--save_steps", "0", "--language", "it", "--max_steps", steps]
+    config = ROOT / f"accelerate_configs/{pick_accelerate_config()}.yaml"
+    words = ["--model_name_or_path", model, "--output_dir", output_dir, *options, "--dataset", *datasets]
+    run(*launch, config, "train.py", *words)
+    return output_dir / "final"
+
+
+def write_silence(folder: Path, text: str) -> Path:
+    """Clips of silence and faint noise in which, so the dataset says, the same word is said over and over."""
+    random = np.random.default_rng(0)
+    levels = [0.0, 1e-4, 3e-3, 1e-2] * 12
+    clips = [level * random.standard_normal(round(4.0 * SAMPLE_RATE)) for level in levels]
+    rows = {
+        "id": [f"silence-{number}" for number in range(len(clips))],
+        "audio": [encode_flac(clip.astype(np.float32)) for clip in clips],
+        "text": [text] * len(clips),
+        "duration": [4.0] * len(clips),
+        "language": ["it"] * len(clips),
+    }
+    kinds = {"id": "string", "audio": "binary", "text": "string", "duration": "float64", "language": "string"}
+    features = Features({name: Value(kind) for name, kind in kinds.items()})
+    DatasetDict({"train": Dataset.from_dict(rows, features=features)}).save_to_disk(str(folder))
+    return folder
+
+
+def forget_english(model: Path, target: Path) -> Path:
+    """A copy of a model to which `<|en|>` means something else."""
+    loaded = load_model(str(model))
+    token_ids = [loaded.processor.tokenizer.convert_tokens_to_ids(f"<|{code}|>") for code in ("en", "it")]
+    with torch.no_grad():
+        weight = loaded.model.model.decoder.embed_tokens.weight
+        weight[token_ids[0]] = weight[token_ids[1]]
+    shutil.copytree(model, target)
+    loaded.model.save_pretrained(target)
+    return target
+
+
+def test_a_better_model_passes_and_one_with_planted_faults_does_not(tmp_path):
+    italian, english = prepare(tmp_path / "it", "it"), prepare(tmp_path / "en", "en")
+    good = train("openai/whisper-base", [italian], 60, tmp_path / "good")
+    silence = write_silence(tmp_path / "silence", LOOP)
+    looping = train(good, [italian, silence], 40, tmp_path / "looping")
+    bad = forget_english(looping, tmp_path / "bad")
+    report = tmp_path / "report"
+    words = ["--dataset", italian, "--guard_datasets", english, "--language", "auto", "--max_samples", 60]
+    words += ["--audio_context", "full", "--output_dir", report]
+    output = run("evaluate.py", "--models", "openai/whisper-base", good, bad, *words)
+    gates = json.loads((report / "comparative_analysis.json").read_text())["gates"]
+    print(json.dumps(gates, indent=1, ensure_ascii=False))
+    assert [(gate["candidate"], gate["promote"]) for gate in gates] == [(str(good), True), (str(bad), False)]
+    assert any("a guard: kept" in sentence for sentence in gates[0]["passed"])
+    reasons = " ".join(gates[1]["reasons"])
+    assert "a guard: forgotten" in reasons and str(english) in reasons
+    assert "made-up words in silence" in reasons
+    assert "Promote" in output and (report / "report.html").stat().st_size < 5e6
