@@ -815,6 +815,19 @@ class SameAsGenerateArguments(ScriptArguments):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LongFormArguments(ScriptArguments):
+    """Arguments of benchmarks/long_form.py."""
+
+    output_dir: str = argument("Folder for recordings and results.", default="runs/bench/long_form")
+    model_name_or_path: str = argument("Model to decode with.", default="openai/whisper-base")
+    language: str = argument("Language of the prompts: it, en or ru.", default="en")
+    minutes: float = argument("Length of the joined recording.", default=20.0)
+    ways: list[str] = argument("Ways to decode: sequential, chunked.", default=["sequential", "chunked"])
+    dtype: Literal["auto", "float32", "bfloat16"] = argument("Precision.", default="auto")
+    normalizer: Literal["basic", "english"] = argument("Text normaliser.", default="basic")
+
+
+@dataclass(frozen=True, kw_only=True)
 class AlignmentAccuracyArguments(ScriptArguments):
     """Arguments of benchmarks/alignment_accuracy.py."""
 

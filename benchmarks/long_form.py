@@ -1,0 +1,125 @@
+"""Long recordings beside their parts: word errors of prompts one by one, and of the same as one recording.
+
+Prompts that last over 30 s are recordings of their own; the others are joined with pauses of 0.7 s into one
+of about `--minutes`. Every prompt is then scored alone (those of over 30 s not), and the recordings as a whole,
+by sequential and by chunked decoding, with the same model, in the full context.
+
+    python benchmarks/long_form.py
+    python benchmarks/long_form.py --language it --minutes 5
+"""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+
+from benchmarks.side_by_side import python_command, run_logged
+from utils.arguments import LongFormArguments, parse_arguments
+from utils.audio import SAMPLE_RATE, decode_audio, encode_flac
+from utils.errors import user_errors_end_the_script
+from utils.files import write_bytes, write_json, write_text
+from utils.starter import fetch_prompts
+
+PAUSE = 0.7  # seconds between two prompts
+SHORT, LONG = "joined", "over-30-s"
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_arguments(LongFormArguments, argv, __doc__)
+    folder = Path(args.output_dir)
+    manifests = write_recordings(args, folder)
+    parts = folder / "parts"
+    command = python_command(
+        "preprocess.py",
+        source="manifest",
+        input=str(manifests[SHORT]),
+        language=args.language,
+        output_dir=str(parts),
+    )
+    run_logged([*command, "--as_original"], parts)
+    rows = [score(args, folder / "report-parts", dataset=str(parts))]
+    for way in args.ways:
+        report = folder / f"report-{way}"
+        recordings = [str(path) for path in manifests.values()]
+        rows.append(score(args, report, recordings=recordings, long_form=way))
+    found = [row for group in rows for row in group]
+    write_json(folder / "long_form.json", {"results": found})
+    for row in found:
+        what = f"{Path(row['dataset']).stem}, {row['split']}"
+        print(
+            f"{what}: {100 * row['wer']:.1f} % WER of {row['words']} words, {row['seconds']:.0f} s of sound"
+        )
+
+
+def write_recordings(args: LongFormArguments, folder: Path) -> dict[str, Path]:
+    """Two manifests: of the long prompts, and of the short ones joined, each with its times."""
+    prompts = fetch_prompts(args.language)
+    long_lines, short = [], []
+    for key, text in prompts.transcripts:
+        file = prompts.folder / f"{key}.g722"
+        if not file.is_file() or "[" in text:
+            continue
+        samples = decode_audio(file)
+        if len(samples) > 30 * SAMPLE_RATE:
+            write_bytes(folder / f"{file.stem}.flac", encode_flac(samples))
+            long_lines.append({"audio": f"{file.stem}.flac", "text": text})
+        else:
+            short.append((samples, text))
+    order = np.random.default_rng(args.seed).permutation(len(short))
+    lines = join_prompts([short[place] for place in order], args.minutes, folder)
+    manifests = {LONG: long_lines, SHORT: lines}
+    for name, content in manifests.items():
+        write_text(folder / f"{name}.jsonl", "".join(json.dumps(line) + "\n" for line in content))
+    return {name: folder / f"{name}.jsonl" for name, content in manifests.items() if content}
+
+
+def join_prompts(prompts: list[tuple[np.ndarray, str]], minutes: float, folder: Path) -> list[dict]:
+    """Write one recording of about so many minutes; its lines name the prompts' times."""
+    parts, lines, length = [], [], 0
+    for samples, text in prompts:
+        if length > 60 * minutes * SAMPLE_RATE:
+            break
+        start, end = length / SAMPLE_RATE, (length + len(samples)) / SAMPLE_RATE
+        lines.append({"audio": f"{SHORT}.flac", "text": text, "start": start, "end": end, "split": "test"})
+        parts += [samples, np.zeros(round(PAUSE * SAMPLE_RATE), dtype=np.float32)]
+        length += len(samples) + len(parts[-1])
+    write_bytes(folder / f"{SHORT}.flac", encode_flac(np.concatenate(parts)))
+    return lines
+
+
+def score(args: LongFormArguments, folder: Path, **material: object) -> list[dict]:
+    """What evaluate.py finds."""
+    command = python_command(
+        "evaluate.py",
+        models=args.model_name_or_path,
+        split="test",
+        language=args.language,
+        audio_context="full",
+        dtype=args.dtype,
+        normalizer=args.normalizer,
+        output_dir=str(folder),
+        **{name: value for name, value in material.items() if name != "recordings"},
+    )
+    if "recordings" in material:
+        command += ["--recordings", *material["recordings"]]  # type: ignore[misc]
+    run_logged([*command, "--no_probe_hallucination"], folder)
+    rows = json.loads((folder / "evaluation_results.json").read_text(encoding="utf-8"))["results"]
+    return [
+        {
+            "dataset": row["dataset"],
+            "split": row["split"],
+            "wer": row["normalized"]["wer"],
+            "words": row["normalized"]["num_words"],
+            "seconds": row["audio_seconds"],
+            "rtfx": row["rtfx"],
+        }
+        for row in rows
+    ]
+
+
+if __name__ == "__main__":
+    with user_errors_end_the_script():
+        main()
