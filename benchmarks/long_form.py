@@ -1,7 +1,7 @@
 """Long recordings beside their parts: word errors of prompts one by one, and of the same as one recording.
 
 Prompts that last over 30 s are recordings of their own; the others are joined with pauses of 0.7 s into one
-of about `--minutes`. Every prompt is then scored alone (those of over 30 s not), and the recordings as a whole,
+of about `--minutes`. Every prompt is then scored alone (those of over 30 s not), the recordings as a whole,
 by sequential and by chunked decoding, with the same model, in the full context.
 
     python benchmarks/long_form.py
