@@ -15,7 +15,7 @@ SENTENCE = "Il numero chiamato non è al momento raggiungibile, la preghiamo di 
         (SENTENCE, SENTENCE, "it", []),
         (SENTENCE, "Il numero chiamato non e raggiungibile, la preghiamo riprovare.", "it", []),
         (SENTENCE, SENTENCE + " grazie" * 12, "it", ["loop", "insertion run"]),
-        (SENTENCE, "Il numero chiamato non è, " * 4, "it", ["loop", "insertion run"]),
+        (SENTENCE, "Il numero chiamato non è, " * 4, "it", ["loop"]),
         ("ha ha ha ha ha ha ha ha", "ha ha ha ha ha ha ha ha", "it", []),
         (SENTENCE, SENTENCE + " Sottotitoli creati dalla comunità Amara.org", "it", ["insertion run"]),
         (SENTENCE, "Il numero chiamato non è.", "it", ["truncated"]),
