@@ -101,7 +101,7 @@ def test_two_processes_find_the_same(tiny_whisper, prepared, tmp_path):
 
 
 def test_a_dry_run_is_near_the_run(wide_whisper, prepared, tmp_path):
-    """Training time within half, as other jobs may come and go between the two; peak memory within 15 %."""
+    """Time within half, as other jobs may come and go; memory within a quarter, as holes grow over a run."""
     words = f"--model_name_or_path {wide_whisper} --dataset {prepared} --language it --report_to none"
     words += f" --max_steps 40 --eval_steps 0 --logging_steps 1 --output_dir {tmp_path / 'run'}"
     dry = run("train.py", *words.split(), "--dry_run")
@@ -117,4 +117,4 @@ def test_a_dry_run_is_near_the_run(wide_whisper, prepared, tmp_path):
         f"\ntraining {seconds:.0f} s, really {took:.1f} s; {memory / 1e9:.2f} GB, really {peak / 1e9:.2f} GB"
     )
     assert seconds == pytest.approx(took, rel=0.5)
-    assert memory == pytest.approx(peak, rel=0.15)
+    assert memory == pytest.approx(peak, rel=0.25)
