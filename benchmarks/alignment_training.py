@@ -20,7 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.side_by_side import launch_command, option_words, python_command, run_alone
+from benchmarks.side_by_side import evaluate_command, launch_command, option_words, python_command, run_alone
 from utils.arguments import AlignmentTrainingArguments, parse_arguments
 from utils.errors import user_errors_end_the_script
 
@@ -214,9 +214,10 @@ def model_folder(times: str, args: AlignmentTrainingArguments) -> str:
 
 def evaluate(args: AlignmentTrainingArguments) -> Path:
     """Score on the test split; the model trained on known times is what the others are compared with."""
+    models = [model_folder(KNOWN, args), model_folder(ALIGNED, args), args.model_name_or_path]
     folder = Path(args.output_dir) / "report"
-    command = python_command(
-        "evaluate.py",
+    command = evaluate_command(
+        models,
         dataset=args.dataset,
         split="test",
         language=args.language,
@@ -224,8 +225,7 @@ def evaluate(args: AlignmentTrainingArguments) -> Path:
         seed=args.seed,
         output_dir=str(folder),
     )
-    models = [model_folder(KNOWN, args), model_folder(ALIGNED, args), args.model_name_or_path]
-    run_alone([*command, "--models", *models], folder)
+    run_alone(command, folder)
     return folder
 
 

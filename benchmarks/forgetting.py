@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.side_by_side import launch_command, option_words, python_command, run_logged
+from benchmarks.side_by_side import evaluate_command, launch_command, option_words, python_command, run_logged
 from utils.arguments import ForgettingArguments, parse_arguments
 from utils.errors import user_errors_end_the_script
 from utils.files import write_json
@@ -79,8 +79,8 @@ def train(args: ForgettingArguments) -> None:
 def score(args: ForgettingArguments, models: dict[str, str], language: str) -> list[Score]:
     """Every model on the test prompts of a language."""
     report = Path(args.output_dir) / f"report-{language}"
-    command = python_command(
-        "evaluate.py",
+    command = evaluate_command(
+        models.values(),
         dataset=str(report.with_name("data") / language),
         split="test",
         language=language,
@@ -88,7 +88,7 @@ def score(args: ForgettingArguments, models: dict[str, str], language: str) -> l
         audio_context="full",
         output_dir=str(report),
     )
-    run_logged([*command, "--models", *models.values()], report)
+    run_logged(command, report)
     results = json.loads((report / "evaluation_results.json").read_text(encoding="utf-8"))["results"]
     names = {path: name for name, path in models.items()}
     return [

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.side_by_side import launch_command, option_words, python_command, run_logged
+from benchmarks.side_by_side import evaluate_command, launch_command, option_words, run_logged
 from utils.arguments import HallucinationArguments, parse_arguments
 from utils.errors import user_errors_end_the_script
 from utils.probes import Sound, build_sounds
@@ -137,8 +137,8 @@ def transcribe_sounds(
 
 def evaluate(args: HallucinationArguments, models: list[str], folder: Path) -> None:
     """Score speech, the tuned models in both contexts; a report with equal arguments is reused."""
-    command = python_command(
-        "evaluate.py",
+    command = evaluate_command(
+        models,
         dataset=args.dataset,
         split="test",
         language=args.language,
@@ -146,7 +146,7 @@ def evaluate(args: HallucinationArguments, models: list[str], folder: Path) -> N
         seed=args.seed,
         output_dir=str(folder),
     )
-    run_logged([*command, "--models", *models], folder)
+    run_logged(command, folder)
 
 
 def read_scores(results: "list[EvaluationResult]", models: dict[str, str]) -> list[Score]:

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from benchmarks.side_by_side import python_command, run_logged
+from benchmarks.side_by_side import evaluate_command, python_command, run_logged
 from utils.arguments import LongFormArguments, parse_arguments
 from utils.audio import SAMPLE_RATE, decode_audio, encode_flac
 from utils.errors import user_errors_end_the_script
@@ -40,12 +40,10 @@ def main(argv: list[str] | None = None) -> None:
         output_dir=str(parts),
     )
     run_logged([*command, "--as_original"], parts)
-    rows = [score(args, folder / "report-parts", dataset=str(parts))]
+    found = score(args, folder / "report-parts", ["--dataset", str(parts)])
+    recordings = ["--recordings", *map(str, manifests.values())]
     for way in args.ways:
-        report = folder / f"report-{way}"
-        recordings = [str(path) for path in manifests.values()]
-        rows.append(score(args, report, recordings=recordings, long_form=way))
-    found = [row for group in rows for row in group]
+        found += score(args, folder / f"report-{way}", [*recordings, "--long_form", way])
     write_json(folder / "long_form.json", {"results": found})
     for row in found:
         what = f"{Path(row['dataset']).stem}, {row['split']}"
@@ -90,22 +88,18 @@ def join_prompts(prompts: list[tuple[np.ndarray, str]], minutes: float, folder: 
     return lines
 
 
-def score(args: LongFormArguments, folder: Path, **material: object) -> list[dict]:
-    """What evaluate.py finds."""
-    command = python_command(
-        "evaluate.py",
-        models=args.model_name_or_path,
+def score(args: LongFormArguments, folder: Path, material: list[str]) -> list[dict]:
+    """What evaluate.py finds on a dataset or on recordings."""
+    command = evaluate_command(
+        [args.model_name_or_path],
         split="test",
         language=args.language,
         audio_context="full",
         dtype=args.dtype,
         normalizer=args.normalizer,
         output_dir=str(folder),
-        **{name: value for name, value in material.items() if name != "recordings"},
     )
-    if "recordings" in material:
-        command += ["--recordings", *material["recordings"]]  # type: ignore[misc]
-    run_logged([*command, "--no_probe_hallucination"], folder)
+    run_logged([*command, *material], folder)
     rows = json.loads((folder / "evaluation_results.json").read_text(encoding="utf-8"))["results"]
     return [
         {

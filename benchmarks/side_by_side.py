@@ -6,6 +6,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -84,6 +85,11 @@ def run_logged(command: list[str], folder: Path) -> None:
 def python_command(script: str, **options: str | float | None) -> list[str]:
     """A script with its options; one of None is left out."""
     return [sys.executable, script, *option_words(**options)]
+
+
+def evaluate_command(models: Iterable[str], **options: str | float | None) -> list[str]:
+    """evaluate.py with its options, on speech alone: no silence, noise and music beside it."""
+    return [*python_command("evaluate.py", **options), "--no_probe_hallucination", "--models", *models]
 
 
 def launch_command(config: str) -> list[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.side_by_side import launch_command, option_words, python_command, run_logged
+from benchmarks.side_by_side import evaluate_command, launch_command, option_words, python_command, run_logged
 from utils.arguments import SweepArguments, parse_arguments
 from utils.errors import UserError, user_errors_end_the_script
 from utils.files import write_json
@@ -124,8 +124,8 @@ def train_and_score(args: SweepArguments, way: str, language: str, seed: int) ->
     if "--learning_rate" not in way_options:
         common += option_words(learning_rate=args.learning_rate)
     run_logged([*launch_command(pick_accelerate_config()), "train.py", *common, *way_options], run)
-    score = python_command("evaluate.py", split="test", language=language, output_dir=str(report))
-    run_logged([*score, "--models", str(run / "final"), "--dataset", str(dataset)], report)
+    options = {"dataset": str(dataset), "split": "test", "language": language, "output_dir": str(report)}
+    run_logged(evaluate_command([str(run / "final")], **options), report)
 
 
 # ---- results -----------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.side_by_side import option_words, python_command, run_alone
+from benchmarks.side_by_side import evaluate_command, option_words, python_command, run_alone
 from utils.arguments import TelephoneArguments, parse_arguments
 from utils.errors import UserError, user_errors_end_the_script
 from utils.files import folder_written_whole, write_json
@@ -140,8 +140,8 @@ def score(
 ) -> list[Score]:
     """Let evaluate.py score every model on every line."""
     shutil.rmtree(folder, ignore_errors=True)
-    command = python_command(
-        "evaluate.py",
+    command = evaluate_command(
+        models.values(),
         split="test",
         language="en",
         normalizer="english",
@@ -151,8 +151,7 @@ def score(
         seed=args.seed,
         output_dir=str(folder),
     )
-    command += ["--models", *models.values(), "--dataset", *map(str, datasets.values())]
-    run_alone(command, folder)
+    run_alone([*command, "--dataset", *map(str, datasets.values())], folder)
     results = json.loads((folder / "evaluation_results.json").read_text(encoding="utf-8"))["results"]
     model_names = {path: name for name, path in models.items()}
     line_names = {str(path): name for name, path in datasets.items()}
