@@ -49,12 +49,12 @@ def write_silence(folder: Path, text: str) -> Path:
     """Clips of silence and faint noise in which, so the dataset says, the same word is said over and over."""
     random = np.random.default_rng(0)
     levels = [0.0, 1e-4, 3e-3, 1e-2] * 12
-    clips = [level * random.standard_normal(round(4.0 * SAMPLE_RATE)) for level in levels]
+    clips = [level * random.standard_normal(round(10.0 * SAMPLE_RATE)) for level in levels]
     rows = {
         "id": [f"silence-{number}" for number in range(len(clips))],
         "audio": [encode_flac(clip.astype(np.float32)) for clip in clips],
         "text": [text] * len(clips),
-        "duration": [4.0] * len(clips),
+        "duration": [10.0] * len(clips),
         "language": ["it"] * len(clips),
     }
     kinds = {"id": "string", "audio": "binary", "text": "string", "duration": "float64", "language": "string"}
@@ -79,10 +79,10 @@ def test_a_better_model_passes_and_one_with_planted_faults_does_not(tmp_path):
     italian, english = prepare(tmp_path / "it", "it"), prepare(tmp_path / "en", "en")
     good = train("openai/whisper-base", [italian], 60, tmp_path / "good")
     silence = write_silence(tmp_path / "silence", LOOP)
-    looping = train(good, [italian, silence], 40, tmp_path / "looping")
+    looping = train(good, [silence], 20, tmp_path / "looping")
     bad = forget_english(looping, tmp_path / "bad")
     report = tmp_path / "report"
-    words = ["--dataset", italian, "--guard_datasets", english, "--language", "auto", "--max_samples", 60]
+    words = ["--dataset", italian, "--guard_datasets", english, "--language", "auto", "--max_samples", 40]
     words += ["--audio_context", "full", "--output_dir", report]
     output = run("evaluate.py", "--models", "openai/whisper-base", good, bad, *words)
     gates = json.loads((report / "comparative_analysis.json").read_text())["gates"]
