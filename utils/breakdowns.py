@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from utils.failures import KINDS
 from utils.result_rows import (
     Series,
     in_percent,
@@ -21,17 +22,6 @@ DURATION = "duration"  # the column of groups that is drawn as a chart
 COMMONEST = 15  # confusion pairs that are shown unfolded
 MOST_PAIRS = 50  # in evaluation_results.json
 FEW_CLIPS = 10  # of a group whose rate says little
-
-FAILURES: Mapping[str, str] = {
-    "loop": "The same words again and again.",
-    "insertion run": "Many words in a row that nobody said.",
-    "truncated": "The end of what was said is missing.",
-    "wrong language": "Written in another language than the one asked for.",
-    "wrong script": "Written in another script than the reference.",
-    "no casing": "Capital letters in the reference, none in the hypothesis.",
-    "no punctuation": "Punctuation in the reference, none in the hypothesis.",
-    "decoder error": "The decoder failed on it. It stays in every score.",
-}
 
 
 def groups_section(results: Sequence[dict]) -> Html:
@@ -148,7 +138,7 @@ def _failure_table(series: Sequence[Series], where: str, is_one_of_several: bool
         shares = [
             count / max(one.row["num_utterances"], 1) for count, one in zip(counts, series, strict=True)
         ]
-        first = join([isolated(kind), tag("span", FAILURES.get(kind, ""), class_="aside")])
+        first = join([isolated(kind), tag("span", KINDS.get(kind, ""), class_="aside")])
         cells = [_with_note(f"{n:,}", in_percent(s, " %")) for n, s in zip(counts, shares, strict=True)]
         lines.append(([first], cells, [Measure(share) for share in shares]))
     parts = [tag("h3", isolated(where))] if is_one_of_several else []
