@@ -12,11 +12,20 @@ FLAC bytes to text; loading and converting the model does not count.
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.side_by_side import PEER, Measurement, python_command, report, run_alone, turns
+from benchmarks.side_by_side import (
+    PEER,
+    Measurement,
+    evaluate_command,
+    measure_in_turns,
+    python_command,
+    report,
+    run_alone,
+)
 from benchmarks.speed_cases import join_clips
 from utils.arguments import CTranslate2SpeedArguments, parse_arguments
 from utils.errors import user_errors_end_the_script
@@ -32,13 +41,8 @@ def main(argv: list[str] | None = None) -> None:
         if not joined.exists():
             join_clips(args.dataset, args.language, args.clip_seconds, args.max_samples, joined)
         args = replace(args, dataset=str(joined), split="train")
-    measurements = []
-    for number, side in turns([PEER, OURS], args.rounds):
-        for dtype in args.dtypes:
-            measure = measure_peer if side == PEER else measure_ours
-            measurements.append(measure(args, side, dtype, number))
-            rate = measurements[-1].audio_seconds_per_second
-            print(f"round {number + 1}, {dtype}, {side}: {rate:.2f} audio s/s", flush=True)
+    sides = {PEER: partial(measure_peer, args), OURS: partial(measure_ours, args)}
+    measurements = measure_in_turns(sides, args.dtypes, args.rounds)
     clips = "clips" if args.clip_seconds is None else f"clips of nearly {args.clip_seconds:g} s"
     title = f"Decoding {args.max_samples} {clips}, batch {args.batch_size}, beam {args.num_beams}"
     targets = {(OURS, dtype): 1.0 for dtype in args.dtypes}
@@ -71,9 +75,8 @@ def measure_peer(args: CTranslate2SpeedArguments, side: str, dtype: str, number:
 def measure_ours(args: CTranslate2SpeedArguments, side: str, dtype: str, number: int) -> Measurement:
     """Let evaluate.py score the round's clips in the full context."""
     folder = Path(args.output_dir) / f"ctranslate2-{dtype}-{number}"
-    command = python_command(
-        "evaluate.py",
-        models=args.model_name_or_path,
+    command = evaluate_command(
+        [args.model_name_or_path],
         dataset=args.dataset,
         split=args.split,
         language=args.language,
@@ -86,7 +89,7 @@ def measure_ours(args: CTranslate2SpeedArguments, side: str, dtype: str, number:
         seed=args.seed + number,
         output_dir=str(folder),
     )
-    run_alone([*command, "--no_probe_hallucination"], folder)
+    run_alone(command, folder)
     result = json.loads((folder / "evaluation_results.json").read_text(encoding="utf-8"))["results"][0]
     return Measurement(side, dtype, number, result["rtfx"], normalized_wer=result["normalized"]["wer"])
 

@@ -9,11 +9,20 @@ loading the model does not count. WER is of the same clips on both sides.
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.side_by_side import PEER, Measurement, python_command, report, run_alone, turns
+from benchmarks.side_by_side import (
+    PEER,
+    Measurement,
+    evaluate_command,
+    measure_in_turns,
+    python_command,
+    report,
+    run_alone,
+)
 from utils.arguments import DecodeSpeedArguments, parse_arguments
 from utils.errors import UserError, user_errors_end_the_script
 
@@ -25,13 +34,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(DecodeSpeedArguments, argv, __doc__)
     if not Path(args.model_name_or_path).is_dir():
         raise UserError(f"{args.model_name_or_path}: no such folder. `make demo` trains one.")
-    measurements = []
-    for number, side in turns([PEER, DYNAMIC], args.rounds):
-        for dtype in args.dtypes:
-            measure = measure_peer if side == PEER else measure_ours
-            measurements.append(measure(args, side, dtype, number))
-            rate = measurements[-1].audio_seconds_per_second
-            print(f"round {number + 1}, {dtype}, {side}: {rate:.2f} audio s/s", flush=True)
+    sides = {PEER: partial(measure_peer, args), DYNAMIC: partial(measure_ours, args)}
+    measurements = measure_in_turns(sides, args.dtypes, args.rounds)
     title = f"Decoding {args.max_samples} clips with {args.model_name_or_path}, batch {args.batch_size}"
     report(title, measurements, TARGETS, Path(args.output_dir) / "decode_speed.json")
 
@@ -65,9 +69,8 @@ def measure_peer(args: DecodeSpeedArguments, side: str, dtype: str, number: int)
 def measure_ours(args: DecodeSpeedArguments, side: str, dtype: str, number: int) -> Measurement:
     """Let evaluate.py score the round's clips in the dynamic context."""
     folder = Path(args.output_dir) / f"dynamic-{dtype}-{number}"
-    command = python_command(
-        "evaluate.py",
-        models=args.model_name_or_path,
+    command = evaluate_command(
+        [args.model_name_or_path],
         dataset=args.dataset,
         split=args.split,
         language=args.language,
@@ -78,7 +81,7 @@ def measure_ours(args: DecodeSpeedArguments, side: str, dtype: str, number: int)
         seed=args.seed + number,
         output_dir=str(folder),
     )
-    run_alone([*command, "--no_probe_hallucination"], folder)
+    run_alone(command, folder)
     result = json.loads((folder / "evaluation_results.json").read_text(encoding="utf-8"))["results"][0]
     return Measurement(side, dtype, number, result["rtfx"], normalized_wer=result["normalized"]["wer"])
 

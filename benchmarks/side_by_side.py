@@ -6,7 +6,7 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -54,6 +54,19 @@ class Summary:
 def turns(sides: list[str], rounds: int) -> list[tuple[int, str]]:
     """(round, side), the order turned around every round, so that neither always finds the warmer machine."""
     return [(number, side) for number in range(rounds) for side in (sides, sides[::-1])[number % 2]]
+
+
+def measure_in_turns(
+    sides: Mapping[str, Callable[[str, str, int], Measurement]], dtypes: Iterable[str], rounds: int
+) -> list[Measurement]:
+    """Measure every side in `turns`, called with its name, precision and round; tell each rate."""
+    measurements = []
+    for number, side in turns(list(sides), rounds):
+        for dtype in dtypes:
+            measurements.append(sides[side](side, dtype, number))
+            rate = measurements[-1].audio_seconds_per_second
+            print(f"round {number + 1}, {dtype}, {side}: {rate:.2f} audio s/s", flush=True)
+    return measurements
 
 
 def run_alone(command: list[str], folder: Path) -> None:

@@ -24,6 +24,7 @@ import json
 import shutil
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -32,11 +33,11 @@ from benchmarks.side_by_side import (
     PEER,
     Measurement,
     launch_command,
+    measure_in_turns,
     option_words,
     python_command,
     report,
     run_alone,
-    turns,
 )
 from benchmarks.speed_cases import (
     build_random_model,
@@ -54,13 +55,12 @@ MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16"}
 
 def main(argv: list[str] | None = None) -> None:
     args = with_made_inputs(parse_arguments(TrainSpeedArguments, argv, __doc__))
-    measurements = []
-    for number, side in turns([PEER, NO_JITTER, JITTER], args.rounds):
-        for dtype in args.dtypes:
-            measure = measure_peer if side == PEER else measure_ours
-            measurements.append(measure(args, side, dtype, number))
-            rate = measurements[-1].audio_seconds_per_second
-            print(f"round {number + 1}, {dtype}, {side}: {rate:.2f} audio s/s", flush=True)
+    sides = {
+        PEER: partial(measure_peer, args),
+        NO_JITTER: partial(measure_ours, args),
+        JITTER: partial(measure_ours, args),
+    }
+    measurements = measure_in_turns(sides, args.dtypes, args.rounds)
     clips = "its clips" if args.clip_seconds is None else f"clips of nearly {args.clip_seconds:g} s"
     title = f"Training {args.model_name_or_path} on {args.dataset}, {clips}, batch {args.batch_size}"
     report(title, measurements, targets(args), Path(args.output_dir) / f"{name_case(args)}.json")
