@@ -17,6 +17,9 @@ PICK = $(BIN)/python -c "from utils.hardware import pick_accelerate_config as pi
 # $(call if_recipe,STAGE,COMMAND): COMMAND on recipes/NAME.STAGE.yaml, nothing where there is none.
 if_recipe = $(if $(wildcard recipes/$(NAME).$(1).yaml),$(2) recipes/$(NAME).$(1).yaml)
 
+# A worker for each core, up to four, and one thread for each: threads of several processes only wait for each other.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+
 .PHONY: help demo recipe test test-slow style format bench
 
 help: ## this list
@@ -33,10 +36,10 @@ recipe: .venv/.installed ## prepare, train and evaluate recipes/NAME.yaml: make 
 	$(call if_recipe,evaluate,$(BIN)/python evaluate.py --config)
 
 test: .venv/.installed-dev ## all quick tests
-	$(BIN)/python -m pytest -m "not slow and not hub"
+	$(PYTEST) -m "not slow and not hub"
 
 test-slow: .venv/.installed-dev ## kills, clusters, browsers, whole recipes
-	$(BIN)/python -m pytest -m "slow and not hub"
+	$(PYTEST) -m "slow and not hub"
 
 style: .venv/.installed-dev ## check formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.side_by_side import evaluate_command, launch_command, option_words, python_command, run_logged
+from benchmarks.side_by_side import evaluate_command, print_wers, python_command, run_logged, train_model
 from utils.arguments import ForgettingArguments, parse_arguments
 from utils.errors import user_errors_end_the_script
 from utils.files import write_json
@@ -50,30 +50,26 @@ def main(argv: list[str] | None = None) -> None:
         item for language in (args.language, args.guard_language) for item in score(args, models, language)
     ]
     write_json(folder / "forgetting.json", {"scores": [asdict(item) for item in scores]})
-    print_table(scores, args)
+    wers = {(item.model, item.language): (item.normalized_wer, item.normalized_ci95) for item in scores}
+    print_wers("Normalised WER on the test prompts, percent", wers)
 
 
 def train(args: ForgettingArguments) -> None:
     """Tune on the first language; mix with the base weights, guarded by the second."""
-    from utils.hardware import pick_accelerate_config
-
     run = Path(args.output_dir) / "run"
-    options = option_words(
+    train_model(
+        run,
+        *("--interpolation_alphas", *map(str, args.alphas)),
         model_name_or_path=args.model_name_or_path,
         dataset=str(run.with_name("data") / args.language),
         language=args.language,
-        output_dir=str(run),
         seed=args.seed,
         num_train_epochs=args.num_train_epochs,
         per_device_train_batch_size=args.batch_size,
         learning_rate=args.learning_rate,
-        eval_steps=0,
         guard_dataset=str(run.with_name("data") / args.guard_language),
         guard_tolerance=args.guard_tolerance,
-        report_to="none",
     )
-    alphas = ["--interpolation_alphas", *map(str, args.alphas)]
-    run_logged([*launch_command(pick_accelerate_config()), "train.py", *options, *alphas], run)
 
 
 def score(args: ForgettingArguments, models: dict[str, str], language: str) -> list[Score]:
@@ -102,23 +98,6 @@ def score(args: ForgettingArguments, models: dict[str, str], language: str) -> l
         )
         for result in results
     ]
-
-
-def print_table(scores: list[Score], args: ForgettingArguments) -> None:
-    """Normalised WER in percent with its interval, a row for each model."""
-    from rich.console import Console
-    from rich.table import Table
-
-    languages = (args.language, args.guard_language)
-    table = Table("model", *languages, title="Normalised WER on the test prompts, percent")
-    for model in dict.fromkeys(item.model for item in scores):
-        by_language = {item.language: item for item in scores if item.model == model}
-        cells = []
-        for item in map(by_language.__getitem__, languages):
-            low, high = item.normalized_ci95
-            cells.append(f"{100 * item.normalized_wer:.1f} [{100 * low:.1f}, {100 * high:.1f}]")
-        table.add_row(model, *cells)
-    Console(width=110).print(table)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.side_by_side import evaluate_command, launch_command, option_words, run_logged
+from benchmarks.side_by_side import evaluate_command, run_logged, train_model
 from utils.arguments import HallucinationArguments, parse_arguments
 from utils.errors import user_errors_end_the_script
 from utils.probes import Sound, build_sounds
@@ -83,9 +83,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def train(args: HallucinationArguments, folder: Path, share: float) -> str:
     """Train with the recipe, or go on where that stopped; the model of the last step counts."""
-    from utils.hardware import pick_accelerate_config
-
-    options = option_words(
+    return train_model(
+        folder,
         config=args.recipe,
         model_name_or_path=args.model_name_or_path,
         dataset=args.dataset,
@@ -93,15 +92,9 @@ def train(args: HallucinationArguments, folder: Path, share: float) -> str:
         per_device_train_batch_size=args.batch_size,
         max_steps=args.max_steps,
         non_speech_share=share,
-        eval_steps=0,
         save_steps=25,
-        save_total_limit=1,
-        report_to="none",
         seed=args.seed,
-        output_dir=str(folder),
     )
-    run_logged([*launch_command(pick_accelerate_config()), "train.py", *options], folder)
-    return str(folder / "final")
 
 
 def transcribe_sounds(

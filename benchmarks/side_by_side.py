@@ -111,6 +111,19 @@ def launch_command(config: str) -> list[str]:
     return [*launch, "--config_file", f"accelerate_configs/{config}.yaml"]
 
 
+def train_model(folder: Path, *further: str, **options: str | float | None) -> str:
+    """The model that train.py leaves in `folder` at its last step; a training that stopped goes on.
+
+    `further` are words of the command line beyond `--name value`. Nothing is scored on the way.
+    """
+    from utils.hardware import pick_accelerate_config
+
+    quiet: dict[str, str | float] = {"eval_steps": 0, "save_total_limit": 1, "report_to": "none"}
+    words = option_words(output_dir=str(folder), **quiet, **options)
+    run_logged([*launch_command(pick_accelerate_config()), "train.py", *words, *further], folder)
+    return str(folder / "final")
+
+
 def option_words(**options: str | float | None) -> list[str]:
     """`--name value` of every option that is not None."""
     given = {name: value for name, value in options.items() if value is not None}
@@ -186,6 +199,18 @@ def _table_row(item: Summary) -> dict[str, str]:
         "of limit": "" if item.limit_share is None else f"{100 * item.limit_share:.0f} %",
         "disk": "" if item.disk_bytes is None else f"{item.disk_bytes / 1e6:,.1f} MB",
     }
+
+
+def print_wers(title: str, wers: Mapping[tuple[str, str], tuple[float, tuple[float, float]]]) -> None:
+    """Print rates with their 95 % intervals in percent; keys are the model and what it was scored on."""
+    models, columns = (list(dict.fromkeys(names)) for names in zip(*wers, strict=True))
+    table = Table("model", *columns, title=title)
+    for model in models:
+        cells = [
+            (100 * rate, 100 * low, 100 * high) for rate, (low, high) in (wers[model, c] for c in columns)
+        ]
+        table.add_row(model, *(f"{rate:.1f} [{low:.1f}, {high:.1f}]" for rate, low, high in cells))
+    Console(width=110).print(table)
 
 
 def report(

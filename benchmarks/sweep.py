@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.side_by_side import evaluate_command, launch_command, option_words, python_command, run_logged
+from benchmarks.side_by_side import evaluate_command, python_command, run_logged, train_model
 from utils.arguments import SweepArguments, parse_arguments
 from utils.errors import UserError, user_errors_end_the_script
 from utils.files import write_json
@@ -100,32 +100,26 @@ def write_results(folder: Path) -> None:
 
 def train_and_score(args: SweepArguments, way: str, language: str, seed: int) -> None:
     """Prepare the prompts of the language if need be, train one model and let evaluate.py score it."""
-    from utils.hardware import pick_accelerate_config
-
     dataset = Path(args.output_dir) / "data" / language
     run = Path(args.output_dir) / f"{way}-{language}-{seed}"
     report = run.with_name(f"{run.name}-report")
     source = {"source": "asterisk", "language": language, "seed": args.seed}
     run_logged(python_command("preprocess.py", output_dir=str(dataset), **source), dataset)
-    common = option_words(
+    way_options = WAYS[way]
+    model = train_model(
+        run,
+        *way_options,
         model_name_or_path=args.model_name_or_path,
         dataset=str(dataset),
         language=language,
-        output_dir=str(run),
         seed=seed,
         num_train_epochs=args.num_train_epochs,
         per_device_train_batch_size=args.per_device_train_batch_size,
-        eval_steps=0,
+        learning_rate=None if "--learning_rate" in way_options else args.learning_rate,
         save_steps=args.save_steps,
-        save_total_limit=1,
-        report_to="none",
     )
-    way_options = WAYS[way]
-    if "--learning_rate" not in way_options:
-        common += option_words(learning_rate=args.learning_rate)
-    run_logged([*launch_command(pick_accelerate_config()), "train.py", *common, *way_options], run)
     options = {"dataset": str(dataset), "split": "test", "language": language, "output_dir": str(report)}
-    run_logged(evaluate_command([str(run / "final")], **options), report)
+    run_logged(evaluate_command([model], **options), report)
 
 
 # ---- results -----------------------------------------------------------------------------------------------

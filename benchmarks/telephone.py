@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.side_by_side import evaluate_command, option_words, python_command, run_alone
+from benchmarks.side_by_side import evaluate_command, print_wers, python_command, run_alone, train_model
 from utils.arguments import TelephoneArguments, parse_arguments
 from utils.errors import UserError, user_errors_end_the_script
 from utils.files import folder_written_whole, write_json
@@ -54,7 +54,8 @@ def main(argv: list[str] | None = None) -> None:
         models["tuned on telephone clips"] = train(args, clean, folder / "tuned-telephone", codecs=codecs)
     scores = score(args, models, datasets, folder / ("untuned" if args.untuned_only else "all"))
     write_json(folder / "telephone.json", {"scores": [asdict(item) for item in scores]})
-    print_table(scores, list(datasets))
+    wers = {(item.model, item.line): (item.normalized_wer, item.normalized_ci95) for item in scores}
+    print_wers(f"Normalised WER of {scores[0].num_utterances} prompts, percent", wers)
     print(f"Every figure: {folder / 'telephone.json'}")
 
 
@@ -109,30 +110,20 @@ def send_through(row: dict, line: str) -> dict:
 
 def train(args: TelephoneArguments, dataset: Path, folder: Path, codecs: list[str]) -> str:
     """Tune the model on the clean clips, or on clips of which a share went through one of the codecs."""
-    from utils.hardware import pick_accelerate_config
-
-    if not (folder / "final").is_dir():
-        launch = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
-        launch += ["--config_file", f"accelerate_configs/{pick_accelerate_config()}.yaml", "train.py"]
-        options = option_words(
-            model_name_or_path=args.model_name_or_path,
-            dataset=str(dataset),
-            language="en",
-            output_dir=str(folder),
-            num_train_epochs=args.num_train_epochs,
-            per_device_train_batch_size=args.batch_size,
-            learning_rate=args.learning_rate,
-            normalizer="english",
-            eval_steps=0,
-            save_steps=0,
-            report_to="none",
-            seed=args.seed,
-        )
-        if codecs:
-            options += option_words(codec_probability=args.codec_probability)
-            options += ["--codecs", *codecs]
-        run_alone([*launch, *options], folder)
-    return str(folder / "final")
+    return train_model(
+        folder,
+        *(["--codecs", *codecs] if codecs else []),
+        codec_probability=args.codec_probability if codecs else None,
+        model_name_or_path=args.model_name_or_path,
+        dataset=str(dataset),
+        language="en",
+        num_train_epochs=args.num_train_epochs,
+        per_device_train_batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        normalizer="english",
+        save_steps=25,
+        seed=args.seed,
+    )
 
 
 def score(
@@ -167,22 +158,6 @@ def score(
         )
         for result in results
     ]
-
-
-def print_table(scores: list[Score], lines: list[str]) -> None:
-    """Normalised WER in percent with its interval, a row for each model."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("model", *lines, title=f"Normalised WER of {scores[0].num_utterances} prompts, percent")
-    for model in dict.fromkeys(item.model for item in scores):
-        by_line = {item.line: item for item in scores if item.model == model}
-        cells = []
-        for item in map(by_line.__getitem__, lines):
-            low, high = item.normalized_ci95
-            cells.append(f"{100 * item.normalized_wer:.1f} [{100 * low:.1f}, {100 * high:.1f}]")
-        table.add_row(model, *cells)
-    Console(width=110).print(table)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.side_by_side import launch_command, option_words, run_logged
+from benchmarks.side_by_side import train_model
 from utils.arguments import TimestampsArguments, parse_arguments
 from utils.errors import user_errors_end_the_script
 
@@ -103,9 +103,8 @@ def build_windows(clips: Sequence[np.ndarray], pauses: tuple[float, float], seed
 
 def train(args: TimestampsArguments, folder: Path, timestamp_probability: float) -> str:
     """Train with the recipe on stitched prompts, or go on where that stopped."""
-    from utils.hardware import pick_accelerate_config
-
-    options = option_words(
+    return train_model(
+        folder,
         config=args.recipe,
         model_name_or_path=args.model_name_or_path,
         dataset=args.dataset,
@@ -114,15 +113,9 @@ def train(args: TimestampsArguments, folder: Path, timestamp_probability: float)
         max_steps=args.max_steps,
         stitch_probability=args.stitch_probability,
         timestamp_probability=timestamp_probability,
-        eval_steps=0,
         save_steps=25,
-        save_total_limit=1,
-        report_to="none",
         seed=args.seed,
-        output_dir=str(folder),
     )
-    run_logged([*launch_command(pick_accelerate_config()), "train.py", *options], folder)
-    return str(folder / "final")
 
 
 def measure(args: TimestampsArguments, name: str, path: str, windows: Sequence[Window]) -> Timing:

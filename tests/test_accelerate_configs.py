@@ -57,8 +57,7 @@ def launch_environment(name: str) -> dict[str, str]:
     from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
     config = str(ROOT / "accelerate_configs" / name)
-    # A free port, because other tests may be running.
-    arguments = ["--config_file", config, "--main_process_port", "0", "train.py"]
+    arguments = ["--config_file", config, "train.py"]
     args, defaults, _ = _validate_launch_command(launch_command_parser().parse_args(arguments))
     if not args.use_deepspeed:
         return prepare_multi_gpu_env(args)
@@ -112,8 +111,6 @@ def test_the_cpu_configs_launch(tmp_path: Path, name: str, world_size: int, prec
     script = tmp_path / "script.py"
     script.write_text(PRINT_STATE)
     command = [*LAUNCH, "--config_file", f"accelerate_configs/{name}.yaml"]
-    if world_size > 1:
-        command += ["--main_process_port", "0"]
     environment = {**os.environ, "STATE_FOLDER": str(tmp_path), "OMP_NUM_THREADS": "1"}
     result = subprocess.run(
         [*command, str(script)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 
 from utils.failures import KINDS
 from utils.result_rows import (
+    MEASURES,
     Series,
     in_percent,
     interval_in_percent,
     list_datasets,
     list_series,
     name_dataset,
+    name_measures,
     rate_for_order,
     rows_of,
     shorten,
@@ -25,7 +27,7 @@ FEW_CLIPS = 10  # of a group whose rate says little
 
 
 def groups_section(results: Sequence[dict]) -> Html:
-    """WER by every column that sorts the clips into groups, the groups with the highest rate first."""
+    """Error rate by every column that sorts the clips into groups, the groups with the highest rate first."""
     parts = []
     for dataset in list_datasets(results):
         rows = rows_of(results, dataset)
@@ -38,8 +40,8 @@ def groups_section(results: Sequence[dict]) -> Html:
     if not parts:
         return Html("")
     words = (
-        "Normalised WER in percent with its 95 % interval, one bar for each model. A group of fewer than "
-        f"{FEW_CLIPS} clips says little."
+        f"Normalised {name_measures(results)} in percent with its 95 % interval, one bar for each model. "
+        f"A group of fewer than {FEW_CLIPS} clips says little."
     )
     return join([tag("p", words), *parts])
 
@@ -53,33 +55,39 @@ def _columns(rows: Sequence[dict]) -> list[str]:
 def _group_table(column: str, series: Sequence[Series]) -> Html:
     values = dict.fromkeys(value for one in series for value in one.row["groups"][column])
     last = series[-1].row["groups"][column]
-    ordered = sorted(values, key=lambda value: -rate_for_order(last.get(value)))
+    ordered = sorted(values, key=lambda value: -rate_for_order(series[-1], last.get(value)))
     lines = []
     for value in ordered:
         groups = [one.row["groups"][column].get(value) for one in series]
         known = next(group for group in groups if group is not None)
         first = [isolated(value), f"{known['num_utterances']:,}"]
-        measures = [read_measure(group["normalized"]) if group else None for group in groups]
-        lines.append((first, [_with_interval(group) for group in groups], measures))
-    return series_table("Normalised WER, percent", (shorten(column), "clips"), lines, series)
+        pairs = list(zip(series, groups, strict=True))
+        measures = [read_measure(one, group and group["normalized"]) for one, group in pairs]
+        lines.append((first, [_with_interval(one, group) for one, group in pairs], measures))
+    return series_table(_caption(series), (shorten(column), "clips"), lines, series)
 
 
-def _with_interval(group: dict | None) -> Html:
+def _caption(series: Sequence[Series]) -> str:
+    return f"Normalised {series[0].measure.upper()}, percent"
+
+
+def _with_interval(one: Series, group: dict | None) -> Html:
     if group is None:
         return Html("–")
     interval = tag("span", interval_in_percent(group["normalized"]), class_="aside")
-    return join([in_percent(group["normalized"]["wer"]), interval])
+    return join([in_percent(one.rate(group["normalized"])), interval])
 
 
 def duration_section(results: Sequence[dict]) -> Html:
-    """WER by the length of the clips, a chart and its numbers for each dataset."""
+    """Error rate by the length of the clips, a chart and its numbers for each dataset."""
     figures: list[Html] = []
     for dataset in list_datasets(results):
         rows = [row for row in rows_of(results, dataset) if (row.get("groups") or {}).get(DURATION)]
         if rows:
             where = f" on {name_dataset(rows)}" if len(list_datasets(results)) > 1 else ""
             name = f"duration-{len(figures) + 1}"
-            figures.append(_duration_figure(name, list_series(results, rows), f"WER by duration{where}"))
+            title = f"{name_measures(rows)} by duration{where}"
+            figures.append(_duration_figure(name, list_series(results, rows), title))
     return join(figures)
 
 
@@ -89,8 +97,10 @@ def _duration_figure(name: str, series: Sequence[Series], title: str) -> Html:
     columns = []
     for one, group in zip(series, groups, strict=True):
         scores = [group[label]["normalized"] if label in group else None for label in sizes]
-        columns.append((one.label, colour_of(one), [score and read_measure(score) for score in scores]))
-    words = "Normalised word error rate in percent by the length of the clip, with 95 % intervals."
+        columns.append((one.label, colour_of(one), [read_measure(one, score) for score in scores]))
+    words = (
+        f"Normalised {MEASURES[series[0].measure]} in percent by the length of the clip, with 95 % intervals."
+    )
     labels = [(label, f"{size:,} clip{'' if size == 1 else 's'}") for label, size in sizes.items()]
     return tag(
         "figure",
@@ -106,9 +116,9 @@ def _duration_numbers(labels: Sequence[str], series: Sequence[Series]) -> Html:
     for label in labels:
         groups = [one.row["groups"][DURATION].get(label) for one in series]
         known = next(group for group in groups if group is not None)
-        cells.append([label, f"{known['num_utterances']:,}", *[_with_interval(group) for group in groups]])
+        cells.append([label, f"{known['num_utterances']:,}", *map(_with_interval, series, groups)])
     headings = ("duration", "clips", *[isolated(one.label) for one in series])
-    whole = table("Normalised WER, percent", headings, cells, numeric=range(1, len(headings)))
+    whole = table(_caption(series), headings, cells, numeric=range(1, len(headings)))
     return tag("div", whole, class_="series")
 
 

@@ -146,10 +146,9 @@ class EvaluationResult:
     trainable_parameters: int | None
     total_parameters: int
 
-    @property
-    def measured_rate(self) -> float:
-        """The normalised error rate that decides, as a fraction."""
-        return self.normalized.cer if self.measure == "cer" else self.normalized.wer
+    def rate(self, score: TextScore) -> float:
+        """The error rate of one of the scores that its interval is of, as a fraction."""
+        return score.cer if self.measure == "cer" else score.wer
 
 
 @dataclass(frozen=True)
@@ -510,7 +509,8 @@ def _verdict_clause(comparison: ModelComparison, by_key: dict[tuple[str, str, st
     else:
         finding = f"makes {-100 * comparison.relative_reduction:.0f} % more errors than"
     where = f"{comparison.dataset} ({comparison.split}, {comparison.audio_context} context)"
-    rates = f"{100 * before.measured_rate:.1f} % before and {100 * after.measured_rate:.1f} % after"
+    old, new = (result.rate(result.normalized) for result in (before, after))
+    rates = f"{100 * old:.1f} % before and {100 * new:.1f} % after"
     measure = after.measure.upper()
     return (
         f"{comparison.candidate} {finding} {comparison.baseline} on {where}: normalised {measure} {rates}, "

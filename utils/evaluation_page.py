@@ -17,6 +17,7 @@ from utils.result_rows import (
     list_candidates,
     list_datasets,
     list_models,
+    measure_of,
     name_dataset,
     rows_of,
     shorten,
@@ -120,16 +121,18 @@ def tiles(results: Sequence[dict], analysis: dict | None) -> Html:
     dataset = list_datasets(results)[0]
     before = find_row(results, find_baseline(results, analysis), dataset)
     after = find_row(results, list_candidates(results, analysis)[0], dataset) or results[0]
-    rate = after["normalized"]["wer"]
-    cer = in_percent(after["normalized"]["cer"], " %")
-    figures = [("WER, normalised", in_percent(rate, " %")), ("CER, normalised", cer)]
+    first = measure_of(after)
+    other, unit = ("cer", "word") if first == "wer" else ("wer", "character")
+    rate, other_rate = after["normalized"][first], in_percent(after["normalized"][other], " %")
+    name = first.upper()
+    figures = [(f"{name}, normalised", in_percent(rate, " %")), (f"{other.upper()}, normalised", other_rate)]
     if before is not None and before is not after and is_known(rate):
-        earlier = before["normalized"]["wer"]
-        figures = [("WER before", in_percent(earlier, " %")), ("WER after", in_percent(rate, " %"))]
+        earlier = before["normalized"][first]
+        figures = [(f"{name} before", in_percent(earlier, " %")), (f"{name} after", in_percent(rate, " %"))]
         if is_known(earlier) and earlier > 0:
             change = (rate - earlier) / earlier
-            figures.append(("word errors", f"{'+' if change > 0 else '−'}{abs(100 * change):.0f} %"))
-        figures.append(("CER after", cer))
+            figures.append((f"{unit} errors", f"{'+' if change > 0 else '−'}{abs(100 * change):.0f} %"))
+        figures.append((f"{other.upper()} after", other_rate))
     figures += [
         (f"clips, {in_time(after['audio_seconds'])}", f"{after['num_utterances']:,}"),
         ("times real time", f"{after['rtfx']:.1f}"),

@@ -14,12 +14,14 @@ from utils.files import write_bytes
 from utils.learning_curve import LearningCurve, read_curves
 from utils.report import BAR_COLOURS, draw_before_after
 from utils.result_rows import (
+    MEASURES,
     Series,
     is_known,
     known_interval,
     list_datasets,
     list_models,
     list_series,
+    measure_of,
     name_dataset,
     rate_for_order,
     rows_of,
@@ -51,7 +53,7 @@ def write_evaluation_plots(
         The files written.
     """
     written = []
-    scored = [as_record(row) for row in results if is_known(row["normalized"]["wer"])]
+    scored = [as_record(row) for row in results if is_known(row["normalized"][measure_of(row)])]
     if len(scored) > 1:
         written.append(folder / "before_after.png")
         draw_before_after(written[-1], scored)
@@ -79,7 +81,7 @@ def as_record(row: dict) -> EvaluationResult:
     for text in ("raw", "normalized"):
         score = {field.name: row[text].get(field.name) for field in dataclasses.fields(TextScore)}
         values[text] = TextScore(**score | {"ci95": tuple(row[text]["ci95"])})
-    return EvaluationResult(**values)
+    return EvaluationResult(**values | {"measure": measure_of(row)})
 
 
 def save(path: Path, figure: "Figure") -> None:
@@ -100,20 +102,20 @@ def _file_name(column: str, suffix: str, taken: Sequence[str]) -> str:
 
 
 def draw_groups(series: Sequence[Series], column: str) -> "Figure":
-    """Bars of normalised WER, one for each value and model, with whiskers; values from the top down."""
+    """Bars of normalised error rates, one for each value and model, with whiskers; values from the top."""
     from matplotlib.figure import Figure
 
     groups = [one.row["groups"][column] for one in series]
     values = list(dict.fromkeys(value for group in groups for value in group))
     if column != DURATION:  # the highest rate of the last model first, as on the page
-        values.sort(key=lambda value: -rate_for_order(groups[-1].get(value)))
+        values.sort(key=lambda value: -rate_for_order(series[-1], groups[-1].get(value)))
     values = values[:MOST_VALUES]
     height = 0.8 / len(series)
     figure = Figure(figsize=(8, 1.6 + 0.28 * len(values) * max(len(series), 1.6)), layout="constrained")
     axes = figure.subplots()
     for place, (one, group) in enumerate(zip(series, groups, strict=True)):
         scores = [(y, group[value]["normalized"]) for y, value in enumerate(values) if value in group]
-        known = [(y, score) for y, score in scores if is_known(score["wer"])]
+        known = [(y, score) for y, score in scores if is_known(one.rate(score))]
         offset = (place - (len(series) - 1) / 2) * height
         _draw_bars(axes, [y + offset for y, _ in known], [score for _, score in known], 0.9 * height, one)
     sizes = {v: next(group[v]["num_utterances"] for group in groups if v in group) for v in values}
@@ -121,17 +123,19 @@ def draw_groups(series: Sequence[Series], column: str) -> "Figure":
     axes.set_yticks(range(len(values)), labels)
     axes.invert_yaxis()
     axes.set_xlim(left=0, right=min(axes.get_xlim()[1], 100 * HIGHEST_RATE))
-    axes.set_xlabel("normalised word error rate in percent; whiskers are 95 % intervals")
+    axes.set_xlabel(f"normalised {MEASURES[series[0].measure]} in percent; whiskers are 95 % intervals")
     _calm(axes, "x")
     where = _plain(name_dataset([one.row for one in series]))
-    axes.set_title(f"WER by {_plain(shorten(column, 40))} on {where}", fontsize=11)
+    axes.set_title(f"{series[0].measure.upper()} by {_plain(shorten(column, 40))} on {where}", fontsize=11)
     figure.legend(**LEGEND)
     return figure
 
 
 def _draw_bars(axes: "Axes", places: list[float], scores: list[dict], height: float, one: Series) -> None:
-    rates = [100 * score["wer"] for score in scores]
-    ends = [known_interval(score) or (score["wer"], score["wer"]) for score in scores]
+    rates = [100 * (one.rate(score) or 0.0) for score in scores]
+    ends = [
+        known_interval(score) or (rate / 100, rate / 100) for rate, score in zip(rates, scores, strict=True)
+    ]
     below = [max(rate - 100 * low, 0.0) for rate, (low, _) in zip(rates, ends, strict=True)]
     above = [max(100 * high - rate, 0.0) for rate, (_, high) in zip(rates, ends, strict=True)]
     axes.barh(

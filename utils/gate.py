@@ -152,7 +152,8 @@ def _judge_made_up_words(before: EvaluationResult, after: EvaluationResult) -> l
 
 def _rates(before: EvaluationResult, after: EvaluationResult) -> str:
     """Normalised WER of both, or CER."""
-    return f"{100 * before.measured_rate:.1f} → {100 * after.measured_rate:.1f} % {after.measure.upper()}"
+    old, new = (result.rate(result.normalized) for result in (before, after))
+    return f"{100 * old:.1f} → {100 * new:.1f} % {after.measure.upper()}"
 
 
 def _where(result: EvaluationResult) -> str:

@@ -167,13 +167,6 @@ def _split(text: str, unit: Unit) -> list[str]:
     return words if unit == "word" else list(" ".join(words))
 
 
-def count_edits(alignment: Sequence[Edit]) -> ErrorCounts:
-    """The errors of one alignment."""
-    kinds = Counter(edit.operation for edit in alignment)
-    substitutions, insertions, deletions = kinds["substitute"], kinds["insert"], kinds["delete"]
-    return ErrorCounts(substitutions, insertions, deletions, len(alignment) - insertions)
-
-
 def count_errors(
     references: Sequence[str], hypotheses: Sequence[str], unit: Unit = "word"
 ) -> list[ErrorCounts]:

@@ -52,15 +52,18 @@ def build_results_table(results: Sequence[EvaluationResult]) -> Table:
     """One row for each model, dataset and context."""
     normalizers = ", ".join(dict.fromkeys(r.normalizer for r in results))
     table = Table(title=f"Word and character error rates in percent (normaliser: {normalizers})")
+    measures = list(dict.fromkeys(result.measure for result in results))
+    first = " or ".join(measure.upper() for measure in measures)
+    other = " or ".join("WER" if measure == "cer" else "CER" for measure in measures)
     several = len({(r.dataset, r.split) for r in results}) > 1
     for name in ("model", *(["dataset"] if several else []), "context"):
         table.add_column(name, overflow="fold")
     for name in (
         "clips",
-        "WER raw",
-        "WER normalised",
+        f"{first} raw",
+        f"{first} normalised",
         "95 % interval",
-        "CER normalised",
+        f"{other} normalised",
         "sub / ins / del",
         "RTFx",
     ):
@@ -72,10 +75,10 @@ def build_results_table(results: Sequence[EvaluationResult]) -> Table:
             *([Text(f"{result.dataset} ({result.split})")] if several else []),
             result.audio_context,
             str(result.num_utterances),
-            _percent(result.raw.wer),
-            _percent(score.wer),
+            _percent(result.rate(result.raw)),
+            _percent(result.rate(score)),
             f"{_percent(score.ci95[0])} to {_percent(score.ci95[1])}",
-            _percent(score.cer),
+            _percent(score.wer if result.measure == "cer" else score.cer),
             f"{score.substitutions} / {score.insertions} / {score.deletions}",
             f"{result.rtfx:.1f}",
         )
@@ -85,7 +88,7 @@ def build_results_table(results: Sequence[EvaluationResult]) -> Table:
 def build_comparison_table(comparisons: Sequence[ModelComparison]) -> Table:
     """One row for each candidate, dataset, context and form of the text."""
     baselines = ", ".join(dict.fromkeys(c.baseline for c in comparisons))
-    table = Table(title=Text(f"WER reduction in points against {baselines}"))
+    table = Table(title=Text(f"Reduction of the error rate in points against {baselines}"))
     several = len({(c.dataset, c.split) for c in comparisons}) > 1
     for name in ("model", *(["dataset"] if several else []), "context", "text"):
         table.add_column(name, overflow="fold")
@@ -141,7 +144,7 @@ def _percent(rate: float) -> str:
 
 
 def draw_before_after(path: Path, results: Sequence[EvaluationResult]) -> None:
-    """Draw grouped bars of WER, a panel for each dataset and context, the first model as the baseline.
+    """Draw bars of error rates, a panel for each dataset and context, the first model as the baseline.
 
     Where the baseline was not decoded in a panel's context, its hatched bars show the full context, which is
     what the comparison uses there.
@@ -157,12 +160,13 @@ def draw_before_after(path: Path, results: Sequence[EvaluationResult]) -> None:
         for column, context in enumerate(contexts):
             here = [r for r in results if (r.dataset, r.split) == (dataset, split)]
             axes = panels[row][column]
+            if column == 0:
+                axes.set_ylabel(f"{here[0].measure.upper()} in percent")
             _draw_panel(axes, _rows_of_panel(here, context))
             title = f"{context} audio context"
             axes.set_title(
                 title if len(datasets) == 1 else f"{_shorten(dataset)} ({split})\n{title}", fontsize=10
             )
-        panels[row][0].set_ylabel("word error rate in percent")
     _add_titles(figure, results, datasets)
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=150)
@@ -173,7 +177,7 @@ def _add_titles(figure, results: Sequence[EvaluationResult], datasets: list[tupl
     where = f" on {_shorten(datasets[0][0])} ({datasets[0][1]})" if len(datasets) == 1 else ""
     clips = f", {results[0].num_utterances} clips" if len(datasets) == 1 else ""
     figure.suptitle(
-        f"Word error rate before and after{where}\nlower is better; whiskers are 95 % intervals{clips}",
+        f"Error rate before and after{where}\nlower is better; whiskers are 95 % intervals{clips}",
         fontsize=12,
     )
     entries: dict[str, object] = {}
@@ -205,12 +209,13 @@ def _draw_panel(axes: "Axes", rows: list[tuple[int, EvaluationResult]]) -> None:
     for place, (number, result) in enumerate(rows):
         stands_in = len(contexts) > 1 and number == 0
         scores = [getattr(result, text) for text in TEXT_FORMS]
+        rates = [result.rate(score) for score in scores]
         xs = [group + (place - (len(rows) - 1) / 2) * width for group in range(len(TEXT_FORMS))]
         bars = axes.bar(
             xs,
-            [100 * score.wer for score in scores],
+            [100 * rate for rate in rates],
             width=0.92 * width,
-            yerr=_error_bars(scores),
+            yerr=_error_bars(rates, scores),
             capsize=3,
             color=BAR_COLOURS[number % len(BAR_COLOURS)],
             hatch="//" if stands_in else None,
@@ -219,7 +224,7 @@ def _draw_panel(axes: "Axes", rows: list[tuple[int, EvaluationResult]]) -> None:
             error_kw={"linewidth": 1},
             label=_shorten(result.model) + (" (full context)" if stands_in else ""),
         )
-        axes.bar_label(bars, labels=[f"{100 * score.wer:.1f}" for score in scores], padding=3, fontsize=9)
+        axes.bar_label(bars, labels=[f"{100 * rate:.1f}" for rate in rates], padding=3, fontsize=9)
     axes.set_xticks(range(len(TEXT_FORMS)), [TEXT_LABELS[text] + " text" for text in TEXT_FORMS])
     axes.spines[["top", "right"]].set_visible(False)
     axes.yaxis.grid(True, color="#e5e5e5")
@@ -228,10 +233,11 @@ def _draw_panel(axes: "Axes", rows: list[tuple[int, EvaluationResult]]) -> None:
     axes.set_ylim(bottom=0)
 
 
-def _error_bars(scores: Sequence[TextScore]) -> list[list[float]]:
+def _error_bars(rates: Sequence[float], scores: Sequence[TextScore]) -> list[list[float]]:
     """How far the interval reaches below and above each bar, in percent."""
-    below = [100 * max(score.wer - score.ci95[0], 0.0) for score in scores]
-    above = [100 * max(score.ci95[1] - score.wer, 0.0) for score in scores]
+    pairs = list(zip(rates, scores, strict=True))
+    below = [100 * max(rate - score.ci95[0], 0.0) for rate, score in pairs]
+    above = [100 * max(score.ci95[1] - rate, 0.0) for rate, score in pairs]
     return [below, above]
 
 

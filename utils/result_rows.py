@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 CONTEXTS = ("full", "dynamic")
+MEASURES = {"wer": "word error rate", "cer": "character error rate"}
 LONGEST_NAME = 60  # characters of a path; its end tells models and datasets apart
 
 
@@ -17,10 +18,29 @@ class Series:
     is_dynamic: bool
     row: dict
 
+    @property
+    def measure(self) -> str:
+        """What the row's intervals and comparisons are of, see `measure_of`."""
+        return measure_of(self.row)
+
+    def rate(self, score: dict | None) -> float | None:
+        """The rate of one of the row's scores that its interval is of, as a fraction."""
+        return None if score is None else score.get(self.measure)
+
 
 def list_models(results: Sequence[dict]) -> list[str]:
     """Every model once, in the order of the rows."""
     return list(dict.fromkeys(row["model"] for row in results))
+
+
+def measure_of(row: dict) -> str:
+    """The error rate that decides: wer, or cer for a script without spaces between words."""
+    return row.get("measure") or "wer"
+
+
+def name_measures(rows: Sequence[dict]) -> str:
+    """`WER`, `CER`, or both where the rows are of different scripts."""
+    return " or ".join(dict.fromkeys(measure_of(row).upper() for row in rows))
 
 
 def list_datasets(results: Sequence[dict]) -> list[tuple[str, str]]:
@@ -98,15 +118,15 @@ def is_known(rate: float | None) -> bool:
 
 
 def known_interval(score: dict) -> tuple[float, float] | None:
-    """The 95 % interval of a score's WER."""
+    """The 95 % interval of a score."""
     low, high = score.get("ci95") or (math.nan, math.nan)
     return (low, high) if is_known(low) and is_known(high) else None
 
 
-def rate_for_order(group: dict | None) -> float:
-    """The normalised WER of a group by which it is sorted; 0 where it is not known."""
-    rate = group["normalized"]["wer"] if group else 0.0
-    return rate if is_known(rate) else 0.0
+def rate_for_order(one: Series, group: dict | None) -> float:
+    """The normalised rate of a group by which it is sorted; 0 where it is not known."""
+    rate = one.rate(group["normalized"]) if group else None
+    return rate if rate is not None and is_known(rate) else 0.0
 
 
 def in_percent(rate: float | None, unit: str = "") -> str:
@@ -115,7 +135,7 @@ def in_percent(rate: float | None, unit: str = "") -> str:
 
 
 def interval_in_percent(score: dict) -> str:
-    """The 95 % interval of a score's WER."""
+    """The 95 % interval of a score."""
     interval = known_interval(score)
     return "–" if interval is None else f"{in_percent(interval[0])} to {in_percent(interval[1])}"
 

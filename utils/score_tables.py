@@ -11,7 +11,9 @@ from utils.result_rows import (
     known_interval,
     list_datasets,
     list_series,
+    measure_of,
     name_dataset,
+    name_measures,
     rows_of,
     shorten,
 )
@@ -59,16 +61,19 @@ def _score_table(results: Sequence[dict], rows: Sequence[dict], text: str) -> Ht
         "raw": "Raw text, where case and punctuation count, percent",
     }[text]
     edits = ("substitutions", "insertions", "deletions")
-    headings = ("model", "WER", "95 % interval", "CER", "MER", "WIL", "sub", "ins", "del", "words")
+    first = measure_of(rows[0])
+    others = [key for key in ("wer", "cer", "mer", "wil") if key != first]
+    rates = [first.upper(), "95 % interval", *map(str.upper, others)]
+    headings = ("model", *rates, "sub", "ins", "del", "words")
     cells = []
     for series in list_series(results, rows):
         score = series.row[text]
         cells.append(
             [
                 isolated(series.label),
-                tag("strong", in_percent(score["wer"])),
+                tag("strong", in_percent(series.rate(score))),
                 interval_in_percent(score),
-                *[in_percent(score.get(key)) for key in ("cer", "mer", "wil")],
+                *[in_percent(score.get(key)) for key in others],
                 *[f"{score[key]:,}" for key in edits],
                 f"{score['num_words']:,}",
             ]
@@ -99,7 +104,10 @@ def _comparison_table(results: Sequence[dict], comparisons: Sequence[dict]) -> H
     names = ("model", *(["dataset"] if several else []), "text")
     headings = (*names, "points fewer", "95 % interval", "relative", "p", "better / worse / same")
     baselines = ", ".join(dict.fromkeys(shorten(row["baseline"]) for row in comparisons))
-    caption = join(["WER against ", isolated(baselines), " in percentage points, and on how many clips"])
+    measures = name_measures(results)
+    caption = join(
+        [f"{measures} against ", isolated(baselines), " in percentage points, and on how many clips"]
+    )
     return table(caption, headings, cells, numeric=range(len(names), len(headings)))
 
 
@@ -131,7 +139,7 @@ def _parameters(row: dict) -> str:
 
 
 def before_after_section(results: Sequence[dict]) -> Html:
-    """WER of every model as bars with intervals, a picture for each dataset and form of the text."""
+    """Error rate of every model as bars with intervals, a picture for each dataset and form of the text."""
     parts = []
     for dataset in list_datasets(results):
         rows = rows_of(results, dataset)
@@ -141,29 +149,30 @@ def before_after_section(results: Sequence[dict]) -> Html:
             parts += [_bars(list_series(results, rows), text) for text in TEXTS]
     if not parts:
         return Html("")
-    words = "Word error rate in percent; lower is better. Whiskers are 95 % intervals."
+    words = f"{name_measures(results)} in percent; lower is better. Whiskers are 95 % intervals."
     return join([tag("p", words), *parts])
 
 
 def _bars(series: Sequence[Series], text: str) -> Html:
-    measures = [read_measure(one.row[text]) for one in series]
+    measures = [read_measure(one, one.row[text]) for one in series]
     top = chart_top(measures)
     cells = [
         [
             isolated(one.label),
             stacked_bars([measure], [colour_of(one)], top),
-            tag("strong", in_percent(one.row[text]["wer"])),
+            tag("strong", in_percent(one.rate(one.row[text]))),
             interval_in_percent(one.row[text]),
         ]
         for one, measure in zip(series, measures, strict=True)
     ]
-    headings = ("model", f"0 to {100 * top:.0f} %", "WER", "95 % interval")
+    headings = ("model", f"0 to {100 * top:.0f} %", series[0].measure.upper(), "95 % interval")
     return tag("div", table(TEXTS[text].capitalize(), headings, cells, numeric=(2, 3)), class_="bars")
 
 
-def read_measure(score: dict) -> Measure | None:
-    """A score's WER with its interval; None where it is not known."""
-    return Measure(score["wer"], known_interval(score)) if is_known(score["wer"]) else None
+def read_measure(one: Series, score: dict | None) -> Measure | None:
+    """The rate of one of a series' scores with its interval; None where it is not known."""
+    rate = one.rate(score)
+    return Measure(rate, known_interval(score)) if rate is not None and score and is_known(rate) else None
 
 
 def colour_of(series: Series) -> Colour:

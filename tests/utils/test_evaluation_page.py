@@ -227,6 +227,20 @@ def test_bars_are_as_long_as_the_rates(written):
     ]
 
 
+def test_a_script_without_spaces_is_shown_by_its_characters(written):
+    """Rates, bars and intervals are of the CER, which is a third of the WER in these scores."""
+    results = [build_row(wer=0.9, measure="cer"), build_row(TUNED, 0.5, measure="cer")]
+    page = written(results, build_analysis())
+    text = shown(page)
+    assert "CER before30.0 %" in text and "CER after16.7 %" in text and "WER after50.0 %" in text
+    assert "character errors−44 %" in text
+    assert "CER95 % intervalWERMERWIL" in text and "CER against" in text and "CER by duration" in text
+    stacks = [
+        float(a["width"]) for a in page.find("rect") if "series-" in a["class"] and a.get("height") == "9"
+    ]
+    assert stacks[1] / stacks[0] == pytest.approx(0.5 / 0.9, abs=0.001)
+
+
 def test_groups_with_the_highest_rate_come_first(written):
     text = shown(written())
     assert "By accent" in text

@@ -1,6 +1,8 @@
 """Expected values are worked out by hand, come from jiwer and sclite, or from textbook formulas."""
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import jiwer
@@ -20,7 +22,6 @@ from utils.metrics import (
     bootstrap_interval,
     compare,
     count_confusions,
-    count_edits,
     count_errors,
     total_counts,
     word_error_rates,
@@ -33,6 +34,13 @@ counts = st.builds(ErrorCounts, *[st.integers(0, 5)] * 3, st.integers(0, 9))
 
 def errors(*per_utterance: int, length: int = 10) -> list[ErrorCounts]:
     return [ErrorCounts(number, 0, 0, length) for number in per_utterance]
+
+
+def count_edits(alignment: Sequence[Edit]) -> ErrorCounts:
+    """The errors of one alignment."""
+    kinds = Counter(edit.operation for edit in alignment)
+    substitutions, insertions, deletions = kinds["substitute"], kinds["insert"], kinds["delete"]
+    return ErrorCounts(substitutions, insertions, deletions, len(alignment) - insertions)
 
 
 @pytest.mark.parametrize(

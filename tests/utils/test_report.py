@@ -81,6 +81,14 @@ def test_results_are_shown_in_percent():
     ]
 
 
+def test_a_script_without_spaces_is_shown_by_its_characters():
+    text = printed([replace(BASE, measure="cer", raw=replace(SCORE, cer=0.234))])
+    assert "CER raw" in text and "WER normalised" in text
+    row = next(line for line in text.splitlines() if "whisper-base" in line)
+    cells = [cell.strip() for cell in row.strip("│ ").split("│")]
+    assert cells[3:7] == ["23.40", "12.00", "25.00 to 36.00", "30.26"]
+
+
 def test_names_with_brackets_are_no_markup():
     assert "runs/[it]/best" in printed([TUNED], [COMPARISON])
 
@@ -137,7 +145,7 @@ def test_bars_have_the_height_of_the_scores_and_whiskers_of_the_interval():
     heights = [round(bar.get_height(), 3) for bar in axes.patches]
     assert heights == [45.873, 30.26, 21.9, 11.6]  # baseline raw, normalised; tuned raw, normalised
     assert [text.get_text() for text in axes.texts] == ["45.9", "30.3", "21.9", "11.6"]
-    below, above = report._error_bars([SCORE])
+    below, above = report._error_bars([SCORE.wer], [SCORE])
     assert (below, above) == ([pytest.approx(5.26)], [pytest.approx(5.74)])
     assert axes.get_ylim()[0] == 0
     assert axes.get_ylim()[1] > 52  # the longest whisker and its label fit

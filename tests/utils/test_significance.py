@@ -16,7 +16,8 @@ from tests.sclite import (
     read_alignments,
     write_alignments,
 )
-from utils.metrics import Edit, align_words, compare, count_edits
+from tests.utils.test_metrics import count_edits
+from utils.metrics import Edit, align_words, compare
 from utils.significance import SegmentTest, find_segments, mapsswe
 
 NAMES = {"=": "equal", "S": "substitute", "I": "insert", "D": "delete"}
