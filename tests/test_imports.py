@@ -22,7 +22,7 @@ LAYERS = (
     "sources audiofolder corpora manifests kaldi hub",
     "splits blocks recordings delivery assembly data_report dataset",
     "processes cross_entropy label_checks estimates examples encoder_states collators",
-    "quantization attention tied_embedding compilation packing modeling fast_paths",
+    "quantization attention tied_embedding compilation onednn modeling fast_paths",
     "freezing languages adapters optimizers",
     "weights averaging interpolation",
     "loops failures decoding transcribers transcription long_form whole_recordings",

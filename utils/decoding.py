@@ -19,7 +19,7 @@ from utils.features import log_mel, pad_waveforms
 from utils.labels import prompt_tokens
 from utils.loops import loop_period
 from utils.modeling import encode, eval_mode, language_ids, whisper_of
-from utils.packing import packed
+from utils.onednn import packed
 
 LOOKS_FOR_LOOPS_EVERY = 16  # positions; the same for every batch, so that neighbours do not matter
 

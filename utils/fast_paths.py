@@ -5,6 +5,7 @@ from transformers import WhisperForConditionalGeneration
 
 from utils.attention import attend_by_products
 from utils.compilation import check_compiler, compile_layers
+from utils.onednn import multiply_by_onednn
 from utils.tied_embedding import add_rows_in_place, is_tied_and_trained
 
 
@@ -31,6 +32,8 @@ def take_fast_paths(
     on_cpu = device.type == "cpu"
     if on_cpu and mixed_precision == "bf16":
         attend_by_products(whisper)
+    if on_cpu and is_whole and mixed_precision == "no" and not torch_compile:
+        multiply_by_onednn(whisper)
     if on_cpu and is_whole and is_tied_and_trained(whisper):
         add_rows_in_place(whisper.model.decoder.embed_tokens)
     if on_cpu and torch_compile:

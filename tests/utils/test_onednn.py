@@ -1,4 +1,6 @@
-"""Packed layers give what the layers give, and are themselves again afterwards."""
+"""Layers by oneDNN give what torch's give; packed ones are themselves again afterwards."""
+
+import copy
 
 import pytest
 import torch
@@ -7,7 +9,7 @@ from torch import nn
 from utils.attention import attending_by_products
 from utils.decoding import encode_clips
 from utils.modeling import load_model
-from utils.packing import packed
+from utils.onednn import TrainedLinear, multiply_by_onednn, packed
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
@@ -53,6 +55,49 @@ def test_other_layers_are_left_alone():
     model = nn.Sequential(Special(4, 4), nn.Conv1d(4, 4, 1))
     with packed(model):
         assert "forward" not in vars(model[0])
+
+
+@pytest.mark.parametrize("shape", [(1, 48), (8, 48), (0, 48), (2, 300, 48)])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_gradients_are_those_of_the_layer(shape, bias, frozen):
+    torch.manual_seed(0)
+    layer = nn.Linear(48, 96, bias=bias)
+    layer.weight.requires_grad_(not frozen)
+    ours = copy.deepcopy(layer)
+    multiply_by_onednn(ours)
+    # as attention hands its states on: a view that is not contiguous
+    values = torch.randn(*shape[:-1], 2, 24).transpose(-1, -2).flatten(-2) if shape[0] else torch.randn(shape)
+    results = []
+    for module in (layer, ours):
+        inputs = values.clone().requires_grad_()
+        outputs = module(inputs)
+        (outputs.transpose(0, -1) ** 2).sum().backward()
+        results.append([outputs, inputs.grad, *(p.grad for p in module.parameters() if p.requires_grad)])
+    assert len(results[0]) == 2 + (not frozen) + bias
+    for expected, found in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
+
+
+def test_a_layer_that_trains_can_be_packed_copied_and_saved():
+    layer = nn.Linear(48, 96)
+    multiply_by_onednn(layer)
+    assert type(layer) is TrainedLinear or not torch.backends.mkldnn.is_available()
+    inputs = torch.randn(3, 48)
+    expected = layer(inputs)
+    with torch.no_grad(), packed(layer):
+        torch.testing.assert_close(layer(inputs), expected)
+    copied = copy.deepcopy(layer)
+    with torch.no_grad():
+        layer.weight.zero_()
+    torch.testing.assert_close(copied(inputs), expected)
+    assert list(layer.state_dict()) == ["weight", "bias"]
+
+
+def test_other_precisions_are_left_to_torch():
+    layers = nn.Sequential(nn.Linear(4, 4).bfloat16(), nn.Linear(4, 4).double())
+    multiply_by_onednn(layers)
+    assert {type(layer) for layer in layers} == {nn.Linear}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
