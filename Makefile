@@ -39,7 +39,8 @@ test: .venv/.installed-dev ## all quick tests
 	$(PYTEST) -m "not slow and not hub"
 
 test-slow: .venv/.installed-dev ## kills, clusters, browsers, whole recipes
-	$(PYTEST) -m "slow and not hub"
+	$(BIN)/python -m pytest -m "slow and alone"
+	$(PYTEST) -m "slow and not hub and not alone"
 
 style: .venv/.installed-dev ## check formatting, lint and types
 	$(BIN)/ruff format --check .

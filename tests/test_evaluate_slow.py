@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 LOOP = "Grazie " * 12
+SILENCE = 5.0  # seconds of a clip
 
 
 def run(*words: object) -> str:
@@ -49,12 +50,12 @@ def write_silence(folder: Path, text: str) -> Path:
     """Clips of silence and faint noise in which, so the dataset says, the same word is said over and over."""
     random = np.random.default_rng(0)
     levels = [0.0, 1e-4, 3e-3, 1e-2] * 12
-    clips = [level * random.standard_normal(round(10.0 * SAMPLE_RATE)) for level in levels]
+    clips = [level * random.standard_normal(round(SILENCE * SAMPLE_RATE)) for level in levels]
     rows = {
         "id": [f"silence-{number}" for number in range(len(clips))],
         "audio": [encode_flac(clip.astype(np.float32)) for clip in clips],
         "text": [text] * len(clips),
-        "duration": [10.0] * len(clips),
+        "duration": [SILENCE] * len(clips),
         "language": ["it"] * len(clips),
     }
     kinds = {"id": "string", "audio": "binary", "text": "string", "duration": "float64", "language": "string"}
@@ -79,7 +80,7 @@ def test_a_better_model_passes_and_one_with_planted_faults_does_not(tmp_path):
     italian, english = prepare(tmp_path / "it", "it"), prepare(tmp_path / "en", "en")
     good = train("openai/whisper-base", [italian], 60, tmp_path / "good")
     silence = write_silence(tmp_path / "silence", LOOP)
-    looping = train(good, [silence], 20, tmp_path / "looping")
+    looping = train(good, [silence], 12, tmp_path / "looping")
     bad = forget_english(looping, tmp_path / "bad")
     report = tmp_path / "report"
     words = ["--dataset", italian, "--guard_datasets", english, "--language", "auto", "--max_samples", 40]

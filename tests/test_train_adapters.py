@@ -248,9 +248,9 @@ def test_whisper_base_learns_prompts_by_heart_and_resumes_exactly(tmp_path, prom
 
     words = f"--model_name_or_path openai/whisper-base --dataset {prompts} --language it --report_to none"
     words += (
-        f" --max_steps 12 --eval_steps 12 --save_steps 8 --logging_steps 1 --learning_rate {learning_rate}"
+        f" --max_steps 12 --eval_steps 0 --save_steps 8 --logging_steps 1 --learning_rate {learning_rate}"
     )
-    words += f" --warmup_steps 0 --context_jitter 0 --max_eval_samples 8 {VARIANTS[variant]}"
+    words += f" --warmup_steps 0 --context_jitter 0 {VARIANTS[variant]}"
     options = words.split()
     train.main([*options, "--output_dir", str(tmp_path / "run")])
     records = read_metrics(tmp_path / "run")

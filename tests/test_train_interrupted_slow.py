@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 STEPS = 80
+KILLS = 10  # of each config
 # A test of a new kind of random draw adds its options here.
 OPTIONS = "--use_peft --lora_dropout 0.1 --per_device_train_batch_size 2 --gradient_accumulation_steps 2"
 OPTIONS += " --dataloader_num_workers 2"
@@ -100,11 +101,11 @@ def newest_checkpoint(run: Path) -> int:
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_twenty_kills_change_no_loss(config, build, straight, tmp_path):
+def test_kills_change_no_loss(config, build, straight, tmp_path):
     """SIGKILL to all processes at random moments: within steps, while saving, while evaluating."""
     random_moments = random.Random(config)
     run, log = tmp_path / "killed", tmp_path / "log"
-    for _ in range(20):
+    for _ in range(KILLS):
         process = start(build(config, run), log)
         wait_for_step(
             process, run, min(newest_checkpoint(run) + random_moments.randint(1, 6), STEPS - 2), log
@@ -112,11 +113,11 @@ def test_twenty_kills_change_no_loss(config, build, straight, tmp_path):
         time.sleep(random_moments.uniform(0, 0.2))
         tell(process, "all", signal.SIGKILL)
         process.wait()
-    assert newest_checkpoint(run) > 20 and not (run / "final").exists()
+    assert newest_checkpoint(run) > KILLS and not (run / "final").exists()
     run_to_the_end(build(config, run), OMP_NUM_THREADS="1")
     assert_same_course(straight(config), run)
     assert losses(run) == losses(straight(config))
-    assert log.read_text().count("going on from step") > 10
+    assert log.read_text().count("going on from step") > KILLS / 2
 
 
 @pytest.mark.parametrize("whom", ["all", "rank 0", "rank 1"])
@@ -126,7 +127,7 @@ def test_stops_by_signal_lose_no_step(config, whom, build, straight, tmp_path):
     if config == "cpu" and whom == "rank 1":
         pytest.skip("one process")
     run, log = tmp_path / "stopped", tmp_path / "log"
-    for number, name in enumerate(["SIGUSR1", "SIGTERM", "SIGUSR1"]):
+    for number, name in enumerate(["SIGUSR1", "SIGTERM"]):
         process = start(build(config, run), log)
         wait_for_step(process, run, 10 + 20 * number, log)
         tell(process, whom, getattr(signal, name))

@@ -87,20 +87,17 @@ def italian(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("killed_at", [11, 14])
-def test_kill_and_resume_give_the_course_of_an_uninterrupted_run(italian, tmp_path_factory, killed_at):
+def test_kill_and_resume_give_the_course_of_an_uninterrupted_run(italian, tmp_path):
     """Whisper base, 20 steps: straight, and killed behind the checkpoint of step 10."""
-    folder = tmp_path_factory.getbasetemp()
 
     def command(run: Path) -> list[str]:
         options = f"--model_name_or_path openai/whisper-base --dataset {italian} --language it --max_steps 20"
         options += " --per_device_train_batch_size 4 --save_steps 10 --eval_steps 0 --logging_steps 1"
         return [*launch("cpu"), *options.split(), "--report_to", "none", "--output_dir", str(run)]
 
-    straight, killed = folder / "straight", folder / f"killed-{killed_at}"
-    if not (straight / "final").exists():
-        run_to_the_end(command(straight))
-    kill_at_step(command(killed), killed, killed_at)
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    run_to_the_end(command(straight))
+    kill_at_step(command(killed), killed, 13)
     assert (killed / "checkpoint-10").exists() and not (killed / "final").exists()
     run_to_the_end([*command(killed), "--resume_from_checkpoint", "latest"])
     assert_same_course(straight, killed)
@@ -155,10 +152,10 @@ def test_deepspeed_trains_evaluates_resumes_and_leaves_a_model_folder(
 
 
 def test_lora_lowers_the_test_wer_and_its_folder_scores_the_same_in_a_fresh_process(italian, tmp_path):
-    """100 steps on the starter's prompts, scored on its test split by evaluate.py."""
+    """60 steps on the starter's prompts, scored on its test split by evaluate.py."""
     run = tmp_path / "lora"
     options = f"--model_name_or_path openai/whisper-base --dataset {italian} --language it --output_dir {run}"
-    options += " --use_peft --lora_r 32 --lora_alpha 64 --learning_rate 1e-3 --max_steps 100 --eval_steps 100"
+    options += " --use_peft --lora_r 32 --lora_alpha 64 --learning_rate 1e-3 --max_steps 60 --eval_steps 60"
     options += " --lora_target_modules q_proj k_proj v_proj out_proj fc1 fc2 --report_to none --save_steps 0"
     options += " --context_jitter 0 1"
     run_to_the_end([*launch(fastest_cpu_config()), *options.split()])
@@ -167,17 +164,16 @@ def test_lora_lowers_the_test_wer_and_its_folder_scores_the_same_in_a_fresh_proc
     for number in range(2):
         report = tmp_path / f"report{number}"
         evaluate = [sys.executable, "evaluate.py", "--dataset", str(italian), "--language", "it"]
-        evaluate += ["--max_samples", "60", "--no_probe_hallucination"]
-        models = ["openai/whisper-base", str(run / "best")] if number == 0 else [str(run / "best")]
-        run_to_the_end([*evaluate, "--output_dir", str(report), "--models", *models])
+        evaluate += ["--max_samples", "60", "--no_probe_hallucination", "--output_dir", str(report)]
+        models = ["openai/whisper-base", str(run / "best")]
+        again = ["--models", models[1], "--audio_context", "full"]
+        run_to_the_end([*evaluate, *(again if number else ["--models", *models])])
         reports.append(json.loads((report / "evaluation_results.json").read_text())["results"])
     baseline, full, dynamic = (result["normalized"]["wer"] for result in reports[0])
     print(f"normalised test WER: {baseline:.4f} before, {full:.4f} full, {dynamic:.4f} dynamic context after")
     assert full < baseline
-    assert dynamic < 1  # untuned, it runs away there; a hundred steps of an adapter leave some loops
-    assert [result["normalized"] for result in reports[1]] == [
-        result["normalized"] for result in reports[0][1:]
-    ]
+    assert dynamic < 1  # untuned, it runs away there; so few steps of an adapter leave some loops
+    assert [result["normalized"] for result in reports[1]] == [reports[0][1]["normalized"]]
 
 
 def fastest_cpu_config() -> str:

@@ -58,7 +58,8 @@ def transcribe_sequential(
         return_attention_mask=True,
     ).to(whisper.device, whisper.dtype)
     spoken: dict[str, Any] = {"language": language, "task": loaded.task} if language_ids(whisper) else {}
-    with torch.inference_mode():
+    with torch.inference_mode(), torch.random.fork_rng():
+        torch.manual_seed(0)  # temperatures draw: the same recording gets the same text
         tokens = whisper.generate(
             **inputs,
             **spoken,

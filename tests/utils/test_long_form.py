@@ -59,6 +59,21 @@ def test_silence_has_no_windows_and_no_text(base):
     assert transcribe_chunked(transcriber, silence, "it", audio_context="full", batch_size=4) == ""
 
 
+def test_temperatures_draw_the_same_again(tiny_whisper):
+    """A random model is so unsure that every window is drawn at the highest temperature."""
+    samples = np.random.default_rng(0).normal(size=40 * SAMPLE_RATE).astype(np.float32)
+    options = {"backend": "transformers", "dtype": "float32", "device": CPU, "max_length": 225}
+    texts = []
+    with open_transcriber(str(tiny_whisper), **options) as (transcriber, loaded):
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            texts.append(transcribe_sequential(transcriber, loaded, samples, "it", max_length=20))
+            drawn = torch.rand(1)
+            torch.manual_seed(seed)
+            assert drawn == torch.rand(1)  # nothing else is drawn otherwise
+    assert texts[0] == texts[1] and texts[0]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["sequential", "chunked"])
 def test_a_long_recording_has_the_errors_of_its_parts(base, recording, italian_prompts, way):
