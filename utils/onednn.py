@@ -102,8 +102,9 @@ class TrainedLinear(nn.Linear):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """(…, in) float32 to (…, out)."""
-        product: torch.Tensor = _Product.apply(inputs, self.weight, self.bias)  # type: ignore[no-untyped-call]
-        return product
+        rows = inputs.reshape(-1, self.in_features)  # views belong outside: PEFT adds to the product in place
+        product: torch.Tensor = _Product.apply(rows, self.weight, self.bias)  # type: ignore[no-untyped-call]
+        return product.view(*inputs.shape[:-1], self.out_features)
 
 
 class _Product(torch.autograd.Function):
@@ -114,6 +115,7 @@ class _Product(torch.autograd.Function):
         weight: torch.Tensor,
         bias: torch.Tensor | None,
     ) -> torch.Tensor:
+        """(N, in), (out, in) and (out,) to (N, out)."""
         ctx.save_for_backward(inputs, weight)
         return _multiply(inputs, weight, bias)
 
@@ -123,11 +125,10 @@ class _Product(torch.autograd.Function):
     ) -> tuple[torch.Tensor | None, ...]:
         inputs, weight = ctx.saved_tensors  # type: ignore[attr-defined]
         of_inputs = of_weight = of_bias = None
-        rows = gradient.reshape(-1, gradient.shape[-1])  # (N, out)
         if ctx.needs_input_grad[0]:  # type: ignore[attr-defined]
             of_inputs = _multiply(gradient, weight.t(), None)
         if ctx.needs_input_grad[1]:  # type: ignore[attr-defined]
-            of_weight = _multiply(rows.t(), inputs.reshape(-1, inputs.shape[-1]).t(), None)
+            of_weight = _multiply(gradient.t(), inputs.t(), None)
         if ctx.needs_input_grad[2]:  # type: ignore[attr-defined]
-            of_bias = rows.sum(0)
+            of_bias = gradient.sum(0)
         return of_inputs, of_weight, of_bias
