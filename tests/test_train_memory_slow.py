@@ -100,6 +100,7 @@ def test_two_processes_find_the_same(tiny_whisper, prepared, tmp_path):
     assert [(r["loss"], r["order"]) for r in one] == [(r["loss"], r["order"]) for r in other]
 
 
+@pytest.mark.alone
 def test_a_dry_run_is_near_the_run(wide_whisper, prepared, tmp_path):
     """Time within half, as other jobs may come and go; memory within a quarter, as holes grow over a run."""
     words = f"--model_name_or_path {wide_whisper} --dataset {prepared} --language it --report_to none"
