@@ -108,7 +108,7 @@ def test_kills_change_no_loss(config, build, straight, tmp_path):
     for _ in range(KILLS):
         process = start(build(config, run), log)
         wait_for_step(
-            process, run, min(newest_checkpoint(run) + random_moments.randint(1, 6), STEPS - 2), log
+            process, run, min(newest_checkpoint(run) + random_moments.randint(2, 9), STEPS - 2), log
         )
         time.sleep(random_moments.uniform(0, 0.2))
         tell(process, "all", signal.SIGKILL)
