@@ -33,7 +33,7 @@ def take_fast_paths(
     if on_cpu and mixed_precision == "bf16":
         attend_by_products(whisper)
     if on_cpu and is_whole and mixed_precision == "no" and not torch_compile:
-        multiply_by_onednn(whisper)
+        multiply_by_onednn(whisper.proj_out)
     if on_cpu and is_whole and is_tied_and_trained(whisper):
         add_rows_in_place(whisper.model.decoder.embed_tokens)
     if on_cpu and torch_compile:
