@@ -131,11 +131,16 @@ def read_alignments(path: Path) -> list[list[tuple[str, str | None, str | None]]
 
 
 def compare_with_sc_stats(sctk: str, first: Path, second: Path) -> dict[str, float]:
-    """What sc_stats prints of MAPSSWE: the fields of a SegmentTest, and is_different."""
+    """What sc_stats prints of MAPSSWE: the fields of a SegmentTest, and is_different.
+
+    It also writes a file for each system into its working directory, here the folder of the first.
+    """
     alignments = first.read_bytes() + second.read_bytes()
     command = [sctk, "sc_stats", "-p", "-t", "mapsswe", "-n", "-"]
     printed = [
-        subprocess.run([*command, option], input=alignments, check=True, capture_output=True).stdout.decode()
+        subprocess.run(
+            [*command, option], input=alignments, cwd=first.parent, check=True, capture_output=True
+        ).stdout.decode()
         for option in ("-v", "-u")
     ]
     found = re.search(
