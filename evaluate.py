@@ -46,6 +46,7 @@ PROBE_SEED = 0
 
 
 def main(argv: list[str] | None = None) -> None:
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch is imported
     with user_errors_end_the_script():
         arguments = parse_arguments(EvaluateArguments, argv, __doc__)
         output_dir = Path(arguments.output_dir)
@@ -61,14 +62,14 @@ def main(argv: list[str] | None = None) -> None:
 
         silence_libraries()
         processes = start_processes()
-        check_models(arguments)
+        task = check_models(arguments)
         material = load_material(arguments)
         processes.wait_for_everyone()  # whoever comes late must not find a finished report
         if processes.is_main_process:
             write_arguments(arguments, output_dir)
         scored: list[ScoredDecoding] = []
         for model in arguments.models:
-            scored += evaluate_model(model, material, arguments, processes)
+            scored += evaluate_model(model, material, replace(arguments, task=task), processes)
             if processes.is_main_process:
                 write_predictions(scored, material, output_dir)  # kept if a later model fails
         if processes.is_main_process:
@@ -126,22 +127,33 @@ def newest_change(folder: Path, ignored: Path) -> float:
     return max(times, default=0.0)
 
 
-def check_models(arguments: EvaluateArguments) -> None:
-    """Look for every model before the first one is decoded.
+def check_models(arguments: EvaluateArguments) -> str:
+    """Look for every model before the first one is decoded, and find the task that all are to do.
+
+    Returns:
+        The task: the one given, else the one that the models were trained for, else transcribe.
 
     Raises:
-        UserError: Models that are not there; all are reported at once.
+        UserError: Models that are not there, all of them reported at once; or trained for different tasks.
     """
+    from utils.modeling import read_training_arguments
     from utils.starter import resolve_model
 
-    problems = []
+    problems, tasks = [], {}
     for model in arguments.models:
         try:
-            resolve_model(model)
+            tasks[model] = read_training_arguments(resolve_model(model)).get("task")
         except UserError as error:
             problems.append(str(error))
     if problems:
         raise UserError("\n       ".join(problems))
+    if arguments.task != "auto":
+        return arguments.task
+    known = {model: task for model, task in tasks.items() if task is not None}
+    if len(set(known.values())) > 1:
+        found = ", ".join(f"{model}: {task}" for model, task in known.items())
+        raise UserError(f"models trained for different tasks ({found}): give --task, which all will do.")
+    return next(iter(known.values()), "transcribe")
 
 
 def load_material(arguments: EvaluateArguments) -> "Material":
@@ -155,7 +167,9 @@ def load_material(arguments: EvaluateArguments) -> "Material":
     from utils.whole_recordings import read_recordings
 
     def load(folder: str, is_guard: bool) -> "tuple[EvaluationSet, Dataset]":
-        rows = load_prepared([folder], arguments.split, language=arguments.language)
+        # a guard is in a language of its own: rows without one are not in the one given for the data
+        language = "auto" if is_guard else arguments.language
+        rows = load_prepared([folder], arguments.split, language=language)
         rows = draw_rows(rows, arguments.max_samples, arguments.seed)
         return build_evaluation_set(rows, folder, arguments.split, is_guard=is_guard), rows
 
@@ -197,10 +211,8 @@ def evaluate_model(
 ) -> list["ScoredDecoding"]:
     """Load one model and score it on every split, in the full context first; guards in that one alone."""
     from utils.evaluation import score_decoding
-    from utils.modeling import check_languages
     from utils.transcribers import open_transcriber
 
-    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch is imported
     scored = []
     with open_transcriber(
         name,
@@ -208,12 +220,10 @@ def evaluate_model(
         dtype=arguments.dtype,
         device=processes.device,
         max_length=arguments.generation_max_length,
+        task=arguments.task,
         num_beams=arguments.num_beams,
     ) as (transcriber, loaded):
-        for evaluation_set, _ in material:
-            # a row without a language is no fault here: the model detects it
-            spoken = [code for code in evaluation_set.languages if code is not None]
-            check_languages(loaded.model, spoken, name)
+        material = [in_known_languages(loaded, *part, name, arguments.backend) for part in material]
         contexts = choose_contexts(arguments.audio_context, loaded.dynamic_context, arguments.backend)
         commonest = Counter(material[0][0].languages).most_common(1)[0][0]
         made_up = {
@@ -224,7 +234,7 @@ def evaluate_model(
             in_one = evaluation_set.is_guard or (
                 isinstance(clips, list) and arguments.long_form == "sequential"
             )
-            for context in contexts[:1] if in_one else contexts:
+            for context in ["full"] if in_one else contexts:
                 transcribe = choose_transcription(
                     transcriber, loaded, evaluation_set, clips, context, arguments
                 )
@@ -232,13 +242,47 @@ def evaluate_model(
                 scored.append(
                     score_decoding(
                         evaluation_set,
-                        replace(decoding, model_size=model_size(loaded), hallucination=made_up[context]),
+                        replace(decoding, model_size=model_size(loaded), hallucination=made_up.get(context)),
                         arguments.normalizer,
                         arguments.bootstrap_samples,
                         arguments.seed,
                     )
                 )
     return scored
+
+
+def in_known_languages(
+    loaded: "LoadedModel",
+    evaluation_set: "EvaluationSet",
+    clips: "Dataset | list[Recording]",
+    name: str,
+    backend: str,
+) -> "tuple[EvaluationSet, Dataset | list[Recording]]":
+    """The utterances of a set without the languages that a model has no token for: it detects one there.
+
+    So a model that was given a new language can be compared with the one it was made from.
+
+    Raises:
+        UserError: An English-only model and another language, or one that faster-whisper refuses.
+    """
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    from utils.modeling import check_languages, language_codes
+
+    spoken = {code for code in evaluation_set.languages if code is not None}
+    if backend == "faster-whisper" and not spoken <= LANGUAGES.keys():
+        others = ", ".join(sorted(spoken - LANGUAGES.keys()))
+        raise UserError(f"--backend faster-whisper: it refuses the language {others}. Use ctranslate2.")
+    known = language_codes(loaded.model)
+    if not known:
+        check_languages(loaded.model, sorted(spoken), name)
+    if not known or spoken <= known:
+        return evaluation_set, clips
+    languages = [code if code in known else None for code in evaluation_set.languages]
+    if isinstance(clips, list):
+        clips = [replace(clip, language=code) for clip, code in zip(clips, languages, strict=True)]
+    detected = sorted(spoken - known)
+    return replace(evaluation_set, languages=languages, detected_languages=detected), clips
 
 
 def choose_contexts(audio_context: str, trained_on_dynamic: bool, backend: str = "transformers") -> list[str]:
@@ -269,6 +313,7 @@ def choose_transcription(
             loaded,
             clips,
             way=arguments.long_form,
+            task=arguments.task,
             max_length=arguments.generation_max_length,
             **batches,
         )
@@ -361,8 +406,9 @@ def probe_hallucination(
         process=processes.process_index,
         num_processes=processes.num_processes,
     )
-    texts = [hypothesis.text for hypothesis in join_shares(share).values()]
-    return count_made_up_words([KINDS[sound.kind] for sound in sounds], [s.duration for s in sounds], texts)
+    texts = [None if heard.error else heard.text for heard in join_shares(share).values()]
+    kinds, durations = [KINDS[sound.kind] for sound in sounds], [sound.duration for sound in sounds]
+    return count_made_up_words(kinds, durations, texts, arguments.normalizer)
 
 
 def write_predictions(scored: list["ScoredDecoding"], material: "Material", output_dir: Path) -> None:
@@ -392,7 +438,8 @@ def write_report(
     if len(arguments.models) > 1:
         comparisons = compare_models(scored, arguments.bootstrap_samples, arguments.seed)
         gates = judge(results, comparisons, guard_tolerance=arguments.guard_tolerance)
-        verdict = [write_verdict(results, comparisons), *map(gate_sentence, gates)]
+        promoted = [gate.candidate for gate in gates if gate.promote]
+        verdict = [write_verdict(results, comparisons, promoted), *map(gate_sentence, gates)]
         analysis = {
             "comparisons": [asdict(comparison) for comparison in comparisons],
             "gates": [asdict(gate) for gate in gates],

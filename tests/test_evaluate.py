@@ -324,6 +324,61 @@ def test_a_guard_is_scored_once_and_judged(tiny_whisper, tuned, dataset, tmp_pat
     assert "Do not promote" in " ".join(capsys.readouterr().out.split())
 
 
+def test_in_the_dynamic_context_alone_guards_have_the_full_one_and_nothing_is_promoted(
+    tuned, dataset, tmp_path
+):
+    other = Path(shutil.copytree(tuned, tmp_path / "other"))
+    guard = str(write_dataset(tmp_path / "guard"))
+    further = ["--audio_context", "dynamic", "--guard_datasets", guard, "--no_probe_hallucination"]
+    evaluate.main(command([tuned, other], dataset, tmp_path / "out", *further))
+    rows = read_json(tmp_path / "out" / "evaluation_results.json")["results"]
+    assert [(row["is_guard"], row["audio_context"]) for row in rows] == 2 * [
+        (False, "dynamic"),
+        (True, "full"),
+    ]
+    (gate,) = read_json(tmp_path / "out" / "comparative_analysis.json")["gates"]
+    assert not gate["promote"] and any("not decoded in the full context" in r for r in gate["reasons"])
+
+
+def test_a_guard_is_not_taken_for_the_language_of_the_data(tiny_whisper, dataset, tmp_path):
+    from utils.arguments import EvaluateArguments, parse_arguments
+
+    guard = str(write_dataset(tmp_path / "guard"))
+    words = command([tiny_whisper], dataset, tmp_path / "out", "--guard_datasets", guard)
+    own, its_guard = evaluate.load_material(parse_arguments(EvaluateArguments, words, None))
+    assert own[0].languages[0] == "it" and its_guard[0].languages[0] is None
+
+
+def test_all_models_do_what_the_tuned_one_was_trained_for(tiny_whisper, tuned, dataset, tmp_path, capsys):
+    from utils.arguments import EvaluateArguments, parse_arguments
+
+    def task_of(models: list, *further: str) -> str:
+        words = command(models, dataset, tmp_path / "out", *further)
+        return evaluate.check_models(parse_arguments(EvaluateArguments, words, None))
+
+    translating = Path(shutil.copytree(tuned, tmp_path / "translating"))
+    (translating / "train.yaml").write_text("task: translate\n")
+    transcribing = Path(shutil.copytree(tuned, tmp_path / "transcribing"))
+    (transcribing / "train.yaml").write_text("task: transcribe\n")
+    assert task_of([tiny_whisper]) == "transcribe"
+    assert task_of([tiny_whisper, translating]) == "translate"
+    assert task_of([translating], "--task", "transcribe") == "transcribe"
+    message = error_of(command([translating, transcribing], dataset, tmp_path / "out"), capsys)
+    assert "trained for different tasks" in message and "give --task" in message
+
+
+def test_a_language_that_a_model_lacks_is_detected_and_said(tiny_whisper, dataset, tmp_path):
+    """As the base of a model with an added language, in a comparison of the two."""
+    lacking = Path(shutil.copytree(tiny_whisper, tmp_path / "lacking"))
+    config = read_json(lacking / "generation_config.json")
+    config["lang_to_id"].pop("<|it|>")
+    (lacking / "generation_config.json").write_text(json.dumps(config))
+    evaluate.main(command([tiny_whisper, lacking], dataset, tmp_path / "out", "--no_probe_hallucination"))
+    rows = read_json(tmp_path / "out" / "evaluation_results.json")["results"]
+    assert [row["detected_languages"] for row in rows] == [[], ["it"]]
+    assert "has no token for" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
 def write_recordings(folder: Path, seconds: float) -> Path:
     """A manifest of a recording in two timed lines, and of one in a line without times."""
     folder.mkdir()
@@ -350,13 +405,15 @@ def test_recordings_are_scored_as_a_whole(long_form, contexts, tuned, tmp_path):
     assert all(row["audio_seconds"] == 64 and row["raw"]["num_words"] == 4 for row in rows)
     lines = read_lines(tmp_path / "out" / "predictions.jsonl")
     assert {line["reference"] for line in lines} == {"uno due tre", "quattro"}
+    assert {Path(line["id"]).name for line in lines} == {"a.flac", "b.flac"}
 
 
 def test_recordings_that_cannot_be_read_are_told_and_none_is_left_out(tuned, tmp_path, capsys):
     manifest = write_recordings(tmp_path / "data", seconds=1.0)
     (tmp_path / "data" / "b.flac").write_bytes(b"no flac")
     words = ["--models", str(tuned), "--recordings", str(manifest), "--output_dir", str(tmp_path / "out")]
-    assert "1 recordings or lines cannot be scored" in error_of(words, capsys)
+    message = error_of(words, capsys)
+    assert "1 recordings or lines cannot be scored" in message and "b.flac" in message
 
 
 @pytest.mark.parametrize(

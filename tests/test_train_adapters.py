@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 import train
 from tests.test_train import read_metrics
 from utils.errors import UserError
-from utils.modeling import language_ids, load_model
+from utils.modeling import language_ids, load_model, read_training_arguments
 
 VARIANTS = {
     "lora": "--use_peft --lora_dropout 0.1",
@@ -136,7 +136,7 @@ def test_a_model_that_translates_is_told_so_by_its_folder(arguments, tmp_path, m
 
     train.main(arguments("--task", "translate"))
     best = str(tmp_path / "run/best")
-    assert load_model(best).task == "translate"
+    assert read_training_arguments(best)["task"] == "translate"
     tasks, original = [], utils.decoding.prompt_tokens
 
     def told(*words, task: str) -> list[int]:

@@ -369,7 +369,7 @@ class TrainArguments(ScriptArguments):
     max_eval_samples: int | None = argument(
         "Validate on at most so many utterances, drawn by the seed.", default=500
     )
-    generation_max_length: int = argument("Most tokens of a hypothesis.", default=225)
+    generation_max_length: int = argument("Most tokens of a hypothesis, prompt included.", default=448)
     normalizer: Literal["basic", "english", "script-safe"] = argument(
         "Text normaliser for normalised WER: Whisper's two, or one that keeps vowel signs.", default="basic"
     )
@@ -588,6 +588,9 @@ class EvaluateArguments(ScriptArguments):
     language: str = argument(
         "Language of rows that do not carry their own; auto lets the model detect.", default="auto"
     )
+    task: Literal["auto", "transcribe", "translate"] = argument(
+        "What all models do; auto: what the tuned ones were trained for.", default="auto"
+    )
     backend: Literal["transformers", "ctranslate2", "faster-whisper"] = argument(
         "What decodes; ctranslate2 and faster-whisper convert the model first.", default="transformers"
     )
@@ -597,7 +600,7 @@ class EvaluateArguments(ScriptArguments):
     )
     per_device_eval_batch_size: int = argument("Clips decoded at once.", default=16)
     max_samples: int | None = argument("Score at most so many utterances, drawn by the seed.", default=None)
-    generation_max_length: int = argument("Most tokens of a hypothesis.", default=225)
+    generation_max_length: int = argument("Most tokens of a hypothesis, prompt included.", default=448)
     normalizer: Literal["basic", "english", "script-safe"] = argument(
         "Text normaliser for normalised WER: Whisper's two, or one that keeps vowel signs.", default="basic"
     )

@@ -476,6 +476,16 @@ def _check_complete(tensors: dict[str, np.ndarray], config: "WhisperConfig", fol
         )
 
 
+def language_settings(ids: dict[str, int]) -> dict[str, dict[str, int]]:
+    """What a multilingual model's generation config tells of its tokens, from the tokenizer's vocabulary."""
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES, TASK_IDS
+
+    return {
+        "lang_to_id": {f"<|{code}|>": ids[f"<|{code}|>"] for code in LANGUAGES if f"<|{code}|>" in ids},
+        "task_to_id": {task: ids[f"<|{task}|>"] for task in TASK_IDS},
+    }
+
+
 def _build_generation_config(
     config: "WhisperConfig", tokenizer: "WhisperTokenizer", settings: dict[str, list]
 ) -> "GenerationConfig":
@@ -485,7 +495,6 @@ def _build_generation_config(
         UserError: config.json names a token or a head that the model does not have.
     """
     from transformers import GenerationConfig
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES, TASK_IDS
 
     ids = tokenizer.get_vocab()
     heads = settings.get("alignment_heads") or _upper_half_heads(config)
@@ -494,10 +503,6 @@ def _build_generation_config(
     begin = settings.get("suppress_ids_begin") or blank
     _check_ids(config, heads, suppressed + begin)
     multilingual = config.vocab_size >= MULTILINGUAL_VOCAB_SIZE
-    languages = {
-        "lang_to_id": {f"<|{code}|>": ids[f"<|{code}|>"] for code in LANGUAGES if f"<|{code}|>" in ids},
-        "task_to_id": {task: ids[f"<|{task}|>"] for task in TASK_IDS},
-    }
     generation_config = GenerationConfig(
         alignment_heads=heads,
         suppress_tokens=suppressed or None,
@@ -512,7 +517,7 @@ def _build_generation_config(
         max_initial_timestamp_index=50,  # one second, as in OpenAI's own decoding
         max_length=config.max_target_positions,
         is_multilingual=multilingual,
-        **(languages if multilingual else {}),
+        **(language_settings(ids) if multilingual else {}),
     )
     # a generation config marked as made from the model would be rebuilt on loading, without the languages
     generation_config._from_model_config = False

@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from utils.metrics import (
     count_errors,
     total_counts,
 )
-from utils.text import clean_text, has_spaceless_script, normalize_text
+from utils.text import clean_text, count_words, has_spaceless_script, normalize_text
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -35,6 +35,7 @@ Row = TypeVar("Row")
 
 TEXT_FORMS = ("raw", "normalized")
 DURATION_EDGES = (2.0, 5.0, 10.0, 20.0)  # seconds, between the groups by duration
+SIGNIFICANT = 0.05
 MAX_GROUP_VALUES = 50  # more distinct values than this name utterances rather than groups
 GROUP_COLUMNS = ("language", "speaker", "group")
 # every prepared dataset's own columns; what else a dataset holds came from its source
@@ -58,6 +59,7 @@ class EvaluationSet:
     speakers: list[str | None] | None = None  # None where the dataset tells none
     recordings: list[str | None] | None = None  # that the utterances were cut from
     is_guard: bool = False  # there to see what is forgotten, not what is learnt
+    detected_languages: list[str] = field(default_factory=list)  # that the model has no token for
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,9 @@ class MadeUpWords:
 
     clips: int
     clips_with_text: int
-    words: int  # after Whisper's basic normalisation
+    words: int  # normalised; characters where they have no spaces between words
     audio_seconds: float
+    errors: int = 0  # clips that the decoder failed on
 
     @property
     def words_per_minute(self) -> float:
@@ -145,6 +148,7 @@ class EvaluationResult:
     hallucination: dict[str, MadeUpWords] | None
     trainable_parameters: int | None
     total_parameters: int
+    detected_languages: list[str] = field(default_factory=list)  # the model has no token for these, and chose
 
     def rate(self, score: TextScore) -> float:
         """The error rate of one of the scores that its interval is of, as a fraction."""
@@ -173,6 +177,12 @@ class ModelComparison:
     wins: int
     losses: int
     ties: int
+
+    @property
+    def is_significant(self) -> bool:
+        """By the test, which asks about these speakers, and by the interval, which may ask about others."""
+        low, high = self.ci95
+        return self.p_value < SIGNIFICANT and not low <= 0 <= high
 
 
 @dataclass(frozen=True)
@@ -216,7 +226,6 @@ def build_evaluation_set(
             f"{dataset} ({split}): {len(missing)} of {len(references)} utterances have no reference, first "
             f"{missing[0]!r}. Give them a text (an empty one where nothing is said), or leave them out."
         )
-    columns = {name: list(rows[name]) for name in ("speaker", "source") if name in rows.column_names}
     return EvaluationSet(
         dataset=dataset,
         split=split,
@@ -225,10 +234,23 @@ def build_evaluation_set(
         durations=durations,
         groups=_read_groups(rows) | _group_by_duration(durations),
         languages=list(rows["language"]),
-        speakers=columns.get("speaker"),
-        recordings=columns.get("source"),
+        speakers=list(rows["speaker"]) if "speaker" in rows.column_names else None,
+        recordings=_read_recordings(rows),
         is_guard=is_guard,
     )
+
+
+def _read_recordings(rows: "Dataset") -> list[str | None]:
+    """What each utterance was cut from; a file of its own says nothing of what else was recorded with it."""
+    nothing = [None] * len(rows)
+    columns = [
+        list(rows[name]) if name in rows.column_names else nothing
+        for name in ("recording", "source", "start")
+    ]
+    return [
+        str(recording) if recording is not None else (None if start is None else source)
+        for recording, source, start in zip(*columns, strict=True)
+    ]
 
 
 def _group_by_duration(durations: list[float]) -> dict[str, list[str | None]]:
@@ -260,7 +282,7 @@ def score_decoding(
     """Score one decoding over the corpus and over every group, in both forms of the text."""
     counts = _count_both_forms(evaluation_set.references, decoding.hypotheses, normalizer)
     alignments = counts["normalized"].alignments
-    failures = _find_failures(evaluation_set, decoding, alignments)
+    failures = _find_failures(evaluation_set, decoding, counts["normalized"])
     everyone = range(len(evaluation_set.ids))
     overall = _score_subset(evaluation_set, counts, everyone, bootstrap_samples, seed)
     groups = {
@@ -288,6 +310,7 @@ def score_decoding(
         confusions=count_confusions(alignments),
         failures=count_failures(failures),
         hallucination=decoding.hallucination,
+        detected_languages=evaluation_set.detected_languages,
         **dataclasses.asdict(decoding.model_size),
     )
     _, clusters = _choose_clusters(evaluation_set, everyone)
@@ -295,28 +318,36 @@ def score_decoding(
 
 
 def _find_failures(
-    evaluation_set: EvaluationSet, decoding: Decoding, alignments: list[list[Edit]]
+    evaluation_set: EvaluationSet, decoding: Decoding, counts: UtteranceCounts
 ) -> list[list[str]]:
     """The kinds of failure of every utterance; where the decoder failed, that alone."""
     rows = zip(
-        evaluation_set.references, decoding.hypotheses, alignments, evaluation_set.languages, strict=True
+        evaluation_set.references,
+        decoding.hypotheses,
+        counts.alignments,
+        evaluation_set.languages,
+        strict=True,
     )
     return [
-        [DECODER_ERROR] if number in decoding.errors else find_failures(*row)
+        [DECODER_ERROR] if number in decoding.errors else find_failures(*row, measure=counts.measure)
         for number, row in enumerate(rows)
     ]
 
 
 def count_made_up_words(
-    sorts: Sequence[str], durations: Sequence[float], texts: Sequence[str]
+    sorts: Sequence[str],
+    durations: Sequence[float],
+    texts: Sequence[str | None],
+    normalizer: str = "basic",
 ) -> dict[str, MadeUpWords]:
-    """Words in what a model wrote for sounds without speech, by sort of sound."""
+    """Words in what a model wrote for sounds without speech, by sort of sound; None where it failed."""
     found = {}
     for sort in dict.fromkeys(sorts):
         own = [number for number, name in enumerate(sorts) if name == sort]
-        words = [len(normalize_text(texts[number]).split()) for number in own]
+        words = [count_words(normalize_text(texts[number] or "", normalizer)) for number in own]
+        errors = sum(texts[number] is None for number in own)
         seconds = round(sum(durations[number] for number in own), 3)
-        found[sort] = MadeUpWords(len(own), sum(count > 0 for count in words), sum(words), seconds)
+        found[sort] = MadeUpWords(len(own), sum(count > 0 for count in words), sum(words), seconds, errors)
     return found
 
 
@@ -409,7 +440,10 @@ def _score_text(
 
 
 def prediction_records(evaluation_set: EvaluationSet, scored: ScoredDecoding) -> list[dict]:
-    """The lines of predictions.jsonl, texts as they are; word errors count edits, not rates."""
+    """The lines of predictions.jsonl, texts as they are; errors count edits, not rates.
+
+    `normalized_errors` are words, or characters, by the `measure`; so is the alignment.
+    """
     return [
         {
             "model": scored.decoding.model,
@@ -420,6 +454,8 @@ def prediction_records(evaluation_set: EvaluationSet, scored: ScoredDecoding) ->
             "hypothesis": hypothesis,
             "raw_word_errors": scored.counts["raw"].words[i].errors,
             "normalized_word_errors": scored.counts["normalized"].words[i].errors,
+            "measure": scored.counts["normalized"].measure,
+            "normalized_errors": scored.counts["normalized"].measured[i].errors,
             "duration": evaluation_set.durations[i],
             "alignment": scored.counts["normalized"].alignments[i],
             "failures": scored.failures[i],
@@ -480,18 +516,28 @@ def _name_comparison(
     )
 
 
-def write_verdict(results: Sequence[EvaluationResult], comparisons: Sequence[ModelComparison]) -> str:
-    """One plain sentence on the candidate with the lowest normalised WER, a clause for each dataset.
+def write_verdict(
+    results: Sequence[EvaluationResult],
+    comparisons: Sequence[ModelComparison],
+    promoted: Collection[str] = (),
+) -> str:
+    """One plain sentence on the best candidate, a clause for each dataset.
 
-    The full context counts where it was decoded: it is the one that every other runtime uses.
+    The best is the one whose normalised WER fell most, summed over the datasets that are no guards; a
+    promoted one goes before all others. The full context counts where it was decoded: every other runtime
+    uses it.
     """
     rows = [c for c in comparisons if c.text == "normalized"]
     rows = [c for c in rows if c.audio_context == "full"] or rows
     if not rows:
         return "There is nothing to compare."
-    candidates = list(dict.fromkeys(c.candidate for c in rows))
-    best = max(candidates, key=lambda name: sum(c.wer_reduction for c in rows if c.candidate == name))
     by_key = {(r.model, r.dataset, r.audio_context): r for r in results}
+    candidates = list(dict.fromkeys(c.candidate for c in rows))
+    gains = dict.fromkeys(candidates, 0.0)
+    for c in rows:
+        if not by_key[c.candidate, c.dataset, c.audio_context].is_guard:
+            gains[c.candidate] += c.wer_reduction
+    best = max(candidates, key=lambda name: (name in promoted, gains[name]))
     clauses = [_verdict_clause(c, by_key) for c in rows if c.candidate == best]
     opening = f"Best of {len(candidates)} candidates: " if len(candidates) > 1 else ""
     return opening + "; ".join(clauses) + "."
@@ -502,7 +548,7 @@ def _verdict_clause(comparison: ModelComparison, by_key: dict[tuple[str, str, st
     before = find_baseline(by_key, comparison.baseline, after)
     assert before is not None  # it was compared
     low, high = comparison.ci95
-    if low <= 0 <= high:
+    if not comparison.is_significant:
         finding = "is not shown to differ from"
     elif comparison.wer_reduction > 0:
         finding = f"makes {100 * comparison.relative_reduction:.0f} % fewer errors than"

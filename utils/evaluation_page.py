@@ -221,21 +221,34 @@ def notes_section(results: Sequence[dict], analysis: dict | None) -> Html:
         ("Texts", _text_words(results)),
         ("Intervals", _interval_words(results, analysis)),
         ("Audio context", _context_words(results)),
-        (
-            "Loops",
-            "A hypothesis that repeats itself is cut short in decoding. Its words up to there count as "
-            "errors, so a model that loops looks better here than where nothing stops it.",
-        ),
+        *_loop_note(results),
         (
             "Times real time",
             "Seconds of audio for each second of decoding on this computer, loading of the model left out.",
         ),
     ]
+    unknown = {(row["model"], code) for row in results for code in row.get("detected_languages") or ()}
+    if unknown:
+        found = ", ".join(f"{shorten(model)}: {code}" for model, code in sorted(unknown))
+        words = f"Languages that a model has no token for, so that it chose one by itself: {found}."
+        notes.append(("Languages", words))
     if any(row.get("is_guard") for row in results):
         words = "Guard datasets hold what a model must not forget: languages or domains it was not tuned on."
         notes.append(("Guard", words))
     content = [part for term, words in notes for part in (tag("dt", term), tag("dd", words))]
     return tag("dl", *content, class_="notes")
+
+
+def _loop_note(results: Sequence[dict]) -> list[tuple[str, str]]:
+    """Of the suite's own decoding alone; the other backends and sequential long form cut nothing short."""
+    if not any(row.get("backend", "transformers") == "transformers" for row in results):
+        return []
+    words = (
+        "The transformers backend cuts a hypothesis short that repeats itself, but not in sequential long "
+        "form. Its words up to there count as errors, so a model that loops looks better than where nothing "
+        "stops it."
+    )
+    return [("Loops", words)]
 
 
 def _text_words(results: Sequence[dict]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from utils.loops import find_loop
 from utils.metrics import Edit
 from utils.quality import script_of
+from utils.text import count_words
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
@@ -36,6 +37,7 @@ KINDS = {
 
 LONGEST_INSERTION = 4  # words in a row; one more is a run
 LEAST_DELETED, DELETED_SHARE = 3, 0.3  # words at the end of a reference, and their share of it
+CHARACTERS_IN_A_WORD = 3  # about, where words have no spaces between them and characters are aligned
 CERTAIN = 0.9  # probability of a language; at that and four words no Italian prompt is taken for another
 FEWEST_WORDS = 4
 MOSTLY_WRONG = 0.5  # word errors per word from which on a hypothesis can be one in another language
@@ -43,7 +45,11 @@ SENTENCE_MARKS = frozenset(".,;:!?…。、，！？；：।॥؟،؛።")
 
 
 def find_failures(
-    reference: str, hypothesis: str, alignment: Sequence[Edit], language: str | None = None
+    reference: str,
+    hypothesis: str,
+    alignment: Sequence[Edit],
+    language: str | None = None,
+    measure: str = "wer",
 ) -> list[str]:
     """The kinds of failure of one utterance, in the order of `KINDS`.
 
@@ -52,12 +58,16 @@ def find_failures(
         hypothesis: Text as it is.
         alignment: Of the two, normalised.
         language: Code of the language spoken; without it no language is wrong.
+        measure: wer for an alignment of words, cer for one of characters.
     """
+    word = CHARACTERS_IN_A_WORD if measure == "cer" else 1
+    num_words = count_words(hypothesis) / word if measure == "cer" else len(hypothesis.split())
     checks = {
         LOOP: find_loop(hypothesis) is not None and find_loop(reference) is None,
-        INSERTION_RUN: _has_insertion_run(alignment),
-        TRUNCATED: _is_truncated(alignment),
-        WRONG_LANGUAGE: _is_in_another_language(reference, hypothesis, alignment, language),
+        INSERTION_RUN: _has_insertion_run(alignment, LONGEST_INSERTION * word),
+        TRUNCATED: _is_truncated(alignment, LEAST_DELETED * word),
+        WRONG_LANGUAGE: num_words >= FEWEST_WORDS
+        and _is_in_another_language(reference, hypothesis, alignment, language),
         WRONG_SCRIPT: _is_in_another_script(reference, hypothesis),
         NO_CASING: has_casing(reference) and bool(hypothesis) and not has_casing(hypothesis),
         NO_PUNCTUATION: has_punctuation(reference) and bool(hypothesis) and not has_punctuation(hypothesis),
@@ -81,26 +91,26 @@ def has_punctuation(text: str) -> bool:
     return not SENTENCE_MARKS.isdisjoint(text)
 
 
-def _has_insertion_run(alignment: Sequence[Edit]) -> bool:
+def _has_insertion_run(alignment: Sequence[Edit], longest: int) -> bool:
     """More insertions in a row than slips explain, or any word where nothing was said."""
     if all(kind == "insert" for kind, _, _ in alignment):
         return bool(alignment)
     run = 0
     for kind, _, _ in alignment:
         run = run + 1 if kind == "insert" else 0
-        if run > LONGEST_INSERTION:
+        if run > longest:
             return True
     return False
 
 
-def _is_truncated(alignment: Sequence[Edit]) -> bool:
+def _is_truncated(alignment: Sequence[Edit], least: int) -> bool:
     words = sum(kind != "insert" for kind, _, _ in alignment)
     missing = 0
     for kind, _, _ in reversed(alignment):
         if kind != "delete":
             break
         missing += 1
-    return missing >= LEAST_DELETED and missing >= DELETED_SHARE * words
+    return missing >= least and missing >= DELETED_SHARE * words
 
 
 def _is_in_another_language(
@@ -109,7 +119,7 @@ def _is_in_another_language(
     """Whether the words are mostly wrong, and those of a language that is not the reference's either."""
     errors = sum(kind != "equal" for kind, _, _ in alignment)
     words = sum(kind != "insert" for kind, _, _ in alignment)
-    if language is None or errors < MOSTLY_WRONG * max(words, 1) or len(hypothesis.split()) < FEWEST_WORDS:
+    if language is None or errors < MOSTLY_WRONG * max(words, 1):
         return False
     identifier = _load_identifier()
     if language not in identifier.labels:

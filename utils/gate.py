@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from utils import failures
 from utils.evaluation import EvaluationResult, ModelComparison, find_baseline
 
-SIGNIFICANT = 0.05
 MORE_FAILURES = 0.01  # share of the utterances by which a kind of failure may grow
 GRAVE = (
     failures.LOOP,
@@ -61,11 +60,27 @@ def judge(
             before = find_baseline(by_key, models[0], after)
             assert before is not None  # it was compared
             findings += _findings(before, after, row, guard_tolerance)
+        findings += _judge_contexts([r for r in results if r.model == candidate and not r.is_guard])
         findings = list(dict.fromkeys(findings))  # made-up words are the same for every dataset
         reasons = [finding.sentence for finding in findings if not finding.is_good]
         passed = [finding.sentence for finding in findings if finding.is_good]
         gates.append(Gate(candidate, bool(passed) and not reasons, reasons, passed))
     return gates
+
+
+def _judge_contexts(results: Sequence[EvaluationResult]) -> list[_Finding]:
+    """The full context is what every other runtime uses: without it there is nothing to ship by."""
+    datasets = dict.fromkeys((result.dataset, result.split) for result in results)
+    decoded = {(result.dataset, result.split) for result in results if result.audio_context == "full"}
+    return [
+        _Finding(
+            False,
+            f"{dataset} ({split}): not decoded in the full context, which every other runtime uses; "
+            "--audio_context auto does both.",
+        )
+        for dataset, split in datasets
+        if (dataset, split) not in decoded
+    ]
 
 
 def _findings(
@@ -81,21 +96,15 @@ def _findings(
 def _judge_errors(before: EvaluationResult, after: EvaluationResult, comparison: ModelComparison) -> _Finding:
     """Fewer errors, and not by chance; in the dynamic context it is enough not to make more."""
     rates = _rates(before, after)
-    if _is_significant(comparison) and comparison.wer_reduction > 0:
+    if comparison.is_significant and comparison.wer_reduction > 0:
         return _Finding(True, f"{_where(after)}: fewer errors, {rates}, p = {comparison.p_value:.2g}.")
-    if _is_significant(comparison):
+    if comparison.is_significant:
         return _Finding(False, f"{_where(after)}: more errors, {rates}, p = {comparison.p_value:.2g}.")
     return _Finding(
         after.audio_context != "full",
         f"{_where(after)}: not shown to make fewer errors, {rates}, p = {comparison.p_value:.2g}; "
         "more test data, or more training, would tell.",
     )
-
-
-def _is_significant(comparison: ModelComparison) -> bool:
-    """By the test, which asks about these speakers, and by the interval, which may ask about others."""
-    low, high = comparison.ci95
-    return comparison.p_value < SIGNIFICANT and not low <= 0 <= high
 
 
 def _judge_guard(
@@ -106,7 +115,7 @@ def _judge_guard(
     where = f"{_where(after)}, a guard"
     if increase <= tolerance:
         return _Finding(True, f"{where}: kept, {rates}.")
-    if _is_significant(comparison):
+    if comparison.is_significant:
         allowed = f"{100 * tolerance:.1f} points were allowed"
         return _Finding(False, f"{where}: forgotten, {rates}; {allowed}, p = {comparison.p_value:.2g}.")
     return _Finding(
@@ -127,9 +136,11 @@ def _judge_failures(before: EvaluationResult, after: EvaluationResult) -> list[_
                 f"{after.failures[kind]} of {after.num_utterances} utterances, before {before.failures[kind]}"
             )
             found.append(_Finding(False, f"{_where(after)}: {kind} ({meaning}) in {counts}."))
-    if after.failures.get(failures.DECODER_ERROR):
-        counts = f"{after.failures[failures.DECODER_ERROR]} of {after.num_utterances} utterances"
-        found.append(_Finding(False, f"{_where(after)}: the decoder failed on {counts}."))
+    # the baseline's too: words that it never got to write count as its errors
+    for whose, result in (("the decoder", after), ("the baseline's decoder", before)):
+        if result.failures.get(failures.DECODER_ERROR):
+            counts = f"{result.failures[failures.DECODER_ERROR]} of {result.num_utterances} utterances"
+            found.append(_Finding(False, f"{_where(after)}: {whose} failed on {counts}."))
     return found
 
 
@@ -143,6 +154,9 @@ def _judge_made_up_words(before: EvaluationResult, after: EvaluationResult) -> l
         return []
     found = []
     for kind, sound in after.hallucination.items():
+        if sound.errors or before.hallucination[kind].errors:
+            failed = f"the decoder failed on {sound.errors} clips, before {before.hallucination[kind].errors}"
+            found.append(_Finding(False, f"{after.audio_context} context: {kind}, {failed}."))
         old, new = before.hallucination[kind].words_per_minute, sound.words_per_minute
         if new - old > MORE_WORDS_PER_MINUTE:
             rates = f"{new:.0f} words a minute, before {old:.0f}"

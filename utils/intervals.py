@@ -27,7 +27,7 @@ def choose_clusters(
 
     Speakers come first, for two recordings of one speaker are alike too. Either is taken where at least
     MIN_CLUSTERS distinct ones are known, for at least MIN_KNOWN of the utterances; those without a label
-    count as a cluster each.
+    count as a cluster each. Recordings of one utterance each are no clusters.
 
     Args:
         speakers: Each utterance's speaker, None where it is not known; None for a corpus without speakers.
@@ -38,6 +38,8 @@ def choose_clusters(
     """
     for unit, labels in (("speaker", speakers), ("recording", recordings)):
         known = [label for label in labels or () if label is not None]
+        if unit == "recording" and len(set(known)) == len(known):
+            continue
         if labels and len(set(known)) >= MIN_CLUSTERS and len(known) >= MIN_KNOWN * len(labels):
             return unit, list(labels)
     return "utterance", None

@@ -32,6 +32,7 @@ def transcribe_sequential(
     samples: np.ndarray,
     language: str | None,
     *,
+    task: str = "transcribe",
     max_length: int = 448,
 ) -> str:
     """Whisper's own way (arXiv:2212.04356, 3.8): the last timestamp of a window says where the next begins.
@@ -44,6 +45,7 @@ def transcribe_sequential(
         loaded: Its model.
         samples: (samples,) float32 at 16 kHz.
         language: Code; None lets the model detect it.
+        task: transcribe, or translate into English; faster-whisper's transcriber has its own.
         max_length: Most tokens of a window, the prompt included; faster-whisper has its own.
     """
     if isinstance(transcriber, FasterWhisperTranscriber):
@@ -57,7 +59,7 @@ def transcribe_sequential(
         padding="max_length" if len(samples) <= 30 * SAMPLE_RATE else "longest",
         return_attention_mask=True,
     ).to(whisper.device, whisper.dtype)
-    spoken: dict[str, Any] = {"language": language, "task": loaded.task} if language_ids(whisper) else {}
+    spoken: dict[str, Any] = {"language": language, "task": task} if language_ids(whisper) else {}
     with torch.inference_mode(), torch.random.fork_rng():
         torch.manual_seed(0)  # temperatures draw: the same recording gets the same text
         tokens = whisper.generate(

@@ -10,12 +10,14 @@ from typing import cast
 
 import torch
 import yaml
+from safetensors import SafetensorError
 from torch import nn
 from transformers import GenerationConfig, WhisperForConditionalGeneration, WhisperProcessor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from utils.compilation import uncompiled
 from utils.cross_entropy import summed_cross_entropy
+from utils.ctranslate2 import MULTILINGUAL_VOCAB_SIZE, language_settings
 from utils.errors import UserError
 from utils.files import folder_written_whole, write_json, write_text
 from utils.labels import IGNORED
@@ -33,7 +35,6 @@ class LoadedModel:
     model: nn.Module  # WhisperForConditionalGeneration, or a PeftModel around one
     processor: WhisperProcessor
     dynamic_context: bool  # trained on short contexts, so that it may be decoded in them
-    task: str  # transcribe or translate: what it was trained for
     trainable_parameters: int | None  # of the run that made it; None where that is not known
     total_parameters: int
 
@@ -64,19 +65,20 @@ def load_model(
             model = _load_adapter(Path(resolved), processor, dtype, keep_adapter, quantization)
         else:
             model = _load_whisper(resolved, dtype, quantization)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
-            f"{name_or_path}: not loadable as a Whisper model: {str(error).splitlines()[0]} "
+            f"{name_or_path}: not loadable as a Whisper model: {reason} "
             "Expected a Hub id, or a folder with config.json, weights and the tokenizer's files."
         ) from None
     _check_pair(name_or_path, whisper_of(model), processor)
-    arguments = _read_if_there(Path(resolved) / ARGUMENTS_FILE, yaml.safe_load)
+    _complete_generation_config(whisper_of(model), processor)
+    arguments = read_training_arguments(resolved)
     results = _read_if_there(Path(resolved) / RESULTS_FILE, json.loads)
     return LoadedModel(
         model,
         processor,
         dynamic_context=arguments.get("audio_context") == "dynamic",
-        task=arguments.get("task", "transcribe"),
         trainable_parameters=results.get("trainable_parameters"),
         total_parameters=count_parameters(model)[1],
     )
@@ -138,6 +140,37 @@ def _check_pair(name: str, model: WhisperForConditionalGeneration, processor: Wh
             f"{name}: the tokenizer has {len(processor.tokenizer)} tokens, the model "
             f"{model.config.vocab_size}. Copy the tokenizer's files from the model it was derived from."
         )
+    config, ids = model.generation_config, processor.tokenizer.get_vocab()
+    wanted = {
+        "<|startoftranscript|>": model.config.decoder_start_token_id,
+        "<|endoftext|>": model.config.eos_token_id,
+        "<|notimestamps|>": getattr(config, "no_timestamps_token_id", None),
+        **{f"<|{code}|>": number for code, number in language_ids(model).items()},
+    }
+    for token, expected_id in wanted.items():
+        if expected_id is not None and ids.get(token) != expected_id:
+            raise UserError(
+                f"{name}: {token} is number {ids.get(token, 'none')} of the tokenizer, the model expects "
+                f"{expected_id}. Copy the tokenizer's files from the model it was derived from."
+            )
+
+
+def _complete_generation_config(model: WhisperForConditionalGeneration, processor: WhisperProcessor) -> None:
+    """Give a multilingual model the ids of its languages where its generation config lacks them.
+
+    Models that were fine-tuned before transformers 4.31 do; without them they would pass for English-only.
+    """
+    config, ids = model.generation_config, processor.tokenizer.get_vocab()
+    is_multilingual = model.config.vocab_size >= MULTILINGUAL_VOCAB_SIZE
+    if is_multilingual and not getattr(config, "lang_to_id", None):
+        config.update(
+            **language_settings(ids), no_timestamps_token_id=ids["<|notimestamps|>"], is_multilingual=True
+        )
+
+
+def read_training_arguments(folder: str) -> dict:
+    """What train.py wrote into a model folder about the run; empty for any other model."""
+    return _read_if_there(Path(folder) / ARGUMENTS_FILE, yaml.safe_load)
 
 
 def _read_if_there(path: Path, parse) -> dict:

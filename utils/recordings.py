@@ -25,7 +25,7 @@ from utils.files import write_text
 from utils.quality import check_clip, check_text, content_hash
 from utils.segmentation import END_TOLERANCE, segment_problem
 from utils.text import load_token_counter
-from utils.utterances import Audio, Reject, TimedText, Utterance, printable
+from utils.utterances import Audio, Reject, Scalar, TimedText, Utterance, printable
 from utils.voice import speech_extent
 
 # This module is imported by every worker process: nothing heavier than numpy and pyarrow belongs here.
@@ -269,7 +269,7 @@ def _one_row(utterance: Utterance, clip: Clip) -> pyarrow.RecordBatch:
         "source": name_of(utterance.audio) or utterance.source,
         "previous_text": utterance.previous_text,
         "segments": [asdict(segment) for segment in utterance.segments] or None,
-        "extra": json.dumps(dict(utterance.extra), ensure_ascii=False) if utterance.extra else None,
+        "extra": json.dumps(extra, ensure_ascii=False) if (extra := _extra_columns(utterance)) else None,
     }
     return pyarrow.RecordBatch.from_pylist([row], schema=SCHEMA)
 
@@ -308,7 +308,13 @@ def _filled_columns(utterance: Utterance) -> dict[str, str]:
     """Type of each extra column that has a value here; of the named columns that may be empty, `named`."""
     optional = ("speaker", "group", "start", "end", "previous_text", "segments")
     named = {name: "named" for name in optional if getattr(utterance, name) not in (None, ())}
-    return named | {name: type(value).__name__ for name, value in utterance.extra.items()}
+    return named | {name: type(value).__name__ for name, value in _extra_columns(utterance).items()}
+
+
+def _extra_columns(utterance: Utterance) -> dict[str, Scalar]:
+    """The source's own columns, and the recording where it is known and more than this utterance."""
+    known = utterance.recording not in (None, utterance.id)
+    return ({"recording": str(utterance.recording)} if known else {}) | dict(utterance.extra)
 
 
 def _rejected_entry(result: Rejected, examples: dict[str, int], position: int) -> dict:

@@ -167,6 +167,11 @@ def has_spaceless_script(text: str) -> bool:
     return 2 * len(_SPACELESS_CHARACTER.findall(text)) > letters
 
 
+def count_words(text: str) -> int:
+    """Words between spaces; a character of a script without spaces counts as one."""
+    return len(_SPACELESS_CHARACTER.sub(" x ", text).split())
+
+
 def load_token_counter(name_or_path: str) -> Callable[[str], int]:
     """A function that counts the text tokens of a label, from the tokenizer of a model folder or a Hub id.
 

@@ -16,7 +16,7 @@ from utils.decoding import ready_to_decode, transcribe_batch
 from utils.errors import UserError
 from utils.features import log_mel, pad_waveforms
 from utils.hardware import pick_dtype
-from utils.labels import prompt_tokens
+from utils.labels import MAX_LABEL_TOKENS, prompt_tokens
 from utils.modeling import LoadedModel, language_ids, load_model, whisper_of
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class TransformersTranscriber:
 
     loaded: LoadedModel
     max_length: int
+    task: str
 
     def transcribe_batch(
         self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
@@ -60,7 +61,7 @@ class TransformersTranscriber:
             languages,
             contexts=contexts,
             max_length=self.max_length,
-            task=self.loaded.task,
+            task=self.task,
         )
 
 
@@ -71,6 +72,7 @@ class CTranslate2Transcriber:
     engine: "Whisper"
     loaded: LoadedModel  # for the prompt, the features and the tokenizer
     max_length: int
+    task: str
     num_beams: int
 
     def transcribe_batch(
@@ -93,11 +95,12 @@ class CTranslate2Transcriber:
         features = StorageView.from_array(log_mel(waveforms, processor.feature_extractor).numpy())
         states = self.engine.encode(features)
         prompts = [
-            prompt_tokens(tokenizer, language, task=self.loaded.task)
-            for language in self._spoken(states, languages)
+            prompt_tokens(tokenizer, language, task=self.task) for language in self._spoken(states, languages)
         ]
+        # CTranslate2 writes half of `max_length`, as openai/whisper writes at most half of 448 tokens
+        length = min(2 * max(self.max_length - len(prompts[0]), 1), MAX_LABEL_TOKENS)
         found = self.engine.generate(
-            states, prompts, beam_size=self.num_beams, max_length=self.max_length, suppress_tokens=[-1]
+            states, prompts, beam_size=self.num_beams, max_length=length, suppress_tokens=[-1]
         )
         tokens = [result.sequences_ids[0] for result in found]
         return [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
@@ -118,6 +121,7 @@ class FasterWhisperTranscriber:
 
     engine: "WhisperModel"
     loaded: LoadedModel
+    task: str
     num_beams: int
 
     def transcribe_batch(
@@ -130,14 +134,25 @@ class FasterWhisperTranscriber:
         """The text of a recording of any length, (samples,) float32 at 16 kHz."""
         spoken = language if language_ids(whisper_of(self.loaded.model)) else "en"
         segments, _ = self.engine.transcribe(
-            samples, language=spoken, task=self.loaded.task, beam_size=self.num_beams
+            samples,
+            language=spoken,
+            task=self.task,
+            beam_size=self.num_beams,
+            condition_on_previous_text=False,  # as in utils/long_form.py
         )
         return "".join(segment.text for segment in segments).strip()
 
 
 @contextlib.contextmanager
 def open_transcriber(
-    name: str, *, backend: str, dtype: str, device: torch.device, max_length: int, num_beams: int = 1
+    name: str,
+    *,
+    backend: str,
+    dtype: str,
+    device: torch.device,
+    max_length: int,
+    task: str = "transcribe",
+    num_beams: int = 1,
 ) -> Iterator[tuple[Transcriber, LoadedModel]]:
     """Load a model for a backend; what it had to be converted into is deleted afterwards.
 
@@ -146,7 +161,8 @@ def open_transcriber(
         backend: One of `BACKENDS`.
         device: Of this process; CTranslate2 knows CUDA and the CPU.
         dtype: auto, or the name of a precision: of torch, or of CTranslate2 (such as int8).
-        max_length: Most tokens of a hypothesis, the prompt included.
+        max_length: Most tokens of a hypothesis, the prompt included; CTranslate2 writes at most 224.
+        task: transcribe, or translate into English.
         num_beams: 1 is greedy; transformers knows nothing else here.
 
     Raises:
@@ -157,7 +173,7 @@ def open_transcriber(
         loaded = load_model(name, dtype=precision)
         loaded.model.to(device)
         with ready_to_decode(loaded.model):
-            yield TransformersTranscriber(loaded, max_length), loaded
+            yield TransformersTranscriber(loaded, max_length, task), loaded
         return
     _check_installed(backend, dtype, device)
     loaded = load_model(name)
@@ -172,12 +188,12 @@ def open_transcriber(
             from ctranslate2.models import Whisper
 
             engine = Whisper(str(folder), intra_threads=torch.get_num_threads(), **options)
-            yield CTranslate2Transcriber(engine, loaded, max_length, num_beams), loaded
+            yield CTranslate2Transcriber(engine, loaded, max_length, task, num_beams), loaded
         else:
             from faster_whisper import WhisperModel
 
             model = WhisperModel(str(folder), cpu_threads=torch.get_num_threads(), **options)
-            yield FasterWhisperTranscriber(model, loaded, num_beams), loaded
+            yield FasterWhisperTranscriber(model, loaded, task, num_beams), loaded
 
 
 def _check_installed(backend: str, dtype: str, device: torch.device) -> None:

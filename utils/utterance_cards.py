@@ -29,6 +29,11 @@ CARD_STYLE = """
 ClipOf = Callable[[str, str], bytes | None]
 
 
+def count_errors(line: dict) -> int:
+    """Errors of a line of predictions.jsonl: of characters where that is the measure, else of words."""
+    return line.get("normalized_errors", line["normalized_word_errors"])
+
+
 @dataclass(frozen=True)
 class Case:
     """One utterance with what a candidate wrote, and the baseline where it was decoded too."""
@@ -40,12 +45,12 @@ class Case:
 
     @property
     def errors(self) -> int:
-        return self.prediction["normalized_word_errors"]
+        return count_errors(self.prediction)
 
     @property
     def gain(self) -> int:
-        """Word errors fewer than the baseline's."""
-        return self.before["normalized_word_errors"] - self.errors if self.before else 0
+        """Errors fewer than the baseline's."""
+        return count_errors(self.before) - self.errors if self.before else 0
 
 
 @dataclass(frozen=True)
@@ -130,15 +135,16 @@ def _card(case: Case, player: Player, anchor: str, is_first: bool) -> Html:
 
 def _hypothesis(line: dict) -> list[Html]:
     """Who wrote it, with how many errors, and its words against the reference's."""
-    errors, alignment = line["normalized_word_errors"], line.get("alignment")
-    count = f"{errors:,} word error{'' if errors == 1 else 's'}"
+    errors, alignment, measure = count_errors(line), line.get("alignment"), line.get("measure", "wer")
+    unit = "character" if measure == "cer" else "word"
+    count = f"{errors:,} {unit} error{'' if errors == 1 else 's'}"
     kinds = [tag("span", kind, class_="chip") for kind in line.get("failures") or ()]
     who = tag("p", tag("span", isolated(shorten(line["model"])), f": {count}"), *kinds, class_="who")
     if alignment is None:
         return [who, _plain(line["hypothesis"])]
     if not alignment:
         return [who, tag("p", "nothing was said, and nothing written", class_="detail")]
-    return [who, mark_differences(alignment)]
+    return [who, mark_differences(alignment, between="" if measure == "cer" else " ")]
 
 
 def _plain(text: str) -> Html:

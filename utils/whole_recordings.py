@@ -9,11 +9,12 @@ from utils.audio import SAMPLE_RATE, AudioError, decode_audio
 from utils.errors import UserError
 from utils.long_form import transcribe_chunked, transcribe_sequential
 from utils.modeling import LoadedModel
+from utils.recordings import name_of
 from utils.segmentation import join_texts
 from utils.sources import read_manifest
 from utils.transcribers import Transcriber
 from utils.transcription import Hypothesis, in_a_line
-from utils.utterances import Audio, Reject, Utterance, printable
+from utils.utterances import Audio, Reject, Utterance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +59,7 @@ def read_recordings(manifest: str, language: str) -> list[Recording]:
         try:
             recordings.append(_join(audio, utterances, language))
         except AudioError as error:
-            problems.append(f"{utterances[0].source}: {error}")
+            problems.append(f"{name_of(audio)}: {error}")
     if problems:
         shown = "; ".join(problems[:SHOWN_PROBLEMS]) + ("; …" if len(problems) > SHOWN_PROBLEMS else "")
         raise UserError(f"{manifest}: {len(problems)} recordings or lines cannot be scored: {shown}")
@@ -71,7 +72,7 @@ def _join(audio: Audio, utterances: Sequence[Utterance], language: str) -> Recor
     speakers = {utterance.speaker for utterance in ordered}
     own = codes.pop() if len(codes) == 1 else None
     return Recording(
-        name=printable(ordered[0].source),
+        name=name_of(audio) or ordered[0].id,
         audio=audio,
         text=join_texts(utterance.text for utterance in ordered),
         duration=len(decode_audio(audio)) / SAMPLE_RATE,
@@ -86,6 +87,7 @@ def transcribe_recordings(
     recordings: Sequence[Recording],
     *,
     way: str,
+    task: str,
     audio_context: str,
     batch_size: int,
     max_length: int,
@@ -100,6 +102,7 @@ def transcribe_recordings(
         loaded: The model.
         recordings: Of all processes together.
         way: `sequential` or `chunked`, see utils/long_form.py.
+        task: transcribe, or translate into English.
         audio_context: Of the windows; sequential decoding has the full one only.
         batch_size: Windows decoded at once.
         max_length: Most tokens of a window.
@@ -117,7 +120,9 @@ def transcribe_recordings(
         try:
             samples, language = recording.decode(), recording.language
             if way == "sequential":
-                text = transcribe_sequential(transcriber, loaded, samples, language, max_length=max_length)
+                text = transcribe_sequential(
+                    transcriber, loaded, samples, language, task=task, max_length=max_length
+                )
             else:
                 text = transcribe_chunked(
                     transcriber, samples, language, audio_context=audio_context, batch_size=batch_size

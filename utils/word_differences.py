@@ -32,12 +32,13 @@ DIFFERENCE_STYLE = """
 """
 
 
-def mark_differences(alignment: Sequence[Sequence[str | None]]) -> Html:
+def mark_differences(alignment: Sequence[Sequence[str | None]], between: str = " ") -> Html:
     """Both texts in one: what was only said is struck through, what was only written underlined.
 
     Args:
         alignment: [op, reference word or None, hypothesis word or None], in the order of the text; op is
             equal, substitute, insert or delete.
+        between: What stands between two words; nothing, where the alignment is of characters.
     """
     parts: list[str] = []
     left = LONGEST_TEXT
@@ -45,23 +46,24 @@ def mark_differences(alignment: Sequence[Sequence[str | None]]) -> Html:
         if left <= 0:
             parts.append(tag("span", "… the rest is not shown", class_="more"))
             break
-        parts += [_mark_run(kind, references, hypotheses), " "]
+        parts += [_mark_run(kind, references, hypotheses, between), between]
         left -= sum(min(len(word), LONGEST_WORD) + 1 for word in (references + hypotheses)[:LONGEST_PIECE])
     return tag("p", *parts, class_="text differences", dir="auto")
 
 
-def _mark_run(kind: str, references: list[str], hypotheses: list[str]) -> Html:
+def _mark_run(kind: str, references: list[str], hypotheses: list[str], between: str) -> Html:
     if kind == "substitute":
-        swapped = (tag("del", _text(references)), " ", tag("ins", _text(hypotheses)))
+        swapped = (tag("del", _text(references, between)), " ", tag("ins", _text(hypotheses, between)))
         return tag("span", *swapped, class_="swapped")
     words = references or hypotheses
     if kind == "equal":
-        return tag("span", _text(words))
+        return tag("span", _text(words, between))
     name = "del" if kind == "delete" else "ins"
-    marked = tag(name, _text(words[:LONGEST_RUN]))
+    marked = tag(name, _text(words[:LONGEST_RUN], between))
     if len(words) <= LONGEST_RUN:
         return marked
-    more = tag("span", f"… {len(words) - LONGEST_RUN:,} more words", class_="more")
+    unit = "words" if between else "characters"
+    more = tag("span", f"… {len(words) - LONGEST_RUN:,} more {unit}", class_="more")
     return join([marked, " ", more])
 
 
@@ -86,8 +88,10 @@ def _join_runs(alignment: Sequence[Sequence[str | None]]) -> Iterable[tuple[str,
         yield run
 
 
-def _text(words: Sequence[str]) -> str:
-    return " ".join(word if len(word) <= LONGEST_WORD else word[: LONGEST_WORD - 1] + "…" for word in words)
+def _text(words: Sequence[str], between: str) -> str:
+    return between.join(
+        word if len(word) <= LONGEST_WORD else word[: LONGEST_WORD - 1] + "…" for word in words
+    )
 
 
 def differences_legend() -> Html:

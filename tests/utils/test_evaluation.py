@@ -14,6 +14,7 @@ from utils.evaluation import (
     ScoredDecoding,
     build_evaluation_set,
     compare_models,
+    count_made_up_words,
     prediction_records,
     read_comparisons,
     read_results,
@@ -38,6 +39,7 @@ RESULT_KEYS |= {
     "groups",
     "trainable_parameters",
     "total_parameters",
+    "detected_languages",
 }
 COMPARISON_KEYS = {"baseline", "candidate", "dataset", "split", "text", "audio_context", "wer_reduction"}
 COMPARISON_KEYS |= {"relative_reduction", "ci95", "test", "p_value", "wins", "losses", "ties"}
@@ -119,6 +121,8 @@ def test_prediction_lines(evaluation_set):
         "hypothesis": "Il numero è",
         "raw_word_errors": 1,
         "normalized_word_errors": 1,
+        "measure": "wer",
+        "normalized_errors": 1,
         "duration": 2.0,
         "alignment": [
             ("equal", "il", "il"),
@@ -197,6 +201,50 @@ def test_verdict_says_better_worse_or_undecided():
     assert verdict_on(large, {"base": wrong, "a": one_better, "b": texts}).startswith(
         "Best of 2 candidates: b makes"
     )
+
+
+def test_guards_do_not_make_the_best_candidate_and_a_promoted_one_goes_first(evaluation_set):
+    guard = replace(evaluation_set, dataset="data/en", is_guard=True)
+    scored = [
+        score(one, model, hypotheses)
+        for model, of_data, of_guard in (
+            ("base", BASELINE, ["x"] * 4),
+            ("a", BASELINE, CANDIDATE),  # better on the guard alone
+            ("b", CANDIDATE, ["x"] * 4),
+        )
+        for one, hypotheses in ((evaluation_set, of_data), (guard, of_guard))
+    ]
+    results, comparisons = [s.result for s in scored], compare_models(scored, 100, 1)
+    assert write_verdict(results, comparisons).startswith("Best of 2 candidates: b ")
+    assert write_verdict(results, comparisons, ["a"]).startswith("Best of 2 candidates: a ")
+
+
+def test_characters_are_the_measure_where_words_have_no_spaces():
+    chinese = EvaluationSet("data/zh", "test", ["1"], ["請再說一次"], [1.0], {}, ["zh"])
+    (line,) = prediction_records(chinese, score(chinese, "base", ["請說兩次"]))
+    # 再 left out, 一 substituted; one word, wrong
+    assert (line["measure"], line["normalized_errors"], line["normalized_word_errors"]) == ("cer", 2, 1)
+
+
+def test_words_made_up_in_silence():
+    texts = ["", "Grazie a tutti.", None, "नमस्ते दुनिया"]
+    found = count_made_up_words(["silence"] * 3 + ["noise"], [10.0] * 4, texts, "script-safe")
+    silence, noise = found["silence"], found["noise"]
+    assert (silence.clips, silence.clips_with_text, silence.words, silence.errors) == (3, 1, 3, 1)
+    assert silence.words_per_minute == 6 and noise.words == 2
+    # nobody's word count: fourteen characters
+    assert count_made_up_words(["noise"], [4.0], ["ご視聴ありがとうございました"])["noise"].words == 14
+
+
+def test_recordings_are_what_several_utterances_were_cut_from():
+    columns = {"id": ["1", "2"], "text": ["a", "b"], "duration": [1.0, 1.0], "language": ["it", "it"]}
+    columns |= {"source": ["a.wav", "b.wav"]}
+    own_files = build_evaluation_set(Dataset.from_dict(columns), "data/it", "test")
+    assert own_files.recordings == [None, None]
+    cut = Dataset.from_dict(columns | {"start": [0.5, None]})
+    assert build_evaluation_set(cut, "data/it", "test").recordings == ["a.wav", None]
+    named = Dataset.from_dict(columns | {"start": [0.5, None], "recording": ["r", "r"]})
+    assert build_evaluation_set(named, "data/it", "test").recordings == ["r", "r"]
 
 
 def test_records_survive_the_files(evaluation_set, tmp_path):

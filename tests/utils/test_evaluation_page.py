@@ -193,7 +193,7 @@ def test_words_say_what_the_numbers_say(written):
     assert "18.7" in text and "14.0 to 23.0" in text and "< 0.001" in text and "60 / 5 / 74" in text
     assert "The lowest normalised rate is 15.0 % at step 40" in text
     assert "fewer than 20 speakers or recordings are known" in text and "MAPSSWE" in text
-    assert "pads every clip to 30 seconds" in text and "cut short in decoding" in text
+    assert "pads every clip to 30 seconds" in text and "cuts a hypothesis short that repeats itself" in text
     assert "9.0" in text and "6 of 20 clips" in text  # 30 words in 200 s are 9 a minute
     assert "In no clip of any model: wrong language" in text
     assert "nothing" in text and "grazie" in text and "– / 72.6 M" in text

@@ -42,6 +42,26 @@ def test_failures(reference, hypothesis, language, expected):
     assert find_failures(reference, hypothesis, align_words(reference, hypothesis), language) == expected
 
 
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "language", "expected"),
+    [
+        ("ขอบคุณ", "ขอบคุณครับผม", "th", []),  # six characters more are one polite word
+        ("請再說一次", "請再說一次" + "感謝觀看本影片敬請訂閱我們頻道", "zh", ["insertion run"]),
+        ("您撥的號碼現在無法接通請稍後再撥", "您撥的號碼現在", "zh", ["truncated"]),
+        ("您撥的號碼", "您撥的號", "zh", []),
+        (
+            "您所撥打的電話目前無法接通請稍後再撥",
+            "おかけになった電話は現在つながりません",
+            "zh",
+            ["wrong language"],
+        ),
+    ],
+)
+def test_characters_where_words_have_no_spaces(reference, hypothesis, language, expected):
+    alignment = align_words(reference, hypothesis, unit="char")
+    assert find_failures(reference, hypothesis, alignment, language, measure="cer") == expected
+
+
 def test_counts_name_every_kind():
     counts = count_failures([["loop"], [], ["loop", "truncated"]])
     assert counts == dict.fromkeys(KINDS, 0) | {"loop": 2, "truncated": 1}

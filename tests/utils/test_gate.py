@@ -106,3 +106,24 @@ def test_words_in_silence():
 def test_a_model_that_was_not_compared_is_not_promoted():
     (gate,) = judge([BEFORE, AFTER], [], guard_tolerance=0.01)
     assert not gate.promote and gate_sentence(gate).endswith("it was not compared.")
+
+
+def test_a_baseline_whose_decoder_failed_proves_nothing():
+    broken = replace(BEFORE, failures=NO_FAILURES | {"decoder error": 20})
+    gate = gate_of((broken, AFTER, 0.001))
+    assert gate.reasons == [
+        "data/it (test), full context: the baseline's decoder failed on 20 of 139 utterances."
+    ]
+
+
+def test_without_the_full_context_nothing_is_promoted():
+    before, after = (replace(result, audio_context="dynamic") for result in (BEFORE, AFTER))
+    gate = gate_of((before, after, 0.001))
+    assert not gate.promote and "not decoded in the full context" in gate.reasons[0]
+    assert gate_of((BEFORE, AFTER, 0.001), (BEFORE, after, 0.001)).promote
+
+
+def test_a_decoder_that_fails_on_silence_is_not_quiet():
+    failing = QUIET | {"silence": MadeUpWords(4, 0, 0, 60.0, errors=4)}
+    gate = gate_of((BEFORE, replace(AFTER, hallucination=failing), 0.001))
+    assert gate.reasons == ["full context: silence, the decoder failed on 4 clips, before 0."]

@@ -20,6 +20,7 @@ def labels(distinct: int, size: int, unknown: int = 0) -> list[str | None]:
         (labels(20, 100), labels(50, 100), "speaker"),
         (labels(19, 100), labels(20, 100), "recording"),
         (labels(19, 100), labels(19, 100), "utterance"),
+        (labels(19, 100), labels(100, 100), "utterance"),  # a file each
         (labels(30, 100, unknown=10), None, "speaker"),
         (labels(30, 100, unknown=11), None, "utterance"),
         (labels(30, 100, unknown=11), labels(20, 100), "recording"),

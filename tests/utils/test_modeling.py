@@ -13,6 +13,7 @@ from utils.errors import UserError
 from utils.labels import IGNORED, LabelWriter, TimedTokens, encode_texts
 from utils.modeling import (
     WhisperLoss,
+    _complete_generation_config,
     allow_empty_texts,
     check_languages,
     encode,
@@ -118,6 +119,38 @@ def test_a_tokenizer_of_another_model_is_a_clear_error(tiny_whisper, tmp_path):
     processor.tokenizer.save_pretrained(folder)
     with pytest.raises(UserError, match="the tokenizer has 1874 tokens, the model 1865"):
         load_model(str(folder))
+
+
+def test_a_tokenizer_with_other_numbers_is_a_clear_error(tiny_whisper, tmp_path):
+    """As the English-only tokenizer in a multilingual folder: fewer tokens, so every number fits."""
+    folder = shutil.copytree(tiny_whisper, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    start = config["decoder_start_token_id"]
+    (folder / "config.json").write_text(json.dumps(config | {"decoder_start_token_id": start + 1}))
+    with pytest.raises(UserError, match=rf"<\|startoftranscript\|> is number {start} .* expects {start + 1}"):
+        load_model(str(folder))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "another width"])
+def test_weights_that_do_not_fit_are_a_clear_error(damage, tiny_whisper, tmp_path):
+    folder = shutil.copytree(tiny_whisper, tmp_path / "model")
+    if damage == "truncated":
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+    else:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"d_model": 32}))
+    with pytest.raises(UserError, match="not loadable as a Whisper model"):
+        load_model(str(folder))
+
+
+def test_a_multilingual_model_of_old_transformers_gets_its_languages_back():
+    """Models tuned before generation configs told the languages would pass for English-only."""
+    model = load_model("openai/whisper-base")
+    expected = dict(model.model.generation_config.lang_to_id)
+    model.model.generation_config.lang_to_id = None
+    _complete_generation_config(model.model, model.processor)
+    assert model.model.generation_config.lang_to_id == expected and expected["<|it|>"] == 50274
 
 
 def test_languages_must_be_known_and_given(tiny_whisper):

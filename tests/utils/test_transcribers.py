@@ -46,3 +46,10 @@ def test_faster_whisper_hears_the_prompts(clips, italian_prompts):
 def test_an_unknown_precision_is_refused(clips):
     with pytest.raises(UserError, match=r"float64.*expected one of auto"):
         decode("openai/whisper-base", clips, 30.0, backend="ctranslate2", dtype="float64")
+
+
+def test_ctranslate2_writes_as_many_tokens_as_transformers(clips):
+    """Cut short long before the end; CTranslate2 counts in halves of its own `max_length`."""
+    ours = decode("openai/whisper-base", clips[:2], 30.0, backend="transformers", max_length=10)
+    theirs = decode("openai/whisper-base", clips[:2], 30.0, backend="ctranslate2", max_length=10)
+    assert theirs == ours and all(ours)

@@ -32,6 +32,13 @@ def test_lists_begin_with_the_largest_change():
     assert list(picked(lines, None)) == ["Most errors"]
 
 
+def test_characters_decide_where_they_are_the_measure():
+    lines = [
+        prediction(n, TUNED, 1, measure="cer", normalized_errors=errors) for n, errors in ((1, 2), (2, 6))
+    ]
+    assert picked(lines, None) == {"Most errors": ["clip 2", "clip 1"]}
+
+
 def test_a_failure_is_shown_also_where_no_word_is_wrong():
     lines = [prediction(n, TUNED, 0, failures=["no casing"]) for n in range(5)]
     assert picked(lines) == {"Failure: no casing": ["clip 0", "clip 1", "clip 2"]}

@@ -34,6 +34,12 @@ def test_a_loop_is_cut_and_counted():
     assert text.count("eco") == LONGEST_RUN and f"… {300 - LONGEST_RUN} more words" in text
 
 
+def test_characters_stand_together():
+    alignment = [["equal", "ก", "ก"], ["equal", "ิ", "ิ"], ["insert", None, "น"]]
+    page = Page(mark_differences(alignment, between=""))
+    assert "".join(page.texts) == "กิน"
+
+
 @given(st.lists(st.one_of(equal, substitute, one_sided), max_size=400))
 def test_every_text_stays_short_and_whole_where_it_is_short(alignment):
     page = Page(mark_differences(alignment))
