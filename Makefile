@@ -20,10 +20,12 @@ if_recipe = $(if $(wildcard recipes/$(NAME).$(1).yaml),$(2) recipes/$(NAME).$(1)
 # A worker for each core, up to four, and one thread for each: threads of several processes only wait for each other.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help demo recipe test test-slow style format bench
+.PHONY: help install demo recipe test test-slow style format bench
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: .venv/.installed ## the environment alone, in .venv
 
 demo: ## fine-tune Whisper base on Italian telephone prompts, compare before and after (runs/demo/report)
 	@$(MAKE) recipe NAME=starter

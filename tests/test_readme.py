@@ -118,6 +118,11 @@ def test_the_way_for_own_data_runs_as_printed(tmp_path: Path, tiny_whisper: Path
     assert (report / "report.html").is_file() and list(report.glob("plots/*.png"))
     guarded = json.loads((tmp_path / "runs/it/guarded/comparative_analysis.json").read_text())
     assert guarded["gates"][0]["candidate"] == "runs/it/best"
+    soundfile.write(tmp_path / "talk.flac", np.zeros(16_000), 16_000)
+    (program,) = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, timeout=100)
 
 
 @pytest.mark.slow
