@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.arguments import PreprocessArguments, arguments_as_yaml, differing_arguments, parse_arguments
-from utils.errors import UserError, user_errors_end_the_script
+from utils.errors import UserError, WriteError, user_errors_end_the_script
 
 if TYPE_CHECKING:
     from utils.assembly import DataReport, SplitSettings
@@ -408,10 +408,15 @@ def working_folder(output_dir: Path, shard_index: int | None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def forgetting_blocks(blocks_dir: Path) -> Iterator[None]:
-    """Delete the blocks when they have been put together, or when it turns out that none is of use."""
+    """Delete the blocks when they have been put together, or when it turns out that none is of use.
+
+    They stay where the dataset could not be written: room can be made.
+    """
     useless: UserError | None = None
     try:
         yield
+    except WriteError:
+        raise
     except UserError as error:
         useless = error
     for index in blocks_dir.glob("*.json"):

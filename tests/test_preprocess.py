@@ -1,5 +1,6 @@
 """preprocess.py from the command line to the folder: what is kept, what is refused, what is never lost."""
 
+import errno
 import io
 import json
 import os
@@ -273,6 +274,25 @@ def test_shards_of_an_array_are_put_together(corpus, tmp_path, capsys):
     assert run(manifest, tmp_path / "parts") == whole
     assert read_rows(tmp_path / "parts") == read_rows(tmp_path / "whole")
     assert not (tmp_path / ".parts.blocks").exists()
+
+
+def test_a_full_disk_at_the_end_keeps_what_is_done(corpus, tmp_path, capsys, monkeypatch):
+    from utils import assembly
+
+    whole = run(corpus, tmp_path / "whole")
+    words = ["--source", "manifest", "--input", str(corpus), "--language", "it"]
+    with monkeypatch.context() as patches:
+        patches.setattr(assembly, "_write", fill_the_disk)
+        error = fails(capsys, *words, "--output_dir", str(tmp_path / "out"))
+    assert "No space left" in error and not (tmp_path / "out").exists()
+    done = list((tmp_path / ".out.blocks").glob("*.json"))
+    assert done and all(index.with_suffix(".arrow").is_file() for index in done)
+    assert run(corpus, tmp_path / "out") == whole
+    assert not (tmp_path / ".out.blocks").exists()
+
+
+def fill_the_disk(*_) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_two_runs_into_one_folder_are_refused(corpus, tmp_path, capsys):
