@@ -44,7 +44,7 @@ def write_audiofolder(folder: Path) -> Path:
     """Write every clip of a prepared dataset as `<split>/<id>.wav`, with a `metadata.jsonl` for each split.
 
     The layout is the `audiofolder` of https://huggingface.co/docs/datasets/audio_dataset: `file_name` and
-    `transcription`, and the other columns that have a value.
+    `transcription`, and the other columns that have a value; one of either name is called `original_<name>`.
     """
     target = audiofolder_path(folder)
     with folder_written_whole(target) as temporary:
@@ -56,10 +56,20 @@ def write_audiofolder(folder: Path) -> Path:
                 for row in read_split(folder / split):
                     name = _file_name(row["id"], taken)
                     soundfile.write(split_dir / name, decode_flac(row.pop("audio")), SAMPLE_RATE, "PCM_16")
-                    record = {"file_name": name, "transcription": row.pop("text")}
-                    record |= {key: value for key, value in row.items() if value is not None}
+                    record = _with_columns({"file_name": name, "transcription": row.pop("text")}, row)
                     metadata.write(json.dumps(record, ensure_ascii=False) + "\n")
     return target
+
+
+def _with_columns(record: dict, columns: dict) -> dict:
+    """The record with the columns that have a value; where a name is taken, `original_` goes before it."""
+    for column, value in columns.items():
+        name = column
+        while name in record:
+            name = f"original_{name}"
+        if value is not None:
+            record[name] = value
+    return record
 
 
 def read_split(folder: Path) -> Iterator[dict]:

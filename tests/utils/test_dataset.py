@@ -97,3 +97,17 @@ def test_an_audio_folder_is_what_datasets_reads(two, tmp_path):
     ]
     info = soundfile.info(target / "train" / lines[0]["file_name"])
     assert (info.samplerate, info.channels, info.frames) == (16000, 1, 16000)
+
+
+def test_columns_named_as_those_of_an_audio_folder_stay_beside_them(tmp_path):
+    import json
+
+    extra = {"transcription": "altro", "file_name": "x.mp3", "original_transcription": "terzo", "age": 3}
+    build(tmp_path / "a", [utterance(0, extra=extra)], test_share=0, validation_share=0)
+    [line] = (write_audiofolder(tmp_path / "a") / "train/metadata.jsonl").read_text().splitlines()
+    kept = {key: value for key, value in json.loads(line).items() if value in ("altro", "terzo", "x.mp3", 3)}
+    assert (json.loads(line)["file_name"], json.loads(line)["transcription"]) == ("u-0.wav", "frase numero 0")
+    assert kept == {
+        "original_file_name": "x.mp3", "original_transcription": "terzo",
+        "original_original_transcription": "altro", "age": 3,
+    }  # fmt: skip
