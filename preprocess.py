@@ -380,30 +380,25 @@ def working_folder(output_dir: Path, shard_index: int | None) -> Iterator[Path]:
     """The hidden folder of finished blocks beside `output_dir`, for one run at a time.
 
     The jobs of an array share it, each with blocks of its own. It stays when a run is interrupted, and goes
-    when it holds nothing that would help the next one.
+    when it holds nothing that would help the next one; no job of an array takes it from the others.
 
     Raises:
         UserError: Another run is at work there.
     """
     import shutil
 
-    from filelock import FileLock, Timeout
+    from utils.locking import sole_holder
 
     folder = output_dir.with_name(f".{output_dir.name}.blocks")
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ("lock" if shard_index is None else f"lock-{shard_index}"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(
-            f"{folder}: another preprocess.py is at work on this --output_dir. Wait for it, or stop it."
-        ) from None
-    try:
-        yield folder
-    finally:
-        lock.release()
-        if not any(folder.glob("*.json")):
-            shutil.rmtree(folder, ignore_errors=True)
+    lock = folder / ("lock" if shard_index is None else f"lock-{shard_index}")
+    refusal = f"{folder}: another preprocess.py is at work on this --output_dir. Wait for it, or stop it."
+    with contextlib.ExitStack() as once_unlocked, sole_holder(lock, refusal):
+        try:
+            yield folder
+        finally:
+            if shard_index is None and not any(folder.glob("*.json")):
+                once_unlocked.callback(shutil.rmtree, folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,8 @@
 """preprocess.py from the command line to the folder: what is kept, what is refused, what is never lost."""
 
+import contextlib
 import errno
+import fcntl
 import io
 import json
 import os
@@ -14,7 +16,8 @@ import pytest
 import soundfile
 import yaml
 
-from preprocess import main
+from preprocess import main, working_folder
+from tests.utils.test_locking import refuse_to_lock
 
 ROOT = Path(__file__).parent.parent
 
@@ -302,6 +305,29 @@ def test_two_runs_into_one_folder_are_refused(corpus, tmp_path, capsys):
     with FileLock(tmp_path / ".out.blocks/lock"):
         words = ["--source", "manifest", "--input", str(corpus), "--output_dir", str(tmp_path / "out")]
         assert "another preprocess.py is at work" in fails(capsys, *words)
+
+
+@pytest.mark.parametrize("manifest", ["one.jsonl", "no.jsonl"], ids=["idle", "failing"])
+def test_a_job_of_an_array_leaves_the_folder_to_the_others(corpus, tmp_path, manifest):
+    """Two lines are one block, which is the first job's: the second has nothing to do."""
+    (tmp_path / "one.jsonl").write_text("".join(corpus.read_text().splitlines(keepends=True)[:2]))
+    blocks = tmp_path / ".out.blocks"
+    words = ["--source", "manifest", "--output_dir", str(tmp_path / "out"), "--num_shards", "2"]
+    words += ["--input", str(tmp_path / manifest), "--shard_index", "1"]
+    with working_folder(tmp_path / "out", 0), contextlib.suppress(SystemExit):
+        main(words)
+        assert blocks.is_dir()
+    assert blocks.is_dir()
+    run(corpus, tmp_path / "out")
+    assert not blocks.exists()
+
+
+def test_a_lock_file_that_a_killed_run_left_is_no_lock(corpus, tmp_path, monkeypatch):
+    """Also where the file system has no locks: a file that has to be deleted would stay for ever."""
+    monkeypatch.setattr(fcntl, "flock", refuse_to_lock)
+    (tmp_path / ".out.blocks").mkdir()
+    (tmp_path / ".out.blocks/lock").write_text("")
+    assert run(corpus, tmp_path / "out")["kept"] == 12
 
 
 def test_other_forms_of_the_dataset(corpus, tmp_path, monkeypatch):
