@@ -37,6 +37,7 @@ def main(argv: list[str] | None = None) -> None:
         output_dir = Path(arguments.output_dir)
         if arguments.push_to_hub and arguments.shard_index is None:
             check_hub(arguments)
+        check_other_forms(arguments, output_dir)
         if is_already_prepared(arguments, output_dir):
             print(
                 f"{output_dir}: prepared before with these arguments, nothing to do. Delete it to start over."
@@ -314,14 +315,38 @@ def write_report(
     )
 
 
-def deliver(arguments: PreprocessArguments, output_dir: Path) -> None:
-    """Write the dataset in the other forms that were asked for and are not there yet."""
+def other_forms(arguments: PreprocessArguments, output_dir: Path) -> dict[Path, Callable[[Path], Path]]:
+    """Where the dataset is to be written in another form, and what writes it there."""
     from utils.delivery import archive_path, audiofolder_path, write_archive, write_audiofolder
 
-    if arguments.archive and not archive_path(output_dir).exists():
-        print(f"Archive: {write_archive(output_dir)}")
-    if arguments.also_write == "audiofolder" and not audiofolder_path(output_dir).exists():
-        print(f"Audio folder: {write_audiofolder(output_dir)}")
+    forms: dict[Path, Callable[[Path], Path]] = {}
+    if arguments.archive:
+        forms[archive_path(output_dir)] = write_archive
+    if arguments.also_write == "audiofolder":
+        forms[audiofolder_path(output_dir)] = write_audiofolder
+    return forms
+
+
+def check_other_forms(arguments: PreprocessArguments, output_dir: Path) -> None:
+    """Other forms of a dataset are written anew with it: never over what is read, nor over something else."""
+    from utils.delivery import check_own
+
+    for form in other_forms(arguments, output_dir):
+        if arguments.input is not None and Path(arguments.input).resolve().is_relative_to(form.resolve()):
+            raise UserError(
+                f"{form}: --input, and where another form of the dataset is to be written. "
+                "Choose another --output_dir."
+            )
+        check_own(form)
+
+
+def deliver(arguments: PreprocessArguments, output_dir: Path) -> None:
+    """Write the dataset in the other forms that were asked for, unless they are there and no older."""
+    from utils.delivery import is_current
+
+    for form, write in other_forms(arguments, output_dir).items():
+        if not is_current(form, output_dir):
+            print(f"Also written: {write(output_dir)}")
     if arguments.push_to_hub:
         push(arguments, output_dir)
 

@@ -6,9 +6,11 @@ import fcntl
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import wave
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -343,6 +345,45 @@ def test_other_forms_of_the_dataset(corpus, tmp_path, monkeypatch):
     )
     texts = {row["text"] for split in read_rows(again).values() for row in split}
     assert texts == {row["text"] for split in read_rows(tmp_path / "out").values() for row in split}
+
+
+def test_other_forms_follow_a_dataset_that_was_prepared_anew(corpus, tmp_path, capsys):
+    archive, folder = tmp_path / "out.zip", tmp_path / "out-audiofolder"
+    both = ("--archive", "--also_write", "audiofolder")
+    run(corpus, tmp_path / "out", *both)
+    written = [archive.stat().st_mtime_ns, folder.stat().st_mtime_ns]
+    run(corpus, tmp_path / "out", *both)
+    assert [archive.stat().st_mtime_ns, folder.stat().st_mtime_ns] == written
+    run(corpus, tmp_path / "other", "--skip_rules", "speech_rate", "--test_share", "0")
+    shutil.rmtree(tmp_path / "out")
+    (tmp_path / "other").rename(tmp_path / "out")  # older than the archive
+    run(corpus, tmp_path / "out", *both, "--skip_rules", "speech_rate", "--test_share", "0")
+    assert forms_of(tmp_path / "out") == [{"train", "validation"}] * 2
+    shutil.rmtree(tmp_path / "out")
+    run(corpus, tmp_path / "out", *both)
+    assert forms_of(tmp_path / "out") == [{"train", "validation", "test"}] * 2
+
+
+def forms_of(output_dir: Path) -> list[set[str]]:
+    """The splits of the archive and of the audio folder."""
+    with zipfile.ZipFile(f"{output_dir}.zip") as archive:
+        splits = json.loads(archive.read("dataset_dict.json"))["splits"]
+    return [set(splits), {path.name for path in Path(f"{output_dir}-audiofolder").iterdir()}]
+
+
+def test_other_forms_are_not_written_over_what_is_read_or_someone_elses(corpus, tmp_path, capsys):
+    words = ["--source", "audiofolder", "--archive", "--also_write", "audiofolder"]
+    words += ["--output_dir", str(tmp_path / "out")]
+    run(corpus, tmp_path / "first", "--also_write", "audiofolder")
+    own = (tmp_path / "first-audiofolder").rename(tmp_path / "out-audiofolder")
+    assert f"{own}: --input, and where" in fails(capsys, *words, "--input", str(own / "train"))
+    with zipfile.ZipFile(tmp_path / "out.zip", "w") as archive:
+        archive.writestr("thesis.doc", "years of work")
+    assert "out.zip: not written by" in fails(capsys, *words, "--input", str(corpus))
+    (tmp_path / "out.zip").unlink()
+    (own / "thesis.doc").write_text("years of work")
+    assert "out-audiofolder: not written by" in fails(capsys, *words, "--input", str(corpus))
+    assert (own / "thesis.doc").is_file() and not (tmp_path / "out").exists()
 
 
 def test_a_fraction_is_a_subset(corpus, tmp_path):
