@@ -392,9 +392,11 @@ def show_report(output_dir: Path) -> None:
 
 def training_command(arguments: PreprocessArguments) -> str:
     """What to run next."""
+    from utils.hardware import pick_accelerate_config
+
     model = arguments.model_name_or_path or "openai/whisper-base"
     return (
-        "accelerate launch --config_file accelerate_configs/cpu.yaml train.py "
+        f"accelerate launch --config_file accelerate_configs/{pick_accelerate_config()}.yaml train.py "
         f"--model_name_or_path {model} --dataset {arguments.output_dir} --language {arguments.language} "
         f"--output_dir {Path('runs') / Path(arguments.output_dir).name}"
     )

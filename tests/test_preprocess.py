@@ -386,6 +386,15 @@ def test_other_forms_are_not_written_over_what_is_read_or_someone_elses(corpus, 
     assert (own / "thesis.doc").is_file() and not (tmp_path / "out").exists()
 
 
+def test_the_next_command_suits_the_machine(corpus, tmp_path, monkeypatch, capsys):
+    from utils import hardware
+
+    monkeypatch.setattr(hardware, "pick_accelerate_config", lambda: "mps")
+    run(corpus, tmp_path / "out")
+    assert "--config_file accelerate_configs/mps.yaml train.py" in capsys.readouterr().out
+    assert "accelerate_configs/mps.yaml" in (tmp_path / "out/data_report.html").read_text()
+
+
 def test_a_fraction_is_a_subset(corpus, tmp_path):
     whole = {row["id"] for rows in read_rows_of_run(corpus, tmp_path / "a").values() for row in rows}
     some = {row["id"] for rows in read_rows_of_run(corpus, tmp_path / "b", "0.5").values() for row in rows}
