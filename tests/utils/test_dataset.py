@@ -1,6 +1,8 @@
 """Loading prepared datasets says what is wrong, joins several and reads archives."""
 
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,25 @@ def test_an_archive_is_read_like_its_folder(two, tmp_path, monkeypatch):
     for split in ("train", "test"):
         from_archive = load_prepared([str(archive)], split, language="it")
         assert list(from_archive) == list(load_prepared([two[0]], split, language="it"))
+
+
+def test_an_archive_is_unpacked_once_by_all_that_read_it(two, tmp_path, monkeypatch):
+    from utils import dataset
+
+    monkeypatch.setenv("WHISPER_FINETUNING_CACHE", str(tmp_path / "cache"))
+    archive, unpacked = write_archive(Path(two[0])), []
+    original = dataset._unpack_member
+
+    def unpack_slowly(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:
+        unpacked.append(member.filename)
+        time.sleep(0.02)
+        original(archive, member, folder)
+
+    monkeypatch.setattr(dataset, "_unpack_member", unpack_slowly)
+    with ThreadPoolExecutor(3) as pool:
+        folders = set(pool.map(dataset._unpacked, [archive] * 3))
+    assert len(folders) == 1
+    assert sorted(unpacked) == sorted(zipfile.ZipFile(archive).namelist())
 
 
 @pytest.mark.parametrize("name", ["../evil", "/evil", "a/../../evil", "a\\..\\evil"])
