@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.arguments import PreprocessArguments, arguments_as_yaml, differing_arguments, parse_arguments
-from utils.errors import UserError, user_errors_end_the_script
+from utils.errors import UserError, WriteError, user_errors_end_the_script
 
 if TYPE_CHECKING:
     from utils.assembly import DataReport, SplitSettings
@@ -37,6 +37,7 @@ def main(argv: list[str] | None = None) -> None:
         output_dir = Path(arguments.output_dir)
         if arguments.push_to_hub and arguments.shard_index is None:
             check_hub(arguments)
+        check_other_forms(arguments, output_dir)
         if is_already_prepared(arguments, output_dir):
             print(
                 f"{output_dir}: prepared before with these arguments, nothing to do. Delete it to start over."
@@ -314,14 +315,38 @@ def write_report(
     )
 
 
-def deliver(arguments: PreprocessArguments, output_dir: Path) -> None:
-    """Write the dataset in the other forms that were asked for and are not there yet."""
+def other_forms(arguments: PreprocessArguments, output_dir: Path) -> dict[Path, Callable[[Path], Path]]:
+    """Where the dataset is to be written in another form, and what writes it there."""
     from utils.delivery import archive_path, audiofolder_path, write_archive, write_audiofolder
 
-    if arguments.archive and not archive_path(output_dir).exists():
-        print(f"Archive: {write_archive(output_dir)}")
-    if arguments.also_write == "audiofolder" and not audiofolder_path(output_dir).exists():
-        print(f"Audio folder: {write_audiofolder(output_dir)}")
+    forms: dict[Path, Callable[[Path], Path]] = {}
+    if arguments.archive:
+        forms[archive_path(output_dir)] = write_archive
+    if arguments.also_write == "audiofolder":
+        forms[audiofolder_path(output_dir)] = write_audiofolder
+    return forms
+
+
+def check_other_forms(arguments: PreprocessArguments, output_dir: Path) -> None:
+    """Other forms of a dataset are written anew with it: never over what is read, nor over something else."""
+    from utils.delivery import check_own
+
+    for form in other_forms(arguments, output_dir):
+        if arguments.input is not None and Path(arguments.input).resolve().is_relative_to(form.resolve()):
+            raise UserError(
+                f"{form}: --input, and where another form of the dataset is to be written. "
+                "Choose another --output_dir."
+            )
+        check_own(form)
+
+
+def deliver(arguments: PreprocessArguments, output_dir: Path) -> None:
+    """Write the dataset in the other forms that were asked for, unless they are there and no older."""
+    from utils.delivery import is_current
+
+    for form, write in other_forms(arguments, output_dir).items():
+        if not is_current(form, output_dir):
+            print(f"Also written: {write(output_dir)}")
     if arguments.push_to_hub:
         push(arguments, output_dir)
 
@@ -367,9 +392,11 @@ def show_report(output_dir: Path) -> None:
 
 def training_command(arguments: PreprocessArguments) -> str:
     """What to run next."""
+    from utils.hardware import pick_accelerate_config
+
     model = arguments.model_name_or_path or "openai/whisper-base"
     return (
-        "accelerate launch --config_file accelerate_configs/cpu.yaml train.py "
+        f"accelerate launch --config_file accelerate_configs/{pick_accelerate_config()}.yaml train.py "
         f"--model_name_or_path {model} --dataset {arguments.output_dir} --language {arguments.language} "
         f"--output_dir {Path('runs') / Path(arguments.output_dir).name}"
     )
@@ -380,38 +407,38 @@ def working_folder(output_dir: Path, shard_index: int | None) -> Iterator[Path]:
     """The hidden folder of finished blocks beside `output_dir`, for one run at a time.
 
     The jobs of an array share it, each with blocks of its own. It stays when a run is interrupted, and goes
-    when it holds nothing that would help the next one.
+    when it holds nothing that would help the next one; no job of an array takes it from the others.
 
     Raises:
         UserError: Another run is at work there.
     """
     import shutil
 
-    from filelock import FileLock, Timeout
+    from utils.locking import sole_holder
 
     folder = output_dir.with_name(f".{output_dir.name}.blocks")
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ("lock" if shard_index is None else f"lock-{shard_index}"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(
-            f"{folder}: another preprocess.py is at work on this --output_dir. Wait for it, or stop it."
-        ) from None
-    try:
-        yield folder
-    finally:
-        lock.release()
-        if not any(folder.glob("*.json")):
-            shutil.rmtree(folder, ignore_errors=True)
+    lock = folder / ("lock" if shard_index is None else f"lock-{shard_index}")
+    refusal = f"{folder}: another preprocess.py is at work on this --output_dir. Wait for it, or stop it."
+    with contextlib.ExitStack() as once_unlocked, sole_holder(lock, refusal):
+        try:
+            yield folder
+        finally:
+            if shard_index is None and not any(folder.glob("*.json")):
+                once_unlocked.callback(shutil.rmtree, folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def forgetting_blocks(blocks_dir: Path) -> Iterator[None]:
-    """Delete the blocks when they have been put together, or when it turns out that none is of use."""
+    """Delete the blocks when they have been put together, or when it turns out that none is of use.
+
+    They stay where the dataset could not be written: room can be made.
+    """
     useless: UserError | None = None
     try:
         yield
+    except WriteError:
+        raise
     except UserError as error:
         useless = error
     for index in blocks_dir.glob("*.json"):

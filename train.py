@@ -417,6 +417,7 @@ def load_data(args: TrainArguments, loaded: "LoadedModel", accelerator: "Acceler
 
     sizes = [len(load_prepared([folder], "train", language="auto")) for folder in args.dataset]
     rows = load_prepared(args.dataset, "train", language=args.language)
+    rows = rows.remove_columns([name for name in rows.column_names if name == "dataset"])  # a source's own
     rows = rows.add_column("dataset", [number for number, size in enumerate(sizes) for _ in range(size)])
     rows = draw_rows(rows, args.max_train_samples, args.seed)
     languages = check_languages(loaded.model, rows["language"], args.model_name_or_path)

@@ -5,9 +5,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+
+from utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "accelerate_configs").glob("*.yaml"))
@@ -74,8 +77,47 @@ def run_python(code: str, environment: dict[str, str]) -> str:
 
 
 def test_every_kind_of_machine_has_a_config():
-    kinds = "cpu cpu_2_processes cpu_bf16 deepspeed_zero2 deepspeed_zero3 fsdp2 mps multi_gpu single_gpu"
+    kinds = "cpu cpu_2_processes cpu_bf16 mps single_gpu single_gpu_fp16 multi_gpu"
+    kinds += " deepspeed_zero2 deepspeed_zero3 fsdp2"
     assert {path.stem for path in CONFIGS} == set(kinds.split())
+
+
+@pytest.mark.parametrize(("capability", "picked"), [((9, 0), "single_gpu"), ((7, 5), "single_gpu_fp16")])
+def test_a_gpu_that_emulates_bfloat16_trains_in_fp16(monkeypatch, capability: tuple[int, int], picked: str):
+    """An H100 and a T4, as torch tells them apart."""
+    import torch
+
+    from utils.distributed import build_accelerator
+    from utils.hardware import pick_accelerate_config
+
+    pretend_to_have_a_gpu(monkeypatch, capability)
+    assert pick_accelerate_config() == picked
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    monkeypatch.setattr("utils.distributed.pick_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr("utils.distributed.Accelerator", stop_here)
+    told = {"single_gpu": "reached", "single_gpu_fp16": r"bf16 on Tesla T4: .*single_gpu_fp16\.yaml"}
+    with pytest.raises((UserError, InterruptedError), match=told[picked]):
+        build_accelerator(1, 1.0)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    with pytest.raises(InterruptedError):
+        build_accelerator(1, 1.0)
+
+
+def pretend_to_have_a_gpu(monkeypatch, capability: tuple[int, int]) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    for name, value in {
+        "is_available": True,
+        "current_device": 0,
+        "get_device_properties": SimpleNamespace(major=capability[0], minor=capability[1]),
+        "get_device_name": "Tesla T4",
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+
+
+def stop_here(**_) -> None:
+    raise InterruptedError("reached")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -83,7 +125,7 @@ def test_accelerate_loads_the_config(path: Path):
     from accelerate.commands.config.config_args import load_config_from_file
 
     config = load_config_from_file(str(path))
-    assert config.mixed_precision in ("no", "bf16")
+    assert config.mixed_precision in ("no", "bf16", "fp16")
     assert config.num_processes == (2 if config.distributed_type.value != "NO" else 1)
 
 

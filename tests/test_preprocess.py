@@ -1,11 +1,16 @@
 """preprocess.py from the command line to the folder: what is kept, what is refused, what is never lost."""
 
+import contextlib
+import errno
+import fcntl
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import wave
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +18,8 @@ import pytest
 import soundfile
 import yaml
 
-from preprocess import main
+from preprocess import main, working_folder
+from tests.utils.test_locking import refuse_to_lock
 
 ROOT = Path(__file__).parent.parent
 
@@ -275,6 +281,25 @@ def test_shards_of_an_array_are_put_together(corpus, tmp_path, capsys):
     assert not (tmp_path / ".parts.blocks").exists()
 
 
+def test_a_full_disk_at_the_end_keeps_what_is_done(corpus, tmp_path, capsys, monkeypatch):
+    from utils import assembly
+
+    whole = run(corpus, tmp_path / "whole")
+    words = ["--source", "manifest", "--input", str(corpus), "--language", "it"]
+    with monkeypatch.context() as patches:
+        patches.setattr(assembly, "_write", fill_the_disk)
+        error = fails(capsys, *words, "--output_dir", str(tmp_path / "out"))
+    assert "No space left" in error and not (tmp_path / "out").exists()
+    done = list((tmp_path / ".out.blocks").glob("*.json"))
+    assert done and all(index.with_suffix(".arrow").is_file() for index in done)
+    assert run(corpus, tmp_path / "out") == whole
+    assert not (tmp_path / ".out.blocks").exists()
+
+
+def fill_the_disk(*_) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def test_two_runs_into_one_folder_are_refused(corpus, tmp_path, capsys):
     from filelock import FileLock
 
@@ -282,6 +307,29 @@ def test_two_runs_into_one_folder_are_refused(corpus, tmp_path, capsys):
     with FileLock(tmp_path / ".out.blocks/lock"):
         words = ["--source", "manifest", "--input", str(corpus), "--output_dir", str(tmp_path / "out")]
         assert "another preprocess.py is at work" in fails(capsys, *words)
+
+
+@pytest.mark.parametrize("manifest", ["one.jsonl", "no.jsonl"], ids=["idle", "failing"])
+def test_a_job_of_an_array_leaves_the_folder_to_the_others(corpus, tmp_path, manifest):
+    """Two lines are one block, which is the first job's: the second has nothing to do."""
+    (tmp_path / "one.jsonl").write_text("".join(corpus.read_text().splitlines(keepends=True)[:2]))
+    blocks = tmp_path / ".out.blocks"
+    words = ["--source", "manifest", "--output_dir", str(tmp_path / "out"), "--num_shards", "2"]
+    words += ["--input", str(tmp_path / manifest), "--shard_index", "1"]
+    with working_folder(tmp_path / "out", 0), contextlib.suppress(SystemExit):
+        main(words)
+        assert blocks.is_dir()
+    assert blocks.is_dir()
+    run(corpus, tmp_path / "out")
+    assert not blocks.exists()
+
+
+def test_a_lock_file_that_a_killed_run_left_is_no_lock(corpus, tmp_path, monkeypatch):
+    """Also where the file system has no locks: a file that has to be deleted would stay for ever."""
+    monkeypatch.setattr(fcntl, "flock", refuse_to_lock)
+    (tmp_path / ".out.blocks").mkdir()
+    (tmp_path / ".out.blocks/lock").write_text("")
+    assert run(corpus, tmp_path / "out")["kept"] == 12
 
 
 def test_other_forms_of_the_dataset(corpus, tmp_path, monkeypatch):
@@ -297,6 +345,54 @@ def test_other_forms_of_the_dataset(corpus, tmp_path, monkeypatch):
     )
     texts = {row["text"] for split in read_rows(again).values() for row in split}
     assert texts == {row["text"] for split in read_rows(tmp_path / "out").values() for row in split}
+
+
+def test_other_forms_follow_a_dataset_that_was_prepared_anew(corpus, tmp_path, capsys):
+    archive, folder = tmp_path / "out.zip", tmp_path / "out-audiofolder"
+    both = ("--archive", "--also_write", "audiofolder")
+    run(corpus, tmp_path / "out", *both)
+    written = [archive.stat().st_mtime_ns, folder.stat().st_mtime_ns]
+    run(corpus, tmp_path / "out", *both)
+    assert [archive.stat().st_mtime_ns, folder.stat().st_mtime_ns] == written
+    run(corpus, tmp_path / "other", "--skip_rules", "speech_rate", "--test_share", "0")
+    shutil.rmtree(tmp_path / "out")
+    (tmp_path / "other").rename(tmp_path / "out")  # older than the archive
+    run(corpus, tmp_path / "out", *both, "--skip_rules", "speech_rate", "--test_share", "0")
+    assert forms_of(tmp_path / "out") == [{"train", "validation"}] * 2
+    shutil.rmtree(tmp_path / "out")
+    run(corpus, tmp_path / "out", *both)
+    assert forms_of(tmp_path / "out") == [{"train", "validation", "test"}] * 2
+
+
+def forms_of(output_dir: Path) -> list[set[str]]:
+    """The splits of the archive and of the audio folder."""
+    with zipfile.ZipFile(f"{output_dir}.zip") as archive:
+        splits = json.loads(archive.read("dataset_dict.json"))["splits"]
+    return [set(splits), {path.name for path in Path(f"{output_dir}-audiofolder").iterdir()}]
+
+
+def test_other_forms_are_not_written_over_what_is_read_or_someone_elses(corpus, tmp_path, capsys):
+    words = ["--source", "audiofolder", "--archive", "--also_write", "audiofolder"]
+    words += ["--output_dir", str(tmp_path / "out")]
+    run(corpus, tmp_path / "first", "--also_write", "audiofolder")
+    own = (tmp_path / "first-audiofolder").rename(tmp_path / "out-audiofolder")
+    assert f"{own}: --input, and where" in fails(capsys, *words, "--input", str(own / "train"))
+    with zipfile.ZipFile(tmp_path / "out.zip", "w") as archive:
+        archive.writestr("thesis.doc", "years of work")
+    assert "out.zip: not written by" in fails(capsys, *words, "--input", str(corpus))
+    (tmp_path / "out.zip").unlink()
+    (own / "thesis.doc").write_text("years of work")
+    assert "out-audiofolder: not written by" in fails(capsys, *words, "--input", str(corpus))
+    assert (own / "thesis.doc").is_file() and not (tmp_path / "out").exists()
+
+
+def test_the_next_command_suits_the_machine(corpus, tmp_path, monkeypatch, capsys):
+    from utils import hardware
+
+    monkeypatch.setattr(hardware, "pick_accelerate_config", lambda: "mps")
+    run(corpus, tmp_path / "out")
+    assert "--config_file accelerate_configs/mps.yaml train.py" in capsys.readouterr().out
+    assert "accelerate_configs/mps.yaml" in (tmp_path / "out/data_report.html").read_text()
 
 
 def test_a_fraction_is_a_subset(corpus, tmp_path):

@@ -1,7 +1,10 @@
 """slurm/*.sbatch on a real cluster of two nodes: arrays, dependencies, kills, training over two."""
 
 import json
+import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +22,15 @@ COPIES = 4  # of the prompts: a job must last long enough to be killed
 SHARDS = 3
 CPUS = 2  # of a task
 LIMIT = 240.0  # seconds
+NOTHING_TO_TRAIN = ["--model_name_or_path", "tiny", "--dataset", "data", "--output_dir", "runs/nothing"]
+WAIT = """
+import os, sys, time
+from pathlib import Path
+folder = Path(sys.argv[1])
+(folder / f"{os.environ['RANK']}.ready").touch()
+while not (folder / "go").exists():
+    time.sleep(0.05)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +129,82 @@ def test_two_nodes_train_as_two_processes_of_one(require_slurm, checkout, tiny_w
     assert record["JobState"] == "COMPLETED" and record["NumNodes"] == "2", logs(checkout)
     assert losses(checkout / "runs/two") == pytest.approx(losses(checkout / "runs/one"), abs=1e-6)
     assert len(losses(checkout / "runs/two")) == 3
+
+
+def test_the_processes_of_a_node_share_all_its_cpus(require_slurm, tmp_path):
+    """Two GPUs and four CPUs: the launcher has all four, as Slurm says itself, each process two threads."""
+    write_program(tmp_path / "environment/bin/python", f'exec {sys.executable} "$@"')
+    told = 'scontrol --oneliner show step "$SLURM_JOB_ID.$SLURM_STEP_ID"; echo "threads $OMP_NUM_THREADS $*"'
+    write_program(tmp_path / "environment/bin/accelerate", told)
+    folder = link_checkout(ROOT, tmp_path / "checkout", tmp_path / "environment")
+    resources = ["--gpus-per-node=2", "--cpus-per-task=4"]
+    with slurm_cluster(cpus=4, gpus=2) as cluster:
+        job = cluster.submit(*resources, "slurm/train.sbatch", *NOTHING_TO_TRAIN, folder=folder)
+        [record] = cluster.wait(job, LIMIT)
+    assert record["JobState"] == "COMPLETED", logs(folder)
+    assert re.search(r"TresPerTask=cpu[:=]4\b", logs(folder))
+    assert "threads 2 launch" in logs(folder) and "--num_processes 2" in logs(folder)
+
+
+def test_a_launcher_of_several_processes_outlives_the_signals_of_slurm(tmp_path):
+    """By the lines of the script itself; torch's would end its processes 30 s after SIGTERM."""
+    script = (ROOT / "slurm/train.sbatch").read_text()
+    lines = [line for line in script.splitlines() if line.startswith(("export PET_", "launch="))]
+    assert len(lines) == 2
+    (tmp_path / "wait.py").write_text(WAIT)
+    command = 'bash -c "$launch" launch --config_file accelerate_configs/cpu_2_processes.yaml "$@"'
+    (tmp_path / "job.sh").write_text("\n".join([*lines, f"exec {command}"]))
+    (tmp_path / "checkout").mkdir()
+    for name, target in {
+        ".venv": Path(sys.prefix),
+        "accelerate_configs": ROOT / "accelerate_configs",
+    }.items():
+        (tmp_path / "checkout" / name).symlink_to(target)
+    job = subprocess.Popen(
+        ["bash", str(tmp_path / "job.sh"), str(tmp_path / "wait.py"), str(tmp_path)],
+        cwd=tmp_path / "checkout",
+        env=os.environ | {"SLURM_NODEID": "0"},
+    )
+    with job:
+        try:
+            wait_until(lambda: len(list(tmp_path.glob("*.ready"))) == 2, LIMIT)
+            for number in (signal.SIGTERM, signal.SIGUSR1):
+                job.send_signal(number)
+            with pytest.raises(subprocess.TimeoutExpired):
+                job.wait(1)
+            (tmp_path / "go").touch()
+            assert job.wait(LIMIT) == 0
+        finally:
+            (tmp_path / "go").touch()
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({}, ""),
+        ({"ID": "3", "MIN": "1", "COUNT": "4"}, "--num_shards 4 --shard_index 2"),
+        ({"ID": "7", "MIN": "3", "COUNT": "2", "shards": "20"}, "--num_shards 20 --shard_index 7"),
+    ],
+    ids=["no array", "an array from 1", "an array with gaps"],
+)
+def test_the_share_of_a_task(tmp_path, variables, words):
+    write_program(tmp_path / ".venv/bin/python", 'echo "$@"')
+    environment = {f"SLURM_ARRAY_TASK_{name}": value for name, value in variables.items() if name.isupper()}
+    environment |= {"NUM_SHARDS": variables["shards"]} if "shards" in variables else {}
+    done = subprocess.run(
+        ["bash", ROOT / "slurm/preprocess.sbatch", "--source", "asterisk"],
+        env=os.environ | environment | {"SLURM_SUBMIT_DIR": str(tmp_path)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == f"preprocess.py --source asterisk --num_proc 1 {words}".split()
+
+
+def write_program(path: Path, command: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/bash\n{command}\n")
+    path.chmod(0o755)
 
 
 def losses(run: Path) -> list[float]:

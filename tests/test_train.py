@@ -180,6 +180,19 @@ def test_workers_change_no_loss(arguments, tmp_path):
     assert [(r["loss"], r["order"]) for r in plain] == [(r["loss"], r["order"]) for r in workers]
 
 
+def test_a_column_of_any_name_changes_no_loss(arguments, tmp_path, prepared):
+    """Such as `dataset`: what else a source tells of its utterances is kept in the prepared dataset."""
+    from datasets import load_from_disk
+
+    named = load_from_disk(str(prepared)).map(lambda row: {"dataset": row["text"]})
+    named.save_to_disk(str(tmp_path / "named"))
+    runs = {"plain": prepared, "own": tmp_path / "named"}
+    for name, data in runs.items():
+        train.main(arguments("--max_steps", "2", "--dataset", str(data), output_dir=tmp_path / name))
+    plain, own = (read_metrics(tmp_path / name) for name in runs)
+    assert [(r["loss"], r["order"]) for r in own] == [(r["loss"], r["order"]) for r in plain]
+
+
 def test_one_context_for_all_micro_batches_of_a_step(arguments, tmp_path, monkeypatch):
     import utils.features
 

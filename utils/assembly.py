@@ -33,6 +33,7 @@ NUMBERS_FILE = "data_report.json"
 REJECTS_FILE = "rejects.jsonl"
 ARGUMENTS_FILE = "preprocess.yaml"
 
+OWN_COLUMNS = tuple(SCHEMA.names[:-1])  # all but `extra`, which holds the columns of the source
 WRITE_BATCH = 100  # rows held before they go to disk; at most 30 s of FLAC each, so some 50 MB
 MOST_EXAMPLES = 5  # of each kind of reject, in the report
 FILE_BYTES = 400 << 20  # of audio in one Arrow file of a split
@@ -335,12 +336,12 @@ def dataset_features(columns: Mapping[str, set[str]]) -> "Features":
     from datasets import Features, List, Value
 
     types: dict[str, object] = {}
-    for name in SCHEMA.names[:-1]:
+    for name in OWN_COLUMNS:
         if name == "segments" and name in columns:
             types[name] = List({"start": Value("float64"), "end": Value("float64"), "text": Value("string")})
         elif name in columns or name in ("id", "audio", "text", "duration", "language", "source"):
             types[name] = Value(str(SCHEMA.field(name).type).replace("double", "float64"))
-    for name in sorted(columns.keys() - set(SCHEMA.names)):
+    for name in sorted(columns.keys() - set(OWN_COLUMNS)):
         kinds = columns[name]
         kind = next(iter(kinds)) if len(kinds) == 1 else "float" if kinds == {"int", "float"} else "str"
         types[name] = Value(TYPES[kind][0])
@@ -359,7 +360,7 @@ class SplitWriter:
         self._casts = {
             name: next(cast for dtype, cast in TYPES.values() if dtype == feature.dtype)
             for name, feature in features.items()
-            if name not in SCHEMA.names  # else ours, which have their types already
+            if name not in OWN_COLUMNS  # else ours, which have their types already
         }
         folder.mkdir()
 

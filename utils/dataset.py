@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from utils.errors import UserError
 from utils.files import folder_written_whole
-from utils.starter import cache_folder
+from utils.starter import cache_folder, filling_cache
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -54,13 +54,19 @@ def _unpacked(path: Path) -> Path:
     key = hashlib.sha256(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()
     target = cache_folder() / "prepared" / key[:24]
     if not target.is_dir():
-        try:
-            with zipfile.ZipFile(path) as archive, folder_written_whole(target) as folder:
-                for member in archive.infolist():
-                    _unpack_member(archive, member, folder)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-            raise UserError(f"{path}: not a whole archive: {error}. Write it again with --archive.") from None
+        with filling_cache(f"prepared-{target.name}"):  # of several processes one unpacks
+            if not target.is_dir():
+                _unpack(path, target)
     return target
+
+
+def _unpack(path: Path, target: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive, folder_written_whole(target) as folder:
+            for member in archive.infolist():
+                _unpack_member(archive, member, folder)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise UserError(f"{path}: not a whole archive: {error}. Write it again with --archive.") from None
 
 
 def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:

@@ -9,7 +9,9 @@ import pyarrow
 import soundfile
 
 from utils.audio import SAMPLE_RATE, decode_flac
+from utils.errors import UserError
 from utils.files import folder_written_whole
+from utils.utterances import SPLITS
 
 
 def archive_path(folder: Path) -> Path:
@@ -20,6 +22,28 @@ def archive_path(folder: Path) -> Path:
 def audiofolder_path(folder: Path) -> Path:
     """Where the WAV files of a prepared dataset are."""
     return folder.with_name(f"{folder.name}-audiofolder")
+
+
+def is_current(form: Path, folder: Path) -> bool:
+    """Whether another form of a prepared dataset is there and younger than the folder has its name."""
+    # a rename sets the time of the status: of a dataset prepared anew, and of one put in another's place
+    return form.exists() and form.stat().st_mtime_ns > folder.stat().st_ctime_ns
+
+
+def check_own(form: Path) -> None:
+    """Raise a UserError where a name for another form of a dataset is taken by something else."""
+    if form.is_dir():
+        is_own = all(path.name in SPLITS and (path / "metadata.jsonl").is_file() for path in form.iterdir())
+    elif zipfile.is_zipfile(form):
+        with zipfile.ZipFile(form) as archive:
+            is_own = "dataset_dict.json" in archive.namelist()
+    else:
+        is_own = not form.exists()
+    if not is_own:
+        raise UserError(
+            f"{form}: not written by preprocess.py, expected nothing there or another form of the dataset. "
+            "Move it away, or choose another --output_dir."
+        )
 
 
 def write_archive(folder: Path) -> Path:
@@ -44,7 +68,7 @@ def write_audiofolder(folder: Path) -> Path:
     """Write every clip of a prepared dataset as `<split>/<id>.wav`, with a `metadata.jsonl` for each split.
 
     The layout is the `audiofolder` of https://huggingface.co/docs/datasets/audio_dataset: `file_name` and
-    `transcription`, and the other columns that have a value.
+    `transcription`, and the other columns that have a value; one of either name is called `original_<name>`.
     """
     target = audiofolder_path(folder)
     with folder_written_whole(target) as temporary:
@@ -56,10 +80,20 @@ def write_audiofolder(folder: Path) -> Path:
                 for row in read_split(folder / split):
                     name = _file_name(row["id"], taken)
                     soundfile.write(split_dir / name, decode_flac(row.pop("audio")), SAMPLE_RATE, "PCM_16")
-                    record = {"file_name": name, "transcription": row.pop("text")}
-                    record |= {key: value for key, value in row.items() if value is not None}
+                    record = _with_columns({"file_name": name, "transcription": row.pop("text")}, row)
                     metadata.write(json.dumps(record, ensure_ascii=False) + "\n")
     return target
+
+
+def _with_columns(record: dict, columns: dict) -> dict:
+    """The record with the columns that have a value; where a name is taken, `original_` goes before it."""
+    for column, value in columns.items():
+        name = column
+        while name in record:
+            name = f"original_{name}"
+        if value is not None:
+            record[name] = value
+    return record
 
 
 def read_split(folder: Path) -> Iterator[dict]:

@@ -17,7 +17,7 @@ from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_h
 from utils.decoding import transcribe
 from utils.errors import UserError, WriteError
 from utils.files import write_failure
-from utils.hardware import pick_device
+from utils.hardware import gpu_knows_bfloat16, pick_device
 from utils.modeling import WhisperLoss, load_model, whisper_of
 from utils.progress import AudioProgress, audio_progress
 from utils.quantization import Quantization
@@ -31,9 +31,10 @@ def build_accelerator(micro_batch_size: int, max_grad_norm: float, **options) ->
         UserError: The launcher's configuration contradicts the recipe, asks for a precision the device lacks,
             or started processes that do not know of each other.
     """
-    on_cpu = pick_device().type == "cpu"
+    device = pick_device()
+    on_cpu = device.type == "cpu"
     with_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"
-    _check_precision(on_cpu)
+    _check_precision(device)
     # While one process decodes for a sharded model, the others wait longer than the default 10 minutes.
     waiting = InitProcessGroupKwargs(timeout=datetime.timedelta(hours=4))
     if on_cpu:
@@ -53,10 +54,16 @@ def build_accelerator(micro_batch_size: int, max_grad_norm: float, **options) ->
     return accelerator
 
 
-def _check_precision(on_cpu: bool) -> None:
-    if on_cpu and os.environ.get("ACCELERATE_MIXED_PRECISION") == "fp16":
+def _check_precision(device: torch.device) -> None:
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION")
+    if device.type == "cpu" and asked == "fp16":
         raise UserError(
             "mixed_precision fp16 on a CPU: it has bf16 or none. Use accelerate_configs/cpu_bf16.yaml."
+        )
+    if device.type == "cuda" and asked == "bf16" and not gpu_knows_bfloat16():
+        raise UserError(
+            f"mixed_precision bf16 on {torch.cuda.get_device_name()}: it only emulates it, and has fp16. Use "
+            "accelerate_configs/single_gpu_fp16.yaml, or on several GPUs --mixed_precision fp16."
         )
 
 

@@ -28,12 +28,19 @@ def cpu_is_fast_in_bfloat16() -> bool:
     return "avx512_bf16" in text or "amx_bf16" in text
 
 
+def gpu_knows_bfloat16() -> bool:
+    """Whether the CUDA GPU multiplies bfloat16 in hardware (NVIDIA from Ampere); older ones emulate it."""
+    import torch
+
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def pick_dtype(device: "torch.device") -> "torch.dtype":
     """The precision that decoding is fast and safe in on `device`."""
     import torch
 
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        return torch.bfloat16 if gpu_knows_bfloat16() else torch.float16
     if device.type == "cpu" and cpu_is_fast_in_bfloat16():
         return torch.bfloat16
     return torch.float32
@@ -44,7 +51,7 @@ def pick_accelerate_config() -> str:
     import torch
 
     if torch.cuda.is_available():
-        return "single_gpu"
+        return "single_gpu" if gpu_knows_bfloat16() else "single_gpu_fp16"
     if platform.system() == "Darwin" and torch.backends.mps.is_available():
         return "mps"
     return "cpu_bf16" if cpu_is_fast_in_bfloat16() else "cpu"

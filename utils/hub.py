@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from utils.archives import MOST_MEMBER_BYTES
+from utils.archives import MOST_MEMBER_BYTES, plain_name
 from utils.errors import UserError
 from utils.sources import read_previous_text, read_segments
 from utils.tables import LANGUAGE_COLUMNS, SPEAKER_COLUMNS, TEXT_COLUMNS, Items
@@ -227,7 +227,7 @@ def _read_rows(
 ) -> Iterator[Utterance | Reject]:
     source = f"{name}:{split}"
     is_prepared = _is_prepared(rows.features or {}, audio, text)
-    base = Path(name) if Path(name).is_dir() else Path()
+    base = Path(name) if Path(name).is_dir() else None
     features = rows.features or {}
     names = {c: feature.names for c, feature in features.items() if hasattr(feature, "int2str")}
     for number, row in enumerate(_rows_of(rows, name)):
@@ -241,7 +241,7 @@ def _read_rows(
 
 
 def _read_row(
-    row: dict, id: str, source: str, number: int, split: str | None, base: Path, audio: str, text: str
+    row: dict, id: str, source: str, number: int, split: str | None, base: Path | None, audio: str, text: str
 ) -> Utterance:
     if not isinstance(row[text], str):
         raise BadItem(f"wrong type of {text!r}: found {shown(row[text])}, expected text")
@@ -292,8 +292,13 @@ def _as_it_was(utterance: Utterance, row: Mapping[str, object]) -> Utterance:
     )
 
 
-def _row_audio(value: object, base: Path) -> Path | bytes:
-    """Bytes, or the path of a file; relative paths count from the dataset's folder."""
+def _row_audio(value: object, base: Path | None) -> Path | bytes:
+    """Bytes, or the path of a file.
+
+    Args:
+        value: What the audio column holds.
+        base: The dataset's folder, from which relative paths count; None for a dataset of the Hub.
+    """
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")
     if isinstance(value, bytes):
@@ -301,8 +306,36 @@ def _row_audio(value: object, base: Path) -> Path | bytes:
     if isinstance(value, str) and "://" in value:
         return _fetch(value)
     if isinstance(value, str) and value:
-        return base / value
+        return _cached_file(value) if base is None else _local_file(value, base)
     raise BadItem(f"no audio: found {shown(value)}, expected bytes or a path")
+
+
+def _local_file(written: str, base: Path) -> Path:
+    """A file of a local dataset; as in manifests, an absolute path is followed on this machine."""
+    if Path(written).is_absolute():
+        return Path(written)
+    plain = plain_name(written)
+    if plain is None:
+        raise BadItem(f"path outside the dataset: {shown(written)}, expected one below {base}")
+    return base / plain
+
+
+def _cached_file(written: str) -> Path:
+    """A file that `datasets` has downloaded or unpacked; a row of the Hub names no other of this machine."""
+    from datasets import config
+    from huggingface_hub import constants
+
+    caches = (
+        constants.HF_HUB_CACHE,
+        config.HF_DATASETS_CACHE,
+        config.DOWNLOADED_DATASETS_PATH,
+        config.EXTRACTED_DATASETS_PATH,
+    )
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # a NUL, a name too long, links in a circle
+        path = Path(written).resolve()
+        if any(path.is_relative_to(Path(cache).resolve()) for cache in caches):
+            return path
+    raise BadItem(f"path outside the dataset: {shown(written)}, expected audio that comes with it")
 
 
 def _fetch(address: str) -> bytes:

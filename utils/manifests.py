@@ -84,7 +84,7 @@ def _nemo_row(tree: FileTree, row: Row) -> Utterance:
     language = language_of(row.label(*_NEMO_LANGUAGES) or "")
     taken = _NEMO_TAKEN if language is None else (*_NEMO_TAKEN, *_NEMO_LANGUAGES)
     return Utterance(
-        id=usable_id(f"{PurePosixPath(row.table).stem}-{row.line:06d}"),
+        id=usable_id(f"{PurePosixPath(row.table).with_suffix('')}-{row.line:06d}"),
         audio=find_audio(tree, posixpath.dirname(row.table), written),
         text=row.spoken("text"),
         source=row.source,

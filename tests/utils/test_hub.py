@@ -178,16 +178,52 @@ def test_audio_that_a_row_only_names(monkeypatch, encoded, clips):
     names = ["memory://corpus/0.flac", "zip://in/1.flac::memory://corpus/a.zip"]
     for name in [*names, "https://example.org/a.wav", "file:///etc/hostname", "zip://a::/etc/b.zip"]:
         with pytest.raises(hub.BadItem, match=r"no audio: found the address .*, expected one of hf://"):
-            hub._row_audio(name, Path())
+            hub._row_audio(name, None)
     monkeypatch.setattr(hub, "_REMOTE", ("memory://",))
     for number, name in enumerate(names):
-        samples = decode_audio(hub._row_audio({"bytes": None, "path": name}, Path()))
+        samples = decode_audio(hub._row_audio({"bytes": None, "path": name}, None))
         assert np.abs(samples - clips[number][0]).max() <= 1 / 32768
     with pytest.raises(hub.BadItem, match=r"not fetched: 'memory://corpus/lost\.flac'"):
-        hub._row_audio("memory://corpus/lost.flac", Path())
+        hub._row_audio("memory://corpus/lost.flac", None)
     monkeypatch.setattr(hub, "MOST_MEMBER_BYTES", 100)
     with pytest.raises(hub.BadItem, match="too large"):
-        hub._row_audio(names[0], Path())
+        hub._row_audio(names[0], None)
+
+
+def test_a_row_of_the_hub_names_no_file_of_this_machine(tmp_path, monkeypatch, encoded):
+    """But what was downloaded or unpacked with the dataset, by links in the Hub's cache, too."""
+    import datasets
+    from huggingface_hub import constants
+
+    home = tmp_path / "home"
+    for where in ("hub/blobs", "hub/snapshots", "datasets/downloads/extracted/x"):
+        (home / where).mkdir(parents=True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+    for name in ("HF_DATASETS_CACHE", "DOWNLOADED_DATASETS_PATH", "EXTRACTED_DATASETS_PATH"):
+        monkeypatch.setattr(datasets.config, name, home / "datasets")
+    (home / "hub/blobs/0").write_bytes(encoded(0, "wav"))
+    (home / "hub/snapshots/0.wav").symlink_to("../blobs/0")
+    (home / "datasets/downloads/extracted/x/1.wav").write_bytes(encoded(1, "wav"))
+    (home / "token").write_text("secret")
+    (home / "hub/out.wav").symlink_to(home / "token")
+    monkeypatch.chdir(home / "hub/snapshots")
+    own = [home / "hub/snapshots/0.wav", home / "datasets/downloads/extracted/x/1.wav"]
+    others = ["/etc/passwd", str(home / "token"), f"{home}/hub/../token", "../../token", "x\0"]
+    rows = [{"audio": str(path), "text": "uno"} for path in (*own, *others, home / "hub/out.wav")]
+    whole = datasets.DatasetDict({"train": datasets.Dataset.from_list(rows)})
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: whole)
+    items = list(read_hub("someone/something", local_cache=tmp_path).items)
+    assert [item.audio.read_bytes() for item in items[:2]] == [encoded(0, "wav"), encoded(1, "wav")]
+    assert {item.kind for item in items[2:]} == {"path outside the dataset"} and len(items) == 8
+
+
+def test_relative_paths_of_a_local_table_stay_in_its_folder(tmp_path, encoded, write_files):
+    rows = f"path,sentence\n{tmp_path}/0.wav,uno\nwav/1.wav,due\n../0.wav,tre\nwav/../../0.wav,quattro\n"
+    files = {"0.wav": encoded(0, "wav"), "csv/train.csv": rows, "csv/wav/1.wav": encoded(1, "wav")}
+    folder = write_files(tmp_path, files) / "csv"
+    items = list(read_hub(str(folder), local_cache=tmp_path / "cache").items)
+    assert [item.audio for item in items[:2]] == [tmp_path / "0.wav", folder / "wav/1.wav"]
+    assert [item.kind for item in items[2:]] == ["path outside the dataset"] * 2
 
 
 @pytest.mark.hub

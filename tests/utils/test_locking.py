@@ -1,5 +1,7 @@
 """One run to a folder, by the operating system's lock."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from utils.errors import UserError
-from utils.locking import sole_run_in
+from utils.locking import sole_holder, sole_run_in
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = """
@@ -59,3 +61,15 @@ def test_of_several_processes_the_first_one_holds_it(tmp_path, monkeypatch):
         monkeypatch.setenv("RANK", "1")
         with sole_run_in(tmp_path / "run", patience=0):
             pass
+
+
+def test_without_locks_a_run_goes_on_and_leaves_nothing_that_holds_up_the_next(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(fcntl, "flock", refuse_to_lock)
+    with sole_holder(tmp_path / "lock", "no"), sole_holder(tmp_path / "lock", "no"):
+        pass
+    told = f"{tmp_path}: no locks on this file system; see to it that only one run writes here."
+    assert capsys.readouterr().out.splitlines() == [told, told]
+
+
+def refuse_to_lock(*_) -> None:
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))

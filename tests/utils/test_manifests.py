@@ -75,7 +75,7 @@ def test_nemo(nemo, container, by_id, texts, clips):
             "train_manifest-000003", ANYWHERE, "due", train, 3, 0.5, 1.0, split="train", extra={"lang": "xx"}
         ),
         Utterance("train_manifest-000004", ANYWHERE, "tre", train, 4, 0.5, 1.0, split="train"),
-        Utterance("manifest-000001", ANYWHERE, texts[3], "test/manifest.jsonl", 1, split="test"),
+        Utterance("test/manifest-000001", ANYWHERE, texts[3], "test/manifest.jsonl", 1, split="test"),
     ]
     assert {id: replace(u, audio=ANYWHERE) for id, u in utterances.items()} == {u.id: u for u in expected}
     for utterance, number in zip(expected, (0, 1, 2, 1, 3), strict=True):
@@ -91,6 +91,17 @@ def test_nemo(nemo, container, by_id, texts, clips):
         (train, 8, "empty audio path"),
         (train, 9, "wrong type of 'text'"),
     ]
+
+
+def test_nemo_manifests_of_one_name_in_several_folders(tmp_path, texts, encoded, write_files):
+    line = as_lines([{"audio_filepath": "../0.wav", "text": texts[0]}])
+    files = {f"{split}/manifest.json": line for split in ("train", "dev", "test")}
+    items = list(read_nemo(write_files(tmp_path / "nemo", files | {"0.wav": encoded(0, "wav")})).items)
+    assert {(item.id, item.split) for item in items} == {
+        ("train/manifest-000001", "train"),
+        ("dev/manifest-000001", "validation"),
+        ("test/manifest-000001", "test"),
+    }
 
 
 def test_one_nemo_manifest(nemo, by_id):
