@@ -138,13 +138,15 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
     from utils.checkpoints import TrainingState, find_checkpoint_together, load_checkpoint
     from utils.memory import explaining_out_of_memory
     from utils.mixing import forget_mixtures
+    from utils.optimizers import settings_kept
     from utils.runlog import RunLog
 
     output_dir = Path(args.output_dir)
     checkpoint = find_checkpoint_together(accelerator, output_dir, args.resume_from_checkpoint)
     setup = build_setup(args, accelerator)
 
-    state = load_checkpoint(accelerator, checkpoint) if checkpoint else TrainingState()
+    with settings_kept(setup.optimizer, setup.scheduler):
+        state = load_checkpoint(accelerator, checkpoint) if checkpoint else TrainingState()
     if args.auto_find_batch_size:
         setup = with_found_micro_batches(setup, resumed=state.step > 0)
     loaded, data, total_steps = setup.loaded, setup.data, setup.total_steps

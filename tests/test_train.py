@@ -230,6 +230,17 @@ def test_a_broken_newest_checkpoint_is_passed_over(arguments, tmp_path, capsys):
     assert "going on from step 4" in output
 
 
+def test_a_resumed_run_takes_the_new_learning_rate(arguments, tmp_path):
+    """As the error for steps that are not finite advises."""
+    constant = ["--lr_scheduler_type", "constant_with_warmup", "--warmup_steps", "0", "--save_steps", "3"]
+    train.main(arguments(*constant, "--max_steps", "3"))
+    train.main(arguments(*constant, "--learning_rate", "5e-4", "--resume_from_checkpoint", "latest"))
+    rates = [record["learning_rate"] for record in read_metrics(tmp_path / "run")]
+    assert rates == [1e-3] * 3 + [5e-4] * 3
+    (group, _) = torch.load(tmp_path / "run/checkpoint-6/optimizer.bin")["param_groups"]
+    assert group["lr"] == 5e-4
+
+
 def test_a_rerun_with_equal_arguments_reuses_the_finished_run(arguments, tmp_path, capsys):
     train.main(arguments())
     before = (tmp_path / "run/final/model.safetensors").stat().st_mtime_ns
