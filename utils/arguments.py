@@ -255,7 +255,7 @@ class TrainArguments(ScriptArguments):
     weight_decay: float = argument(
         "Decoupled weight decay of AdamW, on all but biases and norms.", default=0.0
     )
-    max_grad_norm: float = argument("Gradient norm is clipped to this.", default=1.0)
+    max_grad_norm: float = argument("Gradient norm is clipped to this; 0: not at all.", default=1.0)
     gradient_checkpointing: bool = argument("Recompute activations to save memory.", default=False)
     torch_compile: bool = argument(
         "Compile the layers; takes a minute or more at the start of every run, and a C++ compiler on a CPU.",

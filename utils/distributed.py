@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -298,9 +299,10 @@ def _advance_or_leave(
 def clip_gradients(accelerator: Accelerator, prepared: nn.Module, max_grad_norm: float) -> torch.Tensor:
     """Clip the gradients and return their norm before that, a scalar equal on all processes.
 
-    DeepSpeed has clipped them itself, and has stepped.
+    DeepSpeed has clipped them itself, and has stepped. A `max_grad_norm` of 0 clips nothing, as in DeepSpeed
+    and in transformers' Trainer.
     """
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         return torch.tensor(float(prepared.get_global_grad_norm() or 0.0))  # type: ignore[operator]
-    norm = accelerator.clip_grad_norm_(prepared.parameters(), max_grad_norm)
+    norm = accelerator.clip_grad_norm_(prepared.parameters(), max_grad_norm or math.inf)
     return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
