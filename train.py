@@ -135,14 +135,16 @@ def main(argv: list[str] | None = None) -> None:
 
 def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "StopRequest") -> None:
     """Train from the start or the newest checkpoint to the end; leaves best/ and final/."""
-    from utils.checkpoints import TrainingState, find_checkpoint_together, load_checkpoint
+    from utils.checkpoints import TrainingState, find_checkpoint_together, load_checkpoint, origin_of
     from utils.memory import explaining_out_of_memory
     from utils.mixing import forget_mixtures
     from utils.optimizers import settings_kept
     from utils.runlog import RunLog
 
     output_dir = Path(args.output_dir)
-    checkpoint = find_checkpoint_together(accelerator, output_dir, args.resume_from_checkpoint)
+    told = {name: value for name, value in asdict(args).items() if name not in FREE_ARGUMENTS}
+    origin = origin_of(args.resume_from_checkpoint, told)
+    checkpoint = find_checkpoint_together(accelerator, output_dir, args.resume_from_checkpoint, origin)
     setup = build_setup(args, accelerator)
 
     with settings_kept(setup.optimizer, setup.scheduler):
@@ -151,6 +153,7 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
         setup = with_found_micro_batches(setup, resumed=state.step > 0)
     loaded, data, total_steps = setup.loaded, setup.data, setup.total_steps
     state.judge_by(args.metric_for_best_model)
+    state.origin = origin or state.origin
     log = RunLog(output_dir, accelerator)
     log.drop_after(state.step if checkpoint else -1, state.evaluated_step)
     log.start_trackers(args.project, asdict(args), state.step)

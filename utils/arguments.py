@@ -382,7 +382,9 @@ class TrainArguments(ScriptArguments):
     save_steps: int = argument("Steps between checkpoints; 0: never.", default=100)
     save_total_limit: int = argument("Checkpoints kept; the oldest go first.", default=2)
     resume_from_checkpoint: str | None = argument(
-        "latest, or a checkpoint folder: go on from there even if other arguments changed.", default=None
+        "latest, or a checkpoint folder: go on from there even if other arguments changed; the same command "
+        "again goes on from what it has saved since.",
+        default=None,
     )
     logging_steps: int = argument("Steps between lines of metrics.jsonl.", default=10)
     max_skipped_steps: int = argument(

@@ -1,4 +1,4 @@
-"""Weight decay by names against transformers' Trainer, the optimisers against each other, a change of mind."""
+"""Weight decay by names against Trainer, optimisers against each other, a checkpoint against arguments."""
 
 import copy
 
