@@ -46,9 +46,12 @@ if TYPE_CHECKING:
 
 # mixtures of finished weights: may be asked for, and changed, after training
 MIXING_ARGUMENTS = ("interpolation_alphas", "guard_dataset", "guard_tolerance", "max_guard_samples")
+# the result does not depend on them; not torch_compile, by which dropout draws other numbers
 FREE_ARGUMENTS = (
     *("output_dir", "resume_from_checkpoint", "report_to", "project", "samples_shown"),
-    *("auto_find_batch_size", "micro_batch_seconds", "memory", "dry_run"),
+    *("auto_find_batch_size", "micro_batch_seconds", "memory", "gradient_checkpointing", "dry_run"),
+    *("dataloader_num_workers", "per_device_eval_batch_size", "max_skipped_steps"),
+    *("save_steps", "save_total_limit", "logging_steps"),
     *MIXING_ARGUMENTS,
 )
 STEPS_TIMED = 5  # by --dry_run
@@ -296,15 +299,18 @@ def is_finished(args: TrainArguments, output_dir: Path) -> bool:
     """Whether this very run has ended already.
 
     Raises:
-        UserError: The folder holds a run with other arguments, and no checkpoint was asked for.
+        UserError: The folder holds what a run with other arguments has left, and no checkpoint was asked for.
     """
     if not (output_dir / "train.yaml").exists():
         return False
     differences = differing_arguments(args, output_dir / "train.yaml", ignored=FREE_ARGUMENTS)
-    if differences and args.resume_from_checkpoint is None:
+    checkpoints = any(output_dir.glob("checkpoint-*"))
+    has_left_something = checkpoints or any((output_dir / name).is_dir() for name in ("best", "final"))
+    if differences and has_left_something and args.resume_from_checkpoint is None:
+        go_on = ", or --resume_from_checkpoint latest to go on from its newest checkpoint"
         raise UserError(
             f"{output_dir} holds a run with other arguments: {'; '.join(differences)}. Give another "
-            "--output_dir, or --resume_from_checkpoint latest to go on from its newest checkpoint."
+            f"--output_dir{go_on if checkpoints else ''}."
         )
     of_final = output_dir / "final" / "train.yaml"  # an older one while a run goes on beyond its end
     return (
@@ -964,10 +970,12 @@ def evaluate_and_keep_best(run: Run) -> bool:
     Returns:
         Whether it came to its end; it is left, and counts for nothing, where some process is asked to stop.
     """
+    from utils.memory import IN_EVALUATION, explaining_out_of_memory
     from utils.validation import describe_rates
 
     args, state = run.args, run.state
-    rates = validate(run)
+    with explaining_out_of_memory(IN_EVALUATION):
+        rates = validate(run)
     if rates is None:
         return False
     state.evaluated_step = state.step
@@ -1156,6 +1164,7 @@ def mix_weights(args: TrainArguments, accelerator: "Accelerator", stop_request: 
     What a stop cuts short is done anew by the next run.
     """
     from utils.distributed import CutShortError
+    from utils.memory import IN_EVALUATION, explaining_out_of_memory
     from utils.mixing import Scorer, average_best_evaluations, interpolate_with_base, read_results
 
     output_dir = Path(args.output_dir)
@@ -1176,20 +1185,21 @@ def mix_weights(args: TrainArguments, accelerator: "Accelerator", stop_request: 
     )
     validation = load_validation(args)
     try:
-        if averages:
-            average_best_evaluations(scorer, output_dir, validation, write)
-        if interpolates:
-            interpolate_with_base(
-                scorer,
-                output_dir,
-                args.model_name_or_path,
-                args.interpolation_alphas,
-                validation=validation,
-                guards=load_guards(args),
-                tolerance=args.guard_tolerance,
-                arguments={name: getattr(args, name) for name in MIXING_ARGUMENTS},
-                write_card=write,
-            )
+        with explaining_out_of_memory(IN_EVALUATION):
+            if averages:
+                average_best_evaluations(scorer, output_dir, validation, write)
+            if interpolates:
+                interpolate_with_base(
+                    scorer,
+                    output_dir,
+                    args.model_name_or_path,
+                    args.interpolation_alphas,
+                    validation=validation,
+                    guards=load_guards(args),
+                    tolerance=args.guard_tolerance,
+                    arguments={name: getattr(args, name) for name in MIXING_ARGUMENTS},
+                    write_card=write,
+                )
     except CutShortError:
         step = read_results(output_dir / "final")["step"]
         leave_to_be_continued(accelerator, output_dir, step, stop_request)

@@ -292,6 +292,64 @@ def test_other_arguments_in_the_same_folder_are_refused_and_nothing_is_lost(argu
     assert (tmp_path / "run/final/model.safetensors").exists()
 
 
+def test_what_changes_no_result_may_change_while_a_run_is_interrupted(arguments, tmp_path, capsys):
+    """With dropout and augmentation, which draw the same numbers."""
+    import shutil
+
+    drawn = [
+        "--use_peft",
+        "--lora_dropout",
+        "0.3",
+        "--noise_probability",
+        "0.5",
+        "--speed_factors",
+        "0.9",
+        "1.1",
+    ]
+    train.main(arguments(*drawn, "--save_steps", "3", "--eval_steps", "6"))
+    run = tmp_path / "run"
+    straight, results = read_metrics(run), (run / "final/train_results.json").read_text()
+    for name in ("final", "best", "checkpoint-6"):
+        shutil.rmtree(run / name)
+    free = ["--gradient_checkpointing", "--dataloader_num_workers", "1", "--per_device_eval_batch_size", "2"]
+    free += ["--save_steps", "4", "--save_total_limit", "9", "--max_skipped_steps", "9"]
+    train.main(arguments(*drawn, *free, "--eval_steps", "6"))
+    assert "going on from step 3" in capsys.readouterr().out
+    for one, other in zip(straight, read_metrics(run), strict=True):
+        assert one.get("loss") == pytest.approx(other.get("loss"), abs=1e-6)
+        assert (one.get("order"), one.get("eval_wer")) == (other.get("order"), other.get("eval_wer"))
+    assert (run / "final/train_results.json").read_text() == results
+    train.main(arguments(*drawn, *free, "--eval_steps", "6", "--logging_steps", "2"))
+    assert "is there already" in capsys.readouterr().out
+
+
+def test_all_may_change_while_nothing_is_saved(arguments, tmp_path, monkeypatch, capsys):
+    def run_out(*_):
+        raise RuntimeError("DefaultCPUAllocator: not enough memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train_steps", run_out)
+        with pytest.raises(UserError, match="memory ran out"):
+            train.main(arguments())
+        with pytest.raises(UserError, match=r"no whole checkpoint .* Leave --resume_from_checkpoint out"):
+            train.main(arguments("--max_steps", "2", "--resume_from_checkpoint", "latest"))
+    train.main(arguments("--max_steps", "2"))
+    assert [record["step"] for record in read_metrics(tmp_path / "run")] == [1, 2]
+    with pytest.raises(UserError, match=r"max_steps: 2 there, 3 now. Give another --output_dir\.$"):
+        train.main(arguments("--max_steps", "3"))  # final/ is there, and no checkpoint
+
+
+def test_memory_that_runs_out_in_an_evaluation_names_its_batch(arguments, monkeypatch):
+    import utils.distributed
+
+    def run_out(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: not enough memory")
+
+    monkeypatch.setattr(utils.distributed, "transcribe", run_out)
+    with pytest.raises(UserError, match="a smaller --per_device_eval_batch_size"):
+        train.main(arguments("--eval_steps", "1"))
+
+
 def test_the_launcher_may_not_contradict_the_recipe(arguments, monkeypatch):
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     with pytest.raises(UserError, match="launcher's configuration says 4"):

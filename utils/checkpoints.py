@@ -247,7 +247,8 @@ def find_checkpoint(output_dir: Path, resume_from_checkpoint: str | None, origin
     newest = _first_whole(_newest_first(output_dir))
     if newest is None and resume_from_checkpoint == "latest":
         raise UserError(
-            f"{output_dir}: no whole checkpoint to resume from. Leave --resume_from_checkpoint out to start."
+            f"{output_dir}: no whole checkpoint to resume from. Leave --resume_from_checkpoint out to start; "
+            "if a run is there already that had other arguments, in another --output_dir."
         )
     return newest
 
