@@ -433,7 +433,7 @@ def load_data(args: TrainArguments, loaded: "LoadedModel", accelerator: "Acceler
     languages = check_languages(loaded.model, rows["language"], args.model_name_or_path)
     tokenizer = loaded.processor.tokenizer
     writer = LabelWriter(tokenizer, args.task)
-    clips = read_clips(rows, tokenizer, languages, list(rows["text"]))
+    clips = read_clips(rows, tokenizer, languages, list(rows["text"]), lower_case=args.do_lower_case)
     num_targets = [writer.count_targets([clip.text], clip.language) for clip in clips]
     fitting = [index for index, number in enumerate(num_targets) if number <= MAX_LABEL_TOKENS]
     if len(fitting) < len(clips):
@@ -574,10 +574,15 @@ def set_aside_long_labels(
 
 
 def load_validation(args: TrainArguments) -> "Dataset":
-    """The validation split, cut down to max_eval_samples."""
+    """The validation split in the case that is learnt, cut down to max_eval_samples."""
+    from datasets import Value
+
     from utils.dataset import draw_rows, load_prepared
 
     rows = load_prepared(args.dataset, "validation", language=args.language)
+    if args.do_lower_case:  # in memory: a map would write the audio again
+        lower = [text.lower() for text in rows["text"]]
+        rows = rows.remove_columns("text").add_column("text", lower, feature=Value("string"))
     return draw_rows(rows, args.max_eval_samples, args.seed)
 
 

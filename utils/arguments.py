@@ -310,6 +310,7 @@ class TrainArguments(ScriptArguments):
     task: Literal["transcribe", "translate"] = argument(
         "What the texts are: what is said, or its translation into English.", default="transcribe"
     )
+    do_lower_case: bool = argument("Learn all texts in lower case, and validate against such.", default=False)
     optim: Literal["adamw_torch_fused", "adamw_torch", "adamw_bnb_8bit"] = argument(
         "AdamW of PyTorch, in one kernel or several, or with moments in 8 bits.", default="adamw_torch_fused"
     )

@@ -71,6 +71,8 @@ def read_clips(
     tokenizer: WhisperTokenizer,
     languages: Sequence[str | None],
     texts: Sequence[str],
+    *,
+    lower_case: bool = False,
 ) -> list[Clip]:
     """A clip for each row.
 
@@ -80,16 +82,20 @@ def read_clips(
         tokenizer: Of the model.
         languages: Of each row; None for English-only models.
         texts: What the model is to write for each row.
+        lower_case: Write it, its segments and the text before in lower case.
     """
+    cased = str.lower if lower_case else str
     columns = {
         name: _column(rows, name)
         for name in ("segments", "previous_text", "speaker", "source", "start", "end")
     }
+    texts = [cased(text) for text in texts]
     encoded = encode_texts(tokenizer, texts)
     clips = []
     for index, (duration, text) in enumerate(zip(rows["duration"], texts, strict=True)):
         segments, previous, speaker, source, start, end = (column[index] for column in columns.values())
         whole = TimedTokens(0.0, duration, encoded[index])
+        segments = [{**piece, "text": cased(piece["text"])} for piece in segments or []]
         pieces = encode_segments(tokenizer, segments, text, duration)
         clips.append(
             Clip(
@@ -97,7 +103,7 @@ def read_clips(
                 languages[index],
                 whole,
                 tuple(pieces or [whole]),
-                previous=tuple(encode_texts(tokenizer, [previous])[0]) if previous else (),
+                previous=tuple(encode_texts(tokenizer, [cased(previous)])[0]) if previous else (),
                 neighbourhood=(languages[index], speaker or (source if start is not None else None)),
                 start=start,
                 end=end,

@@ -83,6 +83,24 @@ def test_probabilities_are_kept():
     assert np.mean([example.with_previous for example in examples]) == pytest.approx(0.6, abs=0.04)
 
 
+def test_all_texts_can_be_in_lower_case():
+    rows = table(
+        [2.0, 1.0],
+        text=["Uno È Due", "TRE"],
+        segments=[
+            [{"start": 0.0, "end": 1.0, "text": "Uno È"}, {"start": 1.0, "end": 2.0, "text": "Due"}],
+            None,
+        ],
+        previous_text=["PRIMA.", None],
+    )
+    one, other = read_clips(rows, tokenizer(), ["it"] * 2, list(rows["text"]), lower_case=True)
+    assert [tokenizer().decode(clip.text.tokens) for clip in (one, other)] == [" uno è due", " tre"]
+    assert [tokenizer().decode(piece.tokens) for piece in one.pieces] == [" uno è", " due"]
+    assert tokenizer().decode(one.previous) == " prima." and other.previous == ()
+    one, _ = read_clips(rows, tokenizer(), ["it"] * 2, list(rows["text"]))
+    assert tokenizer().decode(one.text.tokens) == " Uno È Due"
+
+
 def test_speed_changes_length_but_never_beyond_the_window():
     clips = build_clips(table([10.0, 29.0]), augmentation=Augmentation(speed_factors=(0.8,)))
     slow, long = clips.draw(0)
