@@ -450,6 +450,12 @@ def load_data(args: TrainArguments, loaded: "LoadedModel", accelerator: "Acceler
         non_speech=choose_non_speech(args, accelerator),
     )
     training = TrainingClips(rows, clips, rows["dataset"], writer, options, args.seed)
+    if args.condition_on_prev_probability and not training.knows_texts_before:
+        raise UserError(
+            f"condition_on_prev_probability {args.condition_on_prev_probability}: no clip of "
+            f"{', '.join(args.dataset)} has a text before it. Expected a column previous_text, or start and "
+            "end of clips in a recording they share. Leave it out."
+        )
     validation = load_validation(args) if args.eval_steps or args.eval_on_start else rows.select([])
     contexts = fix_contexts(args, accelerator, loaded, clips, options)
     plan = plan_steps(args, accelerator, training, contexts)

@@ -296,6 +296,7 @@ def test_a_rerun_after_a_kill_goes_on_without_being_told(arguments, tmp_path, ca
         (["--model_name_or_path", "./nowhere"], "nowhere.*no such folder"),
         (["--language", "xx"], "Whisper has no such language"),
         (["--language", "auto", "--dataset", "NO_LANGUAGE"], "have no language. Give --language"),
+        (["--condition_on_prev_probability", "0.5"], "no clip of .* has a text before it"),
         (["--resume_from_checkpoint", "latest"], "no whole checkpoint to resume from"),
         (["--resume_from_checkpoint", "/nowhere"], "no trainer_state.json in it"),
         (["--use_peft", "--lora_target_modules", "query"], "the model has .*q_proj"),

@@ -320,7 +320,8 @@ class TrainArguments(ScriptArguments):
 
     timestamp_probability: float = argument("Share of examples whose times are learnt too.", default=0.0)
     condition_on_prev_probability: float = argument(
-        "Share of examples that are given the text before them, where the dataset has it.", default=0.0
+        "Share of examples that are given the text before them: previous_text, or that of the clips before.",
+        default=0.0,
     )
     stitch_probability: float = argument(
         "Share of examples that are joined with those after them, up to 30 s.", default=0.0
