@@ -5,6 +5,7 @@ import datetime
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from functools import partial
 
 import torch
@@ -153,7 +154,14 @@ def _empty_copy(model: nn.Module) -> nn.Module:
     whisper = whisper_of(model)
     copy = WhisperForConditionalGeneration(whisper.config)
     copy.generation_config = whisper.generation_config
-    return get_peft_model(copy, model.active_peft_config) if isinstance(model, PeftModel) else copy
+    if not isinstance(model, PeftModel):
+        return copy
+    # A configuration of its own: PEFT enters there what the copy was loaded from, which is nothing.
+    config = deepcopy(model.active_peft_config)
+    config.base_model_name_or_path = None
+    adapted = get_peft_model(copy, config)
+    config.base_model_name_or_path = model.active_peft_config.base_model_name_or_path
+    return adapted
 
 
 def transcribe_on_all_processes(
