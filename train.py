@@ -342,6 +342,12 @@ def load_trainable_model(args: TrainArguments, accelerator: "Accelerator") -> "L
     new_tokens = []
     if args.add_language is not None:
         code = args.add_language
+        if whisper_of(loaded.model) is not loaded.model:
+            raise UserError(
+                f"add_language {code} with use_peft: {args.model_name_or_path} is an adapter, which goes on "
+                "as it is, without a token more. Leave use_peft out, which merges it and trains all weights, "
+                "or start a new adapter from the model it was trained on."
+            )
         new_tokens = [add_language(loaded.model, loaded.processor, code, args.init_language_from)]
     languages = [] if args.language == "auto" else [args.language]
     check_languages(loaded.model, languages, args.model_name_or_path)
@@ -363,7 +369,7 @@ def mark_what_is_trained(
 
     if not args.use_peft:
         freeze(
-            model,
+            model.requires_grad_(True),  # a merged adapter leaves its base frozen
             encoder=args.freeze_encoder,
             convolutions=args.freeze_feature_encoder,
             encoder_layers=args.freeze_encoder_layers,
