@@ -157,6 +157,8 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
     loaded, data, total_steps = setup.loaded, setup.data, setup.total_steps
     state.judge_by(args.metric_for_best_model)
     state.origin = origin or state.origin
+    if checkpoint:
+        take_up_what_is_kept(state, output_dir, is_own=checkpoint.parent.resolve() == output_dir.resolve())
     log = RunLog(output_dir, accelerator)
     log.drop_after(state.step if checkpoint else -1, state.evaluated_step)
     log.start_trackers(args.project, asdict(args), state.step)
@@ -197,6 +199,21 @@ def build_setup(args: TrainArguments, accelerator: "Accelerator") -> Setup:
         data = keep_encoder_states(args, accelerator, loaded, data, total_steps)
     prepared = prepare_for_training(args, accelerator, loaded, total_steps)
     return Setup(args, accelerator, loaded, data, *prepared, total_steps)
+
+
+def take_up_what_is_kept(state: "TrainingState", output_dir: Path, *, is_own: bool) -> None:
+    """Set a checkpoint's state right by what lies in the run folder, which may have come to its end since.
+
+    Args:
+        is_own: Whether the checkpoint is of this folder, as best/ and the snapshots then are.
+    """
+    from utils.averaging import find_snapshots, snapshot_step
+    from utils.mixing import SNAPSHOTS, read_results
+
+    kept = {snapshot_step(path) for path in find_snapshots(output_dir / SNAPSHOTS)} if is_own else set()
+    state.ranking = [(step, value) for step, value in state.ranking if step in kept]
+    if is_own and (output_dir / "best").is_dir():
+        state.take_up_best(read_results(output_dir / "best"))
 
 
 def train_steps(
@@ -1003,7 +1020,8 @@ def evaluate_and_keep_best(run: Run) -> bool:
     if not state.step:
         standing = "before training"
     elif not is_best:
-        standing = f"best: {100 * (state.best_metric or 0):.2f} % at step {state.best_step}"
+        where = "of the average" if state.best_step is None else f"at step {state.best_step}"
+        standing = f"best: {100 * (state.best_metric or 0):.2f} % {where}"
     run.accelerator.print(f"step {state.step}: validation {describe_rates(rates)} ({standing})")
     if is_best:
         try:

@@ -62,6 +62,22 @@ class TrainingState:
             self.best_metric = self.best_step = self.first_metric = None
             self.ranking = []
 
+    def take_up_best(self, results: Mapping) -> None:
+        """Let the model in best/ count where it is better than what this state knows: an average is.
+
+        Not what was evaluated after this state was saved: that is done again.
+
+        Args:
+            results: Its train_results.json.
+        """
+        value, averaged = results.get("best_metric"), "averaged_steps" in results
+        if value is None or results.get("metric_for_best_model") != self.metric_for_best_model:
+            return
+        if (averaged or results["step"] <= self.step) and (
+            self.best_metric is None or value < self.best_metric
+        ):
+            self.best_metric, self.best_step = value, results["best_step"]
+
     def count_evaluation(self, value: float, threshold: float) -> bool:
         """Enter an evaluation of the current step; whether it is the best of those after a first step.
 
