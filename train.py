@@ -46,9 +46,12 @@ if TYPE_CHECKING:
 
 # mixtures of finished weights: may be asked for, and changed, after training
 MIXING_ARGUMENTS = ("interpolation_alphas", "guard_dataset", "guard_tolerance", "max_guard_samples")
+# the result does not depend on them; not torch_compile, by which dropout draws other numbers
 FREE_ARGUMENTS = (
     *("output_dir", "resume_from_checkpoint", "report_to", "project", "samples_shown"),
-    *("auto_find_batch_size", "micro_batch_seconds", "memory", "dry_run"),
+    *("auto_find_batch_size", "micro_batch_seconds", "memory", "gradient_checkpointing", "dry_run"),
+    *("dataloader_num_workers", "per_device_eval_batch_size", "max_skipped_steps"),
+    *("save_steps", "save_total_limit", "logging_steps"),
     *MIXING_ARGUMENTS,
 )
 STEPS_TIMED = 5  # by --dry_run
@@ -135,20 +138,27 @@ def main(argv: list[str] | None = None) -> None:
 
 def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "StopRequest") -> None:
     """Train from the start or the newest checkpoint to the end; leaves best/ and final/."""
-    from utils.checkpoints import TrainingState, find_checkpoint_together, load_checkpoint
+    from utils.checkpoints import TrainingState, find_checkpoint_together, load_checkpoint, origin_of
     from utils.memory import explaining_out_of_memory
     from utils.mixing import forget_mixtures
+    from utils.optimizers import settings_kept
     from utils.runlog import RunLog
 
     output_dir = Path(args.output_dir)
-    checkpoint = find_checkpoint_together(accelerator, output_dir, args.resume_from_checkpoint)
+    told = {name: value for name, value in asdict(args).items() if name not in FREE_ARGUMENTS}
+    origin = origin_of(args.resume_from_checkpoint, told)
+    checkpoint = find_checkpoint_together(accelerator, output_dir, args.resume_from_checkpoint, origin)
     setup = build_setup(args, accelerator)
 
-    state = load_checkpoint(accelerator, checkpoint) if checkpoint else TrainingState()
+    with settings_kept(setup.optimizer, setup.scheduler):
+        state = load_checkpoint(accelerator, checkpoint) if checkpoint else TrainingState()
     if args.auto_find_batch_size:
         setup = with_found_micro_batches(setup, resumed=state.step > 0)
     loaded, data, total_steps = setup.loaded, setup.data, setup.total_steps
     state.judge_by(args.metric_for_best_model)
+    state.origin = origin or state.origin
+    if checkpoint:
+        take_up_what_is_kept(state, output_dir, is_own=checkpoint.parent.resolve() == output_dir.resolve())
     log = RunLog(output_dir, accelerator)
     log.drop_after(state.step if checkpoint else -1, state.evaluated_step)
     log.start_trackers(args.project, asdict(args), state.step)
@@ -189,6 +199,21 @@ def build_setup(args: TrainArguments, accelerator: "Accelerator") -> Setup:
         data = keep_encoder_states(args, accelerator, loaded, data, total_steps)
     prepared = prepare_for_training(args, accelerator, loaded, total_steps)
     return Setup(args, accelerator, loaded, data, *prepared, total_steps)
+
+
+def take_up_what_is_kept(state: "TrainingState", output_dir: Path, *, is_own: bool) -> None:
+    """Set a checkpoint's state right by what lies in the run folder, which may have come to its end since.
+
+    Args:
+        is_own: Whether the checkpoint is of this folder, as best/ and the snapshots then are.
+    """
+    from utils.averaging import find_snapshots, snapshot_step
+    from utils.mixing import SNAPSHOTS, read_results
+
+    kept = {snapshot_step(path) for path in find_snapshots(output_dir / SNAPSHOTS)} if is_own else set()
+    state.ranking = [(step, value) for step, value in state.ranking if step in kept]
+    if is_own and (output_dir / "best").is_dir():
+        state.take_up_best(read_results(output_dir / "best"))
 
 
 def train_steps(
@@ -291,15 +316,18 @@ def is_finished(args: TrainArguments, output_dir: Path) -> bool:
     """Whether this very run has ended already.
 
     Raises:
-        UserError: The folder holds a run with other arguments, and no checkpoint was asked for.
+        UserError: The folder holds what a run with other arguments has left, and no checkpoint was asked for.
     """
     if not (output_dir / "train.yaml").exists():
         return False
     differences = differing_arguments(args, output_dir / "train.yaml", ignored=FREE_ARGUMENTS)
-    if differences and args.resume_from_checkpoint is None:
+    checkpoints = any(output_dir.glob("checkpoint-*"))
+    has_left_something = checkpoints or any((output_dir / name).is_dir() for name in ("best", "final"))
+    if differences and has_left_something and args.resume_from_checkpoint is None:
+        go_on = ", or --resume_from_checkpoint latest to go on from its newest checkpoint"
         raise UserError(
             f"{output_dir} holds a run with other arguments: {'; '.join(differences)}. Give another "
-            "--output_dir, or --resume_from_checkpoint latest to go on from its newest checkpoint."
+            f"--output_dir{go_on if checkpoints else ''}."
         )
     of_final = output_dir / "final" / "train.yaml"  # an older one while a run goes on beyond its end
     return (
@@ -331,6 +359,12 @@ def load_trainable_model(args: TrainArguments, accelerator: "Accelerator") -> "L
     new_tokens = []
     if args.add_language is not None:
         code = args.add_language
+        if whisper_of(loaded.model) is not loaded.model:
+            raise UserError(
+                f"add_language {code} with use_peft: {args.model_name_or_path} is an adapter, which goes on "
+                "as it is, without a token more. Leave use_peft out, which merges it and trains all weights, "
+                "or start a new adapter from the model it was trained on."
+            )
         new_tokens = [add_language(loaded.model, loaded.processor, code, args.init_language_from)]
     languages = [] if args.language == "auto" else [args.language]
     check_languages(loaded.model, languages, args.model_name_or_path)
@@ -352,7 +386,7 @@ def mark_what_is_trained(
 
     if not args.use_peft:
         freeze(
-            model,
+            model.requires_grad_(True),  # a merged adapter leaves its base frozen
             encoder=args.freeze_encoder,
             convolutions=args.freeze_feature_encoder,
             encoder_layers=args.freeze_encoder_layers,
@@ -423,7 +457,7 @@ def load_data(args: TrainArguments, loaded: "LoadedModel", accelerator: "Acceler
     languages = check_languages(loaded.model, rows["language"], args.model_name_or_path)
     tokenizer = loaded.processor.tokenizer
     writer = LabelWriter(tokenizer, args.task)
-    clips = read_clips(rows, tokenizer, languages, list(rows["text"]))
+    clips = read_clips(rows, tokenizer, languages, list(rows["text"]), lower_case=args.do_lower_case)
     num_targets = [writer.count_targets([clip.text], clip.language) for clip in clips]
     fitting = [index for index, number in enumerate(num_targets) if number <= MAX_LABEL_TOKENS]
     if len(fitting) < len(clips):
@@ -440,6 +474,12 @@ def load_data(args: TrainArguments, loaded: "LoadedModel", accelerator: "Acceler
         non_speech=choose_non_speech(args, accelerator),
     )
     training = TrainingClips(rows, clips, rows["dataset"], writer, options, args.seed)
+    if args.condition_on_prev_probability and not training.knows_texts_before:
+        raise UserError(
+            f"condition_on_prev_probability {args.condition_on_prev_probability}: no clip of "
+            f"{', '.join(args.dataset)} has a text before it. Expected a column previous_text, or start and "
+            "end of clips in a recording they share. Leave it out."
+        )
     validation = load_validation(args) if args.eval_steps or args.eval_on_start else rows.select([])
     contexts = fix_contexts(args, accelerator, loaded, clips, options)
     plan = plan_steps(args, accelerator, training, contexts)
@@ -564,10 +604,15 @@ def set_aside_long_labels(
 
 
 def load_validation(args: TrainArguments) -> "Dataset":
-    """The validation split, cut down to max_eval_samples."""
+    """The validation split in the case that is learnt, cut down to max_eval_samples."""
+    from datasets import Value
+
     from utils.dataset import draw_rows, load_prepared
 
     rows = load_prepared(args.dataset, "validation", language=args.language)
+    if args.do_lower_case:  # in memory: a map would write the audio again
+        lower = [text.lower() for text in rows["text"]]
+        rows = rows.remove_columns("text").add_column("text", lower, feature=Value("string"))
     return draw_rows(rows, args.max_eval_samples, args.seed)
 
 
@@ -960,10 +1005,12 @@ def evaluate_and_keep_best(run: Run) -> bool:
     Returns:
         Whether it came to its end; it is left, and counts for nothing, where some process is asked to stop.
     """
+    from utils.memory import IN_EVALUATION, explaining_out_of_memory
     from utils.validation import describe_rates
 
     args, state = run.args, run.state
-    rates = validate(run)
+    with explaining_out_of_memory(IN_EVALUATION):
+        rates = validate(run)
     if rates is None:
         return False
     state.evaluated_step = state.step
@@ -974,7 +1021,8 @@ def evaluate_and_keep_best(run: Run) -> bool:
     if not state.step:
         standing = "before training"
     elif not is_best:
-        standing = f"best: {100 * (state.best_metric or 0):.2f} % at step {state.best_step}"
+        where = "of the average" if state.best_step is None else f"at step {state.best_step}"
+        standing = f"best: {100 * (state.best_metric or 0):.2f} % {where}"
     run.accelerator.print(f"step {state.step}: validation {describe_rates(rates)} ({standing})")
     if is_best:
         try:
@@ -1152,6 +1200,7 @@ def mix_weights(args: TrainArguments, accelerator: "Accelerator", stop_request: 
     What a stop cuts short is done anew by the next run.
     """
     from utils.distributed import CutShortError
+    from utils.memory import IN_EVALUATION, explaining_out_of_memory
     from utils.mixing import Scorer, average_best_evaluations, interpolate_with_base, read_results
 
     output_dir = Path(args.output_dir)
@@ -1172,20 +1221,21 @@ def mix_weights(args: TrainArguments, accelerator: "Accelerator", stop_request: 
     )
     validation = load_validation(args)
     try:
-        if averages:
-            average_best_evaluations(scorer, output_dir, validation, write)
-        if interpolates:
-            interpolate_with_base(
-                scorer,
-                output_dir,
-                args.model_name_or_path,
-                args.interpolation_alphas,
-                validation=validation,
-                guards=load_guards(args),
-                tolerance=args.guard_tolerance,
-                arguments={name: getattr(args, name) for name in MIXING_ARGUMENTS},
-                write_card=write,
-            )
+        with explaining_out_of_memory(IN_EVALUATION):
+            if averages:
+                average_best_evaluations(scorer, output_dir, validation, write)
+            if interpolates:
+                interpolate_with_base(
+                    scorer,
+                    output_dir,
+                    args.model_name_or_path,
+                    args.interpolation_alphas,
+                    validation=validation,
+                    guards=load_guards(args),
+                    tolerance=args.guard_tolerance,
+                    arguments={name: getattr(args, name) for name in MIXING_ARGUMENTS},
+                    write_card=write,
+                )
     except CutShortError:
         step = read_results(output_dir / "final")["step"]
         leave_to_be_continued(accelerator, output_dir, step, stop_request)

@@ -193,6 +193,32 @@ def test_a_column_of_any_name_changes_no_loss(arguments, tmp_path, prepared):
     assert [(r["loss"], r["order"]) for r in own] == [(r["loss"], r["order"]) for r in plain]
 
 
+def test_lower_case_is_learnt_and_validated_against(arguments, tmp_path, prepared):
+    """A dataset in upper case gives the losses and the raw error rates of one in lower case."""
+    from datasets import DatasetDict, load_from_disk
+
+    splits = load_from_disk(prepared).map(lambda row: {"text": row["text"].upper()})
+    DatasetDict(splits).save_to_disk(tmp_path / "upper")
+    options = [
+        "--max_steps",
+        "2",
+        "--eval_steps",
+        "1",
+        "--max_eval_samples",
+        "4",
+        "--average_checkpoints",
+        "2",
+    ]
+    train.main(arguments(*options, output_dir=tmp_path / "lower"))
+    upper = ["--dataset", str(tmp_path / "upper"), "--do_lower_case"]
+    train.main(arguments(*options, *upper, output_dir=tmp_path / "lowered"))
+    one, other = read_metrics(tmp_path / "lower"), read_metrics(tmp_path / "lowered")
+    names = ("step", "loss", "eval_wer", "eval_cer")
+    assert [[r.get(name) for name in names] for r in one] == [[r.get(name) for name in names] for r in other]
+    averages = [json.loads((tmp_path / run / "averaging.json").read_text()) for run in ("lower", "lowered")]
+    assert averages[0] == averages[1]
+
+
 def test_one_context_for_all_micro_batches_of_a_step(arguments, tmp_path, monkeypatch):
     import utils.features
 
@@ -243,6 +269,17 @@ def test_a_broken_newest_checkpoint_is_passed_over(arguments, tmp_path, capsys):
     assert "going on from step 4" in output
 
 
+def test_a_resumed_run_takes_the_new_learning_rate(arguments, tmp_path):
+    """As the error for steps that are not finite advises."""
+    constant = ["--lr_scheduler_type", "constant_with_warmup", "--warmup_steps", "0", "--save_steps", "3"]
+    train.main(arguments(*constant, "--max_steps", "3"))
+    train.main(arguments(*constant, "--learning_rate", "5e-4", "--resume_from_checkpoint", "latest"))
+    rates = [record["learning_rate"] for record in read_metrics(tmp_path / "run")]
+    assert rates == [1e-3] * 3 + [5e-4] * 3
+    (group, _) = torch.load(tmp_path / "run/checkpoint-6/optimizer.bin")["param_groups"]
+    assert group["lr"] == 5e-4
+
+
 def test_a_rerun_with_equal_arguments_reuses_the_finished_run(arguments, tmp_path, capsys):
     train.main(arguments())
     before = (tmp_path / "run/final/model.safetensors").stat().st_mtime_ns
@@ -272,6 +309,7 @@ def test_a_rerun_after_a_kill_goes_on_without_being_told(arguments, tmp_path, ca
         (["--model_name_or_path", "./nowhere"], "nowhere.*no such folder"),
         (["--language", "xx"], "Whisper has no such language"),
         (["--language", "auto", "--dataset", "NO_LANGUAGE"], "have no language. Give --language"),
+        (["--condition_on_prev_probability", "0.5"], "no clip of .* has a text before it"),
         (["--resume_from_checkpoint", "latest"], "no whole checkpoint to resume from"),
         (["--resume_from_checkpoint", "/nowhere"], "no trainer_state.json in it"),
         (["--use_peft", "--lora_target_modules", "query"], "the model has .*q_proj"),
@@ -292,6 +330,64 @@ def test_other_arguments_in_the_same_folder_are_refused_and_nothing_is_lost(argu
     with pytest.raises(UserError, match=r"learning_rate: 0.001 there, 0.5 now"):
         train.main(arguments("--learning_rate", "0.5"))
     assert (tmp_path / "run/final/model.safetensors").exists()
+
+
+def test_what_changes_no_result_may_change_while_a_run_is_interrupted(arguments, tmp_path, capsys):
+    """With dropout and augmentation, which draw the same numbers."""
+    import shutil
+
+    drawn = [
+        "--use_peft",
+        "--lora_dropout",
+        "0.3",
+        "--noise_probability",
+        "0.5",
+        "--speed_factors",
+        "0.9",
+        "1.1",
+    ]
+    train.main(arguments(*drawn, "--save_steps", "3", "--eval_steps", "6"))
+    run = tmp_path / "run"
+    straight, results = read_metrics(run), (run / "final/train_results.json").read_text()
+    for name in ("final", "best", "checkpoint-6"):
+        shutil.rmtree(run / name)
+    free = ["--gradient_checkpointing", "--dataloader_num_workers", "1", "--per_device_eval_batch_size", "2"]
+    free += ["--save_steps", "4", "--save_total_limit", "9", "--max_skipped_steps", "9"]
+    train.main(arguments(*drawn, *free, "--eval_steps", "6"))
+    assert "going on from step 3" in capsys.readouterr().out
+    for one, other in zip(straight, read_metrics(run), strict=True):
+        assert one.get("loss") == pytest.approx(other.get("loss"), abs=1e-6)
+        assert (one.get("order"), one.get("eval_wer")) == (other.get("order"), other.get("eval_wer"))
+    assert (run / "final/train_results.json").read_text() == results
+    train.main(arguments(*drawn, *free, "--eval_steps", "6", "--logging_steps", "2"))
+    assert "is there already" in capsys.readouterr().out
+
+
+def test_all_may_change_while_nothing_is_saved(arguments, tmp_path, monkeypatch, capsys):
+    def run_out(*_):
+        raise RuntimeError("DefaultCPUAllocator: not enough memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "train_steps", run_out)
+        with pytest.raises(UserError, match="memory ran out"):
+            train.main(arguments())
+        with pytest.raises(UserError, match=r"no whole checkpoint .* Leave --resume_from_checkpoint out"):
+            train.main(arguments("--max_steps", "2", "--resume_from_checkpoint", "latest"))
+    train.main(arguments("--max_steps", "2"))
+    assert [record["step"] for record in read_metrics(tmp_path / "run")] == [1, 2]
+    with pytest.raises(UserError, match=r"max_steps: 2 there, 3 now. Give another --output_dir\.$"):
+        train.main(arguments("--max_steps", "3"))  # final/ is there, and no checkpoint
+
+
+def test_memory_that_runs_out_in_an_evaluation_names_its_batch(arguments, monkeypatch):
+    import utils.distributed
+
+    def run_out(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: not enough memory")
+
+    monkeypatch.setattr(utils.distributed, "transcribe", run_out)
+    with pytest.raises(UserError, match="a smaller --per_device_eval_batch_size"):
+        train.main(arguments("--eval_steps", "1"))
 
 
 def test_the_launcher_may_not_contradict_the_recipe(arguments, monkeypatch):

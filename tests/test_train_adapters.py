@@ -103,6 +103,25 @@ def test_an_adapter_folder_goes_on_as_it_is_and_says_so(arguments, tmp_path, cap
     )
 
 
+def test_an_adapter_that_goes_on_gets_no_language(arguments, tmp_path):
+    """Merged it does, and so it is trained without use_peft."""
+    train.main(arguments("--use_peft", "--max_steps", "1", "--eval_steps", "0"))
+    words = [
+        "--model_name_or_path",
+        str(tmp_path / "run/final"),
+        "--language",
+        "fur",
+        "--add_language",
+        "fur",
+    ]
+    with pytest.raises(
+        UserError, match=r"add_language fur with use_peft: .* is an adapter.* Leave use_peft out"
+    ):
+        train.main(arguments("--use_peft", *words, run="more"))
+    train.main(arguments("--max_steps", "1", *words, run="merged"))
+    assert "fur" in language_ids(load_model(str(tmp_path / "merged/final")).model)
+
+
 def test_a_settled_adalora_folder_goes_on_with_the_ranks_it_has(arguments, tmp_path):
     words = ["--use_peft", "--peft_type", "adalora", "--lora_r", "2", "--init_r", "5"]
     train.main(arguments(*words))

@@ -84,6 +84,23 @@ def test_another_metric_forgets_what_was_best():
     assert (state.metric_for_best_model, state.best_metric, state.ranking) == ("raw_cer", None, [])
 
 
+@pytest.mark.parametrize(
+    ("results", "best"),
+    [
+        ({"best_metric": 0.2, "best_step": None, "averaged_steps": [2, 4], "step": 4}, (0.2, None)),
+        ({"best_metric": 0.4, "best_step": None, "averaged_steps": [2, 4], "step": 4}, (0.3, 4)),
+        ({"best_metric": 0.2, "best_step": 3, "step": 3}, (0.2, 3)),
+        ({"best_metric": 0.2, "best_step": 8, "step": 8}, (0.3, 4)),  # will be evaluated again
+        ({"best_metric": 0.2, "best_step": 3, "step": 3, "metric_for_best_model": "raw_cer"}, (0.3, 4)),
+        ({"best_metric": None, "best_step": None, "step": 3}, (0.3, 4)),
+    ],
+)
+def test_what_is_in_best_counts_where_it_is_better(results, best):
+    state = TrainingState(step=6, best_metric=0.3, best_step=4)
+    state.take_up_best({"metric_for_best_model": "normalized_wer"} | results)
+    assert (state.best_metric, state.best_step) == best
+
+
 def test_training_stops_when_nothing_gets_better_and_a_resumed_run_at_the_same_step(arguments, tmp_path):
     """With a rate of zero nothing improves after the first evaluation: patience 2 ends at the third."""
     words = [
@@ -304,6 +321,26 @@ def test_an_average_that_is_better_takes_the_place_of_best(arguments, tmp_path, 
     from utils.modeling import load_model
 
     assert load_model(str(run / "best")).dynamic_context
+
+
+def test_a_run_that_goes_on_beyond_its_average_keeps_it_until_it_is_beaten(
+    arguments, tmp_path, monkeypatch, capsys
+):
+    """The first average is given a score that nothing beats; the snapshots of its steps are gone."""
+    from utils.validation import ErrorRates
+
+    words = ["--average_checkpoints", "2", "--save_steps", "6"]
+    with monkeypatch.context() as patch:
+        patch.setattr("utils.mixing.score_folder", lambda *a, **k: {"validation": ErrorRates(0, 0, 0, 0)})
+        train.main(arguments(*words))
+    run = tmp_path / "run"
+    before = (run / "best/model.safetensors").read_bytes()
+    train.main(arguments(*words, "--max_steps", "10", "--resume_from_checkpoint", "latest"))
+    assert "(best: 0.00 % of the average)" in capsys.readouterr().out
+    assert (run / "best/model.safetensors").read_bytes() == before
+    record = read_json(run / "averaging.json")
+    assert (record["steps"], record["best_metric_before"], record["became_best"]) == ([8, 10], 0, False)
+    assert read_json(run / "best/train_results.json")["best_metric"] == 0
 
 
 # ---- between base and tuned weights ------------------------------------------------------------------------

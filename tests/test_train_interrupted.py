@@ -75,6 +75,27 @@ def test_a_signal_saves_and_the_same_command_goes_on(command, tmp_path, name):
     assert losses(stopped) == losses(straight)
 
 
+def test_a_run_from_a_named_checkpoint_goes_on_where_it_was_stopped(command, tmp_path, capsys):
+    """Not from the named one again; with another learning rate from there, as told."""
+    options = ["--use_peft", "--lora_dropout", "0.1"]
+    train.main(
+        command(*options, "--save_steps", "4", "--save_total_limit", "9", output_dir=tmp_path / "first")
+    )
+    named, stopped = tmp_path / "first/checkpoint-4", tmp_path / "stopped"
+    options += ["--resume_from_checkpoint", str(named)]
+    at_step(stopped, 3, lambda: os.kill(os.getpid(), signal.SIGUSR1))
+    with pytest.raises(SystemExit):
+        train.main(command(*options, output_dir=stopped))
+    step = json.loads((stopped / "interrupted.json").read_text())["step"]
+    assert 7 <= step < 12
+    capsys.readouterr()
+    train.main(command(*options, output_dir=stopped))
+    assert f"going on from step {step}" in capsys.readouterr().out
+    assert losses(stopped) == losses(tmp_path / "first")[4:]
+    train.main(command(*options, "--learning_rate", "5e-4", output_dir=stopped))
+    assert "going on from step 4" in capsys.readouterr().out
+
+
 def test_an_evaluation_is_cut_short_and_done_again(command, tmp_path, monkeypatch, capsys):
     import utils.distributed
 

@@ -183,6 +183,10 @@ class RankAllocator:
         self._last_cut = total_steps - self._config.tfinal
 
     def __call__(self, optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
+        # Under fp16 a fused optimiser is called with infinite gradients too, and leaves the step out itself.
+        overflow = getattr(optimizer, "found_inf", None)
+        if overflow is not None and overflow.item():
+            return
         self._steps += 1
         self._tuner.update_and_allocate(self._steps)
         if self._steps < self._last_cut:

@@ -255,7 +255,7 @@ class TrainArguments(ScriptArguments):
     weight_decay: float = argument(
         "Decoupled weight decay of AdamW, on all but biases and norms.", default=0.0
     )
-    max_grad_norm: float = argument("Gradient norm is clipped to this.", default=1.0)
+    max_grad_norm: float = argument("Gradient norm is clipped to this; 0: not at all.", default=1.0)
     gradient_checkpointing: bool = argument("Recompute activations to save memory.", default=False)
     torch_compile: bool = argument(
         "Compile the layers; takes a minute or more at the start of every run, and a C++ compiler on a CPU.",
@@ -310,6 +310,7 @@ class TrainArguments(ScriptArguments):
     task: Literal["transcribe", "translate"] = argument(
         "What the texts are: what is said, or its translation into English.", default="transcribe"
     )
+    do_lower_case: bool = argument("Learn all texts in lower case, and validate against such.", default=False)
     optim: Literal["adamw_torch_fused", "adamw_torch", "adamw_bnb_8bit"] = argument(
         "AdamW of PyTorch, in one kernel or several, or with moments in 8 bits.", default="adamw_torch_fused"
     )
@@ -319,7 +320,8 @@ class TrainArguments(ScriptArguments):
 
     timestamp_probability: float = argument("Share of examples whose times are learnt too.", default=0.0)
     condition_on_prev_probability: float = argument(
-        "Share of examples that are given the text before them, where the dataset has it.", default=0.0
+        "Share of examples that are given the text before them: previous_text, or that of the clips before.",
+        default=0.0,
     )
     stitch_probability: float = argument(
         "Share of examples that are joined with those after them, up to 30 s.", default=0.0
@@ -382,7 +384,9 @@ class TrainArguments(ScriptArguments):
     save_steps: int = argument("Steps between checkpoints; 0: never.", default=100)
     save_total_limit: int = argument("Checkpoints kept; the oldest go first.", default=2)
     resume_from_checkpoint: str | None = argument(
-        "latest, or a checkpoint folder: go on from there even if other arguments changed.", default=None
+        "latest, or a checkpoint folder: go on from there even if other arguments changed; the same command "
+        "again goes on from what it has saved since.",
+        default=None,
     )
     logging_steps: int = argument("Steps between lines of metrics.jsonl.", default=10)
     max_skipped_steps: int = argument(

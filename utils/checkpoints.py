@@ -6,6 +6,7 @@ import math
 import re
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class TrainingState:
     skipped_steps: int = 0  # whose loss or gradient was not finite, since the start
     skipped_in_a_row: int = 0
     evaluated_step: int = 0  # the last step that was evaluated
+    origin: str = ""  # the named checkpoint that the run went on from, see `origin_of`
 
     @property
     def mean_loss(self) -> float:
@@ -59,6 +61,22 @@ class TrainingState:
             self.metric_for_best_model, self.evaluations_without_improvement = metric, 0
             self.best_metric = self.best_step = self.first_metric = None
             self.ranking = []
+
+    def take_up_best(self, results: Mapping) -> None:
+        """Let the model in best/ count where it is better than what this state knows: an average is.
+
+        Not what was evaluated after this state was saved: that is done again.
+
+        Args:
+            results: Its train_results.json.
+        """
+        value, averaged = results.get("best_metric"), "averaged_steps" in results
+        if value is None or results.get("metric_for_best_model") != self.metric_for_best_model:
+            return
+        if (averaged or results["step"] <= self.step) and (
+            self.best_metric is None or value < self.best_metric
+        ):
+            self.best_metric, self.best_step = value, results["best_step"]
 
     def count_evaluation(self, value: float, threshold: float) -> bool:
         """Enter an evaluation of the current step; whether it is the best of those after a first step.
@@ -189,6 +207,13 @@ def _newest_first(output_dir: Path) -> list[Path]:
     return sorted(found, key=lambda folder: (_saved_at(folder), checkpoint_step(folder)), reverse=True)
 
 
+def _origin(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["state"]["origin"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""  # broken, or written before origins were
+
+
 def _saved_at(folder: Path) -> float:
     try:
         return float(json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["saved_at"])
@@ -196,13 +221,38 @@ def _saved_at(folder: Path) -> float:
         return folder.stat().st_mtime  # broken, but its age still says where it stands
 
 
-def find_checkpoint(output_dir: Path, resume_from_checkpoint: str | None) -> Path | None:
+def origin_of(resume_from_checkpoint: str | None, arguments: Mapping[str, object]) -> str:
+    """What a run comes from that is told to go on from a named checkpoint; empty for every other run.
+
+    Args:
+        resume_from_checkpoint: The argument.
+        arguments: All that change the result: told to go back there with others, a run goes back.
+    """
+    if resume_from_checkpoint in (None, "latest"):
+        return ""
+    digest = xxhash.xxh3_64_hexdigest(json.dumps(arguments, sort_keys=True).encode())
+    return f"{Path(str(resume_from_checkpoint)).resolve()} {digest}"
+
+
+def find_checkpoint(output_dir: Path, resume_from_checkpoint: str | None, origin: str = "") -> Path | None:
     """The checkpoint to go on from: the one named, or the newest whole one of `output_dir`, or none.
+
+    Before the one named goes the newest that was written after going on from there, so that a run which is
+    stopped and told the same again goes on from where it stopped.
+
+    Args:
+        output_dir: The run folder.
+        resume_from_checkpoint: A checkpoint folder, `latest`, or nothing.
+        origin: From `origin_of`.
 
     Raises:
         UserError: The named checkpoint is not there or not whole, or `latest` finds none.
     """
     if resume_from_checkpoint not in (None, "latest"):
+        written_since = [folder for folder in _newest_first(output_dir) if _origin(folder) == origin != ""]
+        newest = _first_whole(written_since)
+        if newest is not None:
+            return newest
         folder = Path(str(resume_from_checkpoint))
         fault = _fault(folder)
         if fault:
@@ -210,26 +260,32 @@ def find_checkpoint(output_dir: Path, resume_from_checkpoint: str | None) -> Pat
                 f"{folder}: {fault} Give another checkpoint, or `latest` for the newest whole one."
             )
         return folder
-    for folder in _newest_first(output_dir):
+    newest = _first_whole(_newest_first(output_dir))
+    if newest is None and resume_from_checkpoint == "latest":
+        raise UserError(
+            f"{output_dir}: no whole checkpoint to resume from. Leave --resume_from_checkpoint out to start; "
+            "if a run is there already that had other arguments, in another --output_dir."
+        )
+    return newest
+
+
+def _first_whole(folders: Sequence[Path]) -> Path | None:
+    for folder in folders:
         fault = _fault(folder)
         if not fault:
             return folder
         print(f"{folder}: passed over: {fault}")
-    if resume_from_checkpoint == "latest":
-        raise UserError(
-            f"{output_dir}: no whole checkpoint to resume from. Leave --resume_from_checkpoint out to start."
-        )
     return None
 
 
 def find_checkpoint_together(
-    accelerator: Accelerator, output_dir: Path, resume_from_checkpoint: str | None
+    accelerator: Accelerator, output_dir: Path, resume_from_checkpoint: str | None, origin: str = ""
 ) -> Path | None:
     """`find_checkpoint` on the main process, which reads every byte; all get its answer, or its error."""
     answer: list[Path | UserError | None] = [None]
     if accelerator.is_main_process:
         try:
-            answer = [find_checkpoint(output_dir, resume_from_checkpoint)]
+            answer = [find_checkpoint(output_dir, resume_from_checkpoint, origin)]
         except UserError as error:
             answer = [error]
     found = broadcast_object_list(answer)[0]

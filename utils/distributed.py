@@ -2,8 +2,10 @@
 
 import contextlib
 import datetime
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from functools import partial
 
 import torch
@@ -159,7 +161,14 @@ def _empty_copy(model: nn.Module) -> nn.Module:
     whisper = whisper_of(model)
     copy = WhisperForConditionalGeneration(whisper.config)
     copy.generation_config = whisper.generation_config
-    return get_peft_model(copy, model.active_peft_config) if isinstance(model, PeftModel) else copy
+    if not isinstance(model, PeftModel):
+        return copy
+    # A configuration of its own: PEFT enters there what the copy was loaded from, which is nothing.
+    config = deepcopy(model.active_peft_config)
+    config.base_model_name_or_path = None
+    adapted = get_peft_model(copy, config)
+    config.base_model_name_or_path = model.active_peft_config.base_model_name_or_path
+    return adapted
 
 
 def transcribe_on_all_processes(
@@ -305,9 +314,10 @@ def _advance_or_leave(
 def clip_gradients(accelerator: Accelerator, prepared: nn.Module, max_grad_norm: float) -> torch.Tensor:
     """Clip the gradients and return their norm before that, a scalar equal on all processes.
 
-    DeepSpeed has clipped them itself, and has stepped.
+    DeepSpeed has clipped them itself, and has stepped. A `max_grad_norm` of 0 clips nothing, as in DeepSpeed
+    and in transformers' Trainer.
     """
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         return torch.tensor(float(prepared.get_global_grad_norm() or 0.0))  # type: ignore[operator]
-    norm = accelerator.clip_grad_norm_(prepared.parameters(), max_grad_norm)
+    norm = accelerator.clip_grad_norm_(prepared.parameters(), max_grad_norm or math.inf)
     return norm.full_tensor() if hasattr(norm, "full_tensor") else norm

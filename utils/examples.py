@@ -7,6 +7,7 @@ can be planned from lengths and a resumed run goes on with the very same example
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from datasets import Dataset
@@ -17,6 +18,7 @@ from utils.augmentation import Augmentation, augment, change_speed, draw_speed
 from utils.batching import FULL_CONTEXT, TAIL, Example
 from utils.labels import (
     MAX_LABEL_TOKENS,
+    MAX_PREVIOUS_TOKENS,
     DecoderSequence,
     LabelWriter,
     TimedTokens,
@@ -40,8 +42,9 @@ class Clip:
     pieces: tuple[TimedTokens, ...]  # its timed pieces, or the whole text
     previous: tuple[int, ...] = ()  # tokens of the text before
     neighbourhood: tuple = ()  # clips are stitched to those after them with the same one
-    start: float | None = None  # seconds in the recording `neighbourhood` names
+    start: float | None = None  # seconds in the recording it was cut from
     end: float | None = None
+    source: str | None = None  # that recording
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ def read_clips(
     tokenizer: WhisperTokenizer,
     languages: Sequence[str | None],
     texts: Sequence[str],
+    *,
+    lower_case: bool = False,
 ) -> list[Clip]:
     """A clip for each row.
 
@@ -80,16 +85,20 @@ def read_clips(
         tokenizer: Of the model.
         languages: Of each row; None for English-only models.
         texts: What the model is to write for each row.
+        lower_case: Write it, its segments and the text before in lower case.
     """
+    cased = str.lower if lower_case else str
     columns = {
         name: _column(rows, name)
         for name in ("segments", "previous_text", "speaker", "source", "start", "end")
     }
+    texts = [cased(text) for text in texts]
     encoded = encode_texts(tokenizer, texts)
     clips = []
     for index, (duration, text) in enumerate(zip(rows["duration"], texts, strict=True)):
         segments, previous, speaker, source, start, end = (column[index] for column in columns.values())
         whole = TimedTokens(0.0, duration, encoded[index])
+        segments = [{**piece, "text": cased(piece["text"])} for piece in segments or []]
         pieces = encode_segments(tokenizer, segments, text, duration)
         clips.append(
             Clip(
@@ -97,13 +106,36 @@ def read_clips(
                 languages[index],
                 whole,
                 tuple(pieces or [whole]),
-                previous=tuple(encode_texts(tokenizer, [previous])[0]) if previous else (),
+                previous=tuple(encode_texts(tokenizer, [cased(previous)])[0]) if previous else (),
                 neighbourhood=(languages[index], speaker or (source if start is not None else None)),
                 start=start,
                 end=end,
+                source=source,
             )
         )
     return clips
+
+
+def find_clips_before(clips: Sequence[Clip], datasets: Sequence[int]) -> list[int | None]:
+    """For each clip which one comes right before it in its recording, and its neighbourhood.
+
+    None for the first of a recording, for what is not cut from one, and after more than a window of silence.
+
+    Args:
+        clips: In any order.
+        datasets: Of each clip; recordings of different ones may have the same name.
+    """
+    recordings: dict[tuple, list[tuple[float, int]]] = {}
+    for index, clip in enumerate(clips):
+        if clip.start is not None:
+            key = (datasets[index], clip.source, clip.neighbourhood)
+            recordings.setdefault(key, []).append((clip.start, index))
+    before: list[int | None] = [None] * len(clips)
+    for found in recordings.values():
+        for (start, one), (later, other) in pairwise(sorted(found)):
+            if start < later <= start + clips[one].duration + FULL_CONTEXT:
+                before[other] = one
+    return before
 
 
 def _column(rows: Dataset, name: str) -> Sequence:
@@ -135,6 +167,12 @@ class TrainingClips:
         self._options, self._seed = options, seed
         numbers = np.asarray(datasets)
         self._datasets = [np.flatnonzero(numbers == number) for number in range(len(options.passes))]
+        self._before = find_clips_before(clips, datasets) if options.previous_probability else []
+
+    @property
+    def knows_texts_before(self) -> bool:
+        """Whether any clip can be given the text before it."""
+        return any(before is not None for before in self._before) or any(clip.previous for clip in self.clips)
 
     # ---- the examples of an epoch ------------------------------------------------------------------------
 
@@ -267,8 +305,19 @@ class TrainingClips:
             list(self._pieces(example)),
             first.language,
             with_timestamps=example.with_timestamps,
-            previous=first.previous if example.with_previous else (),
+            previous=self._previous(example.rows[0]) if example.with_previous else (),
         )
+
+    def _previous(self, row: int) -> Sequence[int]:
+        """Tokens of the text before a clip: its own, else those of the clips before, as far as they fit."""
+        if self.clips[row].previous:
+            return self.clips[row].previous
+        tokens: list[int] = []
+        before = self._before[row]
+        while before is not None and len(tokens) < MAX_PREVIOUS_TOKENS:
+            tokens = self.clips[before].text.tokens + tokens
+            before = self._before[before]
+        return tokens
 
     def _count_targets(self, example: Example) -> int:
         language = self.clips[example.rows[0]].language

@@ -8,7 +8,6 @@ as in Whisper's own training data.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from transformers import WhisperTokenizer
 
@@ -109,11 +108,8 @@ class LabelWriter:
         self._end: int = tokenizer.eos_token_id
         self._first_timestamp = special_token_id(tokenizer, "<|notimestamps|>") + 1
         self._start_of_previous = special_token_id(tokenizer, "<|startofprev|>")
-        self._prompt = lru_cache(maxsize=None)(
-            lambda language, with_timestamps: prompt_tokens(
-                tokenizer, language, task, with_timestamps=with_timestamps
-            )
-        )
+        self._tokenizer, self._task = tokenizer, task
+        self._prompts: dict[tuple[str | None, bool], list[int]] = {}
 
     def write(
         self,
@@ -157,6 +153,15 @@ class LabelWriter:
         num_times = 2 * len(pieces) if with_timestamps else 0
         text = sum(len(piece.tokens) for piece in pieces)
         return len(self._prompt(language, with_timestamps)) - 1 + text + num_times + 1
+
+    def _prompt(self, language: str | None, with_timestamps: bool) -> list[int]:
+        """`prompt_tokens`, remembered: in a dictionary, so that a writer reaches workers by pickle."""
+        key = (language, with_timestamps)
+        if key not in self._prompts:
+            self._prompts[key] = prompt_tokens(
+                self._tokenizer, language, self._task, with_timestamps=with_timestamps
+            )
+        return self._prompts[key]
 
     def _write_piece(self, piece: TimedTokens, with_timestamps: bool) -> list[int]:
         if not with_timestamps:

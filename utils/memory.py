@@ -23,6 +23,10 @@ SHARE_OF_FREE = 0.9  # of what happens to be free now, which others may want as 
 POLL = 0.001  # seconds between two looks at the memory used
 MMAP_THRESHOLD_BYTES = 1 << 20
 TRIM_THRESHOLD_BYTES = 1 << 23
+IN_TRAINING = (  # what helps there
+    "Give --auto_find_batch_size, which measures how much fits, --memory low, or --gradient_checkpointing"
+)
+IN_EVALUATION = "It was in decoding: give a smaller --per_device_eval_batch_size"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
 
@@ -284,8 +288,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def explaining_out_of_memory() -> Iterator[None]:
+def explaining_out_of_memory(what_helps: str = IN_TRAINING) -> Iterator[None]:
     """Say what helps where the block runs out of memory.
+
+    Args:
+        what_helps: `IN_TRAINING` or `IN_EVALUATION`.
 
     Raises:
         UserError: It did; what was saved before is kept.
@@ -293,10 +300,9 @@ def explaining_out_of_memory() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not is_out_of_memory(error):
+        if isinstance(error, UserError) or not is_out_of_memory(error):
             raise
         found = (str(error).splitlines() or [""])[0].split("err == 0. ")[-1].rstrip(".")
         raise UserError(
-            f"memory ran out ({found}). What was saved is kept. Give --auto_find_batch_size, which measures "
-            "how much fits, --memory low, or --gradient_checkpointing; the result stays the same."
+            f"memory ran out ({found}). What was saved is kept. {what_helps}; the result stays the same."
         ) from error

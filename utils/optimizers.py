@@ -1,6 +1,7 @@
 """AdamW in its variants, with weight decay on matrices alone."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from utils.errors import UserError
 
 Optim = Literal["adamw_torch_fused", "adamw_torch", "adamw_bnb_8bit"]
+SETTINGS = ("initial_lr", "weight_decay", "betas", "eps")  # of a group, from the arguments
 
 
 def parameter_groups(
@@ -65,6 +67,22 @@ def build_optimizer(
             "optim adamw_bnb_8bit: bitsandbytes is not installed. pip install bitsandbytes"
         ) from None
     return AdamW8bit(groups, lr=learning_rate, betas=betas, eps=epsilon)
+
+
+@contextlib.contextmanager
+def settings_kept(
+    optimizer: torch.optim.Optimizer, scheduler: torch.optim.lr_scheduler.LambdaLR
+) -> Iterator[None]:
+    """Keep what the arguments say while the block loads a checkpoint, which has its own run's settings.
+
+    The schedule stands where the checkpoint left it; the rate of the coming step follows from both.
+    """
+    settings = [{name: group[name] for name in SETTINGS} for group in optimizer.param_groups]
+    yield
+    scheduler.base_lrs = [kept["initial_lr"] for kept in settings]
+    for group, kept, factor in zip(optimizer.param_groups, settings, scheduler.lr_lambdas, strict=True):
+        group.update(kept)
+        group["lr"] = kept["initial_lr"] * factor(scheduler.last_epoch)
 
 
 def moment_bytes(name: Optim) -> int:

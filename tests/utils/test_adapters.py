@@ -293,6 +293,29 @@ def test_the_allocator_goes_on_from_its_state(loaded):
             assert torch.equal(value, final[name]), (step, name)
 
 
+def test_a_step_that_fp16_leaves_out_counts_for_no_rank(loaded):
+    """The loss scale overflows at the second of four steps; float32 weights, as train.py has them."""
+    model = add_adapter(loaded.model, "x", Adapter("adalora", r=2, init_r=6, dropout=0.0))
+    allocator, loss = RankAllocator(model, 16), OrthogonalLoss(model)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2, fused=True)
+    optimizer.register_step_post_hook(allocator)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    for factor in (1.0, float("inf"), 1.0, 1.0):
+        before = copy.deepcopy(allocator.state_dict())
+        scaler.scale(loss(*tiny_batch()) * factor).backward()
+        scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        after = allocator.state_dict()
+        assert after["steps"] == before["steps"] + (factor == 1.0)
+        if factor != 1.0:
+            for name, value in before["exp_avg_ipt"].items():
+                assert torch.equal(after["exp_avg_ipt"][name], value), name
+    assert after["steps"] == 3 and scaler.get_scale() == 2.0
+    assert all(torch.isfinite(value).all() for value in after["exp_avg_ipt"].values())
+
+
 def test_the_penalty_is_that_of_peft(loaded):
     """PEFT adds it in the tuner's forward pass, which a PeftModel without a task type goes past as well."""
     model = add_adapter(loaded.model, "x", Adapter("adalora", r=4, dropout=0.0))

@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from utils.checkpoints import TrainingState, find_checkpoint, load_checkpoint, save_checkpoint
+from utils.checkpoints import TrainingState, find_checkpoint, load_checkpoint, origin_of, save_checkpoint
 from utils.errors import UserError
 
 
@@ -46,6 +46,24 @@ def test_the_newest_is_the_one_written_last(accelerator, tmp_path):
         save_checkpoint(accelerator, tmp_path, TrainingState(step=step), keep=3)
     assert names(tmp_path) == ["checkpoint-150", "checkpoint-200", "checkpoint-300"]
     assert find_checkpoint(tmp_path, None) == tmp_path / "checkpoint-150"
+
+
+def test_what_was_saved_since_goes_before_the_named_one_it_came_from(accelerator, tmp_path, monkeypatch):
+    """Checkpoints of another run and another command do not; a broken one is passed over."""
+    named, run = tmp_path / "other/checkpoint-5", tmp_path / "run"
+    save_checkpoint(accelerator, named.parent, TrainingState(step=5), keep=1)
+    origin = origin_of(str(named), {"learning_rate": 0.1})
+    assert find_checkpoint(run, str(named), origin) == named
+    save_checkpoint(accelerator, run, TrainingState(step=6, origin=origin), keep=9)
+    save_checkpoint(accelerator, run, TrainingState(step=7, origin=origin), keep=9)
+    save_checkpoint(accelerator, run, TrainingState(step=3), keep=9)
+    assert find_checkpoint(run, str(named), origin) == run / "checkpoint-7"
+    monkeypatch.chdir(tmp_path)
+    same = origin_of("other/checkpoint-5", {"learning_rate": 0.1})
+    assert find_checkpoint(run, "other/checkpoint-5", same) == run / "checkpoint-7"
+    assert find_checkpoint(run, str(named), origin_of(str(named), {"learning_rate": 0.2})) == named
+    (run / "checkpoint-7/model.safetensors").unlink()
+    assert find_checkpoint(run, str(named), origin) == run / "checkpoint-6"
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.bin", "random_states_0.pkl"])

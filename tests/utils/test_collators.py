@@ -1,5 +1,7 @@
 """Micro-batches as tensors."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from utils.audio import decode_flac
 from utils.batching import MicroBatch, Step, StepPlan, StepSize
 from utils.collators import MicroBatches, load_steps, pad_tokens
 from utils.labels import IGNORED
+from utils.workers import outlive_signals
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +36,33 @@ def test_a_filler_predicts_nothing(clips):
     example = clips.draw(0)[0]
     batch = MicroBatches(clips, pad_token_id=0)[MicroBatch((example,), 6.5, is_filler=True)]
     assert (batch.labels == IGNORED).all() and batch.waveforms.any()
+
+
+def test_what_a_loader_gets_passes_through_pickle(clips):
+    """As it does to workers of macOS, and of Python 3.14 on Linux."""
+    dataset = MicroBatches(clips, pad_token_id=0)
+    micro_batch = MicroBatch(tuple(clips.draw(0)[:2]), 6.5)
+    expected = dataset[micro_batch]  # the prompts are remembered by now
+    found = pickle.loads(pickle.dumps(dataset))[micro_batch]
+    assert torch.equal(found.waveforms, expected.waveforms)
+    assert torch.equal(found.decoder_input_ids, expected.decoder_input_ids)
+    assert torch.equal(found.labels, expected.labels)
+
+
+def test_spawned_workers_read_the_same(clips):
+    micro_batches = [MicroBatch((example,), 6.5) for example in clips.draw(0)[:3]]
+    dataset = MicroBatches(clips, pad_token_id=0)
+    loader = torch.utils.data.DataLoader(
+        dataset,
+        sampler=micro_batches,
+        batch_size=None,
+        num_workers=1,
+        worker_init_fn=outlive_signals,
+        multiprocessing_context="spawn",
+    )
+    for micro_batch, found in zip(micro_batches, loader, strict=True):
+        assert torch.equal(found.waveforms, dataset[micro_batch].waveforms)
+        assert torch.equal(found.labels, dataset[micro_batch].labels)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -83,6 +83,70 @@ def test_probabilities_are_kept():
     assert np.mean([example.with_previous for example in examples]) == pytest.approx(0.6, abs=0.04)
 
 
+def texts_before(clips: TrainingClips) -> list[str]:
+    """What the decoder is given before `<|startoftranscript|>` for each example, as text."""
+    sequences = [clips.sequence(example).inputs for example in clips.draw(0)]
+    return [tokenizer().decode(s[1 : s.index(50258)]) if s[0] == 50361 else "" for s in sequences]
+
+
+def test_the_clips_before_in_a_recording_are_the_text_before():
+    """Two recordings of two datasets have one name; the rows are out of order; 50258 begins a transcript."""
+    rows = table(
+        [2.0] * 8,
+        text=["tre", "uno", "due", "dopo", "altro", "solo", "con testo", "poi"],
+        source=["a", "a", "a", "a", "a", "b", "c", "c"],
+        start=[4.5, 0.0, 2.0, 37.0, 6.5, None, 0.0, 2.0],
+        end=[6.5, 2.0, 4.0, 39.0, 8.5, None, 2.0, 4.0],
+        previous_text=[None] * 6 + ["di prima", None],
+    )
+    found = texts_before(build_clips(rows, [0] * 4 + [1] * 4, passes=(1.0, 1.0), previous_probability=1.0))
+    # "dopo" comes 30.5 s after "tre" has ended, "altro" is of another recording
+    assert found == [" uno due", "", " uno", "", "", "", " di prima", " con testo"]
+
+
+def test_the_text_before_stays_with_its_speaker_and_is_no_longer_than_fits():
+    rows = table(
+        [1.0] * 4,
+        text=["no " * 150 + "fine", "altri", "sì " * 150 + "qui", "ora"],
+        speaker=["A", "B", "A", "A"],
+        source=["a"] * 4,
+        start=[0.0, 1.0, 2.0, 3.0],
+        end=[1.0, 2.0, 3.0, 4.0],
+    )
+    clips = build_clips(rows, previous_probability=1.0)
+    found = texts_before(clips)
+    assert found[0] == found[1] == "" and found[2].endswith(" no no fine")
+    tokens = tokenizer()(
+        " " + "no " * 150 + "fine " + "sì " * 150 + "qui", add_special_tokens=False
+    ).input_ids
+    assert clips.sequence(clips.draw(0)[3]).inputs[1:224] == tokens[-223:]
+
+
+def test_clips_that_share_no_recording_have_no_text_before():
+    rows = table([1.0] * 3, speaker=["A"] * 3)
+    assert not build_clips(rows, previous_probability=1.0).knows_texts_before
+    rows = table([1.0] * 2, previous_text=[None, "prima"])
+    assert build_clips(rows, previous_probability=1.0).knows_texts_before
+
+
+def test_all_texts_can_be_in_lower_case():
+    rows = table(
+        [2.0, 1.0],
+        text=["Uno È Due", "TRE"],
+        segments=[
+            [{"start": 0.0, "end": 1.0, "text": "Uno È"}, {"start": 1.0, "end": 2.0, "text": "Due"}],
+            None,
+        ],
+        previous_text=["PRIMA.", None],
+    )
+    one, other = read_clips(rows, tokenizer(), ["it"] * 2, list(rows["text"]), lower_case=True)
+    assert [tokenizer().decode(clip.text.tokens) for clip in (one, other)] == [" uno è due", " tre"]
+    assert [tokenizer().decode(piece.tokens) for piece in one.pieces] == [" uno è", " due"]
+    assert tokenizer().decode(one.previous) == " prima." and other.previous == ()
+    one, _ = read_clips(rows, tokenizer(), ["it"] * 2, list(rows["text"]))
+    assert tokenizer().decode(one.text.tokens) == " Uno È Due"
+
+
 def test_speed_changes_length_but_never_beyond_the_window():
     clips = build_clips(table([10.0, 29.0]), augmentation=Augmentation(speed_factors=(0.8,)))
     slow, long = clips.draw(0)

@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from utils import memory
-from utils.memory import Usage, is_out_of_memory, memory_limits, read_usage, watching_peak
+from utils.errors import UserError
+from utils.memory import (
+    IN_EVALUATION,
+    Usage,
+    explaining_out_of_memory,
+    is_out_of_memory,
+    memory_limits,
+    read_usage,
+    watching_peak,
+)
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -112,3 +121,15 @@ def test_failed_allocations_are_told_from_faults(error):
     assert is_out_of_memory(error)
     assert not is_out_of_memory(RuntimeError("size mismatch"))
     assert not is_out_of_memory(KeyboardInterrupt())
+
+
+def test_what_helps_is_that_of_the_innermost_block():
+    with (
+        pytest.raises(UserError, match="--per_device_eval_batch_size; the result stays the same") as caught,
+        explaining_out_of_memory(),
+        explaining_out_of_memory(IN_EVALUATION),
+    ):
+        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes")
+    assert str(caught.value).count("memory ran out") == 1 and "--memory low" not in str(caught.value)
+    with pytest.raises(UserError, match="--auto_find_batch_size"), explaining_out_of_memory():
+        raise MemoryError

@@ -1,4 +1,6 @@
-"""Weight decay by names against transformers' Trainer, and the optimisers against each other."""
+"""Weight decay by names against Trainer, optimisers against each other, a checkpoint against arguments."""
+
+import copy
 
 import pytest
 import torch
@@ -7,7 +9,7 @@ from torch import nn
 from utils.adapters import Adapter, add_adapter
 from utils.errors import UserError
 from utils.modeling import load_model
-from utils.optimizers import build_optimizer, parameter_groups
+from utils.optimizers import build_optimizer, parameter_groups, settings_kept
 
 CPU = torch.device("cpu")
 
@@ -91,3 +93,62 @@ def test_no_8_bit_optimiser_on_an_apple_gpu():
             epsilon=1e-8,
             device=torch.device("mps"),
         )
+
+
+# ---- going on with other arguments -------------------------------------------------------------------------
+
+
+def build_with_schedule(
+    layer: nn.Linear, learning_rate: float, weight_decay: float, beta1: float, epsilon: float
+):
+    """AdamW with a linear schedule over ten steps."""
+    from transformers import get_scheduler
+
+    optimizer = build_optimizer(
+        "adamw_torch_fused",
+        parameter_groups(layer.named_parameters(), weight_decay),
+        learning_rate=learning_rate,
+        betas=(beta1, 0.99),
+        epsilon=epsilon,
+        device=CPU,
+    )
+    return optimizer, get_scheduler("linear", optimizer, 0, 10)
+
+
+def states_after_three_steps(layer: nn.Linear, *arguments: float) -> tuple[dict, dict]:
+    optimizer, scheduler = build_with_schedule(layer, *arguments)
+    for _ in range(3):
+        layer(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        scheduler.step()
+    return copy.deepcopy((optimizer.state_dict(), scheduler.state_dict()))
+
+
+def load(states: tuple[dict, dict], layer: nn.Linear, *arguments: float):
+    optimizer, scheduler = build_with_schedule(layer, *arguments)
+    with settings_kept(optimizer, scheduler):
+        optimizer.load_state_dict(copy.deepcopy(states[0]))
+        scheduler.load_state_dict(copy.deepcopy(states[1]))
+    return optimizer, scheduler
+
+
+def test_what_a_checkpoint_has_does_not_go_before_the_arguments():
+    layer = nn.Linear(2, 2)
+    states = states_after_three_steps(layer, 0.1, 0.0, 0.9, 1e-8)
+    optimizer, scheduler = load(states, layer, 0.02, 0.3, 0.8, 1e-6)
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.02 * 0.7] * 2)  # 3 of 10
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.3, 0.0]  # biases never decay
+    assert [group["betas"] for group in optimizer.param_groups] == [(0.8, 0.99)] * 2
+    assert [group["eps"] for group in optimizer.param_groups] == [1e-6] * 2
+    scheduler.step()
+    assert scheduler.get_last_lr() == pytest.approx([0.02 * 0.6] * 2)
+    assert optimizer.state[layer.weight]["step"] == 3  # the moments are the checkpoint's
+
+
+def test_the_same_arguments_leave_a_checkpoint_as_it_is():
+    layer = nn.Linear(2, 2)
+    states = states_after_three_steps(layer, 0.1, 0.3, 0.9, 1e-8)
+    optimizer, scheduler = load(states, layer, 0.1, 0.3, 0.9, 1e-8)
+    assert optimizer.state_dict()["param_groups"] == states[0]["param_groups"]
+    assert scheduler.state_dict() == states[1]

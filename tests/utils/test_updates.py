@@ -32,10 +32,10 @@ def build_with_scaler(accelerator: Accelerator, scale: float):
     return prepared
 
 
-def run_step(accelerator, model, optimizer, inputs, *, stop=False):
+def run_step(accelerator, model, optimizer, inputs, *, max_grad_norm=1.0, stop=False):
     loss = model(torch.tensor([inputs])).sum()
     accelerator.backward(loss)
-    return update_weights(accelerator, model, optimizer, loss.detach(), 1.0, stop=stop)
+    return update_weights(accelerator, model, optimizer, loss.detach(), max_grad_norm, stop=stop)
 
 
 def test_a_good_step_is_clipped_and_applied(accelerator):
@@ -47,13 +47,24 @@ def test_a_good_step_is_clipped_and_applied(accelerator):
     assert model.weight.grad is None
 
 
+@pytest.mark.parametrize(("max_grad_norm", "moved"), [(0.0, [2.0, 3.0, 6.0]), (3.5, [1.0, 1.5, 3.0])])
+def test_a_norm_of_zero_clips_nothing(accelerator, max_grad_norm, moved):
+    model = torch.nn.Linear(3, 1, bias=False)
+    torch.nn.init.constant_(model.weight, 1.0)
+    prepared = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=1.0))
+    update = run_step(accelerator, *prepared, [2.0, 3.0, 6.0], max_grad_norm=max_grad_norm)
+    assert update.grad_norm == pytest.approx(7.0)
+    torch.testing.assert_close(model.weight, 1 - torch.tensor([moved]))
+
+
+@pytest.mark.parametrize("max_grad_norm", [0.0, 1.0])
 @pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
-def test_a_step_that_is_not_finite_changes_nothing(accelerator, poison):
+def test_a_step_that_is_not_finite_changes_nothing(accelerator, poison, max_grad_norm):
     model, optimizer = build(accelerator)
     run_step(accelerator, model, optimizer, [2.0, 3.0, 6.0])
     weights = model.weight.detach().clone()
     state = {name: value.clone() for name, value in optimizer.state[model.weight].items()}
-    update = run_step(accelerator, model, optimizer, [1.0, poison, 1.0])
+    update = run_step(accelerator, model, optimizer, [1.0, poison, 1.0], max_grad_norm=max_grad_norm)
     assert update.skipped and not math.isfinite(update.grad_norm)
     assert torch.equal(model.weight, weights)
     assert model.weight.grad is None
