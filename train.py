@@ -212,7 +212,9 @@ def take_up_what_is_kept(state: "TrainingState", output_dir: Path, *, is_own: bo
 
     kept = {snapshot_step(path) for path in find_snapshots(output_dir / SNAPSHOTS)} if is_own else set()
     state.ranking = [(step, value) for step, value in state.ranking if step in kept]
-    if is_own and (output_dir / "best").is_dir():
+    if not is_own:
+        state.best_metric = state.best_step = None  # that model lies in the other folder
+    elif (output_dir / "best").is_dir():
         state.take_up_best(read_results(output_dir / "best"))
 
 

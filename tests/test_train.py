@@ -269,6 +269,14 @@ def test_a_broken_newest_checkpoint_is_passed_over(arguments, tmp_path, capsys):
     assert "going on from step 4" in output
 
 
+def test_a_run_from_another_folders_checkpoint_has_a_best_model_of_its_own(arguments, tmp_path):
+    options = ["--save_steps", "3", "--eval_steps", "3", "--max_eval_samples", "4"]
+    train.main(arguments(*options, output_dir=tmp_path / "first"))
+    named = ["--resume_from_checkpoint", str(tmp_path / "first" / "checkpoint-3"), "--learning_rate", "0"]
+    train.main(arguments(*options, *named, output_dir=tmp_path / "second"))  # as good as before, no better
+    assert json.loads((tmp_path / "second/best/train_results.json").read_text())["best_step"] == 6
+
+
 def test_a_resumed_run_takes_the_new_learning_rate(arguments, tmp_path):
     """As the error for steps that are not finite advises."""
     constant = ["--lr_scheduler_type", "constant_with_warmup", "--warmup_steps", "0", "--save_steps", "3"]
