@@ -249,7 +249,9 @@ def find_checkpoint(output_dir: Path, resume_from_checkpoint: str | None, origin
         UserError: The named checkpoint is not there or not whole, or `latest` finds none.
     """
     if resume_from_checkpoint not in (None, "latest"):
-        written_since = [folder for folder in _newest_first(output_dir) if _origin(folder) == origin != ""]
+        written_since = [
+            folder for folder in _newest_first(output_dir) if origin and _origin(folder) == origin
+        ]
         newest = _first_whole(written_since)
         if newest is not None:
             return newest

@@ -158,7 +158,7 @@ def _check_pair(name: str, model: WhisperForConditionalGeneration, processor: Wh
 def _complete_generation_config(model: WhisperForConditionalGeneration, processor: WhisperProcessor) -> None:
     """Give a multilingual model the ids of its languages where its generation config lacks them.
 
-    Models that were fine-tuned before transformers 4.31 do; without them they would pass for English-only.
+    Those of old versions of transformers do; without them a model would pass for English-only.
     """
     config, ids = model.generation_config, processor.tokenizer.get_vocab()
     is_multilingual = model.config.vocab_size >= MULTILINGUAL_VOCAB_SIZE

@@ -102,9 +102,8 @@ class TrainedLinear(nn.Linear):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """(…, in) float32 to (…, out)."""
-        rows = inputs.reshape(
-            -1, self.in_features
-        )  # views belong outside: a product may be added to in place
+        # views belong outside: a product may be added to in place
+        rows = inputs.reshape(-1, self.in_features)
         product: torch.Tensor = _Product.apply(rows, self.weight, self.bias)  # type: ignore[no-untyped-call]
         return product.view(*inputs.shape[:-1], self.out_features)
 
