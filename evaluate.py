@@ -224,7 +224,7 @@ def evaluate_model(
         num_beams=arguments.num_beams,
     ) as (transcriber, loaded):
         material = [in_known_languages(loaded, *part, name, arguments.backend) for part in material]
-        contexts = choose_contexts(arguments.audio_context, loaded.dynamic_context, arguments.backend)
+        contexts = choose_contexts(arguments.audio_context, loaded, name, arguments.backend)
         commonest = Counter(material[0][0].languages).most_common(1)[0][0]
         made_up = {
             context: probe_hallucination(transcriber, commonest, context, arguments, processes)
@@ -285,11 +285,21 @@ def in_known_languages(
     return replace(evaluation_set, languages=languages, detected_languages=detected), clips
 
 
-def choose_contexts(audio_context: str, trained_on_dynamic: bool, backend: str = "transformers") -> list[str]:
-    """The contexts to decode in; an untuned model runs away in a dynamic one, so auto spares it that."""
+def choose_contexts(audio_context: str, loaded: "LoadedModel", name: str, backend: str) -> list[str]:
+    """The contexts to decode in; auto spares a model the dynamic one that was not trained in it.
+
+    Raises:
+        UserError: The dynamic context is asked for, and the backend cannot decode the model in it.
+    """
+    in_dynamic = backend == "transformers" or (backend == "ctranslate2" and not loaded.silence_run)
     if audio_context == "auto":
-        both = trained_on_dynamic and backend != "faster-whisper"
-        return ["full", "dynamic"] if both else ["full"]
+        return ["full", "dynamic"] if loaded.dynamic_context and in_dynamic else ["full"]
+    if audio_context == "dynamic" and not in_dynamic:
+        raise UserError(
+            f"--audio_context dynamic of {name} with --backend {backend}: it cannot condense the silence "
+            "that the model expects behind a clip. Use --audio_context full, --backend transformers, or a "
+            "model trained with --silence_run 0 (docs/training.md)."
+        )
     return [audio_context]
 
 

@@ -526,8 +526,14 @@ def keep_encoder_states(
         return data
     folder = Path(args.output_dir) / "encoder_states"
     audio = (row["audio"] for row in data.clips.rows)
-    kept = open_encoder_states(accelerator, folder, loaded, data.contexts, audio)
+    run = silence_run(args)
+    kept = open_encoder_states(accelerator, folder, loaded, data.contexts, audio, silence_run=run)
     return replace(data, encoder_states=kept)
+
+
+def silence_run(args: TrainArguments) -> int:
+    """Positions of silence that one stands for behind a dynamic context; the full one has all of them."""
+    return args.silence_run if args.audio_context == "dynamic" else 0
 
 
 def choose_augmentation(args: TrainArguments, accelerator: "Accelerator") -> "Augmentation":
@@ -703,6 +709,7 @@ def prepare_for_training(
         from utils.adapters import adapter_loss, register_adapter
 
         model = adapter_loss(loaded.model)
+    model.silence_run = silence_run(args)
     if args.memory == "low":
         model.chunk_tokens = CHUNK_TOKENS
     optimizer = build_optimizer(
@@ -819,19 +826,22 @@ def backward_through(
 
     from utils.features import log_mel
     from utils.frozen import encode_once
+    from utils.silence import encoder_positions
     from utils.spec_augment import spec_augment
 
     accelerator.sync_gradients = exchange
     with nullcontext() if exchange else accelerator.no_sync(model):
         features = states = None
         if kept is not None:
-            states = encode_once(accelerator, loaded, batch, kept)
+            run = accelerator.unwrap_model(model).silence_run
+            states = encode_once(accelerator, loaded, batch, kept, run)
         else:
             features = log_mel(batch.waveforms, loaded.processor.feature_extractor)
         if masking is not None:
             num_frames = [round(100 * seconds) for seconds in batch.durations]
             features = spec_augment(features, num_frames, masking, [(4, *seed) for seed in batch.seeds])
-        loss_sum = model(features, batch.decoder_input_ids, batch.labels, states)
+        context = encoder_positions(batch.context)
+        loss_sum = model(features, batch.decoder_input_ids, batch.labels, states, context)
         accelerator.backward(loss_sum * scale)
         return loss_sum.detach()
 
@@ -1269,6 +1279,7 @@ def announce(
         + f"({hours:.2f} h an epoch) for training, "
         f"{len(data.validation)} for validation; {total_steps} steps of {data.plan.size} on {machine}, "
         f"precision {accelerator.mixed_precision}, {args.audio_context} audio context"
+        + (", silence condensed" if silence_run(args) else "")
         + (f"; going on from step {first_step}" if first_step else "")
     )
 

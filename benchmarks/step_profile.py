@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 from transformers import WhisperForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutput
 
 from utils.arguments import StepProfileArguments, parse_arguments
 from utils.batching import Step, StepPlan, StepSize
@@ -39,10 +40,11 @@ from utils.fast_paths import take_fast_paths
 from utils.features import log_mel
 from utils.files import write_json
 from utils.hardware import default_micro_batch_seconds, sum_in_a_fixed_order
-from utils.labels import IGNORED, LabelWriter
-from utils.modeling import LoadedModel, check_languages, encode, load_model, whisper_of
+from utils.labels import LabelWriter
+from utils.modeling import LoadedModel, WhisperLoss, check_languages, load_model, whisper_of
 from utils.optimizers import build_optimizer, parameter_groups
 from utils.progress import silence_libraries
+from utils.silence import count_positions, encoder_positions
 
 PHASES = (
     *(
@@ -136,6 +138,7 @@ def profile_steps(
     whisper = whisper_of(loaded.model)
     whisper.model.encoder.embed_positions.requires_grad_(False)
     take_fast_paths(whisper, CPU, mixed_precision, torch_compile=args.torch_compile)
+    loss = WhisperLoss(whisper, silence_run=args.silence_run).train()
     clips = load_clips(args, loaded)
     steps = plan_steps(args, clips, batch_size)
     optimizer = build_optimizer(
@@ -151,15 +154,15 @@ def profile_steps(
     for number in range(args.rounds + 1):  # the first warms up
         for index, step in enumerate(steps):
             watch = Watch(now)
-            loss = do_step(step, clips, loaded, optimizer, mixed_precision == "bf16", watch)
+            mean = do_step(step, clips, loaded, loss, optimizer, mixed_precision == "bf16", watch)
             if number == 0:
-                losses.append(loss)
+                losses.append(mean)
             elif number == 1:
                 fastest.append(watch.seconds)
             elif sum(watch.seconds.values()) < sum(fastest[index].values()):
                 fastest[index] = watch.seconds
     seconds = {name: sum(step[name] for step in fastest) for name in PHASES}
-    return seconds, compute_limits(whisper, steps, clips, rates), losses
+    return seconds, compute_limits(whisper, steps, clips, rates, args.silence_run), losses
 
 
 def load_clips(args: StepProfileArguments, loaded: LoadedModel) -> TrainingClips:
@@ -175,7 +178,7 @@ def plan_steps(args: StepProfileArguments, clips: TrainingClips, batch_size: int
         clips.draw,
         StepSize(clips=batch_size),
         audio_context="dynamic",
-        jitter=args.context_jitter,
+        jitter=[0.0],
         seed=args.seed,
     )
     return list(plan.steps(0, args.num_steps))
@@ -185,6 +188,7 @@ def do_step(
     step: Step,
     clips: TrainingClips,
     loaded: LoadedModel,
+    loss: WhisperLoss,
     optimizer: torch.optim.Optimizer,
     autocast: bool,
     watch: Watch,
@@ -200,7 +204,7 @@ def do_step(
             batch = reader[micro_batch]
         with watch.phase("log-mel"):
             features = log_mel(batch.waveforms, loaded.processor.feature_extractor)
-        total += forward_and_backward(whisper, features, batch, step.num_targets, autocast, watch)
+        total += forward_and_backward(loss, features, batch, step.num_targets, autocast, watch)
     with watch.phase("gradient clipping"):
         nn.utils.clip_grad_norm_(whisper.parameters(), 1.0)
     with watch.phase("AdamW"):
@@ -210,35 +214,45 @@ def do_step(
 
 
 def forward_and_backward(
-    whisper: WhisperForConditionalGeneration,
+    loss: WhisperLoss,
     features: torch.Tensor,
     batch: Batch,
     num_targets: int,
     autocast: bool,
     watch: Watch,
 ) -> float:
-    """`WhisperLoss` in its three parts; hooks on what they exchange tell when each is through backwards."""
+    """`WhisperLoss`; hooks on what its parts exchange tell when each is through, forward and backward."""
+    whisper = whisper_of(loss.model)
     reached: dict[str, float] = {}
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-        with watch.phase("encoder forward"):
-            states = encode(whisper, features)
-        with watch.phase("decoder forward"):
-            decoded = whisper.model.decoder(
-                input_ids=batch.decoder_input_ids, encoder_hidden_states=states, use_cache=False
-            ).last_hidden_state
-        with watch.phase("projection and loss forward"):
-            is_target = batch.labels != IGNORED
-            logits = whisper.proj_out(decoded[is_target]).float()
-            loss = nn.functional.cross_entropy(logits, batch.labels[is_target], reduction="sum") / num_targets
-    decoded.register_hook(partial(_note, reached, "decoder", watch))
-    states.register_hook(partial(_note, reached, "encoder", watch))
+
+    def note_encoder(_module: nn.Module, _inputs: tuple, states: torch.Tensor) -> None:
+        reached["encoded"] = watch.now()
+        states.register_hook(partial(_note, reached, "encoder", watch))
+
+    def note_decoder(_module: nn.Module, _inputs: tuple, decoded: BaseModelOutput) -> None:
+        reached["decoded"] = watch.now()
+        decoded.last_hidden_state.register_hook(partial(_note, reached, "decoder", watch))
+
+    hooks = [
+        whisper.model.encoder.layer_norm.register_forward_hook(note_encoder),
+        whisper.model.decoder.register_forward_hook(note_decoder),
+    ]
     started = watch.now()
-    loss.backward()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        mean = loss(features, batch.decoder_input_ids, batch.labels) / num_targets
+    ended = watch.now()
+    watch.seconds["encoder forward"] += reached["encoded"] - started
+    watch.seconds["decoder forward"] += reached["decoded"] - reached["encoded"]
+    watch.seconds["projection and loss forward"] += ended - reached["decoded"]
+    started = watch.now()
+    mean.backward()
     ended = watch.now()
     watch.seconds["projection and loss backward"] += reached["decoder"] - started
     watch.seconds["decoder backward"] += reached["encoder"] - reached["decoder"]
     watch.seconds["encoder backward"] += ended - reached["encoder"]
-    return loss.item()
+    for hook in hooks:
+        hook.remove()
+    return mean.item()
 
 
 def _note(reached: dict[str, float], part: str, watch: Watch, _gradient: torch.Tensor) -> None:
@@ -246,7 +260,11 @@ def _note(reached: dict[str, float], part: str, watch: Watch, _gradient: torch.T
 
 
 def compute_limits(
-    whisper: WhisperForConditionalGeneration, steps: list[Step], clips: TrainingClips, rates: Rates
+    whisper: WhisperForConditionalGeneration,
+    steps: list[Step],
+    clips: TrainingClips,
+    rates: Rates,
+    silence_run: int,
 ) -> dict[str, float]:
     """Seconds of arithmetic by phase for all steps; AdamW reads four numbers a weight and writes three."""
     encoder, decoder = (
@@ -254,7 +272,11 @@ def compute_limits(
         for part in (whisper.model.encoder, whisper.model.decoder)
     )
     projection = whisper.proj_out.weight.numel()
-    frames = sum(50 * step.padded_seconds for step in steps)
+    full = whisper.config.max_source_positions
+    frames = sum(
+        len(step.examples) * count_positions(encoder_positions(step.context), silence_run, full)
+        for step in steps
+    )
     tokens = sum(
         max(len(clips.sequence(example).inputs) for example in step.examples) * len(step.examples)
         for step in steps

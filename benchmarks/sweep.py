@@ -27,10 +27,8 @@ ADAPTER = ["--use_peft", "--learning_rate", "1e-3"]  # fifty times that of all w
 WAYS = {
     "full": [],
     "full-context": ["--audio_context", "full"],
-    "no-jitter": ["--context_jitter", "0"],
-    "half-jitter": ["--context_jitter", *"0000001248"],
-    "rare-jitter": ["--context_jitter", *9 * ["0"], "15"],
-    "rarest-jitter": ["--context_jitter", *15 * ["0"], "15"],
+    "no-silence": ["--silence_run", "0"],
+    "jitter": ["--silence_run", "0", "--context_jitter", *"001248"],
     "frozen-encoder": ["--freeze_encoder"],
     "lora": ADAPTER,
     "dora": [*ADAPTER, "--use_dora"],

@@ -16,6 +16,8 @@ import yaml
 from datasets import Dataset, DatasetDict, Features, Value, load_from_disk
 
 import evaluate
+from utils.errors import UserError
+from utils.modeling import LoadedModel
 
 ROOT = Path(__file__).parent.parent
 TEXTS = ["uno due", "tre", "quattro cinque sei", "sette otto", "nove dieci", "zero"]
@@ -430,6 +432,11 @@ def test_backends_refuse_what_they_cannot(further, expected, tiny_whisper, datas
     assert expected in error_of(command([tiny_whisper], dataset, tmp_path / "out", *further), capsys)
 
 
+def choose_contexts(wanted, *, backend="transformers", trained_on_dynamic=True, silence_run=64):
+    loaded = LoadedModel(None, None, trained_on_dynamic, None, 0, silence_run)
+    return evaluate.choose_contexts(wanted, loaded, "runs/it/best", backend)
+
+
 @pytest.mark.parametrize(
     ("wanted", "trained_on_dynamic", "expected"),
     [
@@ -440,11 +447,22 @@ def test_backends_refuse_what_they_cannot(further, expected, tiny_whisper, datas
     ],
 )
 def test_choice_of_contexts(wanted, trained_on_dynamic, expected):
-    assert evaluate.choose_contexts(wanted, trained_on_dynamic) == expected
+    assert choose_contexts(wanted, trained_on_dynamic=trained_on_dynamic) == expected
 
 
-def test_faster_whisper_decodes_in_the_full_context_alone():
-    assert evaluate.choose_contexts("auto", True, "faster-whisper") == ["full"]
+@pytest.mark.parametrize("silence_run", [0, 64])
+def test_faster_whisper_decodes_in_the_full_context_alone(silence_run):
+    assert choose_contexts("auto", backend="faster-whisper", silence_run=silence_run) == ["full"]
+
+
+def test_ctranslate2_has_no_condensed_silence():
+    assert choose_contexts("auto", backend="ctranslate2") == ["full"]
+    assert choose_contexts("auto", backend="ctranslate2", silence_run=0) == ["full", "dynamic"]
+    assert choose_contexts("dynamic", backend="ctranslate2", silence_run=0) == ["dynamic"]
+    with pytest.raises(
+        UserError, match=r"--audio_context dynamic of runs/it/best.* trained with --silence_run 0"
+    ):
+        choose_contexts("dynamic", backend="ctranslate2")
 
 
 def test_runs_as_a_script_under_the_launcher_of_one_process(tiny_whisper, dataset, tmp_path):

@@ -18,7 +18,7 @@ LAYERS = (
     "archives truncation audio voice text web_page intervals significance",
     "utterances quality segmentation timed_text features metrics validation samples runlog",
     "players codecs acoustics augmentation non_speech probes spec_augment",
-    "ctranslate2 starter batching labels statistics ordering tables",
+    "ctranslate2 starter silence batching labels statistics ordering tables",
     "sources audiofolder corpora manifests kaldi hub",
     "splits blocks recordings delivery assembly data_report dataset",
     "processes cross_entropy label_checks estimates examples encoder_states collators",

@@ -225,9 +225,10 @@ class OrthogonalLoss(WhisperLoss):
         decoder_input_ids: torch.Tensor,
         labels: torch.Tensor,
         encoder_states: torch.Tensor | None = None,
+        context: int | None = None,
     ) -> torch.Tensor:
         """See `WhisperLoss.forward`."""
-        loss_sum = super().forward(input_features, decoder_input_ids, labels, encoder_states)
+        loss_sum = super().forward(input_features, decoder_input_ids, labels, encoder_states, context)
         config = cast(AdaLoraConfig, cast(PeftModel, self.model).active_peft_config)
         penalty = config.orth_reg_weight * orthogonal_penalty(self.model)
         return loss_sum + (labels != IGNORED).sum() * (penalty - penalty.detach())

@@ -265,9 +265,13 @@ class TrainArguments(ScriptArguments):
     audio_context: Literal["dynamic", "full"] = argument(
         "Encoder input: as long as the clips of the step, or always 30 s.", default="dynamic"
     )
+    silence_run: int = argument(
+        "Of the silence up to 30 s, after its first second, one position stands for so many; 0 leaves it all "
+        "out, for runtimes that can shorten the audio context and nothing else.",
+        default=64,
+    )
     context_jitter: list[float] = argument(
-        "Extra silence of a step in seconds, drawn with equal chance from this list; 0 alone for none.",
-        default=[0.0, 0.0, 1.0, 2.0, 4.0, 8.0],
+        "Extra silence of a step in seconds, drawn with equal chance from this list.", default=[0.0]
     )
 
     freeze_encoder: bool = argument("Leave the encoder as it is.", default=False)
@@ -481,6 +485,8 @@ class TrainArguments(ScriptArguments):
             found.append(
                 f"context_jitter {self.context_jitter}: expected one or more numbers from 0 to 30 seconds."
             )
+        if not 0 <= self.silence_run <= 1500:
+            found.append(f"silence_run {self.silence_run}: expected a whole number from 0 to 1500.")
         found += self._adapter_problems() + self._optimizer_problems() + self._new_language_problems()
         found += self._ending_problems()
         if self.language == self.add_language:
@@ -733,7 +739,7 @@ class StepProfileArguments(ScriptArguments):
         "Precisions measured, float32 and bfloat16.", default=["float32", "bfloat16"]
     )
     batch_sizes: list[int] = argument("Clips in a batch.", default=[8, 16])
-    context_jitter: list[float] = argument("Extra silence drawn from, as in train.py.", default=[0.0])
+    silence_run: int = argument("How silence is condensed, as in train.py.", default=64)
     num_steps: int = argument("Steps measured, the first of an epoch.", default=10)
     rounds: int = argument("Repetitions after one to warm up; each step's fastest counts.", default=3)
     clock: Literal["wall", "cpu"] = argument(
@@ -927,8 +933,8 @@ class SweepArguments(ScriptArguments):
     ways: list[str] = argument(
         "Ways of training, in the order they are run.",
         default=[
-            *("full-context", "full", "half-jitter", "rare-jitter", "rarest-jitter", "no-jitter"),
-            *("lora", "dora", "adalora", "int8-lora", "nf4-lora", "frozen-encoder"),
+            *("full", "full-context", "lora", "dora", "adalora", "int8-lora", "nf4-lora", "frozen-encoder"),
+            *("no-silence", "jitter"),
         ],
     )
     languages: list[str] = argument("Languages of the prompts: it, ru or en.", default=["it"])

@@ -1,4 +1,4 @@
-"""Attention in bfloat16 on CPUs: plain matrix products where torch's fused kernel is slow.
+"""Attention in bfloat16 on CPUs by plain matrix products, where torch's fused kernel is slow; its masks.
 
 That kernel is made for long sequences. Its backward pass in bfloat16 takes two to six times as long as
 batched products up to some hundred positions, which is what the encoder of a dynamic context sees. And where
@@ -6,10 +6,11 @@ a decoder asks for one token at a time, its forward pass takes five times as lon
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -41,12 +42,15 @@ def _attend(
 ) -> tuple[torch.Tensor, None]:
     """transformers' attention interface: query (B, heads, T, d), scaled, with key, value (B, heads, S, d).
 
+    A mask of (1, 1, 1, S) is added to the scores.
+
     Returns:
         (B, T, heads, d)
     """
     is_scaled = scaling == 1.0  # as Whisper's queries are
     is_short = query.dtype == torch.bfloat16 and key.shape[2] <= LONGEST
-    if not (is_short and is_scaled) or not module.training or attention_mask is not None or dropout:
+    is_plain = attention_mask is None or attention_mask.shape[2] == 1  # at most something for each key
+    if not (is_short and is_scaled and is_plain) or not module.training or dropout:
         return sdpa_attention_forward(
             module,
             query,
@@ -58,6 +62,8 @@ def _attend(
             **options,  # type: ignore[arg-type]
         )
     scores = query.flatten(0, 1) @ key.flatten(0, 1).transpose(1, 2)  # (B * heads, T, S)
+    if attention_mask is not None:
+        scores = scores + attention_mask.flatten(0, 2).to(scores.dtype)
     if getattr(module, "is_causal", False):
         later = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(1)
         scores = scores.masked_fill(later, float("-inf"))
@@ -91,7 +97,7 @@ def _attend_to_few(
     scaling: float | None = None,
     **options: object,
 ) -> tuple[torch.Tensor, None]:
-    """`_attend` for the tokens of a decoder, with a mask of True where there is something to attend to."""
+    """`_attend` for the tokens of a decoder; a mask is added, or False where attention may not go."""
     is_few = query.dtype == torch.bfloat16 and query.shape[2] <= FEW_QUERIES and scaling == 1.0
     if not is_few or (query.shape[2] > 1 and attention_mask is None):
         return sdpa_attention_forward(
@@ -105,6 +111,28 @@ def _attend_to_few(
             **options,  # type: ignore[arg-type]
         )
     scores = query @ key.transpose(2, 3)  # (B, heads, T, S)
-    if attention_mask is not None:
+    if attention_mask is not None and attention_mask.dtype == torch.bool:
         scores = scores.masked_fill(~attention_mask, float("-inf"))
+    elif attention_mask is not None:
+        scores = scores + attention_mask.to(scores.dtype)
     return (scores.softmax(-1) @ value).transpose(1, 2).contiguous(), None
+
+
+def mask_cross_attention(
+    model: PreTrainedModel, find_mask: Callable[[nn.Module], torch.Tensor | None]
+) -> list[RemovableHandle]:
+    """Give the decoder's attention to the audio a mask, for which transformers' Whisper has no argument.
+
+    Args:
+        find_mask: Asked by each layer at each pass: None, or (B or 1, 1, 1, S), False or -inf where there is
+            nothing to attend to, else added to the scores.
+
+    Returns:
+        To be removed when it is no longer wanted. What was registered last is asked last, and counts.
+    """
+
+    def add_mask(attention: nn.Module, inputs: tuple, options: dict) -> tuple[tuple, dict]:
+        return inputs, options | {"attention_mask": find_mask(attention)}
+
+    attentions = [layer.encoder_attn for layer in model.model.decoder.layers]
+    return [attention.register_forward_pre_hook(add_mask, with_kwargs=True) for attention in attentions]

@@ -22,6 +22,7 @@ class Batch:
     labels: torch.Tensor  # (B, T) int64, -100 where nothing is to be predicted
     durations: tuple[float, ...]  # seconds of each clip, padding not counted
     seeds: tuple[tuple[int, ...], ...]  # of what is random about each clip
+    context: float  # seconds that the clips are padded to
     rows: tuple[int, ...] = ()  # of each clip, where what a frozen encoder makes of it is kept
     encoder_states: torch.Tensor | None = None  # (B, frames, d_model), if known; then there is no audio
 
@@ -68,6 +69,7 @@ class MicroBatches(torch.utils.data.Dataset):
             labels,
             tuple(example.duration for example in micro_batch.examples),
             tuple(example.seed for example in micro_batch.examples),
+            micro_batch.context,
             rows,
             states,
         )

@@ -340,8 +340,8 @@ def silence_section(statistics: dict | None) -> Html:
     speech = FULL_WINDOW * (1 - silence["share_of_window"])
     rows = [
         ("the clips themselves", speech, ""),
-        ("dynamic context", dynamic["mean_context_without_jitter"], dynamic["speed_up_without_jitter"]),
-        ("dynamic context with jitter (default)", dynamic["mean_context"], dynamic["speed_up"]),
+        ("padded to the longest of a batch", dynamic["mean_context"], ""),
+        ("dynamic context: with the silence condensed", dynamic["mean_seconds_of_work"], dynamic["speed_up"]),
         ("full context", FULL_WINDOW, 1.0),
     ]
     cells = [
@@ -353,13 +353,11 @@ def silence_section(statistics: dict | None) -> Html:
     )
     if silence["share_of_clips"] is not None:
         words += f" Of the clips themselves {percent(silence['share_of_clips'])} are pauses."
-    jitter = ", ".join(f"{seconds:g}" for seconds in dynamic["jitter"])
     note = (
         "The speed-up is an estimate for training Whisper base, from the durations of the clips: batches of "
         f"{dynamic['batch_size']} as the sampler makes them, the arithmetic of encoder and decoder, and a "
-        "fixed part of every step. Larger models gain more, slow disks and busy machines less. Jitter is "
-        f"extra silence of {jitter} seconds, one drawn for each step; it keeps the model good on "
-        "the full context."
+        "fixed part of every step. Larger models gain more, slow disks and busy machines less. Condensed: "
+        f"after the first second of silence, {dynamic['silence_run']} positions of it are heard as one."
     )
     headings = ("seconds heard for a clip", "mean s", "training speed", "share of 30 s")
     bars = table("Mean context of a training step", headings, cells, numeric=(1, 2))

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from transformers import DynamicCache, EncoderDecoderCache, WhisperForConditionalGeneration, WhisperProcessor
 
-from utils.attention import attending_by_products
+from utils.attention import attending_by_products, mask_cross_attention
 from utils.audio import decode_flac
 from utils.batching import DECODING_GRID, FULL_CONTEXT, dynamic_context
 from utils.features import log_mel, pad_waveforms
 from utils.labels import prompt_tokens
 from utils.loops import loop_period
-from utils.modeling import encode, eval_mode, language_ids, whisper_of
+from utils.modeling import condensed_silence, encode, eval_mode, language_ids, whisper_of
 from utils.onednn import packed
 
 LOOKS_FOR_LOOPS_EVERY = 16  # positions; the same for every batch, so that neighbours do not matter
@@ -44,10 +44,11 @@ class DecodingBatch:
 class EncodedClips:
     """What the decoder attends to; clips of a shorter context than others are padded behind it.
 
-    `mask` tells the padding, (B, 1, 1, frames) bool, True where there is sound; None where there is none.
+    `mask` is added to the scores of attention, (B, 1, 1, positions): -inf at padding, and the weight of what
+    stands for more silence; None where it would be 0.
     """
 
-    states: torch.Tensor  # (B, frames, d_model)
+    states: torch.Tensor  # (B, positions, d_model)
     mask: torch.Tensor | None = None
 
     def keep(self, rows: torch.Tensor) -> None:
@@ -67,6 +68,7 @@ def transcribe(
     batch_size: int,
     max_length: int,
     task: str = "transcribe",
+    silence_run: int = 0,
     on_batch: Callable[[int, float], None] = lambda clips, seconds: None,
 ) -> list[str]:
     """Transcribe FLAC clips of at most 30 s.
@@ -80,6 +82,7 @@ def transcribe(
         batch_size: Clips decoded at once.
         max_length: Most tokens of a hypothesis, the prompt included.
         task: transcribe, or translate into English.
+        silence_run: Of a dynamic context, see `utils.modeling.encode`.
         on_batch: Called after each batch with its clips and audio seconds.
 
     Returns:
@@ -96,6 +99,7 @@ def transcribe(
                 contexts=batch.contexts,
                 max_length=max_length,
                 task=task,
+                silence_run=silence_run,
             )
             for index, text in zip(batch.indices, found, strict=True):
                 texts[index] = text
@@ -120,6 +124,7 @@ def transcribe_batch(
     contexts: Sequence[float],
     max_length: int,
     task: str = "transcribe",
+    silence_run: int = 0,
 ) -> list[str]:
     """Transcribe clips together, each encoded under its own audio context; `transcribe` explains the rest.
 
@@ -127,10 +132,14 @@ def transcribe_batch(
     for every token, takes all clips at once; the encoder those of one context.
     """
     whisper = whisper_of(model)
-    encoded = encode_clips(whisper, processor, [decode_flac(clip) for clip in clips], contexts)
-    with _padding_is_hidden(whisper, encoded):
+    encoded = encode_clips(whisper, processor, [decode_flac(clip) for clip in clips], contexts, silence_run)
+    hooks = mask_cross_attention(whisper, lambda _: encoded.mask)
+    try:
         prompts = _build_prompts(whisper, processor, encoded.states, languages, task)
         tokens = decode_greedily(whisper, encoded, prompts, max_length)
+    finally:
+        for hook in hooks:
+            hook.remove()
     return [text.strip() for text in processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
 
@@ -139,37 +148,27 @@ def encode_clips(
     processor: WhisperProcessor,
     clips: Sequence[np.ndarray],
     contexts: Sequence[float],
+    silence_run: int,
 ) -> EncodedClips:
     """Encode clips, (samples,) float32 at 16 kHz each, those of one context together."""
     states: dict[int, torch.Tensor] = {}
+    masks: dict[int, torch.Tensor] = {}
     for context in dict.fromkeys(contexts):
         rows = [row for row, own in enumerate(contexts) if own == context]
         waveforms = pad_waveforms([clips[row] for row in rows], context)
-        encoded = encode(model, log_mel(waveforms.to(model.device), processor.feature_extractor))
+        features = log_mel(waveforms.to(model.device), processor.feature_extractor)
+        encoded = encode(model, features, silence_run)
+        silence = condensed_silence(model, features.shape[2] // 2, silence_run)
+        mask = encoded.new_zeros(encoded.shape[1]) if silence is None else silence.key_bias(encoded)
         states |= dict(zip(rows, encoded, strict=True))
-    in_order = [states[row] for row in range(len(clips))]  # (frames, d_model) each
-    joined = torch.nn.utils.rnn.pad_sequence(in_order, batch_first=True)
-    lengths = torch.tensor([len(own) for own in in_order], device=joined.device)
-    if int(lengths.min()) == joined.shape[1]:
-        return EncodedClips(joined)
-    mask = torch.arange(joined.shape[1], device=joined.device) < lengths.unsqueeze(1)
-    return EncodedClips(joined, mask[:, None, None])
-
-
-@contextlib.contextmanager
-def _padding_is_hidden(model: WhisperForConditionalGeneration, encoded: EncodedClips) -> Iterator[None]:
-    """Keep the decoder from attending to padding, for which transformers' Whisper has no argument."""
-
-    def add_mask(module: torch.nn.Module, inputs: tuple, options: dict) -> tuple[tuple, dict]:
-        return inputs, options | {"attention_mask": encoded.mask}
-
-    attentions = [layer.encoder_attn for layer in model.model.decoder.layers]
-    hooks = [attention.register_forward_pre_hook(add_mask, with_kwargs=True) for attention in attentions]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+        masks |= dict.fromkeys(rows, mask)
+    joined, mask = (
+        torch.nn.utils.rnn.pad_sequence(
+            [of[row] for row in range(len(clips))], batch_first=True, padding_value=value
+        )
+        for of, value in ((states, 0.0), (masks, -torch.inf))
+    )
+    return EncodedClips(joined, mask[:, None, None] if mask.any() else None)
 
 
 def plan_decoding(durations: Sequence[float], audio_context: str, batch_size: int) -> Iterator[DecodingBatch]:

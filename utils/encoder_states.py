@@ -6,9 +6,6 @@ and a run that is interrupted loses nothing. The file is as large as all of them
 nothing is written yet; later epochs read it through the system's page cache, from memory where that suffices.
 Each record carries a checksum. What is missing, torn by a kill or being written by another process does not
 match it and is computed again, so that processes need not agree on anything.
-
-A mask over padded encoder outputs would allow clips of different contexts in one batch; transformers' decoder
-takes none.
 """
 
 import hashlib
@@ -23,7 +20,6 @@ from torch import nn
 
 from utils.files import write_failure, write_text
 
-FRAMES_PER_SECOND = 50  # of the encoder's output
 LARGEST_SHARE = 0.5  # of the free disk space; checkpoints need the rest
 CHECKSUM_BYTES = 4
 
@@ -33,16 +29,15 @@ class EncoderStates:
 
     Args:
         folder: Holds them and nothing else.
-        contexts: Seconds of each row.
+        positions: Of the encoder's output for each row.
         width: The model's `d_model`.
         dtype: What they are kept in.
     """
 
-    def __init__(self, folder: Path, contexts: Sequence[float], width: int, dtype: torch.dtype) -> None:
+    def __init__(self, folder: Path, positions: Sequence[int], width: int, dtype: torch.dtype) -> None:
         self._folder, self._path = folder, folder / "states.bin"
         self._width, self._dtype = width, dtype
-        frames = [round(context * FRAMES_PER_SECOND) for context in contexts]
-        self._sizes = [CHECKSUM_BYTES + count * width * dtype.itemsize for count in frames]
+        self._sizes = [CHECKSUM_BYTES + count * width * dtype.itemsize for count in positions]
         self._offsets = [0, *accumulate(self._sizes)]
         self._is_full = False
 
@@ -73,7 +68,7 @@ class EncoderStates:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def read(self, rows: Sequence[int]) -> torch.Tensor | None:
-        """(B, frames, width) of rows that share a context; None unless all are there, whole."""
+        """(B, positions, width) of rows that share a context; None unless all are there, whole."""
         found = []
         with self._path.open("rb", buffering=0) as file:
             for row in rows:
@@ -87,7 +82,7 @@ class EncoderStates:
         return torch.stack(found)
 
     def write(self, rows: Sequence[int], states: torch.Tensor) -> None:
-        """Keep `states` (B, frames, width); nothing more once the disk is full, which is told once."""
+        """Keep `states` (B, positions, width); nothing more once the disk is full, which is told once."""
         if self._is_full:
             return
         records = states.detach().to("cpu", self._dtype).contiguous().view(torch.uint8).numpy()

@@ -209,7 +209,7 @@ def made_up_batch(clips: int, shape: Shape) -> Batch:
     waveforms = torch.randn((clips, round(shape.context * SAMPLE_RATE)), generator=generator) / 100
     tokens = torch.randint(0, 50, (clips, shape.tokens), generator=generator)
     seeds = tuple((0, number) for number in range(clips))
-    return Batch(waveforms, tokens, tokens, (shape.context,) * clips, seeds)
+    return Batch(waveforms, tokens, tokens, (shape.context,) * clips, seeds, shape.context)
 
 
 @contextlib.contextmanager

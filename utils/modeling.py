@@ -15,6 +15,7 @@ from torch import nn
 from transformers import GenerationConfig, WhisperForConditionalGeneration, WhisperProcessor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from utils.attention import mask_cross_attention
 from utils.compilation import uncompiled
 from utils.cross_entropy import summed_cross_entropy
 from utils.ctranslate2 import MULTILINGUAL_VOCAB_SIZE, language_settings
@@ -22,6 +23,7 @@ from utils.errors import UserError
 from utils.files import folder_written_whole, write_json, write_text
 from utils.labels import IGNORED
 from utils.quantization import Quantization, bitsandbytes_config, keep_trainable_after_decoding, true_size
+from utils.silence import SILENCE_RUN, CondensedSilence, condense, extend_features
 from utils.starter import resolve_model
 
 ARGUMENTS_FILE = "train.yaml"
@@ -37,6 +39,9 @@ class LoadedModel:
     dynamic_context: bool  # trained on short contexts, so that it may be decoded in them
     trainable_parameters: int | None  # of the run that made it; None where that is not known
     total_parameters: int
+    silence_run: int = (
+        SILENCE_RUN  # see `encode`; how it was trained in short contexts, or is best tried in them
+    )
 
 
 def load_model(
@@ -81,6 +86,8 @@ def load_model(
         dynamic_context=arguments.get("audio_context") == "dynamic",
         trainable_parameters=results.get("trainable_parameters"),
         total_parameters=count_parameters(model)[1],
+        # runs of ours from before silence was condensed do not name it
+        silence_run=arguments.get("silence_run", 0 if arguments else SILENCE_RUN),
     )
 
 
@@ -240,25 +247,44 @@ def trainable_parameters_line(model: nn.Module) -> str:
     return f"trainable params: {trainable:,} || all params: {total:,} || trainable%: {share:.4f}"
 
 
-def encode(model: WhisperForConditionalGeneration, input_features: torch.Tensor) -> torch.Tensor:
+def encode(
+    model: WhisperForConditionalGeneration, input_features: torch.Tensor, silence_run: int = 0
+) -> torch.Tensor:
     """The encoder at any length: position embeddings are cut to the input, everything else is Whisper's own.
 
     Args:
-        input_features: (B, n_mels, frames) with an even number of frames, 3000 at most.
+        input_features: (B, n_mels, frames) with an even number of frames, 3000 at most; with a `silence_run`
+            their last frame is silence.
+        silence_run: Positions of the silence up to 30 s that one stands for; 0 leaves the silence out.
 
     Returns:
-        (B, frames / 2, d_model). At 3000 frames, all that transformers' encoder takes, the two are equal.
+        (B, positions, d_model), where positions are half the frames and what stands for the silence. At 3000
+        frames, all that transformers' encoder takes, the two are equal.
     """
     encoder: WhisperEncoder = model.model.encoder
-    hidden = nn.functional.gelu(encoder.conv1(input_features.to(encoder.conv1.weight.dtype)))
+    silence = condensed_silence(model, input_features.shape[2] // 2, silence_run)
+    hidden = input_features.to(encoder.conv1.weight.dtype)
+    if silence is not None:
+        hidden = extend_features(hidden)
+    hidden = nn.functional.gelu(encoder.conv1(hidden))
     hidden = nn.functional.gelu(encoder.conv2(hidden)).permute(0, 2, 1)
+    positions, key_bias = torch.arange(hidden.shape[1], device=hidden.device), None
+    if silence is not None:
+        hidden, positions = silence.extend(hidden), silence.positions(hidden.device)
+        key_bias = silence.key_bias(hidden)[None, None, None]
     # Through the module, not its weight: sharded training gathers weights in the module's hooks.
-    positions = torch.arange(hidden.shape[1], device=hidden.device)
     hidden = hidden + encoder.embed_positions(positions)
     hidden = nn.functional.dropout(hidden, p=encoder.dropout, training=encoder.training)
     for layer in encoder.layers:
-        hidden = layer(hidden, None)
+        hidden = layer(hidden, key_bias)
     return encoder.layer_norm(hidden)
+
+
+def condensed_silence(
+    model: WhisperForConditionalGeneration, context: int, silence_run: int
+) -> CondensedSilence | None:
+    """What stands for the silence behind a context of so many encoder positions; None for nothing."""
+    return condense(context, silence_run, model.config.max_source_positions)
 
 
 class WhisperLoss(nn.Module):
@@ -268,10 +294,17 @@ class WhisperLoss(nn.Module):
     micro-batches and processes.
     """
 
-    def __init__(self, model: nn.Module, chunk_tokens: int | None = None) -> None:
-        """With `chunk_tokens` the logits of at most so many tokens exist at once."""
+    def __init__(self, model: nn.Module, chunk_tokens: int | None = None, silence_run: int = 0) -> None:
+        """The logits of at most `chunk_tokens` exist at once; for `silence_run` see `encode`."""
         super().__init__()
-        self.model, self.chunk_tokens = model, chunk_tokens
+        self.model, self.chunk_tokens, self.silence_run = model, chunk_tokens, silence_run
+        self._key_bias: torch.Tensor | None = (
+            None  # of the last batch, whose layers may be computed once more
+        )
+        mask_cross_attention(whisper_of(model), self._mask_in_training)
+
+    def _mask_in_training(self, attention: nn.Module) -> torch.Tensor | None:
+        return self._key_bias if attention.training else None
 
     def forward(
         self,
@@ -279,6 +312,7 @@ class WhisperLoss(nn.Module):
         decoder_input_ids: torch.Tensor,
         labels: torch.Tensor,
         encoder_states: torch.Tensor | None = None,
+        context: int | None = None,
     ) -> torch.Tensor:
         """Cross-entropy summed over the labels that are not -100.
 
@@ -286,12 +320,17 @@ class WhisperLoss(nn.Module):
             input_features: (B, n_mels, frames).
             decoder_input_ids: (B, T) int64.
             labels: (B, T) int64.
-            encoder_states: (B, frames / 2, d_model), known already, instead of features.
+            encoder_states: (B, positions, d_model), known already, instead of features.
+            context: Encoder positions of clips and tail that such states were made of.
         """
         whisper = whisper_of(self.model)
         if encoder_states is None:
             assert input_features is not None
-            encoder_states = encode(whisper, input_features)
+            context = input_features.shape[2] // 2
+            encoder_states = encode(whisper, input_features, self.silence_run)
+        assert context is not None
+        silence = condensed_silence(whisper, context, self.silence_run)
+        self._key_bias = None if silence is None else silence.key_bias(encoder_states)[None, None, None]
         decoded = whisper.model.decoder(
             input_ids=decoder_input_ids, encoder_hidden_states=encoder_states, use_cache=False
         ).last_hidden_state  # (B, T, d_model)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from utils.batching import FULL_CONTEXT, TRAINING_GRID, Example, StepSize, dynamic_context, order_batches
+from utils.silence import POSITIONS_PER_SECOND, SILENCE_RUN, count_positions, encoder_positions
 from utils.utterances import SPLITS
 
 MICROSECONDS = 1_000_000  # seconds are added up as whole microseconds, which no order of adding changes
@@ -29,13 +30,11 @@ MOST_LISTED_NAMES = 20
 LONGEST_NAME = 120  # characters
 
 BATCH_SIZE = 8  # clips of a training step in the estimate, train.py's default
-DEFAULT_JITTER = (0.0, 0.0, 1.0, 2.0, 4.0, 8.0)  # seconds, train.py's default
 MOST_PLANNED_CLIPS = 4096  # an estimate needs no more
 CHARACTERS_PER_TOKEN = 3.0  # assumed where tokens were not counted
 
 # Shape of Whisper base, for the estimate of what a step costs (https://arxiv.org/abs/2212.04356, table 1).
 LAYERS, WIDTH, MEL_BINS, VOCABULARY = 6, 512, 80, 51_865
-POSITIONS_PER_SECOND = 50
 FIXED_SHARE = 0.06
 """Part of a step on the full context that no shorter context saves: the optimiser, the data, the start of
 each kernel. Read off 155 steps of 8 clips of Whisper base on two cores, where tight contexts made a step 6.7
@@ -327,17 +326,15 @@ class DatasetStatistics:
             mean_tokens = self._num_tokens / self._tokens.total
         else:
             mean_tokens = self._characters.total / max(whole.clips, 1) / CHARACTERS_PER_TOKEN
-        tight = estimate_speed_up(durations, mean_tokens, jitter=(0.0,))
-        jittered = estimate_speed_up(durations, mean_tokens, jitter=DEFAULT_JITTER)
+        condensed = estimate_speed_up(durations, mean_tokens, silence_run=SILENCE_RUN)
         return {
             "is_estimate": True,
             "batch_size": BATCH_SIZE,
-            "jitter": list(DEFAULT_JITTER),
+            "silence_run": SILENCE_RUN,
             "mean_label_tokens": _rounded(mean_tokens),
-            "mean_context": _rounded(jittered.mean_context),
-            "mean_context_without_jitter": _rounded(tight.mean_context),
-            "speed_up": _rounded(jittered.speed_up),
-            "speed_up_without_jitter": _rounded(tight.speed_up),
+            "mean_context": _rounded(condensed.mean_context),
+            "mean_seconds_of_work": _rounded(condensed.mean_seconds_of_work),
+            "speed_up": _rounded(condensed.speed_up),
         }
 
 
@@ -346,35 +343,38 @@ class DatasetStatistics:
 
 @dataclass(frozen=True)
 class SpeedUp:
-    """Seconds of context an average step gets, and how many times as fast training is as on 30 s."""
+    """What an average step gets, and how many times as fast training is as on 30 s."""
 
-    mean_context: float
+    mean_context: float  # seconds of clips and tail
+    mean_seconds_of_work: float  # with what stands for the silence, at 50 positions a second
     speed_up: float
 
 
-def estimate_speed_up(durations: Sequence[float], mean_tokens: float, *, jitter: Sequence[float]) -> SpeedUp:
+def estimate_speed_up(durations: Sequence[float], mean_tokens: float, *, silence_run: int) -> SpeedUp:
     """Estimate what the dynamic context saves in training Whisper base, in batches of 8 clips.
 
     The batches are those that train.py's sampler makes of the clips in one epoch. A step's cost is
-    `multiply_adds` for each clip, on the context of the step, and a fixed part (`FIXED_SHARE`). Larger models
-    and other machines differ; they save more where the fixed part is smaller.
+    `multiply_adds` for each clip, on the positions of the step, and a fixed part (`FIXED_SHARE`). Larger
+    models and other machines differ; they save more where the fixed part is smaller.
 
     Args:
         durations: Seconds of clips, at least one; they stand for the whole training split.
         mean_tokens: Of a label.
-        jitter: Extra silence of a step in seconds, each value with equal chance; all chances are averaged.
+        silence_run: Positions of silence that one stands for, see utils/silence.py.
     """
     examples = [Example((row,), seconds, 0) for row, seconds in enumerate(durations)]
     batches = order_batches(examples, StepSize(clips=BATCH_SIZE), np.random.default_rng(0))
     longest = [max(durations[index] for index in batch) for batch in batches]
-    contexts = np.array([[dynamic_context(s + extra, TRAINING_GRID) for extra in jitter] for s in longest])
-    full = multiply_adds(np.array(FULL_CONTEXT), mean_tokens)
-    mean = multiply_adds(contexts, mean_tokens).mean()
+    contexts = [dynamic_context(seconds, TRAINING_GRID) for seconds in longest]
+    window = encoder_positions(FULL_CONTEXT)
+    positions = np.array([count_positions(encoder_positions(s), silence_run, window) for s in contexts])
+    full = multiply_adds(np.array(window), mean_tokens)
     fixed = FIXED_SHARE / (1 - FIXED_SHARE) * full
-    return SpeedUp(float(contexts.mean()), float((fixed + full) / (fixed + mean)))
+    speed_up = (fixed + full) / (fixed + multiply_adds(positions, mean_tokens).mean())
+    return SpeedUp(float(np.mean(contexts)), float(positions.mean()) / POSITIONS_PER_SECOND, float(speed_up))
 
 
-def multiply_adds(context: np.ndarray, tokens: float) -> np.ndarray:
+def multiply_adds(positions: np.ndarray, tokens: float) -> np.ndarray:
     """Multiply-adds of Whisper base's forward pass for one clip.
 
     Per position the projections of attention (4 d²) and the two layers after it (8 d²); per pair of positions
@@ -382,10 +382,9 @@ def multiply_adds(context: np.ndarray, tokens: float) -> np.ndarray:
     The backward pass takes twice as many again, whatever the context, so that ratios do not need it.
 
     Args:
-        context: Seconds of encoder input, any shape.
+        positions: Of the encoder, any shape.
         tokens: Of the label.
     """
-    positions = context * POSITIONS_PER_SECOND
     convolutions = 3 * WIDTH * (2 * MEL_BINS + WIDTH) * positions  # the first runs at twice the rate
     encoder = LAYERS * (12 * WIDTH**2 * positions + 2 * WIDTH * positions**2)
     cross_attention = LAYERS * (2 * WIDTH**2 * positions + 2 * WIDTH * positions * tokens)

@@ -62,12 +62,13 @@ class TransformersTranscriber:
             contexts=contexts,
             max_length=self.max_length,
             task=self.task,
+            silence_run=self.loaded.silence_run,
         )
 
 
 @dataclass(frozen=True)
 class CTranslate2Transcriber:
-    """Greedy decoding or a beam by CTranslate2, which takes a short context as well."""
+    """Greedy decoding or a beam by CTranslate2, which takes a short context, but condenses no silence."""
 
     engine: "Whisper"
     loaded: LoadedModel  # for the prompt, the features and the tokenizer

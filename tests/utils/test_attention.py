@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import WhisperForConditionalGeneration
 
-from utils.attention import NAME, _attend, attend_by_products
+from utils.attention import NAME, _attend, _attend_to_few, attend_by_products
 
 
 class Module(torch.nn.Module):
@@ -15,20 +15,25 @@ class Module(torch.nn.Module):
         self.is_causal = is_causal
 
 
+@pytest.mark.parametrize("bias", [None, torch.arange(50).float()[None, None, None] / 10])
 @pytest.mark.parametrize(
     ("queries", "keys", "causal"), [(50, 50, False), (9, 9, True), (1, 1, True), (9, 50, False)]
 )
-def test_equals_the_formula(queries, keys, causal):
+def test_equals_the_formula(queries, keys, causal, bias, monkeypatch):
     torch.manual_seed(0)
+    bias = None if keys < 50 else bias
+    monkeypatch.setattr("utils.attention.sdpa_attention_forward", None)  # which would be as good
     made = [torch.randn(2, 3, length, 16, dtype=torch.float64) for length in (queries, keys, keys)]
     made[0] *= 0.25
     exact = [tensor.clone().requires_grad_() for tensor in made]
     rounded = [tensor.bfloat16().requires_grad_() for tensor in made]
     scores = exact[0] @ exact[1].transpose(-1, -2)
+    if bias is not None:
+        scores = scores + bias
     if causal:
         scores += torch.full(scores.shape[-2:], float("-inf"), dtype=torch.float64).triu(1)
     expected = (scores.softmax(-1) @ exact[2]).transpose(1, 2)
-    found, _ = _attend(Module(causal), *rounded, None, scaling=1.0)
+    found, _ = _attend(Module(causal), *rounded, bias, scaling=1.0)
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.double(), expected, atol=0.03, rtol=0.03)
     weights = torch.randn(expected.shape, dtype=torch.float64)
@@ -54,3 +59,17 @@ def test_a_model_keeps_its_loss(tiny_whisper, precision, tmp_path):
     assert (
         changed.generate(features, max_new_tokens=3).shape == model.generate(features, max_new_tokens=3).shape
     )
+
+
+@pytest.mark.parametrize("queries", [1, 3])
+def test_tokens_are_asked_for_by_the_formula_with_either_mask(queries, monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setattr("utils.attention.sdpa_attention_forward", None)
+    query, key, value = (torch.randn(2, 3, length, 16).bfloat16() for length in (queries, 50, 50))
+    there = torch.rand(2, 1, 1, 50) > 0.3
+    added = torch.where(there, torch.randn(2, 1, 1, 50), -torch.inf)
+    for mask, term in ((there, torch.where(there, 0.0, -torch.inf)), (added, added)):
+        scores = query.double() @ key.double().transpose(-1, -2) + term.double()
+        expected = (scores.softmax(-1) @ value.double()).transpose(1, 2)
+        found, _ = _attend_to_few(Module(False).eval(), query, key, value, mask, scaling=1.0)
+        torch.testing.assert_close(found.double(), expected, atol=0.05, rtol=0.05)

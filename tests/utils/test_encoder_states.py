@@ -6,19 +6,19 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from utils.encoder_states import EncoderStates, digest_of
 
-CONTEXTS = [2.0, 2.0, 0.1, 2.0]  # 100 frames, and 5
+POSITIONS = [100, 100, 5, 100]
 
 
 @pytest.fixture
 def kept(tmp_path):
-    states = EncoderStates(tmp_path / "states", CONTEXTS, 8, torch.float32)
+    states = EncoderStates(tmp_path / "states", POSITIONS, 8, torch.float32)
     states.prepare("one")
     return states
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_what_is_read_is_what_was_written(tmp_path, dtype):
-    kept = EncoderStates(tmp_path / "states", CONTEXTS, 8, dtype)
+    kept = EncoderStates(tmp_path / "states", POSITIONS, 8, dtype)
     kept.prepare("one")
     written = torch.randn(3, 100, 8)
     kept.write([3, 0, 1], written)
@@ -60,14 +60,14 @@ def test_what_is_of_another_digest_is_forgotten(kept):
 
 
 def test_its_size_is_known_from_the_start(kept, tmp_path):
-    # 3 clips of 100 frames and one of 5, 8 numbers of 4 bytes each, and a checksum of 4 bytes a clip
+    # 3 clips of 100 positions and one of 5, 8 numbers of 4 bytes each, and a checksum of 4 bytes a clip
     assert kept.num_bytes == 305 * 8 * 4 + 4 * 4 == (tmp_path / "states" / "states.bin").stat().st_size
     assert kept.fits()
-    assert not EncoderStates(tmp_path / "large", [30.0] * 10**8, 1280, torch.float32).fits()
+    assert not EncoderStates(tmp_path / "large", [1500] * 10**8, 1280, torch.float32).fits()
 
 
 def test_a_full_disk_is_told_once_and_nothing_is_lost(small_disk, capsys):
-    kept = EncoderStates(small_disk(1_000_000) / "states", [30.0] * 4, 64, torch.float32)  # 384 kB each
+    kept = EncoderStates(small_disk(1_000_000) / "states", [1500] * 4, 64, torch.float32)  # 384 kB each
     kept.prepare("one")
     states = torch.randn(4, 1500, 64)
     for row in range(4):

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.arguments import TrainArguments
+from utils.silence import SILENCE_RUN
 from utils.statistics import (
     BATCH_SIZE,
-    DEFAULT_JITTER,
     DURATION_EDGES,
     MOST_LISTED_NAMES,
     RATE_EDGES,
@@ -212,24 +212,23 @@ def test_the_report_stays_small():
 
 def test_defaults_are_those_of_training():
     train = TrainArguments(output_dir="x", model_name_or_path="x", dataset=["x"])
-    assert tuple(train.context_jitter) == DEFAULT_JITTER
+    assert (train.silence_run, train.context_jitter) == (SILENCE_RUN, [0.0])
     assert train.per_device_train_batch_size == BATCH_SIZE
 
 
 def test_contexts_of_equal_clips_by_hand():
-    # 2.9 s and a tail of 0.1 s; the mean of 0, 0, 1, 2, 4 and 8 s is 2.5 s
-    assert estimate_speed_up([2.9] * 64, 10, jitter=(0.0,)).mean_context == pytest.approx(3.0)
-    assert estimate_speed_up([2.9] * 64, 10, jitter=DEFAULT_JITTER).mean_context == pytest.approx(5.5)
+    # 2.9 s and a tail of 0.1 s: 150 positions, 45 of silence as they are, and 1,305 in 21 runs of at most 64
+    found = estimate_speed_up([2.9] * 64, 10, silence_run=64)
+    assert found.mean_context == pytest.approx(3.0)
+    assert found.mean_seconds_of_work == pytest.approx((150 + 45 + 21) / 50)
 
 
 def test_clips_that_fill_the_window_gain_nothing():
-    assert estimate_speed_up([30.0] * 9, 100, jitter=DEFAULT_JITTER).speed_up == pytest.approx(1.0)
+    assert estimate_speed_up([30.0] * 9, 100, silence_run=64).speed_up == pytest.approx(1.0)
 
 
 def test_shorter_clips_gain_more():
-    gains = [
-        estimate_speed_up([seconds] * 16, 10, jitter=DEFAULT_JITTER).speed_up for seconds in (2, 5, 10, 20)
-    ]
+    gains = [estimate_speed_up([seconds] * 16, 10, silence_run=64).speed_up for seconds in (2, 5, 10, 20)]
     assert gains == sorted(gains, reverse=True) and gains[0] > 2 * gains[-1]
 
 
@@ -248,17 +247,14 @@ def test_arithmetic_is_that_which_torch_counts():
         inputs = {"input_features": torch.zeros(1, 80, 3000), "decoder_input_ids": torch.zeros(1, 20).long()}
     with FlopCounterMode(display=False) as counter:
         model(**inputs)
-    assert 2 * float(multiply_adds(np.array(30.0), 20)) == pytest.approx(counter.get_total_flops(), rel=0.02)
+    assert 2 * float(multiply_adds(np.array(1500), 20)) == pytest.approx(counter.get_total_flops(), rel=0.02)
 
 
 def test_the_estimate_is_near_what_a_trial_took():
-    """Training on Italian prompts took 1,105 s in the full context, 166 s tight, 266 s with jitter."""
+    """Training on Italian prompts took 1,105 s in the full context, 166 s without any silence."""
     from utils.starter import fetch_prompts
 
     prompts = fetch_prompts("it")
     sizes = [path.stat().st_size for path in prompts.folder.rglob("*.g722") if "silence" not in path.parts]
     durations = [min(size / 8000, 30.0) for size in sizes]  # g722 has 8,000 bytes a second
-    tight = estimate_speed_up(durations, 15, jitter=(0.0,)).speed_up
-    jittered = estimate_speed_up(durations, 15, jitter=DEFAULT_JITTER).speed_up
-    assert tight == pytest.approx(1105 / 166, rel=0.2)
-    assert jittered == pytest.approx(1105 / 266, rel=0.2)
+    assert estimate_speed_up(durations, 15, silence_run=0).speed_up == pytest.approx(1105 / 166, rel=0.2)

@@ -1,5 +1,7 @@
 """The same words from every backend."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -18,7 +20,8 @@ def clips(italian_prompts):
 def decode(name, clips, context, languages=None, **options):
     options = {"dtype": "float32", "device": CPU, "max_length": 64} | options
     contexts = context if isinstance(context, list) else [context] * len(clips)
-    with open_transcriber(str(name), **options) as (transcriber, _):
+    with open_transcriber(str(name), **options) as (transcriber, loaded):
+        transcriber = replace(transcriber, loaded=replace(loaded, silence_run=0))
         return transcriber.transcribe_batch(clips, languages or ["it"] * len(clips), contexts)
 
 

@@ -1,0 +1,179 @@
+"""Condensed silence against the full window that it stands for."""
+
+import copy
+import functools
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from utils.audio import encode_flac
+from utils.batching import DECODING_GRID, FULL_CONTEXT, TRAINING_GRID, dynamic_context
+from utils.collators import pad_tokens
+from utils.decoding import encode_clips, transcribe
+from utils.features import log_mel, pad_waveforms
+from utils.labels import IGNORED, LabelWriter, TimedTokens, encode_texts
+from utils.modeling import WhisperLoss, encode, eval_mode, load_model
+from utils.silence import KEPT_SILENCE, SILENCE_RUN, condense, count_positions, encoder_positions
+from utils.validation import error_rates, score_utterances
+
+# ---- which places ------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 1500), st.integers(1, 1500))
+def test_every_place_of_the_window_is_stood_for_once(context, run):
+    silence = condense(context, run, 1500)
+    if context == 1500:
+        assert silence is None
+        return
+    kept = min(context + KEPT_SILENCE, 1500)
+    assert silence.places[:kept] == tuple(range(kept)) and set(silence.lengths[:kept]) == {1}
+    assert sum(silence.lengths) == 1500 and len(silence.lengths) == len(silence)
+    assert max(silence.lengths) <= max(run, 1) and min(silence.lengths) >= 1
+    start = 0
+    for place, length in zip(silence.places, silence.lengths, strict=True):
+        assert place == start + (length - 1) // 2
+        start += length
+
+
+def test_places_by_hand():
+    # a context of 2 s: 100 places, 45 of silence as they are, and 1,355 in runs: 21 of 64 and one of 11
+    silence = condense(100, 64, 1500)
+    assert len(silence) == count_positions(100, 64, 1500) == 100 + 45 + 22
+    assert silence.lengths[145:] == (64,) * 21 + (11,)
+    assert silence.places[144:147] == (144, 145 + 31, 145 + 64 + 31)
+    assert silence.places[-1] == 1489 + 5
+
+
+def test_no_silence_is_added_to_a_full_window_or_where_none_is_wanted():
+    assert condense(1500, 64, 1500) is None
+    assert condense(100, 0, 1500) is None
+    assert count_positions(1500, 64, 1500) == 1500 and count_positions(100, 0, 1500) == 100
+
+
+@given(st.floats(0.05, 30))
+def test_contexts_hold_whole_positions(seconds):
+    for grid in (TRAINING_GRID, DECODING_GRID):
+        context = dynamic_context(seconds, grid)
+        assert encoder_positions(context) == pytest.approx(50 * context)
+
+
+# ---- what the model makes of them --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def base():
+    return load_model("openai/whisper-base")
+
+
+@pytest.fixture(scope="module")
+def clips(italian_prompts):
+    """Two real clips of different length."""
+    return [waveform for waveform, _ in italian_prompts[:2]]
+
+
+def features_of(loaded, clips, context):
+    return log_mel(pad_waveforms(clips, context), loaded.processor.feature_extractor)
+
+
+def context_of(clips):
+    return dynamic_context(max(len(clip) for clip in clips) / 16_000, TRAINING_GRID)
+
+
+def labels_of(loaded, texts=("Sì.", "Una frase con parecchie parole.")):
+    tokenizer = loaded.processor.tokenizer
+    pieces = [TimedTokens(0.0, 1.0, tokens) for tokens in encode_texts(tokenizer, list(texts))]
+    sequences = [LabelWriter(tokenizer).write([piece], "it") for piece in pieces]
+    inputs = pad_tokens([sequence.inputs for sequence in sequences], loaded.model.config.pad_token_id)
+    return inputs, pad_tokens([sequence.targets for sequence in sequences], IGNORED)
+
+
+@pytest.mark.parametrize("context", [None, 29.3, 29.9])  # the clips' own; the silence ends in the kept second
+def test_runs_of_one_are_the_full_window(base, clips, context):
+    with torch.no_grad(), eval_mode(base.model):
+        expected = encode(base.model, features_of(base, clips, FULL_CONTEXT))
+        found = encode(base.model, features_of(base, clips, context or context_of(clips)), 1)
+    torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("way", ["plain", "checkpointed", "states known"])
+def test_runs_of_one_have_the_loss_and_gradients_of_the_full_window(base, clips, way):
+    inputs, labels = labels_of(base)
+    full, condensed = base.model, copy.deepcopy(base.model)
+    expected = WhisperLoss(full.train())(features_of(base, clips, FULL_CONTEXT), inputs, labels)
+    expected.backward()
+    if way == "checkpointed":
+        condensed.gradient_checkpointing_enable({"use_reentrant": False})
+    context = context_of(clips)
+    features = features_of(base, clips, context)
+    loss = WhisperLoss(condensed.train(), silence_run=1)
+    if way == "states known":
+        states = encode(condensed, features, 1)
+        found = loss(None, inputs, labels, states, encoder_positions(context))
+    else:
+        found = loss(features, inputs, labels)
+    found.backward()
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    others = dict(condensed.named_parameters())
+    for name, parameter in full.named_parameters():
+        if parameter.grad is not None:
+            scale = parameter.grad.abs().max().item()
+            torch.testing.assert_close(others[name].grad, parameter.grad, atol=1e-4 * scale + 1e-6, rtol=1e-3)
+    full.zero_grad()
+
+
+def test_a_run_has_the_weight_of_its_positions():
+    """In attention with equal keys and values in each run, whatever the queries."""
+    torch.manual_seed(0)
+    silence = condense(100, 64, 1500)
+    queries, keys, values = (torch.randn(1, 2, count, 16) for count in (7, len(silence), len(silence)))
+    whole = [each.repeat_interleave(torch.tensor(silence.lengths), dim=2) for each in (keys, values)]
+    expected = torch.nn.functional.scaled_dot_product_attention(queries, *whole)
+    bias = silence.key_bias(keys)[None, None, None]
+    found = torch.nn.functional.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+# ---- decoding ----------------------------------------------------------------------------------------------
+
+
+def test_an_untuned_model_needs_the_silence(base, italian_prompts):
+    """Without any it runs away; condensed it hears about as well as in the full window."""
+    waveforms, texts = zip(*italian_prompts, strict=True)
+    decode = functools.partial(
+        transcribe,
+        base.model,
+        base.processor,
+        [encode_flac(waveform) for waveform in waveforms],
+        [len(waveform) / 16_000 for waveform in waveforms],
+        ["it"] * len(waveforms),
+        batch_size=4,
+        max_length=100,
+    )
+    full, condensed, tight = (
+        error_rates(score_utterances(range(len(texts)), texts, decode(**options), "basic")).normalized_cer
+        for options in (
+            {"audio_context": "full"},
+            {"audio_context": "dynamic", "silence_run": SILENCE_RUN},
+            {"audio_context": "dynamic"},
+        )
+    )
+    assert condensed < full + 0.03 and tight > full + 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_clips_of_several_contexts_share_a_batch(base, clips, dtype):
+    model = copy.deepcopy(base.model).to(dtype)
+    with torch.inference_mode(), eval_mode(model):
+        together = encode_clips(model, base.processor, clips, [3.0, 9.5], SILENCE_RUN)
+        alone = [
+            encode_clips(model, base.processor, [clip], [context], SILENCE_RUN)
+            for clip, context in zip(clips, (3.0, 9.5), strict=True)
+        ]
+    for row, own in enumerate(alone):
+        count = own.states.shape[1]
+        assert torch.equal(together.mask[row, 0, 0, :count], own.mask[0, 0, 0])
+        assert bool((together.mask[row, 0, 0, count:] == -torch.inf).all())
+        torch.testing.assert_close(together.states[row, :count], own.states[0])
+    assert together.mask.dtype == dtype and together.states.shape[1] == max(o.states.shape[1] for o in alone)
