@@ -2,10 +2,10 @@
 
 Whisper was trained on windows of 30 s, most of them silence behind the speech. A model that hears a clip
 alone misses that silence: an untuned one runs away, and one tuned so loses some of the full window's
-accuracy. Yet positions of silence differ in their place alone. So the first second of it stays as it is, and of what
-follows each run of positions is represented by the one in its middle, with the logarithm of the run's length
-added to the scores of its key, wherever it is attended to: a softmax over the few is then the softmax over
-the many, had these been equal. After proportional attention in token merging (Bolya et al. 2023,
+accuracy. Yet positions of silence differ in their place alone. So the first second of it stays as it is, and
+of what follows each run of positions is represented by the one in its middle, with the logarithm of the run's
+length added to the scores of its key, wherever it is attended to: a softmax over the few is then the softmax
+over the many, had these been equal. After proportional attention in token merging (Bolya et al. 2023,
 arXiv:2210.09461).
 """
 
