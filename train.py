@@ -704,11 +704,12 @@ def prepare_for_training(
         is_whole=accelerator.distributed_type in (DistributedType.NO, DistributedType.MULTI_CPU),
         torch_compile=args.torch_compile,
     )
-    model = WhisperLoss(loaded.model)
     if args.use_peft:
         from utils.adapters import adapter_loss, register_adapter
 
         model = adapter_loss(loaded.model)
+    else:
+        model = WhisperLoss(loaded.model)
     model.silence_run = silence_run(args)
     if args.memory == "low":
         model.chunk_tokens = CHUNK_TOKENS

@@ -4,16 +4,17 @@ Every way trains on the same prompts for as many steps, once for each seed; eval
 the end on the test split. Two ways are compared over all seeds that both have: the errors of an utterance are
 added over the seeds, and utterances are drawn anew for the interval.
 
-Stopped, the same command goes on where it was; what is there already is not trained or decoded again. With
-`--max_runs 3` it ends after three more.
+Every run leaves a small file in `--results_dir`, and what has one is not run again: stopped, the same command
+goes on where it was, on another machine too. With `--max_runs 3` it ends after three more.
 
     python benchmarks/sweep.py
     python benchmarks/sweep.py --ways full lora --languages it --seeds 1
+    python benchmarks/sweep.py --results_dir benchmarks/results/sweep --max_runs 0    # the tables of ours
 """
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -53,6 +54,7 @@ class Result:
     trainable_parameters: int
     normalized_wer: dict[str, float]  # by audio context
     raw_wer: dict[str, float]
+    utterances: dict[str, list[int]]  # fields of `ErrorCounts` by id: normalised words in the full context
 
 
 @dataclass(frozen=True)
@@ -71,32 +73,33 @@ def main(argv: list[str] | None = None) -> None:
     unknown = sorted(set(args.ways) - set(WAYS))
     if unknown:
         raise UserError(f"ways {' '.join(unknown)}: expected some of {', '.join(WAYS)}.")
-    folder = Path(args.output_dir)
+    results = Path(args.results_dir or f"{args.output_dir}/results")
     runs = [(way, language, seed) for seed in args.seeds for language in args.languages for way in args.ways]
     done = 0
     for way, language, seed in runs:
-        report = folder / f"{way}-{language}-{seed}-report"
-        if not (report / "evaluation_results.json").exists():
-            if args.max_runs is not None and done == args.max_runs:
-                break
-            train_and_score(args, way, language, seed)
-            done += 1
-        write_results(folder)
+        path = results / f"{way}-{language}-{seed}.json"
+        if path.exists():
+            continue
+        if done == args.max_runs:
+            break
+        results.mkdir(parents=True, exist_ok=True)
+        write_json(path, asdict(train_and_score(args, way, language, seed)))
+        done += 1
+        show_results(results)
+    show_results(results)
 
 
-def write_results(folder: Path) -> None:
-    """Gather what is there into sweep.json, and print its tables."""
-    results = [read_result(path) for path in sorted(folder.glob("*-report/evaluation_results.json"))]
-    differences = compare_ways(folder, results)
-    values = {"results": [asdict(item) for item in results]}
-    write_json(folder / "sweep.json", values | {"differences": [asdict(item) for item in differences]})
-    print_tables(results, differences)
+def show_results(folder: Path) -> None:
+    """Print the tables of all that is there."""
+    paths = sorted(folder.glob("*.json"))
+    results = [Result(**json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+    print_tables(results, compare_ways(results))
 
 
 # ---- runs --------------------------------------------------------------------------------------------------
 
 
-def train_and_score(args: SweepArguments, way: str, language: str, seed: int) -> None:
+def train_and_score(args: SweepArguments, way: str, language: str, seed: int) -> Result:
     """Prepare the prompts of the language if need be, train one model and let evaluate.py score it."""
     dataset = Path(args.output_dir) / "data" / language
     run = Path(args.output_dir) / f"{way}-{language}-{seed}"
@@ -118,6 +121,7 @@ def train_and_score(args: SweepArguments, way: str, language: str, seed: int) ->
     )
     options = {"dataset": str(dataset), "split": "test", "language": language, "output_dir": str(report)}
     run_logged(evaluate_command([model], **options), report)
+    return read_result(report / "evaluation_results.json")
 
 
 # ---- results -----------------------------------------------------------------------------------------------
@@ -141,38 +145,32 @@ def read_result(evaluation: Path) -> Result:
         trainable_parameters=rows[0]["trainable_parameters"],
         normalized_wer={row["audio_context"]: row["normalized"]["wer"] for row in rows},
         raw_wer={row["audio_context"]: row["raw"]["wer"] for row in rows},
+        utterances=count_full_context(evaluation.parent),
     )
 
 
-def compare_ways(folder: Path, results: list[Result]) -> list[Difference]:
+def compare_ways(results: list[Result]) -> list[Difference]:
     """Every way against the baseline over the seeds that both have."""
-    from utils.metrics import compare, total_counts
+    from utils.metrics import ErrorCounts, compare, total_counts
 
     found = []
-    seeds = {(way, language): [] for way, language in dict.fromkeys((r.way, r.language) for r in results)}
-    for result in results:
-        seeds[result.way, result.language].append(result.seed)
-    for way, language in seeds:
-        shared = sorted(set(seeds[way, language]) & set(seeds.get((BASELINE, language), ())))
+    runs = {(result.way, result.language, result.seed): result.utterances for result in results}
+    for way, language in dict.fromkeys((result.way, result.language) for result in results):
+        seeds = [seed for own, spoken, seed in runs if (own, spoken) == (way, language)]
+        shared = sorted(seed for seed in seeds if (BASELINE, language, seed) in runs)
         if way == BASELINE or not shared:
             continue
-        sums = [
-            [
-                total_counts(of_utterance)
-                for of_utterance in zip(
-                    *(count_full_context(folder / f"{name}-{language}-{seed}-report") for seed in shared),
-                    strict=True,
-                )
-            ]
-            for name in (BASELINE, way)
-        ]
+        sums = []
+        for name in (BASELINE, way):
+            of_seeds = [runs[name, language, seed] for seed in shared]
+            sums.append([total_counts(ErrorCounts(*own[key]) for own in of_seeds) for key in of_seeds[0]])
         outcome = compare(sums[0], sums[1], samples=10_000, seed=0)
         low, high = outcome.ci95
         found.append(Difference(way, language, shared, -outcome.wer_reduction, (-high, -low)))
     return found
 
 
-def count_full_context(report: Path) -> list:
+def count_full_context(report: Path) -> dict[str, list[int]]:
     """Word errors of every test utterance in the full context, after the basic normaliser."""
     from utils.metrics import count_errors
     from utils.text import normalize_text
@@ -181,7 +179,8 @@ def count_full_context(report: Path) -> list:
     rows = [row for row in map(json.loads, lines) if row["audio_context"] == "full"]
     rows.sort(key=lambda row: row["id"])
     texts = [[normalize_text(row[key], "basic") for row in rows] for key in ("reference", "hypothesis")]
-    return count_errors(*texts)
+    counts = count_errors(*texts)
+    return {row["id"]: list(astuple(own)) for row, own in zip(rows, counts, strict=True)}
 
 
 def print_tables(results: list[Result], differences: list[Difference]) -> None:

@@ -1,6 +1,7 @@
 """benchmarks/: the arithmetic by hand, and both comparisons run through with a tiny model."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -60,47 +61,50 @@ def test_a_way_that_there_is_not_is_refused(tmp_path):
         sweep.main(["--ways", "full", "vera", "--output_dir", str(tmp_path)])
 
 
-def write_report(folder, way: str, seed: int, hypotheses: list[str]) -> None:
-    """A finished run of the sweep: one reference of four words for each hypothesis."""
-    report = folder / f"{way}-it-{seed}-report"
-    report.mkdir()
-    rows = [
-        {"id": str(number), "audio_context": "full", "reference": "uno due tre quattro", "hypothesis": text}
-        for number, text in enumerate(hypotheses)
-    ]
-    (report / "predictions.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+def result_of(way: str, seed: int, errors: list[int]) -> sweep.Result:
+    """One reference of four words for each number of errors."""
+    utterances = {str(number): [0, 0, missing, 4] for number, missing in enumerate(errors)}
+    return sweep.Result(way, "it", seed, 1, 1.0, 1.0, 1, 1, {"full": 0.0}, {"full": 0.0}, utterances)
 
 
-def result_of(way: str, seed: int) -> sweep.Result:
-    return sweep.Result(way, "it", seed, 1, 1.0, 1.0, 1, 1, {"full": 0.0}, {"full": 0.0})
-
-
-def test_a_way_is_compared_over_the_seeds_that_both_have(tmp_path):
+def test_a_way_is_compared_over_the_seeds_that_both_have():
     """By hand: over seeds 1 and 2 the baseline makes 1 error in 16 words, LoRA 3; seed 3 it has alone."""
-    right, one_off, two_off = "uno due tre quattro", "uno due tre", "uno due"
-    write_report(tmp_path, "full-context", 1, [right, one_off])
-    write_report(tmp_path, "full-context", 2, [right, right])
-    write_report(tmp_path, "lora", 1, [right, two_off])
-    write_report(tmp_path, "lora", 2, [one_off, right])
-    results = [result_of(way, seed) for way in ("full-context", "lora") for seed in (1, 2)]
-    [difference] = sweep.compare_ways(tmp_path, [*results, result_of("lora", 3)])
+    results = [
+        result_of("full-context", 1, [0, 1]),
+        result_of("full-context", 2, [0, 0]),
+        result_of("lora", 1, [0, 2]),
+        result_of("lora", 2, [1, 0]),
+        result_of("lora", 3, [4, 4]),
+    ]
+    [difference] = sweep.compare_ways(results)
     assert (difference.way, difference.seeds) == ("lora", [1, 2])
     assert difference.wer_increase == pytest.approx(2 / 16)
     # either utterance alone, over both seeds: one error more in its 8 words
     assert difference.ci95 == pytest.approx((1 / 8, 1 / 8))
 
 
+def test_word_errors_of_the_full_context_are_kept(tmp_path):
+    rows = [
+        {"id": "b", "audio_context": "full", "reference": "Uno, due tre.", "hypothesis": "uno due quattro"},
+        {"id": "a", "audio_context": "full", "reference": "Uno due", "hypothesis": "uno e due e"},
+        {"id": "a", "audio_context": "dynamic", "reference": "Uno due", "hypothesis": ""},
+    ]
+    (tmp_path / "predictions.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert sweep.count_full_context(tmp_path) == {"a": [0, 2, 0, 2], "b": [1, 0, 0, 3]}
+
+
 @pytest.mark.slow
-def test_a_sweep_goes_on_and_forgetting_is_measured(tiny_whisper, tmp_path):
+def test_a_sweep_goes_on_and_forgetting_is_measured(tiny_whisper, tmp_path, capsys):
     words = ["--model_name_or_path", str(tiny_whisper), "--num_train_epochs", "0.04"]
     ways = ["--ways", "full-context", "lora", "--seeds", "1", "--output_dir", str(tmp_path / "sweep")]
     sweep.main([*words, *ways, "--max_runs", "1"])
-    assert len(json.loads((tmp_path / "sweep/sweep.json").read_text())["results"]) == 1
+    results = tmp_path / "sweep/results"
+    assert [path.name for path in results.iterdir()] == ["full-context-it-1.json"]
+    shutil.rmtree(tmp_path / "sweep/full-context-it-1")  # what counts is the result
     sweep.main([*words, *ways])
-    found = json.loads((tmp_path / "sweep/sweep.json").read_text())
-    assert [item["way"] for item in found["results"]] == ["full-context", "lora"]
-    assert found["results"][0]["trainable_parameters"] > found["results"][1]["trainable_parameters"]
-    assert [item["way"] for item in found["differences"]] == ["lora"]
+    full, lora = (json.loads((results / f"{way}-it-1.json").read_text()) for way in ("full-context", "lora"))
+    assert full["trainable_parameters"] > lora["trainable_parameters"] > 0
+    assert "lora" in capsys.readouterr().out and not (tmp_path / "sweep/full-context-it-1").exists()
     forgetting.main([*words, "--alphas", "0.5", "1", "--output_dir", str(tmp_path / "forgetting")])
     scores = json.loads((tmp_path / "forgetting/forgetting.json").read_text())["scores"]
     assert {(item["model"], item["language"]) for item in scores} >= {("untuned", "it"), ("tuned", "en")}

@@ -928,7 +928,11 @@ class TelephoneArguments(ScriptArguments):
 class SweepArguments(ScriptArguments):
     """Arguments of benchmarks/sweep.py."""
 
-    output_dir: str = argument("Folder for data, runs and the result.", default="runs/bench/sweep")
+    output_dir: str = argument("Folder for data and runs.", default="runs/bench/sweep")
+    results_dir: str | None = argument(
+        "Folder of a small file for every run, which is then not run again. Default: results in output_dir.",
+        default=None,
+    )
     model_name_or_path: str = argument("Model to start from.", default="openai/whisper-base")
     ways: list[str] = argument(
         "Ways of training, in the order they are run.",
