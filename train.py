@@ -651,12 +651,13 @@ def plan_steps(
 
 
 def limit_micro_batches(args: TrainArguments, accelerator: "Accelerator") -> Callable[[float], int]:
-    """From an audio context to the most clips of a micro-batch, by padded seconds."""
+    """From an audio context to the most clips of a micro-batch, by the seconds that the encoder works on."""
     from utils.hardware import default_micro_batch_seconds
+    from utils.silence import seconds_of_work
 
     default = default_micro_batch_seconds(accelerator.device, lean=args.memory == "low")
-    most_seconds = args.micro_batch_seconds or default
-    return lambda context: int(min(most_seconds / context, 1 << 30))
+    most = min(args.micro_batch_seconds or default, 1 << 30)
+    return lambda context: int(most / seconds_of_work(context, silence_run(args)))
 
 
 def with_found_micro_batches(setup: Setup, *, resumed: bool) -> Setup:

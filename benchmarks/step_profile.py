@@ -44,7 +44,7 @@ from utils.labels import LabelWriter
 from utils.modeling import LoadedModel, WhisperLoss, check_languages, load_model, whisper_of
 from utils.optimizers import build_optimizer, parameter_groups
 from utils.progress import silence_libraries
-from utils.silence import count_positions, encoder_positions
+from utils.silence import seconds_of_work
 
 PHASES = (
     *(
@@ -196,7 +196,11 @@ def do_step(
     """One optimiser step as train.py does it, timed by phase; its mean loss."""
     whisper = whisper_of(loaded.model)
     most = default_micro_batch_seconds(CPU)
-    share = step.micro_batches(1, 0, accumulation=1, clips_that_fit=lambda context: int(most / context))
+    share = step.micro_batches(
+        *(1, 0),
+        accumulation=1,
+        clips_that_fit=lambda context: int(most / seconds_of_work(context, loss.silence_run)),
+    )
     reader = MicroBatches(clips, whisper.config.pad_token_id)
     total = 0.0
     for micro_batch in share:
@@ -272,11 +276,7 @@ def compute_limits(
         for part in (whisper.model.encoder, whisper.model.decoder)
     )
     projection = whisper.proj_out.weight.numel()
-    full = whisper.config.max_source_positions
-    frames = sum(
-        len(step.examples) * count_positions(encoder_positions(step.context), silence_run, full)
-        for step in steps
-    )
+    frames = sum(50 * len(step.examples) * seconds_of_work(step.context, silence_run) for step in steps)
     tokens = sum(
         max(len(clips.sequence(example).inputs) for example in step.examples) * len(step.examples)
         for step in steps

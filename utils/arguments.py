@@ -232,7 +232,7 @@ class TrainArguments(ScriptArguments):
         "With batch_audio_seconds: most label tokens of a micro-batch, padding counted.", default=None
     )
     micro_batch_seconds: float | None = argument(
-        "A micro-batch of more audio seconds, padding counted, is cut into parts: less memory, same result; "
+        "A micro-batch on which the encoder works for more seconds is cut up: less memory, same result; "
         "not given: 64 on a CPU, no limit elsewhere; with memory low 30 and 120.",
         default=None,
     )
@@ -268,7 +268,7 @@ class TrainArguments(ScriptArguments):
     silence_run: int = argument(
         "Of the silence up to 30 s, after its first second, one position stands for so many; 0 leaves it all "
         "out, for runtimes that can shorten the audio context and nothing else.",
-        default=64,
+        default=128,
     )
     context_jitter: list[float] = argument(
         "Extra silence of a step in seconds, drawn with equal chance from this list.", default=[0.0]
@@ -739,7 +739,7 @@ class StepProfileArguments(ScriptArguments):
         "Precisions measured, float32 and bfloat16.", default=["float32", "bfloat16"]
     )
     batch_sizes: list[int] = argument("Clips in a batch.", default=[8, 16])
-    silence_run: int = argument("How silence is condensed, as in train.py.", default=64)
+    silence_run: int = argument("How silence is condensed, as in train.py.", default=128)
     num_steps: int = argument("Steps measured, the first of an epoch.", default=10)
     rounds: int = argument("Repetitions after one to warm up; each step's fastest counts.", default=3)
     clock: Literal["wall", "cpu"] = argument(

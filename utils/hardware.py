@@ -58,7 +58,7 @@ def pick_accelerate_config() -> str:
 
 
 def default_micro_batch_seconds(device: "torch.device", *, lean: bool = False) -> float:
-    """Audio seconds, padding counted, that go through the model at once; more are cut into parts.
+    """Seconds that the encoder works on at once; a micro-batch of more is cut into parts.
 
     On a CPU parts of 64 s are as fast as larger ones and keep memory low; a GPU needs large ones to be busy.
 

@@ -17,10 +17,9 @@ import torch
 from torch import nn
 
 POSITIONS_PER_SECOND = 50  # of Whisper's encoder
-SILENCE_RUN = 64  # positions that one stands for
-KEPT_SILENCE = (
-    45  # positions that stay as they are: 0.9 s, with the tail of every context (utils/batching.py) 1 s
-)
+PLACES = 1500  # of its window of 30 s
+SILENCE_RUN = 128  # positions that one stands for
+KEPT_SILENCE = 45  # positions that stay as they are: 0.9 s, which the tail of every context makes a second
 MARGIN = (
     3  # positions of silence that are convolved: one beside the clip, one amid silence, the window's last
 )
@@ -96,6 +95,11 @@ def condense(context: int, run: int, full: int) -> CondensedSilence | None:
         tuple(end - start for start, end in spans),
         full,
     )
+
+
+def seconds_of_work(context: float, run: int) -> float:
+    """Seconds that the encoder works on for a clip in so many seconds of context, by its positions."""
+    return count_positions(encoder_positions(context), run, PLACES) / POSITIONS_PER_SECOND
 
 
 def count_positions(context: int, run: int, full: int) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from utils.batching import FULL_CONTEXT, TRAINING_GRID, Example, StepSize, dynamic_context, order_batches
-from utils.silence import POSITIONS_PER_SECOND, SILENCE_RUN, count_positions, encoder_positions
+from utils.silence import POSITIONS_PER_SECOND, SILENCE_RUN, seconds_of_work
 from utils.utterances import SPLITS
 
 MICROSECONDS = 1_000_000  # seconds are added up as whole microseconds, which no order of adding changes
@@ -366,15 +366,14 @@ def estimate_speed_up(durations: Sequence[float], mean_tokens: float, *, silence
     batches = order_batches(examples, StepSize(clips=BATCH_SIZE), np.random.default_rng(0))
     longest = [max(durations[index] for index in batch) for batch in batches]
     contexts = [dynamic_context(seconds, TRAINING_GRID) for seconds in longest]
-    window = encoder_positions(FULL_CONTEXT)
-    positions = np.array([count_positions(encoder_positions(s), silence_run, window) for s in contexts])
-    full = multiply_adds(np.array(window), mean_tokens)
+    work = np.array([seconds_of_work(context, silence_run) for context in contexts])
+    full = multiply_adds(np.array(FULL_CONTEXT), mean_tokens)
     fixed = FIXED_SHARE / (1 - FIXED_SHARE) * full
-    speed_up = (fixed + full) / (fixed + multiply_adds(positions, mean_tokens).mean())
-    return SpeedUp(float(np.mean(contexts)), float(positions.mean()) / POSITIONS_PER_SECOND, float(speed_up))
+    speed_up = (fixed + full) / (fixed + multiply_adds(work, mean_tokens).mean())
+    return SpeedUp(float(np.mean(contexts)), float(work.mean()), float(speed_up))
 
 
-def multiply_adds(positions: np.ndarray, tokens: float) -> np.ndarray:
+def multiply_adds(seconds: np.ndarray, tokens: float) -> np.ndarray:
     """Multiply-adds of Whisper base's forward pass for one clip.
 
     Per position the projections of attention (4 d²) and the two layers after it (8 d²); per pair of positions
@@ -382,9 +381,10 @@ def multiply_adds(positions: np.ndarray, tokens: float) -> np.ndarray:
     The backward pass takes twice as many again, whatever the context, so that ratios do not need it.
 
     Args:
-        positions: Of the encoder, any shape.
+        seconds: That the encoder works on, any shape.
         tokens: Of the label.
     """
+    positions = seconds * POSITIONS_PER_SECOND
     convolutions = 3 * WIDTH * (2 * MEL_BINS + WIDTH) * positions  # the first runs at twice the rate
     encoder = LAYERS * (12 * WIDTH**2 * positions + 2 * WIDTH * positions**2)
     cross_attention = LAYERS * (2 * WIDTH**2 * positions + 2 * WIDTH * positions * tokens)

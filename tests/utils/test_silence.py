@@ -15,7 +15,14 @@ from utils.decoding import encode_clips, transcribe
 from utils.features import log_mel, pad_waveforms
 from utils.labels import IGNORED, LabelWriter, TimedTokens, encode_texts
 from utils.modeling import WhisperLoss, encode, eval_mode, load_model
-from utils.silence import KEPT_SILENCE, SILENCE_RUN, condense, count_positions, encoder_positions
+from utils.silence import (
+    KEPT_SILENCE,
+    SILENCE_RUN,
+    condense,
+    count_positions,
+    encoder_positions,
+    seconds_of_work,
+)
 from utils.validation import error_rates, score_utterances
 
 # ---- which places ------------------------------------------------------------------------------------------
@@ -44,6 +51,11 @@ def test_places_by_hand():
     assert silence.lengths[145:] == (64,) * 21 + (11,)
     assert silence.places[144:147] == (144, 145 + 31, 145 + 64 + 31)
     assert silence.places[-1] == 1489 + 5
+
+
+def test_seconds_of_work_by_hand():
+    assert seconds_of_work(2.0, 64) == pytest.approx((100 + 45 + 22) / 50)
+    assert seconds_of_work(2.0, 0) == 2.0 and seconds_of_work(30.0, 64) == 30.0
 
 
 def test_no_silence_is_added_to_a_full_window_or_where_none_is_wanted():
