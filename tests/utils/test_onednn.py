@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from utils.attention import attending_by_products
+from utils.attention import attending_by_products, mask_cross_attention
 from utils.decoding import encode_clips
 from utils.modeling import load_model
 from utils.onednn import TrainedLinear, is_available, multiply_by_onednn, packed
@@ -101,11 +101,10 @@ def test_other_precisions_are_left_to_torch():
     assert {type(layer) for layer in layers} == {nn.Linear}
 
 
+@pytest.mark.parametrize("silence_run", [0, 128])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_padding_and_products_change_no_next_token(tiny_whisper, italian_prompts, dtype):
+def test_padding_and_products_change_no_next_token(tiny_whisper, italian_prompts, dtype, silence_run):
     """Clips of three contexts, each alone and all together: the same states and logits."""
-    from utils.decoding import _padding_is_hidden
-
     loaded = load_model(str(tiny_whisper), dtype=dtype)
     clips, contexts = [waveform for waveform, _ in italian_prompts[:3]], [7.0, 9.0, 8.5]
     prompts = torch.arange(4).expand(3, 4)
@@ -113,12 +112,14 @@ def test_padding_and_products_change_no_next_token(tiny_whisper, italian_prompts
     def logits(rows: list[int]) -> torch.Tensor:
         model = loaded.model.eval()
         encoded = encode_clips(
-            model, loaded.processor, [clips[row] for row in rows], [contexts[row] for row in rows]
+            model,
+            loaded.processor,
+            [clips[row] for row in rows],
+            [contexts[row] for row in rows],
+            silence_run,
         )
-        with _padding_is_hidden(model, encoded):
-            return model(
-                decoder_input_ids=prompts[: len(rows)], encoder_outputs=(encoded.states,)
-            ).logits.float()
+        mask_cross_attention(model, lambda _: encoded.mask)
+        return model(decoder_input_ids=prompts[: len(rows)], encoder_outputs=(encoded.states,)).logits.float()
 
     with torch.no_grad():
         alone = torch.cat([logits([row]) for row in range(3)])
