@@ -49,8 +49,8 @@ def _attend(
     """
     is_scaled = scaling == 1.0  # as Whisper's queries are
     is_short = query.dtype == torch.bfloat16 and key.shape[2] <= LONGEST
-    is_plain = attention_mask is None or attention_mask.shape[2] == 1  # at most something for each key
-    if not (is_short and is_scaled and is_plain) or not module.training or dropout:
+    is_by_key = attention_mask is None or attention_mask.shape[:3] == (1, 1, 1)
+    if not (is_short and is_scaled and is_by_key) or not module.training or dropout:
         return sdpa_attention_forward(
             module,
             query,
@@ -63,7 +63,7 @@ def _attend(
         )
     scores = query.flatten(0, 1) @ key.flatten(0, 1).transpose(1, 2)  # (B * heads, T, S)
     if attention_mask is not None:
-        scores = scores + attention_mask.flatten(0, 2).to(scores.dtype)
+        scores = scores + attention_mask[0, 0].to(scores.dtype)
     if getattr(module, "is_causal", False):
         later = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(1)
         scores = scores.masked_fill(later, float("-inf"))
