@@ -297,8 +297,8 @@ def choose_contexts(audio_context: str, loaded: "LoadedModel", name: str, backen
     if audio_context == "dynamic" and not in_dynamic:
         raise UserError(
             f"--audio_context dynamic of {name} with --backend {backend}: it cannot condense the silence "
-            "that the model expects behind a clip. Use --audio_context full, --backend transformers, or a "
-            "model trained with --silence_run 0 (docs/training.md)."
+            "that the model expects behind a clip. Use --audio_context auto or full, --backend transformers, "
+            "or a model trained with --silence_run 0 (docs/training.md)."
         )
     return [audio_context]
 

@@ -630,9 +630,10 @@ def step_size(args: TrainArguments, accelerator: "Accelerator") -> "StepSize":
 
     micro_batches = args.gradient_accumulation_steps * accelerator.num_processes
     if args.batch_audio_seconds is None:
-        return StepSize(clips=args.per_device_train_batch_size * micro_batches)
+        return StepSize(clips=args.per_device_train_batch_size * micro_batches, silence_run=silence_run(args))
     tokens = args.batch_label_tokens and args.batch_label_tokens * micro_batches
-    return StepSize(audio_seconds=args.batch_audio_seconds * micro_batches, label_tokens=tokens)
+    seconds = args.batch_audio_seconds * micro_batches
+    return StepSize(audio_seconds=seconds, label_tokens=tokens, silence_run=silence_run(args))
 
 
 def plan_steps(

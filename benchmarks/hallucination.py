@@ -116,6 +116,7 @@ def transcribe_sounds(
         audio_context=context,
         batch_size=args.batch_size,
         max_length=225,
+        silence_run=loaded.decoding_silence_run,
     )
     found = []
     for kind in dict.fromkeys(sound.kind for sound in sounds):

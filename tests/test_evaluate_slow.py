@@ -36,9 +36,9 @@ def prepare(folder: Path, language: str) -> Path:
 
 
 def train(model: object, datasets: list[Path], steps: int, output_dir: Path) -> Path:
-    """Full fine-tuning with next to no jitter, which is quick; the weights of the last step."""
+    """Full fine-tuning; the weights of the last step."""
     launch = ["-m", "accelerate.commands.launch", "--quiet", "--config_file"]
-    options = ["--learning_rate", "2e-5", "--context_jitter", "0", "1", "--report_to", "none"]
+    options = ["--learning_rate", "2e-5", "--report_to", "none"]
     options += ["--eval_steps", "0", "--save_steps", "0", "--language", "it", "--max_steps", steps]
     config = ROOT / f"accelerate_configs/{pick_accelerate_config()}.yaml"
     words = ["--model_name_or_path", model, "--output_dir", output_dir, *options, "--dataset", *datasets]

@@ -226,7 +226,7 @@ class TrainArguments(ScriptArguments):
     max_steps: int = argument("Optimiser steps; -1 follows num_train_epochs.", default=-1)
     per_device_train_batch_size: int = argument("Clips in a micro-batch of one process.", default=8)
     batch_audio_seconds: float | None = argument(
-        "Audio seconds of a micro-batch, padding counted, instead of a number of clips.", default=None
+        "Seconds that the encoder works on in a micro-batch, instead of a number of clips.", default=None
     )
     batch_label_tokens: int | None = argument(
         "With batch_audio_seconds: most label tokens of a micro-batch, padding counted.", default=None
@@ -1265,6 +1265,9 @@ def arguments_as_yaml(arguments: ScriptArguments) -> str:
     return yaml.safe_dump(dataclasses.asdict(arguments), sort_keys=False, allow_unicode=True)
 
 
+BEFORE: dict[str, object] = {"silence_run": 0}  # what was done before there were such arguments
+
+
 def differing_arguments(
     arguments: ScriptArguments, path: Path, *, ignored: tuple[str, ...] = ("output_dir",)
 ) -> list[str]:
@@ -1273,7 +1276,7 @@ def differing_arguments(
     Args:
         arguments: Those of this run.
         path: YAML written by `arguments_as_yaml`. An argument it lacks (it is from an older version)
-            counts as having had its default.
+            counts as having had its default, or what was done before there was one.
         ignored: Arguments that do not change the result, such as the folder's own name.
 
     Returns:
@@ -1290,7 +1293,7 @@ def differing_arguments(
         if field_.name in ignored:
             continue
         now = getattr(arguments, field_.name)
-        there = earlier.get(field_.name, _default_of(field_))
+        there = earlier.get(field_.name, BEFORE.get(field_.name, _default_of(field_)))
         if there != now:
             found.append(f"{field_.name}: {_shown(there)} there, {_shown(now)} now")
     return found

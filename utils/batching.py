@@ -15,6 +15,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from utils.silence import seconds_of_work
+
 FULL_CONTEXT = 30.0  # seconds: the window Whisper was trained on
 TRAINING_GRID = 0.1  # seconds: contexts of training steps are multiples of this
 DECODING_GRID = 0.5  # seconds: coarser, so that clips of nearly the same length share a batch
@@ -51,8 +53,9 @@ class StepSize:
     """How much an optimiser step holds, over all its micro-batches and processes."""
 
     clips: int | None = None  # exactly so many, or
-    audio_seconds: float | None = None  # at most so many, padding counted but for jitter, and
+    audio_seconds: float | None = None  # at most so many that the encoder works on, but for jitter, and
     label_tokens: int | None = None  # at most so many, padding counted
+    silence_run: int = 0  # how the silence behind the clips is condensed, see utils/silence.py
 
     def __str__(self) -> str:
         if self.clips is not None:
@@ -78,6 +81,7 @@ class Step:
     epoch: int
     examples: tuple[Example, ...]
     context: float  # seconds
+    work: float  # seconds that the encoder works on for each example: its context and condensed silence
 
     @property
     def num_targets(self) -> int:
@@ -91,8 +95,13 @@ class Step:
 
     @property
     def padded_seconds(self) -> float:
-        """What the encoder works on."""
+        """Of all contexts."""
         return self.context * len(self.examples)
+
+    @property
+    def encoder_seconds(self) -> float:
+        """What the encoder works on."""
+        return self.work * len(self.examples)
 
     def micro_batches(
         self,
@@ -170,7 +179,8 @@ class StepPlan:
             examples, batches = self._epoch(epoch)
             for number in range(max(first, start), min(last, start + len(batches))):
                 chosen = tuple(examples[index] for index in batches[number - start])
-                yield Step(number, epoch, chosen, self._context_of(number, chosen))
+                context = self._context_of(number, chosen)
+                yield Step(number, epoch, chosen, context, seconds_of_work(context, self.size.silence_run))
             start, epoch = start + len(batches), epoch + 1
 
     def _context_of(self, number: int, examples: Sequence[Example]) -> float:
@@ -232,7 +242,8 @@ def fixed_contexts(
     rest = np.argsort(-wanted, kind="stable")
     while audio_context != "full" and len(rest):
         context = dynamic_context(float(wanted[rest[0]]), TRAINING_GRID)
-        clips = size.clips or max(1, int((size.audio_seconds or 0) / context))
+        work = seconds_of_work(context, size.silence_run)
+        clips = size.clips or max(1, int((size.audio_seconds or 0) / work))
         firsts = wanted[rest[: GROUP_BATCHES * clips : clips]]  # the longest of each step
         group = clips * int(1 + np.count_nonzero(firsts[1:] > SHORTEST_SHARE * context))
         contexts[rest[:group]] = context
@@ -270,7 +281,7 @@ def _typical_clips(examples: Sequence[Example], size: StepSize) -> int:
         return size.clips
     mean_context = TAIL + sum(example.duration for example in examples) / len(examples)
     mean_tokens = sum(example.num_targets for example in examples) / len(examples)
-    by_seconds = (size.audio_seconds or math.inf) / mean_context
+    by_seconds = (size.audio_seconds or math.inf) / seconds_of_work(mean_context, size.silence_run)
     return max(1, int(min(by_seconds, (size.label_tokens or math.inf) / mean_tokens)))
 
 
@@ -286,7 +297,8 @@ def _cut(pool: np.ndarray, examples: Sequence[Example], size: StepSize) -> list[
     for index in pool.tolist():
         example, clips = examples[index], len(batches[-1]) + 1
         longest, tokens = max(longest, example.duration), max(tokens, example.num_targets)
-        seconds = clips * (example.context or dynamic_context(longest, TRAINING_GRID))
+        context = example.context or dynamic_context(longest, TRAINING_GRID)
+        seconds = clips * seconds_of_work(context, size.silence_run)
         is_full = clips > most_clips or seconds > most_seconds or clips * tokens > most_tokens
         if is_full and batches[-1]:
             batches.append([])

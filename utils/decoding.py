@@ -159,7 +159,8 @@ def encode_clips(
         features = log_mel(waveforms.to(model.device), processor.feature_extractor)
         encoded = encode(model, features, silence_run)
         silence = condensed_silence(model, features.shape[2] // 2, silence_run)
-        mask = encoded.new_zeros(encoded.shape[1]) if silence is None else silence.key_bias(encoded)
+        bias = None if silence is None else silence.key_bias(encoded)
+        mask = encoded.new_zeros(encoded.shape[1]) if bias is None else bias[0, 0, 0]
         states |= dict(zip(rows, encoded, strict=True))
         masks |= dict.fromkeys(rows, mask)
     joined, mask = (

@@ -45,18 +45,18 @@ class Estimate:
 
 def pick_steps(steps: Sequence[Step], number: int) -> list[Step]:
     """Steps to time: the one of the most work, and others spread evenly over the work of all."""
-    by_work = sorted(steps, key=lambda step: (step.padded_seconds, step.num_targets))
+    by_work = sorted(steps, key=lambda step: (step.encoder_seconds, step.num_targets))
     places = np.linspace(0, len(by_work) - 1, min(number, len(by_work))).round().astype(int)
     return [by_work[place] for place in reversed(list(dict.fromkeys(places.tolist())))]
 
 
 def estimate_seconds(timed: Sequence[TimedStep], steps: Sequence[Step]) -> float:
-    """Seconds of `steps`, by a line through the timed ones over their padded seconds.
+    """Seconds of `steps`, by a line through the timed ones over what the encoder works on.
 
     The line is fitted by least squares and has no negative part: a fixed cost for the update, and one for
     every second that the encoder works on.
     """
-    work = np.array([item.step.padded_seconds for item in timed])
+    work = np.array([item.step.encoder_seconds for item in timed])
     seconds = np.array([item.seconds for item in timed])
     slope, fixed = 0.0, float(seconds.mean())
     if len(set(work.tolist())) > 1:
@@ -65,7 +65,7 @@ def estimate_seconds(timed: Sequence[TimedStep], steps: Sequence[Step]) -> float
         slope, fixed = float((work @ seconds) / (work @ work)), 0.0
     if slope < 0:
         slope, fixed = 0.0, float(seconds.mean())
-    return sum(fixed + slope * step.padded_seconds for step in steps)
+    return sum(fixed + slope * step.encoder_seconds for step in steps)
 
 
 def estimate_disk(

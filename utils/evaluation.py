@@ -160,7 +160,7 @@ class ModelComparison:
     """One row of comparative_analysis.json; `wer_reduction` is of the CER where that is the measure.
 
     A candidate's dynamic context is compared with the baseline's dynamic context if that was decoded, and
-    otherwise with its full context: an untuned model can use no other. `audio_context` is the candidate's.
+    otherwise with its full context. `audio_context` is the candidate's.
     """
 
     baseline: str

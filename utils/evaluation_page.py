@@ -279,8 +279,8 @@ def _context_words(results: Sequence[dict]) -> str:
     contexts = {row["audio_context"] for row in results}
     words = {
         "full": "The full context pads every clip to 30 seconds, as every other runtime does",
-        "dynamic": "the dynamic context cuts it behind the end of the clip, which is faster and for models "
-        "that were tuned on it only",
+        "dynamic": "the dynamic context ends behind the clip, with the silence up to 30 seconds condensed or "
+        "left out, as the model was tuned, which is faster",
     }
     found = [words[name] for name in words if name in contexts]
     text = "; ".join(found)

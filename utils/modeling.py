@@ -39,9 +39,12 @@ class LoadedModel:
     dynamic_context: bool  # trained on short contexts, so that it may be decoded in them
     trainable_parameters: int | None  # of the run that made it; None where that is not known
     total_parameters: int
-    silence_run: int = (
-        SILENCE_RUN  # see `encode`; how it was trained in short contexts, or is best tried in them
-    )
+    silence_run: int | None = None  # that it was trained with, see `encode`; None where that is not known
+
+    @property
+    def decoding_silence_run(self) -> int:
+        """For a dynamic context: what it was trained with, else what an untuned model hears well with."""
+        return SILENCE_RUN if self.silence_run is None else self.silence_run
 
 
 def load_model(
@@ -86,8 +89,8 @@ def load_model(
         dynamic_context=arguments.get("audio_context") == "dynamic",
         trainable_parameters=results.get("trainable_parameters"),
         total_parameters=count_parameters(model)[1],
-        # runs of ours from before silence was condensed do not name it
-        silence_run=arguments.get("silence_run", 0 if arguments else SILENCE_RUN),
+        # older runs of ours do not name it, and had none
+        silence_run=arguments.get("silence_run", 0) if arguments.get("audio_context") == "dynamic" else None,
     )
 
 
@@ -271,7 +274,7 @@ def encode(
     positions, key_bias = torch.arange(hidden.shape[1], device=hidden.device), None
     if silence is not None:
         hidden, positions = silence.extend(hidden), silence.positions(hidden.device)
-        key_bias = silence.key_bias(hidden)[None, None, None]
+        key_bias = silence.key_bias(hidden)
     # Through the module, not its weight: sharded training gathers weights in the module's hooks.
     hidden = hidden + encoder.embed_positions(positions)
     hidden = nn.functional.dropout(hidden, p=encoder.dropout, training=encoder.training)
@@ -295,12 +298,14 @@ class WhisperLoss(nn.Module):
     """
 
     def __init__(self, model: nn.Module, chunk_tokens: int | None = None, silence_run: int = 0) -> None:
-        """The logits of at most `chunk_tokens` exist at once; for `silence_run` see `encode`."""
+        """The logits of at most `chunk_tokens` exist at once; for `silence_run` see `encode`.
+
+        Of several losses made of one model the last trains it.
+        """
         super().__init__()
         self.model, self.chunk_tokens, self.silence_run = model, chunk_tokens, silence_run
-        self._key_bias: torch.Tensor | None = (
-            None  # of the last batch, whose layers may be computed once more
-        )
+        # of the last batch, whose layers may be computed once more
+        self._key_bias: torch.Tensor | None = None
         mask_cross_attention(whisper_of(model), self._mask_in_training)
 
     def _mask_in_training(self, attention: nn.Module) -> torch.Tensor | None:
@@ -330,7 +335,7 @@ class WhisperLoss(nn.Module):
             encoder_states = encode(whisper, input_features, self.silence_run)
         assert context is not None
         silence = condensed_silence(whisper, context, self.silence_run)
-        self._key_bias = None if silence is None else silence.key_bias(encoder_states)[None, None, None]
+        self._key_bias = None if silence is None else silence.key_bias(encoder_states)
         decoded = whisper.model.decoder(
             input_ids=decoder_input_ids, encoder_hidden_states=encoder_states, use_cache=False
         ).last_hidden_state  # (B, T, d_model)

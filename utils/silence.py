@@ -40,9 +40,15 @@ class CondensedSilence:
         """(S,) int64, the places."""
         return torch.tensor(self.places, device=device)
 
-    def key_bias(self, like: torch.Tensor) -> torch.Tensor:
-        """(S,) what is added to the scores of each key, of the type and on the device of another tensor."""
-        return torch.tensor(self.lengths, dtype=torch.float32, device=like.device).log().to(like.dtype)
+    def key_bias(self, like: torch.Tensor) -> torch.Tensor | None:
+        """(1, 1, 1, S) what is added to the scores of each key, of the type and on the device of `like`.
+
+        None where each place stands for itself alone: kernels are faster without.
+        """
+        if max(self.lengths) == 1:
+            return None
+        lengths = torch.tensor(self.lengths, dtype=torch.float32, device=like.device)
+        return lengths.log().to(like.dtype)[None, None, None]
 
     def extend(self, convolved: torch.Tensor) -> torch.Tensor:
         """Put the silence behind what the convolutions made of a clip.
@@ -54,7 +60,8 @@ class CondensedSilence:
             (B, S, d_model)
         """
         beside = convolved.shape[1] - MARGIN + 1
-        last = convolved[:, -1:] if self.places[-1] == self.full - 1 else convolved[:, :0]
+        sees_the_end = self.places[-1] == self.full - 1 and len(self) > beside
+        last = convolved[:, -1:] if sees_the_end else convolved[:, :0]
         amid = convolved[:, beside : beside + 1].expand(-1, len(self) - beside - last.shape[1], -1)
         return torch.cat([convolved[:, :beside], amid, last], dim=1)
 
@@ -99,6 +106,8 @@ def condense(context: int, run: int, full: int) -> CondensedSilence | None:
 
 def seconds_of_work(context: float, run: int) -> float:
     """Seconds that the encoder works on for a clip in so many seconds of context, by its positions."""
+    if run == 0:
+        return context
     return count_positions(encoder_positions(context), run, PLACES) / POSITIONS_PER_SECOND
 
 

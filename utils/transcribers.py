@@ -62,7 +62,7 @@ class TransformersTranscriber:
             contexts=contexts,
             max_length=self.max_length,
             task=self.task,
-            silence_run=self.loaded.silence_run,
+            silence_run=self.loaded.decoding_silence_run,
         )
 
 

@@ -19,7 +19,7 @@ from utils.estimates import (
 
 
 def step(number: int, context: float, clips: int = 2) -> Step:
-    return Step(number, 0, (Example((0,), context, 5),) * clips, context)
+    return Step(number, 0, (Example((0,), context, 5),) * clips, context, context)
 
 
 STEPS = [step(number, context) for number, context in enumerate((1.0, 5.0, 2.0, 4.0, 3.0))]

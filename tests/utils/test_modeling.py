@@ -21,6 +21,7 @@ from utils.modeling import (
     load_model,
     save_model_folder,
 )
+from utils.silence import SILENCE_RUN
 
 
 @pytest.fixture(scope="module", params=["tiny random", "openai/whisper-base"])
@@ -102,6 +103,26 @@ def test_a_saved_folder_loads_everywhere_with_its_generation_config(tiny_whisper
     WhisperForConditionalGeneration.from_pretrained(folder).generate(
         features, language="it", max_new_tokens=3
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "known", "decoded"),
+    [
+        ("audio_context: dynamic\nsilence_run: 64\n", 64, 64),
+        ("audio_context: dynamic\nsilence_run: 0\n", 0, 0),
+        ("audio_context: dynamic\n", 0, 0),  # an older run of ours
+        ("audio_context: full\nsilence_run: 0\n", None, SILENCE_RUN),
+        (None, None, SILENCE_RUN),  # any other model
+    ],
+)
+def test_a_model_is_decoded_with_the_silence_it_was_trained_with(
+    tiny_whisper, tmp_path, arguments, known, decoded
+):
+    folder = shutil.copytree(tiny_whisper, tmp_path / "model")
+    if arguments is not None:
+        (folder / "train.yaml").write_text(arguments)
+    loaded = load_model(str(folder))
+    assert (loaded.silence_run, loaded.decoding_silence_run) == (known, decoded)
 
 
 def test_a_folder_without_tokenizer_is_a_clear_error(tiny_whisper, tmp_path):

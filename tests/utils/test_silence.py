@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils.audio import encode_flac
-from utils.batching import DECODING_GRID, FULL_CONTEXT, TRAINING_GRID, dynamic_context
+from utils.batching import (
+    DECODING_GRID,
+    FULL_CONTEXT,
+    TRAINING_GRID,
+    Example,
+    StepPlan,
+    StepSize,
+    dynamic_context,
+    fixed_contexts,
+)
 from utils.collators import pad_tokens
 from utils.decoding import encode_clips, transcribe
 from utils.features import log_mel, pad_waveforms
@@ -17,6 +26,7 @@ from utils.labels import IGNORED, LabelWriter, TimedTokens, encode_texts
 from utils.modeling import WhisperLoss, encode, eval_mode, load_model
 from utils.silence import (
     KEPT_SILENCE,
+    MARGIN,
     SILENCE_RUN,
     condense,
     count_positions,
@@ -51,6 +61,32 @@ def test_places_by_hand():
     assert silence.lengths[145:] == (64,) * 21 + (11,)
     assert silence.places[144:147] == (144, 145 + 31, 145 + 64 + 31)
     assert silence.places[-1] == 1489 + 5
+
+
+@pytest.mark.parametrize(("context", "run"), [(100, 1), (100, 64), (1456, 64), (1498, 128), (1499, 128)])
+def test_silence_is_put_behind_what_was_convolved(context, run):
+    convolved = torch.arange(context + MARGIN).float().expand(2, 1, -1).transpose(1, 2)
+    silence = condense(context, run, 1500)
+    whole = silence.extend(convolved)
+    assert whole.shape == (2, len(silence), 1)
+    assert torch.equal(whole[0, : context + 1, 0], torch.arange(context + 1).float())
+    assert set(whole[0, context + 1 : -1, 0].tolist()) <= {context + 1.0}
+    bias = silence.key_bias(whole)
+    if max(silence.lengths) == 1:
+        assert bias is None
+    else:
+        assert bias.exp().sum().item() == pytest.approx(1500, rel=1e-5)
+
+
+def test_batches_are_filled_by_what_the_encoder_works_on():
+    """Clips of 0.9 s in a context of 1 s: 50 positions, 45 of silence, and 1,405 in 11 runs of 128."""
+    examples = [Example((row,), 0.9, 5) for row in range(100)]
+    size = StepSize(audio_seconds=20.0, silence_run=128)
+    plan = StepPlan(lambda epoch: examples, size, audio_context="dynamic", jitter=[0.0], seed=0)
+    steps = list(plan.steps(0, plan.count_steps(1)))
+    assert {step.work for step in steps} == {(50 + 45 + 11) / 50}
+    assert max(len(step.examples) for step in steps) == int(20 / 2.12)
+    assert fixed_contexts([0.9] * 100, size, audio_context="dynamic", jitter=[0.0], seed=0) == [1.0] * 100
 
 
 def test_seconds_of_work_by_hand():
@@ -142,7 +178,7 @@ def test_a_run_has_the_weight_of_its_positions():
     queries, keys, values = (torch.randn(1, 2, count, 16) for count in (7, len(silence), len(silence)))
     whole = [each.repeat_interleave(torch.tensor(silence.lengths), dim=2) for each in (keys, values)]
     expected = torch.nn.functional.scaled_dot_product_attention(queries, *whole)
-    bias = silence.key_bias(keys)[None, None, None]
+    bias = silence.key_bias(keys)
     found = torch.nn.functional.scaled_dot_product_attention(queries, keys, values, attn_mask=bias)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 

@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from utils.audio import encode_flac
+from utils.batching import DECODING_GRID, dynamic_context
+from utils.decoding import transcribe_batch
 from utils.errors import UserError
+from utils.silence import SILENCE_RUN
 from utils.transcribers import open_transcriber
 
 CPU = torch.device("cpu")
@@ -31,6 +34,18 @@ def test_ctranslate2_says_what_transformers_says(clips, context):
     ours = decode("openai/whisper-base", clips, context, backend="transformers")
     theirs = decode("openai/whisper-base", clips, context, backend="ctranslate2")
     assert theirs == ours
+
+
+def test_transformers_hears_the_silence_of_the_model(clips):
+    """An untuned model runs away without any."""
+    options = {"dtype": "float32", "device": CPU, "max_length": 64, "backend": "transformers"}
+    contexts, languages = [dynamic_context(3.0, DECODING_GRID)] * len(clips), ["it"] * len(clips)
+    with open_transcriber("openai/whisper-base", **options) as (transcriber, loaded):
+        found = transcriber.transcribe_batch(clips, languages, contexts)
+        model, processor = loaded.model, loaded.processor
+        same = {"contexts": contexts, "max_length": 64, "silence_run": SILENCE_RUN}
+        assert found == transcribe_batch(model, processor, clips, languages, **same)
+        assert found != transcribe_batch(model, processor, clips, languages, **(same | {"silence_run": 0}))
 
 
 def test_ctranslate2_detects_the_language(clips):
