@@ -32,6 +32,7 @@ from utils.arguments import (
     TrainArguments,
     TrainSpeedArguments,
     arguments_as_yaml,
+    differing_arguments,
     parse_arguments,
 )
 from utils.errors import UserError
@@ -292,3 +293,12 @@ def test_both_sides_of_the_benchmark_see_whole_batches():
 def test_yaml_of_the_arguments_holds_every_field():
     args = parse_arguments(EvaluateArguments, ["--models", "a", "--dataset", "d", "--output_dir", "o"])
     assert set(yaml.safe_load(arguments_as_yaml(args))) == {field.name for field in dataclasses.fields(args)}
+
+
+def test_a_run_from_before_there_was_condensed_silence_had_none(tmp_path):
+    arguments = TrainArguments(output_dir="x", model_name_or_path="x", dataset=["x"])
+    path = tmp_path / "train.yaml"
+    written = yaml.safe_load(arguments_as_yaml(arguments))
+    assert written.pop("silence_run") == 128
+    path.write_text(yaml.safe_dump(written))
+    assert differing_arguments(arguments, path) == ["silence_run: 0 there, 128 now"]
