@@ -22,7 +22,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils.arguments import AlignmentAccuracyArguments, parse_arguments
+from benchmarks.arguments import AlignmentAccuracyArguments
+from utils.arguments import parse_arguments
 from utils.errors import user_errors_end_the_script
 
 if TYPE_CHECKING:

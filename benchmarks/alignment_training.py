@@ -20,8 +20,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.arguments import AlignmentTrainingArguments
 from benchmarks.side_by_side import evaluate_command, launch_command, option_words, python_command, run_alone
-from utils.arguments import AlignmentTrainingArguments, parse_arguments
+from utils.arguments import parse_arguments
 from utils.errors import user_errors_end_the_script
 
 if TYPE_CHECKING:

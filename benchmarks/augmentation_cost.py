@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils.arguments import AugmentationCostArguments, parse_arguments
+from benchmarks.arguments import AugmentationCostArguments
+from utils.arguments import parse_arguments
 from utils.errors import user_errors_end_the_script
 from utils.files import write_json
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils.arguments import AugmentationPicturesArguments, parse_arguments
+from benchmarks.arguments import AugmentationPicturesArguments
+from utils.arguments import parse_arguments
 from utils.errors import UserError, user_errors_end_the_script
 
 if TYPE_CHECKING:

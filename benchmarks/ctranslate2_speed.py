@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.arguments import CTranslate2SpeedArguments
 from benchmarks.side_by_side import (
     PEER,
     Measurement,
@@ -27,7 +28,7 @@ from benchmarks.side_by_side import (
     run_alone,
 )
 from benchmarks.speed_cases import join_clips
-from utils.arguments import CTranslate2SpeedArguments, parse_arguments
+from utils.arguments import parse_arguments
 from utils.errors import user_errors_end_the_script
 
 OURS = "evaluate.py, ctranslate2"

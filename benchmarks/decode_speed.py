@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.arguments import DecodeSpeedArguments
 from benchmarks.side_by_side import (
     PEER,
     Measurement,
@@ -23,7 +24,7 @@ from benchmarks.side_by_side import (
     report,
     run_alone,
 )
-from utils.arguments import DecodeSpeedArguments, parse_arguments
+from utils.arguments import parse_arguments
 from utils.errors import UserError, user_errors_end_the_script
 
 DYNAMIC = "evaluate.py, dynamic context"

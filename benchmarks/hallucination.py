@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.arguments import HallucinationArguments
 from benchmarks.side_by_side import evaluate_command, run_logged, train_model
-from utils.arguments import HallucinationArguments, parse_arguments
+from utils.arguments import parse_arguments
 from utils.errors import user_errors_end_the_script
 from utils.probes import Sound, build_sounds
 

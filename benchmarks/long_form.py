@@ -1,8 +1,9 @@
 """Long recordings beside their parts: word errors of prompts one by one, and of the same as one recording.
 
 Prompts that last over 30 s are recordings of their own; the others are joined with pauses of 0.7 s into one
-of about `--minutes`. Every prompt is then scored alone (those of over 30 s not), the recordings as a whole,
-by sequential and by chunked decoding, with the same model, in the full context.
+of about `--minutes`. Every prompt is then scored alone, those of over 30 s in segments of at most 15 s that
+preprocess.py aligns; the recordings are scored as a whole, by sequential and by chunked decoding, with the
+same model, in the full context.
 
     python benchmarks/long_form.py
     python benchmarks/long_form.py --language it --minutes 5
@@ -16,8 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
+from benchmarks.arguments import LongFormArguments
 from benchmarks.side_by_side import evaluate_command, python_command, run_logged
-from utils.arguments import LongFormArguments, parse_arguments
+from utils.arguments import parse_arguments
 from utils.audio import SAMPLE_RATE, decode_audio, encode_flac
 from utils.errors import user_errors_end_the_script
 from utils.files import write_bytes, write_json, write_text
@@ -25,22 +27,18 @@ from utils.starter import fetch_prompts
 
 PAUSE = 0.7  # seconds between two prompts
 SHORT, LONG = "joined", "over-30-s"
+LONGEST_SEGMENT = 15  # seconds, of those that recordings over 30 s are cut into for scoring one by one
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(LongFormArguments, argv, __doc__)
     folder = Path(args.output_dir)
     manifests = write_recordings(args, folder)
-    parts = folder / "parts"
-    command = python_command(
-        "preprocess.py",
-        source="manifest",
-        input=str(manifests[SHORT]),
-        language=args.language,
-        output_dir=str(parts),
-    )
-    run_logged([*command, "--as_original"], parts)
-    found = score(args, folder / "report-parts", ["--dataset", str(parts)])
+    found = []
+    for name, manifest in manifests.items():
+        parts = folder / f"parts-{name}"
+        prepare_parts(args, name, manifest, parts)
+        found += score(args, folder / f"report-parts-{name}", ["--dataset", str(parts)])
     recordings = ["--recordings", *map(str, manifests.values())]
     for way in args.ways:
         found += score(args, folder / f"report-{way}", [*recordings, "--long_form", way])
@@ -63,7 +61,7 @@ def write_recordings(args: LongFormArguments, folder: Path) -> dict[str, Path]:
         samples = decode_audio(file)
         if len(samples) > 30 * SAMPLE_RATE:
             write_bytes(folder / f"{file.stem}.flac", encode_flac(samples))
-            long_lines.append({"audio": f"{file.stem}.flac", "text": text})
+            long_lines.append({"audio": f"{file.stem}.flac", "text": text, "split": "test"})
         else:
             short.append((samples, text))
     order = np.random.default_rng(args.seed).permutation(len(short))
@@ -86,6 +84,23 @@ def join_prompts(prompts: list[tuple[np.ndarray, str]], minutes: float, folder: 
         length += len(samples) + len(parts[-1])
     write_bytes(folder / f"{SHORT}.flac", encode_flac(np.concatenate(parts)))
     return lines
+
+
+def prepare_parts(args: LongFormArguments, name: str, manifest: Path, parts: Path) -> None:
+    """Let preprocess.py cut a manifest's recordings at its times, or where it has none by alignment."""
+    options: dict[str, str | float] = {}
+    if name == LONG:
+        options = {"align_with_model": args.model_name_or_path, "min_alignment_confidence": 0}
+        options["max_duration"] = LONGEST_SEGMENT
+    command = python_command(
+        "preprocess.py",
+        source="manifest",
+        input=str(manifest),
+        language=args.language,
+        output_dir=str(parts),
+        **options,
+    )
+    run_logged([*command, "--as_original"], parts)
 
 
 def score(args: LongFormArguments, folder: Path, material: list[str]) -> list[dict]:

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from faster_whisper import BatchedInferencePipeline
 
-from utils.arguments import FasterWhisperArguments, parse_arguments
+from benchmarks.arguments import FasterWhisperArguments
+from utils.arguments import parse_arguments
 from utils.audio import SAMPLE_RATE, decode_flac
 from utils.dataset import draw_rows, load_prepared
 from utils.errors import user_errors_end_the_script

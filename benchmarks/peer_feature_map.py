@@ -13,7 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils.arguments import FeatureMapArguments, parse_arguments
+from benchmarks.arguments import FeatureMapArguments
+from utils.arguments import parse_arguments
 from utils.errors import user_errors_end_the_script
 
 

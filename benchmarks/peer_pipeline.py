@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from transformers import pipeline
 
-from utils.arguments import PeerArguments, parse_arguments
+from benchmarks.arguments import PeerArguments
+from utils.arguments import parse_arguments
 from utils.audio import SAMPLE_RATE, decode_flac
 from utils.dataset import draw_rows, load_prepared
 from utils.errors import user_errors_end_the_script

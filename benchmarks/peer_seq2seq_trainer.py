@@ -24,7 +24,8 @@ from transformers import (
     WhisperProcessor,
 )
 
-from utils.arguments import PeerArguments, parse_arguments
+from benchmarks.arguments import PeerArguments
+from utils.arguments import parse_arguments
 from utils.audio import SAMPLE_RATE, decode_flac
 from utils.dataset import draw_rows, load_prepared
 from utils.errors import user_errors_end_the_script

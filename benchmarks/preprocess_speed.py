@@ -15,8 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.arguments import PreprocessSpeedArguments
 from benchmarks.side_by_side import PEER, Measurement, python_command, report, run_alone, turns
-from utils.arguments import PreprocessSpeedArguments, parse_arguments
+from utils.arguments import parse_arguments
 from utils.errors import user_errors_end_the_script
 
 OURS = "preprocess.py"

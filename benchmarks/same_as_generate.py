@@ -12,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from utils.arguments import SameAsGenerateArguments, parse_arguments
+from benchmarks.arguments import SameAsGenerateArguments
+from utils.arguments import parse_arguments
 from utils.audio import SAMPLE_RATE, decode_flac
 from utils.dataset import draw_rows, load_prepared
 from utils.decoding import transcribe

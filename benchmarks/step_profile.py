@@ -30,7 +30,8 @@ from torch import nn
 from transformers import WhisperForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
-from utils.arguments import StepProfileArguments, parse_arguments
+from benchmarks.arguments import StepProfileArguments
+from utils.arguments import parse_arguments
 from utils.batching import Step, StepPlan, StepSize
 from utils.collators import Batch, MicroBatches
 from utils.dataset import load_prepared

@@ -19,8 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.arguments import SweepArguments
 from benchmarks.side_by_side import evaluate_command, python_command, run_logged, train_model
-from utils.arguments import SweepArguments, parse_arguments
+from utils.arguments import parse_arguments
 from utils.errors import UserError, user_errors_end_the_script
 from utils.files import write_json
 

@@ -18,8 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.arguments import TelephoneArguments
 from benchmarks.side_by_side import evaluate_command, print_wers, python_command, run_alone, train_model
-from utils.arguments import TelephoneArguments, parse_arguments
+from utils.arguments import parse_arguments
 from utils.errors import UserError, user_errors_end_the_script
 from utils.files import folder_written_whole, write_json
 from utils.progress import silence_libraries

@@ -21,8 +21,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.arguments import TimestampsArguments
 from benchmarks.side_by_side import train_model
-from utils.arguments import TimestampsArguments, parse_arguments
+from utils.arguments import parse_arguments
 from utils.errors import user_errors_end_the_script
 
 SAMPLE_RATE = 16_000

@@ -29,6 +29,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.arguments import TrainSpeedArguments
 from benchmarks.side_by_side import (
     PEER,
     Measurement,
@@ -45,10 +46,9 @@ from benchmarks.speed_cases import (
     join_clips,
     measure_operations_per_second,
 )
-from utils.arguments import TrainSpeedArguments, parse_arguments
-from utils.batching import FULL_CONTEXT
+from utils.arguments import parse_arguments
 from utils.errors import user_errors_end_the_script
-from utils.silence import KEPT_SILENCE, POSITIONS_PER_SECOND, SILENCE_RUN
+from utils.silence import SILENCE_RUN, seconds_of_work
 
 OURS, NO_SILENCE = "train.py", "train.py, silence_run 0"
 LONGEST_JOINED = 29.9  # seconds: with the tail that follows a clip the context is full
@@ -144,20 +144,13 @@ def measure_ours(args: TrainSpeedArguments, side: str, dtype: str, number: int) 
     rate = last["audio_seconds_per_second"]
     padded_seconds = last["audio_seconds"] / (1 - last["padding_share"])
     by_second, by_texts = count_operations(args.model_name_or_path, args.dataset, args.language)
-    work = (
-        padded_seconds if side == NO_SILENCE else with_silence(padded_seconds, last["step"] * args.batch_size)
-    )
+    clips = last["step"] * args.batch_size
+    run = 0 if side == NO_SILENCE else SILENCE_RUN
+    work = clips * seconds_of_work(padded_seconds / clips, run)  # by the mean: it grows evenly with length
     operations = by_second * work + by_texts
     seconds = last["audio_seconds"] / rate
     share = operations / seconds / measure_operations_per_second(dtype)
     return Measurement(side, dtype, number, rate, last["peak_memory_bytes"], limit_share=share)
-
-
-def with_silence(padded_seconds: float, clips: int) -> float:
-    """Seconds of encoder positions, with those that stand for the silence behind each clip."""
-    kept = KEPT_SILENCE / POSITIONS_PER_SECOND
-    condensed = max(0.0, clips * (FULL_CONTEXT - kept) - padded_seconds)
-    return min(padded_seconds + clips * kept + condensed / SILENCE_RUN, clips * FULL_CONTEXT)
 
 
 def train_command(args: TrainSpeedArguments, side: str, dtype: str, number: int, folder: Path) -> list[str]:

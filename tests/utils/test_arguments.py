@@ -7,30 +7,33 @@ from pathlib import Path
 import pytest
 import yaml
 
-from utils import arguments as arguments_module
-from utils.arguments import (
+from benchmarks import arguments as benchmark_arguments
+from benchmarks.arguments import (
     AlignmentAccuracyArguments,
     AlignmentTrainingArguments,
     AugmentationCostArguments,
     AugmentationPicturesArguments,
     CTranslate2SpeedArguments,
     DecodeSpeedArguments,
-    EvaluateArguments,
     FasterWhisperArguments,
     FeatureMapArguments,
     ForgettingArguments,
     HallucinationArguments,
     LongFormArguments,
     PeerArguments,
-    PreprocessArguments,
     PreprocessSpeedArguments,
     SameAsGenerateArguments,
     StepProfileArguments,
     SweepArguments,
     TelephoneArguments,
     TimestampsArguments,
-    TrainArguments,
     TrainSpeedArguments,
+)
+from utils import arguments as arguments_module
+from utils.arguments import (
+    EvaluateArguments,
+    PreprocessArguments,
+    TrainArguments,
     arguments_as_yaml,
     differing_arguments,
     parse_arguments,
@@ -84,7 +87,7 @@ def message_of(*argv: str, kind=TrainArguments) -> str:
 def test_every_dataclass_has_a_reader():
     found = {
         name
-        for name, value in vars(arguments_module).items()
+        for name, value in [*vars(arguments_module).items(), *vars(benchmark_arguments).items()]
         if dataclasses.is_dataclass(value) and name not in BASES
     }
     assert found == {kind.__name__ for kind in READERS}
