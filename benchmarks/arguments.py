@@ -137,6 +137,7 @@ class DecodeSpeedArguments(SpeedArguments):
     model_name_or_path: str = argument("Tuned model, trained on dynamic context.", default="runs/demo/best")
     split: str = argument("Split to decode.", default="test")
     max_samples: int = argument("Clips decoded; drawn anew by each round's seed.", default=48)
+    clip_seconds: float | None = argument("Join the training clips up to so many seconds.", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +155,6 @@ class CTranslate2SpeedArguments(DecodeSpeedArguments):
     output_dir: str = argument("Folder for runs and results.", default="runs/bench/ctranslate2")
     dtypes: list[str] = argument("Precisions of CTranslate2 measured.", default=["float32", "int8"])
     num_beams: int = argument("Width of the beam, on both sides.", default=1)
-    clip_seconds: float | None = argument("Join the training clips up to so many seconds.", default=None)
 
     def problems(self) -> list[str]:
         return at_least(self, 1, "batch_size", "rounds", "num_beams") + language_problems(self.language)

@@ -11,7 +11,6 @@ FLAC bytes to text; loading and converting the model does not count.
 
 import json
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from benchmarks.side_by_side import (
     report,
     run_alone,
 )
-from benchmarks.speed_cases import join_clips
+from benchmarks.speed_cases import describe_clips, with_joined_clips
 from utils.arguments import parse_arguments
 from utils.errors import user_errors_end_the_script
 
@@ -36,19 +35,13 @@ OURS = "evaluate.py, ctranslate2"
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(CTranslate2SpeedArguments, argv, __doc__)
-    folder = Path(args.output_dir)
-    if args.clip_seconds is not None:
-        joined = folder / f"clips-{args.clip_seconds:g}s-{args.max_samples}"
-        if not joined.exists():
-            join_clips(args.dataset, args.language, args.clip_seconds, args.max_samples, joined)
-        args = replace(args, dataset=str(joined), split="train")
+    args = with_joined_clips(args)
     sides = {PEER: partial(measure_peer, args), OURS: partial(measure_ours, args)}
     measurements = measure_in_turns(sides, args.dtypes, args.rounds)
-    clips = "clips" if args.clip_seconds is None else f"clips of nearly {args.clip_seconds:g} s"
-    title = f"Decoding {args.max_samples} {clips}, batch {args.batch_size}, beam {args.num_beams}"
+    title = f"Decoding {describe_clips(args)}, batch {args.batch_size}, beam {args.num_beams}"
     targets = {(OURS, dtype): 1.0 for dtype in args.dtypes}
     name = f"ctranslate2_speed-{args.clip_seconds or 'clips'}-beam{args.num_beams}.json"
-    report(title, measurements, targets, folder / name)
+    report(title, measurements, targets, Path(args.output_dir) / name)
 
 
 def measure_peer(args: CTranslate2SpeedArguments, side: str, dtype: str, number: int) -> Measurement:

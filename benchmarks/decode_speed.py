@@ -5,6 +5,7 @@ turns, medians count. A figure is the clips' audio seconds by the wall-clock sec
 loading the model does not count. WER is of the same clips on both sides.
 
     python benchmarks/decode_speed.py --model_name_or_path runs/demo/best --dataset data/demo
+    python benchmarks/decode_speed.py --clip_seconds 30 --max_samples 24      # where there is no silence
 """
 
 import json
@@ -24,6 +25,7 @@ from benchmarks.side_by_side import (
     report,
     run_alone,
 )
+from benchmarks.speed_cases import describe_clips, with_joined_clips
 from utils.arguments import parse_arguments
 from utils.errors import UserError, user_errors_end_the_script
 
@@ -35,10 +37,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(DecodeSpeedArguments, argv, __doc__)
     if not Path(args.model_name_or_path).is_dir():
         raise UserError(f"{args.model_name_or_path}: no such folder. `make demo` trains one.")
+    args = with_joined_clips(args)
     sides = {PEER: partial(measure_peer, args), DYNAMIC: partial(measure_ours, args)}
     measurements = measure_in_turns(sides, args.dtypes, args.rounds)
-    title = f"Decoding {args.max_samples} clips with {args.model_name_or_path}, batch {args.batch_size}"
-    report(title, measurements, TARGETS, Path(args.output_dir) / "decode_speed.json")
+    title = f"Decoding {describe_clips(args)} with {args.model_name_or_path}, batch {args.batch_size}"
+    targets = TARGETS if args.clip_seconds is None else {}  # a full window leaves no silence out
+    name = "decode_speed" if args.clip_seconds is None else f"decode_speed-{args.clip_seconds:g}s"
+    report(title, measurements, targets, Path(args.output_dir) / f"{name}.json")
 
 
 def measure_peer(args: DecodeSpeedArguments, side: str, dtype: str, number: int) -> Measurement:

@@ -1,10 +1,13 @@
-"""What train_speed.py trains on besides given models and clips: joined clips, models of random weights."""
+"""What speed is measured on besides given models and clips: joined clips, models of random weights."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from datasets import Dataset, DatasetDict, Value
 
+from benchmarks.arguments import DecodeSpeedArguments
 from utils.audio import SAMPLE_RATE, decode_flac, encode_flac
 from utils.batching import FULL_CONTEXT, TAIL
 from utils.dataset import load_prepared
@@ -21,6 +24,24 @@ SHAPES = {
     "small": (12, 768, 12, 80, 51865),
     "large-v3": (32, 1280, 20, 128, 51866),
 }
+
+Decoding = TypeVar("Decoding", bound=DecodeSpeedArguments)
+
+
+def with_joined_clips(args: Decoding) -> Decoding:
+    """The arguments of a decoding benchmark, with the joined clips they ask for written beside the result."""
+    if args.clip_seconds is None:
+        return args
+    joined = Path(args.output_dir) / f"clips-{args.clip_seconds:g}s-{args.max_samples}"
+    if not joined.exists():
+        join_clips(args.dataset, args.language, args.clip_seconds, args.max_samples, joined)
+    return replace(args, dataset=str(joined), split="train")
+
+
+def describe_clips(args: DecodeSpeedArguments) -> str:
+    """Such as "24 clips of nearly 30 s"."""
+    length = "" if args.clip_seconds is None else f" of nearly {args.clip_seconds:g} s"
+    return f"{args.max_samples} clips{length}"
 
 
 def join_clips(dataset: str, language: str, seconds: float, num_clips: int, folder: Path) -> str:

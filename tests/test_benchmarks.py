@@ -154,11 +154,15 @@ def test_a_step_is_taken_apart(tiny_whisper, prepared, tmp_path, capsys):
 def test_both_comparisons_run(tiny_whisper, prepared, tmp_path, capsys):
     common = ["--model_name_or_path", str(tiny_whisper), "--dataset", str(prepared), "--rounds", "1"]
     train_speed.main([*common, "--max_samples", "8", "--output_dir", str(tmp_path / "train")])
-    decode_speed.main([*common, "--max_samples", "4", "--output_dir", str(tmp_path / "decode")])
+    decode = [*common, "--max_samples", "4", "--output_dir", str(tmp_path / "decode")]
+    decode_speed.main(decode)
+    decode_speed.main([*decode, "--clip_seconds", "6", "--dtypes", "float32"])
     trained = json.loads((tmp_path / "train" / "train_speed-b8.json").read_text())
     decoded = json.loads((tmp_path / "decode" / "decode_speed.json").read_text())
     assert len(trained["measurements"]) == 6  # three sides, two precisions
     assert len(decoded["measurements"]) == 4
+    joined = json.loads((tmp_path / "decode" / "decode_speed-6s.json").read_text())
+    assert [item["target"] for item in joined["summaries"]] == [None, None]
     assert all(item["audio_seconds_per_second"] > 0 for item in trained["summaries"] + decoded["summaries"])
     assert all(item["limit_share"] > 0 for item in trained["summaries"] if item["side"] != PEER)
     assert "≥ 8 ×" in capsys.readouterr().out
