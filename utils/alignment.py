@@ -295,7 +295,8 @@ class Reader:
             units = [split_units(text) for text in texts]
             for window, words, times in self._time(batch, states, texts, units):
                 for word, start, end in zip(words, times.starts, times.ends, strict=True):
-                    heard.append(Heard(word.key, window.start + start, window.start + end))
+                    times_of_word = window.start + float(start), window.start + float(end)
+                    heard.append(Heard(word.key, *times_of_word))
         return heard
 
     def place(self, text: str, units: Sequence[Unit], stretches: Sequence[Stretch]) -> list[PlacedUnit]:

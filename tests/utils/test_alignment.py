@@ -196,6 +196,13 @@ def test_prompts_are_found_where_they_are(whisper_base, italian_prompts):
     assert all(segment.confidence > 0.5 for segment in segments)
 
 
+def test_a_recording_that_begins_with_silence(whisper_base, italian_prompts):
+    samples, text, spans = put_together(italian_prompts[:3])
+    segments = align(whisper_base, np.concatenate([np.zeros(32_000, dtype=np.float32), samples]), text)
+    assert 1.0 < segments[0].start < 2.3 and abs(segments[-1].end - 2.0 - spans[-1][1]) < 0.6
+    assert all(type(time) is float for segment in segments for time in (segment.start, segment.end))
+
+
 def test_a_paragraph_that_nobody_says_shifts_nothing(whisper_base, italian_prompts):
     samples, _, spans = put_together(italian_prompts)
     texts = [text for _, text in italian_prompts]
