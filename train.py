@@ -374,7 +374,7 @@ def load_trainable_model(args: TrainArguments, accelerator: "Accelerator") -> "L
     if args.non_speech_share:
         allow_empty_texts(model)
     if args.gradient_checkpointing:
-        whisper_of(model).gradient_checkpointing_enable({"use_reentrant": False})
+        whisper_of(model).activation_checkpointing_enable({"use_reentrant": False})
     whisper_of(model).model.encoder.embed_positions.requires_grad_(False)  # sinusoids, fixed in Whisper
     return replace(loaded, model=model)
 

@@ -264,7 +264,7 @@ class TelephoneArguments(ScriptArguments):
     )
     max_samples: int = argument("Test clips scored, drawn by the seed.", default=150)
     untuned_only: bool = argument("Score the untuned model alone, train nothing.", default=False)
-    num_train_epochs: float = argument("Passes over the training clips.", default=5.0)
+    num_train_epochs: float = argument("Passes over the training clips.", default=3.0)
     learning_rate: float = argument("Peak learning rate.", default=2e-5)
     batch_size: int = argument("Clips in a batch, in training and decoding.", default=8)
     codec_probability: float = argument(
@@ -316,7 +316,7 @@ class ForgettingArguments(ScriptArguments):
     guard_language: str = argument("Language of the prompts that may not get worse.", default="en")
     guard_tolerance: float = argument("By how much they may, as a fraction.", default=0.0)
     alphas: list[float] = argument("Shares of the tuned weights.", default=[0.2, 0.4, 0.6, 0.8, 1.0])
-    num_train_epochs: float = argument("Passes over the training clips.", default=5.0)
+    num_train_epochs: float = argument("Passes over the training clips.", default=3.0)
     learning_rate: float = argument("Peak learning rate.", default=2e-5)
     batch_size: int = argument("Clips in a batch.", default=8)
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import (
@@ -12,6 +13,7 @@ from benchmarks import (
     ctranslate2_speed,
     decode_speed,
     forgetting,
+    long_form,
     same_as_generate,
     speed_cases,
     step_profile,
@@ -20,7 +22,7 @@ from benchmarks import (
     train_speed,
 )
 from benchmarks.side_by_side import PEER, Measurement, run_alone, summarize, turns
-from utils.audio import decode_flac
+from utils.audio import decode_audio, decode_flac
 from utils.dataset import load_prepared
 from utils.errors import UserError
 from utils.modeling import load_model
@@ -132,6 +134,20 @@ def test_clips_are_joined_up_to_a_length(prepared, tmp_path):
         assert len(decode_flac(row["audio"])) == pytest.approx(16_000 * row["duration"])
     lone = speed_cases.join_clips(str(prepared), "it", 1.0, 3, tmp_path / "lone")
     assert max(load_prepared([lone], "train", language="auto")["duration"]) <= 1.0
+
+
+def test_prompts_become_one_recording_with_their_times(tmp_path):
+    """A prompt of 1 s, a pause of 0.7 s, one of 0.5 s; a third would begin after the length asked for."""
+    prompts = [(np.full(16_000, 0.5), "Uno."), (np.full(8_000, 0.25), "Due."), (np.ones(8_000), "Tre.")]
+    lines = long_form.join_prompts(prompts, 2.5 / 60, tmp_path)
+    assert [(line["text"], line["start"], line["end"]) for line in lines] == [
+        ("Uno.", 0.0, 1.0),
+        ("Due.", pytest.approx(1.7), pytest.approx(2.2)),
+    ]
+    samples = decode_audio(tmp_path / lines[0]["audio"])
+    assert len(samples) == pytest.approx(2.9 * 16_000, abs=1)
+    for start, end, level in ((0, 1, 0.5), (1, 1.7, 0), (1.7, 2.2, 0.25), (2.2, 2.9, 0)):
+        assert samples[round(16_000 * start) + 1 : round(16_000 * end) - 1] == pytest.approx(level, abs=1e-3)
 
 
 def test_random_models_have_the_published_number_of_weights(tiny_whisper, tmp_path):

@@ -152,7 +152,7 @@ def test_runs_of_one_have_the_loss_and_gradients_of_the_full_window(base, clips,
     expected = WhisperLoss(full.train())(features_of(base, clips, FULL_CONTEXT), inputs, labels)
     expected.backward()
     if way == "checkpointed":
-        condensed.gradient_checkpointing_enable({"use_reentrant": False})
+        condensed.activation_checkpointing_enable({"use_reentrant": False})
     context = context_of(clips)
     features = features_of(base, clips, context)
     loss = WhisperLoss(condensed.train(), silence_run=1)
