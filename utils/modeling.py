@@ -233,7 +233,10 @@ def check_languages(model: nn.Module, languages: Sequence[str | None], name_or_p
         )
     unknown = sorted({str(language) for language in languages} - known)
     if unknown:
-        raise UserError(f"{name_or_path} has no token for the language {', '.join(unknown)}.")
+        raise UserError(
+            f"{name_or_path} has no token for the language {', '.join(unknown)}. `train.py --language "
+            f"{unknown[0]} --add_language {unknown[0]}` gives it one."
+        )
     return list(languages)
 
 
