@@ -11,10 +11,11 @@ Several processes share the utterances:
         --dataset data/it --language it --output_dir runs/it/report
 """
 
+import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -40,7 +41,12 @@ ARGUMENTS_FILE = "evaluate.yaml"
 PREDICTIONS_FILE = "predictions.jsonl"
 RESULTS_FILE = "evaluation_results.json"
 COMPARISON_FILE = "comparative_analysis.json"
+REPORT_FILE = "report.html"
 TABLES, PLOTS = "tables", "plots"
+OWN_FILES = (
+    *(ARGUMENTS_FILE, PREDICTIONS_FILE, RESULTS_FILE, COMPARISON_FILE),
+    *(REPORT_FILE, TABLES, PLOTS),
+)
 PROBE_DURATIONS = (4.0, 12.0)  # seconds of silence, noise and music of every kind
 PROBE_SEED = 0
 
@@ -54,7 +60,8 @@ def main(argv: list[str] | None = None) -> None:
             if is_main_process():
                 show_report(output_dir)
                 print(
-                    f"{output_dir}: evaluated before with these arguments, reused. Delete it to start over."
+                    f"{output_dir}: evaluated before with these arguments, reused. "
+                    f"Delete its {RESULTS_FILE} to start over."
                 )
             return
         from utils.processes import start_processes
@@ -63,6 +70,7 @@ def main(argv: list[str] | None = None) -> None:
         silence_libraries()
         processes = start_processes()
         task = check_models(arguments)
+        inputs = describe_inputs(arguments, output_dir)
         material = load_material(arguments)
         processes.wait_for_everyone()  # whoever comes late must not find a finished report
         if processes.is_main_process:
@@ -73,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
             if processes.is_main_process:
                 write_predictions(scored, material, output_dir)  # kept if a later model fails
         if processes.is_main_process:
-            write_report(scored, material, arguments, output_dir)
+            write_report(scored, material, arguments, output_dir, inputs)
             show_report(output_dir)
         processes.wait_for_everyone()
         processes.destroy_process_group()
@@ -85,18 +93,20 @@ def is_main_process() -> bool:
 
 
 def is_already_evaluated(arguments: EvaluateArguments, output_dir: Path) -> bool:
-    """Whether the folder holds what this run would write, and no model or dataset has changed since.
+    """Whether the folder holds what this run would write, of the same models and datasets.
 
-    A folder without evaluate.yaml may hold anything else: a report often stands inside a run folder.
+    A folder without evaluate.yaml may hold anything else: a report often stands inside a run folder. One without
+    results was left by a run that did not come to its end.
 
     Raises:
         UserError: The folder is an evaluation with other arguments, or no folder.
     """
+    results = output_dir / RESULTS_FILE
     if output_dir.is_file():
         raise UserError(
             f"{output_dir}: found a file, expected a folder or nothing. Choose another --output_dir."
         )
-    if not (output_dir / ARGUMENTS_FILE).is_file():
+    if not (output_dir / ARGUMENTS_FILE).is_file() or not results.is_file():
         return False
     different = differing_arguments(arguments, output_dir / ARGUMENTS_FILE)
     if different:
@@ -104,27 +114,33 @@ def is_already_evaluated(arguments: EvaluateArguments, output_dir: Path) -> bool
             f"{output_dir}: holds an evaluation with other arguments: {'; '.join(different)}. "
             "Choose another --output_dir, or delete the folder."
         )
-    results = output_dir / RESULTS_FILE
-    if not results.is_file():
-        return False
-    inputs = [*arguments.models, *arguments.dataset, *arguments.recordings, *arguments.guard_datasets]
-    newest = max(newest_change(Path(name), output_dir) for name in inputs)
-    return results.stat().st_mtime > newest
+    inputs: dict[str, str] | None = json.loads(results.read_text(encoding="utf-8")).get("inputs")
+    return inputs == describe_inputs(arguments, output_dir)
 
 
-def newest_change(folder: Path, ignored: Path) -> float:
-    """When a file, or the newest below a folder, was written, in seconds since the epoch; 0 for none.
+def describe_inputs(arguments: EvaluateArguments, output_dir: Path) -> dict[str, str]:
+    """A fingerprint of every model, dataset and manifest that is a file or folder, by its name."""
+    names = [*arguments.models, *arguments.dataset, *arguments.recordings, *arguments.guard_datasets]
+    own = {output_dir.resolve() / name for name in OWN_FILES}
+    return {name: fingerprint(Path(name).expanduser(), own) for name in names}
 
-    Files below `ignored` and the caches that the datasets library leaves beside its data do not count.
+
+def fingerprint(place: Path, ignored: Set[Path]) -> str:
+    """A digest of names, sizes and times of a file, or of all files below a folder; "" where there is nothing.
+
+    What lies in `ignored`, and the caches that the datasets library leaves beside its data, do not count.
     """
-    ignored = ignored.resolve()
-    top = folder.resolve()
-    times = [
-        path.stat().st_mtime
-        for path in (top, *top.rglob("*"))
-        if path.is_file() and not path.name.startswith("cache-") and ignored not in path.parents
-    ]
-    return max(times, default=0.0)
+    import xxhash
+
+    top = place.resolve()
+    digest = xxhash.xxh3_128()
+    files = sorted(path for path in (top, *top.rglob("*")) if path.is_file())
+    files = [path for path in files if ignored.isdisjoint((path, *path.parents))]
+    for path in files:
+        if not path.name.startswith("cache-"):
+            state = path.stat()
+            digest.update(f"{path.relative_to(top)} {state.st_size} {state.st_mtime_ns}\n".encode())
+    return digest.hexdigest() if files else ""
 
 
 def check_models(arguments: EvaluateArguments) -> str:
@@ -225,7 +241,7 @@ def evaluate_model(
     ) as (transcriber, loaded):
         material = [in_known_languages(loaded, *part, name, arguments.backend) for part in material]
         contexts = choose_contexts(arguments.audio_context, loaded, name, arguments.backend)
-        commonest = Counter(material[0][0].languages).most_common(1)[0][0]
+        commonest = Counter(material[0][0].told_languages).most_common(1)[0][0]
         made_up = {
             context: probe_hallucination(transcriber, commonest, context, arguments, processes)
             for context in contexts
@@ -258,7 +274,7 @@ def in_known_languages(
     name: str,
     backend: str,
 ) -> "tuple[EvaluationSet, Dataset | list[Recording]]":
-    """The utterances of a set without the languages that a model has no token for: it detects one there.
+    """The utterances of a set, and which of their languages a model has no token for: it detects one there.
 
     So a model that was given a new language can be compared with the one it was made from.
 
@@ -278,11 +294,11 @@ def in_known_languages(
         check_languages(loaded.model, sorted(spoken), name)
     if not known or spoken <= known:
         return evaluation_set, clips
-    languages = [code if code in known else None for code in evaluation_set.languages]
+    evaluation_set = replace(evaluation_set, detected_languages=sorted(spoken - known))
     if isinstance(clips, list):
-        clips = [replace(clip, language=code) for clip, code in zip(clips, languages, strict=True)]
-    detected = sorted(spoken - known)
-    return replace(evaluation_set, languages=languages, detected_languages=detected), clips
+        told = zip(clips, evaluation_set.told_languages, strict=True)
+        clips = [replace(clip, language=code) for clip, code in told]
+    return evaluation_set, clips
 
 
 def choose_contexts(audio_context: str, loaded: "LoadedModel", name: str, backend: str) -> list[str]:
@@ -332,7 +348,7 @@ def choose_transcription(
         transcriber,
         clips["audio"],
         evaluation_set.durations,
-        evaluation_set.languages,
+        evaluation_set.told_languages,
         **batches,
     )
 
@@ -432,11 +448,19 @@ def write_predictions(scored: list["ScoredDecoding"], material: "Material", outp
 
 
 def write_report(
-    scored: list["ScoredDecoding"], material: "Material", arguments: EvaluateArguments, output_dir: Path
+    scored: list["ScoredDecoding"],
+    material: "Material",
+    arguments: EvaluateArguments,
+    output_dir: Path,
+    inputs: dict[str, str],
 ) -> None:
-    """Write comparison, gate, page, tables and plots; the results last, as they mark the end."""
-    from utils.evaluation import compare_models, prediction_records, write_verdict
-    from utils.evaluation_page import REPORT_FILE, write_evaluation_page
+    """Write comparison, gate, page, tables and plots; the results last, as they mark the end.
+
+    Args:
+        inputs: What was evaluated, from `describe_inputs` before anything was decoded.
+    """
+    from utils.evaluation import compare_models, prediction_records, rank_candidates, write_verdict
+    from utils.evaluation_page import write_evaluation_page
     from utils.evaluation_plots import write_evaluation_plots
     from utils.evaluation_tables import write_evaluation_tables
     from utils.files import write_json
@@ -453,6 +477,7 @@ def write_report(
         analysis = {
             "comparisons": [asdict(comparison) for comparison in comparisons],
             "gates": [asdict(gate) for gate in gates],
+            "candidates": rank_candidates(results, comparisons, promoted),
             "verdict": " ".join(verdict),
         }
         write_json(output_dir / COMPARISON_FILE, analysis)
@@ -464,7 +489,7 @@ def write_report(
     write_evaluation_plots(output_dir / PLOTS, rows, curves)
     clip_of = partial(find_clip, material)
     write_evaluation_page(output_dir / REPORT_FILE, rows, analysis, predictions, clip_of, curves)
-    write_json(output_dir / RESULTS_FILE, {"results": rows})
+    write_json(output_dir / RESULTS_FILE, {"results": rows, "inputs": inputs})
 
 
 def find_clip(material: "Material", dataset: str, utterance: str) -> bytes | None:
@@ -478,7 +503,6 @@ def find_clip(material: "Material", dataset: str, utterance: str) -> bytes | Non
 def show_report(output_dir: Path) -> None:
     """Print the tables from the files, so that a reused report shows the very same."""
     from utils.evaluation import read_comparisons, read_results
-    from utils.evaluation_page import REPORT_FILE
     from utils.report import print_report
 
     results = read_results(output_dir / RESULTS_FILE)

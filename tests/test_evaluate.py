@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jiwer
@@ -172,30 +173,44 @@ def test_other_arguments_are_refused_and_named(finished, tiny_whisper, tuned, da
     assert "Choose another --output_dir" in message
 
 
-def test_a_newer_model_or_dataset_is_evaluated_again(scratch, tiny_whisper, tuned, dataset):
+def test_another_model_or_dataset_of_the_name_is_evaluated_again(scratch, tiny_whisper, tuned, dataset):
     arguments = evaluate.parse_arguments(
         evaluate.EvaluateArguments, command([tiny_whisper, tuned], dataset, scratch)
     )
     assert evaluate.is_already_evaluated(arguments, scratch)
     for file in (tuned / "model.safetensors", dataset / "test" / "state.json"):
-        written = file.stat().st_mtime
-        later = (scratch / "evaluation_results.json").stat().st_mtime + 10
-        os.utime(file, (later, later))
-        assert not evaluate.is_already_evaluated(arguments, scratch)
-        os.utime(file, (written, written))
+        written = file.stat().st_mtime_ns
+        for other in (written + 10**10, written - 10**10):  # a model that was moved here may well be older
+            os.utime(file, ns=(other, other))
+            assert not evaluate.is_already_evaluated(arguments, scratch)
+        os.utime(file, ns=(written, written))
     assert evaluate.is_already_evaluated(arguments, scratch)
     (scratch / "evaluation_results.json").unlink()  # a run that was killed
     assert not evaluate.is_already_evaluated(arguments, scratch)
+    others = replace(arguments, split="validation")  # nothing is lost by other arguments
+    assert not evaluate.is_already_evaluated(others, scratch)
 
 
-def test_own_report_and_caches_do_not_count_as_a_newer_model(tmp_path):
-    for name, seconds in (("model.bin", 100), ("report/predictions.jsonl", 300), ("cache-1.arrow", 300)):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
-        os.utime(path, (seconds, seconds))
-    assert evaluate.newest_change(tmp_path, tmp_path / "report") == 100
-    assert evaluate.newest_change(Path("openai/whisper-base"), tmp_path) == 0
+def test_own_report_and_caches_do_not_count_as_another_model(tmp_path):
+    def describe(output_dir: Path) -> dict[str, str]:
+        words = command([model, "openai/whisper-base"], tmp_path / "data", output_dir)
+        return evaluate.describe_inputs(
+            evaluate.parse_arguments(evaluate.EvaluateArguments, words), output_dir
+        )
+
+    model = tmp_path / "run/best"
+    for folder in (model, tmp_path / "data"):
+        folder.mkdir(parents=True)
+        (folder / "weights").touch()
+    for output_dir in (model / "report", model, tmp_path / "run"):
+        before = describe(output_dir)
+        for own in (output_dir / "predictions.jsonl", output_dir / "plots/wer.png", model / "cache-1.arrow"):
+            own.parent.mkdir(parents=True, exist_ok=True)
+            own.touch()
+        assert describe(output_dir) == before
+        (model / "weights").write_bytes(b"x" * (1 + len(output_dir.parts)))
+        assert {name for name, of in describe(output_dir).items() if of != before[name]} == {str(model)}
+    assert before["openai/whisper-base"] == ""
 
 
 def test_one_model_in_a_folder_that_holds_other_things(tuned, dataset, tmp_path, capsys):

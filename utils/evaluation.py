@@ -36,6 +36,7 @@ Row = TypeVar("Row")
 TEXT_FORMS = ("raw", "normalized")
 DURATION_EDGES = (2.0, 5.0, 10.0, 20.0)  # seconds, between the groups by duration
 SIGNIFICANT = 0.05
+FEWEST_UTTERANCES = 4  # below, an interval is just their range, and a range without 0 says little
 MAX_GROUP_VALUES = 50  # more distinct values than this name utterances rather than groups
 GROUP_COLUMNS = ("language", "speaker", "group")
 # every prepared dataset's own columns; what else a dataset holds came from its source
@@ -60,6 +61,11 @@ class EvaluationSet:
     recordings: list[str | None] | None = None  # that the utterances were cut from
     is_guard: bool = False  # there to see what is forgotten, not what is learnt
     detected_languages: list[str] = field(default_factory=list)  # that the model has no token for
+
+    @property
+    def told_languages(self) -> list[str | None]:
+        """What the model is told of each utterance's language; None where it detects one itself."""
+        return [None if code in self.detected_languages else code for code in self.languages]
 
 
 @dataclass(frozen=True)
@@ -182,7 +188,12 @@ class ModelComparison:
     def is_significant(self) -> bool:
         """By the test, which asks about these speakers, and by the interval, which may ask about others."""
         low, high = self.ci95
-        return self.p_value < SIGNIFICANT and not low <= 0 <= high
+        return not self.has_too_few and self.p_value < SIGNIFICANT and not low <= 0 <= high
+
+    @property
+    def has_too_few(self) -> bool:
+        """Whether the utterances, or whole recordings, are too few to tell anything from chance."""
+        return self.wins + self.losses + self.ties < FEWEST_UTTERANCES
 
 
 @dataclass(frozen=True)
@@ -521,26 +532,40 @@ def write_verdict(
     comparisons: Sequence[ModelComparison],
     promoted: Collection[str] = (),
 ) -> str:
-    """One plain sentence on the best candidate, a clause for each dataset.
-
-    The best is the one whose normalised WER fell most, summed over the datasets that are no guards; a
-    promoted one goes before all others. The full context counts where it was decoded: every other runtime
-    uses it.
-    """
-    rows = [c for c in comparisons if c.text == "normalized"]
-    rows = [c for c in rows if c.audio_context == "full"] or rows
-    if not rows:
+    """One plain sentence on the best candidate, see `rank_candidates`, a clause for each dataset."""
+    ranked = rank_candidates(results, comparisons, promoted)
+    if not ranked:
         return "There is nothing to compare."
     by_key = {(r.model, r.dataset, r.audio_context): r for r in results}
-    candidates = list(dict.fromkeys(c.candidate for c in rows))
-    gains = dict.fromkeys(candidates, 0.0)
-    for c in rows:
-        if not by_key[c.candidate, c.dataset, c.audio_context].is_guard:
-            gains[c.candidate] += c.wer_reduction
-    best = max(candidates, key=lambda name: (name in promoted, gains[name]))
-    clauses = [_verdict_clause(c, by_key) for c in rows if c.candidate == best]
-    opening = f"Best of {len(candidates)} candidates: " if len(candidates) > 1 else ""
+    rows = [c for c in _in_deciding_contexts(comparisons) if c.candidate == ranked[0]]
+    clauses = [_verdict_clause(c, by_key) for c in rows]
+    opening = f"Best of {len(ranked)} candidates: " if len(ranked) > 1 else ""
     return opening + "; ".join(clauses) + "."
+
+
+def rank_candidates(
+    results: Sequence[EvaluationResult],
+    comparisons: Sequence[ModelComparison],
+    promoted: Collection[str] = (),
+) -> list[str]:
+    """Every candidate, the most promising first: promoted ones, then by how far the normalised rate fell.
+
+    It is summed over the datasets that are no guards.
+    """
+    guards = {(r.dataset, r.split) for r in results if r.is_guard}
+    rows = _in_deciding_contexts(comparisons)
+    gains = {c.candidate: 0.0 for c in rows}
+    for c in rows:
+        if (c.dataset, c.split) not in guards:
+            gains[c.candidate] += c.wer_reduction
+    return sorted(gains, key=lambda name: (name not in promoted, -gains[name]))
+
+
+def _in_deciding_contexts(comparisons: Sequence[ModelComparison]) -> list[ModelComparison]:
+    """Of normalised text, in the full context where that was decoded: every other runtime uses it."""
+    rows = [c for c in comparisons if c.text == "normalized"]
+    in_full = {(c.candidate, c.dataset, c.split) for c in rows if c.audio_context == "full"}
+    return [c for c in rows if c.audio_context == "full" or (c.candidate, c.dataset, c.split) not in in_full]
 
 
 def _verdict_clause(comparison: ModelComparison, by_key: dict[tuple[str, str, str], EvaluationResult]) -> str:

@@ -35,7 +35,6 @@ from utils.web_charts import CHART_STYLE
 from utils.web_page import Html, isolated, join, tag, write_page
 from utils.word_differences import DIFFERENCE_STYLE, differences_legend
 
-REPORT_FILE = "report.html"
 OPEN_LISTS = 2  # of the best candidate's utterances that are shown unfolded
 
 NORMALIZERS: Mapping[str, str] = {

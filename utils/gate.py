@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from utils import failures
-from utils.evaluation import EvaluationResult, ModelComparison, find_baseline
+from utils.evaluation import FEWEST_UTTERANCES, EvaluationResult, ModelComparison, find_baseline
 
 MORE_FAILURES = 0.01  # share of the utterances by which a kind of failure may grow
 GRAVE = (
@@ -96,6 +96,12 @@ def _findings(
 def _judge_errors(before: EvaluationResult, after: EvaluationResult, comparison: ModelComparison) -> _Finding:
     """Fewer errors, and not by chance; in the dynamic context it is enough not to make more."""
     rates = _rates(before, after)
+    if comparison.has_too_few:
+        return _Finding(
+            False,
+            f"{_where(after)}: {after.num_utterances} utterances are too few to tell a gain from chance, "
+            f"{rates}; expected {FEWEST_UTTERANCES} at least, better a hundred.",
+        )
     if comparison.is_significant and comparison.wer_reduction > 0:
         return _Finding(True, f"{_where(after)}: fewer errors, {rates}, p = {comparison.p_value:.2g}.")
     if comparison.is_significant:

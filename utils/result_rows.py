@@ -84,18 +84,13 @@ def find_baseline(results: Sequence[dict], analysis: dict | None) -> str | None:
 
 
 def list_candidates(results: Sequence[dict], analysis: dict | None) -> list[str]:
-    """Every model but the baseline, the most promising first: promoted ones, then by what they gained.
+    """Every model but the baseline, in the order of the analysis: the most promising first.
 
     A model that stands alone is its own candidate.
     """
-    gains: dict[str, float] = {}
-    for row in (analysis or {}).get("comparisons", ()):
-        if row["text"] == "normalized":
-            gains[row["candidate"]] = gains.get(row["candidate"], 0.0) + row["wer_reduction"]
-    promoted = {gate["candidate"] for gate in (analysis or {}).get("gates", ()) if gate["promote"]}
+    ranked: list[str] = (analysis or {}).get("candidates", [])
     others = [model for model in list_models(results) if model != find_baseline(results, analysis)]
-    ranked = sorted(others, key=lambda model: (model not in promoted, -gains.get(model, 0.0)))
-    return ranked or list_models(results)[:1]
+    return [*ranked, *(model for model in others if model not in ranked)] or list_models(results)[:1]
 
 
 def find_row(

@@ -131,6 +131,7 @@ def _normalize_script_safe(text: str) -> str:
     for legacy, chillu in _CHILLUS.items():
         text = text.replace(legacy, chillu)
     composed = unicodedata.normalize("NFKC", _HALF_SPACE.sub(r"\1 ", text)).lower()
+    composed = composed.replace("i\u0307", "i")  # what lower() makes of the Turkish capital İ
     kept = " ".join("".join(map(_keep_spelling, composed)).split())
     # composed again: a mark and its letter may have been apart by a character that is gone
     kept = unicodedata.normalize("NFC", _drop_stray_marks(kept))

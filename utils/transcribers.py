@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from faster_whisper import WhisperModel
 
 BACKENDS = ("transformers", "ctranslate2", "faster-whisper")
+SAMPLING_SEED = 1  # of what faster-whisper draws where greedy decoding fails
 INSTALL = "Install it: pip install ctranslate2 faster-whisper"
 
 
@@ -191,8 +192,10 @@ def open_transcriber(
             engine = Whisper(str(folder), intra_threads=torch.get_num_threads(), **options)
             yield CTranslate2Transcriber(engine, loaded, max_length, task, num_beams), loaded
         else:
+            from ctranslate2 import set_random_seed
             from faster_whisper import WhisperModel
 
+            set_random_seed(SAMPLING_SEED)
             model = WhisperModel(str(folder), cpu_threads=torch.get_num_threads(), **options)
             yield FasterWhisperTranscriber(model, loaded, task, num_beams), loaded
 

@@ -16,6 +16,7 @@ from utils.evaluation import (
     compare_models,
     count_made_up_words,
     prediction_records,
+    rank_candidates,
     read_comparisons,
     read_results,
     score_decoding,
@@ -217,6 +218,58 @@ def test_guards_do_not_make_the_best_candidate_and_a_promoted_one_goes_first(eva
     results, comparisons = [s.result for s in scored], compare_models(scored, 100, 1)
     assert write_verdict(results, comparisons).startswith("Best of 2 candidates: b ")
     assert write_verdict(results, comparisons, ["a"]).startswith("Best of 2 candidates: a ")
+
+
+def test_guards_do_not_push_out_a_dataset_of_the_dynamic_context(evaluation_set):
+    """Guards are decoded in the full context alone; the data here were in the dynamic one."""
+    guard = replace(evaluation_set, dataset="data/en", is_guard=True)
+    scored = [score(guard, model, BASELINE) for model in ("base", "a", "b")] + [
+        score(evaluation_set, model, hypotheses, "dynamic")
+        for model, hypotheses in (("base", BASELINE), ("a", BASELINE), ("b", CANDIDATE))
+    ]
+    results, comparisons = [s.result for s in scored], compare_models(scored, 100, 1)
+    assert rank_candidates(results, comparisons) == ["b", "a"]
+    verdict = write_verdict(results, comparisons)
+    assert "data/it (test, dynamic context)" in verdict and "data/en (test, full context)" in verdict
+
+
+def test_the_full_context_ranks_the_candidates(evaluation_set):
+    """In the full context b is better; a, which was decoded in both, may not count twice."""
+    half = [CANDIDATE[0], *BASELINE[1:]]
+    scored = [
+        score(evaluation_set, model, hypotheses, context)
+        for model, context, hypotheses in (
+            ("base", "full", BASELINE),
+            ("a", "full", half),
+            ("a", "dynamic", CANDIDATE),
+            ("b", "full", CANDIDATE),
+        )
+    ]
+    results, comparisons = [s.result for s in scored], compare_models(scored, 100, 1)
+    assert rank_candidates(results, comparisons) == ["b", "a"]
+    assert rank_candidates(results, comparisons, ["a"]) == ["a", "b"]
+
+
+def test_three_utterances_show_nothing(evaluation_set):
+    """An interval over three utterances is their range: it leaves out 0 for one in four equal pairs."""
+    texts = ["a b c d e f g h i j k l"] * 4
+    wrong = ["x x c d e f x h i j k l"] * 4  # two stretches, of 2 errors and 1: p = 0.003 in one utterance
+    for number, is_shown in ((1, False), (3, False), (4, True)):
+        said = texts[:number]
+        few = EvaluationSet(
+            "data/it", "test", [str(n) for n in range(number)], said, [4.0] * number, {}, ["it"] * number
+        )
+        scored = [score(few, "base", wrong[:number]), score(few, "tuned", said)]
+        _, normalized = compare_models(scored, 300, 1)
+        assert normalized.is_significant is is_shown and normalized.has_too_few is not is_shown
+
+
+def test_a_language_that_the_model_must_detect_is_still_the_one_spoken():
+    spoken = "dúirt an fear go dtiocfadh sé ar ais go dtí an teach amárach leis an mbean"
+    heard = "the man said that he would come back to the house tomorrow with the woman"
+    irish = EvaluationSet("data/ga", "test", ["1"], [spoken], [5.0], {}, ["ga"], detected_languages=["ga"])
+    assert irish.told_languages == [None]
+    assert score(irish, "base", [heard]).result.failures["wrong language"] == 1
 
 
 def test_characters_are_the_measure_where_words_have_no_spaces():

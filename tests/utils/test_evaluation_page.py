@@ -208,6 +208,7 @@ def test_a_candidate_that_is_not_to_be_promoted(written):
 def test_the_best_candidate_comes_first(written):
     results = [build_row(), build_row("worse", 0.4), build_row(TUNED, 0.116)]
     analysis = build_analysis()
+    analysis["candidates"] = [TUNED, "worse"]
     analysis["gates"].insert(0, {"candidate": "worse", "promote": False, "reasons": ["Worse."], "passed": []})
     page = written(results, analysis, build_predictions())
     text = shown(page)

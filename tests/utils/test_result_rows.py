@@ -55,11 +55,9 @@ def test_the_full_context_is_preferred():
     assert find_row(ROWS, "tuned", ("en", "test")) is None
 
 
-def test_the_best_candidate_comes_first_and_a_promoted_one_before_it():
-    analysis = {"comparisons": [gain("tuned", 0.1), gain("other", 0.2), gain("tuned", 0.5, "raw")]}
+def test_candidates_stand_as_the_analysis_ranks_them():
+    analysis = {"comparisons": [gain("tuned", 0.1), gain("other", 0.2)], "candidates": ["other", "tuned"]}
     assert find_baseline(ROWS, analysis) == "base" and list_candidates(ROWS, analysis) == ["other", "tuned"]
-    gates = [{"candidate": "tuned", "promote": True}, {"candidate": "other", "promote": False}]
-    assert list_candidates(ROWS, analysis | {"gates": gates}) == ["tuned", "other"]
     assert list_candidates(ROWS, None) == ["tuned", "other"]
     assert find_baseline(ROWS[:2], None) is None and list_candidates(ROWS[:2], None) == ["base"]
 

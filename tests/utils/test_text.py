@@ -166,6 +166,8 @@ def test_english_normalizer_does_as_published(text, expected):
         ("Il signor 王 è qui", "il signor 王 è qui"),
         ("안녕하세요, 세계!", "안녕하세요 세계"),
         ("✔️ fatto 1️⃣ \u25cc\u093f ¸", "fatto 1"),
+        # Turkish: a capital that lower() makes two characters of
+        ("İyi günler, İstanbul!", "iyi günler istanbul"),
         ("...", ""),
     ],
 )
