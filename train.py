@@ -63,6 +63,7 @@ class TrainingData:
 
     clips: "TrainingClips"
     ids: list[str]
+    digest: str  # of ids, texts and durations
     plan: "StepPlan"
     validation: "Dataset"
     clips_that_fit: Callable[[float], int]  # into a micro-batch, by audio context
@@ -138,7 +139,13 @@ def main(argv: list[str] | None = None) -> None:
 
 def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "StopRequest") -> None:
     """Train from the start or the newest checkpoint to the end; leaves best/ and final/."""
-    from utils.checkpoints import TrainingState, find_checkpoint_together, load_checkpoint, origin_of
+    from utils.checkpoints import (
+        TrainingState,
+        check_same_plan,
+        find_checkpoint_together,
+        load_checkpoint,
+        origin_of,
+    )
     from utils.memory import explaining_out_of_memory
     from utils.mixing import forget_mixtures
     from utils.optimizers import settings_kept
@@ -152,6 +159,10 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
 
     with settings_kept(setup.optimizer, setup.scheduler):
         state = load_checkpoint(accelerator, checkpoint) if checkpoint else TrainingState()
+    step_size = str(setup.data.plan.size)
+    if checkpoint and args.resume_from_checkpoint is None:
+        check_same_plan(checkpoint, state, step_size, setup.data.digest)
+    state.step_size, state.data = step_size, setup.data.digest
     if args.auto_find_batch_size:
         setup = with_found_micro_batches(setup, resumed=state.step > 0)
     loaded, data, total_steps = setup.loaded, setup.data, setup.total_steps
@@ -446,7 +457,7 @@ def choose_quantization(args: TrainArguments, accelerator: "Accelerator") -> "Qu
 
 def load_data(args: TrainArguments, loaded: "LoadedModel", accelerator: "Accelerator") -> TrainingData:
     """The training and validation splits; labels too long for Whisper are set aside."""
-    from utils.dataset import draw_rows, load_prepared
+    from utils.dataset import digest_of, draw_rows, load_prepared
     from utils.examples import DrawOptions, TrainingClips, read_clips
     from utils.labels import MAX_LABEL_TOKENS, LabelWriter
     from utils.modeling import check_languages
@@ -482,11 +493,12 @@ def load_data(args: TrainArguments, loaded: "LoadedModel", accelerator: "Acceler
             f"{', '.join(args.dataset)} has a text before it. Expected a column previous_text, or start and "
             "end of clips in a recording they share. Leave it out."
         )
-    validation = load_validation(args) if args.eval_steps or args.eval_on_start else rows.select([])
+    needs_validation = args.eval_steps or args.eval_on_start or args.interpolation_alphas
+    validation = load_validation(args) if needs_validation else rows.select([])
     contexts = fix_contexts(args, accelerator, loaded, clips, options)
     plan = plan_steps(args, accelerator, training, contexts)
     limit = limit_micro_batches(args, accelerator)
-    return TrainingData(training, list(rows["id"]), plan, validation, limit, contexts)
+    return TrainingData(training, list(rows["id"]), digest_of(rows), plan, validation, limit, contexts)
 
 
 def fix_contexts(
@@ -613,15 +625,20 @@ def set_aside_long_labels(
 
 def load_validation(args: TrainArguments) -> "Dataset":
     """The validation split in the case that is learnt, cut down to max_eval_samples."""
-    from datasets import Value
-
     from utils.dataset import draw_rows, load_prepared
 
     rows = load_prepared(args.dataset, "validation", language=args.language)
-    if args.do_lower_case:  # in memory: a map would write the audio again
-        lower = [text.lower() for text in rows["text"]]
-        rows = rows.remove_columns("text").add_column("text", lower, feature=Value("string"))
-    return draw_rows(rows, args.max_eval_samples, args.seed)
+    return draw_rows(in_the_case_that_is_learnt(args, rows), args.max_eval_samples, args.seed)
+
+
+def in_the_case_that_is_learnt(args: TrainArguments, rows: "Dataset") -> "Dataset":
+    """References in lower case where labels are."""
+    from datasets import Value
+
+    if not args.do_lower_case:
+        return rows
+    lower = [text.lower() for text in rows["text"]]  # in memory: a map would write the audio again
+    return rows.remove_columns("text").add_column("text", lower, feature=Value("string"))
 
 
 def step_size(args: TrainArguments, accelerator: "Accelerator") -> "StepSize":
@@ -668,7 +685,8 @@ def with_found_micro_batches(setup: Setup, *, resumed: bool) -> Setup:
 
     args, accelerator, data = setup.args, setup.accelerator, setup.data
     path = Path(args.output_dir) / "micro_batches.json"
-    found = read_found(path, accelerator) if resumed else None
+    saving = f"memory {args.memory}, gradient_checkpointing {args.gradient_checkpointing}"
+    found = read_found(path, accelerator, saving) if resumed else None
     if found is None:
         backward = partial(
             backward_through,
@@ -682,7 +700,7 @@ def with_found_micro_batches(setup: Setup, *, resumed: bool) -> Setup:
         demand = demand_of_plan(data.clips, data.plan, args.num_train_epochs, accelerator.num_processes)
         found = find_clips_that_fit(probe, demand)
         if accelerator.is_main_process and not args.dry_run:
-            save_found(found, path)
+            save_found(found, path, saving)
     accelerator.print(found.describe())
     return replace(setup, data=replace(data, clips_that_fit=found))
 
@@ -842,7 +860,7 @@ def backward_through(
             features = log_mel(batch.waveforms, loaded.processor.feature_extractor)
         if masking is not None:
             num_frames = [round(100 * seconds) for seconds in batch.durations]
-            features = spec_augment(features, num_frames, masking, [(4, *seed) for seed in batch.seeds])
+            features = spec_augment(features, num_frames, masking, batch.seeds)
         context = encoder_positions(batch.context)
         loss_sum = model(features, batch.decoder_input_ids, batch.labels, states, context)
         accelerator.backward(loss_sum * scale)
@@ -1194,6 +1212,7 @@ def load_guards(args: TrainArguments) -> dict[str, "Dataset"]:
     guards = {}
     for folder in args.guard_dataset:
         rows = load_prepared([folder], pick_split(folder, ("validation", "test")), language="auto")
+        rows = in_the_case_that_is_learnt(args, rows)
         guards[folder] = draw_rows(rows, args.max_guard_samples, args.seed)
     return guards
 

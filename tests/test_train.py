@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -298,13 +299,38 @@ def test_a_rerun_with_equal_arguments_reuses_the_finished_run(arguments, tmp_pat
 
 def test_a_rerun_after_a_kill_goes_on_without_being_told(arguments, tmp_path, capsys):
     train.main(arguments("--save_steps", "3"))
-    import shutil
-
     shutil.rmtree(tmp_path / "run/final")
     shutil.rmtree(tmp_path / "run/checkpoint-6")
     train.main(arguments("--save_steps", "3"))
     assert "going on from step 3" in capsys.readouterr().out
     assert [record["step"] for record in read_metrics(tmp_path / "run")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_does_not_go_on_with_other_steps_or_other_clips(arguments, prepared, build_prepared, tmp_path):
+    """Steps of 8 clips become steps of 16 on twice the processes; here the checkpoint is said to be of 4."""
+    data = tmp_path / "data"
+    shutil.copytree(prepared, data)
+    words = arguments("--save_steps", "3", "--dataset", str(data))
+    train.main(words)
+    shutil.rmtree(tmp_path / "run/final")
+    state = tmp_path / "run/checkpoint-6/trainer_state.json"
+    written = state.read_text()
+    state.write_text(written.replace('"step_size": "8 clips"', '"step_size": "4 clips"'))
+    with pytest.raises(UserError, match="steps were of 4 clips, here they are of 8 clips: the number of proc"):
+        train.main(words)
+    state.write_text(written)
+    shutil.rmtree(data)
+    build_prepared(data, {"train": 30, "validation": 6, "test": 6})
+    with pytest.raises(UserError, match="checkpoint-6: it was trained on other clips"):
+        train.main(words)
+    train.main([*words, "--max_steps", "7", "--resume_from_checkpoint", "latest"])
+    assert read_metrics(tmp_path / "run")[-1]["step"] == 7
+
+
+def test_other_weights_to_train_are_no_traceback(arguments, tmp_path):
+    train.main(arguments("--max_steps", "2", "--save_steps", "2", "--freeze_encoder"))
+    with pytest.raises(UserError, match="other weights were trained there .* --model_name_or_path"):
+        train.main(arguments("--max_steps", "4", "--resume_from_checkpoint", "latest"))
 
 
 # ---- users' mistakes ---------------------------------------------------------------------------------------

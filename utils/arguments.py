@@ -324,11 +324,14 @@ class TrainArguments(ScriptArguments):
 
     timestamp_probability: float = argument("Share of examples whose times are learnt too.", default=0.0)
     condition_on_prev_probability: float = argument(
-        "Share of examples that are given the text before them: previous_text, or that of the clips before.",
+        "Share of examples that are given the text before them: previous_text, else the clips before in the "
+        "recording, of one speaker where speakers are known.",
         default=0.0,
     )
     stitch_probability: float = argument(
-        "Share of examples that are joined with those after them, up to 30 s.", default=0.0
+        "Share of examples that are joined with those after them in the dataset, of one speaker where "
+        "speakers are known, up to 30 s.",
+        default=0.0,
     )
     speed_factors: list[float] = argument("Speeds drawn with equal chance.", default=[1.0])
     reverb_probability: float = argument("Share of clips put into a room.", default=0.0)
@@ -456,13 +459,7 @@ class TrainArguments(ScriptArguments):
             "max_grad_norm",
             "lora_dropout",
         ]
-        found = at_least(self, 1, *ones) + at_least(self, 0, *zeros)
-        shares = ("timestamp_probability", "condition_on_prev_probability", "stitch_probability")
-        for name in (*shares, "non_speech_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                found.append(f"{name} {getattr(self, name)}: expected a share from 0 to 1.")
-        if self.non_speech_dir is not None and not self.non_speech_share:
-            found.append("non_speech_dir goes with non_speech_share, which is 0.")
+        found = at_least(self, 1, *ones) + at_least(self, 0, *zeros) + self._example_problems()
         for name in ("micro_batch_seconds", "batch_audio_seconds", "batch_label_tokens"):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -493,6 +490,24 @@ class TrainArguments(ScriptArguments):
             return found
         return found + language_problems(self.language, self.model_name_or_path)
 
+    def _example_problems(self) -> list[str]:
+        """What is wrong with the values that draw, change and mask examples; of audio, the folders alone."""
+        found = at_least(self, 1, "mask_time_length", "mask_feature_length")
+        found += at_least(self, 0, "mask_time_min_masks", "mask_feature_min_masks")
+        shares = ["timestamp_probability", "condition_on_prev_probability", "stitch_probability"]
+        for name in (*shares, "non_speech_share", "mask_time_prob", "mask_feature_prob"):
+            if not 0 <= getattr(self, name) <= 1:
+                found.append(f"{name} {getattr(self, name)}: expected a share from 0 to 1.")
+        folders = {
+            "non_speech_dir": "non_speech_share",
+            "noise_dir": "noise_probability",
+            "reverb_dir": "reverb_probability",
+        }
+        for folder, share in folders.items():
+            if getattr(self, folder) is not None and not getattr(self, share):
+                found.append(f"{folder} goes with {share}, which is 0.")
+        return found
+
     def _adapter_problems(self) -> list[str]:
         found = at_least(self, 0, "freeze_encoder_layers")
         frozen = [field_.name for field_ in dataclasses.fields(self) if field_.name.startswith("freeze_")]
@@ -503,8 +518,12 @@ class TrainArguments(ScriptArguments):
             name for name in ("use_rslora", "use_dora", "load_in_8bit", "load_in_4bit") if getattr(self, name)
         ]
         asked += ["peft_type adalora"] if self.peft_type == "adalora" else []
+        asked += self._changed("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
         if asked and not self.use_peft:
             found.append(f"{', '.join(asked)} without use_peft: these are for adapters.")
+        four_bits = self._changed("bnb_4bit_quant_type", "bnb_4bit_use_double_quant")
+        if four_bits and not self.load_in_4bit:
+            found.append(f"{', '.join(four_bits)} without load_in_4bit: these are for 4 bits.")
         if self.load_in_8bit and self.load_in_4bit:
             found.append("load_in_8bit and load_in_4bit: expected one of them.")
         if self.peft_type == "adalora" and (self.use_dora or self.use_rslora):
@@ -516,6 +535,11 @@ class TrainArguments(ScriptArguments):
                 f"init_r {self.init_r}: expected more than lora_r {self.lora_r}, what is left of it."
             )
         return found
+
+    def _changed(self, *names: str) -> list[str]:
+        """Those of the named arguments that do not have their default."""
+        defaults = {field_.name: _default_of(field_) for field_ in dataclasses.fields(self)}
+        return [name for name in names if getattr(self, name) != defaults[name]]
 
     def _optimizer_problems(self) -> list[str]:
         found = [

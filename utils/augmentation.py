@@ -32,7 +32,8 @@ BEFORE_DIRECT = 16  # samples of such a response kept before its peak
 CACHE_BYTES = 256_000_000  # of decoded noises and responses in one process: 2.2 hours
 MOST_PROBLEMS = 10  # bad files named one by one
 
-_SPEED, _REVERB, _NOISE, _GAIN, _CODEC = range(1, 6)  # streams of draws; the numbers must not change
+# streams of draws, also those of other modules; the numbers must not change
+_SPEED, _REVERB, _NOISE, _GAIN, _CODEC, NON_SPEECH, SPEC_AUGMENT = range(1, 8)
 
 
 @dataclass(frozen=True)

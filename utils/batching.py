@@ -163,8 +163,9 @@ class StepPlan:
     def _order(self, epoch: int) -> tuple[Sequence[Example], list[list[int]]]:
         examples = self._draw_examples(epoch)
         random = np.random.default_rng((self._seed, 0, epoch))
-        order = order_batches if examples[0].context is None else order_fixed_batches
-        return examples, order(examples, self.size, random)
+        if examples[0].context is not None:
+            return examples, order_fixed_batches(examples, self.size, random)
+        return examples, order_batches(examples, self.size, random, audio_context=self.audio_context)
 
     def count_steps(self, num_epochs: float) -> int:
         """Steps of so many epochs; of the last, begun one its share, rounded up."""
@@ -186,19 +187,27 @@ class StepPlan:
     def _context_of(self, number: int, examples: Sequence[Example]) -> float:
         if examples[0].context is not None:
             return examples[0].context
-        if self.audio_context == "full":
-            return FULL_CONTEXT
         extra = float(np.random.default_rng((self._seed, 1, number)).choice(self.jitter))
-        return dynamic_context(max(example.duration for example in examples) + extra, TRAINING_GRID)
+        return _context_for(max(example.duration for example in examples) + extra, self.audio_context)
 
 
 def order_batches(
-    examples: Sequence[Example], size: StepSize, random: np.random.Generator
+    examples: Sequence[Example],
+    size: StepSize,
+    random: np.random.Generator,
+    *,
+    audio_context: str = "dynamic",
 ) -> list[list[int]]:
     """Shuffle the examples, sort pools of them by blurred length, cut these into batches, shuffle these.
 
     With a number of clips the last batch is filled up with examples drawn again; with seconds or tokens it
     stays smaller.
+
+    Args:
+        examples: In any order.
+        size: Of a batch.
+        random: Decides the order.
+        audio_context: "dynamic", or "full" where the encoder gets 30 s for every clip.
 
     Returns:
         Indices into `examples`, those of a batch from short to long, about.
@@ -207,14 +216,14 @@ def order_batches(
     order = random.permutation(len(examples))
     if size.clips is not None:
         order = np.concatenate([order, np.resize(random.permutation(len(order)), -len(order) % size.clips)])
-    pool_size = POOL_BATCHES * _typical_clips(examples, size)
+    pool_size = POOL_BATCHES * _typical_clips(examples, size, audio_context)
     batches: list[list[int]] = []
     rest = np.array([], dtype=np.int64)
     for start in range(0, len(order), pool_size):
         pool = np.concatenate([rest, order[start : start + pool_size]])
         blur = np.exp(random.uniform(-LENGTH_NOISE, LENGTH_NOISE, len(pool)))
         pool = pool[np.argsort(durations[pool] * blur, kind="stable")]
-        cut = _cut(pool, examples, size)
+        cut = _cut(pool, examples, size, audio_context)
         if size.clips is None and start + pool_size < len(order):
             rest = np.array(cut.pop())  # not full yet: the next pool goes on with it
         batches += cut
@@ -275,17 +284,25 @@ def order_fixed_batches(
     return [batches[index] for index in random.permutation(len(batches))]
 
 
-def _typical_clips(examples: Sequence[Example], size: StepSize) -> int:
+def _context_for(longest: float, audio_context: str) -> float:
+    """Seconds of context for the longest clip of a step."""
+    return FULL_CONTEXT if audio_context == "full" else dynamic_context(longest, TRAINING_GRID)
+
+
+def _typical_clips(examples: Sequence[Example], size: StepSize, audio_context: str) -> int:
     """About how many clips a batch will have."""
     if size.clips is not None:
         return size.clips
-    mean_context = TAIL + sum(example.duration for example in examples) / len(examples)
+    mean_duration = sum(example.duration for example in examples) / len(examples)
+    mean_context = FULL_CONTEXT if audio_context == "full" else TAIL + mean_duration
     mean_tokens = sum(example.num_targets for example in examples) / len(examples)
     by_seconds = (size.audio_seconds or math.inf) / seconds_of_work(mean_context, size.silence_run)
     return max(1, int(min(by_seconds, (size.label_tokens or math.inf) / mean_tokens)))
 
 
-def _cut(pool: np.ndarray, examples: Sequence[Example], size: StepSize) -> list[list[int]]:
+def _cut(
+    pool: np.ndarray, examples: Sequence[Example], size: StepSize, audio_context: str = "dynamic"
+) -> list[list[int]]:
     """Cut examples that are sorted by length, or share a fixed context, into batches as large as `size`
     allows, of at least one.
     """
@@ -297,7 +314,7 @@ def _cut(pool: np.ndarray, examples: Sequence[Example], size: StepSize) -> list[
     for index in pool.tolist():
         example, clips = examples[index], len(batches[-1]) + 1
         longest, tokens = max(longest, example.duration), max(tokens, example.num_targets)
-        context = example.context or dynamic_context(longest, TRAINING_GRID)
+        context = example.context or _context_for(longest, audio_context)
         seconds = clips * seconds_of_work(context, size.silence_run)
         is_full = clips > most_clips or seconds > most_seconds or clips * tokens > most_tokens
         if is_full and batches[-1]:

@@ -44,6 +44,8 @@ class TrainingState:
     skipped_in_a_row: int = 0
     evaluated_step: int = 0  # the last step that was evaluated
     origin: str = ""  # the named checkpoint that the run went on from, see `origin_of`
+    step_size: str = ""  # such as 8 clips, over all processes
+    data: str = ""  # digest of the clips that are trained on
 
     @property
     def mean_loss(self) -> float:
@@ -271,6 +273,29 @@ def find_checkpoint(output_dir: Path, resume_from_checkpoint: str | None, origin
     return newest
 
 
+def check_same_plan(folder: Path, state: TrainingState, step_size: str, data: str) -> None:
+    """Before a run goes on from a checkpoint of its own with the arguments it had.
+
+    Args:
+        folder: The checkpoint.
+        state: What it holds; one written before plans were noted passes.
+        step_size: Of the run that is to go on.
+        data: Digest of its clips.
+
+    Raises:
+        UserError: The run's steps would not be those that it began with.
+    """
+    way_out = "Start in another --output_dir, or go on at this step all the same: --resume_from_checkpoint latest"
+    if state.step_size and state.step_size != step_size:
+        raise UserError(
+            f"{folder}: its steps were of {state.step_size}, here they are of {step_size}: the number of "
+            "processes has changed. Run as many as before, or change per_device_train_batch_size or "
+            f"gradient_accumulation_steps so that steps stay as they were. {way_out}."
+        )
+    if state.data and state.data != data:
+        raise UserError(f"{folder}: it was trained on other clips than the datasets hold now. {way_out}.")
+
+
 def _first_whole(folders: Sequence[Path]) -> Path | None:
     for folder in folders:
         fault = _fault(folder)
@@ -325,7 +350,15 @@ def load_checkpoint(accelerator: Accelerator, folder: Path) -> TrainingState:
     A checkpoint of another number of processes loads as well, where the weights are not sharded; the random
     draws (dropout) then differ from those of an uninterrupted run, and that is said.
     """
-    accelerator.load_state(str(folder))
+    try:
+        accelerator.load_state(str(folder))
+    except ValueError as error:
+        if "parameter group" not in str(error):  # torch's words
+            raise
+        raise UserError(
+            f"{folder}: other weights were trained there than are to be trained now. To go on with others, "
+            "give the run's final or best folder as --model_name_or_path, in another --output_dir."
+        ) from error
     saved = folder / f"random_states_{accelerator.process_index}.pkl"
     if not saved.is_file():
         print(

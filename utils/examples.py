@@ -16,6 +16,7 @@ from transformers import WhisperTokenizer
 from utils.audio import SAMPLE_RATE, decode_flac
 from utils.augmentation import Augmentation, augment, change_speed, draw_speed
 from utils.batching import FULL_CONTEXT, TAIL, Example
+from utils.errors import UserError
 from utils.labels import (
     MAX_LABEL_TOKENS,
     MAX_PREVIOUS_TOKENS,
@@ -41,7 +42,7 @@ class Clip:
     text: TimedTokens  # the whole text; it begins and ends with the clip
     pieces: tuple[TimedTokens, ...]  # its timed pieces, or the whole text
     previous: tuple[int, ...] = ()  # tokens of the text before
-    neighbourhood: tuple = ()  # clips are stitched to those after them with the same one
+    neighbourhood: tuple = ()  # clips are stitched to those after them in the dataset with the same one
     start: float | None = None  # seconds in the recording it was cut from
     end: float | None = None
     source: str | None = None  # that recording
@@ -86,6 +87,10 @@ def read_clips(
         languages: Of each row; None for English-only models.
         texts: What the model is to write for each row.
         lower_case: Write it, its segments and the text before in lower case.
+
+    Returns:
+        Neighbours are those of one language and one speaker; without a speaker those of one recording; and
+        all clips of which neither is known: files of their own, often of a single speaker.
     """
     cased = str.lower if lower_case else str
     columns = {
@@ -138,6 +143,25 @@ def find_clips_before(clips: Sequence[Clip], datasets: Sequence[int]) -> list[in
     return before
 
 
+def check_passes(passes: Sequence[float], sizes: Sequence[int]) -> None:
+    """Look whether every epoch will have a clip.
+
+    Args:
+        passes: Over each dataset in an epoch.
+        sizes: Clips of each.
+
+    Raises:
+        UserError: Some epochs would have none.
+    """
+    most = max(share * size for share, size in zip(passes, sizes, strict=True))
+    if round(most, 6) < 1:
+        raise UserError(
+            f"dataset_passes {' '.join(f'{share:g}' for share in passes)} of {' and '.join(map(str, sizes))} "
+            "clips: less than one clip an epoch. Expected at least one of some dataset. Raise "
+            "dataset_passes, or max_train_samples where it is given."
+        )
+
+
 def _column(rows: Dataset, name: str) -> Sequence:
     return list(rows[name]) if name in rows.column_names else [None] * len(rows)
 
@@ -152,6 +176,9 @@ class TrainingClips:
         writer: Of labels.
         options: How to draw.
         seed: Of the run.
+
+    Raises:
+        UserError: There would be epochs without a clip.
     """
 
     def __init__(
@@ -165,8 +192,9 @@ class TrainingClips:
     ) -> None:
         self.rows, self.clips, self.writer = rows.select_columns(["audio"]), clips, writer
         self._options, self._seed = options, seed
-        numbers = np.asarray(datasets)
-        self._datasets = [np.flatnonzero(numbers == number) for number in range(len(options.passes))]
+        self._numbers = np.asarray(datasets)
+        self._datasets = [np.flatnonzero(self._numbers == number) for number in range(len(options.passes))]
+        check_passes(options.passes, [len(rows) for rows in self._datasets])
         self._before = find_clips_before(clips, datasets) if options.previous_probability else []
 
     @property
@@ -254,7 +282,8 @@ class TrainingClips:
         """Seconds of silence between two clips; None where they do not belong together."""
         one, other = self.clips[row], self.clips[following]
         drawn = random.uniform(*DRAWN_PAUSES)
-        if one.neighbourhood != other.neighbourhood or row == following:
+        is_near = self._numbers[row] == self._numbers[following] and one.neighbourhood == other.neighbourhood
+        if not is_near or row == following:
             return None
         if one.end is not None and other.start is not None and 0 <= other.start - one.end <= LONGEST_PAUSE:
             return other.start - one.end

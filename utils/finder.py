@@ -88,16 +88,22 @@ class FoundClips:
         )
 
 
-def save_found(found: FoundClips, path: Path) -> None:
-    """Keep what was found, so that a run that goes on has micro-batches of the same size."""
-    write_json(path, asdict(found))
+def save_found(found: FoundClips, path: Path, saving: str) -> None:
+    """Keep what was found, so that a run that goes on has micro-batches of the same size.
+
+    Args:
+        saving: How memory was saved when it was measured, in words.
+    """
+    write_json(path, asdict(found) | {"saving": saving})
 
 
-def read_found(path: Path, accelerator: Accelerator) -> FoundClips | None:
-    """What was saved, if it is there on all processes and still fits into the memory of all."""
+def read_found(path: Path, accelerator: Accelerator, saving: str) -> FoundClips | None:
+    """What was saved, if it is there on all processes, was measured alike and still fits into all memory."""
     found = None
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
+        if saved["saving"] != saving:
+            raise ValueError(f"measured with {saved['saving']}")
         found = FoundClips(
             tuple(saved["edges"]), tuple(saved["clips"]), Limit(**saved["limit"]), int(saved["peak_bytes"])
         )

@@ -56,6 +56,9 @@ def encode_segments(
 ) -> list[TimedTokens] | None:
     """The timed pieces of a clip; None where they do not make up its text, so that nothing is left out.
 
+    Each begins no earlier than the one before ends, as Whisper's timestamps never run backwards; cues of
+    subtitles may overlap.
+
     Args:
         segments: `start`, `end` (seconds from the start of the clip) and `text` of each piece, as a prepared
             dataset holds them.
@@ -65,10 +68,12 @@ def encode_segments(
     if not segments or "".join("".join(piece["text"] for piece in segments).split()) != "".join(text.split()):
         return None
     tokens = encode_texts(tokenizer, [piece["text"] for piece in segments])
-    return [
-        TimedTokens(max(0.0, piece["start"]), min(piece["end"], duration), ids)
-        for piece, ids in zip(segments, tokens, strict=True)
-    ]
+    pieces, end = [], 0.0
+    for piece, ids in zip(segments, tokens, strict=True):
+        start = max(end, min(piece["start"], duration))
+        end = max(start, min(piece["end"], duration))
+        pieces.append(TimedTokens(start, end, ids))
+    return pieces
 
 
 def prompt_tokens(

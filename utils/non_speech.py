@@ -10,7 +10,7 @@ import numpy as np
 
 from utils.acoustics import NOISE_KINDS, colored_noise
 from utils.audio import SAMPLE_RATE
-from utils.augmentation import draw_sound, folder_problems
+from utils.augmentation import NON_SPEECH, draw_sound, folder_problems
 from utils.errors import UserError
 
 SILENCE = "silence"  # every sample 0, as between the cuts of an edited recording
@@ -19,8 +19,6 @@ LEVELS_DB = (-80.0, -15.0)  # of full scale: the floor of a good microphone to a
 RECORDED_SHARE = 0.5  # of the windows, where there is a folder
 LONG_SHARE = 0.1  # of the windows; their durations are drawn evenly, the others' are those of clips
 SHORTEST_LONG = 8.0  # seconds
-
-_STREAM = 6  # of draws beside those of utils/augmentation.py; the number must not change
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def make_window(duration: float, folder: str | None, seed: tuple[int, ...]) -> n
     Raises:
         AudioError: A file of the folder cannot be read any more; see `check_non_speech`.
     """
-    random = np.random.default_rng((_STREAM, *seed))
+    random = np.random.default_rng((NON_SPEECH, *seed))
     num_samples = round(duration * SAMPLE_RATE)
     if folder is not None and random.random() < RECORDED_SHARE:
         return draw_sound(folder, random).stretch(num_samples, random)

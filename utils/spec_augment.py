@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from utils.augmentation import SPEC_AUGMENT
+
 
 @dataclass(frozen=True)
 class SpecAugment:
@@ -39,7 +41,8 @@ def spec_augment(
         features: (B, n_mels, frames).
         num_frames: Frames of each clip that are not padding, 100 a second.
         settings: How much.
-        seeds: Of each clip, such as the run's seed, the epoch and the clip's number; nothing below 0.
+        seeds: Of each clip, those that `augment` gets, such as the run's seed, the epoch and the clip's
+            number; nothing below 0.
 
     Returns:
         (B, n_mels, frames) of the same dtype and device.
@@ -48,7 +51,7 @@ def spec_augment(
     lengths = [min(length, most_frames) for length in num_frames]
     time_starts, mel_starts = [], []
     for length, seed in zip(lengths, seeds, strict=True):
-        random = np.random.default_rng(seed)
+        random = np.random.default_rng((SPEC_AUGMENT, *seed))
         time_starts.append(
             draw_spans(
                 length,

@@ -264,6 +264,43 @@ def test_codes_and_auto_are_languages(language):
     assert parse_arguments(TrainArguments, [*NEEDED, "--language", language]).language == language
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--noise_dir n", "noise_dir goes with noise_probability, which is 0"),
+        ("--reverb_dir r", "reverb_dir goes with reverb_probability, which is 0"),
+        ("--non_speech_dir r", "non_speech_dir goes with non_speech_share, which is 0"),
+        ("--lora_r 32 --lora_alpha 64", "lora_r, lora_alpha without use_peft"),
+        ("--lora_dropout 0", "lora_dropout without use_peft"),
+        ("--lora_target_modules fc1", "lora_target_modules without use_peft"),
+        ("--use_peft --load_in_8bit --bnb_4bit_quant_type fp4", "bnb_4bit_quant_type without load_in_4bit"),
+        ("--use_peft --bnb_4bit_use_double_quant false", "bnb_4bit_use_double_quant without load_in_4bit"),
+        ("--mask_time_length 0", "mask_time_length 0: expected at least 1"),
+        ("--mask_feature_length -1", "mask_feature_length -1: expected at least 1"),
+        ("--mask_time_prob 1.5", "mask_time_prob 1.5: expected a share from 0 to 1"),
+        ("--mask_feature_prob -0.1", "mask_feature_prob -0.1: expected a share from 0 to 1"),
+        ("--mask_time_min_masks -1", "mask_time_min_masks -1: expected at least 0"),
+        ("--mask_feature_min_masks -1", "mask_feature_min_masks -1: expected at least 0"),
+    ],
+)
+def test_what_would_do_nothing_or_cannot_be_is_refused(words, expected):
+    assert expected in message_of(*NEEDED, *words.split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--noise_dir n --noise_probability 0.5 --reverb_dir r --reverb_probability 0.5",
+        "--use_peft --lora_r 32 --lora_alpha 64 --lora_dropout 0 --lora_target_modules fc1",
+        "--lora_r 16 --lora_target_modules q_proj v_proj",  # the defaults
+        "--use_peft --load_in_4bit --bnb_4bit_quant_type fp4 --bnb_4bit_use_double_quant false",
+        "--mask_time_length 1 --mask_time_prob 1 --mask_feature_prob 0 --mask_time_min_masks 0",
+    ],
+)
+def test_what_goes_together_is_taken(words):
+    parse_arguments(TrainArguments, [*NEEDED, *words.split()])
+
+
 def test_intervals_of_zero_mean_never():
     args = parse_arguments(TrainArguments, [*NEEDED, "--eval_steps", "0", "--save_steps", "0"])
     assert (args.eval_steps, args.save_steps) == (0, 0)

@@ -173,6 +173,21 @@ def test_clips_of_a_step_are_alike_in_length():
     assert 1 - sum(step.audio_seconds for step in steps) / padded < 0.10
 
 
+def test_in_the_full_context_every_clip_counts_as_30_seconds():
+    durations = np.random.default_rng(0).uniform(1.5, 3.0, 1000).tolist()
+    steps = plan(durations, StepSize(audio_seconds=240.0), audio_context="full")
+    assert len(steps) == 125 and {len(step.examples) for step in steps} == {8}  # 8 times 30 s are 240 s
+    assert sorted(row for step in steps for row in rows_of(step.examples)) == list(range(1000))
+
+
+def test_in_the_full_context_clips_of_a_step_are_alike_in_length_too():
+    """Sorted are pools of 64 steps of 8 clips, as many as there are here."""
+    durations = np.random.default_rng(0).uniform(0.5, 28.0, 512).tolist()
+    steps = plan(durations, StepSize(audio_seconds=240.0), audio_context="full")
+    spreads = [np.ptp([example.duration for example in step.examples]) for step in steps]
+    assert len(steps) == 64 and np.mean(spreads) < 2.0
+
+
 # ---- one context for each clip, for the whole run ----------------------------------------------------------
 
 

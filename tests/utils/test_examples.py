@@ -13,6 +13,7 @@ from transformers import WhisperTokenizerFast
 from tests.conftest import flac_tone
 from utils.audio import decode_flac
 from utils.augmentation import Augmentation
+from utils.errors import UserError
 from utils.examples import DrawOptions, TrainingClips, read_clips
 from utils.labels import MAX_LABEL_TOKENS, LabelWriter
 from utils.starter import resolve_model
@@ -61,6 +62,16 @@ def test_epochs_share_a_dataset_out_evenly(size, passes, seed):
     assert sum(seen.values()) == round(8 * passes * size)
     counts = [seen[row] for row in range(size)]
     assert max(counts) - min(counts) <= 1
+
+
+def test_every_epoch_has_a_clip_or_it_is_told():
+    rows = table([1.0] * 4)
+    with pytest.raises(UserError, match=r"dataset_passes 0\.1 of 4 clips: less than one clip an epoch"):
+        build_clips(rows, passes=(0.1,))
+    with pytest.raises(UserError, match=r"dataset_passes 0\.3 0\.4 of 3 and 1 clips"):
+        build_clips(rows, [0, 0, 0, 1], passes=(0.3, 0.4))
+    for options in ({"passes": (0.25,)}, {"datasets": [0, 0, 1, 1], "passes": (0.5, 0.1)}):
+        assert all(build_clips(rows, **options).draw(epoch) for epoch in range(20))
 
 
 def test_draws_differ_by_epoch_and_seed_and_are_repeated():
@@ -178,6 +189,22 @@ def test_only_neighbours_are_stitched_at_their_own_distance():
         first, second = build_clips(rows, seed=seed, stitch_probability=1.0).draw(0)
         assert (first.rows, first.offsets) == ((0, 1), (0.0, 2.5))  # the pause of the recording
         assert second.rows == (2, 3) and 2.2 <= second.offsets[1] <= 3.0  # too long a pause is not kept
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({}, {(0, 1), (2, 3)}),  # files of their own
+        ({"speaker": ["A"] * 4}, {(0, 1), (2, 3)}),
+        ({"speaker": ["A", "A", "B", "A"]}, {(0, 1), (2,), (3,)}),
+        ({"source": ["a", "b", "b", "b"], "start": [0.0] * 4, "end": [1.0] * 4}, {(0,), (1,), (2, 3)}),
+        ({"speaker": ["A", "A", None, "A"]}, {(0, 1), (2,), (3,)}),
+    ],
+)
+def test_clips_of_two_datasets_or_speakers_or_recordings_are_not_stitched(columns, expected):
+    clips = build_clips(table([1.0] * 4, **columns), [0, 0, 1, 1], passes=(1.0, 1.0), stitch_probability=1.0)
+    for epoch in range(5):
+        assert {example.rows for example in clips.draw(epoch)} == expected
 
 
 def test_the_times_of_a_stitched_example_follow_offsets_and_speed():

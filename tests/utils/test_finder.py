@@ -66,12 +66,13 @@ def test_what_was_found_is_said_and_kept(tmp_path):
 
     found = FoundClips((5.0,), (3,) * 51, Limit("RLIMIT_DATA", "address_space", 10**15), 10**6)
     assert "3 of 5 s" in found.describe() and "RLIMIT_DATA" in found.describe()
-    save_found(found, tmp_path / "found.json")
-    assert read_found(tmp_path / "found.json", Accelerator(cpu=True)) == found
-    assert read_found(tmp_path / "none.json", Accelerator(cpu=True)) is None
+    save_found(found, tmp_path / "found.json", "memory low")
+    assert read_found(tmp_path / "found.json", Accelerator(cpu=True), "memory low") == found
+    assert read_found(tmp_path / "found.json", Accelerator(cpu=True), "memory normal") is None
+    assert read_found(tmp_path / "none.json", Accelerator(cpu=True), "memory low") is None
     huge = FoundClips((5.0,), (3,) * 51, Limit("available memory", "resident", 10**18), 10**17)
-    save_found(huge, tmp_path / "found.json")
-    assert read_found(tmp_path / "found.json", Accelerator(cpu=True)) is None
+    save_found(huge, tmp_path / "found.json", "memory low")
+    assert read_found(tmp_path / "found.json", Accelerator(cpu=True), "memory low") is None
 
 
 @pytest.mark.parametrize("clips", [1, 3])

@@ -27,6 +27,8 @@ def failing(tokens: list[int], num_context: int = 1, rules: TokenRules = RULES) 
         ([START, IT, TASK, ZERO, 5, ZERO + 10, ZERO + 10, 6, ZERO + 40, END], 1, RULES),
         ([119, 7, 8, *GOOD], 4, RULES),  # the text before
         ([START, IT, TASK, NOTIMES, END], 1, RULES),  # no speech
+        ([START, IT, TASK, ZERO, END], 3, RULES),  # no speech, with timestamps
+        ([START, ZERO, END], 1, ENGLISH),
         ([START, NOTIMES, 5, END], 1, ENGLISH),
         ([START, IT, TASK, NOTIMES, *[5] * 444, END], 1, RULES),
     ],
@@ -47,6 +49,8 @@ def test_right_labels_pass(tokens, num_context, rules):
         ([START, IT, TASK, NOTIMES, ZERO, 6, ZERO + 3, END], "timestamps are in order and in pairs"),
         ([START, IT, TASK, ZERO + 5, 6, ZERO + 3, END], "timestamps are in order and in pairs"),
         ([START, IT, TASK, ZERO, 6, END], "timestamps are in order and in pairs"),
+        ([START, IT, TASK, 6, ZERO, END], "timestamps are in order and in pairs"),
+        ([START, IT, TASK, ZERO + 1, END], "timestamps are in order and in pairs"),
         ([START, IT, TASK, NOTIMES, 1990, END], "every id is one of this model's"),
         ([START, IT, TASK, NOTIMES, -100, END], "every id is one of this model's"),
     ],
@@ -72,6 +76,13 @@ def test_faults_are_named_with_ids_and_counted():
     raise_for(check_labels([("clip", *labels(GOOD))], RULES))
 
 
+def test_windows_without_speech_have_a_name_and_are_named_once():
+    bad = labels([START, IT, TASK, ZERO + 1, END], 3)
+    checks = check_labels([(name, *bad) for name in ("", "clip", "", "")], RULES)
+    with pytest.raises(UserError, match=r": 4 do not, such as window without speech, clip\."):
+        raise_for(checks)
+
+
 def test_the_rules_are_those_of_the_model(tiny_whisper):
     from utils.labels import LabelWriter, TimedTokens, encode_texts
     from utils.modeling import load_model
@@ -83,6 +94,10 @@ def test_the_rules_are_those_of_the_model(tiny_whisper):
     assert rules.task == tokenizer.convert_tokens_to_ids("<|transcribe|>")
     writer = LabelWriter(tokenizer)
     text = TimedTokens(0.0, 1.5, encode_texts(tokenizer, ["abc"])[0])
-    written = [writer.write([text], "it", with_timestamps=times) for times in (False, True)]
+    written = [
+        writer.write(pieces, "it", with_timestamps=times)
+        for pieces in ([text], [])
+        for times in (False, True)
+    ]
     checks = check_labels([("clip", sequence.inputs, sequence.targets) for sequence in written], rules)
     assert not any(check.failed for check in checks)

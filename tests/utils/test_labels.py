@@ -130,3 +130,14 @@ def test_pieces_that_do_not_make_up_the_text_are_not_used(tokenizer):
     assert [tokenizer.decode(piece.tokens) for piece in pieces] == [" uno", " due"]
     assert encode_segments(tokenizer, segments, "uno due tre", 2.0) is None
     assert encode_segments(tokenizer, None, "uno", 2.0) is None
+
+
+def test_times_of_segments_that_overlap_never_run_backwards(tokenizer):
+    spans = [(-0.5, 3.7), (3.5, 7.0), (5.0, 6.0), (7.2, 9.0), (9.5, 9.9)]
+    segments = [{"start": start, "end": end, "text": "sì"} for start, end in spans]
+    pieces = encode_segments(tokenizer, segments, "sì" * 5, 8.0)
+    expected = [(0.0, 3.7), (3.7, 7.0), (7.0, 7.0), (7.2, 8.0), (8.0, 8.0)]
+    assert [(piece.start, piece.end) for piece in pieces] == expected
+    targets = names(tokenizer, LabelWriter(tokenizer).write(pieces[:2], "it", with_timestamps=True).targets)
+    times = [name for name in targets if name.startswith("<|") and name[2].isdigit()]
+    assert times == ["<|0.00|>", "<|3.70|>", "<|3.70|>", "<|7.00|>"]

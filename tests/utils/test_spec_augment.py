@@ -72,6 +72,19 @@ def test_each_clip_and_each_epoch_has_its_own_masks():
     assert not torch.equal(first, second)
 
 
+def test_masks_draw_from_a_stream_of_their_own():
+    """Of number 7, which must not change; 1 to 6 are those of speed, room, noise, gain, codec and windows."""
+    features, seed = spectrogram(1, 400), (42, 0, 3)
+    found = spec_augment(features, [400], ONLY_TIME, [seed])
+    masked = (found != features).all(dim=1)[0].nonzero()[:, 0].tolist()
+
+    def drawn_by(stream: int) -> list[int]:
+        starts = draw_spans(400, 0.2, 10, 0, np.random.default_rng((stream, *seed)))
+        return [place for start in starts for place in range(start, start + 10)]
+
+    assert [stream for stream in range(10) if drawn_by(stream) == masked] == [7]
+
+
 def test_off_gives_back_what_came_in():
     features = spectrogram(2, 50)
     off = SpecAugment(mask_time_prob=0.0, mask_time_min_masks=0)
