@@ -3,9 +3,11 @@
 import contextlib
 import io
 import random
+import struct
 import subprocess
 import sys
 import wave
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 
@@ -332,6 +334,170 @@ def test_a_flac_that_promises_years():
     with pytest.raises(AudioError, match=r"promises 4294967\.3 s"):
         decode_audio(data)
     assert_is_the_tone(decode_audio(data, allow_truncated=True))
+
+
+# ---- more than the header counts ---------------------------------------------------------------------------
+
+
+def bursts(seconds: int, rate: int) -> np.ndarray:
+    """(samples,) float32: silence with a tenth of a second of sound in the middle of each second."""
+    time = np.arange(seconds * rate) / rate
+    is_loud = (time % 1 >= 0.5) & (time % 1 < 0.6)
+    return (0.5 * np.sin(2 * np.pi * HERTZ * time) * is_loud).astype(np.float32)
+
+
+def find_bursts(samples: np.ndarray) -> list[float]:
+    """Where bursts begin, in seconds."""
+    loud = np.flatnonzero(np.abs(samples) > 0.2)
+    firsts = loud[np.diff(loud, prepend=-SAMPLE_RATE) > 0.3 * SAMPLE_RATE]
+    return (firsts / SAMPLE_RATE).tolist()
+
+
+def mp3(
+    samples: np.ndarray, rate: int = SAMPLE_RATE, *, is_variable: bool = False, xing: bool = True
+) -> bytes:
+    buffer = io.BytesIO()
+    options = {"write_xing": str(int(xing)), "id3v2_version": "0"}
+    with av.open(buffer, "w", format="mp3", options=options) as output:
+        stream = output.add_stream("libmp3lame", rate=rate, layout="mono")
+        if is_variable:
+            stream.codec_context.flags |= av.codec.context.Flags.qscale
+            stream.codec_context.global_quality = 2 * 118
+        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        frame.sample_rate = rate
+        resampler = av.AudioResampler("s16p", "mono", rate, frame_size=stream.frame_size)
+        for part in [*resampler.resample(frame), *resampler.resample(None), None]:
+            output.mux(stream.encode(part))
+    return buffer.getvalue()
+
+
+def id3v2(size: int) -> bytes:
+    """A tag of noise, as pictures look; its size is in four times seven bits."""
+    sizes = bytes(size >> shift & 127 for shift in (21, 14, 7, 0))
+    return b"ID3\3\0\0" + sizes + random.Random(1).randbytes(size)
+
+
+def ape(size: int) -> bytes:
+    """An APE tag (version 2) with a picture of noise."""
+    item = struct.pack("<II", size, 2) + b"Cover Art (Front)\0" + random.Random(2).randbytes(size)
+    head, foot = (
+        b"APETAGEX" + struct.pack("<IIII8x", 2000, len(item) + 32, 1, flags)
+        for flags in (0xA0000000, 0x80000000)
+    )
+    return head + item + foot
+
+
+ID3V1 = b"TAG" + b"x" * 125
+
+
+def test_mp3_of_varying_bitrate_without_a_header():
+    # two seconds of noise at a high bitrate, from which libsndfile concludes that the file is short
+    noise = np.random.default_rng(0).normal(scale=0.2, size=2 * 44_100).astype(np.float32)
+    samples = np.concatenate([noise, bursts(20, 44_100)])
+    data = mp3(samples, 44_100, is_variable=True, xing=False)
+    assert soundfile.info(io.BytesIO(data)).duration < 10
+    for allow in (False, True):
+        decoded = decode_audio(data, allow_truncated=allow)
+        assert len(decoded) / SAMPLE_RATE == pytest.approx(22, abs=0.1)
+        assert find_bursts(decoded[2 * SAMPLE_RATE :])[1:] == pytest.approx(np.arange(0.5, 20), abs=0.05)
+    with pytest.raises(AudioError, match="too long: over 15 s"):
+        decode_audio(data, max_seconds=15)
+
+
+@pytest.mark.parametrize("between", [b"", ID3V1, id3v2(50_000), ape(50_000), ID3V1 + id3v2(3000)])
+@pytest.mark.parametrize("xing", [True, False])
+def test_mp3_files_put_one_behind_the_other(between, xing):
+    one, other = mp3(bursts(4, SAMPLE_RATE), xing=xing), mp3(bursts(3, SAMPLE_RATE), xing=xing)
+    decoded = decode_audio(one + between + other + ID3V1)
+    assert find_bursts(decoded) == pytest.approx(np.arange(0.5, 7), abs=0.2)  # an encoder's delay at each
+
+
+@pytest.mark.parametrize("tail", [ID3V1, ape(50_000), ape(50_000) + ID3V1, bytes(5000), b"lyrics " * 1000])
+def test_what_follows_an_mp3_file_and_is_no_mp3(tail):
+    data = id3v2(50_000) + mp3(bursts(3, SAMPLE_RATE), is_variable=True)
+    expected, rate = soundfile.read(io.BytesIO(data), dtype="float32")
+    assert rate == SAMPLE_RATE and decode_audio(data + tail) == pytest.approx(expected, abs=1e-6)
+
+
+def test_mp3_that_ends_in_noise_amid_two_files():
+    data = mp3(bursts(3, SAMPLE_RATE))
+    with pytest.raises(AudioError, match=r"^broken audio: "):
+        decode_audio(data + random.Random(3).randbytes(20_000) + data)
+    decoded = decode_audio(data + random.Random(3).randbytes(20_000) + data, allow_truncated=True)
+    assert find_bursts(decoded) == pytest.approx([0.5, 1.5, 2.5], abs=0.1)
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize("as_file", [True, False])
+def test_chained_ogg(subtype, as_file, tmp_path):
+    parts = [  # the second is far shorter than what libsndfile reads ahead, the third has other codebooks
+        soundfile_ogg(bursts(4, SAMPLE_RATE), subtype, quality=0.1),
+        soundfile_ogg(bursts(1, SAMPLE_RATE), subtype, quality=0.1),
+        soundfile_ogg(np.repeat(bursts(3, SAMPLE_RATE)[:, None], 2, axis=1), subtype, quality=0.9),
+    ]
+    path = tmp_path / "a.ogg"
+    path.write_bytes(b"".join(parts))
+    source = path if as_file else path.read_bytes()
+    decoded = decode_audio(source)
+    assert len(decoded) == 8 * SAMPLE_RATE
+    assert find_bursts(decoded) == pytest.approx(np.arange(0.5, 8), abs=0.02)
+    assert np.array_equal(decoded[: 4 * SAMPLE_RATE], decode_audio(parts[0]))
+    with pytest.raises(AudioError, match="too long: over 6 s"):
+        decode_audio(source, max_seconds=6)
+
+
+def soundfile_ogg(samples: np.ndarray, subtype: str, quality: float) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, SAMPLE_RATE, subtype, format="OGG", compression_level=quality)
+    return buffer.getvalue()
+
+
+def test_chained_ogg_that_breaks_off():
+    one = soundfile_ogg(bursts(4, SAMPLE_RATE), "VORBIS", quality=0.5)
+    for broken in (one[:100], one[:3800]):
+        with pytest.raises(AudioError, match=r"^(truncated|broken audio): "):
+            decode_audio(one + broken)
+        assert find_bursts(decode_audio(one + broken, allow_truncated=True)) == pytest.approx(
+            [0.5, 1.5, 2.5, 3.5], abs=0.02
+        )
+
+
+# ---- the times of films ------------------------------------------------------------------------------------
+
+
+def film(container: str, codec: str, late: float = 0.0, gap: float = 0.0) -> bytes:
+    """Six seconds of pictures; four of bursts that begin late, and after two of which the times jump."""
+    rate, buffer = 48_000, io.BytesIO()
+    samples = np.rint(bursts(4, rate) * 32767).astype(np.int16)
+    with av.open(buffer, "w", format=container) as output:
+        pictures = output.add_stream("libvpx" if container == "webm" else "mpeg4", rate=10)
+        pictures.width, pictures.height, pictures.pix_fmt = 32, 32, "yuv420p"
+        audio = output.add_stream(codec, rate=rate, layout="mono")
+        for picture in [*(av.VideoFrame(32, 32, "yuv420p") for _ in range(60)), None]:
+            output.mux(pictures.encode(picture))
+        for first in range(0, len(samples), 960):
+            frame = av.AudioFrame.from_ndarray(
+                samples[None, first : first + 960], format="s16", layout="mono"
+            )
+            frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
+            frame.pts = first + round(rate * (late + (gap if first >= 2 * rate else 0)))
+            output.mux(audio.encode(frame))
+        output.mux(audio.encode(None))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("container", "codec"), [("matroska", "aac"), ("webm", "libopus"), ("mp4", "aac")])
+def test_times_of_films(container, codec):
+    plain = decode_audio(film(container, codec))
+    assert find_bursts(plain) == pytest.approx([0.5, 1.5, 2.5, 3.5], abs=0.03)
+    late = decode_audio(film(container, codec, late=1.5))
+    assert find_bursts(late) == pytest.approx([2.0, 3.0, 4.0, 5.0], abs=0.03)
+    assert not late[: int(1.4 * SAMPLE_RATE)].any()
+    gap = decode_audio(film(container, codec, gap=3.0))
+    assert find_bursts(gap) == pytest.approx([0.5, 1.5, 5.5, 6.5], abs=0.03)
+    assert len(gap) == pytest.approx(len(plain) + 3 * SAMPLE_RATE, abs=50)
+    with pytest.raises(AudioError, match="too long: over 60 s"):
+        decode_audio(film(container, codec, gap=36_000.0), max_seconds=60)
 
 
 # ---- hostile -----------------------------------------------------------------------------------------------
