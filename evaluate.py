@@ -95,8 +95,8 @@ def is_main_process() -> bool:
 def is_already_evaluated(arguments: EvaluateArguments, output_dir: Path) -> bool:
     """Whether the folder holds what this run would write, of the same models and datasets.
 
-    A folder without evaluate.yaml may hold anything else: a report often stands inside a run folder. One without
-    results was left by a run that did not come to its end.
+    A folder without evaluate.yaml may hold anything else: a report often stands inside a run folder. One
+    without results was left by a run that did not come to its end.
 
     Raises:
         UserError: The folder is an evaluation with other arguments, or no folder.
@@ -126,7 +126,7 @@ def describe_inputs(arguments: EvaluateArguments, output_dir: Path) -> dict[str,
 
 
 def fingerprint(place: Path, ignored: Set[Path]) -> str:
-    """A digest of names, sizes and times of a file, or of all files below a folder; "" where there is nothing.
+    """A digest of names, sizes and times of a file, or of all files below a folder; "" where there is none.
 
     What lies in `ignored`, and the caches that the datasets library leaves beside its data, do not count.
     """

@@ -285,7 +285,9 @@ def check_same_plan(folder: Path, state: TrainingState, step_size: str, data: st
     Raises:
         UserError: The run's steps would not be those that it began with.
     """
-    way_out = "Start in another --output_dir, or go on at this step all the same: --resume_from_checkpoint latest"
+    way_out = (
+        "Start in another --output_dir, or go on at this step all the same: --resume_from_checkpoint latest"
+    )
     if state.step_size and state.step_size != step_size:
         raise UserError(
             f"{folder}: its steps were of {state.step_size}, here they are of {step_size}: the number of "
