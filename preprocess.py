@@ -10,6 +10,7 @@ processes. On a cluster, `--num_shards 20 --shard_index 3` does a twentieth; the
 """
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -33,7 +34,7 @@ FREE_ARGUMENTS = (
 
 def main(argv: list[str] | None = None) -> None:
     with user_errors_end_the_script():
-        arguments = parse_arguments(PreprocessArguments, argv, __doc__)
+        arguments = with_real_output(parse_arguments(PreprocessArguments, argv, __doc__))
         output_dir = Path(arguments.output_dir)
         if arguments.push_to_hub and arguments.shard_index is None:
             check_hub(arguments)
@@ -53,6 +54,15 @@ def main(argv: list[str] | None = None) -> None:
         print(f"Next:\n  {training_command(arguments)}")
 
 
+def with_real_output(arguments: PreprocessArguments) -> PreprocessArguments:
+    """The arguments with the folder that `--output_dir` means, where it is a link or `.`."""
+    import dataclasses
+
+    from utils.files import real_folder
+
+    return dataclasses.replace(arguments, output_dir=str(real_folder(Path(arguments.output_dir))))
+
+
 def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> bool:
     """Whether the folder holds what this run would write.
 
@@ -65,6 +75,8 @@ def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> boo
         raise UserError(
             f"{output_dir}: found a file, expected a folder or nothing. Choose another --output_dir."
         )
+    if not (output_dir / NUMBERS_FILE).is_file():
+        check_replaceable(output_dir)
     if not output_dir.is_dir() or not any(output_dir.iterdir()):
         return False
     if not (output_dir / ARGUMENTS_FILE).is_file() or not (output_dir / NUMBERS_FILE).is_file():
@@ -78,6 +90,17 @@ def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> boo
             "Choose another --output_dir, or delete the folder."
         )
     return True
+
+
+def check_replaceable(output_dir: Path) -> None:
+    """Raise a UserError where the finished folder could not take the name of one that is there."""
+    what = None
+    if output_dir.is_mount():
+        what = "a mount point, which no folder can take the place of"
+    elif output_dir.is_dir() and output_dir.samefile(Path.cwd()):
+        what = "the current folder, which you would find deleted and replaced"
+    if what:
+        raise UserError(f"{output_dir}: {what}. Name one below it, such as {output_dir / 'data'}.")
 
 
 def prepare(arguments: PreprocessArguments, output_dir: Path) -> bool:
@@ -394,12 +417,11 @@ def training_command(arguments: PreprocessArguments) -> str:
     """What to run next."""
     from utils.hardware import pick_accelerate_config
 
-    model = arguments.model_name_or_path or "openai/whisper-base"
-    return (
-        f"accelerate launch --config_file accelerate_configs/{pick_accelerate_config()}.yaml train.py "
-        f"--model_name_or_path {model} --dataset {arguments.output_dir} --language {arguments.language} "
-        f"--output_dir {Path('runs') / Path(arguments.output_dir).name}"
-    )
+    config = f"accelerate_configs/{pick_accelerate_config()}.yaml"
+    words = ["accelerate", "launch", "--config_file", config, "train.py"]
+    words += ["--model_name_or_path", arguments.model_name_or_path or "openai/whisper-base"]
+    words += ["--dataset", arguments.output_dir, "--language", arguments.language]
+    return shlex.join([*words, "--output_dir", str(Path("runs") / Path(arguments.output_dir).name)])
 
 
 @contextlib.contextmanager

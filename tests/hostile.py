@@ -232,8 +232,10 @@ TEXTS: dict[str, tuple[str, bytes]] = {
 TIMED = (
     # lines of a recording of six seconds, and their fates
     ("0.0\t1.0\tla prima riga buona", KEPT),
-    ("0.5\t1.6\tuna riga che si sovrappone", KEPT),
-    ("1.0\t2.0\tcon\taltri\ttabulatori", KEPT),
+    ("0.9\t1.6\tuna riga che si sovrappone poco", KEPT),
+    ("1.5\t2.0\tcon\taltri\ttabulatori", KEPT),
+    ("2.1\t2.8\tuna riga che si sovrappone molto", "overlapping speech"),
+    ("2.3\t2.9\te quella che le sta sotto", "overlapping speech"),
     ("\u0663\t\u0664\ttempi in cifre arabe", KEPT),
     ("", ""),  # no item
     ("3.0\t2.0\tuna riga al contrario", "end not after start"),

@@ -3,9 +3,11 @@
 import contextlib
 import errno
 import fcntl
+import html
 import io
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -185,6 +187,8 @@ def test_a_folder_of_someone_else_is_not_touched(corpus, tmp_path, capsys):
         (["--source", "manifest"], "needs --input"),
         (["--source", "manifest", "--input", "missing.jsonl"], "no such manifest"),
         (["--source", "folder", "--input", "missing"], "no such folder"),
+        (["--source", "manifest", "--input", "a.zip"], "a.zip: an archive, expected a JSONL file. Unpack it"),
+        (["--source", "folder", "--input", "a.zip"], "a.zip: an archive, expected a folder. Unpack it first"),
         (["--source", "hub", "--input", "./missing"], "no such folder"),
         (["--source", "manifest", "--input", "corpus.jsonl", "--language", "xx"], "no such language"),
         (["--source", "manifest", "--input", "bad.jsonl"], "no usable utterance"),
@@ -199,6 +203,7 @@ def test_a_folder_of_someone_else_is_not_touched(corpus, tmp_path, capsys):
 def test_wrong_input_is_one_error(corpus, tmp_path, capsys, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
     Path("bad.jsonl").write_text("{}\n")
+    zipfile.ZipFile("a.zip", "w").close()
     Path("lost.jsonl").write_text('{"audio": "no.wav", "text": "ciao"}\n')
     assert message in fails(capsys, *words, "--output_dir", "out")
     assert not Path("out").exists() and not list(Path().glob(".*"))
@@ -393,6 +398,40 @@ def test_the_next_command_suits_the_machine(corpus, tmp_path, monkeypatch, capsy
     run(corpus, tmp_path / "out")
     assert "--config_file accelerate_configs/mps.yaml train.py" in capsys.readouterr().out
     assert "accelerate_configs/mps.yaml" in (tmp_path / "out/data_report.html").read_text()
+
+
+def test_the_next_command_can_be_pasted(corpus, tmp_path, capsys):
+    out = tmp_path / "the data & more"
+    run(corpus, out)
+    command = capsys.readouterr().out.split("Next:")[1].strip()
+    words = shlex.split(command)
+    assert words[:2] == ["accelerate", "launch"]
+    assert words[words.index("--dataset") :] == [
+        "--dataset", str(out), "--language", "it", "--output_dir", "runs/the data & more",
+    ]  # fmt: skip
+    assert command in html.unescape((out / "data_report.html").read_text())
+
+
+def test_an_output_folder_that_is_a_link(corpus, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk/data")
+    run(corpus, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["data"]
+    assert len(read_rows(tmp_path / "disk/data")["train"]) == 9
+
+
+def test_an_output_folder_that_cannot_be_replaced(corpus, tmp_path, monkeypatch, capsys, small_disk):
+    words = ["--source", "manifest", "--input", str(corpus)]
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert "the current folder" in fails(capsys, *words, "--output_dir", ".")
+    assert not list(Path().iterdir()) and not list(tmp_path.glob(".*"))
+    disk = small_disk(4096)
+    assert (
+        f"a mount point, which no folder can take the place of. Name one below it, such as {disk}/data."
+        in (fails(capsys, *words, "--output_dir", str(disk)))
+    )
 
 
 def test_a_fraction_is_a_subset(corpus, tmp_path):

@@ -159,7 +159,8 @@ def read_catalogue(blocks: Sequence[Path], seed: int) -> Catalogue:
     for block in blocks:
         index = read_index(block)
         for entry in index["kept"]:
-            key = normalize_text(entry["text"]) or entry["text"]
+            # Whisper's own normaliser would make one text of मेरा and मेरी
+            key = normalize_text(entry["text"], "script-safe") or entry["text"]
             catalogue.texts.append(text_key(key, seed))
             catalogue.contents.append(int(entry["content"][:16], 16) >> 1)
             catalogue.durations.append(entry["duration"])

@@ -1,12 +1,13 @@
 """Reader of audio folders: files and their metadata, without going through `datasets`."""
 
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from utils.archives import FileTree, find_files, open_tree
 from utils.errors import UserError
+from utils.files import spellings
 from utils.tables import (
     LANGUAGE_COLUMNS,
     SPEAKER_COLUMNS,
@@ -18,7 +19,16 @@ from utils.tables import (
     rows_as_source,
     usable_id,
 )
-from utils.utterances import BadItem, Reject, Source, Utterance, split_name, whisper_language
+from utils.utterances import (
+    BadItem,
+    Reject,
+    Source,
+    Utterance,
+    given_splits,
+    known_split,
+    splits_of_names,
+    whisper_language,
+)
 
 
 def read_audiofolder(path: Path, *, text_column: str | None = None) -> Source:
@@ -38,33 +48,50 @@ def read_audiofolder(path: Path, *, text_column: str | None = None) -> Source:
     tables = find_files(tree, "metadata.csv", "metadata.jsonl")
     if not tables:
         raise UserError(f"{path}: no metadata.csv or metadata.jsonl. --input must name an audio folder.")
+    splits = _audiofolder_splits(tree, tables)
     return rows_as_source(
-        partial(_audiofolder_rows, tree, tables), partial(_audiofolder_row, tree, text_column)
+        partial(_audiofolder_rows, tree, tables), partial(_audiofolder_row, tree, splits, text_column)
     )
 
 
 def _audiofolder_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
     listed = set[str]()
-    for table in tables:
-        is_csv = table.endswith(".csv")
-        rows = (
-            read_table(tree, table, separator=",", needed=("file_name",))
-            if is_csv
-            else read_json_lines(tree, table)
-        )
-        for row in rows:
-            if isinstance(row, Row):
-                listed.add(_audiofolder_name(row))
-            yield row
+    for row in _listed_rows(tree, tables):
+        if isinstance(row, Row):
+            listed.add(_audiofolder_name(tree, row))
+        yield row
     yield from reject_unlisted(tree, listed, "the metadata")
 
 
-def _audiofolder_name(row: Row) -> str:
-    return posixpath.normpath(posixpath.join(posixpath.dirname(row.table), str(row.values.get("file_name"))))
+def _listed_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
+    for table in tables:
+        if table.endswith(".csv"):
+            yield from read_table(tree, table, separator=",", needed=("file_name",))
+        else:
+            yield from read_json_lines(tree, table)
 
 
-def _audiofolder_row(tree: FileTree, text_column: str | None, row: Row) -> Utterance:
-    written, name = row.text("file_name"), _audiofolder_name(row)
+def _audiofolder_splits(tree: FileTree, tables: Sequence[str]) -> dict[str, str | None]:
+    """What the values of `split` mean, and the names of the folders."""
+    names = set[str]()
+    for row in _listed_rows(tree, tables):
+        if isinstance(row, Row):
+            names.update(_audiofolder_name(tree, row).split("/")[:-1], given_splits([row.values]))
+    return splits_of_names(names)
+
+
+def _audiofolder_name(tree: FileTree, row: Row) -> str:
+    """The path in the corpus that a row names, in the spelling in which it is there."""
+    written = posixpath.join(posixpath.dirname(row.table), str(row.values.get("file_name")))
+    name = posixpath.normpath(written)
+    places = [] if name.isascii() else spellings(name)
+    return next((place for place in places if place in tree), name)
+
+
+def _audiofolder_row(
+    tree: FileTree, splits: Mapping[str, str | None], text_column: str | None, row: Row
+) -> Utterance:
+    written, name = row.text("file_name"), _audiofolder_name(tree, row)
     if not written.strip():
         raise BadItem("empty audio path: expected a path relative to the metadata")
     candidates = (text_column,) if text_column else TEXT_COLUMNS
@@ -75,7 +102,7 @@ def _audiofolder_row(tree: FileTree, text_column: str | None, row: Row) -> Utter
     language = row.label(*LANGUAGE_COLUMNS)
     code, given = whisper_language(language) if language else None, row.label("split")
     taken = ("file_name", "split", "group", text, *SPEAKER_COLUMNS, *(("language",) if code else ()))
-    by_folder = (split_name(part) for part in name.split("/")[:-1])
+    by_folder = (splits[part] for part in name.split("/")[:-1])
     return Utterance(
         id=usable_id(name),
         audio=tree.audio(name),
@@ -85,6 +112,6 @@ def _audiofolder_row(tree: FileTree, text_column: str | None, row: Row) -> Utter
         language=code,
         speaker=row.label(*SPEAKER_COLUMNS),
         group=row.label("group"),
-        split=split_name(given) if given else next(filter(None, by_folder), None),
+        split=known_split(given, splits) if given else next(filter(None, by_folder), None),
         extra=row.extras(*taken),
     )

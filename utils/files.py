@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import shutil
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,15 +45,31 @@ def write_jsonl(path: Path, records: list[dict]) -> None:
     write_text(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
 
 
+def spellings(name: str) -> list[str]:
+    """A name as it is, and as other systems spell it: `à` as one character, or as `a` with a mark (macOS)."""
+    return list(dict.fromkeys((name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))))
+
+
+def real_folder(path: Path) -> Path:
+    """Where a folder lies that is named by a link, or as `.` or `..`; any other path as it is.
+
+    A link would be replaced by what is renamed to it, and `.` has no siblings.
+    """
+    is_plain = path.name not in ("", "..") and not path.is_symlink()
+    return path if is_plain else Path(os.path.realpath(path))
+
+
 @contextlib.contextmanager
 def folder_written_whole(path: Path) -> Iterator[Path]:
     """Yield an empty temporary sibling of `path`; it takes that name only if the block ends without an error.
 
-    What a killed run left under the temporary name is removed by the next one.
+    What a killed run left under the temporary name is removed by the next one. Where `path` is a link, it
+    stays, and the folder is written where it leads.
 
     Raises:
         WriteError: The disk is full or refuses for another reason.
     """
+    path = real_folder(path)
     temporary = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:

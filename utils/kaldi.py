@@ -4,7 +4,7 @@ import contextlib
 import posixpath
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,17 @@ from utils.manifests import find_audio, manifest_seconds
 from utils.ordering import temporary_database
 from utils.segmentation import segment_problem
 from utils.tables import Row, language_of, read_lines, rows_as_source, split_in_name, usable_id
-from utils.utterances import Audio, BadItem, Reject, Source, Utterance, printable, shown
+from utils.utterances import (
+    Audio,
+    BadItem,
+    Reject,
+    Source,
+    Utterance,
+    printable,
+    shown,
+    splits_of_names,
+    unsplit_notes,
+)
 
 _KALDI_FILES = ("text", "wav.scp", "segments", "utt2spk", "utt2lang", "spk2gender")
 _KALDI_ARCHIVE = re.compile(r"\.(ark|scp)(:\d+)?$|^(ark|scp)[,:]")
@@ -34,7 +44,10 @@ def read_kaldi(path: Path) -> Source:
     """
     tree = open_tree(path)
     folders = _kaldi_folders(tree)
-    return rows_as_source(partial(_kaldi_rows, tree, folders), partial(_kaldi_row, tree))
+    splits = splits_of_names(folders, split_in_name)
+    return rows_as_source(
+        partial(_kaldi_rows, tree, folders), partial(_kaldi_row, tree, splits), unsplit_notes(splits)
+    )
 
 
 def _kaldi_folders(tree: FileTree) -> list[str]:
@@ -115,7 +128,7 @@ def _has_segments(database: sqlite3.Connection) -> bool:
     return database.execute("SELECT 1 FROM segments LIMIT 1").fetchone() is not None
 
 
-def _kaldi_row(tree: FileTree, row: Row) -> Utterance:
+def _kaldi_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Utterance:
     folder = posixpath.dirname(row.table)
     if row.values["is_cut"] and row.values["segment"] is None:
         raise BadItem(f"no segment: {shown(row.values['id'])} is not in segments")
@@ -133,21 +146,26 @@ def _kaldi_row(tree: FileTree, row: Row) -> Utterance:
         language=language_of(row.label("language") or ""),
         speaker=row.label("speaker"),
         recording=(row.label("segment") or "").split()[0] if row.values["is_cut"] else None,
-        split=split_in_name(folder) if folder else None,
+        split=splits[folder],
         extra={"gender": gender} if (gender := row.label("gender")) else {},
     )
 
 
 def _kaldi_times(segment: str | None) -> tuple[float | None, float | None]:
-    """Start and end of `recording start end`; an end of -1 means that of the recording."""
+    """Start and end of `recording start end`; an end of -1 is taken for all of the recording from 0 s on."""
     if segment is None:
         return None, None
     fields = segment.split()
     if len(fields) != 3:
         raise BadItem(f"malformed segment: {shown(segment)}, expected a recording, start and end")
     start, end = manifest_seconds("start", fields[1]), manifest_seconds("end", fields[2], least=-1.0)
-    if end == -1 and start == 0:
-        return None, None
+    if end == -1:
+        if start == 0:
+            return None, None
+        raise BadItem(
+            f"open end: segment from {start:g} s with end -1, expected its end in seconds; "
+            "write the length of the recording, as Kaldi's get_reco2dur.sh tells it"
+        )
     if problem := segment_problem(start, end):
         raise BadItem(problem)
     return start, end

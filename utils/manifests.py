@@ -11,7 +11,7 @@ import math
 import os
 import posixpath
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -29,7 +29,18 @@ from utils.tables import (
     split_in_name,
     usable_id,
 )
-from utils.utterances import Audio, BadItem, Reject, Source, Utterance, shown, split_name
+from utils.utterances import (
+    Audio,
+    BadItem,
+    Reject,
+    Source,
+    Utterance,
+    given_splits,
+    known_split,
+    shown,
+    splits_of_names,
+    unsplit_notes,
+)
 
 if TYPE_CHECKING:
     from lhotse import Recording, SupervisionSegment
@@ -57,8 +68,11 @@ def read_nemo(path: Path) -> Source:
     tables = [name for name in tables if _is_nemo(tree, name)]
     if not tables:
         raise UserError(f"{path}: no JSON lines with audio_filepath. --input must name a NeMo manifest.")
-    source = rows_as_source(partial(_json_rows, tree, tables), partial(_nemo_row, tree))
-    return Source(Items(partial(recordings_together, source.items)), source.total)
+    given = given_splits(row.values for row in _json_rows(tree, tables) if isinstance(row, Row))
+    splits = splits_of_names([*tables, *given], split_in_name)
+    source = rows_as_source(partial(_json_rows, tree, tables), partial(_nemo_row, tree, splits))
+    notes = () if given else unsplit_notes(splits)
+    return Source(Items(partial(recordings_together, source.items)), source.total, notes=notes)
 
 
 def _is_nemo(tree: FileTree, name: str) -> bool:
@@ -75,7 +89,7 @@ def _json_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
         yield from read_json_lines(tree, name)
 
 
-def _nemo_row(tree: FileTree, row: Row) -> Utterance:
+def _nemo_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Utterance:
     written = row.text("audio_filepath")
     if not written:
         raise BadItem("empty audio path: expected one relative to the manifest")
@@ -92,10 +106,18 @@ def _nemo_row(tree: FileTree, row: Row) -> Utterance:
         start=start,
         end=end,
         language=language,
-        speaker=row.label("speaker"),
-        split=split_name(split) if split else split_in_name(row.table),
+        speaker=_nemo_speaker(row),
+        split=known_split(split, splits) if split else splits[row.table],
         extra=row.extras(*taken),
     )
+
+
+def _nemo_speaker(row: Row) -> str | None:
+    """The speaker; pandas makes `12.0` and NaN of numbers among which some are missing."""
+    value = row.values.get("speaker")
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else row.label("speaker")
 
 
 def _nemo_times(row: Row) -> tuple[float | None, float | None]:
@@ -137,8 +159,10 @@ def read_lhotse(path: Path) -> Source:
             f"{path}: no *cuts*.jsonl and no *supervisions*.jsonl. --input must name lhotse manifests."
         )
     read_rows = partial(_cut_rows, tree, cuts) if cuts else partial(_supervision_rows, tree, supervisions)
-    source = rows_as_source(read_rows, partial(_lhotse_row, tree))
-    notes = (f"Cuts are read; not read: {', '.join(supervisions)}.",) if cuts and supervisions else ()
+    splits = splits_of_names(cuts or supervisions, split_in_name)
+    source = rows_as_source(read_rows, partial(_lhotse_row, tree, splits))
+    unread = (f"Cuts are read; not read: {', '.join(supervisions)}.",) if cuts and supervisions else ()
+    notes = (*unread, *unsplit_notes(splits))
     return Source(Items(partial(recordings_together, source.items)), source.total, notes=notes)
 
 
@@ -187,14 +211,14 @@ def _with_recordings(rows: Iterable[Row | Reject], database: sqlite3.Connection)
             yield Row(row.table, row.line, {"supervision": row.values, "recording": json.loads(found[0])})
 
 
-def _lhotse_row(tree: FileTree, row: Row) -> Utterance:
+def _lhotse_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Utterance:
     try:
-        return _lhotse_utterance(tree, row)
+        return _lhotse_utterance(tree, splits, row)
     except (TypeError, KeyError, ValueError, AttributeError, AssertionError, IndexError) as error:
         raise BadItem(f"bad manifest: lhotse cannot read it ({type(error).__name__}: {error})") from None
 
 
-def _lhotse_utterance(tree: FileTree, row: Row) -> Utterance:
+def _lhotse_utterance(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Utterance:
     supervision, recording, offset = _read_lhotse(row)
     start, end = _lhotse_times(supervision, recording, offset)
     if set(_as_list(supervision.channel)) != set(recording.channel_ids or (0,)):
@@ -214,7 +238,7 @@ def _lhotse_utterance(tree: FileTree, row: Row) -> Utterance:
         language=language,
         speaker=details.label("speaker"),
         recording=usable_id(str(recording.id)),
-        split=split_in_name(row.table),
+        split=splits[row.table],
         extra=details.extras(*taken),
     )
 

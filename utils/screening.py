@@ -158,7 +158,8 @@ def _most_tokens(text_tokens: int) -> int:
 
 def _compare(heard: _Hypothesis, text: str, text_tokens: int) -> ScreenedClip:
     unit, name = ("char", "CER") if has_spaceless_script(text) else ("word", "WER")
-    errors = count_errors([normalize_text(text)], [normalize_text(heard.text)], unit)[0]  # type: ignore[arg-type]
+    said, told = normalize_text(text, "script-safe"), normalize_text(heard.text, "script-safe")
+    errors = count_errors([said], [told], unit)[0]  # type: ignore[arg-type]
     return ScreenedClip(
         heard=heard.text,
         error_rate=errors.rate,

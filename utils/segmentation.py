@@ -3,7 +3,7 @@
 import itertools
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from utils.text import clean_text
@@ -14,6 +14,12 @@ END_TOLERANCE = 0.05
 
 OVERLAP_TOLERANCE = 0.2
 """Seconds by which pieces of two speakers may overlap: borders set by hand are hardly finer."""
+
+LOOSE_SHARE = 0.25
+"""Share of the shorter of two pieces without speakers by which they may overlap too."""
+
+FEWEST_ON_SCREEN = 3
+"""Overlaps from which a file may be one whose lines stay on the screen while the next one is spoken."""
 
 MOST_PIECES = 200  # joined into one segment; 30 s of single words are about 100
 
@@ -78,7 +84,9 @@ def join_pieces(
     longest pauses. Nothing is joined across a reject: what is said there is not known. A piece that is too
     long is cut between its words, where it has times for them; else it stays whole, and what becomes of it
     shows in its sound. Where two speakers talk at once, both pieces
-    are rejected; pieces of one speaker, or without speakers, that overlap only have loose borders and stay.
+    are rejected; pieces of one speaker that overlap only have loose borders and stay. Pieces without speakers
+    may overlap by `LOOSE_SHARE`; beyond that both are rejected, unless most of them overlap: then each ends
+    where the next one begins.
 
     Args:
         pieces: In any order.
@@ -90,7 +98,8 @@ def join_pieces(
             the end of the last one: the recording may end there.
     """
     target = min(target_duration, max_duration)
-    items = _reject_overlaps(_reject_repeats(_in_time_order(pieces)))
+    items = _settle_unnamed(list(_reject_repeats(_in_time_order(pieces))), max_duration)
+    items = _reject_overlaps(items)
     fitting = _in_time_order(part for item in items for part in _cut_long(item, max_duration))
     groups = [
         group for run in _runs(fitting, max_gap) for group in _part_run(run, target, min_duration)
@@ -148,6 +157,57 @@ def _reject_repeats(items: Sequence[Piece | BadPiece]) -> Iterator[Piece | BadPi
                 reason = f"repeated piece: the same times and text as {first}"
                 item = BadPiece(item.position, reason, item.start, item.end)
         yield item
+
+
+def _settle_unnamed(items: Sequence[Piece | BadPiece], max_duration: float) -> list[Piece | BadPiece]:
+    """Overlaps of pieces without speakers: cut where captions stay on the screen, else rejected.
+
+    Those that are too long tell nothing about the others: a credit may stand over a whole film.
+    """
+    pieces = {
+        index: item
+        for index, item in enumerate(items)
+        if isinstance(item, Piece) and item.speaker is None and _duration(item) <= max_duration
+    }
+    pairs = [pair for pair in itertools.pairwise(pieces) if _overlap(pieces[pair[0]], pieces[pair[1]])]
+    if len(pairs) >= FEWEST_ON_SCREEN and 2 * len(pairs) > len(pieces) - 1:
+        for index, following in pairs:
+            pieces[index] = _cut_at_next(pieces[index], pieces[following])
+    settled: dict[int, Piece | BadPiece] = {**pieces}
+    for index, rival in _unnamed_rivals(pieces).items():
+        piece = pieces[index]
+        reason = (
+            f"overlapping speech: {piece.start:g} to {piece.end:g} s beside another text "
+            f"({rival.start:g} to {rival.end:g} s); correct the times"
+        )
+        settled[index] = BadPiece(piece.position, reason, piece.start, piece.end)
+    return [settled.get(index, item) for index, item in enumerate(items)]
+
+
+def _overlap(earlier: Piece, later: Piece) -> bool:
+    """Whether two pieces overlap by more than loose borders."""
+    shared = round(min(earlier.end, later.end) - later.start, 6)
+    shorter = min(_duration(earlier), _duration(later))
+    return shared > OVERLAP_TOLERANCE and shared > LOOSE_SHARE * shorter
+
+
+def _cut_at_next(piece: Piece, following: Piece) -> Piece:
+    """A piece up to the start of the next; as it is where that would leave nothing, or cut its words."""
+    outlasts = piece.end >= following.end or (piece.words and piece.words[-1].end > following.start)
+    return piece if outlasts or piece.start == following.start else replace(piece, end=following.start)
+
+
+def _unnamed_rivals(pieces: Mapping[int, Piece]) -> dict[int, Piece]:
+    """For each of these pieces that overlaps another of them by more than loose borders, that other one."""
+    rivals: dict[int, Piece] = {}
+    longest: int | None = None  # of all so far, the piece that ends last
+    for index, piece in pieces.items():
+        if longest is not None and _overlap(pieces[longest], piece):
+            rivals.setdefault(longest, piece)
+            rivals[index] = pieces[longest]
+        if longest is None or piece.end > pieces[longest].end:
+            longest = index
+    return rivals
 
 
 def _reject_overlaps(items: Iterable[Piece | BadPiece]) -> list[Piece | BadPiece]:

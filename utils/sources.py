@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import unicodedata
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,26 +15,30 @@ from typing import BinaryIO
 
 import numpy as np
 
+from utils.archives import is_archive_name
 from utils.audio import AUDIO_EXTENSIONS
 from utils.errors import UserError
+from utils.files import spellings
 from utils.segmentation import END_TOLERANCE, BadPiece, Piece, join_pieces, segment_problem
 from utils.text import clean_text
 from utils.timed_text import TRANSCRIPT_EXTENSIONS, decode_transcript, is_timed, read_transcript
 from utils.utterances import (
-    SPLITS,
     BadItem,
     Reject,
     Source,
     TimedText,
     Utterance,
     check_any_usable,
+    given_splits,
     is_utf8,
+    known_split,
     printable,
     read_extras,
     read_language,
     shown,
-    split_name,
+    splits_of_names,
     text_problem,
+    unsplit_notes,
 )
 
 MOST_LINE_BYTES = 16 << 20
@@ -60,16 +65,18 @@ def read_manifest(path: Path) -> Source:
     """Read a JSONL manifest: one object a line with `audio` (relative to the manifest), `text` and more.
 
     Lines of one recording that name `start` and `end` are brought together, at the place of the first of
-    them, so that the recording is decoded once. The file is read twice: once for the places of such lines,
-    which are all that is held, and once for the utterances.
+    them, so that the recording is decoded once. The file is read twice: once for the places of such lines
+    and the names of splits, which are all that is held, and once for the utterances.
 
     Raises:
         UserError: There is no such file, or no line of it is usable.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such manifest. --input must name a JSONL file.")
-    total, places = _find_order(path)
-    items = _Rereadable(partial(_read_lines, path, places))
+    if is_archive_name(path.name):
+        raise UserError(f"{path}: an archive, expected a JSONL file. Unpack it first.")
+    total, places, splits = _find_order(path)
+    items = _Rereadable(partial(_read_lines, path, places, splits))
     check_any_usable(items, str(path))
     return Source(items, total)
 
@@ -82,40 +89,50 @@ class _Places:
     offsets: np.ndarray  # (lines,) int64
 
 
-def _find_order(path: Path) -> tuple[int, _Places | None]:
-    """The number of lines that are not blank, and their order where it is not that of the file."""
+def _find_order(path: Path) -> tuple[int, _Places | None, dict[str, str | None]]:
+    """The number of lines that are not blank, their order where it is not the file's, and the splits."""
+    given = set[str]()
     numbers, offsets, ranks = array("q"), array("q"), array("q")
     first: dict[int, int] = {}  # rank of the first line of each recording that is cut, by the path's hash
     with path.open("rb") as file:
         for number, offset, line in _lines_of(file):
-            recording = _cut_recording(line)
+            row = _parse_if_usable(line)
+            given |= given_splits([row])
+            recording = _cut_recording(row)
             rank = len(ranks) if recording is None else first.setdefault(hash(recording), len(ranks))
             numbers.append(number)
             offsets.append(offset)
             ranks.append(rank)
     order = np.argsort(np.array(ranks, dtype=np.int64), kind="stable")
+    splits = splits_of_names(given)
     if np.array_equal(order, np.arange(len(order))):
-        return len(ranks), None
+        return len(ranks), None, splits
     places = _Places(np.array(numbers, dtype=np.int64)[order], np.array(offsets, dtype=np.int64)[order])
-    return len(ranks), places
+    return len(ranks), places, splits
 
 
-def _cut_recording(line: bytes | None) -> Path | None:
-    """The recording that a line cuts an utterance from; None if it takes a whole file, or is no use."""
+def _parse_if_usable(line: bytes | None) -> Mapping[str, object]:
+    """What a line holds; nothing if it is no use."""
     try:
-        row = _parse_json_object(line or b"")
+        return _parse_json_object(line or b"")
     except BadItem:
-        return None
+        return {}
+
+
+def _cut_recording(row: Mapping[str, object]) -> Path | None:
+    """The recording that a line cuts an utterance from; None if it takes a whole file."""
     audio = row.get("audio")
     return Path(audio) if isinstance(audio, str) and row.get("start") is not None else None
 
 
-def _read_lines(path: Path, places: _Places | None) -> Iterator[Utterance | Reject]:
+def _read_lines(
+    path: Path, places: _Places | None, splits: Mapping[str, str | None]
+) -> Iterator[Utterance | Reject]:
     with path.open("rb") as file:
         lines = _lines_of(file) if places is None else _lines_at(file, places)
         for number, _, line in lines:
             try:
-                yield _read_manifest_line(line, path, number)
+                yield _read_manifest_line(line, path, number, splits)
             except BadItem as problem:
                 yield Reject(str(path), number, str(problem))
 
@@ -141,7 +158,9 @@ def _lines_at(file: BinaryIO, places: _Places) -> Iterator[tuple[int, int, bytes
         yield number, offset, line if line.endswith(b"\n") or len(line) < MOST_LINE_BYTES else None
 
 
-def _read_manifest_line(line: bytes | None, path: Path, number: int) -> Utterance:
+def _read_manifest_line(
+    line: bytes | None, path: Path, number: int, splits: Mapping[str, str | None]
+) -> Utterance:
     if line is None:
         raise BadItem(f"line too long: over {MOST_LINE_BYTES >> 20} MiB, expected one utterance a line")
     row = _parse_json_object(line)
@@ -153,14 +172,12 @@ def _read_manifest_line(line: bytes | None, path: Path, number: int) -> Utteranc
         raise BadItem("empty audio path: expected a path relative to the manifest")
     text = clean_text(_read_string(row, "text") or "")
     start, end = _read_times(row)
-    split = _read_string(row, "split")
-    if split and split_name(split) is None:
-        raise BadItem(f"unknown split: {split!r}, expected {', '.join(SPLITS)}")
+    split = (_read_string(row, "split") or "").strip()
     if problem := text_problem(text):
         raise BadItem(problem)
     return Utterance(
         id=f"{printable(path.stem)}-{number:06d}",
-        audio=path.parent / audio,
+        audio=_find_spelling(path.parent, audio),
         text=text,
         source=str(path),
         position=number,
@@ -170,12 +187,18 @@ def _read_manifest_line(line: bytes | None, path: Path, number: int) -> Utteranc
         speaker=_read_string(row, "speaker"),
         group=_read_string(row, "group"),
         recording=_read_string(row, "recording"),
-        split=split_name(split) if split else None,
+        split=known_split(split, splits) if split else None,
         segments=read_segments(row, text, math.inf if start is None or end is None else end - start),
         previous_text=read_previous_text(row),
         # `recording` stays a column as well: it may name more than a file
         extra=read_extras(row, taken=("segments", "previous_text")),
     )
+
+
+def _find_spelling(folder: Path, name: str) -> Path:
+    """Where a file of that name is, in whichever spelling; as written where it is not there."""
+    places = [] if name.isascii() else [folder / spelling for spelling in spellings(name)]
+    return next((place for place in places if os.path.exists(place)), folder / name)  # noqa: PTH110
 
 
 def read_previous_text(row: Mapping[str, object]) -> str | None:
@@ -316,11 +339,15 @@ def read_folder(
     Raises:
         UserError: There is no such folder, or nothing usable in it.
     """
+    if folder.is_file() and is_archive_name(folder.name):
+        raise UserError(f"{folder}: an archive, expected a folder. Unpack it first.")
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder. --input must name a folder of audio and transcripts.")
     cutting = _Cutting(min_segment_duration, max_duration, target_duration, max_gap, padding, tier)
     counts: Counter[str] = Counter()
+    names: dict[str, None] = {}  # of subfolders with recordings, in their order
     for listing in _list_folders(folder):
+        names |= {_subfolder(listing.folder, folder): None} if listing.recordings else {}
         counts["found"] += len(listing.recordings) + len(listing.transcripts) + bool(listing.problem)
         counts["others"] += listing.num_others
         counts["links"] += listing.num_links
@@ -330,9 +357,10 @@ def read_folder(
             f"{folder}: no audio and no .txt files found, nor other transcripts ({known}). "
             "Expected clip.wav beside clip.txt."
         )
-    items = _Rereadable(partial(_read_listings, folder, cutting))
+    splits = splits_of_names(names)
+    items = _Rereadable(partial(_read_listings, folder, cutting, splits))
     check_any_usable(items, str(folder))
-    return Source(items, notes=tuple(_describe_others(folder, counts)))
+    return Source(items, notes=(*_describe_others(folder, counts), *unsplit_notes(splits)))
 
 
 def _describe_others(folder: Path, counts: Mapping[str, int]) -> Iterator[str]:
@@ -374,32 +402,45 @@ def _sort_names(folder: Path, names: Sequence[str], num_links: int) -> _Listing:
     """
     suffixes = {name: PurePath(name).suffix.lower() for name in names}
     recordings = [name for name in names if suffixes[name] in AUDIO_EXTENSIONS]
-    stems = {PurePath(name).stem for name in recordings}
+    stems = {_stem(name) for name in recordings}
     transcripts = [
         name
         for name in names
-        if suffixes[name] in TRANSCRIPT_EXTENSIONS
-        and (suffixes[name] != ".json" or PurePath(name).stem in stems)
+        if suffixes[name] in TRANSCRIPT_EXTENSIONS and (suffixes[name] != ".json" or _stem(name) in stems)
     ]
     num_others = len(names) - len(recordings) - len(transcripts)
     return _Listing(folder, recordings, transcripts, num_others, num_links)
 
 
-def _read_listings(top: Path, cutting: _Cutting) -> Iterator[Utterance | Reject]:
+def _subfolder(folder: Path, top: Path) -> str:
+    """The name of the folder right below `top` that a folder is or lies in; `.` for `top` itself."""
+    return next(iter(folder.relative_to(top).parts), ".")
+
+
+def _stem(name: str) -> str:
+    """The stem in one spelling: a recording and its transcript may come from different systems."""
+    return unicodedata.normalize("NFC", PurePath(name).stem)
+
+
+def _read_listings(
+    top: Path, cutting: _Cutting, splits: Mapping[str, str | None]
+) -> Iterator[Utterance | Reject]:
     for listing in _list_folders(top):
         if listing.problem:
             yield Reject(printable(listing.folder), "folder", listing.problem)
-        yield from _read_listing(listing, top, cutting)
+        split = splits.get(_subfolder(listing.folder, top))
+        for item in _read_listing(listing, top, cutting):
+            yield replace(item, split=split) if isinstance(item, Utterance) else item
 
 
 def _read_listing(listing: _Listing, top: Path, cutting: _Cutting) -> Iterator[Utterance | Reject]:
     """The utterances of one folder's recordings, each followed by its rejects, then what stands alone."""
     transcripts: dict[str, list[str]] = {}
     for name in sorted(listing.transcripts, key=_preference):
-        transcripts.setdefault(PurePath(name).stem, []).append(name)
+        transcripts.setdefault(_stem(name), []).append(name)
     used: dict[str, str] = {}
     for name in listing.recordings:
-        stem, source = PurePath(name).stem, printable((listing.folder / name).relative_to(top))
+        stem, source = _stem(name), printable((listing.folder / name).relative_to(top))
         if stem in used:
             yield Reject(source, "file", f"two recordings of one stem: {used[stem]} is used")
         elif stem not in transcripts:
@@ -448,7 +489,6 @@ def _read_transcript(
         source=source,
         position="file",
         recording=stem,
-        split=split_name(relative.parts[0]) if len(relative.parts) > 1 else None,
     )
     extension = transcript.suffix.lower()
     try:

@@ -29,6 +29,9 @@ TRANSCRIPT_EXTENSIONS = (".textgrid", ".eaf", ".labels", ".srt", ".vtt", ".txt",
 
 WORD_TOLERANCE = 0.5  # seconds a word may lie outside its piece before its times are not believed
 
+FEWEST_ECHOES = 3
+"""Cues that begin with the line above, from which subtitles without times of words may roll up."""
+
 _SOUND_NOTE = re.compile(r"\[[^\[\]]*\]|\([^()]*\)|\*[^*]*\*")  # [Music], (laughter), *coughs*
 _MUSIC_SIGN = re.compile(r"[♩♪♫♬]")
 
@@ -207,13 +210,13 @@ def read_subtitles(text: str) -> Iterator[Piece | BadPiece]:
 
     Markup is removed, and remarks in square brackets, and signs of a new speaker (`- `, `>>`); a voice tag
     `<v Anna>` names the speaker. Of YouTube's rolling captions, which show each line several times, each line
-    is read once, with the times of its words.
+    is read once, with the times of its words; so too in SRT made of them, which has no times of words.
     Formats: https://www.w3.org/TR/webvtt1/, https://www.matroska.org/technical/subtitles.html#srt-subtitles.
     """
     lines = _lines(text)
     is_vtt = lines[0].startswith("WEBVTT")
-    is_rolling = is_vtt and _WORD_CLOCK.search(text) is not None
     head, cues = _split_cues(lines, is_vtt)
+    is_rolling = (is_vtt and _WORD_CLOCK.search(text) is not None) or _repeats_lines(cues, is_vtt)
     yield from _strays(_paragraphs(head)[1 if is_vtt else 0 :], is_vtt)
     last_line = ""
     for cue in cues:
@@ -287,6 +290,20 @@ def _strays(paragraphs: Iterable[Sequence[tuple[int, str]]], is_vtt: bool) -> It
         number, line = paragraph[0]
         if line.strip() and not (is_vtt and _COMMENT.match(line)):
             yield BadPiece(number, f"malformed cue: no line of times above {line[:60]!r}")
+
+
+def _repeats_lines(cues: Sequence[_Cue], is_vtt: bool) -> bool:
+    """Whether most cues begin with the line that the one before ended with, as in captions that roll up.
+
+    A few such cues are nothing of the kind: people say a word twice, and sing a line five times.
+    """
+    shown = ([_plain(line, True) for line in _payload(cue, is_vtt)[0]] for cue in cues)
+    spoken = [[line for line in lines if line] for lines in shown]
+    echoes = [
+        lines for before, lines in itertools.pairwise(spoken) if before and lines and before[-1] == lines[0]
+    ]
+    has_more = any(len(lines) > 1 for lines in echoes)
+    return has_more and len(echoes) >= FEWEST_ECHOES and 2 * len(echoes) >= len(cues) - 1
 
 
 def _same(line: str, other: str) -> bool:

@@ -145,6 +145,15 @@ def test_given_splits_lose_what_leaks_unless_asked_to_keep_it(tmp_path):
     assert (original.shared_speakers, original.shared_texts, original.leaked_utterances) == (1, 1, 1)
 
 
+def test_words_that_differ_in_a_vowel_sign_are_no_leak(tmp_path):
+    train = ["दिन", "रात", "घर", "पेड़", "फूल", "हाथ", "सड़क", "मेरा", "पाना", "रोटा"]
+    items = [utterance(n, word, split="train") for n, word in enumerate(train)]
+    items += [utterance(20 + n, word, split="test") for n, word in enumerate(("मेरी", "पानी", "दिन!"))]
+    report = build(tmp_path / "x", items, validation_share=0)
+    assert [reject["reason"] for reject in rejects_of(tmp_path / "x")] == ["leak: its text is also in test"]
+    assert report.splits["train"].distinct_texts == report.splits["train"].utterances == 9
+
+
 def test_impossible_speech_rates_show_against_the_corpus(tmp_path):
     items = [utterance(n, "parole dette piano", 1.2 + n / 300) for n in range(60)]
     items.append(utterance(99, "parole dette piano " * 12, 1.5))

@@ -90,6 +90,26 @@ def test_audiofolder_with_a_column_given(folder, by_id):
     assert ("data/test/metadata.csv", 2, "no transcript") in rejects
 
 
+def test_audiofolder_with_splits_of_other_names(tmp_path, write_files, by_id):
+    names = ["training", "validation", "testing", "evaluation", "2", "held-out"]
+    rows = [{"file_name": f"{n}.wav", "text": "x", "split": name} for n, name in enumerate(names)]
+    files = {f"{n}.wav": b"x" for n in range(len(names))}
+    files |= {"metadata.jsonl": "".join(json.dumps(row) + "\n" for row in rows)}
+    utterances, rejects = by_id(read_audiofolder(write_files(tmp_path / "a", files)))
+    assert [u.split for u in utterances.values()] == ["train", "validation", "test", "test"]
+    assert rejects == [("metadata.jsonl", n, "unknown split") for n in (5, 6)]
+
+
+@pytest.mark.parametrize("written", ["citt\u00e0.wav", "citta\u0300.wav"])
+def test_audiofolder_names_in_another_spelling(tmp_path, write_files, by_id, packed, written):
+    there = "citta\u0300.wav" if written == "citt\u00e0.wav" else "citt\u00e0.wav"
+    line = json.dumps({"file_name": written, "text": "x"}) + "\n"
+    folder = write_files(tmp_path / "a", {there: b"x", "metadata.jsonl": line})
+    for kind in ("folder", "zip"):
+        utterances, rejects = by_id(read_audiofolder(packed(folder, kind)))
+        assert list(utterances) == [there] and rejects == []
+
+
 def test_audiofolder_that_is_no_use(tmp_path, write_files):
     with pytest.raises(UserError, match=r"no metadata\.csv or metadata\.jsonl"):
         read_audiofolder(write_files(tmp_path / "a", {"a.wav": b"x"}))

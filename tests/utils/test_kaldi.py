@@ -9,7 +9,7 @@ import pytest
 from utils.audio import decode_audio
 from utils.errors import UserError
 from utils.kaldi import read_kaldi
-from utils.utterances import Utterance
+from utils.utterances import Reject, Utterance
 
 ANYWHERE = Path("anywhere")
 
@@ -157,3 +157,24 @@ def test_kaldi_that_is_no_use(tmp_path, write_files, by_id):
         "broken characters in the text",
         "broken characters in the id",
     ]
+
+
+def test_an_open_end_says_what_to_write(tmp_path, write_files):
+    files = {"wav.scp": "rec x.wav\n", "segments": "a rec 5.0 -1\nb rec 0 -1\n", "text": "a uno\nb due\n"}
+    bad, whole = read_kaldi(write_files(tmp_path / "k", files)).items
+    assert isinstance(bad, Reject) and bad.kind == "open end"
+    assert "from 5 s" in bad.reason and "write the length of the recording" in bad.reason
+    assert isinstance(whole, Utterance) and (whole.start, whole.end) == (None, None)
+
+
+def test_kaldi_folders_as_csj_names_them(tmp_path, write_files, by_id):
+    names = ("train", "dev", "eval1", "eval2", "meetings")
+    files = {f"{name}/wav.scp": f"{name} x.wav\n" for name in names}
+    files |= {f"{name}/text": f"{name} ciao\n" for name in names}
+    source = read_kaldi(write_files(tmp_path / "csj", files))
+    utterances, _ = by_id(source)
+    assert {id: u.split for id, u in utterances.items()} == {
+        "train": "train", "dev": "validation", "eval1": "test", "eval2": "test", "meetings": None,
+    }  # fmt: skip
+    assert source.notes == ("meetings: no split in its name, counted as train.",)
+    assert read_kaldi(tmp_path / "csj/eval1").notes == ()  # nothing there has a split

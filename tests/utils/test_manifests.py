@@ -104,6 +104,33 @@ def test_nemo_manifests_of_one_name_in_several_folders(tmp_path, texts, encoded,
     }
 
 
+def test_nemo_manifests_with_dev_and_eval(tmp_path, write_files, by_id):
+    line = as_lines([{"audio_filepath": "x.wav", "text": "ciao"}])
+    names = ("train", "dev93", "eval92", "news")
+    folder = write_files(tmp_path / "wsj", {f"{name}.json": line for name in names})
+    source = read_nemo(folder)
+    utterances, _ = by_id(source)
+    assert {id.split("-")[0]: u.split for id, u in utterances.items()} == {
+        "train": "train", "dev93": "validation", "eval92": "test", "news": None,
+    }  # fmt: skip
+    assert source.notes == ("news.json: no split in its name, counted as train.",)
+
+
+def test_speakers_that_pandas_made_floats(tmp_path, write_files, by_id):
+    speakers = (12.0, float("nan"), 7, "anna", None, 12.5)
+    rows = [{"audio_filepath": "x.wav", "text": "ciao", "speaker": speaker} for speaker in speakers]
+    utterances, rejects = by_id(read_nemo(write_files(tmp_path / "a", {"all.json": as_lines(rows)})))
+    assert [u.speaker for u in utterances.values()] == ["12", None, "7", "anna", None]
+    assert rejects == [("all.json", 6, "wrong type of 'speaker'")]
+
+
+def test_a_split_in_a_nemo_manifest_must_be_known(tmp_path, write_files, by_id):
+    rows = [{"audio_filepath": "x.wav", "text": "ciao", "split": s} for s in ("training", "eval1", "odd")]
+    utterances, rejects = by_id(read_nemo(write_files(tmp_path / "a", {"all.json": as_lines(rows)})))
+    assert [u.split for u in utterances.values()] == ["train", "validation"]
+    assert rejects == [("all.json", 3, "unknown split")]
+
+
 def test_one_nemo_manifest(nemo, by_id):
     utterances, _ = by_id(read_nemo(nemo / "test/manifest.jsonl"))
     assert [(u.id, u.split) for u in utterances.values()] == [("manifest-000001", None)]
@@ -274,6 +301,22 @@ def test_lhotse_cuts(tmp_path, clips, encoded, write_files, container, by_id):
         ("cuts_test.jsonl.gz", 5, "no plain cut"),
     ]
     assert len([reject for reject in rejects if reject[0] == "odd_cuts_test.jsonl"]) == len(HOSTILE_CUTS)
+
+
+def test_lhotse_cuts_with_dev_and_eval(tmp_path, write_files, by_id, clips):
+    from lhotse.cut import MonoCut
+
+    recording = recording_of(1, "x.flac", clips[1][0])
+    files = {}
+    for name in ("train", "dev", "eval", "news"):
+        cut = MonoCut(name, 0, 1, 0, recording=recording, supervisions=[supervision(name, 1, 0, 1, "uno")])
+        files[f"cuts_{name}.jsonl"] = as_lines([cut.to_dict()])
+    source = read_lhotse(write_files(tmp_path / "cuts", files))
+    utterances, _ = by_id(source)
+    assert {id: u.split for id, u in utterances.items()} == {
+        "train": "train", "dev": "validation", "eval": "test", "news": None,
+    }  # fmt: skip
+    assert source.notes == ("cuts_news.jsonl: no split in its name, counted as train.",)
 
 
 _RECORDING = {

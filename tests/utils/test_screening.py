@@ -5,7 +5,7 @@ import pytest
 
 from utils.audio import encode_flac
 from utils.modeling import load_model
-from utils.screening import ScreenedClip, screen_clips, screening_problem
+from utils.screening import ScreenedClip, _compare, _Hypothesis, screen_clips, screening_problem
 
 
 def clip(**values) -> ScreenedClip:
@@ -45,6 +45,20 @@ def test_a_doubtful_language_or_a_right_text_is_no_reason():
 def test_a_long_hypothesis_is_shortened():
     reason = screening_problem(clip(heard="a" * 500), 0.8, "it")
     assert reason.endswith("…'") and len(reason) < 150
+
+
+@pytest.mark.parametrize(
+    ("text", "heard", "unit", "rate"),
+    [
+        ("मेरी किताब", "मेरा किताब।", "WER", 1 / 2),
+        ("สวัสดีครับ", "สวัสดี ครับ", "CER", 0),
+        ("น้ำ", "นำ", "CER", 1 / 4),  # น, mai tho and the two of sara am; the tone is lost
+        ("Perché no?", "perche no", "WER", 1 / 2),
+    ],
+)
+def test_vowel_signs_and_tones_are_compared(text, heard, unit, rate):
+    result = _compare(_Hypothesis(heard, 5, "it", 0.9), text, 5)
+    assert (result.error_unit, result.error_rate) == (unit, pytest.approx(rate))
 
 
 def test_results_come_in_order_and_one_for_each(tiny_whisper):

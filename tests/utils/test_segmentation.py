@@ -112,9 +112,51 @@ def test_a_short_remark_within_a_long_turn_rejects_both_and_nothing_else():
 
 
 def test_loose_borders_of_one_speaker_are_kept():
-    assert spans(join(pieces((0, 2, "a"), (1.5, 3, "b")))) == [(0, 2), (1.5, 3)]
-    (joined,) = join(pieces((0, 2, "a"), (1.5, 3, "b")), target=25)
+    named = pieces((0, 2, "a", "Anna"), (1.5, 3, "b", "Anna"))
+    assert spans(join(named)) == [(0, 2), (1.5, 3)]
+    (joined,) = join(named, target=25)
     assert joined.segments == (TimedText(0, 2, "a"), TimedText(1.5, 3, "b"))
+
+
+def test_loose_borders_without_speakers_are_kept():
+    # 0.2 s, and 0.4 s of 1.6 s, which is a quarter
+    assert spans(join(pieces((0, 0.6, "a"), (0.4, 2, "b"), (1.6, 4, "c")))) == [(0, 0.6), (0.4, 2), (1.6, 4)]
+
+
+def test_two_texts_at_once_without_speakers_are_both_rejected():
+    rows = [(0, 4, "a"), (2, 6, "b"), (6, 8, "c"), (8, 10, "d"), (8.5, 9, "e"), (10, 14, "f"), (13, 16, "g")]
+    found = join(pieces(*rows))
+    # 2 s of 4, 0.5 s of 0.5, 1 s of 3
+    assert [item.position for item in found if isinstance(item, Segment)] == [3]
+    assert found[0].reason == (
+        "overlapping speech: 0 to 4 s beside another text (2 to 6 s); correct the times"
+    )
+    assert "(0 to 4 s)" in found[1].reason
+
+
+def test_lines_that_stay_on_the_screen_end_where_the_next_begins():
+    rows = [(0, 4.2, "a"), (2, 6.2, "b"), (4, 8.2, "c"), (6, 10.2, "d"), (20, 24.2, "e")]
+    assert spans(join(pieces(*rows))) == [(0, 2), (2, 4), (4, 6), (6, 10.2), (20, 24.2)]
+
+
+def test_a_line_within_another_is_rejected_with_it_where_most_stay_on_the_screen():
+    rows = [(0, 4.2, "a"), (2, 6.2, "b"), (4, 8.2, "c"), (6, 10.2, "d"), (10, 14, "e"), (11, 12, "f")]
+    found = join(pieces(*rows))
+    assert [item.position for item in found if isinstance(item, Segment)] == [1, 2, 3, 4]
+
+
+def test_texts_in_two_languages_are_not_taken_for_lines_that_stay():
+    rows = [(n, n + 1, f"{language}{n}") for n in range(5) for language in ("it", "en")]
+    assert not any(isinstance(item, Segment) for item in join(pieces(*rows)))
+
+
+def test_a_credit_over_the_whole_film_takes_nothing_with_it():
+    found = join(pieces((0, 100, "subtitles by x"), (2, 4, "a"), (5, 7, "b")))
+    assert [item.position for item in found if isinstance(item, Segment)] == [
+        1,
+        2,
+        3,
+    ]  # its sound is too long
 
 
 def test_a_repeated_piece_is_rejected():

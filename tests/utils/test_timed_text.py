@@ -328,6 +328,59 @@ def test_rolling_captions_are_read_once(stripped):
     assert [w.text.strip() for w in found[2].words] == ["to", "the", "show"]
 
 
+# as yt-dlp --convert-subs srt writes them
+CONVERTED = """1
+00:00:00,160 --> 00:00:02,230
+ 
+hello everyone welcome
+
+2
+00:00:02,230 --> 00:00:02,240
+hello everyone welcome
+ 
+
+3
+00:00:02,240 --> 00:00:04,150
+hello everyone welcome
+to the show
+
+4
+00:00:04,150 --> 00:00:04,160
+to the show
+ 
+
+5
+00:00:04,160 --> 00:00:05,000
+to the show
+okay
+"""  # noqa: W293
+
+
+@pytest.mark.parametrize("stripped", [False, True])
+def test_rolling_captions_in_srt_are_read_once(stripped):
+    text = CONVERTED.replace("\n \n", "\n\n") if stripped else CONVERTED
+    assert [row[1:] for row in brief(read(text, ".srt"))] == [
+        (0.16, 2.23, "hello everyone welcome"),
+        ("repeated text",),
+        (2.24, 4.15, "to the show"),
+        ("repeated text",),
+        (4.16, 5.0, "okay"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["no", "no", "vieni qui", "vieni qui\nda me", "no", "che cosa", "no", "addio"],
+        ["la la la", "la la la", "la la la", "la la la", "la la la", "ciao"],
+    ],
+)
+def test_a_line_said_twice_is_no_rolling_caption(lines):
+    cues = [f"{n}\n00:00:{n:02},000 --> 00:00:{n:02},900\n{line}\n" for n, line in enumerate(lines)]
+    said = [line.replace("\n", " ") for line in lines]
+    assert [row[3] for row in brief(read("\n".join(cues), ".srt"))] == said
+
+
 # fmt: off
 subtitle_lines = st.sampled_from([
     "", " ", "1", "22", "ciao", "NOTE x", "WEBVTT", "00:01.000 --> 00:02.000", "[x]", "<v Anna>sì", "STYLE",
