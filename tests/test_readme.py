@@ -132,7 +132,7 @@ def test_the_way_for_own_data_runs_as_printed(tmp_path: Path, tiny_whisper: Path
 def test_the_demo_keeps_its_promises(require_program):
     """`make demo` ends well, at least halves the error, and a second one reuses what is there.
 
-    A finished demo in this checkout is reused. Measured were 23.9 % before and 9.6 % (full context) and 9.4 %
+    A finished demo in this checkout is reused. Measured were 23.7 % before and 8.9 % (full context) and 8.1 %
     (dynamic) after.
     """
     make = require_program("make")
