@@ -18,7 +18,7 @@ PICK = $(BIN)/python -c "from utils.hardware import pick_accelerate_config as pi
 if_recipe = $(if $(wildcard recipes/$(NAME).$(1).yaml),$(2) recipes/$(NAME).$(1).yaml)
 
 # A worker for each core, up to four, and one thread for each: threads of several processes only wait for each other.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal --durations 15
 
 .PHONY: help install demo recipe test test-slow style format bench
 

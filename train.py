@@ -11,6 +11,7 @@ On one NVIDIA GPU:
 """
 
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 
 # mixtures of finished weights: may be asked for, and changed, after training
-MIXING_ARGUMENTS = ("interpolation_alphas", "guard_dataset", "guard_tolerance", "max_guard_samples")
+MIXING_ARGUMENTS = ("interpolation_alphas", "guard_datasets", "guard_tolerance", "max_guard_samples")
 # the result does not depend on them; not torch_compile, by which dropout draws other numbers
 FREE_ARGUMENTS = (
     *("output_dir", "resume_from_checkpoint", "report_to", "project", "samples_shown"),
@@ -63,9 +64,10 @@ class TrainingData:
 
     clips: "TrainingClips"
     ids: list[str]
-    digest: str  # of ids, texts and durations
+    digest: str  # of the clips of all training splits
     plan: "StepPlan"
     validation: "Dataset"
+    validation_digest: str  # of these clips, and of how they are scored
     clips_that_fit: Callable[[float], int]  # into a micro-batch, by audio context
     contexts: list[float] | None = None  # of each clip, where the encoder gives the same in every epoch
     encoder_states: "EncoderStates | None" = None  # what it gave
@@ -113,7 +115,10 @@ def main(argv: list[str] | None = None) -> None:
     output_dir = Path(args.output_dir)
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch is imported
     if args.dry_run:
-        rehearse(args)
+        from utils.memory import explaining_out_of_memory
+
+        with explaining_out_of_memory():
+            rehearse(args)
         return
     is_trained = is_finished(args, output_dir)
     if is_trained and not any(mixing_left(args, output_dir)):
@@ -155,7 +160,8 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
     told = {name: value for name, value in asdict(args).items() if name not in FREE_ARGUMENTS}
     origin = origin_of(args.resume_from_checkpoint, told)
     checkpoint = find_checkpoint_together(accelerator, output_dir, args.resume_from_checkpoint, origin)
-    setup = build_setup(args, accelerator)
+    with explaining_out_of_memory():
+        setup = build_setup(args, accelerator)
 
     with settings_kept(setup.optimizer, setup.scheduler):
         state = load_checkpoint(accelerator, checkpoint) if checkpoint else TrainingState()
@@ -166,10 +172,15 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
     if args.auto_find_batch_size:
         setup = with_found_micro_batches(setup, resumed=state.step > 0)
     loaded, data, total_steps = setup.loaded, setup.data, setup.total_steps
-    state.judge_by(args.metric_for_best_model)
+    state.judge_by(args.metric_for_best_model, data.validation_digest)
     state.origin = origin or state.origin
     if checkpoint:
-        take_up_what_is_kept(state, output_dir, is_own=checkpoint.parent.resolve() == output_dir.resolve())
+        take_up_what_is_kept(
+            state,
+            output_dir,
+            is_own=checkpoint.parent.resolve() == output_dir.resolve(),
+            goes_its_own_way=args.resume_from_checkpoint is not None,
+        )
     log = RunLog(output_dir, accelerator)
     log.drop_after(state.step if checkpoint else -1, state.evaluated_step)
     log.start_trackers(args.project, asdict(args), state.step)
@@ -182,6 +193,11 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
             leave_to_be_continued(accelerator, output_dir, state.step, stop_request)
         if not patience_is_over(args, state):
             train_steps(run, setup.optimizer, setup.scheduler, total_steps)
+        elif state.step < total_steps:
+            accelerator.print(
+                f"Training ended at step {state.step}: the last {state.evaluations_without_improvement} "
+                "evaluations were no better. To go on, give a higher early_stopping_patience, or none."
+            )
     save_model(run, output_dir / "final")
     if data.encoder_states and accelerator.is_main_process:
         data.encoder_states.remove()
@@ -212,21 +228,28 @@ def build_setup(args: TrainArguments, accelerator: "Accelerator") -> Setup:
     return Setup(args, accelerator, loaded, data, *prepared, total_steps)
 
 
-def take_up_what_is_kept(state: "TrainingState", output_dir: Path, *, is_own: bool) -> None:
+def take_up_what_is_kept(
+    state: "TrainingState", output_dir: Path, *, is_own: bool, goes_its_own_way: bool
+) -> None:
     """Set a checkpoint's state right by what lies in the run folder, which may have come to its end since.
 
     Args:
         is_own: Whether the checkpoint is of this folder, as best/ and the snapshots then are.
+        goes_its_own_way: Whether what follows may differ from what once followed the checkpoint.
     """
     from utils.averaging import find_snapshots, snapshot_step
     from utils.mixing import SNAPSHOTS, read_results
 
     kept = {snapshot_step(path) for path in find_snapshots(output_dir / SNAPSHOTS)} if is_own else set()
     state.ranking = [(step, value) for step, value in state.ranking if step in kept]
-    if not is_own:
-        state.best_metric = state.best_step = None  # that model lies in the other folder
-    elif (output_dir / "best").is_dir():
-        state.take_up_best(read_results(output_dir / "best"))
+    best = read_results(output_dir / "best") if (output_dir / "best").is_dir() else None
+    if not is_own:  # the best model lies in the other folder, where the evaluations were
+        state.best_metric = state.best_step = None
+        state.evaluations_without_improvement = state.evaluated_step = 0
+    elif best is None or (goes_its_own_way and state.is_behind(best)):
+        state.best_metric = state.best_step = None  # that model is overwritten, and will not be found again
+    else:
+        state.take_up_best(best)
 
 
 def train_steps(
@@ -329,7 +352,8 @@ def is_finished(args: TrainArguments, output_dir: Path) -> bool:
     """Whether this very run has ended already.
 
     Raises:
-        UserError: The folder holds what a run with other arguments has left, and no checkpoint was asked for.
+        UserError: The folder holds what a run with other arguments has left, and no checkpoint was asked for;
+            or it has ended, with other clips.
     """
     if not (output_dir / "train.yaml").exists():
         return False
@@ -342,12 +366,35 @@ def is_finished(args: TrainArguments, output_dir: Path) -> bool:
             f"{output_dir} holds a run with other arguments: {'; '.join(differences)}. Give another "
             f"--output_dir{go_on if checkpoints else ''}."
         )
-    of_final = output_dir / "final" / "train.yaml"  # an older one while a run goes on beyond its end
-    return (
-        not differences
-        and of_final.exists()
-        and not differing_arguments(args, of_final, ignored=FREE_ARGUMENTS)
-    )
+    final = output_dir / "final"  # of an older run while this one goes on beyond its end
+    if (
+        differences
+        or not (final / "train.yaml").exists()
+        or differing_arguments(args, final / "train.yaml", ignored=FREE_ARGUMENTS)
+    ):
+        return False
+    check_same_clips(args, final)
+    return True
+
+
+def check_same_clips(args: TrainArguments, final: Path) -> None:
+    """Before a finished run is reused; where the datasets are gone since, there is nothing to compare.
+
+    Raises:
+        UserError: It was trained on other clips than the datasets hold now.
+    """
+    from utils.dataset import digest_of, load_prepared
+
+    try:
+        rows = load_prepared(args.dataset, "train", language=args.language)
+    except UserError:
+        return
+    trained_on = json.loads((final / "train_results.json").read_text(encoding="utf-8")).get("data")
+    if trained_on and trained_on != digest_of(rows):
+        raise UserError(
+            f"{final} is there already, trained on other clips than {', '.join(args.dataset)} holds now. "
+            f"Give another --output_dir, or delete {final.parent} to train anew."
+        )
 
 
 def start_accelerator(args: TrainArguments) -> "Accelerator":
@@ -464,6 +511,7 @@ def load_data(args: TrainArguments, loaded: "LoadedModel", accelerator: "Acceler
 
     sizes = [len(load_prepared([folder], "train", language="auto")) for folder in args.dataset]
     rows = load_prepared(args.dataset, "train", language=args.language)
+    digest = digest_of(rows)
     rows = rows.remove_columns([name for name in rows.column_names if name == "dataset"])  # a source's own
     rows = rows.add_column("dataset", [number for number, size in enumerate(sizes) for _ in range(size)])
     rows = draw_rows(rows, args.max_train_samples, args.seed)
@@ -495,10 +543,11 @@ def load_data(args: TrainArguments, loaded: "LoadedModel", accelerator: "Acceler
         )
     needs_validation = args.eval_steps or args.eval_on_start or args.interpolation_alphas
     validation = load_validation(args) if needs_validation else rows.select([])
+    scored_by = digest_of(validation, args.normalizer, args.task, args.generation_max_length)
     contexts = fix_contexts(args, accelerator, loaded, clips, options)
     plan = plan_steps(args, accelerator, training, contexts)
     limit = limit_micro_batches(args, accelerator)
-    return TrainingData(training, list(rows["id"]), digest_of(rows), plan, validation, limit, contexts)
+    return TrainingData(training, list(rows["id"]), digest, plan, validation, scored_by, limit, contexts)
 
 
 def fix_contexts(
@@ -1154,6 +1203,8 @@ def save_model(run: Run, folder: Path) -> None:
         "metric_before_training": state.first_metric,
         "audio_hours_trained_on": state.audio_seconds / 3600,
         "trainable_parameters": count_parameters(run.loaded.model)[0],
+        "data": state.data,
+        "validation": state.validation,
     }
     with failing_together(run.accelerator):
         if whole is not None and run.accelerator.is_main_process:
@@ -1210,7 +1261,7 @@ def load_guards(args: TrainArguments) -> dict[str, "Dataset"]:
     from utils.dataset import draw_rows, load_prepared, pick_split
 
     guards = {}
-    for folder in args.guard_dataset:
+    for folder in args.guard_datasets:
         rows = load_prepared([folder], pick_split(folder, ("validation", "test")), language="auto")
         rows = in_the_case_that_is_learnt(args, rows)
         guards[folder] = draw_rows(rows, args.max_guard_samples, args.seed)

@@ -300,9 +300,12 @@ class SweepArguments(ScriptArguments):
     per_device_train_batch_size: int = argument("Clips in a batch.", default=8)
     learning_rate: float = argument("Peak learning rate where all weights are trained.", default=2e-5)
     save_steps: int = argument("Steps between checkpoints.", default=50)
+    max_samples: int | None = argument(
+        "Test clips scored, drawn by the seed; all when not given.", default=None
+    )
 
     def problems(self) -> list[str]:
-        return at_least(self, 1, "per_device_train_batch_size", "save_steps")
+        return at_least(self, 1, "per_device_train_batch_size", "save_steps", "max_samples")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,9 +322,12 @@ class ForgettingArguments(ScriptArguments):
     num_train_epochs: float = argument("Passes over the training clips.", default=3.0)
     learning_rate: float = argument("Peak learning rate.", default=2e-5)
     batch_size: int = argument("Clips in a batch.", default=8)
+    max_samples: int | None = argument(
+        "Test clips scored, drawn by the seed; all when not given.", default=None
+    )
 
     def problems(self) -> list[str]:
-        return at_least(self, 1, "batch_size")
+        return at_least(self, 1, "batch_size", "max_samples")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,7 +68,7 @@ def train(args: ForgettingArguments) -> None:
         num_train_epochs=args.num_train_epochs,
         per_device_train_batch_size=args.batch_size,
         learning_rate=args.learning_rate,
-        guard_dataset=str(run.with_name("data") / args.guard_language),
+        guard_datasets=str(run.with_name("data") / args.guard_language),
         guard_tolerance=args.guard_tolerance,
     )
 
@@ -83,6 +83,7 @@ def score(args: ForgettingArguments, models: dict[str, str], language: str) -> l
         language=language,
         normalizer="english" if language == "en" else "basic",
         audio_context="full",
+        max_samples=args.max_samples,
         output_dir=str(report),
     )
     run_logged(command, report)

@@ -121,7 +121,7 @@ def train_and_score(args: SweepArguments, way: str, language: str, seed: int) ->
         save_steps=args.save_steps,
     )
     options = {"dataset": str(dataset), "split": "test", "language": language, "output_dir": str(report)}
-    run_logged(evaluate_command([model], **options), report)
+    run_logged(evaluate_command([model], max_samples=args.max_samples, **options), report)
     return read_result(report / "evaluation_results.json")
 
 

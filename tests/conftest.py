@@ -78,19 +78,23 @@ def tiny_whisper(tmp_path_factory) -> Path:
     return build_tiny_whisper(tmp_path_factory.mktemp("tiny") / "whisper")
 
 
-def flac_tone(seconds: float, hertz: float = 220.0) -> bytes:
+def flac_tone(seconds: float, hertz: float = 220.0, loudness: float = 0.3) -> bytes:
     """A tone with a little noise as 16 kHz mono FLAC."""
     import soundfile
 
     time = np.arange(round(seconds * 16_000)) / 16_000
     noise = np.random.default_rng(round(hertz)).normal(scale=0.01, size=time.size)
     buffer = io.BytesIO()
-    soundfile.write(buffer, 0.3 * np.sin(2 * np.pi * hertz * time) + noise, 16_000, format="FLAC")
+    soundfile.write(buffer, loudness * np.sin(2 * np.pi * hertz * time) + noise, 16_000, format="FLAC")
     return buffer.getvalue()
 
 
 def write_prepared_tones(
-    folder: Path, sizes: dict[str, int], language: str | None = "it", seed: int = 0
+    folder: Path,
+    sizes: dict[str, int],
+    language: str | None = "it",
+    seed: int = 0,
+    loudness: float = 0.3,
 ) -> Path:
     """A prepared dataset of tones of 0.5 to 6 s with texts of very different length."""
     from datasets import Dataset, DatasetDict, Features, Value
@@ -112,7 +116,9 @@ def write_prepared_tones(
         splits[split] = Dataset.from_dict(
             {
                 "id": [f"{split}-{index:04d}" for index in range(size)],
-                "audio": [flac_tone(seconds, 100 + 10 * index) for index, seconds in enumerate(durations)],
+                "audio": [
+                    flac_tone(value, 100 + 10 * index, loudness) for index, value in enumerate(durations)
+                ],
                 "text": ["".join(random.choice(list("abc de"), length)).strip() or "a" for length in lengths],
                 "duration": durations,
                 "language": [language] * size,
@@ -162,6 +168,14 @@ def require_program() -> Callable[[str], str]:
     With REQUIRE_SYSTEM_PROGRAMS=1, as .ci/run sets it, the test fails instead: nothing is skipped unseen.
     """
     return _require_program
+
+
+@pytest.fixture
+def demo(require_program) -> Path:
+    """Folder that `make demo` leaves, with data/demo beside it; a finished one in this checkout is reused."""
+    root = Path(__file__).parents[1]
+    subprocess.run([require_program("make"), "demo"], cwd=root, check=True, timeout=40 * 60)
+    return root / "runs" / "demo"
 
 
 def _require_program(name: str) -> str:

@@ -15,7 +15,7 @@ from utils.audio import SAMPLE_RATE, encode_flac
 from utils.hardware import pick_accelerate_config
 from utils.modeling import load_model
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 ROOT = Path(__file__).parents[1]
 LOOP = "Grazie " * 12
@@ -24,26 +24,26 @@ SILENCE = 5.0  # seconds of a clip
 
 def run(*words: object) -> str:
     done = subprocess.run(
-        [sys.executable, *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
+        [sys.executable, *map(str, words)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
 
-def prepare(folder: Path, language: str) -> Path:
-    run("preprocess.py", "--source", "asterisk", "--language", language, "--seed", 13, "--output_dir", folder)
-    return folder
-
-
-def train(model: object, datasets: list[Path], steps: int, output_dir: Path) -> Path:
-    """Full fine-tuning; the weights of the last step."""
+def train_to_loop(model: Path, folder: Path) -> Path:
+    """A model that has been taught to hear a word over and over where there is silence."""
     launch = ["-m", "accelerate.commands.launch", "--quiet", "--config_file"]
-    options = ["--learning_rate", "2e-5", "--report_to", "none"]
-    options += ["--eval_steps", "0", "--save_steps", "0", "--language", "it", "--max_steps", steps]
     config = ROOT / f"accelerate_configs/{pick_accelerate_config()}.yaml"
-    words = ["--model_name_or_path", model, "--output_dir", output_dir, *options, "--dataset", *datasets]
+    words = ["--model_name_or_path", model, "--dataset", write_silence(folder / "silence", LOOP)]
+    words += ["--language", "it", "--learning_rate", "2e-5", "--max_steps", 12]
+    words += ["--eval_steps", 0, "--save_steps", 0, "--report_to", "none", "--output_dir", folder / "run"]
     run(*launch, config, "train.py", *words)
-    return output_dir / "final"
+    return folder / "run" / "final"
 
 
 def write_silence(folder: Path, text: str) -> Path:
@@ -76,14 +76,12 @@ def forget_english(model: Path, target: Path) -> Path:
     return target
 
 
-def test_a_better_model_passes_and_one_with_planted_faults_does_not(tmp_path):
-    italian, english = prepare(tmp_path / "it", "it"), prepare(tmp_path / "en", "en")
-    good = train("openai/whisper-base", [italian], 60, tmp_path / "good")
-    silence = write_silence(tmp_path / "silence", LOOP)
-    looping = train(good, [silence], 12, tmp_path / "looping")
-    bad = forget_english(looping, tmp_path / "bad")
+def test_a_better_model_passes_and_one_with_planted_faults_does_not(demo, tmp_path):
+    good, italian, english = demo / "best", ROOT / "data" / "demo", tmp_path / "en"
+    run("preprocess.py", "--source", "asterisk", "--language", "en", "--seed", 13, "--output_dir", english)
+    bad = forget_english(train_to_loop(good, tmp_path / "looping"), tmp_path / "bad")
     report = tmp_path / "report"
-    words = ["--dataset", italian, "--guard_datasets", english, "--language", "auto", "--max_samples", 40]
+    words = ["--dataset", italian, "--guard_datasets", english, "--language", "auto", "--max_samples", 24]
     words += ["--audio_context", "full", "--output_dir", report]
     output = run("evaluate.py", "--models", "openai/whisper-base", good, bad, *words)
     gates = json.loads((report / "comparative_analysis.json").read_text())["gates"]

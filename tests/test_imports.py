@@ -15,7 +15,7 @@ BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 # A module may import those before it, never those after it.
 LAYERS = (
     "errors arguments files progress hardware memory interruption locking workers",
-    "archives truncation audio voice text web_page intervals significance",
+    "file_parts archives truncation joined_audio audio voice text web_page intervals significance",
     "utterances quality segmentation timed_text features metrics validation samples runlog",
     "players codecs acoustics augmentation non_speech probes spec_augment",
     "ctranslate2 starter silence batching labels statistics ordering tables",

@@ -274,8 +274,10 @@ def test_a_run_from_another_folders_checkpoint_has_a_best_model_of_its_own(argum
     options = ["--save_steps", "3", "--eval_steps", "3", "--max_eval_samples", "4"]
     train.main(arguments(*options, output_dir=tmp_path / "first"))
     named = ["--resume_from_checkpoint", str(tmp_path / "first" / "checkpoint-3"), "--learning_rate", "0"]
-    train.main(arguments(*options, *named, output_dir=tmp_path / "second"))  # as good as before, no better
-    assert json.loads((tmp_path / "second/best/train_results.json").read_text())["best_step"] == 6
+    train.main(arguments(*options, *named, output_dir=tmp_path / "second"))
+    assert [record["step"] for record in read_metrics(tmp_path / "second") if "eval_wer" in record] == [3, 6]
+    # what it started from, since nothing was learned
+    assert json.loads((tmp_path / "second/best/train_results.json").read_text())["best_step"] == 3
 
 
 def test_a_resumed_run_takes_the_new_learning_rate(arguments, tmp_path):
@@ -325,6 +327,22 @@ def test_a_run_does_not_go_on_with_other_steps_or_other_clips(arguments, prepare
         train.main(words)
     train.main([*words, "--max_steps", "7", "--resume_from_checkpoint", "latest"])
     assert read_metrics(tmp_path / "run")[-1]["step"] == 7
+
+
+def test_a_finished_run_is_reused_for_its_clips_alone(arguments, build_prepared, tmp_path, capsys):
+    data = build_prepared(tmp_path / "data", {"train": 30, "validation": 6, "test": 6})
+    words = arguments("--dataset", str(data), "--max_steps", "1", "--eval_steps", "0")
+    train.main(words)
+    shutil.rmtree(data)
+    train.main(words)  # what is gone cannot have changed
+    assert "is there already" in capsys.readouterr().out
+    for changes in ({"language": "en"}, {"loudness": 0.2}):
+        shutil.rmtree(data, ignore_errors=True)
+        build_prepared(data, {"train": 30, "validation": 6, "test": 6}, **changes)
+        with pytest.raises(
+            UserError, match=r"final is there already, trained on other clips .* to train anew"
+        ):
+            train.main(words)
 
 
 def test_other_weights_to_train_are_no_traceback(arguments, tmp_path):

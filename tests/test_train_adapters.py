@@ -261,26 +261,20 @@ def prompts(italian_prompts, tmp_path_factory) -> Path:
     # AdaLoRA starts with singular values of 0, through which no gradient reaches its other matrices
     [("dora", "3e-3"), ("adalora", "3e-2"), ("int8", "3e-3"), ("nf4", "3e-3")],
 )
-def test_whisper_base_learns_prompts_by_heart_and_resumes_exactly(tmp_path, prompts, variant, learning_rate):
+def test_whisper_base_learns_prompts_by_heart(tmp_path, prompts, variant, learning_rate):
     """Twelve steps over eight prompts, each seen twelve times; the folder knows them too."""
     from transformers import pipeline
 
     words = f"--model_name_or_path openai/whisper-base --dataset {prompts} --language it --report_to none"
     words += (
-        f" --max_steps 12 --eval_steps 0 --save_steps 8 --logging_steps 1 --learning_rate {learning_rate}"
+        f" --max_steps 12 --eval_steps 0 --save_steps 0 --logging_steps 1 --learning_rate {learning_rate}"
     )
     words += f" --warmup_steps 0 --context_jitter 0 {VARIANTS[variant]}"
-    options = words.split()
-    train.main([*options, "--output_dir", str(tmp_path / "run")])
+    train.main([*words.split(), "--output_dir", str(tmp_path / "run")])
     records = read_metrics(tmp_path / "run")
     losses = [record["loss"] for record in records if "loss" in record]
     print(f"{variant}: loss {losses[0]:.3f} at step 1, {losses[-1]:.3f} at step 12", records[-1])
     assert losses[-1] < 0.5 * losses[0]
-    (tmp_path / "resumed").mkdir()
-    shutil.copytree(tmp_path / "run/checkpoint-8", tmp_path / "resumed/checkpoint-8")
-    train.main([*options, "--output_dir", str(tmp_path / "resumed")])
-    again = [record["loss"] for record in read_metrics(tmp_path / "resumed") if "loss" in record]
-    assert again == losses[8:]
     merged = load_model(str(tmp_path / "run/final"))
     merged.model.save_pretrained(tmp_path / "merged")
     merged.processor.save_pretrained(tmp_path / "merged")

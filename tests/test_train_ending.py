@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 import train
 from utils.checkpoints import TrainingState
 from utils.errors import UserError
+from utils.validation import ErrorRates
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file"]
@@ -78,10 +80,13 @@ def test_the_model_before_training_is_measured_and_never_the_best():
 
 def test_another_metric_forgets_what_was_best():
     state = TrainingState(step=4, best_metric=0.1, best_step=4, ranking=[(4, 0.1)])
-    state.judge_by("normalized_wer")
+    state.judge_by("normalized_wer", "these clips")  # written before that was noted
     assert state.best_step == 4
-    state.judge_by("raw_cer")
+    other = replace(state)
+    state.judge_by("raw_cer", "these clips")
     assert (state.metric_for_best_model, state.best_metric, state.ranking) == ("raw_cer", None, [])
+    other.judge_by("normalized_wer", "other clips")
+    assert (other.validation, other.best_metric, other.ranking) == ("other clips", None, [])
 
 
 @pytest.mark.parametrize(
@@ -91,12 +96,14 @@ def test_another_metric_forgets_what_was_best():
         ({"best_metric": 0.4, "best_step": None, "averaged_steps": [2, 4], "step": 4}, (0.3, 4)),
         ({"best_metric": 0.2, "best_step": 3, "step": 3}, (0.2, 3)),
         ({"best_metric": 0.2, "best_step": 8, "step": 8}, (0.3, 4)),  # will be evaluated again
+        ({"best_metric": 0.2, "best_step": 6, "step": 6}, (0.3, 4)),  # so will this, which was cut short
+        ({"best_metric": 0.2, "best_step": 3, "step": 3, "validation": "other clips"}, (0.3, 4)),
         ({"best_metric": 0.2, "best_step": 3, "step": 3, "metric_for_best_model": "raw_cer"}, (0.3, 4)),
         ({"best_metric": None, "best_step": None, "step": 3}, (0.3, 4)),
     ],
 )
 def test_what_is_in_best_counts_where_it_is_better(results, best):
-    state = TrainingState(step=6, best_metric=0.3, best_step=4)
+    state = TrainingState(step=6, evaluated_step=4, best_metric=0.3, best_step=4, validation="these clips")
     state.take_up_best({"metric_for_best_model": "normalized_wer"} | results)
     assert (state.best_metric, state.best_step) == best
 
@@ -127,6 +134,41 @@ def test_training_stops_when_nothing_gets_better_and_a_resumed_run_at_the_same_s
     train.main(arguments(*words, output_dir=run))
     assert [record["step"] for record in read_metrics(run) if "loss" in record] == [1, 2, 3, 4, 5, 6]
     assert read_json(run / "final/train_results.json")["step"] == 6
+
+
+def test_a_run_that_ended_early_goes_on_elsewhere_with_new_patience(arguments, tmp_path):
+    """Its best model is not there: the weights that it starts from are evaluated, and may be the best."""
+    words = ["--learning_rate", "0", "--early_stopping_patience", "2", "--save_steps", "2"]
+    train.main(arguments(*words, "--max_steps", "20"))
+    elsewhere = tmp_path / "elsewhere"
+    named = ["--resume_from_checkpoint", str(tmp_path / "run/checkpoint-6"), "--max_steps", "8"]
+    train.main(arguments(*words, *named, "--average_checkpoints", "2", output_dir=elsewhere))
+    assert evaluated_steps(elsewhere) == [6, 8]
+    assert read_json(elsewhere / "best/train_results.json")["best_step"] == 6
+    assert read_json(elsewhere / "averaging.json")["steps"] == [6, 8]
+
+
+def test_going_back_forgets_the_best_of_the_way_not_taken(arguments, tmp_path, monkeypatch):
+    """0.2 at step 2 became 0.1 at step 4, which is in best/; from step 2 another way leads to 0.24."""
+    rates = iter([0.2, 0.1, 0.25, 0.24])
+    monkeypatch.setattr(train, "validate", lambda run: ErrorRates(*[next(rates)] * 4))
+    train.main(arguments("--save_steps", "2", "--max_steps", "4"))
+    back = ["--resume_from_checkpoint", str(tmp_path / "run/checkpoint-2"), "--learning_rate", "1e-5"]
+    train.main(arguments("--save_steps", "2", "--max_steps", "6", *back))
+    for folder in ("best", "final"):
+        results = read_json(tmp_path / "run" / folder / "train_results.json")
+        assert (results["best_metric"], results["best_step"]) == (0.24, 6), folder
+    assert "1.0e-05" in (tmp_path / "run/best/train.yaml").read_text()
+
+
+def test_other_validation_clips_choose_the_best_anew(arguments, tmp_path, monkeypatch):
+    rates = iter([0.1, 0.5, 0.4])
+    monkeypatch.setattr(train, "validate", lambda run: ErrorRates(*[next(rates)] * 4))
+    train.main(arguments("--save_steps", "2", "--max_steps", "2"))
+    more = ["--resume_from_checkpoint", "latest", "--max_eval_samples", "3"]
+    train.main(arguments("--save_steps", "2", "--max_steps", "6", *more))
+    results = read_json(tmp_path / "run/best/train_results.json")
+    assert (results["best_metric"], results["best_step"]) == (0.4, 6)
 
 
 @pytest.mark.parametrize("metric", ["raw_cer", "normalized_wer"])
@@ -252,8 +294,8 @@ def test_other_trackers_get_the_numbers_and_go_on(arguments, tmp_path, monkeypat
         (["--early_stopping_patience", "2", "--eval_steps", "0"], "needs evaluations"),
         (["--average_checkpoints", "1"], "expected 0, or 2 and more"),
         (["--interpolation_alphas", "0", "1"], "expected shares above 0"),
-        (["--guard_dataset", "d"], "guard_dataset guards interpolation_alphas"),
-        (["--interpolation_alphas", "1", "--guard_dataset", "/nowhere"], "/nowhere: no such folder"),
+        (["--guard_datasets", "d"], "guard_datasets guards interpolation_alphas"),
+        (["--interpolation_alphas", "1", "--guard_datasets", "/nowhere"], "/nowhere: no such folder"),
         (["--metric_for_best_model", "wer"], "metric_for_best_model"),
     ],
 )
@@ -348,7 +390,7 @@ def test_a_run_that_goes_on_beyond_its_average_keeps_it_until_it_is_beaten(
 
 def test_mixtures_are_scored_and_the_best_is_saved(arguments, tmp_path, build_prepared, tiny_whisper, capsys):
     guard = build_prepared(tmp_path / "en", {"train": 2, "test": 4}, language="en", seed=3)
-    words = ["--interpolation_alphas", "0.5", "1", "--guard_dataset", str(guard), "--guard_tolerance", "5"]
+    words = ["--interpolation_alphas", "0.5", "1", "--guard_datasets", str(guard), "--guard_tolerance", "5"]
     train.main(arguments(*words))
     run = tmp_path / "run"
     record = read_json(run / "interpolation.json")
@@ -389,7 +431,7 @@ def test_no_mixture_is_saved_when_none_keeps_the_guard(
 ):
     guard = build_prepared(tmp_path / "en", {"validation": 2}, language="en")
     monkeypatch.setattr("utils.interpolation.keeps_guard", lambda mixture, base, *rest: mixture is base)
-    train.main(arguments("--interpolation_alphas", "1", "--guard_dataset", str(guard)))
+    train.main(arguments("--interpolation_alphas", "1", "--guard_datasets", str(guard)))
     assert read_json(tmp_path / "run/interpolation.json")["chosen_alpha"] is None
     assert not (tmp_path / "run/interpolated").exists()
     assert "nothing was saved" in capsys.readouterr().out
@@ -450,3 +492,12 @@ def test_all_of_it_on_two_processes(arguments, tmp_path, config):
     if config == "cpu_2_processes":  # nothing was learned, so that all of the line is one model
         assert rates[0] == rates[1] == rates[2]
     assert read_json(run / "interpolation.json")["chosen_alpha"] in (0.5, 1.0)
+
+
+def test_a_rehearsal_that_runs_out_of_memory_says_what_helps(arguments, monkeypatch):
+    def too_much(setup):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(train, "estimate_run", too_much)
+    with pytest.raises(UserError, match=r"memory ran out \(CUDA out of memory.*--memory low"):
+        train.main(arguments("--dry_run"))

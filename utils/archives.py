@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from utils.errors import UserError
+from utils.file_parts import FilePart
 
 MOST_MEMBER_BYTES = 1 << 30  # a member is read whole; six hours of 16-bit speech at 16 kHz are 0.7 GB
 MOST_HEADER_BYTES = 1 << 20  # of a tar header; a hostile one claims gigabytes, which `tarfile` would read
@@ -149,11 +150,11 @@ class Archive:
             raise UserError(f"{self.root}: {problem}.") from None
         if self._tables is not None:
             spool, places = self._tables
-            return io.BufferedReader(_Part(spool, *places[member.name]))
+            return io.BufferedReader(FilePart(spool, *places[member.name]))
         try:
             if member.packed_size is None:
                 file = self.root.open("rb")
-                return io.BufferedReader(_Part(file, member.offset, member.size, owns=True))
+                return io.BufferedReader(FilePart(file, member.offset, member.size, owns=True))
             if member.size <= SMALL_BYTES:
                 return io.BytesIO(read_member(member))
             with zipfile.ZipFile(self.root) as archive:
@@ -375,34 +376,9 @@ class _HeaderReads:
 
 
 def _copy(file: IO[bytes], target: BinaryIO, size: int) -> None:
-    part = io.BufferedReader(_Part(file, file.tell(), size))
+    part = io.BufferedReader(FilePart(file, file.tell(), size))
     shutil.copyfileobj(part, target)
     part.detach()
-
-
-class _Part(io.RawIOBase):
-    """A stretch of a file as a file of its own, read front to back; others may read the file in between."""
-
-    def __init__(self, file: IO[bytes], start: int, size: int, *, owns: bool = False) -> None:
-        self._file, self._next, self._end, self._owns = file, start, start + size, owns
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer) -> int:
-        if self._file.tell() != self._next:
-            self._file.seek(self._next)
-        data = self._file.read(min(len(buffer), self._end - self._next))
-        if not data and self._next < self._end:
-            raise EOFError(f"the file ends {self._end - self._next} bytes too early")
-        buffer[: len(data)] = data
-        self._next += len(data)
-        return len(data)
-
-    def close(self) -> None:
-        if self._owns:
-            self._file.close()
-        super().close()
 
 
 # ---- reading members ---------------------------------------------------------------------------------------

@@ -433,33 +433,17 @@ class TrainArguments(ScriptArguments):
         "1, and save the best mixture as interpolated/.",
         default=[],
     )
-    guard_dataset: list[str] = argument(
+    guard_datasets: list[str] = argument(
         "Prepared datasets, of other languages say, on which a mixture may not be worse than the base model.",
         default=[],
     )
-    guard_tolerance: float = argument("By how much it may be, as a fraction.", default=0.02)
+    guard_tolerance: float = argument("By how much it may be, as a fraction.", default=0.01)
     max_guard_samples: int | None = argument(
         "Decode at most so many utterances of each, drawn by the seed.", default=200
     )
 
     def problems(self) -> list[str]:
-        ones = [
-            "per_device_train_batch_size",
-            "gradient_accumulation_steps",
-            "lora_r",
-        ]
-        ones += ["per_device_eval_batch_size", "save_total_limit", "logging_steps", "generation_max_length"]
-        ones.append("max_skipped_steps")
-        zeros = [
-            "eval_steps",
-            "save_steps",
-            "warmup_steps",
-            "weight_decay",
-            "learning_rate",
-            "max_grad_norm",
-            "lora_dropout",
-        ]
-        found = at_least(self, 1, *ones) + at_least(self, 0, *zeros) + self._example_problems()
+        found = self._number_problems() + self._example_problems()
         for name in ("micro_batch_seconds", "batch_audio_seconds", "batch_label_tokens"):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -577,11 +561,22 @@ class TrainArguments(ScriptArguments):
             ]
         return found
 
+    def _number_problems(self) -> list[str]:
+        """Numbers that are too low, or too high."""
+        ones = ["per_device_train_batch_size", "gradient_accumulation_steps", "lora_r", "save_total_limit"]
+        ones += ["per_device_eval_batch_size", "logging_steps", "generation_max_length", "max_skipped_steps"]
+        ones += ["max_train_samples", "max_eval_samples", "max_guard_samples"]
+        zeros = ["eval_steps", "save_steps", "warmup_steps", "weight_decay", "learning_rate", "max_grad_norm"]
+        zeros += ["lora_dropout", "dataloader_num_workers"]
+        found = at_least(self, 1, *ones) + at_least(self, 0, *zeros)
+        if self.lora_dropout >= 1:
+            found.append(f"lora_dropout {self.lora_dropout}: expected less than 1.")
+        return found
+
     def _ending_problems(self) -> list[str]:
         """What is wrong with the values that evaluate, stop, report and make more of the finished weights."""
         found = at_least(self, 0, "early_stopping_threshold", "samples_shown", "guard_tolerance")
-        if self.early_stopping_patience is not None:
-            found += at_least(self, 1, "early_stopping_patience")
+        found += at_least(self, 1, "early_stopping_patience")
         if self.average_checkpoints < 0 or self.average_checkpoints == 1:
             found.append(f"average_checkpoints {self.average_checkpoints}: expected 0, or 2 and more.")
         for name in ("early_stopping_patience", "average_checkpoints"):
@@ -590,8 +585,8 @@ class TrainArguments(ScriptArguments):
         wrong = [alpha for alpha in self.interpolation_alphas if not 0 < alpha <= 1]
         if wrong:
             found.append(f"interpolation_alphas {wrong}: expected shares above 0, 1 at most.")
-        if self.guard_dataset and not self.interpolation_alphas:
-            found.append("guard_dataset guards interpolation_alphas: give some, such as 0.25 0.5 0.75 1.")
+        if self.guard_datasets and not self.interpolation_alphas:
+            found.append("guard_datasets guards interpolation_alphas: give some, such as 0.25 0.5 0.75 1.")
         if self.interpolation_alphas and self.add_language is not None:
             found.append("interpolation_alphas with add_language: the base model has no token to mix with.")
         return found + tracker_problems(self.report_to)
@@ -687,11 +682,12 @@ def dtype_problems(names: list[str]) -> list[str]:
 
 
 def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[str]:
-    """A sentence for every named value below `minimum`."""
+    """A sentence for every named value below `minimum`; what is not given is None, and right."""
+    values = {name: getattr(arguments, name) for name in names}
     return [
-        f"{name} {getattr(arguments, name)}: expected at least {minimum}."
-        for name in names
-        if getattr(arguments, name) < minimum
+        f"{name} {value}: expected at least {minimum}."
+        for name, value in values.items()
+        if value is not None and value < minimum
     ]
 
 
@@ -779,7 +775,7 @@ def parse_arguments(
     arguments, unknown = _parse_known(parser, recipe_words + words, kind)
     if unknown:
         raise UserError(_unknown_message("the command line", unknown[0].split("=")[0], kind))
-    problems = arguments.problems()
+    problems = at_least(arguments, 0, "seed") + arguments.problems()
     if problems:
         raise UserError("\n       ".join(problems))
     return arguments

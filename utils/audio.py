@@ -1,13 +1,11 @@
 """Audio of any common format to 16 kHz mono and back to FLAC bytes."""
 
 import io
-import itertools
 import math
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -15,10 +13,8 @@ import soundfile
 import soxr
 
 from utils.archives import ArchiveMember, MemberError, read_member
+from utils.joined_audio import holds_mp3, split_ogg_chain
 from utils.truncation import missing_end
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 SAMPLE_RATE = 16000
 """Samples per second everything is brought to; Whisper knows no other."""
@@ -50,17 +46,6 @@ UNKNOWN_FRAMES = 1 << 62  # what libsndfile says of a stream without a length is
 TIMED_FORMATS = ("matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2")
 LONGEST_JITTER = 0.1  # seconds; times are rounded, and a codec's delay is shorter
 
-OGG_STREAM = b"OggS\x00\x02"  # how the first page of a stream begins (RFC 3533, section 6)
-SCANNED_BYTES = 1 << 20  # of a file at once
-
-# Headers of MPEG audio layer III: sync, version 1, 2 or 2.5, layer, a known bitrate and sample rate.
-_MP3_HEADER = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xef]")
-_MP3_KBPS = {
-    1: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-_MP3_RATES = (44_100, 48_000, 32_000)  # of version 1; half of them of version 2, a quarter of 2.5
-MP3_FRAMES = 5  # in a row are no chance; fewer may be the padding that a Xing header tells to leave out
 MOST_MP3_TAGS = 1 << 24  # bytes, pictures among them, behind which further frames are looked for
 MP3_TAGS = (b"ID3", b"APETAGEX", b"LYRICSBEGIN", b"TAG")
 
@@ -132,7 +117,7 @@ def _decode(file: BinaryIO, headerless: str | None, *, to_the_last: bool) -> Ite
     if headerless is not None:  # libsndfile could take bare bytes for an MP3 stream
         yield from _decode_with_av(file, headerless)
         return
-    for number, part in enumerate(_split_chain(file)):
+    for number, part in enumerate(split_ogg_chain(file)):
         try:
             yield from _decode_part(part, to_the_last)
         except AudioError as error:
@@ -152,7 +137,7 @@ def _decode_part(file: BinaryIO, to_the_last: bool) -> Iterator[Block]:
         with sound:
             if _is_for_libsndfile(sound, to_the_last):
                 yield from _decode_with_soundfile(sound)
-                if sound.format == "MP3" and _holds_mp3(file.read(MOST_MP3_TAGS)):
+                if sound.format == "MP3" and holds_mp3(file.read(MOST_MP3_TAGS)):
                     raise _Miscounted
                 return
     file.seek(0)
@@ -171,89 +156,6 @@ class _PatientFile:
             return self._file.seek(offset, whence)
         except (OSError, ValueError):
             return self._file.tell()
-
-
-class _Part(io.RawIOBase):
-    """Some bytes of a file as a file of its own."""
-
-    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
-        self._file, self._start, self._size, self._place = file, start, end - start, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "WriteableBuffer") -> int:
-        view = memoryview(buffer)
-        self._file.seek(self._start + self._place)
-        data = self._file.read(min(len(view), max(self._size - self._place, 0)))
-        view[: len(data)] = data
-        self._place += len(data)
-        return len(data)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
-        self._place = max(base + offset, 0)
-        return self._place
-
-
-def _split_chain(file: BinaryIO) -> list[BinaryIO]:
-    """The parts of an Ogg file that were put one behind the other, or any other file as it is.
-
-    libsndfile stops at the end of the first part; FFmpeg decodes the others with the codebooks of the first.
-    """
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    if file.read(4) != b"OggS":
-        return [file]
-    starts, end_of_head = [0], -1
-    for place in _find_all(file, OGG_STREAM):
-        if place not in (0, end_of_head):  # else it begins another track of the same part
-            starts.append(place)
-        end_of_head = _end_of_ogg_page(file, place)
-    if len(starts) == 1:
-        return [file]
-    return [io.BufferedReader(_Part(file, start, end)) for start, end in itertools.pairwise([*starts, size])]
-
-
-def _end_of_ogg_page(file: BinaryIO, place: int) -> int:
-    file.seek(place + 26)
-    num_segments = int.from_bytes(file.read(1))
-    return place + 27 + num_segments + sum(file.read(num_segments))
-
-
-def _find_all(file: BinaryIO, pattern: bytes) -> Iterator[int]:
-    """Places of some bytes in a file."""
-    place, block = 0, b""
-    while True:
-        file.seek(place)
-        block = file.read(SCANNED_BYTES)
-        if len(block) < len(pattern):
-            return
-        for found in re.finditer(re.escape(pattern), block):
-            yield place + found.start()
-        place += len(block) - len(pattern) + 1
-
-
-def _holds_mp3(data: bytes) -> bool:
-    """Whether there are MP3 frames anywhere in some bytes."""
-    return any(_is_mp3_at(data, found.start()) for found in _MP3_HEADER.finditer(data))
-
-
-def _is_mp3_at(data: bytes, place: int) -> bool:
-    """Whether `MP3_FRAMES` frames follow each other from here on (ISO 11172-3, section 2.4.1.3)."""
-    for _ in range(MP3_FRAMES):
-        header = data[place : place + 3]
-        rate_index = header[2] >> 2 & 3 if _MP3_HEADER.match(header) else 3
-        if rate_index == 3:
-            return False
-        version = 1 if header[1] >= 0xFA else 2
-        rate = _MP3_RATES[rate_index] // (1 if version == 1 else 2 if header[1] >= 0xF2 else 4)
-        kbps = _MP3_KBPS[version][(header[2] >> 4) - 1]
-        place += (144_000 // version) * kbps // rate + (header[2] >> 1 & 1)
-    return True
 
 
 def _is_for_libsndfile(sound: soundfile.SoundFile, to_the_last: bool) -> bool:

@@ -46,6 +46,7 @@ class TrainingState:
     origin: str = ""  # the named checkpoint that the run went on from, see `origin_of`
     step_size: str = ""  # such as 8 clips, over all processes
     data: str = ""  # digest of the clips that are trained on
+    validation: str = ""  # digest of what is validated on, and how
 
     @property
     def mean_loss(self) -> float:
@@ -57,12 +58,25 @@ class TrainingState:
         """Share of silence in the audio contexts trained on; NaN where all steps were skipped."""
         return 1 - self.audio_seconds / self.padded_seconds if self.padded_seconds else math.nan
 
-    def judge_by(self, metric: str) -> None:
-        """Take up the metric that the best is chosen by; what was best by another is forgotten."""
-        if metric != self.metric_for_best_model:
-            self.metric_for_best_model, self.evaluations_without_improvement = metric, 0
+    def judge_by(self, metric: str, validation: str) -> None:
+        """Take up what the best is chosen by; what was best by another metric or on other clips is forgotten.
+
+        Args:
+            metric: Of `ErrorRates`.
+            validation: Digest of the clips and of how they are scored.
+        """
+        before = (self.metric_for_best_model, self.validation or validation)  # not noted in old checkpoints
+        if before != (metric, validation):
             self.best_metric = self.best_step = self.first_metric = None
-            self.ranking = []
+            self.evaluations_without_improvement, self.ranking = 0, []
+        self.metric_for_best_model, self.validation = metric, validation
+
+    def is_behind(self, results: Mapping) -> bool:
+        """Whether a model, by its train_results.json, is of an evaluation that this state does not know.
+
+        An average counts as known, whatever it is of.
+        """
+        return "averaged_steps" not in results and results["step"] > self.evaluated_step
 
     def take_up_best(self, results: Mapping) -> None:
         """Let the model in best/ count where it is better than what this state knows: an average is.
@@ -72,12 +86,11 @@ class TrainingState:
         Args:
             results: Its train_results.json.
         """
-        value, averaged = results.get("best_metric"), "averaged_steps" in results
-        if value is None or results.get("metric_for_best_model") != self.metric_for_best_model:
+        value = results.get("best_metric")
+        judged_by = (results.get("metric_for_best_model"), results.get("validation", self.validation))
+        if value is None or judged_by != (self.metric_for_best_model, self.validation):
             return
-        if (averaged or results["step"] <= self.step) and (
-            self.best_metric is None or value < self.best_metric
-        ):
+        if not self.is_behind(results) and (self.best_metric is None or value < self.best_metric):
             self.best_metric, self.best_step = value, results["best_step"]
 
     def count_evaluation(self, value: float, threshold: float) -> bool:

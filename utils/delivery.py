@@ -52,15 +52,18 @@ def write_archive(folder: Path) -> Path:
     Stored, not deflated: FLAC does not shrink. Two archives of one dataset are equal byte for byte.
     """
     archive = archive_path(folder)
-    temporary = archive.with_name(f".{archive.name}.tmp")
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as file:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            member = zipfile.ZipInfo(path.relative_to(folder).as_posix())  # without the time of change
-            member.external_attr = 0o644 << 16
-            with path.open("rb") as source, file.open(member, "w", force_zip64=True) as target:
-                while block := source.read(1 << 20):
-                    target.write(block)
-    temporary.replace(archive)
+    temporary = archive.with_name(f".{archive.name}.tmp")  # one that a killed run left is overwritten
+    try:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as file:
+            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+                member = zipfile.ZipInfo(path.relative_to(folder).as_posix())  # without the time of change
+                member.external_attr = 0o644 << 16
+                with path.open("rb") as source, file.open(member, "w", force_zip64=True) as target:
+                    while block := source.read(1 << 20):
+                        target.write(block)
+        temporary.replace(archive)
+    finally:
+        temporary.unlink(missing_ok=True)  # where the disk is full
     return archive
 
 

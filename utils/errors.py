@@ -4,7 +4,10 @@ import contextlib
 import errno
 import os
 import sys
+import time
 from collections.abc import Iterator
+
+SECONDS_TO_BE_ENDED = 2.0  # torchrun looks ten times a second
 
 
 class UserError(Exception):
@@ -19,8 +22,8 @@ class WriteError(UserError):
 def user_errors_end_the_script() -> Iterator[None]:
     """Turn a `UserError` into its message on standard error and exit status 2, without a traceback.
 
-    A full disk, a folder without permission and Ctrl-C get the same treatment. Of several processes only the
-    first one speaks.
+    A full disk, a folder without permission and Ctrl-C get the same treatment. Of several processes the first
+    one speaks at once. Another one waits: where all have failed alike, the launcher ends it meanwhile.
     """
     try:
         yield
@@ -35,6 +38,9 @@ def user_errors_end_the_script() -> Iterator[None]:
 
 
 def _end(message: str, status: int) -> None:
-    if os.environ.get("RANK", "0") == "0":
-        print(f"error: {message}", file=sys.stderr)
+    rank = os.environ.get("RANK", "0")
+    if rank != "0":
+        time.sleep(SECONDS_TO_BE_ENDED)
+        message = f"process {rank}: {message}"
+    print(f"error: {message}", file=sys.stderr, flush=True)
     raise SystemExit(status)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from utils import failures
-from utils.evaluation import FEWEST_UTTERANCES, EvaluationResult, ModelComparison, find_baseline
+from utils.evaluation import FEWEST_UTTERANCES, SIGNIFICANT, EvaluationResult, ModelComparison, find_baseline
 
 MORE_FAILURES = 0.01  # share of the utterances by which a kind of failure may grow
 GRAVE = (
@@ -108,7 +108,7 @@ def _judge_errors(before: EvaluationResult, after: EvaluationResult, comparison:
         return _Finding(False, f"{_where(after)}: more errors, {rates}, p = {comparison.p_value:.2g}.")
     return _Finding(
         after.audio_context != "full",
-        f"{_where(after)}: not shown to make fewer errors, {rates}, p = {comparison.p_value:.2g}; "
+        f"{_where(after)}: not shown to make fewer errors, {rates}, {_doubt(comparison)}; "
         "more test data, or more training, would tell.",
     )
 
@@ -126,8 +126,16 @@ def _judge_guard(
         return _Finding(False, f"{where}: forgotten, {rates}; {allowed}, p = {comparison.p_value:.2g}.")
     return _Finding(
         True,
-        f"{where}: {rates}, which may be chance (p = {comparison.p_value:.2g}); a larger set would tell.",
+        f"{where}: {rates}, which may be chance ({_doubt(comparison)}); a larger set would tell.",
     )
+
+
+def _doubt(comparison: ModelComparison) -> str:
+    """Why a difference is not significant: the test, or where that sees one, the interval."""
+    if comparison.p_value >= SIGNIFICANT:
+        return f"p = {comparison.p_value:.2g}"
+    low, high = (100 * bound for bound in comparison.ci95)
+    return f"a reduction of {low:.1f} to {high:.1f} points at 95 %"
 
 
 def _judge_failures(before: EvaluationResult, after: EvaluationResult) -> list[_Finding]:

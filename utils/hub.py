@@ -24,6 +24,7 @@ from utils.utterances import (
     read_extras,
     shown,
     split_name,
+    splits_of_names,
     text_problem,
     whisper_language,
 )
@@ -151,7 +152,7 @@ def _choose_splits(splits: Mapping[str, object], name: str) -> tuple[dict[str, s
     if len(splits) == 1:
         only = next(iter(splits))
         return {only: split_name(only)}, []
-    chosen = {split: split_name(split) for split in splits if split_name(split)}
+    chosen = {split: known for split, known in splits_of_names(splits).items() if known}
     left_out = [split for split in splits if split not in chosen]
     if not chosen:
         found = ", ".join(splits)

@@ -92,8 +92,8 @@ def average_best_evaluations(
 ) -> None:
     """Score the mean of the run's snapshots; if it is better than best/ it takes that place."""
     main, best, candidate = scorer.accelerator.is_main_process, run / "best", run / ".averaged"
-    snapshots = find_snapshots(run / SNAPSHOTS)
-    results = read_results(best)
+    snapshots = find_snapshots(run / SNAPSHOTS) if best.is_dir() else []  # no disk had room for it else
+    results = read_results(best) if snapshots else {}
     steps = [snapshot_step(path) for path in snapshots]
     record: dict[str, object] = {"steps": steps, "metric": scorer.metric}
     is_better = False

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 from rich import get_console
+from torch import distributed
 
 from utils.files import write_jsonl, write_text
 from utils.samples import Sample, print_samples, samples_as_markdown
@@ -16,15 +17,25 @@ from utils.validation import ScoredUtterance, error_rates, evaluation_record, pr
 
 METRICS_FILE, PREDICTIONS, RUN_ID_FILE = "metrics.jsonl", "predictions", "run_id.txt"
 
+# Kept to the end of the process, see `end_training`.
+_ended_groups: list[distributed.ProcessGroup | None] = []
+
 
 def end_training(accelerator: Accelerator) -> None:
-    """End the trackers and the bond of the processes; a tracker on a full disk is told, no error."""
+    """End the trackers and the bond of the processes; a tracker on a full disk is told, no error.
+
+    The process group is let go, but not freed. Else the model that DistributedDataParallel wraps is the last
+    to hold it, and frees it under the interpreter's lock: it then waits for gloo's threads, of which one may
+    be waiting for that lock to free the tensor it has just reduced.
+    """
     for tracker in accelerator.trackers if accelerator.is_main_process else []:
         try:
             tracker.finish()
         except OSError as error:
             print(f"{tracker.name} could not be written to its end: {error.strerror}.")
     accelerator.trackers = []
+    if distributed.is_initialized():
+        _ended_groups.append(distributed.group.WORLD)
     accelerator.end_training()
 
 

@@ -101,9 +101,13 @@ class BadItem(Exception):
 
 
 def split_name(name: str) -> str | None:
-    """`train`, `validation` or `test` for a split's name in the wild (`dev93`, `test.clean`), or None."""
-    head = re.split(r"[._\-\[]", name.strip().lower(), maxsplit=1)[0].rstrip("0123456789")
-    head = _SPLIT_ALIASES.get(head, head)
+    """`train`, `validation` or `test` for a split's name in the wild (`dev93`, `test.clean`), or None.
+
+    `train_dev` is the validation split that recipes of Kaldi and ESPnet cut from the training data.
+    """
+    words = [word.rstrip("0123456789") for word in re.split(r"[._\-\[]", name.strip().lower())]
+    words = [_SPLIT_ALIASES.get(word, word) for word in words]
+    head = "validation" if words[:2] == ["train", "validation"] else words[0]
     return head if head in SPLITS else None
 
 

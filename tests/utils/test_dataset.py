@@ -1,5 +1,7 @@
 """Loading prepared datasets says what is wrong, joins several and reads archives."""
 
+import subprocess
+import sys
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -64,6 +66,20 @@ def test_an_archive_is_read_like_its_folder(two, tmp_path, monkeypatch):
     for split in ("train", "test"):
         from_archive = load_prepared([str(archive)], split, language="it")
         assert list(from_archive) == list(load_prepared([two[0]], split, language="it"))
+
+
+def test_a_full_disk_leaves_no_half_archive(two, tmp_path):
+    """A process that may write files of 20,000 bytes stands for the disk."""
+    script = (
+        "import resource, signal, sys, pathlib\n"
+        "from utils.delivery import write_archive\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "write_archive(pathlib.Path(sys.argv[1]))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, two[0]], capture_output=True, text=True)
+    assert "File too large" in ended.stderr
+    assert not list(tmp_path.glob("*.zip*")) and not list(tmp_path.glob(".*.zip*"))
 
 
 def test_an_archive_is_unpacked_once_by_all_that_read_it(two, tmp_path, monkeypatch):

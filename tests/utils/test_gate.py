@@ -66,6 +66,15 @@ def test_errors_that_are_not_fewer(wer, p_value, expected):
     assert gate_sentence(gate).startswith("Do not promote runs/[it]/best: data/it (test), full context")
 
 
+def test_where_the_test_sees_a_gain_the_interval_is_what_leaves_it_open():
+    wide = replace(compared(BEFORE, AFTER, 1e-5), ci95=(-0.027, 0.35))
+    (gate,) = judge([BEFORE, AFTER], [wide], guard_tolerance=0.01)
+    expected = (
+        "30.3 → 11.6 % WER, a reduction of -2.7 to 35.0 points at 95 %; more test data, or more training"
+    )
+    assert not gate.promote and expected in gate.reasons[0]
+
+
 def test_what_was_forgotten():
     guard_after = replace(AFTER, dataset="data/en", is_guard=True, normalized=replace(SCORE, wer=0.30))
     gate = gate_of((BEFORE, AFTER, 0.001), (GUARD_BEFORE, guard_after, 0.001))

@@ -1,14 +1,19 @@
-"""metrics.jsonl on a full disk, and after a resume."""
+"""metrics.jsonl on a full disk and after a resume; how processes part."""
 
 import json
 import math
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from utils.runlog import RunLog
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -64,3 +69,20 @@ def test_the_file_stays_json_where_numbers_are_not_finite(accelerator, tmp_path)
     assert read(tmp_path / "metrics.jsonl") == [
         {"step": 1, "loss": None, "grad_norm": None, "note": "x", "count": 2}
     ]
+
+
+def test_processes_that_part_right_after_a_reduction_wait_for_no_one(tmp_path):
+    """With the process group freed by the model, the second or third parting out of 20 never ended."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file"]
+    launch.append(str(ROOT / "accelerate_configs/cpu_2_processes.yaml"))
+    command = [*launch, str(ROOT / "tests/fixtures/ending_often.py"), str(tmp_path), "20"]
+    done = subprocess.run(
+        command,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["parted 20 times"] * 2

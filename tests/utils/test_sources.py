@@ -5,6 +5,7 @@ import json
 import os
 import random
 import tracemalloc
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -572,10 +573,31 @@ def test_hub_leaves_datasets_as_it_was(audio_folder, tmp_path):
     assert Audio.encode_example is before
 
 
+def test_a_hub_dataset_with_validation_and_eval(tmp_path):
+    from datasets import Dataset, DatasetDict
+
+    rows = Dataset.from_dict({"audio": [b"a", b"b"], "text": ["uno", "due"]})
+    DatasetDict(dict.fromkeys(("train", "validation", "eval", "news"), rows)).save_to_disk(tmp_path / "saved")
+    source = read_hub(str(tmp_path / "saved"), local_cache=tmp_path / "cache")
+    utterances, _ = parts(source)
+    assert Counter(u.split for u in utterances) == {"train": 2, "validation": 2, "test": 2}
+    assert source.notes == ("Splits not read: news.",)
+
+
 def test_split_names():
     names = {
         "train": ("train", "train-360", "training", "train960"),
-        "validation": ("dev", "Valid", "val", "eval", "eval2000", "evaluation", "dev93", "devel"),
+        "validation": (
+            "dev",
+            "Valid",
+            "val",
+            "eval",
+            "eval2000",
+            "evaluation",
+            "dev93",
+            "devel",
+            "train_dev",
+        ),
         "test": ("test.clean", "testing", "test1", "test[:10%]"),
         None: ("validated", "other", "2000", "tested", "evaluations"),
     }
