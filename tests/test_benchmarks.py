@@ -187,23 +187,22 @@ def test_both_comparisons_run(tiny_whisper, prepared, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_eight_clips_have_the_text_of_generate(prepared, tmp_path, capsys):
-    words = ["--dataset", str(prepared), "--max_samples", "8", "--output_dir", str(tmp_path)]
+def test_four_clips_have_the_text_of_generate(prepared, tmp_path, capsys):
+    words = ["--dataset", str(prepared), "--max_samples", "4", "--output_dir", str(tmp_path)]
     same_as_generate.main(words)
     result = json.loads((tmp_path / "same_as_generate.json").read_text())
-    assert result["clips"] == 8 and len(result["different"]) <= 2
+    assert result["clips"] == 4 and len(result["different"]) <= 1
     for line in result["different"]:  # Whisper hums to some tones without end, which is cut short
         assert line["generate"].startswith(line["ours"])
-    assert "of 8 clips have the same text" in capsys.readouterr().out
+    assert "of 4 clips have the same text" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("clip_seconds", [[], ["--clip_seconds", "6"]])
-def test_both_ways_into_ctranslate2_run(prepared, tmp_path, clip_seconds):
+def test_both_ways_into_ctranslate2_run(prepared, tmp_path):
     """With real weights, since a random model writes nothing that could be told apart."""
     words = ["--model_name_or_path", "openai/whisper-base", "--dataset", str(prepared), "--rounds", "1"]
     words += ["--max_samples", "3", "--dtypes", "float32", "--output_dir", str(tmp_path)]
-    ctranslate2_speed.main([*words, *clip_seconds])
+    ctranslate2_speed.main([*words, "--clip_seconds", "6"])
     (file,) = tmp_path.glob("*.json")
     peer, ours = json.loads(file.read_text())["summaries"]
     assert peer["audio_seconds_per_second"] > 0 and ours["audio_seconds_per_second"] > 0

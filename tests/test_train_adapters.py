@@ -238,17 +238,18 @@ def test_split_models_refuse_what_needs_whole_tensors(feature):
 
 @pytest.fixture(scope="module")
 def prompts(italian_prompts, tmp_path_factory) -> Path:
-    """A prepared dataset of eight real prompts, the same in each split."""
+    """A prepared dataset of four real prompts, the same in each split."""
     from datasets import Dataset, DatasetDict
 
     from tests.utils.conftest import encode
 
+    waveforms, texts = zip(*italian_prompts[:4], strict=True)
     rows = {
-        "id": [f"prompt-{number}" for number in range(len(italian_prompts))],
-        "audio": [encode(waveform, "flac") for waveform, _ in italian_prompts],
-        "text": [text for _, text in italian_prompts],
-        "duration": [len(waveform) / 16_000 for waveform, _ in italian_prompts],
-        "language": ["it"] * len(italian_prompts),
+        "id": [f"prompt-{number}" for number in range(4)],
+        "audio": [encode(waveform, "flac") for waveform in waveforms],
+        "text": list(texts),
+        "duration": [len(waveform) / 16_000 for waveform in waveforms],
+        "language": ["it"] * 4,
     }
     folder = tmp_path_factory.mktemp("prompts") / "it"
     DatasetDict(dict.fromkeys(("train", "validation"), Dataset.from_dict(rows))).save_to_disk(folder)
@@ -262,7 +263,7 @@ def prompts(italian_prompts, tmp_path_factory) -> Path:
     [("dora", "3e-3"), ("adalora", "3e-2"), ("int8", "3e-3"), ("nf4", "3e-3")],
 )
 def test_whisper_base_learns_prompts_by_heart(tmp_path, prompts, variant, learning_rate):
-    """Twelve steps over eight prompts, each seen twelve times; the folder knows them too."""
+    """Twelve steps over four prompts, each seen twelve times; the folder knows them too."""
     from transformers import pipeline
 
     words = f"--model_name_or_path openai/whisper-base --dataset {prompts} --language it --report_to none"
@@ -287,8 +288,8 @@ def test_whisper_base_learns_prompts_by_heart(tmp_path, prompts, variant, learni
     clips = [{"raw": decode_flac(audio), "sampling_rate": 16_000} for audio in rows["audio"]]
     found = [recogniser(clip, generate_kwargs={"language": "it"})["text"].strip() for clip in clips]
     right = sum(text == reference for text, reference in zip(found, rows["text"], strict=True))
-    print(f"{variant}: {right} of 8 word for word")
-    assert right >= 3
+    print(f"{variant}: {right} of 4 word for word")
+    assert right >= 2
 
 
 @pytest.mark.slow

@@ -88,36 +88,19 @@ def italian(tmp_path_factory) -> Path:
 
 
 def test_kill_and_resume_give_the_course_of_an_uninterrupted_run(italian, tmp_path):
-    """Whisper base, 20 steps: straight, and killed behind the checkpoint of step 10."""
+    """Whisper base, 10 steps: straight, and killed behind the checkpoint of step 5."""
 
     def command(run: Path) -> list[str]:
-        options = f"--model_name_or_path openai/whisper-base --dataset {italian} --language it --max_steps 20"
-        options += " --per_device_train_batch_size 4 --save_steps 10 --eval_steps 0 --logging_steps 1"
+        options = f"--model_name_or_path openai/whisper-base --dataset {italian} --language it --max_steps 10"
+        options += " --per_device_train_batch_size 4 --save_steps 5 --eval_steps 0 --logging_steps 1"
         return [*launch("cpu"), *options.split(), "--report_to", "none", "--output_dir", str(run)]
 
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     run_to_the_end(command(straight))
-    kill_at_step(command(killed), killed, 13)
-    assert (killed / "checkpoint-10").exists() and not (killed / "final").exists()
+    kill_at_step(command(killed), killed, 7)
+    assert (killed / "checkpoint-5").exists() and not (killed / "final").exists()
     run_to_the_end([*command(killed), "--resume_from_checkpoint", "latest"])
     assert_same_course(straight, killed)
-
-
-def test_kill_and_resume_on_two_processes(tiny_whisper, build_prepared, tmp_path):
-    data = build_prepared(tmp_path / "data", {"train": 80})
-
-    def command(run: Path) -> list[str]:
-        options = f"--model_name_or_path {tiny_whisper} --dataset {data} --language it --max_steps 60"
-        options += " --report_to none --per_device_train_batch_size 2 --gradient_accumulation_steps 2"
-        options += " --save_steps 10 --eval_steps 0"
-        options += " --logging_steps 1 --use_peft --lora_dropout 0.1 --dataloader_num_workers 1"
-        return [*launch("cpu_2_processes"), *options.split(), "--output_dir", str(run)]
-
-    run_to_the_end(command(tmp_path / "straight"))
-    kill_at_step(command(tmp_path / "killed"), tmp_path / "killed", 23)
-    time.sleep(1)  # workers notice that their parent is gone
-    run_to_the_end(command(tmp_path / "killed"))
-    assert_same_course(tmp_path / "straight", tmp_path / "killed")
 
 
 @pytest.mark.parametrize("config", ["deepspeed_zero2", "deepspeed_zero3"])
@@ -152,19 +135,19 @@ def test_deepspeed_trains_evaluates_resumes_and_leaves_a_model_folder(
 
 
 def test_lora_lowers_the_test_wer_and_its_folder_scores_the_same_in_a_fresh_process(italian, tmp_path):
-    """60 steps on the starter's prompts, scored on its test split by evaluate.py."""
+    """24 steps on the starter's prompts, scored on its test split by evaluate.py."""
     run = tmp_path / "lora"
     options = f"--model_name_or_path openai/whisper-base --dataset {italian} --language it --output_dir {run}"
-    options += " --use_peft --lora_r 32 --lora_alpha 64 --learning_rate 1e-3 --max_steps 60 --eval_steps 60"
+    options += " --use_peft --lora_r 32 --lora_alpha 64 --learning_rate 1e-3 --max_steps 24 --eval_steps 24"
     options += " --lora_target_modules q_proj k_proj v_proj out_proj fc1 fc2 --report_to none --save_steps 0"
-    options += " --max_eval_samples 16"
+    options += " --max_eval_samples 8"
     run_to_the_end([*launch(fastest_cpu_config()), *options.split()])
     assert sum(file.stat().st_size for file in (run / "best").iterdir()) < 40e6  # the adapter alone
     reports = []
     for number in range(2):
         report = tmp_path / f"report{number}"
         evaluate = [sys.executable, "evaluate.py", "--dataset", str(italian), "--language", "it"]
-        evaluate += ["--max_samples", "48", "--no_probe_hallucination", "--output_dir", str(report)]
+        evaluate += ["--max_samples", "24", "--no_probe_hallucination", "--output_dir", str(report)]
         models = ["openai/whisper-base", str(run / "best")]
         again = ["--models", models[1], "--audio_context", "full"]
         run_to_the_end([*evaluate, *(again if number else ["--models", *models])])

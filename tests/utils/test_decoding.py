@@ -40,14 +40,14 @@ def decode(loaded, clips, durations, *, language="it", audio_context="full", bat
 
 
 def test_full_context_gives_the_text_of_generate(base, clips, durations, italian_prompts):
-    waveforms = [waveform for waveform, _ in italian_prompts]
+    waveforms = [waveform for waveform, _ in italian_prompts[:4]]
     features = base.processor.feature_extractor(
         waveforms, sampling_rate=16_000, return_tensors="pt"
     ).input_features
     with torch.no_grad():
         ids = base.model.generate(features, language="it", task="transcribe", num_beams=1, do_sample=False)
     expected = [text.strip() for text in base.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
-    assert decode(base, clips, durations, max_length=448) == expected
+    assert decode(base, clips[:4], durations[:4], max_length=448) == expected
 
 
 def test_a_tiny_random_model_agrees_with_generate_to_the_length_limit(

@@ -63,7 +63,7 @@ def test_its_size_is_known_from_the_start(kept, tmp_path):
     # 3 clips of 100 positions and one of 5, 8 numbers of 4 bytes each, and a checksum of 4 bytes a clip
     assert kept.num_bytes == 305 * 8 * 4 + 4 * 4 == (tmp_path / "states" / "states.bin").stat().st_size
     assert kept.fits()
-    assert not EncoderStates(tmp_path / "large", [1500] * 10**8, 1280, torch.float32).fits()
+    assert not EncoderStates(tmp_path / "large", [1500] * 10**6, 1280, torch.float32).fits()
 
 
 def test_a_full_disk_is_told_once_and_nothing_is_lost(small_disk, capsys):

@@ -188,7 +188,7 @@ def test_a_run_has_the_weight_of_its_positions():
 
 def test_an_untuned_model_needs_the_silence(base, italian_prompts):
     """Without any it runs away; condensed it hears about as well as in the full window."""
-    waveforms, texts = zip(*italian_prompts, strict=True)
+    waveforms, texts = zip(*italian_prompts[:4], strict=True)
     decode = functools.partial(
         transcribe,
         base.model,

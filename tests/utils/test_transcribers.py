@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def clips(italian_prompts):
-    return [encode_flac(waveform) for waveform, _ in italian_prompts]
+    return [encode_flac(waveform) for waveform, _ in italian_prompts[:4]]
 
 
 def decode(name, clips, context, languages=None, **options):
@@ -28,7 +28,7 @@ def decode(name, clips, context, languages=None, **options):
         return transcriber.transcribe_batch(clips, languages or ["it"] * len(clips), contexts)
 
 
-@pytest.mark.parametrize("context", [30.0, [8.0, 7.5, 9.0, 8.0, 12.0, 7.5, 8.0, 9.0]])
+@pytest.mark.parametrize("context", [30.0, [8.0, 7.5, 9.0, 12.0]])
 def test_ctranslate2_says_what_transformers_says(clips, context):
     """Whisper base, converted on the fly; also on shorter encoder inputs of several lengths."""
     ours = decode("openai/whisper-base", clips, context, backend="transformers")
