@@ -81,7 +81,7 @@ def test_a_better_model_passes_and_one_with_planted_faults_does_not(demo, tmp_pa
     run("preprocess.py", "--source", "asterisk", "--language", "en", "--seed", 13, "--output_dir", english)
     bad = forget_english(train_to_loop(good, tmp_path / "looping"), tmp_path / "bad")
     report = tmp_path / "report"
-    words = ["--dataset", italian, "--guard_datasets", english, "--language", "auto", "--max_samples", 16]
+    words = ["--dataset", italian, "--guard_datasets", english, "--language", "auto", "--max_samples", 24]
     words += ["--audio_context", "full", "--output_dir", report]
     output = run("evaluate.py", "--models", "openai/whisper-base", good, bad, *words)
     gates = json.loads((report / "comparative_analysis.json").read_text())["gates"]

@@ -80,11 +80,12 @@ def test_a_long_recording_has_the_errors_of_its_parts(base, recording, italian_p
     transcriber, loaded = base
     clips = [encode_flac(waveform) for waveform, _ in italian_prompts]
     texts = [text for _, text in italian_prompts]
+    recording = recording[: len(recording) // 2]  # each prompt once: 30.5 s
     alone = transcriber.transcribe_batch(clips, ["it"] * len(clips), [30.0] * len(clips))
     if way == "sequential":
         whole = transcribe_sequential(transcriber, loaded, recording, "it")
     else:
         whole = transcribe_chunked(transcriber, recording, "it", audio_context="full", batch_size=4)
     _, expected = word_error_rates(texts, alone)
-    _, found = word_error_rates([" ".join(texts + texts)], [whole])
+    _, found = word_error_rates([" ".join(texts)], [whole])
     assert found <= expected + 0.1

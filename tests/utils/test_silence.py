@@ -145,12 +145,19 @@ def test_runs_of_one_are_the_full_window(base, clips, context):
     torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def of_the_full_window(base, clips) -> tuple[float, dict[str, torch.Tensor]]:
+    """Loss and gradients with the silence computed in full."""
+    full = copy.deepcopy(base.model)
+    loss = WhisperLoss(full.train())(features_of(base, clips, FULL_CONTEXT), *labels_of(base))
+    loss.backward()
+    return loss.item(), {name: p.grad for name, p in full.named_parameters() if p.grad is not None}
+
+
 @pytest.mark.parametrize("way", ["plain", "checkpointed", "states known"])
-def test_runs_of_one_have_the_loss_and_gradients_of_the_full_window(base, clips, way):
+def test_runs_of_one_have_the_loss_and_gradients_of_the_full_window(base, clips, way, of_the_full_window):
     inputs, labels = labels_of(base)
-    full, condensed = base.model, copy.deepcopy(base.model)
-    expected = WhisperLoss(full.train())(features_of(base, clips, FULL_CONTEXT), inputs, labels)
-    expected.backward()
+    condensed = copy.deepcopy(base.model)
     if way == "checkpointed":
         condensed.activation_checkpointing_enable({"use_reentrant": False})
     context = context_of(clips)
@@ -162,13 +169,12 @@ def test_runs_of_one_have_the_loss_and_gradients_of_the_full_window(base, clips,
     else:
         found = loss(features, inputs, labels)
     found.backward()
-    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    expected_loss, expected = of_the_full_window
+    assert found.item() == pytest.approx(expected_loss, rel=1e-5)
     others = dict(condensed.named_parameters())
-    for name, parameter in full.named_parameters():
-        if parameter.grad is not None:
-            scale = parameter.grad.abs().max().item()
-            torch.testing.assert_close(others[name].grad, parameter.grad, atol=1e-4 * scale + 1e-6, rtol=1e-3)
-    full.zero_grad()
+    for name, gradient in expected.items():
+        scale = gradient.abs().max().item()
+        torch.testing.assert_close(others[name].grad, gradient, atol=1e-4 * scale + 1e-6, rtol=1e-3)
 
 
 def test_a_run_has_the_weight_of_its_positions():
