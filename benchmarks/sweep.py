@@ -48,6 +48,7 @@ class Result:
     way: str
     language: str
     seed: int
+    config: str  # of accelerate_configs/, which tells the precision
     steps: int
     train_seconds: float  # from the first step to the last, without loading
     audio_seconds_per_second: float
@@ -130,6 +131,8 @@ def train_and_score(args: SweepArguments, way: str, language: str, seed: int) ->
 
 def read_result(evaluation: Path) -> Result:
     """What one run cost and scored, from its metrics and evaluation_results.json."""
+    from utils.hardware import pick_accelerate_config
+
     run = evaluation.parent.with_name(evaluation.parent.name.removesuffix("-report"))
     way, language, seed = run.name.rsplit("-", 2)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -139,6 +142,7 @@ def read_result(evaluation: Path) -> Result:
         way,
         language,
         int(seed),
+        config=pick_accelerate_config(),
         steps=last["step"],
         train_seconds=last["audio_seconds"] / last["audio_seconds_per_second"],
         audio_seconds_per_second=last["audio_seconds_per_second"],
@@ -208,13 +212,21 @@ def print_tables(results: list[Result], differences: list[Difference]) -> None:
             way,
             language,
             str(len(group)),
-            f"{sum(item.train_seconds for item in group) / len(group):,.0f}",
+            seconds_by_config(group),
             f"{max(item.peak_memory_bytes for item in group) / 1e9:.2f} GB",
             f"{group[0].trainable_parameters:,}",
             *(f"{100 * sum(values) / len(values):.1f}" if values else "" for values in contexts),
             interval,
         )
     Console(width=130).print(table)
+
+
+def seconds_by_config(results: list[Result]) -> str:
+    """Mean seconds of training: bf16 and fp32 are told apart."""
+    seconds: dict[str, list[float]] = {}
+    for result in results:
+        seconds.setdefault(result.config, []).append(result.train_seconds)
+    return ", ".join(f"{sum(own) / len(own):,.0f} ({config})" for config, own in sorted(seconds.items()))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,8 @@ def test_a_way_that_there_is_not_is_refused(tmp_path):
 def result_of(way: str, seed: int, errors: list[int]) -> sweep.Result:
     """One reference of four words for each number of errors."""
     utterances = {str(number): [0, 0, missing, 4] for number, missing in enumerate(errors)}
-    return sweep.Result(way, "it", seed, 1, 1.0, 1.0, 1, 1, {"full": 0.0}, {"full": 0.0}, utterances)
+    wer = {"full": 0.0}
+    return sweep.Result(way, "it", seed, "cpu", 1, 1.0, 1.0, 1, 1, wer, wer, utterances)
 
 
 def test_a_way_is_compared_over_the_seeds_that_both_have():
@@ -83,6 +85,13 @@ def test_a_way_is_compared_over_the_seeds_that_both_have():
     assert difference.wer_increase == pytest.approx(2 / 16)
     # either utterance alone, over both seeds: one error more in its 8 words
     assert difference.ci95 == pytest.approx((1 / 8, 1 / 8))
+
+
+def test_seconds_of_two_precisions_are_told_apart():
+    first, second, third = (result_of("full", seed, [0]) for seed in (1, 2, 3))
+    group = [replace(first, train_seconds=600.0), replace(second, train_seconds=1600.0)]
+    group.append(replace(third, config="cpu_bf16", train_seconds=150.0))
+    assert sweep.seconds_by_config(group) == "1,100 (cpu), 150 (cpu_bf16)"
 
 
 def test_word_errors_of_the_full_context_are_kept(tmp_path):
