@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 import train
+from tests.fixtures import gradient_of_first_step
 from utils.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -53,10 +55,15 @@ def run_script(command: list[str], **environment: str) -> subprocess.CompletedPr
 
 
 def first_step(launcher: list[str], output: Path, argv: list[str]) -> dict[str, torch.Tensor]:
-    """Loss and gradients of the first optimiser step, by train.py's own functions, in new processes."""
-    script = str(ROOT / "tests/fixtures/gradient_of_first_step.py")
-    done = run_script([*launcher, script, str(output), *argv], OMP_NUM_THREADS="1")
-    assert done.returncode == 0, done.stderr
+    """Loss and gradients of the first optimiser step, by train.py's own functions."""
+    if launcher:
+        script = str(ROOT / "tests/fixtures/gradient_of_first_step.py")
+        done = run_script([*launcher, script, str(output), *argv], OMP_NUM_THREADS="1")
+        assert done.returncode == 0, done.stderr
+    else:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        gradient_of_first_step.main(str(output), *argv)
+        AcceleratorState._reset_state(reset_partial_state=True)
     return load_file(output)
 
 
@@ -90,9 +97,9 @@ def gradients(tiny_whisper, prepared, tmp_path_factory) -> dict[str, dict[str, t
     base += f" --eval_steps 0 --audio_context full --output_dir {folder / 'run'}"
     two = [*LAUNCH, str(ROOT / "accelerate_configs/cpu_2_processes.yaml")]
     ways = {
-        "one batch of 8": ([sys.executable], "--per_device_train_batch_size 8"),
-        "4 of 2": ([sys.executable], "--per_device_train_batch_size 2 --gradient_accumulation_steps 4"),
-        "parts of 90 s": ([sys.executable], "--per_device_train_batch_size 8 --micro_batch_seconds 90"),
+        "one batch of 8": ([], "--per_device_train_batch_size 8"),
+        "4 of 2": ([], "--per_device_train_batch_size 2 --gradient_accumulation_steps 4"),
+        "parts of 90 s": ([], "--per_device_train_batch_size 8 --micro_batch_seconds 90"),
         "2 processes of 4": (two, "--per_device_train_batch_size 4"),
         "2 processes, 2 of 2": (two, "--per_device_train_batch_size 2 --gradient_accumulation_steps 2"),
     }
