@@ -116,8 +116,9 @@ def test_a_sweep_goes_on_and_forgetting_is_measured(tiny_whisper, tmp_path, caps
     full, lora = (json.loads((results / f"{way}-it-1.json").read_text()) for way in ("full-context", "lora"))
     assert full["trainable_parameters"] > lora["trainable_parameters"] > 0
     assert "lora" in capsys.readouterr().out and not (tmp_path / "sweep/full-context-it-1").exists()
-    forgetting.main([*words, "--alphas", "0.5", "1", "--output_dir", str(tmp_path / "forgetting")])
-    scores = json.loads((tmp_path / "forgetting/forgetting.json").read_text())["scores"]
+    # the same folder: the Italian prompts are prepared already
+    forgetting.main([*words, "--alphas", "0.5", "1", "--output_dir", str(tmp_path / "sweep")])
+    scores = json.loads((tmp_path / "sweep/forgetting.json").read_text())["scores"]
     assert {item["num_utterances"] for item in scores} == {6}
     assert {(item["model"], item["language"]) for item in scores} >= {("untuned", "it"), ("tuned", "en")}
 
