@@ -17,7 +17,7 @@ import soundfile
 
 ROOT = Path(__file__).resolve().parent.parent
 NUM_CLIPS = 700
-NUM_KILLS = 6
+NUM_KILLS = 10
 
 pytestmark = pytest.mark.slow
 
