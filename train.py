@@ -582,13 +582,21 @@ def keep_encoder_states(
 ) -> TrainingData:
     """Have the outputs of a frozen encoder kept, where clips are seen again."""
     from utils.frozen import open_encoder_states
+    from utils.onednn import choose_multiples
 
     if data.contexts is None or total_steps <= data.plan.count_steps(1):
         return data
     folder = Path(args.output_dir) / "encoder_states"
     audio = (row["audio"] for row in data.clips.rows)
-    run = silence_run(args)
-    kept = open_encoder_states(accelerator, folder, loaded, data.contexts, audio, silence_run=run)
+    kept = open_encoder_states(
+        accelerator,
+        folder,
+        loaded,
+        data.contexts,
+        audio,
+        silence_run=silence_run(args),
+        multiple=choose_multiples(accelerator.device, accelerator.mixed_precision).positions,
+    )
     return replace(data, encoder_states=kept)
 
 
@@ -764,6 +772,7 @@ def prepare_for_training(
     from utils.cross_entropy import CHUNK_TOKENS
     from utils.fast_paths import take_fast_paths
     from utils.modeling import WhisperLoss, whisper_of
+    from utils.onednn import choose_multiples
     from utils.optimizers import build_optimizer, parameter_groups
 
     take_fast_paths(
@@ -780,6 +789,7 @@ def prepare_for_training(
     else:
         model = WhisperLoss(loaded.model)
     model.silence_run = silence_run(args)
+    model.multiples = choose_multiples(accelerator.device, accelerator.mixed_precision)
     if args.memory == "low":
         model.chunk_tokens = CHUNK_TOKENS
     optimizer = build_optimizer(
@@ -903,8 +913,7 @@ def backward_through(
     with nullcontext() if exchange else accelerator.no_sync(model):
         features = states = None
         if kept is not None:
-            run = accelerator.unwrap_model(model).silence_run
-            states = encode_once(accelerator, loaded, batch, kept, run)
+            states = encode_once(accelerator, loaded, batch, kept, accelerator.unwrap_model(model))
         else:
             features = log_mel(batch.waveforms, loaded.processor.feature_extractor)
         if masking is not None:

@@ -43,6 +43,7 @@ from utils.files import write_json
 from utils.hardware import default_micro_batch_seconds, sum_in_a_fixed_order
 from utils.labels import LabelWriter
 from utils.modeling import LoadedModel, WhisperLoss, check_languages, load_model, whisper_of
+from utils.onednn import choose_multiples
 from utils.optimizers import build_optimizer, parameter_groups
 from utils.progress import silence_libraries
 from utils.silence import seconds_of_work
@@ -139,7 +140,8 @@ def profile_steps(
     whisper = whisper_of(loaded.model)
     whisper.model.encoder.embed_positions.requires_grad_(False)
     take_fast_paths(whisper, CPU, mixed_precision, torch_compile=args.torch_compile)
-    loss = WhisperLoss(whisper, silence_run=args.silence_run).train()
+    multiples = choose_multiples(CPU, mixed_precision)
+    loss = WhisperLoss(whisper, silence_run=args.silence_run, multiples=multiples).train()
     clips = load_clips(args, loaded)
     steps = plan_steps(args, clips, batch_size)
     optimizer = build_optimizer(

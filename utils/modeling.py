@@ -22,6 +22,7 @@ from utils.ctranslate2 import MULTILINGUAL_VOCAB_SIZE, language_settings
 from utils.errors import UserError
 from utils.files import folder_written_whole, write_json, write_text
 from utils.labels import IGNORED
+from utils.onednn import ANY_SIZE, Multiples
 from utils.quantization import Quantization, bitsandbytes_config, keep_trainable_after_decoding, true_size
 from utils.silence import SILENCE_RUN, CondensedSilence, condense, extend_features
 from utils.starter import resolve_model
@@ -254,7 +255,10 @@ def trainable_parameters_line(model: nn.Module) -> str:
 
 
 def encode(
-    model: WhisperForConditionalGeneration, input_features: torch.Tensor, silence_run: int = 0
+    model: WhisperForConditionalGeneration,
+    input_features: torch.Tensor,
+    silence_run: int = 0,
+    multiple: int = 1,
 ) -> torch.Tensor:
     """The encoder at any length: position embeddings are cut to the input, everything else is Whisper's own.
 
@@ -262,13 +266,14 @@ def encode(
         input_features: (B, n_mels, frames) with an even number of frames, 3000 at most; with a `silence_run`
             their last frame is silence.
         silence_run: Positions of the silence up to 30 s that one stands for; 0 leaves the silence out.
+        multiple: What the positions are divisible by, if there is silence to be had, see `condense`.
 
     Returns:
         (B, positions, d_model), where positions are half the frames and what stands for the silence. At 3000
         frames, all that transformers' encoder takes, the two are equal.
     """
     encoder: WhisperEncoder = model.model.encoder
-    silence = condensed_silence(model, input_features.shape[2] // 2, silence_run)
+    silence = condensed_silence(model, input_features.shape[2] // 2, silence_run, multiple)
     hidden = input_features.to(encoder.conv1.weight.dtype)
     if silence is not None:
         hidden = extend_features(hidden)
@@ -287,10 +292,10 @@ def encode(
 
 
 def condensed_silence(
-    model: WhisperForConditionalGeneration, context: int, silence_run: int
+    model: WhisperForConditionalGeneration, context: int, silence_run: int, multiple: int = 1
 ) -> CondensedSilence | None:
     """What stands for the silence behind a context of so many encoder positions; None for nothing."""
-    return condense(context, silence_run, model.config.max_source_positions)
+    return condense(context, silence_run, model.config.max_source_positions, multiple)
 
 
 class WhisperLoss(nn.Module):
@@ -300,13 +305,24 @@ class WhisperLoss(nn.Module):
     micro-batches and processes.
     """
 
-    def __init__(self, model: nn.Module, chunk_tokens: int | None = None, silence_run: int = 0) -> None:
-        """The logits of at most `chunk_tokens` exist at once; for `silence_run` see `encode`.
+    def __init__(
+        self,
+        model: nn.Module,
+        chunk_tokens: int | None = None,
+        silence_run: int = 0,
+        multiples: Multiples = ANY_SIZE,
+    ) -> None:
+        """Of several losses made of one model the last trains it.
 
-        Of several losses made of one model the last trains it.
+        Args:
+            model: Whisper, or a PEFT wrapper around it.
+            chunk_tokens: The logits of at most so many exist at once.
+            silence_run: See `encode`.
+            multiples: What sizes are divisible by.
         """
         super().__init__()
-        self.model, self.chunk_tokens, self.silence_run = model, chunk_tokens, silence_run
+        self.model, self.chunk_tokens = model, chunk_tokens
+        self.silence_run, self.multiples = silence_run, multiples
         # of the last batch, whose layers may be computed once more
         self._key_bias: torch.Tensor | None = None
         mask_cross_attention(whisper_of(model), self._mask_in_training)
@@ -335,12 +351,17 @@ class WhisperLoss(nn.Module):
         if encoder_states is None:
             assert input_features is not None
             context = input_features.shape[2] // 2
-            encoder_states = encode(whisper, input_features, self.silence_run)
+            encoder_states = encode(whisper, input_features, self.silence_run, self.multiples.positions)
         assert context is not None
-        silence = condensed_silence(whisper, context, self.silence_run)
+        silence = condensed_silence(whisper, context, self.silence_run, self.multiples.positions)
         self._key_bias = None if silence is None else silence.key_bias(encoder_states)
+        missing = -labels.shape[1] % self.multiples.tokens
+        labels = nn.functional.pad(labels, (0, missing), value=IGNORED)
+        padding = whisper.config.pad_token_id
         decoded = whisper.model.decoder(
-            input_ids=decoder_input_ids, encoder_hidden_states=encoder_states, use_cache=False
+            input_ids=nn.functional.pad(decoder_input_ids, (0, missing), value=padding),
+            encoder_hidden_states=encoder_states,
+            use_cache=False,
         ).last_hidden_state  # (B, T, d_model)
         is_target = labels != IGNORED
         # Projecting only the target positions spares the vocabulary-sized logits of all padding.

@@ -14,6 +14,7 @@ every number of rows: the projection has few, the encoder's layers would keep 0.
 import contextlib
 import platform
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -84,6 +85,24 @@ def _packed_forward(layer: nn.Linear) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 # ---- training ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Multiples:
+    """What sizes of a training batch are divisible by, so that there are few different ones."""
+
+    positions: int = 1  # of the encoder, where silence is condensed
+    tokens: int = 1  # that the decoder reads
+
+
+ANY_SIZE = Multiples()
+
+
+def choose_multiples(device: torch.device, mixed_precision: str) -> Multiples:
+    """Coarse where oneDNN compiles every product for its very shape, and keeps the last 1,024 of them."""
+    if device.type == "cpu" and mixed_precision == "bf16":
+        return Multiples(positions=32, tokens=8)
+    return ANY_SIZE
 
 
 def multiply_by_onednn(model: nn.Module) -> None:

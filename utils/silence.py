@@ -10,6 +10,7 @@ arXiv:2210.09461).
 """
 
 import itertools
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -81,20 +82,24 @@ def encoder_positions(context: float) -> int:
 
 
 @lru_cache(maxsize=1024)  # contexts stand on a grid
-def condense(context: int, run: int, full: int) -> CondensedSilence | None:
+def condense(context: int, run: int, full: int, multiple: int = 1) -> CondensedSilence | None:
     """How a window looks to the encoder in which silence follows the context.
 
     Args:
         context: Positions of the encoder that are taken by clip and tail.
         run: Positions of silence that one stands for; 1 gives the full window, 0 leaves the silence out.
         full: Positions of the window.
+        multiple: What the number of positions is to be divisible by: more of the silence stays as it is, all
+            of it where that is not enough.
 
     Returns:
         None where there is nothing to add.
     """
     if run == 0 or context >= full:
         return None
-    kept = min(context + KEPT_SILENCE, full)
+    least = min(context + KEPT_SILENCE, full)
+    wanted = (kept for kept in range(least, full) if (kept + math.ceil((full - kept) / run)) % multiple == 0)
+    kept = next(wanted, full)
     edges = [*range(kept), *range(kept, full, run), full]
     spans = list(itertools.pairwise(edges))
     return CondensedSilence(
@@ -111,7 +116,7 @@ def seconds_of_work(context: float, run: int) -> float:
     return count_positions(encoder_positions(context), run, PLACES) / POSITIONS_PER_SECOND
 
 
-def count_positions(context: int, run: int, full: int) -> int:
+def count_positions(context: int, run: int, full: int, multiple: int = 1) -> int:
     """Positions that the encoder works on; see `condense`."""
-    silence = condense(context, run, full)
+    silence = condense(context, run, full, multiple)
     return context if silence is None else len(silence)

@@ -24,7 +24,7 @@ def test_chunks_change_neither_loss_nor_gradient(chunk_tokens):
     expected, found = loss_and_gradients(-1), loss_and_gradients(chunk_tokens)
     for one, other in zip(found[:-1], expected[:-1], strict=True):
         torch.testing.assert_close(one, other)
-    assert found[-1] <= (chunk_tokens or 23)  # logits that exist together
+    assert found[-1] <= (chunk_tokens or 32)  # logits that exist together; 23 are filled up to 32
 
 
 def test_no_tokens_weigh_nothing():

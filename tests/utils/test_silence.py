@@ -24,6 +24,7 @@ from utils.decoding import encode_clips, transcribe
 from utils.features import log_mel, pad_waveforms
 from utils.labels import IGNORED, LabelWriter, TimedTokens, encode_texts
 from utils.modeling import WhisperLoss, encode, eval_mode, load_model
+from utils.onednn import Multiples
 from utils.silence import (
     KEPT_SILENCE,
     MARGIN,
@@ -38,14 +39,16 @@ from utils.validation import error_rates, score_utterances
 # ---- which places ------------------------------------------------------------------------------------------
 
 
-@given(st.integers(1, 1500), st.integers(1, 1500))
-def test_every_place_of_the_window_is_stood_for_once(context, run):
-    silence = condense(context, run, 1500)
+@given(st.integers(1, 1500), st.integers(1, 1500), st.sampled_from([1, 8, 32]))
+def test_every_place_of_the_window_is_stood_for_once(context, run, multiple):
+    silence = condense(context, run, 1500, multiple)
     if context == 1500:
         assert silence is None
         return
     kept = min(context + KEPT_SILENCE, 1500)
     assert silence.places[:kept] == tuple(range(kept)) and set(silence.lengths[:kept]) == {1}
+    assert len(silence) % multiple == 0 or len(silence) == 1500
+    assert len(silence) - count_positions(context, run, 1500) <= multiple or run < 4
     assert sum(silence.lengths) == 1500 and len(silence.lengths) == len(silence)
     assert max(silence.lengths) <= max(run, 1) and min(silence.lengths) >= 1
     start = 0
@@ -61,6 +64,10 @@ def test_places_by_hand():
     assert silence.lengths[145:] == (64,) * 21 + (11,)
     assert silence.places[144:147] == (144, 145 + 31, 145 + 64 + 31)
     assert silence.places[-1] == 1489 + 5
+    # 192 are the next multiple of 32: 26 more places as they are, and 1,329 in 20 runs of 64 and one of 49
+    silence = condense(100, 64, 1500, 32)
+    assert len(silence) == count_positions(100, 64, 1500, 32) == 192
+    assert silence.lengths[145:] == (1,) * 26 + (64,) * 20 + (49,)
 
 
 @pytest.mark.parametrize(("context", "run"), [(100, 1), (100, 64), (1456, 64), (1498, 128), (1499, 128)])
@@ -154,7 +161,7 @@ def of_the_full_window(base, clips) -> tuple[float, dict[str, torch.Tensor]]:
     return loss.item(), {name: p.grad for name, p in full.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("way", ["plain", "checkpointed", "states known"])
+@pytest.mark.parametrize("way", ["plain", "checkpointed", "states known", "tokens by eight"])
 def test_runs_of_one_have_the_loss_and_gradients_of_the_full_window(base, clips, way, of_the_full_window):
     inputs, labels = labels_of(base)
     condensed = copy.deepcopy(base.model)
@@ -162,7 +169,8 @@ def test_runs_of_one_have_the_loss_and_gradients_of_the_full_window(base, clips,
         condensed.activation_checkpointing_enable({"use_reentrant": False})
     context = context_of(clips)
     features = features_of(base, clips, context)
-    loss = WhisperLoss(condensed.train(), silence_run=1)
+    multiples = Multiples(tokens=8 if way == "tokens by eight" else 1)
+    loss = WhisperLoss(condensed.train(), silence_run=1, multiples=multiples)
     if way == "states known":
         states = encode(condensed, features, 1)
         found = loss(None, inputs, labels, states, encoder_positions(context))
