@@ -259,7 +259,7 @@ def train_steps(
     total_steps: int,
 ) -> None:
     """Do the steps that are left, until all are done or nothing gets better; log, evaluate, save when due."""
-    from utils.checkpoints import save_checkpoint
+    from utils.checkpoints import enter_evaluation, save_checkpoint
     from utils.progress import audio_progress
     from utils.updates import update_weights
     from utils.workers import replacing_dead_workers
@@ -297,15 +297,20 @@ def train_steps(
             if is_due(state.step, args.logging_steps, total_steps):
                 rate = progress.audio_seconds_per_second
                 log_training(run.log, state, step, learning_rate, update.grad_norm, rate)
-            stop = update.stop
+            stop, saved = update.stop, False
+            save = partial(save_checkpoint, accelerator, run.output_dir, state, args.save_total_limit)
+            saves = is_due(state.step, args.save_steps, total_steps) or stop
+            if saves:
+                saved = save()
             if is_due(state.step, args.eval_steps, total_steps) and not stop:
                 with progress.paused():
                     stop = not evaluate_and_keep_best(run)
+                if saved and not stop:
+                    enter_evaluation(accelerator, run.output_dir, state)
             if patience_is_over(args, state):
                 total_steps = state.step  # what is due at the end is due now
-            saved = False
-            if is_due(state.step, args.save_steps, total_steps) or stop:
-                saved = save_checkpoint(accelerator, run.output_dir, state, args.save_total_limit)
+            if not saves and (stop or is_due(state.step, args.save_steps, total_steps)):
+                saved = save()
             if stop:
                 check_saved(state, saved)
                 leave_to_be_continued(accelerator, run.output_dir, state.step, stop_request)

@@ -372,8 +372,10 @@ class TimestampsArguments(TunedArguments):
 
     output_dir: str = argument("Folder for runs and results.", default="runs/bench/timestamps")
     batch_size: int = argument("Examples in a batch; the stitched ones are long.", default=4)
-    stitch_probability: float = argument("Share of the examples that are stitched, in both.", default=0.3)
-    timestamp_probability: float = argument("Share whose times are learnt, in one of both.", default=0.5)
+    stitch_probability: float = argument(
+        "Share of the examples that are stitched, in two of three.", default=0.3
+    )
+    timestamp_probability: float = argument("Share whose times are learnt, in one of three.", default=0.5)
     max_windows: int = argument("Stitched windows of test prompts that are decoded.", default=24)
 
     def problems(self) -> list[str]:

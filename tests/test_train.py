@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -352,10 +353,18 @@ def test_a_finished_run_is_reused_for_its_clips_alone(arguments, build_prepared,
             train.main(words)
 
 
-def test_other_weights_to_train_are_no_traceback(arguments, tmp_path):
-    train.main(arguments("--max_steps", "2", "--save_steps", "2", "--freeze_encoder"))
-    with pytest.raises(UserError, match=r"other weights were trained there .* --model_name_or_path"):
-        train.main(arguments("--max_steps", "4", "--resume_from_checkpoint", "latest"))
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (["--freeze_encoder"], []),
+        (["--use_peft", "--lora_r", "4"], ["--use_peft", "--lora_r", "8"]),
+        (["--use_peft", "--lora_r", "4"], []),
+    ],
+)
+def test_other_weights_to_train_are_no_traceback(arguments, tmp_path, before, now):
+    train.main(arguments("--max_steps", "2", "--save_steps", "2", *before))
+    with pytest.raises(UserError, match=r"other weights were trained there,? .* --model_name_or_path"):
+        train.main(arguments("--max_steps", "4", "--resume_from_checkpoint", "latest", *now))
 
 
 # ---- users' mistakes ---------------------------------------------------------------------------------------
@@ -447,6 +456,31 @@ def test_memory_that_runs_out_in_an_evaluation_names_its_batch(arguments, monkey
     monkeypatch.setattr(utils.distributed, "transcribe", run_out)
     with pytest.raises(UserError, match="a smaller --per_device_eval_batch_size"):
         train.main(arguments("--eval_steps", "1"))
+
+
+def test_an_evaluation_that_fails_loses_no_steps_and_is_done_again(arguments, tmp_path, monkeypatch, capsys):
+    import utils.distributed
+
+    options = ["--eval_steps", "4", "--save_steps", "4", "--generation_max_length", "20"]
+    train.main(arguments(*options, output_dir=tmp_path / "straight"))
+    monkeypatch.setattr(utils.distributed, "transcribe", Mock(side_effect=KeyError("a mistake of ours")))
+    with pytest.raises(KeyError):
+        train.main(arguments(*options))
+    monkeypatch.undo()
+    train.main(arguments(*options))
+    assert "going on from step 4" in capsys.readouterr().out
+    expected = read_metrics(tmp_path / "straight")
+    found = read_metrics(tmp_path / "run")
+    for name in ("step", "loss", "eval_wer"):
+        assert [record.get(name) for record in found] == [record.get(name) for record in expected]
+
+
+def test_a_checkpoint_knows_its_evaluation(arguments, tmp_path):
+    options = ["--eval_steps", "2", "--save_steps", "2", "--generation_max_length", "20"]
+    train.main(arguments(*options))
+    for folder in (tmp_path / "run").glob("checkpoint-*"):
+        state = json.loads((folder / "trainer_state.json").read_text())["state"]
+        assert state["evaluated_step"] == state["step"] and state["best_metric"] is not None
 
 
 def test_the_launcher_may_not_contradict_the_recipe(arguments, monkeypatch):

@@ -53,10 +53,10 @@ def test_errors_are_to_the_nearest_boundary_of_the_same_kind():
     errors = boundary_errors(spans, [(0.1, 1.4), (2.15, 2.9)])
     assert errors == pytest.approx([0.1, 0.4, 0.15, 0.1])
     assert boundary_errors(spans, []) == []
-    timing = summarize("m", [spans, spans], 2, errors, 1)  # the second window has no times at all
+    timing = summarize("m", [spans, spans], 2, errors, [0.2, 0.8])  # the second window has no times at all
     assert (timing.median_error, timing.share_close) == (pytest.approx(0.125), 3 / 8)
-    assert (timing.prompts, timing.share_begun_freely) == (4, 0.5)
-    assert summarize("m", [spans], 0, [], 0).median_error is None
+    assert (timing.prompts, timing.unforced) == (4, pytest.approx(0.5))
+    assert summarize("m", [spans], 0, [], [0.0]).median_error is None
 
 
 @pytest.mark.slow
@@ -74,6 +74,7 @@ def test_both_run_and_a_rerun_trains_nothing_again(tiny_whisper, prepared, tmp_p
     assert [timing["model"] for timing in timings] == [
         "untuned",
         "tuned without timestamps",
-        "tuned with timestamps",
+        "tuned without timestamps, stitched",
+        "tuned with timestamps, stitched",
     ]
     assert "within 0.2 s" in (tmp_path / "times" / "timestamps.md").read_text()

@@ -241,7 +241,8 @@ def orthogonal_penalty(model: nn.Module) -> torch.Tensor:
         if "lora_A" in name or "lora_B" in name:
             with torch.autocast(parameter.device.type, enabled=False):
                 matrix = parameter if "lora_A" in name else parameter.T  # (rank, features)
-                norms.append(torch.linalg.matrix_norm(matrix @ matrix.T - torch.eye(len(matrix)).to(matrix)))
+                identity = torch.eye(len(matrix), device=matrix.device, dtype=matrix.dtype)
+                norms.append(torch.linalg.matrix_norm(matrix @ matrix.T - identity))
     return torch.stack(norms).mean()
 
 

@@ -1,5 +1,6 @@
 """Checkpoints that are written whole or not at all, found again, and verified by content before use."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -147,6 +148,19 @@ def save_checkpoint(accelerator: Accelerator, output_dir: Path, state: TrainingS
             delete_folder(old)
     accelerator.wait_for_everyone()
     return True
+
+
+def enter_evaluation(accelerator: Accelerator, output_dir: Path, state: TrainingState) -> None:
+    """Enter what an evaluation found into the checkpoint of its step, which was saved before it began.
+
+    Where it cannot be written, a run that goes on from there evaluates once more.
+    """
+    if not accelerator.is_main_process:
+        return
+    path = output_dir / f"{PREFIX}{state.step}" / STATE_FILE
+    record = json.loads(path.read_text(encoding="utf-8"))
+    with contextlib.suppress(OSError):
+        write_json(path, {**record, "state": dataclasses.asdict(state)})
 
 
 def _tell_failure(accelerator: Accelerator, output_dir: Path, temporary: Path, what: str, why: str) -> None:
@@ -364,15 +378,21 @@ def load_checkpoint(accelerator: Accelerator, folder: Path) -> TrainingState:
 
     A checkpoint of another number of processes loads as well, where the weights are not sharded; the random
     draws (dropout) then differ from those of an uninterrupted run, and that is said.
+
+    Raises:
+        UserError: What is in it does not fit what is to be trained: other weights, adapters of another rank,
+            another optimiser or precision.
     """
     try:
         accelerator.load_state(str(folder))
-    except ValueError as error:
-        if "parameter group" not in str(error):  # torch's words
-            raise
+    except torch.OutOfMemoryError:
+        raise
+    except (ValueError, RuntimeError, KeyError, OSError) as error:
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
-            f"{folder}: other weights were trained there than are to be trained now. To go on with others, "
-            "give the run's final or best folder as --model_name_or_path, in another --output_dir."
+            f"{folder} does not fit: other weights were trained there, or with another optim, lora_r or "
+            f"precision ({first_line}). To go on with others, give the run's final or best folder as "
+            "--model_name_or_path, in another --output_dir."
         ) from error
     saved = folder / f"random_states_{accelerator.process_index}.pkl"
     if not saved.is_file():

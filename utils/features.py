@@ -31,17 +31,19 @@ def log_mel(waveforms: torch.Tensor, feature_extractor: WhisperFeatureExtractor)
 
     Returns:
         (B, n_mels, samples / hop) float32 on the waveforms' device. The range is clamped to 80 dB below each
-        clip's own maximum, as in openai/whisper, whose numbers the model was trained on.
+        clip's own maximum, as in openai/whisper, whose numbers the model was trained on. Computed in float32
+        under autocast as well: float16 has no room for the power, bfloat16 loses the quiet.
     """
     n_fft, hop = feature_extractor.n_fft, feature_extractor.hop_length
     window, filters = _window_and_filters(
         n_fft, feature_extractor.mel_filters.tobytes(), feature_extractor.mel_filters.shape, waveforms.device
     )
-    spectrum = torch.stft(
-        waveforms, n_fft, hop, window=window, return_complex=True
-    )  # (B, n_fft / 2 + 1, frames + 1)
-    power = spectrum[..., :-1].abs() ** 2
-    log_spectrum = (filters @ power).clamp(min=1e-10).log10()  # (B, n_mels, frames)
+    with torch.autocast(waveforms.device.type, enabled=False):
+        spectrum = torch.stft(
+            waveforms, n_fft, hop, window=window, return_complex=True
+        )  # (B, n_fft / 2 + 1, frames + 1)
+        power = spectrum[..., :-1].abs() ** 2
+        log_spectrum = (filters @ power).clamp(min=1e-10).log10()  # (B, n_mels, frames)
     loudest = log_spectrum.amax(dim=(1, 2), keepdim=True)
     return (torch.maximum(log_spectrum, loudest - 8.0) + 4.0) / 4.0
 

@@ -62,6 +62,8 @@ def open_encoder_states(
     if fits and accelerator.is_main_process:
         settings = (contexts, silence_run, multiple, dtype, loaded.processor.feature_extractor.to_dict())
         states.prepare(digest_of(whisper.model.encoder, audio, settings))
+    elif accelerator.is_main_process:
+        states.remove()
     accelerator.wait_for_everyone()
     size = f"{states.num_bytes / 1e9:.2f} GB in {folder}"
     outcome = f"kept until the end of training, {size}" if fits else f"not kept: {size} is over half the disk"

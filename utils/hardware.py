@@ -12,9 +12,15 @@ if TYPE_CHECKING:
 
 
 def pick_device() -> "torch.device":
-    """The accelerator that torch finds (CUDA, MPS, XPU …), else the CPU."""
-    import torch
+    """The accelerator that torch finds (CUDA, MPS, XPU …), else the CPU.
 
+    The CPU as well where `accelerate launch` was told so (`--cpu`, or `use_cpu` in its config).
+    """
+    import torch
+    from accelerate.utils import parse_flag_from_env
+
+    if parse_flag_from_env("ACCELERATE_USE_CPU"):
+        return torch.device("cpu")
     found = torch.accelerator.current_accelerator(check_available=True)
     return found if found is not None else torch.device("cpu")
 
@@ -85,9 +91,9 @@ def sum_in_a_fixed_order() -> None:
 
 
 def peak_memory_bytes() -> int:
-    """Largest memory this process has held: on the GPU where there is one, else resident memory."""
+    """Largest memory this process has held: on the GPU where it uses one, else resident memory."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
+    if torch is not None and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if platform.system() == "Darwin" else peak * 1024  # Linux counts in kilobytes

@@ -56,8 +56,8 @@ def build_optimizer(
         UserError: The optimiser does not exist there.
     """
     if name != "adamw_bnb_8bit":
-        is_fused = name == "adamw_torch_fused"
-        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, eps=epsilon, fused=is_fused)
+        fused = True if name == "adamw_torch_fused" else None  # None: torch's choice among the others
+        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, eps=epsilon, fused=fused)
     if device.type == "mps":
         raise UserError("optim adamw_bnb_8bit: bitsandbytes has no optimiser for mps. Use adamw_torch.")
     try:

@@ -78,7 +78,7 @@ def _tells_of_a_dead_worker(error: Exception) -> bool:
     What a living worker raises is passed on by torch as its own kind, with "Caught ..." in front.
     """
     if isinstance(error, RuntimeError):
-        return str(error).startswith("DataLoader worker")
+        return str(error).startswith(("DataLoader worker", "Pin memory thread exited"))
     return not str(error).startswith("Caught ")
 
 

@@ -33,6 +33,15 @@ def test_a_short_context_is_the_beginning_of_the_full_one():
     torch.testing.assert_close(short, full[..., :260], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_autocast_takes_nothing_away(precision):
+    extractor = WhisperFeatureExtractor(feature_size=80)
+    waveforms = pad_waveforms([_speechlike(2.4, 0)], 2.6)
+    expected = log_mel(waveforms, extractor)
+    with torch.autocast("cpu", dtype=precision):
+        assert torch.equal(log_mel(waveforms, extractor), expected)
+
+
 def test_clips_longer_than_the_context_are_cut():
     waveforms = pad_waveforms([np.ones(32_000, dtype=np.float32)], 1.0)
     assert waveforms.shape == (1, 16_000)
