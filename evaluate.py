@@ -8,7 +8,7 @@ On any computer:
 Several processes share the utterances:
 
     accelerate launch --config_file accelerate_configs/multi_gpu.yaml evaluate.py --models runs/it/best \\
-        --dataset data/it --language it --output_dir runs/it/report
+        --dataset data/it --language it --output_dir runs/it/scores
 """
 
 import json

@@ -420,7 +420,9 @@ def training_command(arguments: PreprocessArguments) -> str:
     config = f"accelerate_configs/{pick_accelerate_config()}.yaml"
     words = ["accelerate", "launch", "--config_file", config, "train.py"]
     words += ["--model_name_or_path", arguments.model_name_or_path or "openai/whisper-base"]
-    words += ["--dataset", arguments.output_dir, "--language", arguments.language]
+    words += ["--dataset", arguments.output_dir]
+    if arguments.language != "auto":
+        words += ["--language", arguments.language]
     return shlex.join([*words, "--output_dir", str(Path("runs") / Path(arguments.output_dir).name)])
 
 

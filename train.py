@@ -1,13 +1,16 @@
 """Fine-tune Whisper on prepared datasets; ends in an ordinary Hugging Face model folder.
 
 On a CPU:
-    accelerate launch --config_file accelerate_configs/cpu.yaml train.py --config recipes/starter.yaml \\
+    accelerate launch --config_file accelerate_configs/cpu.yaml train.py \\
         --model_name_or_path openai/whisper-base --dataset data/it --language it --output_dir runs/it
 
-On one NVIDIA GPU:
-    accelerate launch --config_file accelerate_configs/single_gpu.yaml train.py \\
-        --config recipes/starter.yaml --model_name_or_path openai/whisper-small --dataset data/it \\
-        --language it --output_dir runs/it
+A LoRA adapter on one NVIDIA GPU:
+    accelerate launch --config_file accelerate_configs/single_gpu.yaml train.py --use_peft \\
+        --learning_rate 1e-3 --model_name_or_path openai/whisper-small --dataset data/it --language it \\
+        --output_dir runs/it-small-lora
+
+By a recipe, whose arguments the command line overrides:
+    accelerate launch --config_file accelerate_configs/cpu.yaml train.py --config recipes/starter.yaml
 """
 
 import hashlib
@@ -56,6 +59,7 @@ FREE_ARGUMENTS = (
     *MIXING_ARGUMENTS,
 )
 STEPS_TIMED = 5  # by --dry_run
+LOW_FOR_ADAPTERS = 5e-5  # of learning rates
 
 
 @dataclass(frozen=True)
@@ -1369,6 +1373,9 @@ def announce(
         + (", silence condensed" if silence_run(args) else "")
         + (f"; going on from step {first_step}" if first_step else "")
     )
+    if args.use_peft and args.learning_rate < LOW_FOR_ADAPTERS:
+        usual = "1e-2" if args.peft_type == "adalora" else "1e-3"
+        print(f"learning_rate {args.learning_rate:g} suits whole weights; an adapter usually takes {usual}.")
 
 
 if __name__ == "__main__":

@@ -174,6 +174,12 @@ def test_a_lora_run_leaves_an_adapter_that_scores_the_same_when_loaded(arguments
     assert loaded.trainable_parameters == 4 * 2 * 64 * 2 * 6  # r x (in + out) x (q, v) x 6 attention blocks
 
 
+@pytest.mark.parametrize(("rate", "told"), [("1e-5", True), ("1e-3", False)])
+def test_a_rate_for_whole_weights_is_told_to_an_adapter(arguments, capsys, rate, told):
+    train.main(arguments("--use_peft", "--lora_r", "4", "--max_steps", "1", "--learning_rate", rate))
+    assert ("an adapter usually takes 1e-3" in capsys.readouterr().out) is told
+
+
 def test_gradient_checkpointing_changes_no_loss(arguments, tmp_path):
     train.main(arguments(output_dir=tmp_path / "plain"))
     train.main(arguments("--gradient_checkpointing", output_dir=tmp_path / "checkpointed"))

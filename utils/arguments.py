@@ -212,7 +212,7 @@ class TrainArguments(ScriptArguments):
     )
     dataset: list[str] = argument("One or more folders written by preprocess.py.")
     language: str = argument(
-        "Language of rows that do not carry their own; auto forces none.", default="auto"
+        "Language of rows that do not carry their own; with auto each needs one.", default="auto"
     )
 
     dataset_passes: list[float] | None = argument(
@@ -361,10 +361,10 @@ class TrainArguments(ScriptArguments):
         default=None,
     )
     apply_spec_augment: bool = argument("Mask parts of the spectrogram.", default=False)
-    mask_time_prob: float = argument("Share of the frames that masks begin at.", default=0.05)
+    mask_time_prob: float = argument("Share of the frames that are masked.", default=0.05)
     mask_time_length: int = argument("Frames of a mask.", default=10)
     mask_time_min_masks: int = argument("Fewest masks over time.", default=2)
-    mask_feature_prob: float = argument("Share of the mel bands that masks begin at.", default=0.0)
+    mask_feature_prob: float = argument("Share of the mel bands that are masked.", default=0.0)
     mask_feature_length: int = argument("Mel bands of a mask.", default=10)
     mask_feature_min_masks: int = argument("Fewest masks over mel bands.", default=0)
 
@@ -638,8 +638,8 @@ class EvaluateArguments(ScriptArguments):
         "Let the models transcribe silence, noise and music as well, in which nobody speaks.", default=True
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = argument(
-        "Precision of the weights; auto: bfloat16 where this machine is fast at it, else float32. "
-        "int8 needs another backend.",
+        "Precision of the weights; auto: bfloat16 where this machine is fast at it, float16 on older NVIDIA "
+        "GPUs, else float32. int8 needs another backend.",
         default="auto",
     )
 
