@@ -1,4 +1,4 @@
-"""README.md keeps its word: commands exist, options are known, and the way for own data runs as printed."""
+"""README.md and the guides keep their word: commands exist, options are known, examples run as printed."""
 
 import json
 import os
@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import faster_whisper
 import numpy as np
 import pytest
 import soundfile
 
+import train
 from utils.arguments import EvaluateArguments, PreprocessArguments, TrainArguments, parse_arguments
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,8 +68,10 @@ def test_the_command_is_known(command: str, monkeypatch):
         if "--config_file" in words[:script]:
             assert Path(words[words.index("--config_file") + 1]).is_file()
         check_script_call(words[script:])
+    elif words[:2] == ["pip", "install"]:  # the versions that the tests run with
+        assert set(words[2:]) <= set(Path("requirements-dev.txt").read_text().split())
     else:
-        assert words[0] in ("source", ".venv/bin/pre-commit")
+        assert words[0] in ("source", ".venv/bin/pre-commit", "ct2-transformers-converter")
 
 
 @pytest.mark.parametrize("page", [*PAGES, "docs/data_format.md", "docs/lab_log.md"])
@@ -128,6 +132,29 @@ def test_the_way_for_own_data_runs_as_printed(tmp_path: Path, tiny_whisper: Path
         r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
     )
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, timeout=100)
+
+
+@pytest.mark.usefixtures("fresh_accelerator")
+def test_the_way_to_faster_whisper_runs_as_printed(tmp_path: Path, tiny_whisper: Path, prepared: Path):
+    """The commands to merge an adapter and to convert; faster-whisper decodes with what they leave."""
+    options = (
+        f"--model_name_or_path {tiny_whisper} --dataset {prepared} --max_steps 1 --report_to none".split()
+    )
+    train.main([*options, "--output_dir", str(tmp_path / "runs/it")])
+    train.main([*options, "--output_dir", str(tmp_path / "runs/it-lora"), "--use_peft"])
+    guide = (ROOT / "docs" / "training.md").read_text()
+    (program,) = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    (convert,) = [line for line in shell_commands("docs/training.md") if line.startswith("ct2-")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    merged = convert.replace("runs/it/best", "runs/it-lora/merged").replace("runs/it/ct2", "runs/it-lora/ct2")
+    for words in ([sys.executable, "-c", program], shlex.split(convert), shlex.split(merged)):
+        if words[0].startswith("ct2-"):
+            words[0] = str(Path(sys.executable).parent / words[0])
+        subprocess.run(words, cwd=tmp_path, env=environment, check=True, timeout=100)
+    for run in ("it", "it-lora"):
+        model = faster_whisper.WhisperModel(str(tmp_path / "runs" / run / "ct2"), device="cpu")
+        segments, _ = model.transcribe(np.zeros(16_000, np.float32), language="it", max_new_tokens=4)
+        list(segments)
 
 
 @pytest.mark.slow
