@@ -222,7 +222,7 @@ def find_files(tree: FileTree, *patterns: str) -> list[str]:
 def plain_name(name: str) -> str | None:
     """A path below the root without `./`, or None for one that leads elsewhere."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    if not parts or name.startswith("/") or ".." in parts or "\0" in name or re.match("[A-Za-z]:", name):
+    if not parts or name.startswith("/") or ".." in parts or "\0" in name or re.match("[A-Za-z]:", parts[0]):
         return None
     return "/".join(parts)
 
