@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from utils.encoder_states import EncoderStates
     from utils.estimates import Estimate, TimedStep
     from utils.examples import Clip, DrawOptions, TrainingClips
+    from utils.frozen import FixedEncoding
     from utils.interruption import StopRequest
     from utils.modeling import LoadedModel
     from utils.non_speech import NonSpeech
@@ -591,22 +592,27 @@ def keep_encoder_states(
 ) -> TrainingData:
     """Have the outputs of a frozen encoder kept, where clips are seen again."""
     from utils.frozen import open_encoder_states
-    from utils.onednn import choose_multiples
 
-    if data.contexts is None or total_steps <= data.plan.count_steps(1):
+    encoding = choose_fixed_encoding(args, accelerator, data, total_steps)
+    if encoding is None:
         return data
     folder = Path(args.output_dir) / "encoder_states"
     audio = (row["audio"] for row in data.clips.rows)
-    kept = open_encoder_states(
-        accelerator,
-        folder,
-        loaded,
-        data.contexts,
-        audio,
-        silence_run=silence_run(args),
-        multiple=choose_multiples(accelerator.device, accelerator.mixed_precision).positions,
-    )
-    return replace(data, encoder_states=kept)
+    return replace(data, encoder_states=open_encoder_states(accelerator, folder, loaded, encoding, audio))
+
+
+def choose_fixed_encoding(
+    args: TrainArguments, accelerator: "Accelerator", data: TrainingData, total_steps: int
+) -> "FixedEncoding | None":
+    """How a frozen encoder encodes each clip; None where no clip is seen again, or another encodes it."""
+    from utils.distributed import is_sharded
+    from utils.frozen import FixedEncoding
+    from utils.onednn import choose_multiples
+
+    if data.contexts is None or total_steps <= data.plan.count_steps(1) or is_sharded(accelerator):
+        return None
+    multiples = choose_multiples(accelerator.device, accelerator.mixed_precision)
+    return FixedEncoding(data.contexts, silence_run(args), multiples.positions)
 
 
 def silence_run(args: TrainArguments) -> int:
@@ -942,17 +948,14 @@ def estimate_run(setup: Setup) -> "Estimate":
 
     args, plan = setup.args, setup.data.plan
     steps_per_epoch = plan.count_steps(1)
-    steps = list(plan.steps(0, min(setup.total_steps, steps_per_epoch)))
-    picked = estimates.pick_steps(steps, STEPS_TIMED)
-    time_step(setup, picked[0])  # the one of the most work, so that no other is the first to touch memory
-    timed = [time_step(setup, step) for step in picked]
+    training_seconds, encoder_states_bytes = estimate_training(setup, steps_per_epoch)
     evaluations = estimates.count_evaluations(setup.total_steps, args.eval_steps, on_start=args.eval_on_start)
     evaluation = time_evaluation(setup) if evaluations else 0.0
     models = 1 + (args.eval_steps > 0) + args.average_checkpoints + bool(args.interpolation_alphas)
     return estimates.Estimate(
         steps_per_epoch=steps_per_epoch,
         total_steps=setup.total_steps,
-        training_seconds=estimates.estimate_seconds(timed, steps) * setup.total_steps / len(steps),
+        training_seconds=training_seconds,
         evaluation_seconds=evaluations * evaluation,
         peak_bytes=peak_memory_bytes(),
         disk=estimates.estimate_disk(
@@ -961,9 +964,31 @@ def estimate_run(setup: Setup) -> "Estimate":
             models=models,
             moment_bytes=moment_bytes(args.optim),
             adapter_only=args.use_peft,
+            encoder_states=encoder_states_bytes,
         ),
         free_bytes=estimates.free_disk_bytes(Path(args.output_dir)),
     )
+
+
+def estimate_training(setup: Setup, steps_per_epoch: int) -> tuple[float, int]:
+    """Seconds of all steps, and bytes of a frozen encoder's outputs, which spare it work after an epoch."""
+    from utils.estimates import estimate_seconds, pick_steps
+    from utils.frozen import rehearsing_with_encoder_states
+
+    args, accelerator, loaded, data = setup.args, setup.accelerator, setup.loaded, setup.data
+    steps = list(data.plan.steps(0, min(setup.total_steps, steps_per_epoch)))
+    passes = setup.total_steps / len(steps)
+    picked = pick_steps(steps, STEPS_TIMED)
+    time_step(setup, picked[0])  # the one of the most work, so that no other is the first to touch memory
+    encoding = choose_fixed_encoding(args, accelerator, data, setup.total_steps)
+    if encoding is None:
+        return passes * estimate_seconds([time_step(setup, step) for step in picked], steps), 0
+    with rehearsing_with_encoder_states(accelerator, Path(args.output_dir), loaded, encoding) as states:
+        setup = replace(setup, data=replace(data, encoder_states=states))
+        first, later = (
+            estimate_seconds([time_step(setup, step) for step in picked], steps) for _ in range(2)
+        )
+    return first + (passes - 1) * later, states.num_bytes if states else 0
 
 
 def time_step(setup: Setup, step: "Step") -> "TimedStep":
@@ -976,8 +1001,15 @@ def time_step(setup: Setup, step: "Step") -> "TimedStep":
     _, micro_batches = next(load_steps(args, accelerator, setup.data, loaded, step.number, step.number + 1))
     reading = time.perf_counter() - started if count_workers(args, accelerator) == 0 else 0.0
     started = time.perf_counter()
-    masking, num_targets = choose_spec_augment(args), step.num_targets
-    loss_sum = accumulate_gradients(accelerator, setup.model, micro_batches, num_targets, loaded, masking)
+    loss_sum = accumulate_gradients(
+        accelerator,
+        setup.model,
+        micro_batches,
+        step.num_targets,
+        loaded,
+        choose_spec_augment(args),
+        setup.data.encoder_states,
+    )
     update_weights(accelerator, setup.model, setup.optimizer, loss_sum, args.max_grad_norm, stop=False)
     setup.scheduler.step()
     return TimedStep(step, reading + time.perf_counter() - started)

@@ -101,6 +101,27 @@ def test_an_adapter_in_the_decoder_alone_leaves_the_encoder_as_it_is(arguments, 
     assert encoded[0] and not encoded[-1]
 
 
+def test_a_dry_run_counts_kept_outputs_and_reads_them_in_later_epochs(
+    arguments,  # noqa: F811
+    tmp_path,
+    monkeypatch,
+    capsys,
+    encoded,
+):
+    found = []
+    estimate_run = train.estimate_run
+    monkeypatch.setattr(train, "estimate_run", lambda setup: found.append(estimate_run(setup)) or found[0])
+    run = tmp_path / "run"
+    train.main(arguments(*FROZEN, "--dry_run", output_dir=run))
+    assert "encoder outputs" in capsys.readouterr().out and not run.exists()
+    half = len(encoded) // 2
+    assert half and all(encoded[:half]) and not any(encoded[half:])  # the same steps twice
+
+    monkeypatch.setattr(EncoderStates, "remove", lambda self: None)
+    train.main(arguments(*FROZEN, output_dir=run))
+    assert found[0].disk.encoder_states == (run / "encoder_states" / "states.bin").stat().st_size
+
+
 @pytest.mark.slow
 def test_two_processes_keep_in_one_file_and_learn_the_same(arguments, tmp_path):  # noqa: F811
     train.main(arguments(*FROZEN, output_dir=tmp_path / "one"))

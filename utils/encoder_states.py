@@ -50,7 +50,11 @@ class EncoderStates:
         """Whether the disk has room for it, what is there already counted as its own."""
         self._folder.mkdir(parents=True, exist_ok=True)
         blocks = getattr(self._path.stat(), "st_blocks", 0) if self._path.exists() else 0
-        return self.num_bytes <= LARGEST_SHARE * (shutil.disk_usage(self._folder).free + 512 * blocks)
+        return self.fits_into(shutil.disk_usage(self._folder).free + 512 * blocks)
+
+    def fits_into(self, free_bytes: int) -> bool:
+        """Whether so much free disk is room for it."""
+        return self.num_bytes <= LARGEST_SHARE * free_bytes
 
     def prepare(self, digest: str) -> None:
         """Keep what is there if it is of the same `digest`, else begin anew; one process calls this."""

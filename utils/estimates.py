@@ -27,6 +27,7 @@ class Disk:
 
     checkpoint: int
     model: int  # a folder such as final/
+    encoder_states: int  # kept until training ends
     fullest: int  # a new checkpoint is written before the oldest goes
 
 
@@ -69,7 +70,13 @@ def estimate_seconds(timed: Sequence[TimedStep], steps: Sequence[Step]) -> float
 
 
 def estimate_disk(
-    model: nn.Module, *, checkpoints: int, models: int, moment_bytes: int, adapter_only: bool
+    model: nn.Module,
+    *,
+    checkpoints: int,
+    models: int,
+    moment_bytes: int,
+    adapter_only: bool,
+    encoder_states: int,
 ) -> Disk:
     """Size of what a run writes, but for logs.
 
@@ -79,13 +86,15 @@ def estimate_disk(
         models: Model folders: best/, final/, snapshots, interpolated/.
         moment_bytes: That the optimiser keeps for each trained number.
         adapter_only: Whether what is not trained is left out.
+        encoder_states: Bytes of a frozen encoder's outputs; 0 where none are kept.
     """
     numbers = [(p.numel(), p.element_size(), p.requires_grad) for p in model.parameters()]
     trained = sum(count for count, _, is_trained in numbers if is_trained)
     weights = sum(count * size for count, size, is_trained in numbers if is_trained or not adapter_only)
     checkpoint = weights + moment_bytes * trained
     kept = checkpoints + 1 if checkpoints else 0
-    return Disk(checkpoint, weights, checkpoint * kept + weights * models)
+    fullest = checkpoint * kept + weights * models + encoder_states
+    return Disk(checkpoint, weights, encoder_states, fullest)
 
 
 def free_disk_bytes(folder: Path) -> int:
@@ -111,6 +120,9 @@ def estimate_table(estimate: Estimate, limit_bytes: int | None) -> Table:
     allowed = "" if limit_bytes is None else f"{limit_bytes / 1e9:.2f} GB allowed"
     table.add_row("peak memory", f"{estimate.peak_bytes / 1e9:.2f} GB", allowed)
     table.add_row("a checkpoint", f"{estimate.disk.checkpoint / 1e6:,.0f} MB", "")
+    if estimate.disk.encoder_states:
+        size = f"{estimate.disk.encoder_states / 1e6:,.0f} MB"
+        table.add_row("encoder outputs", size, "kept until the end of training")
     room = f"{estimate.free_bytes / 1e9:,.1f} GB free"
     if estimate.disk.fullest > estimate.free_bytes:
         room += ": not enough. Lower save_total_limit or give another output_dir"

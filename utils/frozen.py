@@ -1,15 +1,18 @@
 """Training on an encoder that stays as it is: each clip is encoded once and its outputs are kept."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from utils.collators import Batch
-from utils.distributed import is_sharded
 from utils.encoder_states import EncoderStates, digest_of
+from utils.estimates import free_disk_bytes
 from utils.features import log_mel
 from utils.modeling import LoadedModel, WhisperLoss, encode, whisper_of
 from utils.silence import count_positions, encoder_positions
@@ -25,15 +28,30 @@ def encoder_is_fixed(model: torch.nn.Module) -> bool:
     return not any(dropouts) and not any(parameter.requires_grad for parameter in encoder.parameters())
 
 
+@dataclass(frozen=True)
+class FixedEncoding:
+    """What decides the outputs of a fixed encoder, beside its weights and the audio."""
+
+    contexts: Sequence[float]  # seconds of each clip, the same all through the run
+    silence_run: int  # see `encode`
+    multiple: int  # see `encode`
+
+    def states_in(self, folder: Path, loaded: LoadedModel, mixed_precision: str) -> EncoderStates:
+        """The outputs in a folder for them alone; nothing is read or written yet."""
+        config, (run, multiple) = whisper_of(loaded.model).config, (self.silence_run, self.multiple)
+        full = config.max_source_positions
+        positions = [
+            count_positions(encoder_positions(context), run, full, multiple) for context in self.contexts
+        ]
+        return EncoderStates(folder, positions, config.d_model, DTYPES.get(mixed_precision, torch.float32))
+
+
 def open_encoder_states(
     accelerator: Accelerator,
     folder: Path,
     loaded: LoadedModel,
-    contexts: Sequence[float],
+    encoding: FixedEncoding,
     audio: Iterable[bytes],
-    *,
-    silence_run: int,
-    multiple: int,
 ) -> EncoderStates | None:
     """Where the outputs of a fixed encoder are kept, old ones among them; all processes call this.
 
@@ -41,27 +59,17 @@ def open_encoder_states(
         accelerator: Its precision is that of the outputs.
         folder: For them alone.
         loaded: The model, its encoder not trained.
-        contexts: Seconds of each clip, the same all through the run.
+        encoding: How it encodes.
         audio: Of each clip, as it is stored.
-        silence_run: See `encode`.
-        multiple: See `encode`.
 
     Returns:
-        None where the disk has no room for them, which is told, or the encoder is spread over processes.
+        None where the disk has no room for them, which is told.
     """
-    if is_sharded(accelerator):
-        return None
-    whisper = whisper_of(loaded.model)
-    dtype = DTYPES.get(accelerator.mixed_precision, torch.float32)
-    full = whisper.config.max_source_positions
-    positions = [
-        count_positions(encoder_positions(context), silence_run, full, multiple) for context in contexts
-    ]
-    states = EncoderStates(folder, positions, whisper.config.d_model, dtype)
+    states = encoding.states_in(folder, loaded, accelerator.mixed_precision)
     (fits,) = broadcast_object_list([states.fits()])
     if fits and accelerator.is_main_process:
-        settings = (contexts, silence_run, multiple, dtype, loaded.processor.feature_extractor.to_dict())
-        states.prepare(digest_of(whisper.model.encoder, audio, settings))
+        settings = (encoding, accelerator.mixed_precision, loaded.processor.feature_extractor.to_dict())
+        states.prepare(digest_of(whisper_of(loaded.model).model.encoder, audio, settings))
     elif accelerator.is_main_process:
         states.remove()
     accelerator.wait_for_everyone()
@@ -69,6 +77,20 @@ def open_encoder_states(
     outcome = f"kept until the end of training, {size}" if fits else f"not kept: {size} is over half the disk"
     accelerator.print(f"The encoder is frozen and no audio is changed: its outputs are {outcome}.")
     return states if fits else None
+
+
+@contextmanager
+def rehearsing_with_encoder_states(
+    accelerator: Accelerator, output_dir: Path, loaded: LoadedModel, encoding: FixedEncoding
+) -> Iterator[EncoderStates | None]:
+    """Keep the outputs of a few steps in a temporary folder, where a run in `output_dir` would keep all."""
+    with TemporaryDirectory() as folder:
+        states = encoding.states_in(Path(folder) / "states", loaded, accelerator.mixed_precision)
+        if states.fits_into(free_disk_bytes(output_dir)):
+            states.prepare("")
+            yield states
+        else:
+            yield None
 
 
 def encode_once(

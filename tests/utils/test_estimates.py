@@ -50,10 +50,14 @@ def test_one_step_tells_of_all():
 def test_disk_by_hand():
     model = nn.Sequential(nn.Linear(10, 10, bias=False), nn.Linear(10, 10, bias=False))
     model[0].requires_grad_(False)
-    full = estimate_disk(model, checkpoints=2, models=2, moment_bytes=8, adapter_only=False)
-    assert full == Disk(checkpoint=800 + 800, model=800, fullest=3 * 1600 + 2 * 800)
-    adapter = estimate_disk(model, checkpoints=0, models=1, moment_bytes=2, adapter_only=True)
-    assert adapter == Disk(checkpoint=400 + 200, model=400, fullest=400)
+    full = estimate_disk(
+        model, checkpoints=2, models=2, moment_bytes=8, adapter_only=False, encoder_states=50
+    )
+    assert full == Disk(checkpoint=800 + 800, model=800, encoder_states=50, fullest=3 * 1600 + 2 * 800 + 50)
+    adapter = estimate_disk(
+        model, checkpoints=0, models=1, moment_bytes=2, adapter_only=True, encoder_states=0
+    )
+    assert adapter == Disk(checkpoint=400 + 200, model=400, encoder_states=0, fullest=400)
 
 
 def test_the_room_of_a_folder_that_is_still_to_be_made(tmp_path):
@@ -78,8 +82,9 @@ def test_times_for_people(seconds, text):
 def test_the_table_warns_of_a_disk_that_is_too_small():
     from rich.console import Console
 
-    estimate = Estimate(5, 12, 100.0, 10.0, 2_000_000_000, Disk(10**9, 10**8, 4 * 10**9), 3 * 10**9)
+    estimate = Estimate(5, 12, 100.0, 10.0, 2_000_000_000, Disk(10**9, 10**8, 10**7, 4 * 10**9), 3 * 10**9)
     console = Console(width=150, record=True, file=None)
     console.print(estimate_table(estimate, 5 * 10**9))
     text = console.export_text()
     assert "not enough" in text and "5.00 GB allowed" in text and "2.4 epochs" in text
+    assert "10 MB" in text
