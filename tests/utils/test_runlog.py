@@ -85,4 +85,4 @@ def test_processes_that_part_right_after_a_reduction_wait_for_no_one(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["parted 20 times"] * 2
+    assert done.stdout.count("parted 20 times") == 2  # the two may write into one line
