@@ -828,9 +828,7 @@ def _recipe_as_words(path: Path, parser: argparse.ArgumentParser, kind: type[Scr
         if key not in types_of:
             raise UserError(_unknown_message(str(path), key, kind))
         if not _has_type(value, types_of[key]):
-            raise UserError(
-                f"{path}: {key}: found {value!r}, expected {_type_name(types_of[key])}.{_number_hint(value)}"
-            )
+            raise UserError(f"{path}: {key}: found {value!r}, expected {_type_name(types_of[key])}.")
         if value == [] and defaults[key] != []:
             raise UserError(f"{path}: {key}: found an empty list, expected at least one value.")
         if value is not None and value != []:
@@ -838,9 +836,18 @@ def _recipe_as_words(path: Path, parser: argparse.ArgumentParser, kind: type[Scr
     return words
 
 
+class _RecipeLoader(yaml.SafeLoader):
+    """Reads 1e-5 and 1.5e3 as the numbers they are in YAML 1.2; in PyYAML's 1.1 they are text."""
+
+
+_RecipeLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
 def _read_recipe(path: Path) -> dict[str, object]:
     try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+        recipe = yaml.load(path.read_text(encoding="utf-8"), _RecipeLoader)
     except FileNotFoundError:
         raise UserError(f"{path}: no such recipe. The recipes are listed in recipes/README.md.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -893,19 +900,6 @@ def _type_name(expected: object) -> str:
         type(None): "nothing",
     }
     return names.get(expected, str(expected))  # type: ignore[call-overload]
-
-
-def _number_hint(value: object) -> str:
-    """YAML 1.1 reads 1e-5 as text; say so."""
-    try:
-        float(str(value))
-    except ValueError:
-        return ""
-    return (
-        f" YAML reads {value} as text: write it with a decimal point, 1.0e-5."
-        if isinstance(value, str)
-        else ""
-    )
 
 
 def _as_words(value: object) -> list[str]:

@@ -188,10 +188,19 @@ def test_options_are_not_abbreviated():
 
 
 @pytest.mark.parametrize(
+    ("written", "value"), [("1e-5", 1e-5), ("+2E-4", 2e-4), ("1.5e3", 1500), ("1.0e-5", 1e-5), ("1", 1)]
+)
+def test_recipes_write_numbers_as_usual(tmp_path, written: str, value: float):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"learning_rate: {written}\n")
+    assert parse_arguments(TrainArguments, [*NEEDED, "--config", str(recipe)]).learning_rate == value
+
+
+@pytest.mark.parametrize(
     ("line", "expected"),
     [
         ("learning_rate: fast", "expected a number"),
-        ("learning_rate: 1e-5", "write it with a decimal point"),
+        ("learning_rate: '1e-5'", "expected a number"),
         ("learning_rate: true", "expected a number"),
         ("max_steps: 1.5", "expected a whole number"),
         ("max_steps: '10'", "expected a whole number"),
