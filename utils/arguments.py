@@ -836,13 +836,22 @@ def _recipe_as_words(path: Path, parser: argparse.ArgumentParser, kind: type[Scr
     return words
 
 
+def _with_exponents(resolvers: dict[str, list[tuple[str, re.Pattern[str]]]]) -> dict[str, list]:
+    """PyYAML's rules for plain scalars by first character, and YAML 1.2's: 1e-5 and 1.5e3 are numbers."""
+    number = ("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"))
+    return {**resolvers, **{first: [number, *resolvers.get(first, [])] for first in "-+0123456789"}}
+
+
 class _RecipeLoader(yaml.SafeLoader):
     """Reads 1e-5 and 1.5e3 as the numbers they are in YAML 1.2; in PyYAML's 1.1 they are text."""
 
+    yaml_implicit_resolvers = _with_exponents(yaml.SafeLoader.yaml_implicit_resolvers)
 
-_RecipeLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+
+class _RecipeDumper(yaml.SafeDumper):
+    """Quotes the texts that `_RecipeLoader` would take for numbers, such as a folder named 12e4."""
+
+    yaml_implicit_resolvers = _with_exponents(yaml.SafeDumper.yaml_implicit_resolvers)
 
 
 def _read_recipe(path: Path) -> dict[str, object]:
@@ -908,7 +917,7 @@ def _as_words(value: object) -> list[str]:
 
 def arguments_as_yaml(arguments: ScriptArguments) -> str:
     """The resolved arguments as the YAML that would give them again."""
-    return yaml.safe_dump(dataclasses.asdict(arguments), sort_keys=False, allow_unicode=True)
+    return yaml.dump(dataclasses.asdict(arguments), Dumper=_RecipeDumper, sort_keys=False, allow_unicode=True)
 
 
 BEFORE: dict[str, object] = {"silence_run": 0}  # what was done before there were such arguments
