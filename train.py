@@ -784,6 +784,7 @@ def prepare_for_training(
     from accelerate import DistributedType
     from transformers import get_scheduler
 
+    from utils.checkpoints import register_weights
     from utils.cross_entropy import CHUNK_TOKENS
     from utils.fast_paths import take_fast_paths
     from utils.modeling import WhisperLoss, whisper_of
@@ -818,6 +819,7 @@ def prepare_for_training(
     warmup_steps = args.warmup_steps * total_steps if args.warmup_steps < 1 else args.warmup_steps
     # Not prepared: Accelerate would step it once for every process.
     scheduler = get_scheduler(args.lr_scheduler_type, optimizer, round(warmup_steps), total_steps)
+    register_weights(accelerator, trained_only=args.use_peft)
     accelerator.register_for_checkpointing(scheduler)
     if args.use_peft:
         register_adapter(accelerator, loaded.model, optimizer, total_steps)

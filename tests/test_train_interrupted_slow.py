@@ -174,6 +174,29 @@ def test_on_two_processes_all_skip_the_step_that_one_finds_poisoned(tiny_whisper
     assert sum(record["loss"] is not None for record in records if "loss" in record) == 6
 
 
+@pytest.mark.parametrize("variant", ["", "--use_peft --lora_r 4 --lora_dropout 0"], ids=["whole", "lora"])
+@pytest.mark.parametrize(("first", "second"), [(1, 2), (2, 1)], ids=["one to two", "two to one"])
+def test_a_run_goes_on_with_another_number_of_processes(
+    tiny_whisper, prompts, tmp_path, variant, first, second
+):
+    def train(run: str, processes: int, steps: int, *more: str) -> list[float]:
+        options = f"--model_name_or_path {tiny_whisper} --dataset {prompts} --language it --report_to none"
+        options += (
+            f" --max_steps {steps} --save_steps 3 --logging_steps 1 --learning_rate 1e-3 --eval_steps 0"
+        )
+        options += f" --per_device_train_batch_size {4 // processes} {variant}"
+        options += " --lr_scheduler_type constant_with_warmup --warmup_steps 0"
+        options += f" --output_dir {tmp_path / run}"
+        config = "cpu" if processes == 1 else "cpu_2_processes"
+        run_to_the_end([*launch(config), *options.split(), *more], OMP_NUM_THREADS="1")
+        return [record["loss"] for record in read_metrics(tmp_path / run)]
+
+    alone = train("alone", 1, 6)
+    train("run", first, 3)
+    resumed = train("run", second, 6, "--resume_from_checkpoint", "latest")
+    assert resumed == pytest.approx(alone, abs=1e-4)
+
+
 def test_two_runs_into_one_folder_are_refused(build, tmp_path):
     run, log = tmp_path / "run", tmp_path / "log"
     first = start(build("cpu", run), log)

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate import Accelerator, DistributedType
+from accelerate import Accelerator
 from peft import AdaLoraConfig, AdaLoraModel, LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file
 from torch import nn
 from transformers import WhisperForConditionalGeneration
 
@@ -18,7 +17,6 @@ from utils.errors import UserError
 from utils.modeling import WhisperLoss, adapter_name
 
 ALL_LINEAR = "all-linear"
-WEIGHTS_FILE = "model.safetensors"  # Accelerate's name in a checkpoint
 
 # AdaLoRA's own runs (https://arxiv.org/abs/2303.10512, tables 8 and 9) keep the ranks whole for 10 to 17 % of
 # the steps and leave them alone for the last 44 to 58 %; between the two they are cut at each step of short
@@ -144,12 +142,10 @@ def adapter_loss(model: PeftModel) -> WhisperLoss:
 def register_adapter(
     accelerator: Accelerator, model: PeftModel, optimizer: torch.optim.Optimizer, total_steps: int
 ) -> None:
-    """Have AdaLoRA's ranks cut after each step, and checkpoints hold what is trained and nothing else.
+    """Have AdaLoRA's ranks cut after each step, also after a resume.
 
     Call it before the optimiser is prepared. The ranks that an earlier run has settled stay as they are.
     """
-    if accelerator.distributed_type not in (DistributedType.DEEPSPEED, DistributedType.FSDP):
-        save_trained_weights_only(accelerator)
     config = model.active_peft_config
     if isinstance(config, AdaLoraConfig) and config.rank_pattern is None:
         allocator = RankAllocator(model, total_steps)
@@ -244,41 +240,3 @@ def orthogonal_penalty(model: nn.Module) -> torch.Tensor:
                 identity = torch.eye(len(matrix), device=matrix.device, dtype=matrix.dtype)
                 norms.append(torch.linalg.matrix_norm(matrix @ matrix.T - identity))
     return torch.stack(norms).mean()
-
-
-# ---- checkpoints -------------------------------------------------------------------------------------------
-
-
-def save_trained_weights_only(accelerator: Accelerator) -> None:
-    """Let Accelerate's checkpoints hold the weights that are trained and no others.
-
-    The rest comes from the base model again. This keeps checkpoints of adapters small, and is the only way
-    where the base is quantised: a 4-bit layer writes more into its state than it reads back.
-    """
-    accelerator.register_save_state_pre_hook(_keep_trained)
-    accelerator.register_load_state_pre_hook(_load_trained)
-
-
-def _trained_names(model: nn.Module) -> set[str]:
-    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-
-
-def _keep_trained(models: list[nn.Module], weights: list[dict[str, torch.Tensor]], folder: str) -> None:
-    for model, state in zip(models, weights, strict=True):
-        for name in set(state) - _trained_names(model):
-            del state[name]
-
-
-def _load_trained(models: list[nn.Module], folder: str) -> None:
-    """Load the one model of a run and take it off the list of those that Accelerate loads itself."""
-    (model,) = models
-    state = load_file(Path(folder) / WEIGHTS_FILE)
-    found = model.load_state_dict(state, strict=False)
-    lacking = _trained_names(model) & set(found.missing_keys)
-    if lacking or found.unexpected_keys:
-        wrong = [*sorted(lacking), *found.unexpected_keys]
-        raise UserError(
-            f"{folder}: its weights are those of another adapter ({wrong[0]} and {len(wrong) - 1} more). "
-            "Resume with the arguments of the run that wrote it."
-        )
-    models.clear()

@@ -7,20 +7,24 @@ import math
 import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 import xxhash
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate import Accelerator, DistributedType
+from accelerate.utils import broadcast_object_list, extract_model_from_parallel, gather_object
+from safetensors.torch import load_file
+from torch import nn
 
 from utils.distributed import failing_together
 from utils.errors import UserError, WriteError
 from utils.files import delete_folder, move_into_place, write_json
 
 STATE_FILE = "trainer_state.json"
+WEIGHTS_FILE = "model.safetensors"  # Accelerate's name
 PREFIX = "checkpoint-"
 BLOCK_BYTES = 1 << 22
 
@@ -371,6 +375,66 @@ def _fault(folder: Path) -> str:
         if found != expected:
             return f"{name} has other content than was written."
     return ""
+
+
+# ---- weights -----------------------------------------------------------------------------------------------
+
+
+def register_weights(accelerator: Accelerator, *, trained_only: bool) -> None:
+    """Let checkpoints hold the weights under the model's own names: they load on any number of processes.
+
+    Accelerate alone would keep the `module.` that stands before them where processes share gradients. Sharded
+    weights, and those under DeepSpeed, stay in the format of their engine.
+
+    Args:
+        accelerator: Before anything is saved or loaded.
+        trained_only: Leave out what is not trained; it comes from the base model again. That keeps
+            checkpoints of adapters small, and is the only way where the base is quantised: a 4-bit layer
+            writes more into its state than it reads back.
+    """
+    if accelerator.distributed_type not in (DistributedType.DEEPSPEED, DistributedType.FSDP):
+        accelerator.register_save_state_pre_hook(_keep_trained if trained_only else _keep_all)
+        accelerator.register_load_state_pre_hook(_load_trained if trained_only else _load_all)
+
+
+def _trained_names(model: nn.Module) -> set[str]:
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def _own_names(state: Mapping[str, torch.Tensor]) -> OrderedDict[str, torch.Tensor]:
+    """Ordered, because in no other kind of dictionary Accelerate sees tied weights."""
+    return OrderedDict((name.removeprefix("module."), tensor) for name, tensor in state.items())
+
+
+def _keep_all(models: list[nn.Module], weights: list[dict[str, torch.Tensor]], folder: str) -> None:
+    weights[:] = map(_own_names, weights)
+
+
+def _keep_trained(models: list[nn.Module], weights: list[dict[str, torch.Tensor]], folder: str) -> None:
+    (model,), (state,) = models, weights
+    trained = _trained_names(extract_model_from_parallel(model))
+    weights[:] = [{name: tensor for name, tensor in _own_names(state).items() if name in trained}]
+
+
+def _load_all(models: list[nn.Module], folder: str) -> None:
+    _load_weights(models, folder, extract_model_from_parallel(models[0]).state_dict().keys())
+
+
+def _load_trained(models: list[nn.Module], folder: str) -> None:
+    _load_weights(models, folder, _trained_names(extract_model_from_parallel(models[0])))
+
+
+def _load_weights(models: list[nn.Module], folder: str, needed: Collection[str]) -> None:
+    """Load the one model of a run and take it off the list of those that Accelerate loads itself."""
+    model = extract_model_from_parallel(models[0])
+    state = _own_names(load_file(Path(folder) / WEIGHTS_FILE))
+    own = model.state_dict(keep_vars=True)
+    loaded = {id(own[name]) for name in state if name in own}  # tied weights are saved under one name
+    lacking = [name for name in needed if id(own[name]) not in loaded]
+    if wrong := sorted(lacking) + sorted(set(state) - set(own)):
+        raise ValueError(f"{wrong[0]} and {len(wrong) - 1} more are there or here alone")
+    model.load_state_dict(state, strict=False)
+    models.clear()
 
 
 def load_checkpoint(accelerator: Accelerator, folder: Path) -> TrainingState:

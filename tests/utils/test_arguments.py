@@ -145,7 +145,7 @@ def test_what_is_written_beside_the_output_gives_the_same_again(tmp_path):
 
 @pytest.mark.parametrize("name", ["12e4", "1e-5", "1.5E3", "no", "12"])
 def test_names_that_look_like_numbers_are_written_as_text(tmp_path, name: str):
-    args = parse_arguments(TrainArguments, ["--dataset", "data", "--output_dir", name])
+    args = parse_arguments(TrainArguments, [*NEEDED, "--output_dir", name])
     again = parse_arguments(TrainArguments, ["--config", write_recipe(tmp_path, arguments_as_yaml(args))])
     assert again.output_dir == name
 

@@ -11,8 +11,17 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from utils.checkpoints import TrainingState, find_checkpoint, load_checkpoint, origin_of, save_checkpoint
+from utils.adapters import Adapter, add_adapter
+from utils.checkpoints import (
+    TrainingState,
+    find_checkpoint,
+    load_checkpoint,
+    origin_of,
+    register_weights,
+    save_checkpoint,
+)
 from utils.errors import UserError
+from utils.modeling import WhisperLoss, load_model
 
 
 @pytest.fixture
@@ -126,6 +135,25 @@ def test_state_weights_optimiser_and_every_random_generator_come_back(accelerato
     assert torch.equal(model.weight, weights)
     assert torch.equal(optimizer.state[model.weight]["exp_avg"], moment)
     assert draw() == expected
+
+
+def test_an_adapter_is_saved_without_its_base_and_no_other_takes_it(tiny_whisper, tmp_path):
+    run_of = {}
+    for name, modules in (("one", ["q_proj"]), ("other", ["v_proj"])):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        accelerator = Accelerator(cpu=True)
+        base = load_model(str(tiny_whisper)).model
+        model = WhisperLoss(add_adapter(base, "x", Adapter(r=2, target_modules=modules)))
+        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
+        register_weights(accelerator, trained_only=True)
+        accelerator.prepare(model, optimizer)
+        save_checkpoint(accelerator, tmp_path / name, TrainingState(step=1), keep=1)
+        run_of[name] = tmp_path / name / "checkpoint-1"
+    assert (run_of["one"] / "model.safetensors").stat().st_size < 30_000  # 6 x 2 x 128 numbers, not 440,000
+    load_checkpoint(accelerator, run_of["other"])
+    with pytest.raises(UserError, match=r"v_proj.* are there or here alone"):
+        load_checkpoint(accelerator, run_of["one"])
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.mark.parametrize("room", ["none at all", "for half of it"])
