@@ -220,7 +220,11 @@ def draw_sound(folder: str, random: np.random.Generator) -> Sound:
     paths = _find_sounds(folder)
     if not paths:
         raise AudioError(f"{folder}: no audio files any more")
-    return _CACHE.get(paths[int(random.integers(len(paths)))])
+    path = paths[int(random.integers(len(paths)))]
+    try:
+        return _CACHE.get(path)
+    except AudioError as error:
+        raise AudioError(f"{path}: {error}") from None
 
 
 @lru_cache(maxsize=4)

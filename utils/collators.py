@@ -7,10 +7,11 @@ import torch
 
 from utils.batching import MicroBatch, Step, StepPlan
 from utils.encoder_states import EncoderStates
+from utils.errors import UserError
 from utils.examples import TrainingClips
 from utils.features import pad_waveforms
 from utils.labels import IGNORED
-from utils.workers import outlive_signals
+from utils.workers import end_workers_at_exit, outlive_signals
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,19 @@ class MicroBatches(torch.utils.data.Dataset):
         )
 
 
+class _OrError(torch.utils.data.Dataset):
+    """Hands a `UserError` over as a value: what a worker raises, torch wraps in a traceback."""
+
+    def __init__(self, dataset: MicroBatches) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, micro_batch: MicroBatch) -> Batch | UserError:
+        try:
+            return self._dataset[micro_batch]
+        except UserError as error:
+            return error
+
+
 def pad_tokens(sequences: Sequence[list[int]], padding: int) -> torch.Tensor:
     """(B, longest) int64, padded on the right."""
     tensors = [torch.tensor(tokens, dtype=torch.long) for tokens in sequences]
@@ -103,11 +117,15 @@ def load_steps(
         num_workers: Processes that read; none: the training process reads in between.
         pin_memory: Read into memory that a GPU copies from directly.
         seed: Of the loader's own generator.
+
+    Raises:
+        UserError: Audio cannot be read.
     """
+    end_workers_at_exit()
     # A generator of its own: the loader would else move torch's, and a resumed run get other dropout.
     own_draws = torch.Generator().manual_seed(seed)
     loader = torch.utils.data.DataLoader(
-        dataset,
+        _OrError(dataset),
         sampler=(micro_batch for step in plan.steps(first, last) for micro_batch in own_share(step)),  # type: ignore[arg-type]
         batch_size=None,
         num_workers=num_workers,
@@ -117,4 +135,10 @@ def load_steps(
     )
     batches = iter(loader)
     for step in plan.steps(first, last):
-        yield step, [next(batches) for _ in own_share(step)]
+        yield step, [_or_raise(next(batches)) for _ in own_share(step)]
+
+
+def _or_raise(batch: Batch | UserError) -> Batch:
+    if isinstance(batch, UserError):
+        raise batch
+    return batch

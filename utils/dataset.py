@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from utils.files import folder_written_whole
 from utils.starter import cache_folder, filling_cache
 
 if TYPE_CHECKING:
+    import numpy as np
     from datasets import Dataset
 
 
@@ -108,7 +110,32 @@ def _load_split(folder: Path) -> "Dataset":
     if lacking or part.features["audio"].dtype != "binary":
         what = f"no column {', '.join(lacking)}" if lacking else "audio is no column of FLAC bytes"
         raise UserError(f"{folder}: {what}. --dataset must name a folder written by preprocess.py.")
+    read_audio(part[:1], str(folder))
     return part
+
+
+def read_audio(rows: Mapping[str, Sequence], where: str) -> list["np.ndarray"]:
+    """The samples of rows, (n,) float32 at 16 kHz each.
+
+    Args:
+        rows: Columns id and audio of some rows of a prepared dataset.
+        where: What an error names beside the row.
+
+    Raises:
+        UserError: A row's audio is not what `preprocess.py` writes, or no longer.
+    """
+    from utils.audio import AudioError, decode_flac
+
+    samples = []
+    for name, flac in zip(rows["id"], rows["audio"], strict=True):
+        try:
+            samples.append(decode_flac(flac))
+        except AudioError as error:
+            raise UserError(
+                f"{where}: the audio of {name!r} cannot be used: {error}. Expected FLAC at 16 kHz mono, as "
+                "preprocess.py writes it. Prepare the dataset again."
+            ) from None
+    return samples
 
 
 def _with_common_types(parts: list["Dataset"]) -> list["Dataset"]:

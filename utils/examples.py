@@ -13,9 +13,10 @@ import numpy as np
 from datasets import Dataset
 from transformers import WhisperTokenizer
 
-from utils.audio import SAMPLE_RATE, decode_flac
+from utils.audio import SAMPLE_RATE, AudioError
 from utils.augmentation import Augmentation, augment, change_speed, draw_speed
 from utils.batching import FULL_CONTEXT, TAIL, Example
+from utils.dataset import read_audio
 from utils.errors import UserError
 from utils.labels import (
     MAX_LABEL_TOKENS,
@@ -190,7 +191,7 @@ class TrainingClips:
         options: DrawOptions,
         seed: int,
     ) -> None:
-        self.rows, self.clips, self.writer = rows.select_columns(["audio"]), clips, writer
+        self.rows, self.clips, self.writer = rows.select_columns(["id", "audio"]), clips, writer
         self._options, self._seed = options, seed
         self._numbers = np.asarray(datasets)
         self._datasets = [np.flatnonzero(self._numbers == number) for number in range(len(options.passes))]
@@ -363,9 +364,22 @@ class TrainingClips:
                 )
 
     def waveforms(self, examples: Sequence[Example]) -> list[np.ndarray]:
-        """The audio of examples, (samples,) float32 at 16 kHz each."""
+        """The audio of examples, (samples,) float32 at 16 kHz each.
+
+        Raises:
+            UserError: A clip, or a file of noise or rooms, cannot be read any more; it is named.
+        """
+        try:
+            return self._waveforms(examples)
+        except AudioError as error:
+            raise UserError(
+                f"{error}. It could be read when the run began. Put it back; the same command goes on "
+                "from the last checkpoint."
+            ) from None
+
+    def _waveforms(self, examples: Sequence[Example]) -> list[np.ndarray]:
         wanted = [row for example in examples for row in example.rows]
-        decoded = iter([decode_flac(data) for data in self.rows[wanted]["audio"]] if wanted else [])
+        decoded = iter(read_audio(self.rows[wanted], "the training split") if wanted else [])
         placed = [
             _place([next(decoded) for _ in example.rows], example)
             if example.rows

@@ -1,7 +1,10 @@
 """Workers that read audio: they outlive the signals meant for the run, and are replaced when they die."""
 
+import atexit
+import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import TypeVar
 
 from utils.errors import UserError
@@ -13,10 +16,26 @@ def outlive_signals(_worker: int) -> None:
     """A `worker_init_fn`: signals for the whole group of processes leave the workers to finish the step.
 
     They still end with their process, which tells them by a queue, and whose death they notice in seconds.
+    That process calls `end_workers_at_exit`.
     """
     for name in ("SIGTERM", "SIGUSR1", "SIGINT"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+@cache
+def end_workers_at_exit() -> None:
+    """Kill the workers that are left when this process ends.
+
+    The traceback of an error keeps their loader alive. Python then would send them SIGTERM, and wait.
+    """
+    atexit.register(_kill_workers)
+
+
+def _kill_workers() -> None:
+    _silence_torch()
+    for worker in multiprocessing.active_children():
+        worker.kill()
 
 
 def replacing_dead_workers(read: Callable[[int], Iterator[Item]], first: int) -> Iterator[Item]:

@@ -1,5 +1,6 @@
 """Loading prepared datasets says what is wrong, joins several and reads archives."""
 
+import io
 import subprocess
 import sys
 import time
@@ -55,6 +56,23 @@ def test_a_dataset_of_another_program_is_refused(tmp_path):
     DatasetDict({"train": Dataset.from_dict({"text": ["a"]})}).save_to_disk(tmp_path / "x")
     with pytest.raises(UserError, match="no column id, audio, duration, language"):
         load_prepared([str(tmp_path / "x")], "train", language="it")
+
+
+@pytest.mark.parametrize(
+    ("rate", "kind", "expected"), [(44_100, "FLAC", "not 16 kHz mono: 44100 Hz"), (0, "", "not audio")]
+)
+def test_audio_of_another_kind_is_refused_before_anything_long(prepared, tmp_path, rate, kind, expected):
+    import soundfile
+    from datasets import DatasetDict, load_from_disk
+
+    sound = io.BytesIO(b"text")
+    if rate:
+        soundfile.write(sound, [0.0] * 100, rate, format=kind)
+    rows = load_from_disk(prepared)["test"]
+    rows = rows.remove_columns("audio").add_column("audio", [sound.getvalue()] * len(rows))
+    DatasetDict({"test": rows}).save_to_disk(tmp_path / "x")
+    with pytest.raises(UserError, match=f"x/test: the audio of 'test-0000' cannot be used: {expected}"):
+        load_prepared([str(tmp_path / "x")], "test", language="it")
 
 
 def test_an_archive_is_read_like_its_folder(two, tmp_path, monkeypatch):

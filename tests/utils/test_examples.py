@@ -36,7 +36,9 @@ def table(durations, **columns) -> Dataset:
     """Rows whose audio nobody reads."""
     size = len(durations)
     texts = columns.pop("text", [f"testo {number}" for number in range(size)])
-    return Dataset.from_dict({"audio": [b""] * size, "duration": durations, "text": texts, **columns})
+    names = [str(number) for number in range(size)]
+    required = {"id": names, "audio": [b""] * size, "duration": durations, "text": texts}
+    return Dataset.from_dict({**required, **columns})
 
 
 def test_by_default_an_epoch_is_every_clip_once():
@@ -237,7 +239,7 @@ def test_times_are_left_out_where_they_do_not_fit():
 
 def test_stitched_audio_lies_at_its_offsets():
     tones = [flac_tone(1.0, 200.0), flac_tone(1.5, 300.0)]
-    rows = Dataset.from_dict({"audio": tones, "duration": [1.0, 1.5], "text": ["uno", "due"]})
+    rows = table([1.0, 1.5], audio=tones, text=["uno", "due"])
     clips = build_clips(rows, stitch_probability=1.0)
     (example,) = clips.draw(0)
     (audio,) = clips.waveforms([example])

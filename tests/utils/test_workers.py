@@ -2,13 +2,20 @@
 
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import time
+from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
 from utils.errors import UserError
 from utils.workers import outlive_signals, replacing_dead_workers
+
+ROOT = Path(__file__).parents[2]
 
 
 class Squares(torch.utils.data.Dataset):
@@ -74,6 +81,29 @@ def test_signals_for_the_whole_group_leave_the_workers_alive(tmp_path):
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
             os.kill(child.pid, number)
     assert list(items) == [number**2 for number in range(1, 8)]
+
+
+def test_an_error_nobody_expects_ends_the_process_and_its_workers():
+    """The traceback holds the loader; Python would tell its workers by SIGTERM, and wait for them."""
+    script = """
+        import torch
+        from tests.utils.test_workers import Squares
+        from utils.workers import end_workers_at_exit, outlive_signals
+
+        def read():
+            end_workers_at_exit()
+            options = {"batch_size": None, "num_workers": 2, "worker_init_fn": outlive_signals}
+            numbers = iter(torch.utils.data.DataLoader(Squares(), sampler=range(8), **options))
+            print(*[worker.pid for worker in numbers._workers], flush=True)
+            raise RuntimeError("nobody expects this")
+
+        read()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1 and "nobody expects this" in ended.stderr
+    assert "Error in atexit" not in ended.stderr
+    assert not any(psutil.pid_exists(int(pid)) for pid in ended.stdout.split())
 
 
 def test_another_error_of_a_worker_is_passed_on():
