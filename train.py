@@ -170,6 +170,12 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
 
     with settings_kept(setup.optimizer, setup.scheduler):
         state = load_checkpoint(accelerator, checkpoint) if checkpoint else TrainingState()
+    if state.step > setup.total_steps:
+        raise UserError(
+            f"{checkpoint}: it is of step {state.step}, and max_steps or num_train_epochs ask for "
+            f"{setup.total_steps} in all. Ask for more, or go on from an earlier checkpoint: "
+            "--resume_from_checkpoint with its folder."
+        )
     step_size = str(setup.data.plan.size)
     if checkpoint and args.resume_from_checkpoint is None:
         check_same_plan(checkpoint, state, step_size, setup.data.digest)
@@ -553,6 +559,7 @@ def load_data(args: TrainArguments, loaded: "LoadedModel", accelerator: "Acceler
         )
     needs_validation = args.eval_steps or args.eval_on_start or args.interpolation_alphas
     validation = load_validation(args) if needs_validation else rows.select([])
+    check_languages(loaded.model, known_languages(validation), args.model_name_or_path)
     scored_by = digest_of(validation, args.normalizer, args.task, args.generation_max_length)
     contexts = fix_contexts(args, accelerator, loaded, clips, options)
     plan = plan_steps(args, accelerator, training, contexts)
@@ -1293,16 +1300,21 @@ def check_mixing(args: TrainArguments, loaded: "LoadedModel") -> None:
     from utils.interpolation import check_interpolation
     from utils.modeling import check_languages, whisper_of
     from utils.starter import resolve_model
+    from utils.weights import local_folder
 
     is_whole = whisper_of(loaded.model) is loaded.model
     adapter_config = None if is_whole else loaded.model.active_peft_config.to_dict()
     if args.average_checkpoints:
         check_averaging(adapter_config)
     if args.interpolation_alphas:
-        check_interpolation(Path(resolve_model(args.model_name_or_path)), adapter_config)
+        check_interpolation(local_folder(resolve_model(args.model_name_or_path)), adapter_config)
         for rows in load_guards(args).values():
-            known = [language for language in rows["language"] if language is not None]
-            check_languages(loaded.model, known, args.model_name_or_path)
+            check_languages(loaded.model, known_languages(rows), args.model_name_or_path)
+
+
+def known_languages(rows: "Dataset") -> list[str]:
+    """The languages of rows to decode; for a row without one the model detects it."""
+    return [language for language in rows["language"] if language is not None]
 
 
 def load_guards(args: TrainArguments) -> dict[str, "Dataset"]:
@@ -1342,6 +1354,7 @@ def mix_weights(args: TrainArguments, accelerator: "Accelerator", stop_request: 
 
     output_dir = Path(args.output_dir)
     averages, interpolates = mixing_left(args, output_dir)
+    accelerator.wait_for_everyone()  # all have looked before the main process writes
     if not (averages or interpolates):
         return
     # what can be averaged or mixed is plain LoRA, or no adapter

@@ -359,6 +359,12 @@ def test_a_finished_run_is_reused_for_its_clips_alone(arguments, build_prepared,
             train.main(words)
 
 
+def test_a_checkpoint_beyond_the_steps_asked_for_is_no_end_of_training(arguments, tmp_path):
+    train.main(arguments("--max_steps", "3", "--save_steps", "3", "--eval_steps", "0"))
+    with pytest.raises(UserError, match=r"checkpoint-3: it is of step 3, and max_steps .* ask for 2 in all"):
+        train.main(arguments("--max_steps", "2", "--eval_steps", "0", "--resume_from_checkpoint", "latest"))
+
+
 @pytest.mark.parametrize(
     ("before", "now"),
     [
@@ -396,6 +402,18 @@ def test_mistakes_are_told_before_any_work(arguments, tmp_path, build_prepared, 
         change = [str(folder) if word == "NO_LANGUAGE" else word for word in change]
     with pytest.raises(UserError, match=message):
         train.main(arguments(*change))
+    assert not (tmp_path / "run/metrics.jsonl").exists()
+
+
+def test_a_language_of_the_validation_split_alone_is_told_before_any_work(arguments, prepared, tmp_path):
+    from datasets import load_from_disk
+
+    splits = load_from_disk(prepared)
+    rows = splits["validation"].remove_columns("language")
+    splits["validation"] = rows.add_column("language", ["it"] * (len(rows) - 1) + ["xx"])
+    splits.save_to_disk(tmp_path / "data")
+    with pytest.raises(UserError, match="no token for the language xx"):
+        train.main(arguments("--dataset", str(tmp_path / "data"), "--eval_steps", "2"))
     assert not (tmp_path / "run/metrics.jsonl").exists()
 
 

@@ -25,6 +25,7 @@ from utils.files import delete_folder, move_into_place, write_json
 
 STATE_FILE = "trainer_state.json"
 WEIGHTS_FILE = "model.safetensors"  # Accelerate's name
+MPS_STATE_FILE = "mps_random_state.pt"
 PREFIX = "checkpoint-"
 BLOCK_BYTES = 1 << 22
 
@@ -139,6 +140,8 @@ def save_checkpoint(accelerator: Accelerator, output_dir: Path, state: TrainingS
             _begin(accelerator, output_dir, temporary)
         with failing_together(accelerator):
             accelerator.save_state(str(temporary))
+            if accelerator.device.type == "mps":  # Accelerate leaves this generator out
+                torch.save(torch.mps.get_rng_state(), temporary / MPS_STATE_FILE)
         with failing_together(accelerator):
             own = _identify_share(accelerator, temporary)
         files = dict(sorted(gather_object(own)))
@@ -466,6 +469,8 @@ def load_checkpoint(accelerator: Accelerator, folder: Path) -> TrainingState:
     elif not torch.equal(_torch_state(saved), torch.get_rng_state()):
         # Accelerate only logs at level info that it could not load them.
         raise UserError(f"{saved}: its random state could not be restored. Were other versions installed?")
+    if accelerator.device.type == "mps" and (folder / MPS_STATE_FILE).is_file():
+        torch.mps.set_rng_state(torch.load(folder / MPS_STATE_FILE, weights_only=True))
     return _read_state(json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
 
 

@@ -9,7 +9,12 @@ from copy import deepcopy
 from functools import partial
 
 import torch
-from accelerate import Accelerator, DistributedType, InitProcessGroupKwargs
+from accelerate import (
+    Accelerator,
+    DistributedDataParallelKwargs,
+    DistributedType,
+    InitProcessGroupKwargs,
+)
 from accelerate.utils import gather_object
 from datasets import Dataset
 from torch import nn
@@ -45,7 +50,7 @@ def build_accelerator(micro_batch_size: int, max_grad_norm: float, **options) ->
         waiting.backend = "gloo"
     accelerator = Accelerator(
         cpu=on_cpu and not with_deepspeed,  # else two CPU processes would not find each other
-        kwargs_handlers=[waiting],
+        kwargs_handlers=[waiting, DistributedDataParallelKwargs(broadcast_buffers=False)],
         **options,
     )
     _check_launcher(accelerator)

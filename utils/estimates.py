@@ -88,13 +88,20 @@ def estimate_disk(
         adapter_only: Whether what is not trained is left out.
         encoder_states: Bytes of a frozen encoder's outputs; 0 where none are kept.
     """
-    numbers = [(p.numel(), p.element_size(), p.requires_grad) for p in model.parameters()]
+    numbers = [(_whole_size(p), p.element_size(), p.requires_grad) for p in model.parameters()]
     trained = sum(count for count, _, is_trained in numbers if is_trained)
     weights = sum(count * size for count, size, is_trained in numbers if is_trained or not adapter_only)
-    checkpoint = weights + moment_bytes * trained
+    # beside weights in 16 bits DeepSpeed keeps them in 32
+    masters = sum(4 * count for count, size, is_trained in numbers if is_trained and size == 2)
+    checkpoint = weights + masters + moment_bytes * trained
     kept = checkpoints + 1 if checkpoints else 0
     fullest = checkpoint * kept + weights * models + encoder_states
     return Disk(checkpoint, weights, encoder_states, fullest)
+
+
+def _whole_size(parameter: nn.Parameter) -> int:
+    """Numbers in a parameter, of which ZeRO-3 leaves a process a part."""
+    return getattr(parameter, "ds_numel", parameter.numel())
 
 
 def free_disk_bytes(folder: Path) -> int:

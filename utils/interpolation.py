@@ -13,7 +13,13 @@ from rich.table import Table
 
 from utils.errors import UserError
 from utils.validation import METRIC_LABELS, ErrorRates
-from utils.weights import StoredWeights, is_adapter, read_adapter_config, why_not_plain_lora
+from utils.weights import (
+    StoredWeights,
+    is_adapter,
+    read_adapter_config,
+    weight_files,
+    why_not_plain_lora,
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ def check_interpolation(base: Path, adapter_config: dict | None) -> None:
         adapter_config: Of the tuned adapter; None where all weights were tuned.
 
     Raises:
-        UserError: The reason and the way out.
+        UserError: The reason and the way out; also where the base has no safetensors to read from.
     """
     reason = f"{base} is itself an adapter: merge it into a model first" if is_adapter(base) else None
     if adapter_config is not None and reason is None:
@@ -43,6 +49,7 @@ def check_interpolation(base: Path, adapter_config: dict | None) -> None:
             f"interpolation_alphas: {reason}. Leave interpolation_alphas out, or train a plain LoRA adapter "
             "or all weights, starting from a whole model."
         )
+    weight_files(base)
 
 
 def _tuned_besides(config: dict) -> str | None:

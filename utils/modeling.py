@@ -229,8 +229,7 @@ def check_languages(model: nn.Module, languages: Sequence[str | None], name_or_p
     missing = sum(language is None for language in languages)
     if missing:
         raise UserError(
-            f"{missing} of {len(languages)} training utterances have no language. "
-            "Give --language, such as it."
+            f"{missing} of {len(languages)} utterances have no language. Give --language, such as it."
         )
     unknown = sorted({str(language) for language in languages} - known)
     if unknown:

@@ -32,7 +32,7 @@ def update_weights(
     """Clip and step, unless loss or gradient norm is not finite; forget the gradients.
 
     The processes' losses and their wishes to stop are added up in one exchange, and one read brings them and
-    the norm from the device: all processes decide alike, and nothing else in a step waits for the device.
+    the norm from the device: all processes decide alike, and an update waits for the device once.
 
     Args:
         own_loss_sum: This process's summed loss, a scalar.

@@ -57,7 +57,7 @@ class StoredWeights:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._open = contextlib.ExitStack()
-        files = [self._open.enter_context(safe_open(file, framework="pt")) for file in _weight_files(folder)]
+        files = [self._open.enter_context(safe_open(file, framework="pt")) for file in weight_files(folder)]
         self._file_of = {name: file for file in files for name in file.keys()}  # noqa: SIM118, no mapping
 
     def __enter__(self) -> "StoredWeights":
@@ -83,7 +83,12 @@ class StoredWeights:
         return self._file_of[stored].get_tensor(stored)
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors of a model or adapter folder.
+
+    Raises:
+        UserError: There are none.
+    """
     for name in (ADAPTER, WHOLE):
         if (folder / name).is_file():
             return [folder / name]

@@ -137,6 +137,20 @@ def test_state_weights_optimiser_and_every_random_generator_come_back(accelerato
     assert draw() == expected
 
 
+@pytest.mark.mps
+def test_the_generator_of_an_apple_gpu_comes_back(tmp_path):
+    """Dropout on the GPU draws from it."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator()
+    model = torch.nn.Linear(3, 3)
+    accelerator.prepare(model, torch.optim.AdamW(model.parameters()))
+    save_checkpoint(accelerator, tmp_path, TrainingState(step=1), keep=1)
+    expected = torch.rand(3, device="mps")
+    load_checkpoint(accelerator, tmp_path / "checkpoint-1")
+    assert torch.equal(torch.rand(3, device="mps"), expected)
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
 def test_an_adapter_is_saved_without_its_base_and_no_other_takes_it(tiny_whisper, tmp_path):
     run_of = {}
     for name, modules in (("one", ["q_proj"]), ("other", ["v_proj"])):

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 from utils.batching import Example, Step
@@ -58,6 +59,16 @@ def test_disk_by_hand():
         model, checkpoints=0, models=1, moment_bytes=2, adapter_only=True, encoder_states=0
     )
     assert adapter == Disk(checkpoint=400 + 200, model=400, encoder_states=0, fullest=400)
+
+
+def test_disk_of_weights_in_16_bits_split_over_processes():
+    """Half of the numbers of ZeRO-3 are here; AdamW's optimiser state is two moments and a master each."""
+    model = nn.Linear(5, 10, bias=False).to(torch.bfloat16)
+    model.weight.ds_numel = 100
+    found = estimate_disk(
+        model, checkpoints=1, models=1, moment_bytes=8, adapter_only=False, encoder_states=0
+    )
+    assert found == Disk(checkpoint=200 + 1200, model=200, encoder_states=0, fullest=2 * 1400 + 200)
 
 
 def test_the_room_of_a_folder_that_is_still_to_be_made(tmp_path):

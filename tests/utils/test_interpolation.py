@@ -1,6 +1,8 @@
 """utils/interpolation.py: the line between two models, LoRA against merged weights, the choice."""
 
 import io
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -43,6 +45,13 @@ def test_the_ends_of_the_line_are_the_models_bit_for_bit(models):
         original = base.get(name, base["model.decoder.embed_tokens.weight"])
         assert torch.equal(at_base[name], original.float())
         assert torch.equal(at_tuned[name], value)
+
+
+def test_a_base_without_safetensors_is_refused_before_any_work(tiny_whisper, tmp_path):
+    base = Path(shutil.copytree(tiny_whisper, tmp_path / "base"))
+    (base / "model.safetensors").rename(base / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"base: no model.safetensors. Load the model and save it again"):
+        check_interpolation(base, None)
 
 
 def test_between_them_by_hand(models):

@@ -177,7 +177,7 @@ def test_a_multilingual_model_of_old_transformers_gets_its_languages_back():
 def test_languages_must_be_known_and_given(tiny_whisper):
     model = load_model(str(tiny_whisper)).model
     assert check_languages(model, ["it", "en"], "m") == ["it", "en"]
-    with pytest.raises(UserError, match="1 of 2 training utterances have no language"):
+    with pytest.raises(UserError, match="1 of 2 utterances have no language"):
         check_languages(model, ["it", None], "m")
     with pytest.raises(UserError, match="no token for the language qq"):
         check_languages(model, ["qq"], "m")
