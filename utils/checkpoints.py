@@ -448,8 +448,15 @@ def load_checkpoint(accelerator: Accelerator, folder: Path) -> TrainingState:
 
     Raises:
         UserError: What is in it does not fit what is to be trained: other weights, adapters of another rank,
-            another optimiser or precision.
+            another optimiser or precision; with DeepSpeed, another number of processes.
     """
+    saved_by = len(list(folder.glob("random_states_*.pkl")))
+    if accelerator.distributed_type == DistributedType.DEEPSPEED and saved_by != accelerator.num_processes:
+        raise UserError(
+            f"{folder}: {saved_by} processes of DeepSpeed saved it, here are {accelerator.num_processes}, "
+            "and it does not share out anew. Run as many as before, or give the run's final or best folder as "
+            "--model_name_or_path, in another --output_dir."
+        )
     try:
         accelerator.load_state(str(folder))
     except torch.OutOfMemoryError:

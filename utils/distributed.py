@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
@@ -44,13 +45,16 @@ def build_accelerator(micro_batch_size: int, max_grad_norm: float, **options) ->
     _check_precision(device)
     # While one process decodes for a sharded model, the others wait longer than the default 10 minutes.
     waiting = InitProcessGroupKwargs(timeout=datetime.timedelta(hours=4))
+    # Buffers never change, and a process that measures its memory makes passes of its own.
+    own_buffers = DistributedDataParallelKwargs(broadcast_buffers=False)
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # Accelerate knows no other name
     if on_cpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed looks for a GPU and warns
     if on_cpu and with_deepspeed:
         waiting.backend = "gloo"
     accelerator = Accelerator(
         cpu=on_cpu and not with_deepspeed,  # else two CPU processes would not find each other
-        kwargs_handlers=[waiting, DistributedDataParallelKwargs(broadcast_buffers=False)],
+        kwargs_handlers=[waiting, own_buffers],
         **options,
     )
     _check_launcher(accelerator)
