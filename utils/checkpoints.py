@@ -454,8 +454,8 @@ def load_checkpoint(accelerator: Accelerator, folder: Path) -> TrainingState:
     if accelerator.distributed_type == DistributedType.DEEPSPEED and saved_by != accelerator.num_processes:
         raise UserError(
             f"{folder}: {saved_by} processes of DeepSpeed saved it, here are {accelerator.num_processes}, "
-            "and it does not share out anew. Run as many as before, or give the run's final or best folder as "
-            "--model_name_or_path, in another --output_dir."
+            "and it does not share out anew. Run as many as before, or give the run's final or best folder "
+            "as --model_name_or_path, in another --output_dir."
         )
     try:
         accelerator.load_state(str(folder))
@@ -465,8 +465,8 @@ def load_checkpoint(accelerator: Accelerator, folder: Path) -> TrainingState:
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
             f"{folder} does not fit: other weights were trained there, or with another optim, lora_r or "
-            f"precision ({first_line}). To go on with others, give the run's final or best folder as "
-            "--model_name_or_path, in another --output_dir."
+            f"precision ({first_line}). To go on with others, give the run's final or best folder "
+            "as --model_name_or_path, in another --output_dir."
         ) from error
     saved = folder / f"random_states_{accelerator.process_index}.pkl"
     if not saved.is_file():
