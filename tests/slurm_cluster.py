@@ -130,10 +130,10 @@ def slurm_cluster(*, cpus: int, gpus: int = 0) -> Iterator[SlurmCluster]:
 
 
 def link_checkout(root: Path, folder: Path, virtual_environment: Path) -> Path:
-    """Make `folder` a checkout to submit jobs from: links to all of `root`, so that no log lands there."""
+    """Make `folder` a checkout to submit jobs from; no log and no result of theirs lands in `root`."""
     folder.mkdir()
     for path in root.iterdir():
-        if not path.name.startswith("."):
+        if not path.name.startswith(".") and path.name not in ("data", "runs"):
             (folder / path.name).symlink_to(path)
     (folder / ".venv").symlink_to(virtual_environment)
     return folder
