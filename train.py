@@ -151,6 +151,7 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
     """Train from the start or the newest checkpoint to the end; leaves best/ and final/."""
     from utils.checkpoints import (
         TrainingState,
+        check_not_beyond,
         check_same_plan,
         find_checkpoint_together,
         load_checkpoint,
@@ -170,13 +171,9 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
 
     with settings_kept(setup.optimizer, setup.scheduler):
         state = load_checkpoint(accelerator, checkpoint) if checkpoint else TrainingState()
-    if state.step > setup.total_steps:
-        raise UserError(
-            f"{checkpoint}: it is of step {state.step}, and max_steps or num_train_epochs ask for "
-            f"{setup.total_steps} in all. Ask for more, or go on from an earlier checkpoint: "
-            "--resume_from_checkpoint with its folder."
-        )
     step_size = str(setup.data.plan.size)
+    if checkpoint:
+        check_not_beyond(checkpoint, state, setup.total_steps)
     if checkpoint and args.resume_from_checkpoint is None:
         check_same_plan(checkpoint, state, step_size, setup.data.digest)
     state.step_size, state.data = step_size, setup.data.digest

@@ -8,8 +8,9 @@ import re
 import shutil
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -332,6 +333,20 @@ def check_same_plan(folder: Path, state: TrainingState, step_size: str, data: st
         raise UserError(f"{folder}: it was trained on other clips than the datasets hold now. {way_out}.")
 
 
+def check_not_beyond(folder: Path, state: TrainingState, total_steps: int) -> None:
+    """Before a run goes on from a checkpoint.
+
+    Raises:
+        UserError: It is of a later step than the run is to have in all.
+    """
+    if state.step > total_steps:
+        raise UserError(
+            f"{folder}: it is of step {state.step}, and max_steps or num_train_epochs ask for {total_steps} "
+            "in all. Ask for more, or go on from an earlier checkpoint: --resume_from_checkpoint with its "
+            "folder."
+        )
+
+
 def _first_whole(folders: Sequence[Path]) -> Path | None:
     for folder in folders:
         fault = _fault(folder)
@@ -396,46 +411,39 @@ def register_weights(accelerator: Accelerator, *, trained_only: bool) -> None:
             writes more into its state than it reads back.
     """
     if accelerator.distributed_type not in (DistributedType.DEEPSPEED, DistributedType.FSDP):
-        accelerator.register_save_state_pre_hook(_keep_trained if trained_only else _keep_all)
-        accelerator.register_load_state_pre_hook(_load_trained if trained_only else _load_all)
+        accelerator.register_save_state_pre_hook(partial(_keep_weights, trained_only))
+        accelerator.register_load_state_pre_hook(partial(_load_weights, trained_only))
 
 
-def _trained_names(model: nn.Module) -> set[str]:
+def _names(model: nn.Module, trained_only: bool) -> set[str]:
+    if not trained_only:
+        return set(model.state_dict())
     return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def _own_names(state: Mapping[str, torch.Tensor]) -> OrderedDict[str, torch.Tensor]:
-    """Ordered, because in no other kind of dictionary Accelerate sees tied weights."""
-    return OrderedDict((name.removeprefix("module."), tensor) for name, tensor in state.items())
+def _own_name(name: str) -> str:
+    return name.removeprefix("module.")
 
 
-def _keep_all(models: list[nn.Module], weights: list[dict[str, torch.Tensor]], folder: str) -> None:
-    weights[:] = map(_own_names, weights)
-
-
-def _keep_trained(models: list[nn.Module], weights: list[dict[str, torch.Tensor]], folder: str) -> None:
+def _keep_weights(
+    trained_only: bool, models: list[nn.Module], weights: list[OrderedDict[str, torch.Tensor]], folder: str
+) -> None:
+    """Leave out and rename; ordered, because in no other kind of dictionary Accelerate sees tied weights."""
     (model,), (state,) = models, weights
-    trained = _trained_names(extract_model_from_parallel(model))
-    weights[:] = [{name: tensor for name, tensor in _own_names(state).items() if name in trained}]
+    kept = _names(extract_model_from_parallel(model), trained_only)
+    own = ((_own_name(name), tensor) for name, tensor in state.items())
+    weights[:] = [OrderedDict((name, tensor) for name, tensor in own if name in kept)]
 
 
-def _load_all(models: list[nn.Module], folder: str) -> None:
-    _load_weights(models, folder, extract_model_from_parallel(models[0]).state_dict().keys())
-
-
-def _load_trained(models: list[nn.Module], folder: str) -> None:
-    _load_weights(models, folder, _trained_names(extract_model_from_parallel(models[0])))
-
-
-def _load_weights(models: list[nn.Module], folder: str, needed: Collection[str]) -> None:
+def _load_weights(trained_only: bool, models: list[nn.Module], folder: str) -> None:
     """Load the one model of a run and take it off the list of those that Accelerate loads itself."""
     model = extract_model_from_parallel(models[0])
-    state = _own_names(load_file(Path(folder) / WEIGHTS_FILE))
+    state = {_own_name(name): tensor for name, tensor in load_file(Path(folder) / WEIGHTS_FILE).items()}
     own = model.state_dict(keep_vars=True)
-    loaded = {id(own[name]) for name in state if name in own}  # tied weights are saved under one name
-    lacking = [name for name in needed if id(own[name]) not in loaded]
-    if wrong := sorted(lacking) + sorted(set(state) - set(own)):
-        raise ValueError(f"{wrong[0]} and {len(wrong) - 1} more are there or here alone")
+    found = {id(own[name]) for name in state if name in own}  # tied weights are saved under one name
+    lacking = [name for name in _names(model, trained_only) if id(own[name]) not in found]
+    if alone := sorted(lacking) + sorted(set(state) - set(own)):
+        raise ValueError(f"{len(alone)} weights are only there or only here, such as {alone[0]}")
     model.load_state_dict(state, strict=False)
     models.clear()
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from torch import nn
 
 from utils.batching import Step
+from utils.quantization import true_size
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def estimate_disk(
         adapter_only: Whether what is not trained is left out.
         encoder_states: Bytes of a frozen encoder's outputs; 0 where none are kept.
     """
-    numbers = [(_whole_size(p), p.element_size(), p.requires_grad) for p in model.parameters()]
+    numbers = [(true_size(p), p.element_size(), p.requires_grad) for p in model.parameters()]
     trained = sum(count for count, _, is_trained in numbers if is_trained)
     weights = sum(count * size for count, size, is_trained in numbers if is_trained or not adapter_only)
     # beside weights in 16 bits DeepSpeed keeps them in 32
@@ -97,11 +98,6 @@ def estimate_disk(
     kept = checkpoints + 1 if checkpoints else 0
     fullest = checkpoint * kept + weights * models + encoder_states
     return Disk(checkpoint, weights, encoder_states, fullest)
-
-
-def _whole_size(parameter: nn.Parameter) -> int:
-    """Numbers in a parameter, of which ZeRO-3 leaves a process a part."""
-    return getattr(parameter, "ds_numel", parameter.numel())
 
 
 def free_disk_bytes(folder: Path) -> int:
