@@ -56,3 +56,19 @@ def test_what_decoding_cuts_is_a_loop_in_the_text_as_well(word, tokenizer):
     tokens = tokenizer.encode(word * 200, add_special_tokens=False)
     cut = next((tokens[:end] for end in range(len(tokens)) if loop_period(tokens[:end])), None)
     assert cut is not None and find_loop(tokenizer.decode(cut).strip()) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "said_again_and_again"),
+    [
+        ("Sì," + " ha" * 6, " ha"),
+        ("Sì," + " ha" * 5, None),
+        ("a" * 30, "aa"),
+        ("Poi" + " di nuovo lo stesso." * 4, " di nuovo lo stesso."),  # 20 characters
+        ("Poi" + " di nuovo lo stesso." * 3, None),
+        ("Poi" + " di nuovo la stessa." * 3 + " di nuovo lo stesso." * 3, None),
+        ("", None),
+    ],
+)
+def test_loops_in_a_text(text, said_again_and_again):
+    assert find_loop(text) == said_again_and_again
