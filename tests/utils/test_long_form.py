@@ -52,11 +52,11 @@ def test_speech_without_a_pause_is_cut(recording):
     assert covered == pytest.approx(sum(span.end - span.start for span in find_speech(dense)), rel=0.1)
 
 
-def test_silence_has_no_windows_and_no_text(base):
+def test_silence_has_no_windows_and_no_text():
     silence = np.zeros(40 * SAMPLE_RATE, dtype=np.float32)
     assert cut_windows(silence) == []
-    transcriber, _ = base
-    assert transcribe_chunked(transcriber, silence, "it", audio_context="full", batch_size=4) == ""
+    never_asked = object()
+    assert transcribe_chunked(never_asked, silence, "it", audio_context="full", batch_size=4) == ""
 
 
 def test_temperatures_draw_the_same_again(tiny_whisper):
@@ -67,7 +67,7 @@ def test_temperatures_draw_the_same_again(tiny_whisper):
     with open_transcriber(str(tiny_whisper), **options) as (transcriber, loaded):
         for seed in (1, 2):
             torch.manual_seed(seed)
-            texts.append(transcribe_sequential(transcriber, loaded, samples, "it", max_length=20))
+            texts.append(transcribe_sequential(transcriber, loaded, samples, "it", max_length=10))
             drawn = torch.rand(1)
             torch.manual_seed(seed)
             assert drawn == torch.rand(1)  # nothing else is drawn otherwise
