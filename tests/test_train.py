@@ -162,14 +162,32 @@ def test_tensorboard_gets_the_losses(arguments, tmp_path):
     ]
 
 
-def test_a_lora_run_leaves_an_adapter_that_scores_the_same_when_loaded(arguments, tmp_path, capsys):
-    train.main(arguments("--use_peft", "--lora_r", "4", "--eval_steps", "6"))
+def test_a_lora_run_leaves_an_adapter_that_scores_the_same_when_loaded(
+    arguments, tmp_path, capsys, tiny_whisper, prepared
+):
+    words = "--use_peft --lora_r 4 --eval_steps 6 --learning_rate 3e-2 --generation_max_length 24"
+    train.main(arguments(*words.split()))
     assert "trainable params: " in capsys.readouterr().out
     best = tmp_path / "run/best"
     assert (best / "adapter_model.safetensors").exists() and not (best / "model.safetensors").exists()
+    from utils.dataset import load_prepared
+    from utils.decoding import transcribe
     from utils.modeling import load_model
 
     loaded = load_model(str(best))
+    lines = (tmp_path / "run/predictions/step-6.jsonl").read_text().splitlines()
+    rows = load_prepared([str(prepared)], "validation", language="it")
+    ours, of_base = (
+        transcribe(
+            whisper.model,
+            whisper.processor,
+            *(rows["audio"], rows["duration"], rows["language"]),
+            **{"audio_context": "full", "batch_size": 6, "max_length": 24},
+        )
+        for whisper in (loaded, load_model(str(tiny_whisper)))
+    )
+    said = [json.loads(line)["hypothesis"] for line in lines]
+    assert ours == said and all(one != other for one, other in zip(said, of_base, strict=True))
     assert loaded.dynamic_context
     assert loaded.trainable_parameters == 4 * 2 * 64 * 2 * 6  # r x (in + out) x (q, v) x 6 attention blocks
 

@@ -10,17 +10,19 @@ from safetensors.torch import load_file
 
 import train
 from tests.test_train import read_metrics
+from utils.arguments import TrainArguments, parse_arguments
 from utils.errors import UserError
 from utils.modeling import language_ids, load_model, read_training_arguments
 
 VARIANTS = {
     "lora": "--use_peft --lora_dropout 0.1",
     "dora": "--use_peft --use_dora --lora_dropout 0.1",
-    "adalora": "--use_peft --peft_type adalora --lora_r 2 --init_r 5",
+    # from singular values of 0, through which no gradient reaches its other matrices at first
+    "adalora": "--use_peft --peft_type adalora --lora_r 2 --init_r 5 --learning_rate 1e-1",
     "int8": "--use_peft --load_in_8bit --lora_dropout 0.1",
     "nf4": "--use_peft --load_in_4bit --lora_dropout 0.1",
     "nf4 dora": "--use_peft --load_in_4bit --use_dora",
-    "nf4 adalora": "--use_peft --load_in_4bit --peft_type adalora --lora_r 2",
+    "nf4 adalora": "--use_peft --load_in_4bit --peft_type adalora --lora_r 2 --learning_rate 1e-1",
     "8-bit AdamW": "--optim adamw_bnb_8bit --weight_decay 0.01",
     "AdamW": "--optim adamw_torch --adam_beta2 0.98 --weight_decay 0.01",
     "frozen encoder": "--freeze_encoder",
@@ -41,33 +43,54 @@ def without_language(build_prepared, tmp_path_factory) -> Path:
     return build_prepared(tmp_path_factory.mktemp("prepared") / "none", sizes, language=None)
 
 
-@pytest.fixture
-def arguments(tiny_whisper, without_language, tmp_path):
-    """Arguments of a short run; later ones override them."""
+@pytest.fixture(scope="module")
+def write_arguments(tiny_whisper, without_language):
+    """A function that gives the arguments of a short run into a folder; later words override them."""
 
-    def build(*more: str, run: str = "run") -> list[str]:
+    def write(output_dir: Path, *more: str) -> list[str]:
         base = f"--model_name_or_path {tiny_whisper} --dataset {without_language} --language it"
-        base += " --report_to none --max_steps 8 --eval_steps 4 --save_steps 3 --logging_steps 1"
-        base += f" --learning_rate 1e-2 --save_total_limit 9 --output_dir {tmp_path / run}"
-        return [*base.split(), *more]
+        base += " --report_to none --max_steps 5 --eval_steps 3 --save_steps 2 --logging_steps 1"
+        base += " --learning_rate 1e-2 --save_total_limit 9 --max_eval_samples 2 --generation_max_length 12"
+        return [*base.split(), "--output_dir", str(output_dir), *more]
 
-    return build
+    return write
+
+
+@pytest.fixture
+def arguments(write_arguments, tmp_path):
+    return lambda *more, run="run": write_arguments(tmp_path / run, *more)
+
+
+@pytest.fixture(scope="module")
+def finished(write_arguments, tmp_path_factory):
+    """A function that gives the folder of a run with these words, trained once for all tests."""
+    folders: dict[str, Path] = {}
+
+    def run(words: str) -> Path:
+        if words not in folders:
+            folder = tmp_path_factory.mktemp("finished") / "run"
+            train.main(write_arguments(folder, *words.split()))
+            folders[words] = folder
+        return folders[words]
+
+    return run
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_each_variant_learns_resumes_exactly_and_leaves_a_folder_that_loads(arguments, tmp_path, variant):
-    """The second run is the first one's checkpoint of step 3, gone on with to the end."""
+def test_each_variant_learns_resumes_exactly_and_leaves_a_folder_that_loads(
+    finished, arguments, tmp_path, variant
+):
+    """The second run is the first one's checkpoint of step 2, gone on with to the end."""
     words = VARIANTS[variant].split()
-    train.main(arguments(*words))
-    straight, resumed = tmp_path / "run", tmp_path / "resumed"
+    straight, resumed = finished(VARIANTS[variant]), tmp_path / "resumed"
     losses = [record["loss"] for record in read_metrics(straight) if "loss" in record]
-    assert len(losses) == 8 and min(losses[4:]) < losses[0]
+    assert len(losses) == 5 and min(losses[2:]) < losses[0]
 
     resumed.mkdir()
-    shutil.copytree(straight / "checkpoint-3", resumed / "checkpoint-3")
+    shutil.copytree(straight / "checkpoint-2", resumed / "checkpoint-2")
     train.main(arguments(*words, run="resumed"))
     again = [record["loss"] for record in read_metrics(resumed) if "loss" in record]
-    assert again == losses[3:]
+    assert again == losses[2:]
     for name in ("model.safetensors", "adapter_model.safetensors"):
         if (straight / "final" / name).exists():
             one, other = load_file(straight / "final" / name), load_file(resumed / "final" / name)
@@ -78,42 +101,35 @@ def test_each_variant_learns_resumes_exactly_and_leaves_a_folder_that_loads(argu
         assert loaded.trainable_parameters and ("fur" in language_ids(loaded.model)) == ("fur" in words)
 
 
-def test_checkpoints_of_an_adapter_hold_what_is_trained(arguments, tmp_path):
-    train.main(arguments("--use_peft", "--lora_r", "2"))
-    state = load_file(tmp_path / "run/checkpoint-3/model.safetensors")
+def test_checkpoints_of_an_adapter_hold_what_is_trained(finished):
+    state = load_file(finished(VARIANTS["lora"]) / "checkpoint-2/model.safetensors")
     assert len(state) == 6 * 2 * 2 and all("lora_" in name for name in state)
 
 
-def test_adalora_ends_with_the_ranks_it_was_given(arguments, tmp_path):
-    train.main(arguments("--use_peft", "--peft_type", "adalora", "--lora_r", "2", "--init_r", "5"))
-    config = json.loads((tmp_path / "run/final/adapter_config.json").read_text())
+def test_adalora_ends_with_the_ranks_it_was_given(finished):
+    final = finished(VARIANTS["adalora"]) / "final"
+    config = json.loads((final / "adapter_config.json").read_text())
     assert sum(map(sum, config["rank_pattern"].values())) == 12 * 2
-    assert (config["tinit"], config["tfinal"], config["total_step"]) == (1, 4, 8)
-    assert "- adalora" in (tmp_path / "run/final/README.md").read_text()
+    assert (config["tinit"], config["tfinal"], config["total_step"]) == (0, 2, 5)
+    assert "- adalora" in (final / "README.md").read_text()
 
 
-def test_an_adapter_folder_goes_on_as_it_is_and_says_so(arguments, tmp_path, capsys):
-    train.main(arguments("--use_peft", "--lora_r", "3", "--lora_target_modules", "fc1"))
-    first = str(tmp_path / "run/final")
-    train.main(arguments("--use_peft", "--model_name_or_path", first, run="second"))
+RANK_3 = "--use_peft --lora_r 3 --lora_target_modules fc1 --max_steps 1 --eval_steps 0 --save_steps 0"
+
+
+def test_an_adapter_folder_goes_on_as_it_is_and_says_so(finished, arguments, tmp_path, capsys):
+    first = finished(RANK_3) / "final"
+    train.main(arguments("--use_peft", "--max_steps", "1", "--model_name_or_path", str(first), run="second"))
     assert "goes on as it is: lora, rank 3, alpha 32, fc1" in capsys.readouterr().out
     assert (
         load_file(tmp_path / "second/final/adapter_model.safetensors").keys()
-        == load_file(tmp_path / "run/final/adapter_model.safetensors").keys()
+        == load_file(first / "adapter_model.safetensors").keys()
     )
 
 
-def test_an_adapter_that_goes_on_gets_no_language(arguments, tmp_path):
+def test_an_adapter_that_goes_on_gets_no_language(finished, arguments, tmp_path):
     """Merged it does, and so it is trained without use_peft."""
-    train.main(arguments("--use_peft", "--max_steps", "1", "--eval_steps", "0"))
-    words = [
-        "--model_name_or_path",
-        str(tmp_path / "run/final"),
-        "--language",
-        "fur",
-        "--add_language",
-        "fur",
-    ]
+    words = f"--model_name_or_path {finished(RANK_3) / 'final'} --language fur --add_language fur".split()
     with pytest.raises(
         UserError, match=r"add_language fur with use_peft: .* is an adapter.* Leave use_peft out"
     ):
@@ -122,28 +138,26 @@ def test_an_adapter_that_goes_on_gets_no_language(arguments, tmp_path):
     assert "fur" in language_ids(load_model(str(tmp_path / "merged/final")).model)
 
 
-def test_a_settled_adalora_folder_goes_on_with_the_ranks_it_has(arguments, tmp_path):
-    words = ["--use_peft", "--peft_type", "adalora", "--lora_r", "2", "--init_r", "5"]
-    train.main(arguments(*words))
-    train.main(arguments(*words, "--model_name_or_path", str(tmp_path / "run/final"), run="second"))
+def test_a_settled_adalora_folder_goes_on_with_the_ranks_it_has(finished, arguments, tmp_path):
+    first, words = finished(VARIANTS["adalora"]) / "final", VARIANTS["adalora"].split()
+    train.main(arguments(*words, "--model_name_or_path", str(first)))
     sizes = [
-        {
-            name: value.shape
-            for name, value in load_file(tmp_path / run / "final/adapter_model.safetensors").items()
-        }
-        for run in ("run", "second")
+        {name: value.shape for name, value in load_file(folder / "adapter_model.safetensors").items()}
+        for folder in (first, tmp_path / "run/final")
     ]
     assert sizes[0] == sizes[1]
 
 
-def test_a_model_with_a_new_language_is_trained_and_evaluated_on(arguments, tmp_path, without_language):
+def test_a_model_with_a_new_language_is_trained_and_evaluated_on(
+    finished, arguments, tmp_path, without_language
+):
     import evaluate
 
-    train.main(arguments("--language", "fur", "--add_language", "fur"))
-    best = str(tmp_path / "run/best")
+    best = str(finished(VARIANTS["new language"]) / "best")
     train.main(arguments("--language", "fur", "--model_name_or_path", best, "--max_steps", "1", run="second"))
     report = tmp_path / "report"
     words = ["--models", best, "--dataset", str(without_language), "--output_dir", str(report)]
+    words += ["--no_probe_hallucination", "--generation_max_length", "12"]
     evaluate.main([*words, "--language", "fur", "--audio_context", "full", "--bootstrap_samples", "10"])
     (result,) = json.loads((report / "evaluation_results.json").read_text())["results"]
     assert result["num_utterances"] == 4
@@ -153,7 +167,7 @@ def test_a_model_that_translates_is_told_so_by_its_folder(arguments, tmp_path, m
     import evaluate
     import utils.decoding
 
-    train.main(arguments("--task", "translate"))
+    train.main(arguments("--task", "translate", "--max_steps", "1"))
     best = str(tmp_path / "run/best")
     assert read_training_arguments(best)["task"] == "translate"
     tasks, original = [], utils.decoding.prompt_tokens
@@ -164,6 +178,7 @@ def test_a_model_that_translates_is_told_so_by_its_folder(arguments, tmp_path, m
 
     monkeypatch.setattr(utils.decoding, "prompt_tokens", told)
     words = f"--models {best} --output_dir {tmp_path / 'report'} --language it --dataset {arguments()[3]}"
+    words += " --no_probe_hallucination --generation_max_length 12"
     evaluate.main([*words.split(), "--audio_context", "full", "--bootstrap_samples", "10"])
     assert set(tasks) == {"translate"}
 
@@ -233,6 +248,77 @@ def test_split_models_refuse_what_needs_whole_tensors(feature):
     check_not_split(accelerator, [])
 
 
+# ---- what the arguments build ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def build(arguments):
+    """A function that builds the model which a run with these words would train."""
+
+    def build(words: str):
+        args = parse_arguments(TrainArguments, arguments(*words.split()), "")
+        return train.load_trainable_model(args, train.start_accelerator(args)).model
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("words", "frozen"),
+    [
+        ("", ()),
+        ("--freeze_encoder", ("encoder.",)),
+        ("--freeze_feature_encoder", ("encoder.conv",)),
+        ("--freeze_encoder_layers 1", ("encoder.conv", "encoder.layers.0.")),
+        ("--freeze_embeddings", ("decoder.embed_tokens", "decoder.embed_positions")),
+    ],
+)
+def test_parts_are_left_out_of_training_as_asked(build, words, frozen):
+    """The encoder's positions always are: sinusoids, fixed in Whisper."""
+    parts = {name.removeprefix("model."): part for name, part in build(words).named_parameters()}
+    expected = {name for name in parts if name.startswith((*frozen, "encoder.embed_positions"))}
+    assert {name for name, part in parts.items() if not part.requires_grad} == expected
+
+
+def test_an_adapter_is_built_as_asked(build):
+    words = "--use_peft --lora_r 3 --lora_alpha 7 --lora_dropout 0.3 --use_rslora --lora_target_modules fc1"
+    layers = [layer for layer in build(words).modules() if hasattr(layer, "lora_A")]
+    assert len(layers) == 4 and all(layer.base_layer.out_features == 128 for layer in layers)
+    assert {layer.lora_A["default"].out_features for layer in layers} == {3}
+    assert {layer.scaling["default"] for layer in layers} == {7 / 3**0.5}
+    assert {layer.lora_dropout["default"].p for layer in layers} == {0.3}
+    assert not any(layer.lora_magnitude_vector for layer in layers)
+
+
+def test_kin_of_lora_are_built_as_asked(build):
+    layers = [layer for layer in build("--use_peft --use_dora").modules() if hasattr(layer, "lora_A")]
+    assert layers and all(layer.lora_magnitude_vector for layer in layers)
+    adalora = build(f"{VARIANTS['adalora']} --lora_dropout 0.3").modules()
+    layers = [layer for layer in adalora if hasattr(layer, "lora_E")]
+    assert {(len(layer.lora_E["default"]), layer.lora_dropout["default"].p) for layer in layers} == {(5, 0.3)}
+
+
+@pytest.mark.parametrize(
+    ("words", "precision", "expected"),
+    [
+        ("", "no", ("nf4", True, torch.float32)),
+        (
+            "--bnb_4bit_quant_type fp4 --bnb_4bit_use_double_quant False",
+            "bf16",
+            ("fp4", False, torch.bfloat16),
+        ),
+    ],
+)
+def test_4_bits_are_those_asked_for(build, monkeypatch, words, precision, expected):
+    from bitsandbytes.nn import Linear4bit
+
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", precision)
+    model = build(f"--use_peft --load_in_4bit {words}")
+    layers = [layer for layer in model.modules() if isinstance(layer, Linear4bit)]
+    states = [layer.weight.quant_state for layer in layers]
+    assert {(state.quant_type, state.nested) for state in states} == {expected[:2]}
+    assert {layer.compute_dtype for layer in layers} == {expected[2]}
+
+
 # ---- Whisper base, several processes -----------------------------------------------------------------------
 
 
@@ -260,7 +346,6 @@ def prompts(italian_prompts, tmp_path_factory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "learning_rate"),
-    # AdaLoRA starts with singular values of 0, through which no gradient reaches its other matrices
     [("dora", "3e-3"), ("adalora", "3e-2"), ("int8", "3e-3"), ("nf4", "3e-3")],
 )
 def test_whisper_base_learns_prompts_by_heart(tmp_path, prompts, variant, learning_rate):
@@ -268,10 +353,8 @@ def test_whisper_base_learns_prompts_by_heart(tmp_path, prompts, variant, learni
     from transformers import pipeline
 
     words = f"--model_name_or_path openai/whisper-base --dataset {prompts} --language it --report_to none"
-    words += (
-        f" --max_steps 12 --eval_steps 0 --save_steps 0 --logging_steps 1 --learning_rate {learning_rate}"
-    )
-    words += f" --warmup_steps 0 --context_jitter 0 {VARIANTS[variant]}"
+    words += f" --max_steps 12 --eval_steps 0 --save_steps 0 --logging_steps 1 {VARIANTS[variant]}"
+    words += f" --learning_rate {learning_rate} --warmup_steps 0 --context_jitter 0"
     train.main([*words.split(), "--output_dir", str(tmp_path / "run")])
     records = read_metrics(tmp_path / "run")
     losses = [record["loss"] for record in records if "loss" in record]
@@ -301,6 +384,7 @@ def test_two_processes_have_the_losses_of_one(tiny_whisper, prepared, tmp_path, 
     def command(run: str, config: str, batch: int) -> list[str]:
         words = f"--model_name_or_path {tiny_whisper} --dataset {prepared} --language it --report_to none"
         words += f" --max_steps 6 --eval_steps 0 --save_steps 0 --logging_steps 1 {VARIANTS[variant]}"
+        words += " --learning_rate 1e-5"
         words += f" --lora_dropout 0 --per_device_train_batch_size {batch} --output_dir {tmp_path / run}"
         return [*launch(config), *words.split()]
 

@@ -262,34 +262,41 @@ def test_a_settled_adapter_folder_holds_the_ranks_that_are_left(loaded, tiny_whi
     train_for(model, OrthogonalLoss(model), 1, RankAllocator(model, 24))  # saving has not disturbed training
 
 
-def test_the_allocator_goes_on_from_its_state(loaded):
-    """Stopped at each phase, over a copy that passes through a file."""
+def test_the_allocator_goes_on_from_its_state_in_a_fresh_model(tiny_whisper):
+    """Stopped while ranks are whole, while they are cut, and when they are settled; passed through a file."""
     import io
 
-    straight = add_adapter(loaded.model, "x", Adapter("adalora", r=2, init_r=6, dropout=0.0))
-    allocator = RankAllocator(straight, 16)
-    optimizer = torch.optim.SGD([p for p in straight.parameters() if p.requires_grad], lr=0.1)
-    optimizer.register_step_post_hook(allocator)
-    copies = []
-    for _ in range(16):
-        OrthogonalLoss(straight)(*tiny_batch()).backward()
+    def start() -> tuple[nn.Module, RankAllocator, torch.optim.Optimizer]:
+        adapter = Adapter("adalora", r=2, init_r=6, dropout=0.0)
+        model = add_adapter(load_model(str(tiny_whisper)).model, "x", adapter)
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+        allocator = RankAllocator(model, 8)
+        optimizer.register_step_post_hook(allocator)
+        return model, allocator, optimizer
+
+    def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        OrthogonalLoss(model)(*tiny_batch()).backward()
         optimizer.step()
         optimizer.zero_grad()
+
+    straight, allocator, optimizer = start()
+    copies = []
+    for _ in range(8):
+        step(straight, optimizer)
         file = io.BytesIO()
-        torch.save(allocator.state_dict(), file)
-        file.seek(0)
-        copies.append((copy.deepcopy(straight.state_dict()), torch.load(file, weights_only=True)))
-    final = copy.deepcopy(straight.state_dict())
-    for step in (1, 5, 8, 12):
-        weights, state = copies[step - 1]
-        straight.load_state_dict(weights)
+        torch.save((straight.state_dict(), allocator.state_dict()), file)
+        copies.append(file)
+    for stop in (1, 3, 4, 6):
+        copies[stop - 1].seek(0)
+        weights, state = torch.load(copies[stop - 1], weights_only=True)
+        resumed, allocator, optimizer = start()
+        resumed.load_state_dict(weights)
         allocator.load_state_dict(state)
-        for _ in range(16 - step):
-            OrthogonalLoss(straight)(*tiny_batch()).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-        for name, value in straight.state_dict().items():
-            assert torch.equal(value, final[name]), (step, name)
+        for _ in range(8 - stop):
+            step(resumed, optimizer)
+        assert resumed.active_peft_config.rank_pattern == straight.active_peft_config.rank_pattern
+        for name, value in resumed.state_dict().items():
+            assert torch.equal(value, straight.state_dict()[name]), (stop, name)
 
 
 def test_a_step_that_fp16_leaves_out_counts_for_no_rank(loaded):

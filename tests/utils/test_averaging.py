@@ -66,9 +66,9 @@ def adapters(tiny_whisper, tmp_path):
 
         folders = []
         for number in range(count):
-            model = load_model(str(tiny_whisper)).model
+            loaded = load_model(str(tiny_whisper))
             config = LoraConfig(r=2, lora_alpha=6, target_modules=["q_proj", "fc1", "conv1"], **options)
-            model = get_peft_model(model, config)
+            model = get_peft_model(loaded.model, config)
             config.base_model_name_or_path = str(tiny_whisper)
             torch.manual_seed(number)
             for name, parameter in model.named_parameters():
@@ -76,7 +76,7 @@ def adapters(tiny_whisper, tmp_path):
                     torch.nn.init.normal_(parameter, std=0.3)
             folder = tmp_path / f"adapter-{number}"
             model.save_pretrained(folder)
-            load_model(str(tiny_whisper)).processor.save_pretrained(folder)
+            loaded.processor.save_pretrained(folder)
             folders.append(folder)
         return folders
 

@@ -70,22 +70,22 @@ def test_models_of_another_shape_are_refused(models):
 @pytest.mark.parametrize(
     "options", [{}, {"use_rslora": True, "alpha_pattern": {"fc1": 5}}, {"lora_bias": True}], ids=str
 )
-@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_a_scaled_lora_adapter_lies_on_the_line_of_the_merged_models(
     adapters,  # noqa: F811
     tiny_whisper,
     tmp_path,
     options,
-    alpha,
 ):
     if options.get("lora_bias"):
         options = options | {"exclude_modules": ["conv1"]}
     tuned = adapters(1, **options)[0]
-    tensors, config = mixed_weights(tiny_whisper, tuned, alpha)
-    write_variant(tuned, tmp_path / "mixed", tensors, adapter_config=config)
-    base, end, found = merged(tiny_whisper), merged(tuned), merged(tmp_path / "mixed")
-    for name, value in found.items():
-        torch.testing.assert_close(value, base[name] + alpha * (end[name] - base[name]), atol=2e-6, rtol=2e-6)
+    base, end = merged(tiny_whisper), merged(tuned)
+    for alpha in (0.0, 0.3, 1.0):
+        tensors, config = mixed_weights(tiny_whisper, tuned, alpha)
+        write_variant(tuned, tmp_path / "mixed", tensors, adapter_config=config)
+        for name, value in merged(tmp_path / "mixed").items():
+            expected = base[name] + alpha * (end[name] - base[name])
+            torch.testing.assert_close(value, expected, atol=2e-6, rtol=2e-6)
 
 
 @pytest.mark.parametrize(
