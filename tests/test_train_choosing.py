@@ -11,6 +11,7 @@ import torch
 
 import train
 from tests.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips, wrong
+from utils.arguments import TrainArguments, parse_arguments
 from utils.checkpoints import TrainingState
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
@@ -239,12 +240,18 @@ def test_the_normaliser_and_the_task_asked_for_are_those_of_validation(arguments
     assert [question.task for question in asked] == ["translate", "translate"]
 
 
-@pytest.mark.parametrize(("more", "raw"), [(["--do_lower_case"], 0.0), ([], 1.0)])
-def test_validation_is_in_the_case_that_is_learnt(arguments, tmp_path, monkeypatch, more, raw):
-    """References in capitals, all heard right, but in lower case."""
-    data = write_short_clips(tmp_path / "data", {"train": 2, "validation": 1}, text="AA BB CC")
-    script_decoding(monkeypatch, "aa bb cc")
-    train.main(arguments("--dataset", str(data), "--max_steps", "1", *more))
+@pytest.mark.parametrize(("more", "label", "raw"), [(["--do_lower_case"], "aa bb", 0.0), ([], "AA BB", 1.0)])
+def test_validation_is_in_the_case_that_is_learnt(arguments, tmp_path, monkeypatch, more, label, raw):
+    """Texts in capitals, all heard right, but in lower case."""
+    data = write_short_clips(tmp_path / "data", {"train": 2, "validation": 1}, text="AA BB")
+    words = arguments("--dataset", str(data), "--max_steps", "1", *more)
+    args = parse_arguments(TrainArguments, words)
+    setup = train.build_setup(args, train.start_accelerator(args))
+    labels = [setup.data.clips.sequence(example).targets for example in setup.data.clips.draw(0)]
+    texts = setup.loaded.processor.tokenizer.batch_decode(labels, skip_special_tokens=True)
+    assert [text.strip() for text in texts] == [label, label]
+    script_decoding(monkeypatch, "aa bb")
+    train.main(words)
     (found,) = [record["eval_wer"] for record in read_metrics(tmp_path / "run") if "eval_wer" in record]
     assert found == raw
 
