@@ -13,9 +13,14 @@ import faster_whisper
 import numpy as np
 import pytest
 import soundfile
+import torch
 
+import evaluate
+import preprocess
 import train
+from tests.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips
 from utils.arguments import EvaluateArguments, PreprocessArguments, TrainArguments, parse_arguments
+from utils.modeling import load_model
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = {"preprocess.py": PreprocessArguments, "train.py": TrainArguments, "evaluate.py": EvaluateArguments}
@@ -89,37 +94,59 @@ def test_the_hardware_table_lists_every_configuration():
 
 
 def write_corpus(folder: Path) -> None:
-    """Forty tones with numbered sentences and their manifest; random speech is enough for a random model."""
+    """Twenty tones with numbered sentences and their manifest; they are enough for a random model."""
     lines = []
-    for number in range(40):
+    for number in range(20):
         samples = 0.2 * np.sin(np.arange(8_000 + 200 * number) * (0.02 + number / 500))
         soundfile.write(folder / f"{number}.wav", samples, 16_000)
         lines.append(json.dumps({"audio": f"{number}.wav", "text": f"frase numero {number}"}))
     (folder / "corpus.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def test_the_way_for_own_data_runs_as_printed(tmp_path: Path, tiny_whisper: Path):
-    """The README's commands for own data, in an empty folder, with a tiny model in place of Whisper base."""
+def python_program(page: str) -> str:
+    (program,) = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    return program
+
+
+def launched(words: list[str], folder: Path) -> None:
+    """Run `accelerate launch` in a folder, as a process of its own."""
+    words = [sys.executable, "-m", "accelerate.commands.accelerate_cli", *words[1:]]
+    result = subprocess.run(
+        [str(ROOT / word) if word in KINDS else word for word in words],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, f"{words}\n{result.stdout[-2000:]}{result.stderr[-3000:]}"
+
+
+@pytest.mark.usefixtures("fresh_accelerator")
+def test_the_way_for_own_data_runs_as_printed(tmp_path: Path, tiny_whisper: Path, monkeypatch, capsys):
+    """The README's commands for own data, in an empty folder, with a tiny model in place of Whisper base.
+
+    The launcher runs as a process once; its same call again, and what needs none, run in this process.
+    """
     write_corpus(tmp_path)
     for name in ("recipes", "accelerate_configs"):
         (tmp_path / name).symlink_to(ROOT / name)
-    commands = own_data_commands()
+    monkeypatch.chdir(tmp_path)
+    mains = {"preprocess.py": preprocess.main, "train.py": train.main, "evaluate.py": evaluate.main}
+    commands, launchers = own_data_commands(), []
     assert len(commands) == 5
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     for command in commands:
         words = shlex.split(command.replace("openai/whisper-base", str(tiny_whisper)))
-        words = [str(ROOT / word) if word in KINDS else word for word in words]
-        if words[0] == "accelerate":
-            words[:1] = [sys.executable, "-m", "accelerate.commands.accelerate_cli"]
-        words = [sys.executable if word == "python" else word for word in words]
-        result = subprocess.run(
-            words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
-        )
-        assert result.returncode == 0, f"{command}\n{result.stdout[-2000:]}{result.stderr[-3000:]}"
-        if (
-            "preprocess.py" in command
-        ):  # the dataset that the last command guards, which comes from the network
+        script = next(index for index, word in enumerate(words) if word in KINDS)
+        if words[0] == "accelerate" and words[:script] not in launchers:
+            launchers.append(words[:script])
+            launched(words, tmp_path)
+        else:
+            mains[words[script]](words[script + 1 :])
+        if words[script] == "preprocess.py":  # what the last command guards, which comes from the network
             shutil.copytree(tmp_path / "data" / "it", tmp_path / "data" / "en")
+    assert len(launchers) == 1
     report = tmp_path / "runs" / "it" / "report"
     models = [row["model"] for row in json.loads((report / "evaluation_results.json").read_text())["results"]]
     assert models == [str(tiny_whisper), "runs/it/best", "runs/it/best"]  # the tuned one in both contexts
@@ -127,34 +154,60 @@ def test_the_way_for_own_data_runs_as_printed(tmp_path: Path, tiny_whisper: Path
     assert (report / "report.html").is_file() and list(report.glob("plots/*.png"))
     guarded = json.loads((tmp_path / "runs/it/guarded/comparative_analysis.json").read_text())
     assert guarded["gates"][0]["candidate"] == "runs/it/best"
+    assert (tmp_path / "runs/it-lora/best/adapter_model.safetensors").is_file()
     soundfile.write(tmp_path / "talk.mp3", np.zeros((44_100, 2)), 44_100)
-    (program,) = re.findall(
-        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
-    )
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True, timeout=100)
+    capsys.readouterr()
+    exec(python_program("README.md"), {})
+    assert capsys.readouterr().out.endswith("\n")
+
+
+def run_here(words: list[str], monkeypatch) -> None:
+    """The converter's command in this process."""
+    from ctranslate2.converters import transformers
+
+    assert words[0] == "ct2-transformers-converter"
+    monkeypatch.setattr(sys, "argv", words)
+    transformers.main()
 
 
 @pytest.mark.usefixtures("fresh_accelerator")
-def test_the_way_to_faster_whisper_runs_as_printed(tmp_path: Path, tiny_whisper: Path, prepared: Path):
-    """The commands to merge an adapter and to convert; faster-whisper decodes with what they leave."""
-    options = (
-        f"--model_name_or_path {tiny_whisper} --dataset {prepared} --max_steps 1 --report_to none".split()
-    )
-    train.main([*options, "--output_dir", str(tmp_path / "runs/it")])
-    train.main([*options, "--output_dir", str(tmp_path / "runs/it-lora"), "--use_peft"])
-    guide = (ROOT / "docs" / "training.md").read_text()
-    (program,) = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+def test_the_way_to_faster_whisper_runs_as_printed(tmp_path: Path, tiny_whisper: Path, monkeypatch):
+    """The commands to merge an adapter and to convert: faster-whisper then hears as the tuned model does."""
+    data = write_short_clips(tmp_path / "data", {"train": 4, "validation": 1})
+    monkeypatch.chdir(tmp_path)
+    script_decoding(monkeypatch, TEXT, TEXT)
+    more = "--max_steps 1 --warmup_steps 0 --lr_scheduler_type constant_with_warmup --learning_rate 0.05"
+    train.main(short_run(tiny_whisper, data, tmp_path / "runs/it", more))
+    train.main(short_run(tiny_whisper, data, tmp_path / "runs/it-lora", more, "--use_peft"))
+    exec(python_program("docs/training.md"), {})
     (convert,) = [line for line in shell_commands("docs/training.md") if line.startswith("ct2-")]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    run_here(shlex.split(convert), monkeypatch)
     merged = convert.replace("runs/it/best", "runs/it-lora/merged").replace("runs/it/ct2", "runs/it-lora/ct2")
-    for words in ([sys.executable, "-c", program], shlex.split(convert), shlex.split(merged)):
-        if words[0].startswith("ct2-"):
-            words[0] = str(Path(sys.executable).parent / words[0])
-        subprocess.run(words, cwd=tmp_path, env=environment, check=True, timeout=100)
+    run_here(shlex.split(merged), monkeypatch)
+    before = encoder_output(tiny_whisper)
     for run in ("it", "it-lora"):
-        model = faster_whisper.WhisperModel(str(tmp_path / "runs" / run / "ct2"), device="cpu")
-        segments, _ = model.transcribe(np.zeros(16_000, np.float32), language="it", max_new_tokens=4)
-        list(segments)
+        model = faster_whisper.WhisperModel(str(tmp_path / "runs" / run / "ct2"), device="cpu", cpu_threads=1)
+        found, tuned = (
+            np.array(model.encode(mel_of_noise())),
+            encoder_output(tmp_path / "runs" / run / "best"),
+        )
+        step = np.abs(tuned - before).mean()
+        assert step > 0.01 and np.abs(found - tuned).mean() < step / 5, run  # but for rounding to 8 bits
+        silence = np.zeros(16_000, np.float32)
+        segments, info = model.transcribe(silence, max_new_tokens=4, no_speech_threshold=None)
+        assert info.duration == 1 and all(isinstance(segment.text, str) for segment in segments)
+
+
+def mel_of_noise() -> np.ndarray:
+    """(80, 3000) float32."""
+    return np.random.default_rng(0).normal(size=(80, 3000)).astype(np.float32)
+
+
+@torch.inference_mode()
+def encoder_output(folder: Path) -> np.ndarray:
+    """What transformers' encoder of a model or adapter folder makes of the noise, (1, 1500, 64)."""
+    model = load_model(str(folder)).model.eval()
+    return model.model.encoder(torch.from_numpy(mel_of_noise())[None]).last_hidden_state.numpy()
 
 
 @pytest.mark.slow

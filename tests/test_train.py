@@ -226,32 +226,6 @@ def test_a_column_of_any_name_changes_no_loss(arguments, tmp_path, prepared):
     assert [(r["loss"], r["order"]) for r in own] == [(r["loss"], r["order"]) for r in plain]
 
 
-def test_lower_case_is_learnt_and_validated_against(arguments, tmp_path, prepared):
-    """A dataset in upper case gives the losses and the raw error rates of one in lower case."""
-    from datasets import DatasetDict, load_from_disk
-
-    splits = load_from_disk(prepared).map(lambda row: {"text": row["text"].upper()})
-    DatasetDict(splits).save_to_disk(tmp_path / "upper")
-    options = [
-        "--max_steps",
-        "2",
-        "--eval_steps",
-        "1",
-        "--max_eval_samples",
-        "4",
-        "--average_checkpoints",
-        "2",
-    ]
-    train.main(arguments(*options, output_dir=tmp_path / "lower"))
-    upper = ["--dataset", str(tmp_path / "upper"), "--do_lower_case"]
-    train.main(arguments(*options, *upper, output_dir=tmp_path / "lowered"))
-    one, other = read_metrics(tmp_path / "lower"), read_metrics(tmp_path / "lowered")
-    names = ("step", "loss", "eval_wer", "eval_cer")
-    assert [[r.get(name) for name in names] for r in one] == [[r.get(name) for name in names] for r in other]
-    averages = [json.loads((tmp_path / run / "averaging.json").read_text()) for run in ("lower", "lowered")]
-    assert averages[0] == averages[1]
-
-
 def test_one_context_for_all_micro_batches_of_a_step(arguments, tmp_path, monkeypatch):
     import utils.features
 

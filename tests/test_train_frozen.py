@@ -6,13 +6,29 @@ from pathlib import Path
 import pytest
 
 import train
-from tests.test_train import LAUNCH, ROOT, arguments, read_metrics, run_script  # noqa: F401
+from tests.test_train import LAUNCH, ROOT, read_metrics, run_script
 from utils import frozen
+from utils.arguments import TrainArguments, parse_arguments
 from utils.encoder_states import EncoderStates
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
-FROZEN = ["--freeze_encoder", "--max_steps", "14"]  # 40 clips by 8: 5 steps an epoch
+FROZEN = ["--freeze_encoder", "--max_steps", "10"]  # 16 clips by 4: 4 steps an epoch
+
+
+@pytest.fixture(scope="module")
+def clips(build_prepared, tmp_path_factory) -> Path:
+    """Prepared dataset of 16 clips of different length to train on."""
+    return build_prepared(tmp_path_factory.mktemp("clips") / "it", {"train": 16})
+
+
+@pytest.fixture
+def arguments(tiny_whisper, clips, tmp_path):
+    """Arguments of a run that evaluates nothing; later ones override them."""
+    base = f"--model_name_or_path {tiny_whisper} --dataset {clips} --language it --report_to none"
+    base += " --eval_steps 0 --save_steps 0 --logging_steps 1 --learning_rate 1e-3"
+    base += f" --per_device_train_batch_size 4 --output_dir {tmp_path / 'run'}"
+    return lambda *more, output_dir=tmp_path / "run": [*base.split(), "--output_dir", str(output_dir), *more]
 
 
 def losses(run: Path) -> list[float]:
@@ -35,7 +51,7 @@ def encoded(monkeypatch) -> list[bool]:
 
 @pytest.mark.parametrize(("workers", "precision"), [("0", "no"), ("2", "no"), ("0", "bf16")])
 def test_kept_outputs_change_no_loss(
-    arguments,  # noqa: F811
+    arguments,
     tmp_path,
     monkeypatch,
     capsys,
@@ -47,8 +63,8 @@ def test_kept_outputs_change_no_loss(
     more = [*FROZEN, "--dataloader_num_workers", workers]
     train.main(arguments(*more, output_dir=tmp_path / "kept"))
     assert "its outputs are kept until the end of training" in capsys.readouterr().out
-    # An epoch has 5 steps; workers read up to 4 ahead, of the second one before it is kept.
-    assert encoded[0] and not any(encoded[5 if workers == "0" else 10 :])
+    # An epoch has 4 steps; workers read up to 4 ahead, of the second one before it is kept.
+    assert len(encoded) == 10 and encoded[0] and not any(encoded[4 if workers == "0" else 8 :])
     assert not (tmp_path / "kept" / "encoder_states").exists()
     monkeypatch.setattr(EncoderStates, "fits", lambda self: False)
     train.main(arguments(*more, output_dir=tmp_path / "computed"))
@@ -56,17 +72,17 @@ def test_kept_outputs_change_no_loss(
     assert losses(tmp_path / "kept") == pytest.approx(losses(tmp_path / "computed"), abs=1e-5)
 
 
-def test_a_resumed_run_reads_what_was_kept(arguments, tmp_path, monkeypatch, encoded):  # noqa: F811
+def test_a_resumed_run_reads_what_was_kept(arguments, tmp_path, monkeypatch, encoded):
     train.main(arguments(*FROZEN, output_dir=tmp_path / "whole"))
     log_training = train.log_training
 
-    def killed_at_step_9(log, state, *more):
-        if state.step == 9:
+    def killed_at_step_7(log, state, *more):
+        if state.step == 7:
             raise KeyboardInterrupt
         log_training(log, state, *more)
 
-    monkeypatch.setattr(train, "log_training", killed_at_step_9)
-    parts = arguments(*FROZEN, "--save_steps", "4", output_dir=tmp_path / "parts")
+    monkeypatch.setattr(train, "log_training", killed_at_step_7)
+    parts = arguments(*FROZEN, "--save_steps", "5", output_dir=tmp_path / "parts")
     with pytest.raises(KeyboardInterrupt):
         train.main(parts)
     assert (tmp_path / "parts" / "encoder_states" / "states.bin").exists()
@@ -86,23 +102,24 @@ def test_a_resumed_run_reads_what_was_kept(arguments, tmp_path, monkeypatch, enc
         ["--stitch_probability", "0.5"],
         ["--non_speech_share", "0.1"],
         ["--dataset_passes", "0.5"],
-        ["--max_steps", "5"],  # no clip is seen twice
+        ["--max_steps", "4"],  # no clip is seen twice
     ],
 )
-def test_nothing_is_kept_where_it_would_not_come_again(arguments, capsys, more):  # noqa: F811
-    train.main(arguments("--freeze_encoder", "--max_steps", "6", *more))
-    assert "its outputs are" not in capsys.readouterr().out
+def test_nothing_is_kept_where_it_would_not_come_again(arguments, capsys, more):
+    args = parse_arguments(TrainArguments, arguments("--freeze_encoder", "--max_steps", "6", *more))
+    setup = train.build_setup(args, train.start_accelerator(args))
+    assert setup.data.encoder_states is None and "its outputs are" not in capsys.readouterr().out
 
 
-def test_an_adapter_in_the_decoder_alone_leaves_the_encoder_as_it_is(arguments, capsys, encoded):  # noqa: F811
+def test_an_adapter_in_the_decoder_alone_leaves_the_encoder_as_it_is(arguments, capsys, encoded):
     targets = ["--lora_target_modules", r".*decoder.*(q|v)_proj"]
-    train.main(arguments("--use_peft", *targets, "--max_steps", "7"))
+    train.main(arguments("--use_peft", *targets, "--max_steps", "5"))
     assert "its outputs are kept" in capsys.readouterr().out
     assert encoded[0] and not encoded[-1]
 
 
 def test_a_dry_run_counts_kept_outputs_and_reads_them_in_later_epochs(
-    arguments,  # noqa: F811
+    arguments,
     tmp_path,
     monkeypatch,
     capsys,
@@ -123,9 +140,9 @@ def test_a_dry_run_counts_kept_outputs_and_reads_them_in_later_epochs(
 
 
 @pytest.mark.slow
-def test_two_processes_keep_in_one_file_and_learn_the_same(arguments, tmp_path):  # noqa: F811
+def test_two_processes_keep_in_one_file_and_learn_the_same(arguments, tmp_path):
     train.main(arguments(*FROZEN, output_dir=tmp_path / "one"))
-    halves = [*FROZEN, "--per_device_train_batch_size", "4"]
+    halves = [*FROZEN, "--per_device_train_batch_size", "2"]
     command = [*LAUNCH, str(ROOT / "accelerate_configs/cpu_2_processes.yaml"), str(ROOT / "train.py")]
     done = run_script([*command, *arguments(*halves, output_dir=tmp_path / "two")], OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
@@ -136,14 +153,21 @@ def test_two_processes_keep_in_one_file_and_learn_the_same(arguments, tmp_path):
 # ---- windows without speech --------------------------------------------------------------------------------
 
 
-def test_a_run_with_windows_resumes_exactly_and_may_end_a_text_at_once(arguments, tmp_path, capsys):  # noqa: F811
-    more = ["--non_speech_share", "0.2", "--lr_scheduler_type", "constant_with_warmup", "--warmup_steps", "1"]
-    train.main(arguments(*more, "--max_steps", "8", output_dir=tmp_path / "whole"))
-    assert "40 clips and 8 windows without speech" in capsys.readouterr().out
+def test_a_run_with_windows_resumes_exactly_and_may_end_a_text_at_once(arguments, tmp_path, capsys):
+    more = [
+        "--non_speech_share",
+        "0.25",
+        "--lr_scheduler_type",
+        "constant_with_warmup",
+        "--warmup_steps",
+        "1",
+    ]
+    train.main(arguments(*more, "--max_steps", "6", output_dir=tmp_path / "whole"))
+    assert "16 clips and 4 windows without speech" in capsys.readouterr().out
     parts = {"output_dir": tmp_path / "parts"}
-    train.main(arguments(*more, "--max_steps", "4", "--save_steps", "4", **parts))
-    resume = ["--save_steps", "4", "--resume_from_checkpoint", "latest"]
-    train.main(arguments(*more, "--max_steps", "8", *resume, **parts))
+    train.main(arguments(*more, "--max_steps", "3", "--save_steps", "3", **parts))
+    resume = ["--save_steps", "3", "--resume_from_checkpoint", "latest"]
+    train.main(arguments(*more, "--max_steps", "6", *resume, **parts))
     assert losses(tmp_path / "parts") == pytest.approx(losses(tmp_path / "whole"), abs=1e-6)
     config = json.loads((tmp_path / "whole" / "final" / "generation_config.json").read_text())
     assert not config.get("begin_suppress_tokens")  # the tiny model's forbid nothing but the end

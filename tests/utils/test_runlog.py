@@ -73,16 +73,19 @@ def test_the_file_stays_json_where_numbers_are_not_finite(accelerator, tmp_path)
 
 def test_processes_that_part_right_after_a_reduction_wait_for_no_one(tmp_path):
     """With the process group freed by the model, the second or third parting out of 20 never ended."""
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file"]
-    launch.append(str(ROOT / "accelerate_configs/cpu_2_processes.yaml"))
-    command = [*launch, str(ROOT / "tests/fixtures/ending_often.py"), str(tmp_path), "20"]
-    done = subprocess.run(
-        command,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("parted 20 times") == 2  # the two may write into one line
+    command = [sys.executable, str(ROOT / "tests/fixtures/ending_often.py"), str(tmp_path), "20"]
+    known = {"OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+    pair = [
+        subprocess.Popen(
+            command,
+            env=os.environ | known | {"RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    for process in pair:
+        output, error = process.communicate(timeout=200)
+        assert process.returncode == 0, error
+        assert output.count("parted 20 times") == 1

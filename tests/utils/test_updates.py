@@ -74,6 +74,16 @@ def test_a_step_that_is_not_finite_changes_nothing(accelerator, poison, max_grad
     assert not torch.equal(model.weight, weights)
 
 
+@pytest.mark.parametrize("max_grad_norm", [0.0, 1.0])
+def test_an_infinite_gradient_of_a_finite_loss_leaves_the_weights(accelerator, max_grad_norm):
+    model, optimizer = build(accelerator)
+    model.weight.register_hook(lambda gradient: torch.full_like(gradient, math.inf))
+    update = run_step(accelerator, model, optimizer, [2.0, 3.0, 6.0], max_grad_norm=max_grad_norm)
+    assert (update.loss_sum, update.grad_norm, update.skipped) == (11.0, math.inf, True)
+    torch.testing.assert_close(model.weight, torch.ones(1, 3))
+    assert not optimizer.state[model.weight]
+
+
 def test_an_overflow_that_finds_the_loss_scale_of_fp16_is_not_counted(accelerator):
     model, optimizer = build_with_scaler(accelerator, 2.0**127)
     update = run_step(accelerator, model, optimizer, [2.0, 3.0, 6.0])
