@@ -20,8 +20,11 @@ import pytest
 import soundfile
 import yaml
 
-from preprocess import main, working_folder
+from preprocess import drawn, main, split_settings, working_folder
 from tests.utils.test_locking import refuse_to_lock
+from utils.arguments import PreprocessArguments, parse_arguments
+from utils.splits import draw_fraction
+from utils.utterances import Utterance
 
 ROOT = Path(__file__).parent.parent
 
@@ -438,6 +441,15 @@ def test_a_fraction_is_a_subset(corpus, tmp_path):
     whole = {row["id"] for rows in read_rows_of_run(corpus, tmp_path / "a").values() for row in rows}
     some = {row["id"] for rows in read_rows_of_run(corpus, tmp_path / "b", "0.5").values() for row in rows}
     assert some < whole and some
+
+
+def test_splits_and_fractions_follow_the_seed():
+    words = ["--source", "manifest", "--input", "corpus.jsonl", "--output_dir", "out", "--fraction", "0.5"]
+    one, other = (parse_arguments(PreprocessArguments, [*words, "--seed", seed]) for seed in ("1", "2"))
+    assert (split_settings(one).seed, split_settings(other).seed) == (1, 2)
+    items = [Utterance(f"u{n}", b"", "ciao", "corpus", n) for n in range(40)]
+    expected = list(draw_fraction(items, 0.5, test_fraction=0.5, seed=1))
+    assert list(drawn(items, one)) == expected != list(drawn(items, other))
 
 
 def read_rows_of_run(manifest: Path, output_dir: Path, fraction: str = "1") -> dict[str, list[dict]]:

@@ -70,7 +70,7 @@ def test_a_hostile_folder(tmp_path):
 
 def test_a_hostile_manifest(tmp_path):
     manifest, expected = build_manifest(tmp_path / "data")
-    rows, rejects = run(tmp_path / "out", "--source", "manifest", "--input", str(manifest), "--num_proc", "2")
+    rows, rejects = run(tmp_path / "out", "--source", "manifest", "--input", str(manifest))
     found: dict[str, list[str]] = {}
     for row in rows:
         found.setdefault(str(int(Path(row["source"]).stem)), []).append(KEPT)

@@ -14,6 +14,7 @@ import pytest
 
 from tests.slurm_cluster import PROGRAMS, SlurmCluster, link_checkout, slurm_cluster, wait_until
 from tests.test_preprocess_slow import contents
+from tests.test_slurm_scripts import write_program
 
 pytestmark = pytest.mark.slow
 
@@ -176,35 +177,6 @@ def test_a_launcher_of_several_processes_outlives_the_signals_of_slurm(tmp_path)
             assert job.wait(LIMIT) == 0
         finally:
             (tmp_path / "go").touch()
-
-
-@pytest.mark.parametrize(
-    ("variables", "words"),
-    [
-        ({}, ""),
-        ({"ID": "3", "MIN": "1", "COUNT": "4"}, "--num_shards 4 --shard_index 2"),
-        ({"ID": "7", "MIN": "3", "COUNT": "2", "shards": "20"}, "--num_shards 20 --shard_index 7"),
-    ],
-    ids=["no array", "an array from 1", "an array with gaps"],
-)
-def test_the_share_of_a_task(tmp_path, variables, words):
-    write_program(tmp_path / ".venv/bin/python", 'echo "$@"')
-    environment = {f"SLURM_ARRAY_TASK_{name}": value for name, value in variables.items() if name.isupper()}
-    environment |= {"NUM_SHARDS": variables["shards"]} if "shards" in variables else {}
-    done = subprocess.run(
-        ["bash", ROOT / "slurm/preprocess.sbatch", "--source", "asterisk"],
-        env=os.environ | environment | {"SLURM_SUBMIT_DIR": str(tmp_path)},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.split() == f"preprocess.py --source asterisk --num_proc 1 {words}".split()
-
-
-def write_program(path: Path, command: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/bash\n{command}\n")
-    path.chmod(0o755)
 
 
 def losses(run: Path) -> list[float]:

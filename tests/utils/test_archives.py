@@ -201,6 +201,23 @@ def test_a_size_that_lies(tmp_path):
         read_member(ArchiveMember(good.archive, "a.wav", 3, 10, "", good.packed_size))
 
 
+@pytest.mark.parametrize("kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_one_flipped_bit_of_a_member_is_seen(tmp_path, kind):
+    """Its size stays right: only the checksum tells."""
+    content = b"one bit of a table\n" if kind == zipfile.ZIP_STORED else np.random.default_rng(0).bytes(99)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", kind) as archive:
+        archive.writestr("a.tsv", content)
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    place = 30 + len("a.tsv") + 10  # within the content, behind the local header
+    data[place] ^= 1
+    (tmp_path / "a.zip").write_bytes(data)
+    tree = open_tree(tmp_path / "a.zip")
+    with pytest.raises(MemberError, match=r"broken archive: a\.tsv in a\.zip: size or checksum"):
+        read_member(tree.audio("a.tsv"))
+    with pytest.raises(UserError, match="checksum"):
+        tree.open("a.tsv")
+
+
 def test_too_large_a_member(tmp_path, monkeypatch, write_files, packed):
     monkeypatch.setattr(archives, "MOST_MEMBER_BYTES", 100)
     folder = write_files(tmp_path / "corpus", {"a.wav": bytes(101), "b.wav": bytes(100)})

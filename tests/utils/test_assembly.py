@@ -127,6 +127,14 @@ def test_equal_samples_are_kept_once_and_the_test_split_goes_first(tmp_path):
     assert again.kept == 2 and rejects_of(tmp_path / "y")[0]["source"] == "copies"
 
 
+def test_the_seed_decides_who_is_in_which_split(tmp_path):
+    items = [utterance(n, seconds=0.3) for n in range(20)]
+    for name, seed in (("x", 1), ("same", 1), ("other", 2)):
+        build(tmp_path / name, items, seed=seed)
+    tests = {name: {row["id"] for row in rows_of(tmp_path / name)["test"]} for name in ("x", "same", "other")}
+    assert len(tests["x"]) == 4 and tests["same"] == tests["x"] != tests["other"]
+
+
 def test_given_splits_lose_what_leaks_unless_asked_to_keep_it(tmp_path):
     items = [utterance(n, split="train", speaker=f"s{n}") for n in range(10)]
     items += [utterance(20, "FRASE NUMERO 3!", split="validation", speaker="v")]

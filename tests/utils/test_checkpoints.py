@@ -1,5 +1,6 @@
 """Checkpoints: whole or not at all, verified by content, the newest good one found, full disks survived."""
 
+import errno
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from utils import checkpoints
 from utils.adapters import Adapter, add_adapter
 from utils.checkpoints import (
     TrainingState,
@@ -110,6 +112,22 @@ def test_a_broken_state_file_is_no_crash(accelerator, tmp_path, text, capsys):
     assert "checkpoint-2: passed over: trainer_state.json" in capsys.readouterr().out
 
 
+def test_the_old_one_stays_until_the_new_one_has_its_name(accelerator, tmp_path, monkeypatch, capsys):
+    """The disk refuses the very last step, when every file of the new one is written."""
+    save_checkpoint(accelerator, tmp_path, TrainingState(step=1), keep=1)
+
+    def refuse(*_) -> None:
+        assert names(tmp_path) == [".checkpoint-2.tmp", "checkpoint-1"]
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patches:
+        patches.setattr(checkpoints, "move_into_place", refuse)
+        assert not save_checkpoint(accelerator, tmp_path, TrainingState(step=2), keep=1)
+    assert "checkpoint-1 is kept" in capsys.readouterr().out
+    assert names(tmp_path) == ["checkpoint-1"]
+    assert find_checkpoint(tmp_path, "latest") == tmp_path / "checkpoint-1"
+
+
 def test_every_file_is_in_the_list(accelerator, tmp_path):
     save_checkpoint(accelerator, tmp_path, TrainingState(step=1), keep=1)
     folder = tmp_path / "checkpoint-1"
@@ -135,6 +153,18 @@ def test_state_weights_optimiser_and_every_random_generator_come_back(accelerato
     assert torch.equal(model.weight, weights)
     assert torch.equal(optimizer.state[model.weight]["exp_avg"], moment)
     assert draw() == expected
+
+
+@pytest.mark.parametrize("lost", ["random_state", "numpy_random_seed"])
+def test_a_random_state_that_does_not_come_back_is_an_error(accelerator, tmp_path, lost):
+    """Accelerate passes over a file that it cannot make use of, and dropout would go on from anywhere."""
+    save_checkpoint(accelerator, tmp_path, TrainingState(step=1), keep=1)
+    saved = tmp_path / "checkpoint-1/random_states_0.pkl"
+    states = torch.load(saved, weights_only=False)
+    torch.save({name: value for name, value in states.items() if name != lost}, saved)
+    torch.rand(1)
+    with pytest.raises(UserError, match="its random state could not be restored"):
+        load_checkpoint(accelerator, tmp_path / "checkpoint-1")
 
 
 @pytest.mark.mps

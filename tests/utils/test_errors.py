@@ -7,33 +7,26 @@ from pathlib import Path
 
 import pytest
 
+from utils import errors
+from utils.errors import SECONDS_TO_BE_ENDED, UserError, user_errors_end_the_script
+
 ROOT = Path(__file__).parents[2]
 
 FAILING = """
-import os, sys, time
+import os, sys
 from utils.errors import UserError, user_errors_end_the_script
-failing = sys.argv[1:]
 with user_errors_end_the_script():
-    if os.environ["RANK"] in failing:
-        raise UserError(f"found nothing, asked {len(failing)}.")
-    time.sleep(60)
+    raise UserError("found nothing, asked two.")
 """
 
 
-@pytest.mark.parametrize(
-    ("failing", "said"),
-    [
-        (["0"], "error: found nothing, asked 1."),
-        (["1"], "error: process 1: found nothing, asked 1."),  # the first one knows of nothing
-        (["0", "1"], "error: found nothing, asked 2."),
-    ],
-)
-def test_an_error_is_told_once_by_whichever_process_has_it(tmp_path, failing, said):
+def test_an_error_of_all_processes_is_told_once(tmp_path):
+    """By the first one; the launcher ends the other before it speaks."""
     script = tmp_path / "failing.py"
     script.write_text(FAILING)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
-        [*launch, str(script), *failing],
+        [*launch, str(script)],
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -41,4 +34,24 @@ def test_an_error_is_told_once_by_whichever_process_has_it(tmp_path, failing, sa
         check=False,
     )
     assert done.returncode == 1
-    assert [line for line in done.stderr.splitlines() if line.startswith("error:")] == [said]
+    told = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert told == ["error: found nothing, asked two."]
+
+
+@pytest.mark.parametrize(
+    ("rank", "waited", "said"),
+    [
+        (None, [], "error: found nothing.\n"),
+        ("0", [], "error: found nothing.\n"),
+        ("1", [SECONDS_TO_BE_ENDED], "error: process 1: found nothing.\n"),  # the first one knows of nothing
+    ],
+)
+def test_an_error_of_one_process_is_told_by_it(monkeypatch, capsys, rank, waited, said):
+    monkeypatch.delenv("RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setenv("RANK", rank)
+    waits: list[float] = []
+    monkeypatch.setattr(errors.time, "sleep", waits.append)
+    with pytest.raises(SystemExit) as ended, user_errors_end_the_script():
+        raise UserError("found nothing.")
+    assert (ended.value.code, waits, capsys.readouterr().err) == (2, waited, said)

@@ -1,12 +1,21 @@
 """Files and folders whole or not at all, also on a full disk and by writers with errors of their own."""
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from utils.errors import WriteError
-from utils.files import delete_folder, folder_written_whole, real_folder, write_failure, write_text
+from utils.files import (
+    delete_folder,
+    folder_written_whole,
+    move_into_place,
+    real_folder,
+    write_failure,
+    write_text,
+)
 
 
 def write_by_torch(path) -> None:
@@ -42,10 +51,66 @@ def test_other_errors_are_not_taken_for_a_full_disk():
     assert write_failure(PermissionError(13, "Permission denied", "x")) == "Permission denied"
 
 
-def test_a_folder_goes_under_another_name(tmp_path):
+@pytest.fixture
+def disk_calls(monkeypatch) -> list[tuple[str, int]]:
+    """What is flushed, renamed and deleted, in order: the call, and the inode of its file or folder."""
+    calls: list[tuple[str, int]] = []
+    flush, delete = os.fsync, shutil.rmtree
+
+    def note_flush(descriptor: int) -> None:
+        calls.append(("flush", os.fstat(descriptor).st_ino))
+        flush(descriptor)
+
+    def renaming(rename):
+        def note_rename(source, target) -> None:
+            calls.append(("rename", Path(source).stat().st_ino))
+            rename(source, target)
+
+        return note_rename
+
+    def note_delete(folder, **options) -> None:
+        if Path(folder).exists():
+            calls.append(("delete", Path(folder).stat().st_ino))
+        delete(folder, **options)
+
+    monkeypatch.setattr(os, "fsync", note_flush)
+    monkeypatch.setattr(os, "rename", renaming(os.rename))
+    monkeypatch.setattr(os, "replace", renaming(os.replace))
+    monkeypatch.setattr(shutil, "rmtree", note_delete)
+    return calls
+
+
+def test_a_file_is_on_disk_before_it_has_its_name_and_its_name_is_brought_there_too(tmp_path, disk_calls):
+    write_text(tmp_path / "file", "ciao")
+    file, folder = (path.stat().st_ino for path in (tmp_path / "file", tmp_path))
+    assert disk_calls == [("flush", file), ("rename", file), ("flush", folder)]
+
+
+def test_a_folder_is_on_disk_before_it_has_its_name_and_the_one_before_goes_last(tmp_path, disk_calls):
+    for name in ("new/inner/a", "new/b", "run/a"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    inodes = {path.relative_to(tmp_path).as_posix(): path.stat().st_ino for path in tmp_path.rglob("*")}
+    move_into_place(tmp_path / "new", tmp_path / "run")
+    contents = {("flush", inodes[name]) for name in ("new", "new/b", "new/inner", "new/inner/a")}
+    assert {*disk_calls[:4]} == contents
+    assert disk_calls[4:] == [
+        ("rename", inodes["run"]),  # never is there a moment without either of them
+        ("rename", inodes["new"]),
+        ("flush", tmp_path.stat().st_ino),
+        ("delete", inodes["run"]),
+    ]
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == [
+        "run", "run/b", "run/inner", "run/inner/a",
+    ]  # fmt: skip
+
+
+def test_a_folder_gives_up_its_name_before_it_is_deleted(tmp_path, disk_calls):
     (tmp_path / "old").mkdir()
     (tmp_path / "old/file").touch()
+    inode = (tmp_path / "old").stat().st_ino
     delete_folder(tmp_path / "old")
+    assert disk_calls == [("rename", inode), ("delete", inode)]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from utils import interruption
 from utils.interruption import forget_interruption, note_interruption, remembering_signals
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,12 +28,18 @@ def test_a_signal_is_remembered_told_once_and_the_handlers_come_back(name, capfd
     assert capfd.readouterr().err.count("the running step is finished") == 1
 
 
-def test_ctrl_c_passed_on_by_a_launcher_counts_once_and_pressed_again_it_ends_at_once():
+def test_ctrl_c_passed_on_by_a_launcher_counts_once_and_pressed_again_it_ends_at_once(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(interruption.time, "monotonic", lambda: now[0])
     with remembering_signals() as request:
         os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)  # the terminal tells all processes, then torchrun tells its own
+        now[0] += 0.95
+        try:  # the terminal tells all processes, then torchrun tells its own
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            pytest.fail("taken for a second Ctrl-C")
         assert request.reason == "SIGINT"
-        time.sleep(1.05)
+        now[0] += 0.1
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
 

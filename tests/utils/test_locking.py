@@ -1,5 +1,6 @@
 """One run to a folder, by the operating system's lock."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -50,17 +51,38 @@ def test_a_second_run_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
             os.kill(child, signal.SIGKILL)
 
 
-def test_one_after_the_other_in_one_process(tmp_path):
+def is_held(folder: Path) -> bool:
+    """Whether the operating system refuses the lock to somebody who opens its file anew."""
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+def test_it_is_held_while_the_run_lasts_and_no_longer(tmp_path):
+    folder = tmp_path / "run"
     for _ in range(2):
-        with sole_run_in(tmp_path / "run", patience=0):
-            pass
+        with sole_run_in(folder, patience=0):
+            assert is_held(folder)
+        assert not is_held(folder)
+    with contextlib.suppress(ZeroDivisionError), sole_run_in(folder, patience=0):
+        raise ZeroDivisionError
+    assert not is_held(folder)
 
 
 def test_of_several_processes_the_first_one_holds_it(tmp_path, monkeypatch):
-    with sole_run_in(tmp_path / "run", patience=0):
+    folder = tmp_path / "run"
+    monkeypatch.setenv("RANK", "0")
+    with sole_run_in(folder, patience=0):
         monkeypatch.setenv("RANK", "1")
-        with sole_run_in(tmp_path / "run", patience=0):
-            pass
+        with sole_run_in(folder, patience=0):
+            assert is_held(folder)
+        assert is_held(folder)  # still, when the second process has ended
+    (folder / ".lock").unlink(missing_ok=True)
+    with sole_run_in(folder, patience=0):
+        assert not (folder / ".lock").exists()
 
 
 def test_without_locks_a_run_goes_on_and_leaves_nothing_that_holds_up_the_next(tmp_path, monkeypatch, capsys):

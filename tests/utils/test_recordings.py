@@ -14,7 +14,7 @@ from utils.assembly import in_order
 from utils.audio import SAMPLE_RATE, decode_flac
 from utils.blocks import cut_blocks
 from utils.errors import UserError
-from utils.recordings import Clip, ClipSettings, Rejected, encode_blocks, encode_group
+from utils.recordings import Clip, ClipSettings, Rejected, encode_block, encode_blocks, encode_group
 from utils.utterances import Reject, TimedText, Utterance
 
 SETTINGS = ClipSettings(0.1, 30.0, rules=frozenset(), language="it", tokenizer=None)
@@ -116,6 +116,36 @@ def test_silence_at_the_ends_is_cut_off_where_a_clip_would_be_too_long(italian_p
             kept = np.abs(decode_flac(clip.flac)) > 0.05
             assert kept.sum() == pytest.approx(loud.sum(), rel=0.01)  # the speech is all there
         assert found.segments == (TimedText(0.0, pytest.approx(clip.duration, abs=1e-4), text),)
+
+
+def test_times_of_segments_move_with_the_start_where_silence_is_cut_off(italian_prompts, tmp_path):
+    """A clip of 35 s from 2 s on of its file; two pieces of its text lie within the speech, one before it."""
+    speech = italian_prompts[0][0]
+    seconds = len(speech) / SAMPLE_RATE
+    around = np.random.default_rng(0).normal(scale=1e-4, size=38 * SAMPLE_RATE).astype(np.float32)
+    around[22 * SAMPLE_RATE :][: len(speech)] += speech
+    soundfile.write(tmp_path / "clip.wav", around, SAMPLE_RATE)
+    middle = 20 + seconds / 2
+    inside = (TimedText(20.5, middle, "uno"), TimedText(middle, 20 + seconds - 0.5, "due"))
+    item = replace(utterance(tmp_path / "clip.wav", 0, 2.0, 37.0), segments=inside)
+    [(found, clip)] = encode_group([item], SETTINGS)
+    moved = found.start - 2.0  # seconds cut off at the start
+    assert 19.5 < moved < 20.5 and clip.duration < seconds + 1
+    for before, after in zip(inside, found.segments, strict=True):
+        assert after.text == before.text
+        assert (after.start, after.end) == pytest.approx((before.start - moved, before.end - moved), abs=1e-5)
+    early = replace(item, segments=(TimedText(1.0, 2.0, "zero"), *inside))
+    [(found, _)] = encode_group([early], SETTINGS)
+    assert found.segments == ()  # not one at a time when nothing is heard
+
+
+def test_clips_are_on_disk_before_their_file_has_its_name(ramp, tmp_path, monkeypatch):
+    flushed = []
+    flush = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.append(os.fstat(file).st_ino) or flush(file))
+    (block,) = cut_blocks([utterance(ramp, 0)], "")
+    encode_block(block, tmp_path, SETTINGS)
+    assert flushed[0] == (tmp_path / f"{block.name}.arrow").stat().st_ino
 
 
 def test_speech_beyond_the_limit_names_what_would_help(italian_prompts, tmp_path):

@@ -118,6 +118,20 @@ def test_loose_borders_of_one_speaker_are_kept():
     assert joined.segments == (TimedText(0, 2, "a"), TimedText(1.5, 3, "b"))
 
 
+def test_what_ends_last_counts_where_one_piece_lies_within_another():
+    """Of one speaker, whose remark is timed within a long turn: pauses begin where the turn ends."""
+    turn, remark = (0, 10, "a", "Anna"), (2, 3, "b", "Anna")
+    (joined,) = join(pieces(turn, remark, (10.5, 12, "c", "Anna")), target=25)  # 0.5 s, not 7.5 s
+    assert (joined.start, joined.end, joined.text) == (0, 12, "a b c")
+    # together they last 10 s, not 3 s
+    assert spans(join(pieces(turn, remark), target=9)) == [(0, 10), (2, 3)]
+    # parted at the pause of 0.3 s before d: there is none before c
+    first, second = join(pieces(turn, remark, (10, 15, "c", "Anna"), (15.3, 22, "d", "Anna")), target=20)
+    assert (first.text, second.text) == ("a b c", "d")
+    # half of the pause from 10 to 11 s
+    assert spans(join(pieces(turn, remark, (11, 12, "c", "Anna")), padding=2))[2] == (10.5, 12)
+
+
 def test_loose_borders_without_speakers_are_kept():
     # 0.2 s, and 0.4 s of 1.6 s, which is a quarter
     assert spans(join(pieces((0, 0.6, "a"), (0.4, 2, "b"), (1.6, 4, "c")))) == [(0, 0.6), (0.4, 2), (1.6, 4)]
@@ -176,6 +190,14 @@ def test_a_long_piece_is_cut_at_the_widest_pause_near_its_middle():
     assert (first.start, first.end, first.text) == (0, 19, "uno due tre")
     assert (second.start, second.end, second.text) == (22, 40, "quattro cinque")
     assert second.previous_text == first.text and second.speaker == "Anna"
+
+
+def test_the_middle_half_of_a_long_piece_reaches_to_its_quarters():
+    # middle half 10 to 30 s; pauses: 3 s at 13, 0.5 s at 19.75, 4 s at 32
+    timed = words((0, 11.5, "uno"), (14.5, 19.5, " due"), (20, 30, " tre"), (34, 40, " quattro"))
+    first, second = join([Piece(1, 0, 40, "uno due tre quattro", "Anna", timed)])
+    assert (first.text, second.text) == ("uno", "due tre quattro")
+    assert (first.end, second.start) == (11.5, 14.5)
 
 
 def test_a_long_piece_without_words_stays_whole_and_alone():

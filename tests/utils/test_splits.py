@@ -45,6 +45,13 @@ def test_shares_by_hand():
     assert (result.split_by, result.leaks, result.notes) == ("text", {}, ())
 
 
+def test_another_seed_draws_other_splits():
+    texts = [f"sentence {n}" for n in range(100)]
+    drawn = {tuple(assign(keys(texts, seed=seed)).splits) for seed in (0, 1, 2)}
+    assert len(drawn) == 3
+    assert all(np.bincount(splits).tolist() == [70, 10, 20] for splits in drawn)
+
+
 def test_equal_texts_stay_together():
     known = keys(["the same"] * 30 + [f"sentence {n}" for n in range(70)])
     assert len(set(assign(known).splits[:30].tolist())) == 1
