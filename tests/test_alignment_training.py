@@ -14,7 +14,13 @@ from benchmarks.alignment_training import (
     share_of_words,
     timed_lines,
 )
+from tests.warm_processes import keep_benchmarks_warm
 from utils.timed_text import is_timed, read_tab_lines
+
+
+@pytest.fixture
+def warm(monkeypatch) -> None:
+    keep_benchmarks_warm(monkeypatch)
 
 
 def test_every_clip_is_in_one_recording_at_its_place():
@@ -60,7 +66,7 @@ def test_share_of_words():
 
 
 @pytest.mark.slow
-def test_it_runs(italian_prompts, tmp_path, capsys):
+def test_it_runs(warm, italian_prompts, tmp_path, capsys):
     dataset = write_prepared(tmp_path / "prompts", italian_prompts)
     options = ["--dataset", str(dataset), "--minutes", "0.25", "--max_steps", "2"]
     alignment_training.main([*options, "--output_dir", str(tmp_path / "out")])

@@ -23,12 +23,18 @@ from benchmarks import (
     train_speed,
 )
 from benchmarks.side_by_side import PEER, Measurement, run_alone, summarize, turns
+from tests.warm_processes import keep_benchmarks_warm
 from utils.audio import decode_audio, decode_flac
 from utils.dataset import load_prepared
 from utils.errors import UserError
 from utils.modeling import load_model
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def warm(monkeypatch) -> None:
+    keep_benchmarks_warm(monkeypatch)
 
 
 def test_rounds_turn_the_order_around():
@@ -105,7 +111,7 @@ def test_word_errors_of_the_full_context_are_kept(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_sweep_goes_on_and_forgetting_is_measured(tiny_whisper, tmp_path, capsys):
+def test_a_sweep_goes_on_and_forgetting_is_measured(warm, tiny_whisper, tmp_path, capsys):
     words = ["--model_name_or_path", str(tiny_whisper), "--num_train_epochs", "0.04", "--max_samples", "6"]
     ways = ["--ways", "full-context", "lora", "--seeds", "1", "--output_dir", str(tmp_path / "sweep")]
     sweep.main([*words, *ways, "--max_runs", "1"])
@@ -124,7 +130,7 @@ def test_a_sweep_goes_on_and_forgetting_is_measured(tiny_whisper, tmp_path, caps
 
 
 @pytest.mark.slow
-def test_augmentation_is_measured_and_drawn(tiny_whisper, tmp_path):
+def test_augmentation_is_measured_and_drawn(warm, tiny_whisper, tmp_path):
     words = ["--untuned_only", "--model_name_or_path", str(tiny_whisper), "--max_samples", "4"]
     telephone.main([*words, "--lines", "alaw+gsm", "--output_dir", str(tmp_path)])
     scores = json.loads((tmp_path / "telephone.json").read_text())["scores"]
@@ -178,7 +184,7 @@ def test_a_step_is_taken_apart(tiny_whisper, prepared, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_both_comparisons_run(tiny_whisper, prepared, tmp_path, capsys):
+def test_both_comparisons_run(warm, tiny_whisper, prepared, tmp_path, capsys):
     common = ["--model_name_or_path", str(tiny_whisper), "--dataset", str(prepared), "--rounds", "1"]
     train = [*common, "--max_samples", "8", "--output_dir", str(tmp_path / "train")]
     train_speed.main([*train, "--dtypes", "bfloat16"])
@@ -208,7 +214,7 @@ def test_four_clips_have_the_text_of_generate(prepared, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_both_ways_into_ctranslate2_run(prepared, tmp_path):
+def test_both_ways_into_ctranslate2_run(warm, prepared, tmp_path):
     """With real weights, since a random model writes nothing that could be told apart."""
     words = ["--model_name_or_path", "openai/whisper-base", "--dataset", str(prepared), "--rounds", "1"]
     words += ["--max_samples", "3", "--dtypes", "float32", "--output_dir", str(tmp_path)]

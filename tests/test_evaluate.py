@@ -4,8 +4,7 @@ import io
 import json
 import os
 import shutil
-import subprocess
-import sys
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import yaml
 from datasets import Dataset, DatasetDict, Features, Value, load_from_disk
 
 import evaluate
+from tests.warm_processes import start_warm
 from utils.errors import UserError
 from utils.modeling import LoadedModel
 
@@ -68,9 +68,11 @@ def tuned(tiny_whisper, tmp_path_factory) -> Path:
     return folder
 
 
-def command(models, dataset, output_dir, *further: str) -> list[str]:
+def command(models, dataset, output_dir, *further: str, probe: bool = False) -> list[str]:
+    """Words of the command line; without the sounds in which nobody speaks unless they are asked for."""
     words = ["--models", *map(str, models), "--dataset", str(dataset), "--output_dir", str(output_dir)]
     words += ["--language", "it", "--generation_max_length", "12", "--bootstrap_samples", "50"]
+    words += [] if probe else ["--no_probe_hallucination"]
     return [*words, "--per_device_eval_batch_size", "4", "--dtype", "float32", *further]
 
 
@@ -78,7 +80,7 @@ def command(models, dataset, output_dir, *further: str) -> list[str]:
 def finished(tiny_whisper, tuned, dataset, tmp_path_factory) -> Path:
     """An evaluation folder of both models."""
     output_dir = tmp_path_factory.mktemp("report") / "both"
-    evaluate.main(command([tiny_whisper, tuned], dataset, output_dir))
+    evaluate.main(command([tiny_whisper, tuned], dataset, output_dir, probe=True))
     return output_dir
 
 
@@ -160,7 +162,7 @@ def test_equal_weights_give_equal_scores_and_no_difference(finished):
 
 def test_rerun_prints_the_same_tables_and_decodes_nothing(finished, tiny_whisper, tuned, dataset, capsys):
     before = {path.name: path.stat().st_mtime_ns for path in finished.iterdir()}
-    evaluate.main(command([tiny_whisper, tuned], dataset, finished))
+    evaluate.main(command([tiny_whisper, tuned], dataset, finished, probe=True))
     output = capsys.readouterr().out
     assert "reused" in output
     assert output.count("raw_wer_score") == 3
@@ -168,14 +170,16 @@ def test_rerun_prints_the_same_tables_and_decodes_nothing(finished, tiny_whisper
 
 
 def test_other_arguments_are_refused_and_named(finished, tiny_whisper, tuned, dataset, capsys):
-    message = error_of(command([tiny_whisper, tuned], dataset, finished, "--split", "train"), capsys)
+    message = error_of(
+        command([tiny_whisper, tuned], dataset, finished, "--split", "train", probe=True), capsys
+    )
     assert "split: test there, train now" in message
     assert "Choose another --output_dir" in message
 
 
 def test_another_model_or_dataset_of_the_name_is_evaluated_again(scratch, tiny_whisper, tuned, dataset):
     arguments = evaluate.parse_arguments(
-        evaluate.EvaluateArguments, command([tiny_whisper, tuned], dataset, scratch)
+        evaluate.EvaluateArguments, command([tiny_whisper, tuned], dataset, scratch, probe=True)
     )
     assert evaluate.is_already_evaluated(arguments, scratch)
     for file in (tuned / "model.safetensors", dataset / "test" / "state.json"):
@@ -272,17 +276,22 @@ def test_processes_that_do_not_know_of_each_other_are_refused(
 
 def test_two_processes_score_what_one_scores(finished, tiny_whisper, tuned, dataset, tmp_path):
     """Six clips in batches of four: one process has two batches less than the other would like."""
-    words = command([tiny_whisper, tuned], dataset, tmp_path / "both")
-    config = str(ROOT / "accelerate_configs" / "cpu_2_processes.yaml")
-    outcome = subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.launch", "--config_file", config, "evaluate.py", *words],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert outcome.returncode == 0, outcome.stderr
-    assert outcome.stdout.count("raw_wer_score") == 3  # one process speaks
+    words = ["evaluate.py", *command([tiny_whisper, tuned], dataset, tmp_path / "both", probe=True)]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    # as `accelerate launch` leaves them, which test_accelerate_configs.py starts
+    together = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    logs = [tmp_path / f"process-{rank}.log" for rank in range(2)]
+    children = [
+        start_warm(
+            words, log, cwd=ROOT, env={**os.environ, **together, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        )
+        for rank, log in enumerate(logs)
+    ]
+    for child in children:
+        child.join(300)
+    assert [child.exitcode for child in children] == [0, 0], "\n".join(log.read_text() for log in logs)
+    assert [log.read_text().count("raw_wer_score") for log in logs] == [3, 0]  # one process speaks
 
     def results(folder: Path) -> list[dict]:
         rows = read_json(folder / "evaluation_results.json")["results"]
@@ -346,7 +355,7 @@ def test_in_the_dynamic_context_alone_guards_have_the_full_one_and_nothing_is_pr
 ):
     other = Path(shutil.copytree(tuned, tmp_path / "other"))
     guard = str(write_dataset(tmp_path / "guard"))
-    further = ["--audio_context", "dynamic", "--guard_datasets", guard, "--no_probe_hallucination"]
+    further = ["--audio_context", "dynamic", "--guard_datasets", guard]
     evaluate.main(command([tuned, other], dataset, tmp_path / "out", *further))
     rows = read_json(tmp_path / "out" / "evaluation_results.json")["results"]
     assert [(row["is_guard"], row["audio_context"]) for row in rows] == 2 * [
@@ -390,7 +399,7 @@ def test_a_language_that_a_model_lacks_is_detected_and_said(tiny_whisper, datase
     config = read_json(lacking / "generation_config.json")
     config["lang_to_id"].pop("<|it|>")
     (lacking / "generation_config.json").write_text(json.dumps(config))
-    evaluate.main(command([tiny_whisper, lacking], dataset, tmp_path / "out", "--no_probe_hallucination"))
+    evaluate.main(command([tiny_whisper, lacking], dataset, tmp_path / "out"))
     rows = read_json(tmp_path / "out" / "evaluation_results.json")["results"]
     assert [row["detected_languages"] for row in rows] == [[], ["it"]]
     assert "has no token for" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
@@ -479,18 +488,3 @@ def test_ctranslate2_has_no_condensed_silence():
         UserError, match=r"--audio_context dynamic of runs/it/best.* trained with --silence_run 0"
     ):
         choose_contexts("dynamic", backend="ctranslate2")
-
-
-def test_runs_as_a_script_under_the_launcher_of_one_process(tiny_whisper, dataset, tmp_path):
-    words = command([tiny_whisper], dataset, tmp_path / "out", "--max_samples", "2")
-    launcher = ["-m", "accelerate.commands.launch", "--num_processes", "1", "--cpu"]
-    launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    outcome = subprocess.run(
-        [sys.executable, *launcher, "evaluate.py", *words],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert outcome.returncode == 0, outcome.stderr
-    assert "raw_wer_score" in outcome.stdout

@@ -8,8 +8,14 @@ import pytest
 from benchmarks import hallucination, timestamps
 from benchmarks.hallucination import MadeUp, Score, markdown_tables, words_per_minute
 from benchmarks.timestamps import boundary_errors, build_windows, read_segments, summarize
+from tests.warm_processes import keep_benchmarks_warm
 
 # ---- hallucination -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def warm(monkeypatch) -> None:
+    keep_benchmarks_warm(monkeypatch)
 
 
 def test_made_up_words_a_minute_by_hand():
@@ -60,7 +66,7 @@ def test_errors_are_to_the_nearest_boundary_of_the_same_kind():
 
 
 @pytest.mark.slow
-def test_both_run_and_a_rerun_trains_nothing_again(tiny_whisper, prepared, tmp_path):
+def test_both_run_and_a_rerun_trains_nothing_again(warm, tiny_whisper, prepared, tmp_path):
     common = ["--model_name_or_path", str(tiny_whisper), "--dataset", str(prepared), "--max_steps", "2"]
     of_noise = [*common, "--durations", "1", "--output_dir", str(tmp_path / "noise")]
     hallucination.main(of_noise)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.utils.test_assembly import build, utterance
-from utils.dataset import load_prepared
+from utils.dataset import digest_of, draw_rows, load_prepared
 from utils.delivery import write_archive, write_audiofolder
 from utils.errors import UserError
 
@@ -73,6 +73,33 @@ def test_audio_of_another_kind_is_refused_before_anything_long(prepared, tmp_pat
     DatasetDict({"test": rows}).save_to_disk(tmp_path / "x")
     with pytest.raises(UserError, match=f"x/test: the audio of 'test-0000' cannot be used: {expected}"):
         load_prepared([str(tmp_path / "x")], "test", language="it")
+
+
+def test_rows_are_drawn_by_the_seed_and_stay_in_order():
+    from datasets import Dataset
+
+    rows = Dataset.from_dict({"id": list(range(100))})
+    first, again, other = (draw_rows(rows, 10, seed)["id"] for seed in (1, 1, 2))
+    assert list(first) == list(again) == sorted(set(first)) and len(first) == 10
+    assert set(first) != set(other) and set(range(10)) not in (set(first), set(other))
+    drawn = [number for seed in range(200) for number in draw_rows(rows, 10, seed)["id"]]
+    assert sum(drawn) / len(drawn) == pytest.approx(49.5, abs=2)  # a standard error is 0.6
+    assert draw_rows(rows, 100, 1) is draw_rows(rows, None, 1) is rows
+
+
+def test_the_digest_tells_datasets_apart_by_any_column_and_by_order():
+    from datasets import Dataset
+
+    columns = {"id": ["a", "b"], "text": ["uno", "due"], "duration": [1.0, 2.0], "language": ["it", "it"]}
+    columns |= {"audio": [b"1", b"22"], "segments": ["", "x"], "previous_text": ["", "y"]}
+    rows = Dataset.from_dict(columns)
+    # of equal length: sizes alone would not tell
+    changes = {"id": ["a", "c"], "text": ["uno", "tre"], "duration": [1.0, 3.0], "language": ["it", "en"]}
+    changes |= {"audio": [b"1", b"2"], "segments": ["", "z"], "previous_text": ["", "z"]}
+    others = [digest_of(Dataset.from_dict(columns | {name: values})) for name, values in changes.items()]
+    others += [digest_of(rows.select([1, 0])), digest_of(rows.select([0])), digest_of(rows, "basic")]
+    assert len({digest_of(rows), *others}) == 1 + len(others)
+    assert digest_of(rows) == digest_of(Dataset.from_dict(columns | {"speaker": ["A", "B"]}))
 
 
 def test_an_archive_is_read_like_its_folder(two, tmp_path, monkeypatch):

@@ -151,6 +151,38 @@ def test_comparison_by_hand(evaluation_set):
     assert asdict(raw).keys() == COMPARISON_KEYS
 
 
+def of_speakers(wrong: list[bool], speakers: list[str | None] | None) -> tuple[EvaluationSet, list[str]]:
+    """One-word utterances, and hypotheses of which some are wrong."""
+    size = len(wrong)
+    evaluation_set = EvaluationSet(
+        *("data/it", "test", [str(number) for number in range(size)]),
+        *(["si"] * size, [1.0] * size, {}, ["it"] * size),
+        speakers=speakers,
+    )
+    return evaluation_set, ["no" if is_wrong else "si" for is_wrong in wrong]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "ratio"),
+    [
+        # all wrong or all right: 400 utterances tell as much as 25, the interval is 4 times as wide
+        ([speaker % 4 == 0 for speaker in range(25) for _ in range(16)], 4),
+        # a quarter of each speaker's: every resample of speakers has the same rate
+        ([number % 4 == 0 for _ in range(25) for number in range(16)], 0),
+    ],
+)
+def test_speakers_are_drawn_whole_for_rates_and_for_comparisons(wrong, ratio):
+    widths = []
+    for speakers in (None, [f"s{number // 16}" for number in range(400)]):
+        evaluation_set, hypotheses = of_speakers(wrong, speakers)
+        scored = [score(evaluation_set, "base", hypotheses), score(evaluation_set, "tuned", ["si"] * 400)]
+        rate, compared = scored[0].result.normalized, compare_models(scored, 2000, 1)[1]
+        assert rate.ci95_unit == ("speaker" if speakers else "utterance")
+        widths.append([high - low for low, high in (rate.ci95, compared.ci95)])
+    over_utterances, over_speakers = widths
+    assert over_speakers == pytest.approx([ratio * width for width in over_utterances], rel=0.2)
+
+
 def test_dynamic_candidate_is_held_against_the_full_baseline_only_where_there_is_no_other(evaluation_set):
     full = score(evaluation_set, "base", BASELINE)
     dynamic = score(evaluation_set, "base", ["x", "x", "x", "x"], "dynamic")

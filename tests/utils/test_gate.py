@@ -103,6 +103,37 @@ def test_failures_that_have_become_more(failures, expected):
     assert expected is None or expected in gate.reasons[0]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({"loop": 10}, {"loop": 11}, None),  # 0.7 %
+        (
+            {"loop": 10},
+            {"loop": 15},
+            "loop (the same words over and over) in 15 of 139 utterances, before 10",
+        ),
+        ({"loop": 15}, {"loop": 10}, None),
+        ({"no casing": 30}, {"no casing": 57}, None),  # 19 %
+        ({"no casing": 30}, {"no casing": 59}, "in 59 of 139 utterances, before 30"),
+    ],
+)
+def test_failures_beside_those_that_the_baseline_has(before, after, expected):
+    """What may be added is a share of the utterances, not of the baseline's failures."""
+    results = [replace(row, failures=NO_FAILURES | own) for row, own in ((BEFORE, before), (AFTER, after))]
+    gate = gate_of((*results, 0.001))
+    assert gate.promote == (expected is None)
+    assert expected is None or expected in gate.reasons[0]
+
+
+@pytest.mark.parametrize(("words", "promote"), [(44, True), (46, False)])
+def test_words_in_silence_beside_those_that_the_baseline_makes_up(words, promote):
+    sounds = [QUIET | {"silence": MadeUpWords(4, 4, number, 60.0)} for number in (40, words)]
+    before, after = (
+        replace(row, hallucination=own) for row, own in zip((BEFORE, AFTER), sounds, strict=True)
+    )
+    assert gate_of((before, after, 0.001)).promote is promote
+
+
 def test_words_in_silence():
     talkative = QUIET | {"silence": MadeUpWords(4, 4, 40, 60.0)}
     guard_after = replace(AFTER, dataset="data/en", is_guard=True, hallucination=talkative)

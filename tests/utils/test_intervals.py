@@ -69,6 +69,26 @@ def test_speakers_that_differ_widen_the_interval_by_the_design_effect():
     assert wide / narrow == pytest.approx(5, rel=0.15)
 
 
+def test_of_equally_long_units_it_is_the_bootstrap_t_of_the_mean():
+    """Efron and Tibshirani 1993, 12.5, step by step, with textbook variances over n - 1 and other draws.
+
+    Six units, so that n for n - 1 would make the interval narrower or wider by a tenth; and skewed to the
+    right, where the rare resamples without the large unit have little spread, so that it reaches far up.
+    """
+    errors = np.array([13, 105, 240, 287, 391, 1270])
+    words, n = 2000, len(errors)
+    low, high = bootstrap_ratio(errors, np.full(n, words), 40_000, 0).ci95
+    rates = errors / words
+    mean, error = rates.mean(), rates.std(ddof=1) / math.sqrt(n)
+    resamples = np.random.default_rng(7).choice(rates, (40_000, n))
+    with np.errstate(divide="ignore", invalid="ignore"):  # one unit six times
+        off = (resamples.mean(axis=1) - mean) / (resamples.std(axis=1, ddof=1) / math.sqrt(n))
+    lower, upper = np.percentile(off[~np.isnan(off)], [2.5, 97.5])
+    assert high - mean == pytest.approx(-lower * error, rel=0.03)
+    assert mean - low == pytest.approx(upper * error, rel=0.03)
+    assert high - mean > 2 * (mean - low)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(-9, 9), st.integers(0, 9)), min_size=1, max_size=30), st.integers(0, 99)

@@ -24,6 +24,7 @@ from utils.text import (
         ("\ufeffciao", "ciao"),
         ("a\x00b\x07c", "abc"),
         (" \n\t ", ""),
+        ("… ½ ﬁ Ⅻ", "… ½ ﬁ Ⅻ"),  # composed, not made plain: NFC, not NFKC
         # the zero-width non-joiner spells Persian words: می‌خواهم
         (
             "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
