@@ -21,19 +21,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.arguments import EvaluateArguments, arguments_as_yaml, differing_arguments, parse_arguments
-from utils.errors import UserError, user_errors_end_the_script
+from utils.arguments.evaluate import EvaluateArguments
+from utils.arguments.parsing import parse_arguments
+from utils.runtime.errors import UserError, user_errors_end_the_script
+from utils.runtime.resolved_arguments import arguments_as_yaml, differing_arguments
 
 if TYPE_CHECKING:
     from accelerate import PartialState
     from datasets import Dataset
 
-    from utils.evaluation import Decoding, EvaluationSet, MadeUpWords, ModelSize, ScoredDecoding
-    from utils.modeling import LoadedModel
-    from utils.progress import AudioProgress
-    from utils.transcribers import Transcriber
-    from utils.transcription import Hypothesis
-    from utils.whole_recordings import Recording
+    from utils.evaluation.backends.transcriber import Transcriber
+    from utils.evaluation.recordings import Recording
+    from utils.evaluation.records import Decoding, EvaluationSet, MadeUpWords, ModelSize, ScoredDecoding
+    from utils.evaluation.transcription import Hypothesis
+    from utils.model.loading import LoadedModel
+    from utils.runtime.progress import AudioProgress
 
     Material = list[tuple[EvaluationSet, Dataset | list[Recording]]]
 
@@ -64,8 +66,8 @@ def main(argv: list[str] | None = None) -> None:
                     f"Delete its {RESULTS_FILE} to start over."
                 )
             return
-        from utils.processes import start_processes
-        from utils.progress import silence_libraries
+        from utils.runtime.processes import start_processes
+        from utils.runtime.progress import silence_libraries
 
         silence_libraries()
         processes = start_processes()
@@ -152,8 +154,8 @@ def check_models(arguments: EvaluateArguments) -> str:
     Raises:
         UserError: Models that are not there, all of them reported at once; or trained for different tasks.
     """
-    from utils.modeling import read_training_arguments
-    from utils.starter import resolve_model
+    from utils.model.loading import read_training_arguments
+    from utils.model.resolving import resolve_model
 
     problems, tasks = [], {}
     for model in arguments.models:
@@ -178,9 +180,9 @@ def load_material(arguments: EvaluateArguments) -> "Material":
     Raises:
         UserError: A dataset or split is missing or empty, or an utterance has no reference.
     """
-    from utils.dataset import draw_rows, load_prepared
-    from utils.evaluation import build_evaluation_set
-    from utils.whole_recordings import read_recordings
+    from utils.data.prepared_dataset import draw_rows, load_prepared
+    from utils.evaluation.evaluation_set import build_evaluation_set
+    from utils.evaluation.recordings import read_recordings
 
     def load(folder: str, is_guard: bool) -> "tuple[EvaluationSet, Dataset]":
         # a guard is in a language of its own: rows without one are not in the one given for the data
@@ -198,7 +200,7 @@ def load_material(arguments: EvaluateArguments) -> "Material":
 
 def describe_recordings(recordings: "list[Recording]", manifest: str, way: str) -> "EvaluationSet":
     """What scoring needs of whole recordings; each is its own unit."""
-    from utils.evaluation import EvaluationSet
+    from utils.evaluation.records import EvaluationSet
 
     return EvaluationSet(
         dataset=manifest,
@@ -214,7 +216,7 @@ def describe_recordings(recordings: "list[Recording]", manifest: str, way: str) 
 
 def write_arguments(arguments: EvaluateArguments, output_dir: Path) -> None:
     """Write the resolved arguments beside what is to come."""
-    from utils.files import write_text
+    from utils.runtime.files import write_text
 
     write_text(output_dir / ARGUMENTS_FILE, arguments_as_yaml(arguments))
 
@@ -226,8 +228,8 @@ def evaluate_model(
     processes: "PartialState",
 ) -> list["ScoredDecoding"]:
     """Load one model and score it on every split, in the full context first; guards in that one alone."""
-    from utils.evaluation import score_decoding
-    from utils.transcribers import open_transcriber
+    from utils.evaluation.backends.opening import open_transcriber
+    from utils.evaluation.scoring import score_decoding
 
     scored = []
     with open_transcriber(
@@ -283,7 +285,7 @@ def in_known_languages(
     """
     from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-    from utils.modeling import check_languages, language_codes
+    from utils.model.languages import check_languages, language_codes
 
     spoken = {code for code in evaluation_set.languages if code is not None}
     if backend == "faster-whisper" and not spoken <= LANGUAGES.keys():
@@ -328,8 +330,8 @@ def choose_transcription(
     arguments: EvaluateArguments,
 ) -> "Callable[..., dict[int, Hypothesis]]":
     """What transcribes a process's share: of clips in batches, or of whole recordings."""
-    from utils.transcription import transcribe_share
-    from utils.whole_recordings import transcribe_recordings
+    from utils.evaluation.recordings import transcribe_recordings
+    from utils.evaluation.transcription import transcribe_share
 
     batches = {"audio_context": context, "batch_size": arguments.per_device_eval_batch_size}
     if isinstance(clips, list):
@@ -362,10 +364,10 @@ def decode(
     processes: "PartialState",
 ) -> "Decoding":
     """Transcribe a split together with the other processes, under a progress bar, and take the time."""
-    from utils.batching import FULL_CONTEXT
-    from utils.evaluation import Decoding
-    from utils.processes import join_shares
-    from utils.progress import audio_progress
+    from utils.evaluation.records import Decoding
+    from utils.model.context import FULL_CONTEXT
+    from utils.runtime.processes import join_shares
+    from utils.runtime.progress import audio_progress
 
     description = f"{Path(name).name}, {evaluation_set.split}, {context} context"
     # every clip costs its 30 s in the full context, so clips give the honest time left
@@ -400,7 +402,7 @@ def count_batch(progress: "AudioProgress", by_clip: bool, clips: int, seconds: f
 
 def model_size(loaded: "LoadedModel") -> "ModelSize":
     """Parameters that were trained, and all."""
-    from utils.evaluation import ModelSize
+    from utils.evaluation.records import ModelSize
 
     return ModelSize(loaded.trainable_parameters, loaded.total_parameters)
 
@@ -413,11 +415,11 @@ def probe_hallucination(
     processes: "PartialState",
 ) -> "dict[str, MadeUpWords] | None":
     """Words that the model writes for sounds in which nobody speaks; None where nobody asked for them."""
-    from utils.audio import encode_flac
-    from utils.evaluation import count_made_up_words
-    from utils.probes import KINDS, build_sounds
-    from utils.processes import join_shares
-    from utils.transcription import transcribe_share
+    from utils.audio.flac import encode_flac
+    from utils.audio.probe_sounds import KINDS, build_sounds
+    from utils.evaluation.scoring import count_made_up_words
+    from utils.evaluation.transcription import transcribe_share
+    from utils.runtime.processes import join_shares
 
     if not arguments.probe_hallucination:
         return None
@@ -439,8 +441,8 @@ def probe_hallucination(
 
 def write_predictions(scored: list["ScoredDecoding"], material: "Material", output_dir: Path) -> None:
     """Write every utterance's reference, hypothesis and errors."""
-    from utils.evaluation import prediction_records
-    from utils.files import write_jsonl
+    from utils.evaluation.scoring import prediction_records
+    from utils.runtime.files import write_jsonl
 
     sets = {evaluation_set.dataset: evaluation_set for evaluation_set, _ in material}
     lines = [line for item in scored for line in prediction_records(sets[item.result.dataset], item)]
@@ -459,13 +461,14 @@ def write_report(
     Args:
         inputs: What was evaluated, from `describe_inputs` before anything was decoded.
     """
-    from utils.evaluation import compare_models, prediction_records, rank_candidates, write_verdict
-    from utils.evaluation_page import write_evaluation_page
-    from utils.evaluation_plots import write_evaluation_plots
-    from utils.evaluation_tables import write_evaluation_tables
-    from utils.files import write_json
-    from utils.gate import gate_sentence, judge
-    from utils.learning_curve import load_metrics
+    from utils.evaluation.comparison import compare_models, rank_candidates, write_verdict
+    from utils.evaluation.gate import gate_sentence, judge
+    from utils.evaluation.scoring import prediction_records
+    from utils.report.evaluation_page import write_evaluation_page
+    from utils.report.evaluation_plots import write_evaluation_plots
+    from utils.report.evaluation_tables import write_evaluation_tables
+    from utils.report.learning_curve import load_metrics
+    from utils.runtime.files import write_json
 
     results = [item.result for item in scored]
     analysis = None
@@ -502,8 +505,8 @@ def find_clip(material: "Material", dataset: str, utterance: str) -> bytes | Non
 
 def show_report(output_dir: Path) -> None:
     """Print the tables from the files, so that a reused report shows the very same."""
-    from utils.evaluation import read_comparisons, read_results
-    from utils.report import print_report
+    from utils.evaluation.results_file import read_comparisons, read_results
+    from utils.report.terminal import print_report
 
     results = read_results(output_dir / RESULTS_FILE)
     comparisons, verdict = [], None

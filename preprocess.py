@@ -16,14 +16,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.arguments import PreprocessArguments, arguments_as_yaml, differing_arguments, parse_arguments
-from utils.errors import UserError, WriteError, user_errors_end_the_script
+from utils.arguments.parsing import parse_arguments
+from utils.arguments.preprocess import PreprocessArguments
+from utils.runtime.errors import UserError, WriteError, user_errors_end_the_script
+from utils.runtime.resolved_arguments import arguments_as_yaml, differing_arguments
 
 if TYPE_CHECKING:
-    from utils.assembly import DataReport, SplitSettings
-    from utils.blocks import Block
-    from utils.recordings import Aligner, ClipSettings
-    from utils.utterances import Reject, Source, Utterance
+    from utils.data.assembly import DataReport
+    from utils.data.blocks import Block
+    from utils.data.catalogue import SplitSettings
+    from utils.data.clips.encoding import Aligner, ClipSettings
+    from utils.data.utterance import Reject, Source, Utterance
 
 # How many processes do the work, where it lies and what else is made of it do not change the dataset.
 FREE_ARGUMENTS = (
@@ -58,7 +61,7 @@ def with_real_output(arguments: PreprocessArguments) -> PreprocessArguments:
     """The arguments with the folder that `--output_dir` means, where it is a link or `.`."""
     import dataclasses
 
-    from utils.files import real_folder
+    from utils.runtime.files import real_folder
 
     return dataclasses.replace(arguments, output_dir=str(real_folder(Path(arguments.output_dir))))
 
@@ -69,7 +72,7 @@ def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> boo
     Raises:
         UserError: It holds something else, which is never overwritten.
     """
-    from utils.assembly import ARGUMENTS_FILE, NUMBERS_FILE
+    from utils.data.catalogue import ARGUMENTS_FILE, NUMBERS_FILE
 
     if output_dir.is_file():
         raise UserError(
@@ -111,8 +114,9 @@ def prepare(arguments: PreprocessArguments, output_dir: Path) -> bool:
     Returns:
         Whether the dataset is there; False for a job of an array, which does only its own blocks.
     """
-    from utils.assembly import ARGUMENTS_FILE, assemble
-    from utils.files import folder_written_whole, write_text
+    from utils.data.assembly import assemble
+    from utils.data.catalogue import ARGUMENTS_FILE
+    from utils.runtime.files import folder_written_whole, write_text
 
     with working_folder(output_dir, arguments.shard_index) as blocks_dir:
         settings = clip_settings(arguments)
@@ -131,7 +135,11 @@ def prepare(arguments: PreprocessArguments, output_dir: Path) -> bool:
 
 def open_source(arguments: PreprocessArguments, local_cache: Path) -> "Source":
     """Find the data and check that it can be used at all, before anything is decoded."""
-    from utils import audiofolder, corpora, hub, kaldi, manifests, sources, starter
+    from utils.data.sources import afrispeech as corpora
+    from utils.data.sources import audiofolder, hub, kaldi
+    from utils.data.sources import lhotse as manifests
+    from utils.data.sources import manifest as sources
+    from utils.model import resolving as starter
 
     if arguments.source == "asterisk":
         prompts = starter.fetch_prompts(arguments.language)
@@ -185,9 +193,9 @@ def do_blocks(
     arguments: PreprocessArguments, source: "Source", settings: "ClipSettings", blocks_dir: Path
 ) -> list[Path]:
     """Do the blocks that are not done yet, in this job's share; returns the index files of all in order."""
-    from utils.blocks import cut_blocks, is_own_block
-    from utils.progress import audio_progress
-    from utils.recordings import encode_blocks
+    from utils.data.blocks import cut_blocks, is_own_block
+    from utils.data.clips.block_encoding import encode_blocks
+    from utils.runtime.progress import audio_progress
 
     align = load_aligner(arguments)
     indexes: list[Path] = []
@@ -227,10 +235,11 @@ def load_aligner(arguments: PreprocessArguments) -> "Aligner | None":
     """What finds the times of a long recording's plain transcript, with its model, or None."""
     if arguments.align_with_model is None:
         return None
-    from utils.alignment import align_utterance
-    from utils.hardware import pick_device
-    from utils.modeling import load_model, whisper_of
-    from utils.progress import silence_libraries
+    from utils.data.forced_alignment.alignment import align_utterance
+    from utils.model.loading import load_model
+    from utils.model.whisper import whisper_of
+    from utils.runtime.devices import pick_device
+    from utils.runtime.progress import silence_libraries
 
     silence_libraries()
     loaded = load_model(arguments.align_with_model)
@@ -246,10 +255,11 @@ def load_aligner(arguments: PreprocessArguments) -> "Aligner | None":
 
 def screen(arguments: PreprocessArguments, indexes: list[Path]) -> None:
     """Let a model hear every clip; what it finds wrong is set aside when the clips are put together."""
-    from utils.hardware import pick_device, pick_dtype
-    from utils.modeling import load_model, whisper_of
-    from utils.progress import audio_progress, silence_libraries
-    from utils.screening import screen_block
+    from utils.data.screening import screen_block
+    from utils.model.loading import load_model
+    from utils.model.whisper import whisper_of
+    from utils.runtime.devices import pick_device, pick_dtype
+    from utils.runtime.progress import audio_progress, silence_libraries
 
     silence_libraries()
     device = pick_device()
@@ -266,7 +276,7 @@ def drawn(
     items: "Iterable[Utterance | Reject]", arguments: PreprocessArguments
 ) -> "Iterable[Utterance | Reject]":
     """The share of the items that `--fraction` and `--test_fraction` draw."""
-    from utils.splits import draw_fraction
+    from utils.data.splits import draw_fraction
 
     if arguments.fraction == 1 and arguments.test_fraction is None:
         return items
@@ -276,10 +286,10 @@ def drawn(
 
 def clip_settings(arguments: PreprocessArguments) -> "ClipSettings":
     """What decides which clips are kept and how they look."""
-    from utils.quality import choose_rules
-    from utils.recordings import ClipSettings
-    from utils.starter import resolve_model
-    from utils.text import load_token_counter
+    from utils.data.clips.encoding import ClipSettings
+    from utils.data.quality.rules import choose_rules
+    from utils.model.resolving import resolve_model
+    from utils.text.token_counts import load_token_counter
 
     tokenizer = None
     if arguments.model_name_or_path is not None:
@@ -296,8 +306,8 @@ def clip_settings(arguments: PreprocessArguments) -> "ClipSettings":
 
 def split_settings(arguments: PreprocessArguments) -> "SplitSettings":
     """What decides the splits and what is left out once all clips are known."""
-    from utils.assembly import SplitSettings
-    from utils.quality import choose_rules
+    from utils.data.catalogue import SplitSettings
+    from utils.data.quality.rules import choose_rules
 
     return SplitSettings(
         validation_share=arguments.validation_share,
@@ -315,9 +325,10 @@ def write_report(
     import base64
     import dataclasses
 
-    from utils.assembly import kept_rows
-    from utils.data_report import KEPT_EXAMPLES, REPORT_FILE, write_html
-    from utils.players import Example
+    from utils.data.writing import kept_rows
+    from utils.report.data_page import KEPT_EXAMPLES, write_html
+    from utils.report.data_summary import REPORT_FILE
+    from utils.report.players import Example
 
     def example(entry: dict) -> Example:
         flac = entry.get("flac")
@@ -340,7 +351,7 @@ def write_report(
 
 def other_forms(arguments: PreprocessArguments, output_dir: Path) -> dict[Path, Callable[[Path], Path]]:
     """Where the dataset is to be written in another form, and what writes it there."""
-    from utils.delivery import archive_path, audiofolder_path, write_archive, write_audiofolder
+    from utils.data.delivery.folders import archive_path, audiofolder_path, write_archive, write_audiofolder
 
     forms: dict[Path, Callable[[Path], Path]] = {}
     if arguments.archive:
@@ -352,7 +363,7 @@ def other_forms(arguments: PreprocessArguments, output_dir: Path) -> dict[Path, 
 
 def check_other_forms(arguments: PreprocessArguments, output_dir: Path) -> None:
     """Other forms of a dataset are written anew with it: never over what is read, nor over something else."""
-    from utils.delivery import check_own
+    from utils.data.delivery.folders import check_own
 
     for form in other_forms(arguments, output_dir):
         if arguments.input is not None and Path(arguments.input).resolve().is_relative_to(form.resolve()):
@@ -365,7 +376,7 @@ def check_other_forms(arguments: PreprocessArguments, output_dir: Path) -> None:
 
 def deliver(arguments: PreprocessArguments, output_dir: Path) -> None:
     """Write the dataset in the other forms that were asked for, unless they are there and no older."""
-    from utils.delivery import is_current
+    from utils.data.delivery.folders import is_current
 
     for form, write in other_forms(arguments, output_dir).items():
         if not is_current(form, output_dir):
@@ -376,7 +387,7 @@ def deliver(arguments: PreprocessArguments, output_dir: Path) -> None:
 
 def check_hub(arguments: PreprocessArguments) -> None:
     """What would stop the push is told before the work, not after it."""
-    from utils.publishing import check_login
+    from utils.data.delivery.hub_errors import check_login
 
     assert arguments.hub_dataset_id is not None
     check_login(arguments.hub_dataset_id, private=arguments.hub_private_repo, license=arguments.hub_license)
@@ -384,7 +395,7 @@ def check_hub(arguments: PreprocessArguments) -> None:
 
 def push(arguments: PreprocessArguments, output_dir: Path) -> None:
     """Bring the dataset to the Hub; what is there already is not sent again."""
-    from utils.publishing import push_dataset
+    from utils.data.delivery.hub_push import push_dataset
 
     assert arguments.hub_dataset_id is not None
     pushed = push_dataset(
@@ -406,8 +417,8 @@ def show_report(output_dir: Path) -> None:
 
     from rich.console import Console
 
-    from utils.assembly import NUMBERS_FILE
-    from utils.data_report import print_summary
+    from utils.data.catalogue import NUMBERS_FILE
+    from utils.report.data_summary import print_summary
 
     numbers = json.loads((output_dir / NUMBERS_FILE).read_text(encoding="utf-8"))
     print_summary(numbers, output_dir, Console(highlight=False, markup=False))
@@ -415,7 +426,7 @@ def show_report(output_dir: Path) -> None:
 
 def training_command(arguments: PreprocessArguments) -> str:
     """What to run next."""
-    from utils.hardware import pick_accelerate_config
+    from utils.runtime.devices import pick_accelerate_config
 
     config = f"accelerate_configs/{pick_accelerate_config()}.yaml"
     words = ["accelerate", "launch", "--config_file", config, "train.py"]
@@ -438,7 +449,7 @@ def working_folder(output_dir: Path, shard_index: int | None) -> Iterator[Path]:
     """
     import shutil
 
-    from utils.locking import sole_holder
+    from utils.runtime.locking import sole_holder
 
     folder = output_dir.with_name(f".{output_dir.name}.blocks")
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How exactly utils/alignment.py finds the words of a plain transcript in a long recording.
+"""How exactly utils/data/forced_alignment/alignment.py finds the words of a plain transcript in a long recording.
 
 The Italian telephone prompts, in an order drawn by the seed, are put one after the other until the recording
 has `--minutes`; their texts, joined by spaces, are its transcript. Two recordings are made: in one the
@@ -23,12 +23,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.arguments import AlignmentAccuracyArguments
-from utils.arguments import parse_arguments
-from utils.errors import user_errors_end_the_script
+from utils.arguments.parsing import parse_arguments
+from utils.runtime.errors import user_errors_end_the_script
 
 if TYPE_CHECKING:
-    from utils.alignment import AlignedSegment, PlacedUnit
-    from utils.modeling import LoadedModel
+    from utils.data.forced_alignment.segments import AlignedSegment, PlacedUnit
+    from utils.model.loading import LoadedModel
 
 SAMPLE_RATE = 16_000
 CLOSE_MS = 200.0
@@ -85,8 +85,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(AlignmentAccuracyArguments, argv, __doc__)
     import torch
 
-    from utils.files import write_json
-    from utils.modeling import load_model
+    from utils.model.loading import load_model
+    from utils.runtime.files import write_json
 
     loaded = load_model(args.model_name_or_path, dtype=getattr(torch, args.dtype))
     clips = read_clips(args.language)
@@ -102,10 +102,10 @@ def main(argv: list[str] | None = None) -> None:
 
 def read_clips(language: str) -> list[tuple[np.ndarray, str]]:
     """(samples,) and text of every prompt that has both."""
-    from utils.audio import decode_audio
-    from utils.sources import read_prompts
-    from utils.starter import fetch_prompts
-    from utils.utterances import Utterance
+    from utils.audio.reading import decode_audio
+    from utils.data.sources.asterisk import read_prompts
+    from utils.data.sources.asterisk_download import fetch_prompts
+    from utils.data.utterance import Utterance
 
     prompts = fetch_prompts(language)
     source = read_prompts(prompts.folder, prompts.transcripts, credit=prompts.credit)
@@ -140,9 +140,10 @@ def measure(
     name: str, recording: Recording, loaded: "LoadedModel", args: AlignmentAccuracyArguments
 ) -> Accuracy:
     """Align one recording and compare."""
-    from utils.alignment import cut_between, join_units, place_units
-    from utils.modeling import language_codes
-    from utils.voice import measure_levels
+    from utils.audio.levels import measure_levels
+    from utils.data.forced_alignment.alignment import place_units
+    from utils.data.forced_alignment.segments import cut_between, join_units
+    from utils.model.languages import language_codes
 
     started = time.perf_counter()
     levels = measure_levels(recording.samples)

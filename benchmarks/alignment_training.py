@@ -1,4 +1,4 @@
-"""What a model learns from segments that utils/alignment.py cut, beside segments whose times are known.
+"""What a model learns from segments that utils/data/forced_alignment/alignment.py cut, beside segments whose times are known.
 
 The training clips of a prepared dataset, in an order drawn by the seed, are put one after the other into
 recordings of `--minutes` each, with 0.3 to 1 s of silence in between. Beside one copy of the recordings lies
@@ -22,11 +22,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.arguments import AlignmentTrainingArguments
 from benchmarks.side_by_side import evaluate_command, launch_command, option_words, python_command, run_alone
-from utils.arguments import parse_arguments
-from utils.errors import user_errors_end_the_script
+from utils.arguments.parsing import parse_arguments
+from utils.runtime.errors import user_errors_end_the_script
 
 if TYPE_CHECKING:
-    from utils.evaluation import EvaluationResult, ModelComparison
+    from utils.evaluation.records import EvaluationResult, ModelComparison
 
 SAMPLE_RATE = 16_000
 SILENCE = (0.3, 1.0)  # shortest and longest between two clips, in seconds
@@ -76,8 +76,8 @@ class Score:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(AlignmentTrainingArguments, argv, __doc__)
-    from utils.evaluation import read_comparisons, read_results
-    from utils.files import write_json
+    from utils.evaluation.results_file import read_comparisons, read_results
+    from utils.runtime.files import write_json
 
     folder = Path(args.output_dir)
     clips = read_clips(args.dataset, args.language)
@@ -106,8 +106,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def read_clips(dataset: str, language: str) -> list[tuple[np.ndarray, str]]:
     """(samples,) float32 at 16 kHz and text of every training clip."""
-    from utils.audio import decode_flac
-    from utils.dataset import load_prepared
+    from utils.audio.flac import decode_flac
+    from utils.data.prepared_dataset import load_prepared
 
     rows = load_prepared([dataset], "train", language=language)
     return [(decode_flac(row["audio"]), row["text"]) for row in rows]
@@ -143,7 +143,7 @@ def write_corpus(recordings: list[Recording], folder: Path, *, with_times: bool)
 
     import soundfile
 
-    from utils.files import write_text
+    from utils.runtime.files import write_text
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -190,7 +190,7 @@ def prepare(times: str, args: AlignmentTrainingArguments) -> None:
 
 def train(times: str, args: AlignmentTrainingArguments) -> None:
     """Train with the recipe, on other data; the model of the last step counts, nothing is picked."""
-    from utils.hardware import pick_accelerate_config
+    from utils.runtime.devices import pick_accelerate_config
 
     folder = Path(args.output_dir) / FOLDERS[times]
     options = option_words(
@@ -234,7 +234,7 @@ def measure_data(times: str, recordings: list[Recording], folder: Path) -> Train
     """Read the prepared segments in `folder`, and how much audio its training has seen."""
     import json
 
-    from utils.delivery import read_split
+    from utils.data.delivery.folders import read_split
 
     rows = list(read_split(folder / "prepare" / "data" / "train"))
     seconds = sum(row["duration"] for row in rows)

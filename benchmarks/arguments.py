@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from utils.arguments import ScriptArguments, argument, at_least, dtype_problems, language_problems
+from utils.arguments.fields import ScriptArguments, argument, at_least, dtype_problems, language_problems
 
 
 @dataclass(frozen=True, kw_only=True)

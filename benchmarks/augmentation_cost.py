@@ -18,21 +18,21 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.arguments import AugmentationCostArguments
-from utils.arguments import parse_arguments
-from utils.errors import user_errors_end_the_script
-from utils.files import write_json
+from utils.arguments.parsing import parse_arguments
+from utils.runtime.errors import user_errors_end_the_script
+from utils.runtime.files import write_json
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from utils.augmentation import Augmentation
+    from utils.audio.augmentation import Augmentation
 
 SAMPLE_RATE = 16_000
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(AugmentationCostArguments, argv, __doc__)
-    from utils.audio import decode_flac, encode_flac
+    from utils.audio.flac import decode_flac, encode_flac
 
     folder = Path(args.output_dir)
     speech = join_prompts(max(args.seconds))
@@ -56,8 +56,8 @@ def join_prompts(seconds: float) -> "np.ndarray":
     """(samples,) of Italian prompts end to end."""
     import numpy as np
 
-    from utils.audio import decode_audio
-    from utils.starter import fetch_prompts
+    from utils.audio.reading import decode_audio
+    from utils.data.sources.asterisk_download import fetch_prompts
 
     prompts, clips, num_samples = fetch_prompts("it"), list[np.ndarray](), 0
     for path in sorted(prompts.folder.glob("*.g722")):
@@ -79,8 +79,8 @@ def write_noise(speech: "np.ndarray", folder: Path) -> Path:
 
 def build_kinds(noise: Path) -> "dict[str, tuple[Augmentation, float]]":
     """Each augmentation alone, and its speed factor."""
-    from utils.augmentation import Augmentation
-    from utils.codecs import CODECS
+    from utils.audio.augmentation import Augmentation
+    from utils.audio.codecs import CODECS
 
     nothing = Augmentation()
     return {
@@ -96,7 +96,7 @@ def time_augmentation(
     samples: "np.ndarray", augmentation: "Augmentation", speed: float, rounds: int, seed: int
 ) -> float:
     """Median processor microseconds."""
-    from utils.augmentation import augment
+    from utils.audio.augmentation import augment
 
     return time_rounds(
         lambda number: augment(samples, augmentation, speed=speed, seed=(seed, number)), rounds
@@ -107,7 +107,7 @@ def time_spec_augment(samples: "np.ndarray", rounds: int, seed: int) -> float:
     """Median processor microseconds for one clip of a batch of 8."""
     import torch
 
-    from utils.spec_augment import SpecAugment, spec_augment
+    from utils.audio.spec_augment import SpecAugment, spec_augment
 
     torch.set_num_threads(1)
     frames = len(samples) // 160

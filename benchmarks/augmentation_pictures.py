@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.arguments import AugmentationPicturesArguments
-from utils.arguments import parse_arguments
-from utils.errors import UserError, user_errors_end_the_script
+from utils.arguments.parsing import parse_arguments
+from utils.runtime.errors import UserError, user_errors_end_the_script
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,8 +40,8 @@ def read_prompt(key: str) -> "np.ndarray":
     Raises:
         UserError: There is no such prompt.
     """
-    from utils.audio import decode_audio
-    from utils.starter import fetch_prompts
+    from utils.audio.reading import decode_audio
+    from utils.data.sources.asterisk_download import fetch_prompts
 
     path = fetch_prompts("en").folder / f"{key}.g722"
     if not path.is_file():
@@ -53,9 +53,9 @@ def vary(samples: "np.ndarray", seed: int) -> "dict[str, np.ndarray]":
     """The prompt under each augmentation alone."""
     import numpy as np
 
-    from utils.acoustics import colored_noise, mix_noise, reverberate, room_response
-    from utils.augmentation import change_speed
-    from utils.codecs import through_codec
+    from utils.audio.acoustics import colored_noise, mix_noise, reverberate, room_response
+    from utils.audio.augmentation import change_speed
+    from utils.audio.codecs import through_codec
 
     def noise(kind: str) -> "np.ndarray":
         drawn = colored_noise(len(samples), kind, np.random.default_rng(seed))
@@ -80,14 +80,14 @@ def log_mel_of(samples: "np.ndarray") -> "torch.Tensor":
     """(1, 80, frames) as Whisper sees it."""
     from transformers import WhisperFeatureExtractor
 
-    from utils.features import log_mel, pad_waveforms
+    from utils.audio.log_mel import log_mel, pad_waveforms
 
     context = len(samples) // 160 * 160 / SAMPLE_RATE
     return log_mel(pad_waveforms([samples], context), WhisperFeatureExtractor(feature_size=80))
 
 
 def mask(features: "torch.Tensor", seed: int) -> "torch.Tensor":
-    from utils.spec_augment import SpecAugment, spec_augment
+    from utils.audio.spec_augment import SpecAugment, spec_augment
 
     settings = SpecAugment(mask_time_prob=0.1, mask_feature_prob=0.15)
     return spec_augment(features, [features.shape[2]], settings, [(seed,)])

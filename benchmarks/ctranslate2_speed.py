@@ -27,8 +27,8 @@ from benchmarks.side_by_side import (
     run_alone,
 )
 from benchmarks.speed_cases import describe_clips, with_joined_clips
-from utils.arguments import parse_arguments
-from utils.errors import user_errors_end_the_script
+from utils.arguments.parsing import parse_arguments
+from utils.runtime.errors import user_errors_end_the_script
 
 OURS = "evaluate.py, ctranslate2"
 

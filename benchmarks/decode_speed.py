@@ -26,8 +26,8 @@ from benchmarks.side_by_side import (
     run_alone,
 )
 from benchmarks.speed_cases import describe_clips, with_joined_clips
-from utils.arguments import parse_arguments
-from utils.errors import UserError, user_errors_end_the_script
+from utils.arguments.parsing import parse_arguments
+from utils.runtime.errors import UserError, user_errors_end_the_script
 
 DYNAMIC = "evaluate.py, dynamic context"
 TARGETS = {(DYNAMIC, "float32"): 8.0, (DYNAMIC, "bfloat16"): 8.0}

@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.arguments import ForgettingArguments
 from benchmarks.side_by_side import evaluate_command, print_wers, python_command, run_logged, train_model
-from utils.arguments import parse_arguments
-from utils.errors import user_errors_end_the_script
-from utils.files import write_json
+from utils.arguments.parsing import parse_arguments
+from utils.runtime.errors import user_errors_end_the_script
+from utils.runtime.files import write_json
 
 UNTUNED, TUNED, MIXED = "untuned", "tuned", "mixed"
 

@@ -19,12 +19,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.arguments import HallucinationArguments
 from benchmarks.side_by_side import evaluate_command, run_logged, train_model
-from utils.arguments import parse_arguments
-from utils.errors import user_errors_end_the_script
-from utils.probes import Sound, build_sounds
+from utils.arguments.parsing import parse_arguments
+from utils.audio.probe_sounds import Sound, build_sounds
+from utils.runtime.errors import user_errors_end_the_script
 
 if TYPE_CHECKING:
-    from utils.evaluation import EvaluationResult
+    from utils.evaluation.records import EvaluationResult
 
 UNTUNED, TUNED, WITH_WINDOWS = "untuned", "tuned", "tuned with windows without speech"
 FOLDERS = {TUNED: "tuned", WITH_WINDOWS: "tuned-non-speech"}
@@ -57,9 +57,9 @@ class Score:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(HallucinationArguments, argv, __doc__)
-    from utils.evaluation import read_results
-    from utils.files import write_json, write_text
-    from utils.progress import silence_libraries
+    from utils.evaluation.results_file import read_results
+    from utils.runtime.files import write_json, write_text
+    from utils.runtime.progress import silence_libraries
 
     silence_libraries()
     folder = Path(args.output_dir)
@@ -102,10 +102,10 @@ def transcribe_sounds(
     args: HallucinationArguments, name: str, path: str, sounds: Sequence[Sound], context: str
 ) -> list[MadeUp]:
     """What one model writes for all sounds in one context, kind by kind."""
-    from utils.audio import encode_flac
-    from utils.decoding import transcribe
-    from utils.modeling import load_model
-    from utils.text import normalize_text
+    from utils.audio.flac import encode_flac
+    from utils.model.loading import load_model
+    from utils.model.transcribing import transcribe
+    from utils.text.normalizing import normalize_text
 
     loaded = load_model(path)
     texts = transcribe(

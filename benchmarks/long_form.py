@@ -19,11 +19,12 @@ import numpy as np
 
 from benchmarks.arguments import LongFormArguments
 from benchmarks.side_by_side import evaluate_command, python_command, run_logged
-from utils.arguments import parse_arguments
-from utils.audio import SAMPLE_RATE, decode_audio, encode_flac
-from utils.errors import user_errors_end_the_script
-from utils.files import write_bytes, write_json, write_text
-from utils.starter import fetch_prompts
+from utils.arguments.parsing import parse_arguments
+from utils.audio.flac import SAMPLE_RATE, encode_flac
+from utils.audio.reading import decode_audio
+from utils.data.sources.asterisk_download import fetch_prompts
+from utils.runtime.errors import user_errors_end_the_script
+from utils.runtime.files import write_bytes, write_json, write_text
 
 PAUSE = 0.7  # seconds between two prompts
 SHORT, LONG = "joined", "over-30-s"

@@ -18,14 +18,15 @@ import torch
 from faster_whisper import BatchedInferencePipeline
 
 from benchmarks.arguments import FasterWhisperArguments
-from utils.arguments import parse_arguments
-from utils.audio import SAMPLE_RATE, decode_flac
-from utils.dataset import draw_rows, load_prepared
-from utils.errors import user_errors_end_the_script
-from utils.files import write_json
-from utils.hardware import pick_device
-from utils.metrics import word_error_rates
-from utils.transcribers import FasterWhisperTranscriber, open_transcriber
+from utils.arguments.parsing import parse_arguments
+from utils.audio.flac import SAMPLE_RATE, decode_flac
+from utils.data.prepared_dataset import draw_rows, load_prepared
+from utils.evaluation.backends.faster_whisper import FasterWhisperTranscriber
+from utils.evaluation.backends.opening import open_transcriber
+from utils.runtime.devices import pick_device
+from utils.runtime.errors import user_errors_end_the_script
+from utils.runtime.files import write_json
+from utils.scoring.error_counts import word_error_rates
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.arguments import FeatureMapArguments
-from utils.arguments import parse_arguments
-from utils.errors import user_errors_end_the_script
+from utils.arguments.parsing import parse_arguments
+from utils.runtime.errors import user_errors_end_the_script
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -49,7 +49,7 @@ def load_processor():
     """Whisper base's processor, once in each process."""
     from transformers import WhisperProcessor
 
-    from utils.starter import resolve_model
+    from utils.model.resolving import resolve_model
 
     return WhisperProcessor.from_pretrained(resolve_model("openai/whisper-base"))
 

@@ -25,14 +25,14 @@ from transformers import (
 )
 
 from benchmarks.arguments import PeerArguments
-from utils.arguments import parse_arguments
-from utils.audio import SAMPLE_RATE, decode_flac
-from utils.dataset import draw_rows, load_prepared
-from utils.errors import user_errors_end_the_script
-from utils.files import write_json
-from utils.hardware import peak_memory_bytes, pick_device
-from utils.progress import silence_libraries
-from utils.starter import resolve_model
+from utils.arguments.parsing import parse_arguments
+from utils.audio.flac import SAMPLE_RATE, decode_flac
+from utils.data.prepared_dataset import draw_rows, load_prepared
+from utils.model.resolving import resolve_model
+from utils.runtime.devices import peak_memory_bytes, pick_device
+from utils.runtime.errors import user_errors_end_the_script
+from utils.runtime.files import write_json
+from utils.runtime.progress import silence_libraries
 
 
 def main(argv: list[str] | None = None) -> None:

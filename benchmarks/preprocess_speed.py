@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.arguments import PreprocessSpeedArguments
 from benchmarks.side_by_side import PEER, Measurement, python_command, report, run_alone, turns
-from utils.arguments import parse_arguments
-from utils.errors import user_errors_end_the_script
+from utils.arguments.parsing import parse_arguments
+from utils.runtime.errors import user_errors_end_the_script
 
 OURS = "preprocess.py"
 TARGETS = {(OURS, "mp3"): 3.0}
@@ -67,8 +67,8 @@ def write_corpus(dataset: Path, folder: Path, copies: int) -> tuple[Path, float]
     """
     import soundfile
 
-    from utils.audio import SAMPLE_RATE, decode_flac
-    from utils.delivery import read_split
+    from utils.audio.flac import SAMPLE_RATE, decode_flac
+    from utils.data.delivery.folders import read_split
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

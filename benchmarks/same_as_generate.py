@@ -13,15 +13,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from benchmarks.arguments import SameAsGenerateArguments
-from utils.arguments import parse_arguments
-from utils.audio import SAMPLE_RATE, decode_flac
-from utils.dataset import draw_rows, load_prepared
-from utils.decoding import transcribe
-from utils.errors import user_errors_end_the_script
-from utils.files import write_json
-from utils.hardware import pick_device
-from utils.modeling import LoadedModel, load_model
-from utils.progress import silence_libraries
+from utils.arguments.parsing import parse_arguments
+from utils.audio.flac import SAMPLE_RATE, decode_flac
+from utils.data.prepared_dataset import draw_rows, load_prepared
+from utils.model.loading import LoadedModel, load_model
+from utils.model.transcribing import transcribe
+from utils.runtime.devices import pick_device
+from utils.runtime.errors import user_errors_end_the_script
+from utils.runtime.files import write_json
+from utils.runtime.progress import silence_libraries
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
-from utils.errors import UserError
-from utils.files import write_json
+from utils.runtime.errors import UserError
+from utils.runtime.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 PEER = "peer"
@@ -116,7 +116,7 @@ def train_model(folder: Path, *further: str, **options: str | float | None) -> s
 
     `further` are words of the command line beyond `--name value`. Nothing is scored on the way.
     """
-    from utils.hardware import pick_accelerate_config
+    from utils.runtime.devices import pick_accelerate_config
 
     quiet: dict[str, str | float] = {"eval_steps": 0, "save_total_limit": 1, "report_to": "none"}
     words = option_words(output_dir=str(folder), **quiet, **options)

@@ -8,13 +8,14 @@ import numpy as np
 from datasets import Dataset, DatasetDict, Value
 
 from benchmarks.arguments import DecodeSpeedArguments
-from utils.audio import SAMPLE_RATE, decode_flac, encode_flac
-from utils.batching import FULL_CONTEXT, TAIL
-from utils.dataset import load_prepared
-from utils.errors import UserError
-from utils.files import folder_written_whole
-from utils.hardware import pick_device
-from utils.modeling import load_model, whisper_of
+from utils.audio.flac import SAMPLE_RATE, decode_flac, encode_flac
+from utils.data.prepared_dataset import load_prepared
+from utils.model.context import FULL_CONTEXT, TAIL
+from utils.model.loading import load_model
+from utils.model.whisper import whisper_of
+from utils.runtime.devices import pick_device
+from utils.runtime.errors import UserError
+from utils.runtime.files import folder_written_whole
 
 PAUSE = 0.2  # seconds of silence between joined clips
 MOST_WORDS = 110  # of a joined clip, whose labels must fit into Whisper's decoder

@@ -31,22 +31,27 @@ from transformers import WhisperForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 from benchmarks.arguments import StepProfileArguments
-from utils.arguments import parse_arguments
-from utils.batching import Step, StepPlan, StepSize
-from utils.collators import Batch, MicroBatches
-from utils.dataset import load_prepared
-from utils.errors import user_errors_end_the_script
-from utils.examples import DrawOptions, TrainingClips, read_clips
-from utils.fast_paths import take_fast_paths
-from utils.features import log_mel
-from utils.files import write_json
-from utils.hardware import default_micro_batch_seconds, sum_in_a_fixed_order
-from utils.labels import LabelWriter
-from utils.modeling import LoadedModel, WhisperLoss, check_languages, load_model, whisper_of
-from utils.onednn import choose_multiples
-from utils.optimizers import build_optimizer, parameter_groups
-from utils.progress import silence_libraries
-from utils.silence import seconds_of_work
+from utils.arguments.parsing import parse_arguments
+from utils.audio.log_mel import log_mel
+from utils.data.length_batches import StepSize
+from utils.data.prepared_dataset import load_prepared
+from utils.model.kernels.fast_paths import take_fast_paths
+from utils.model.kernels.onednn import choose_multiples
+from utils.model.languages import check_languages
+from utils.model.loading import LoadedModel, load_model
+from utils.model.loss import WhisperLoss
+from utils.model.silence import seconds_of_work
+from utils.model.whisper import whisper_of
+from utils.runtime.devices import default_micro_batch_seconds, sum_in_a_fixed_order
+from utils.runtime.errors import user_errors_end_the_script
+from utils.runtime.files import write_json
+from utils.runtime.progress import silence_libraries
+from utils.text.label_tokens import LabelWriter
+from utils.training.clip_rows import DrawOptions, read_clips
+from utils.training.clips import TrainingClips
+from utils.training.collators import Batch, MicroBatches
+from utils.training.optimizers import build_optimizer, parameter_groups
+from utils.training.steps import Step, StepPlan
 
 PHASES = (
     *(

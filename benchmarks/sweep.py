@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.arguments import SweepArguments
 from benchmarks.side_by_side import evaluate_command, python_command, run_logged, train_model
-from utils.arguments import parse_arguments
-from utils.errors import UserError, user_errors_end_the_script
-from utils.files import write_json
+from utils.arguments.parsing import parse_arguments
+from utils.runtime.errors import UserError, user_errors_end_the_script
+from utils.runtime.files import write_json
 
 ADAPTER = ["--use_peft", "--learning_rate", "1e-3"]  # fifty times that of all weights, as is usual for LoRA
 WAYS = {
@@ -131,7 +131,7 @@ def train_and_score(args: SweepArguments, way: str, language: str, seed: int) ->
 
 def read_result(evaluation: Path) -> Result:
     """What one run cost and scored, from its metrics and evaluation_results.json."""
-    from utils.hardware import pick_accelerate_config
+    from utils.runtime.devices import pick_accelerate_config
 
     run = evaluation.parent.with_name(evaluation.parent.name.removesuffix("-report"))
     way, language, seed = run.name.rsplit("-", 2)
@@ -156,7 +156,8 @@ def read_result(evaluation: Path) -> Result:
 
 def compare_ways(results: list[Result]) -> list[Difference]:
     """Every way against the baseline over the seeds that both have."""
-    from utils.metrics import ErrorCounts, compare, total_counts
+    from utils.scoring.error_counts import ErrorCounts, total_counts
+    from utils.scoring.model_comparison import compare
 
     found = []
     runs = {(result.way, result.language, result.seed): result.utterances for result in results}
@@ -177,8 +178,8 @@ def compare_ways(results: list[Result]) -> list[Difference]:
 
 def count_full_context(report: Path) -> dict[str, list[int]]:
     """Word errors of every test utterance in the full context, after the basic normaliser."""
-    from utils.metrics import count_errors
-    from utils.text import normalize_text
+    from utils.scoring.error_counts import count_errors
+    from utils.text.normalizing import normalize_text
 
     lines = (report / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if row["audio_context"] == "full"]

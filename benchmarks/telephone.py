@@ -1,7 +1,7 @@
 """What a telephone line costs Whisper, and how much training on telephone audio wins back.
 
 The English Asterisk prompts, wide-band and clean, are prepared once; their test clips are also sent through
-lines, each a chain of codecs of utils/codecs.py: A-law is a land line, GSM a mobile one, both a call from one
+lines, each a chain of codecs of utils/audio/codecs.py: A-law is a land line, GSM a mobile one, both a call from one
 to the other. Then evaluate.py scores the untuned model on each, and, unless `--untuned_only`, a model that
 train.py tuned on the clean clips and one that it tuned on clips of which a share went through these codecs.
 All decode in the full context.
@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.arguments import TelephoneArguments
 from benchmarks.side_by_side import evaluate_command, print_wers, python_command, run_alone, train_model
-from utils.arguments import parse_arguments
-from utils.errors import UserError, user_errors_end_the_script
-from utils.files import folder_written_whole, write_json
-from utils.progress import silence_libraries
+from utils.arguments.parsing import parse_arguments
+from utils.runtime.errors import UserError, user_errors_end_the_script
+from utils.runtime.files import folder_written_whole, write_json
+from utils.runtime.progress import silence_libraries
 
 CLEAN = "clean"
 
@@ -66,7 +66,7 @@ def check_lines(lines: list[str]) -> None:
     Raises:
         UserError: A line is no chain of known codecs.
     """
-    from utils.codecs import CODECS
+    from utils.audio.codecs import CODECS
 
     unknown = [line for line in lines if not set(line.split("+")) <= set(CODECS)]
     if unknown:
@@ -87,7 +87,7 @@ def write_line(clean: Path, line: str) -> Path:
     """Write the clean test clips once more, as they sound through a line such as alaw+gsm."""
     from datasets import DatasetDict
 
-    from utils.dataset import load_prepared
+    from utils.data.prepared_dataset import load_prepared
 
     folder = clean.with_name(line)
     if not (folder / "dataset_dict.json").is_file():
@@ -100,8 +100,8 @@ def write_line(clean: Path, line: str) -> Path:
 
 def send_through(row: dict, line: str) -> dict:
     """The row's audio after every codec of the line, each at its highest bit rate."""
-    from utils.audio import decode_flac, encode_flac
-    from utils.codecs import CODECS, through_codec
+    from utils.audio.codecs import CODECS, through_codec
+    from utils.audio.flac import decode_flac, encode_flac
 
     samples = decode_flac(row["audio"])
     for codec in line.split("+"):

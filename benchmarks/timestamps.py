@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.arguments import TimestampsArguments
 from benchmarks.side_by_side import train_model
-from utils.arguments import parse_arguments
-from utils.errors import user_errors_end_the_script
+from utils.arguments.parsing import parse_arguments
+from utils.runtime.errors import user_errors_end_the_script
 
 SAMPLE_RATE = 16_000
 UNTUNED, PLAIN = "untuned", "tuned without timestamps"
@@ -58,8 +58,8 @@ class Timing:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(TimestampsArguments, argv, __doc__)
-    from utils.files import write_json, write_text
-    from utils.progress import silence_libraries
+    from utils.runtime.files import write_json, write_text
+    from utils.runtime.progress import silence_libraries
 
     silence_libraries()
     folder = Path(args.output_dir)
@@ -85,8 +85,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def read_clips(args: TimestampsArguments) -> list[np.ndarray]:
     """(samples,) float32 of every test clip."""
-    from utils.audio import decode_flac
-    from utils.dataset import load_prepared
+    from utils.audio.flac import decode_flac
+    from utils.data.prepared_dataset import load_prepared
 
     rows = load_prepared([args.dataset], "test", language=args.language)
     return [decode_flac(data) for data in rows["audio"]]
@@ -129,9 +129,11 @@ def measure(args: TimestampsArguments, name: str, path: str, windows: Sequence[W
     """Decode all windows, with timestamps forced and freely."""
     import torch
 
-    from utils.features import log_mel, pad_waveforms
-    from utils.labels import prompt_tokens, special_token_id
-    from utils.modeling import encode, load_model, whisper_of
+    from utils.audio.log_mel import log_mel, pad_waveforms
+    from utils.model.encoder import encode
+    from utils.model.loading import load_model
+    from utils.model.whisper import whisper_of
+    from utils.text.label_tokens import prompt_tokens, special_token_id
 
     loaded = load_model(path)
     model, tokenizer = whisper_of(loaded.model).eval(), loaded.processor.tokenizer

@@ -46,9 +46,9 @@ from benchmarks.speed_cases import (
     join_clips,
     measure_operations_per_second,
 )
-from utils.arguments import parse_arguments
-from utils.errors import user_errors_end_the_script
-from utils.silence import SILENCE_RUN, seconds_of_work
+from utils.arguments.parsing import parse_arguments
+from utils.model.silence import SILENCE_RUN, seconds_of_work
+from utils.runtime.errors import user_errors_end_the_script
 
 OURS, NO_SILENCE = "train.py", "train.py, silence_run 0"
 LONGEST_JOINED = 29.9  # seconds: with the tail that follows a clip the context is full
@@ -110,7 +110,7 @@ def targets(args: TrainSpeedArguments) -> dict[tuple[str, str], float]:
 
 def measure_peer(args: TrainSpeedArguments, side: str, dtype: str, number: int) -> Measurement:
     """Let the `Seq2SeqTrainer` recipe train on the round's sample, or on the whole split."""
-    from utils.dataset import load_prepared
+    from utils.data.prepared_dataset import load_prepared
 
     folder = Path(args.output_dir) / f"peer-{dtype}-{number}"
     command = python_command(
@@ -155,7 +155,7 @@ def measure_ours(args: TrainSpeedArguments, side: str, dtype: str, number: int) 
 
 def train_command(args: TrainSpeedArguments, side: str, dtype: str, number: int, folder: Path) -> list[str]:
     """`accelerate launch … train.py …`: nothing is evaluated or saved meanwhile."""
-    from utils.hardware import pick_accelerate_config
+    from utils.runtime.devices import pick_accelerate_config
 
     config = pick_accelerate_config().removesuffix("_bf16")  # the precision is given beside it
     launch = [*launch_command(config), "--mixed_precision", MIXED_PRECISION[dtype]]

@@ -146,8 +146,8 @@ def build_prepared() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def italian_prompts() -> list[tuple[np.ndarray, str]]:
     """Eight real telephone prompts of 1 to 6 s: (samples,) float32 at 16 kHz, and the transcript."""
-    from utils.audio import decode_audio
-    from utils.starter import fetch_prompts
+    from utils.audio.reading import decode_audio
+    from utils.data.sources.asterisk_download import fetch_prompts
 
     prompts = fetch_prompts("it")
     clips = []

@@ -24,7 +24,7 @@ def script_decoding(monkeypatch, *hypotheses: str) -> list[Asked]:
         asked.append(Asked(list(languages), task))
         return [next(left)] * len(durations)
 
-    monkeypatch.setattr("utils.distributed.transcribe", transcribe)
+    monkeypatch.setattr("utils.training.shared_decoding.transcribe", transcribe)
     return asked
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from utils.errors import UserError
+from utils.runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "accelerate_configs").glob("*.yaml"))
@@ -83,14 +83,14 @@ def test_a_gpu_that_emulates_bfloat16_trains_in_fp16(monkeypatch, capability: tu
     """An H100 and a T4, as torch tells them apart."""
     import torch
 
-    from utils.distributed import build_accelerator
-    from utils.hardware import pick_accelerate_config
+    from utils.runtime.devices import pick_accelerate_config
+    from utils.runtime.launch import build_accelerator
 
     pretend_to_have_a_gpu(monkeypatch, capability)
     assert pick_accelerate_config() == picked
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    monkeypatch.setattr("utils.distributed.pick_device", lambda: torch.device("cuda"))
-    monkeypatch.setattr("utils.distributed.Accelerator", stop_here)
+    monkeypatch.setattr("utils.training.shared_decoding.pick_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr("utils.training.shared_decoding.Accelerator", stop_here)
     told = {"single_gpu": "reached", "single_gpu_fp16": r"bf16 on Tesla T4: .*single_gpu_fp16\.yaml"}
     with pytest.raises((UserError, InterruptedError), match=told[picked]):
         build_accelerator(1, 1.0)

@@ -13,8 +13,8 @@ from benchmarks.alignment_accuracy import (
     build_recording,
     words_at_joins,
 )
-from utils.alignment import AlignedSegment, PlacedUnit
-from utils.anchors import split_units
+from utils.data.forced_alignment.segments import AlignedSegment, PlacedUnit
+from utils.data.forced_alignment.units import split_units
 
 
 def test_joins_are_where_prompts_meet():

@@ -15,7 +15,7 @@ from benchmarks.alignment_training import (
     timed_lines,
 )
 from tests.warm_processes import keep_benchmarks_warm
-from utils.timed_text import is_timed, read_tab_lines
+from utils.data.transcripts.tab_lines import is_timed, read_tab_lines
 
 
 @pytest.fixture

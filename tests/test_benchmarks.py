@@ -24,10 +24,11 @@ from benchmarks import (
 )
 from benchmarks.side_by_side import PEER, Measurement, run_alone, summarize, turns
 from tests.warm_processes import keep_benchmarks_warm
-from utils.audio import decode_audio, decode_flac
-from utils.dataset import load_prepared
-from utils.errors import UserError
-from utils.modeling import load_model
+from utils.audio.flac import decode_flac
+from utils.audio.reading import decode_audio
+from utils.data.prepared_dataset import load_prepared
+from utils.model.loading import load_model
+from utils.runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 

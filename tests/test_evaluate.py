@@ -17,8 +17,8 @@ from datasets import Dataset, DatasetDict, Features, Value, load_from_disk
 
 import evaluate
 from tests.warm_processes import start_warm
-from utils.errors import UserError
-from utils.modeling import LoadedModel
+from utils.model.loading import LoadedModel
+from utils.runtime.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 TEXTS = ["uno due", "tre", "quattro cinque sei", "sette otto", "nove dieci", "zero"]
@@ -367,7 +367,8 @@ def test_in_the_dynamic_context_alone_guards_have_the_full_one_and_nothing_is_pr
 
 
 def test_a_guard_is_not_taken_for_the_language_of_the_data(tiny_whisper, dataset, tmp_path):
-    from utils.arguments import EvaluateArguments, parse_arguments
+    from utils.arguments.evaluate import EvaluateArguments
+    from utils.arguments.parsing import parse_arguments
 
     guard = str(write_dataset(tmp_path / "guard"))
     words = command([tiny_whisper], dataset, tmp_path / "out", "--guard_datasets", guard)
@@ -376,7 +377,8 @@ def test_a_guard_is_not_taken_for_the_language_of_the_data(tiny_whisper, dataset
 
 
 def test_all_models_do_what_the_tuned_one_was_trained_for(tiny_whisper, tuned, dataset, tmp_path, capsys):
-    from utils.arguments import EvaluateArguments, parse_arguments
+    from utils.arguments.evaluate import EvaluateArguments
+    from utils.arguments.parsing import parse_arguments
 
     def task_of(models: list, *further: str) -> str:
         words = command(models, dataset, tmp_path / "out", *further)

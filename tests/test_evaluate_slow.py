@@ -11,9 +11,9 @@ import pytest
 import torch
 from datasets import Dataset, DatasetDict, Features, Value
 
-from utils.audio import SAMPLE_RATE, encode_flac
-from utils.hardware import pick_accelerate_config
-from utils.modeling import load_model
+from utils.audio.flac import SAMPLE_RATE, encode_flac
+from utils.model.loading import load_model
+from utils.runtime.devices import pick_accelerate_config
 
 pytestmark = pytest.mark.slow
 

@@ -21,10 +21,11 @@ import soundfile
 import yaml
 
 from preprocess import drawn, main, split_settings, working_folder
-from tests.utils.test_locking import refuse_to_lock
-from utils.arguments import PreprocessArguments, parse_arguments
-from utils.splits import draw_fraction
-from utils.utterances import Utterance
+from tests.runtime.test_locking import refuse_to_lock
+from utils.arguments.parsing import parse_arguments
+from utils.arguments.preprocess import PreprocessArguments
+from utils.data.splits import draw_fraction
+from utils.data.utterance import Utterance
 
 ROOT = Path(__file__).parent.parent
 
@@ -290,7 +291,7 @@ def test_shards_of_an_array_are_put_together(corpus, tmp_path, capsys):
 
 
 def test_a_full_disk_at_the_end_keeps_what_is_done(corpus, tmp_path, capsys, monkeypatch):
-    from utils import assembly
+    from utils.data import assembly
 
     whole = run(corpus, tmp_path / "whole")
     words = ["--source", "manifest", "--input", str(corpus), "--language", "it"]
@@ -341,7 +342,7 @@ def test_a_lock_file_that_a_killed_run_left_is_no_lock(corpus, tmp_path, monkeyp
 
 
 def test_other_forms_of_the_dataset(corpus, tmp_path, monkeypatch):
-    from utils.dataset import load_prepared
+    from utils.data.prepared_dataset import load_prepared
 
     monkeypatch.setenv("WHISPER_FINETUNING_CACHE", str(tmp_path / "cache"))
     run(corpus, tmp_path / "out")
@@ -395,7 +396,7 @@ def test_other_forms_are_not_written_over_what_is_read_or_someone_elses(corpus, 
 
 
 def test_the_next_command_suits_the_machine(corpus, tmp_path, monkeypatch, capsys):
-    from utils import hardware
+    from utils.runtime import devices as hardware
 
     monkeypatch.setattr(hardware, "pick_accelerate_config", lambda: "mps")
     run(corpus, tmp_path / "out")
@@ -459,8 +460,8 @@ def read_rows_of_run(manifest: Path, output_dir: Path, fraction: str = "1") -> d
 
 def test_the_result_trains(corpus, tmp_path):
     """What is written is what `load_prepared` and the collator's fast path read."""
-    from utils.audio import decode_flac
-    from utils.dataset import load_prepared
+    from utils.audio.flac import decode_flac
+    from utils.data.prepared_dataset import load_prepared
 
     run(corpus, tmp_path / "out")
     for split in ("train", "validation", "test"):

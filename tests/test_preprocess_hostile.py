@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.hostile import KEPT, build_folder, build_manifest
+from tests.support.hostile import KEPT, build_folder, build_manifest
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 600  # seconds; a reader that opens a pipe would wait for ever

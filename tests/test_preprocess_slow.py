@@ -87,10 +87,10 @@ def test_kill_at_random_moments_leaves_the_same_bytes(manifest, tmp_path):
 
 def spoken_prompts(count: int) -> list[tuple[np.ndarray, str]]:
     """Real telephone prompts of 2 to 6 s: (samples,) float32 at 16 kHz, and what is said."""
-    from utils.audio import decode_audio
-    from utils.sources import read_prompts
-    from utils.starter import fetch_prompts
-    from utils.utterances import Utterance
+    from utils.audio.reading import decode_audio
+    from utils.data.sources.asterisk import read_prompts
+    from utils.data.sources.asterisk_download import fetch_prompts
+    from utils.data.utterance import Utterance
 
     prompts = fetch_prompts("it")
     items = read_prompts(prompts.folder, prompts.transcripts, credit="").items

@@ -19,8 +19,11 @@ import evaluate
 import preprocess
 import train
 from tests.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips
-from utils.arguments import EvaluateArguments, PreprocessArguments, TrainArguments, parse_arguments
-from utils.modeling import load_model
+from utils.arguments.evaluate import EvaluateArguments
+from utils.arguments.parsing import parse_arguments
+from utils.arguments.preprocess import PreprocessArguments
+from utils.arguments.train import TrainArguments
+from utils.model.loading import load_model
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = {"preprocess.py": PreprocessArguments, "train.py": TrainArguments, "evaluate.py": EvaluateArguments}

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from utils.arguments import EvaluateArguments, PreprocessArguments, TrainArguments, parse_arguments
+from utils.arguments.evaluate import EvaluateArguments
+from utils.arguments.parsing import parse_arguments
+from utils.arguments.preprocess import PreprocessArguments
+from utils.arguments.train import TrainArguments
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))

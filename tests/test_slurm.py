@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.slurm_cluster import PROGRAMS, SlurmCluster, link_checkout, slurm_cluster, wait_until
+from tests.support.slurm_cluster import PROGRAMS, SlurmCluster, link_checkout, slurm_cluster, wait_until
 from tests.test_preprocess_slow import contents
 from tests.test_slurm_scripts import write_program
 
@@ -49,7 +49,7 @@ def require_slurm(require_program: Callable[[str], str]) -> None:
 @pytest.fixture(scope="module")
 def arguments(checkout: Path) -> list[str]:
     """What to prepare: the Italian prompts, several times each; a few that are listed do not exist."""
-    from utils.starter import fetch_prompts
+    from utils.data.sources.asterisk_download import fetch_prompts
 
     prompts = fetch_prompts("it")
     lines = [

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import train
 from tests.fixtures import gradient_of_first_step
-from utils.errors import UserError
+from utils.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file"]
@@ -170,9 +170,9 @@ def test_a_lora_run_leaves_an_adapter_that_scores_the_same_when_loaded(
     assert "trainable params: " in capsys.readouterr().out
     best = tmp_path / "run/best"
     assert (best / "adapter_model.safetensors").exists() and not (best / "model.safetensors").exists()
-    from utils.dataset import load_prepared
-    from utils.decoding import transcribe
-    from utils.modeling import load_model
+    from utils.data.prepared_dataset import load_prepared
+    from utils.model.loading import load_model
+    from utils.model.transcribing import transcribe
 
     loaded = load_model(str(best))
     lines = (tmp_path / "run/predictions/step-6.jsonl").read_text().splitlines()
@@ -227,10 +227,10 @@ def test_a_column_of_any_name_changes_no_loss(arguments, tmp_path, prepared):
 
 
 def test_one_context_for_all_micro_batches_of_a_step(arguments, tmp_path, monkeypatch):
-    import utils.features
+    import utils.audio.log_mel
 
     seen = []
-    original = utils.features.log_mel
+    original = utils.audio.log_mel.log_mel
     monkeypatch.setattr(
         utils.features,
         "log_mel",
@@ -464,7 +464,7 @@ def test_all_may_change_while_nothing_is_saved(arguments, tmp_path, monkeypatch,
 
 
 def test_memory_that_runs_out_in_an_evaluation_names_its_batch(arguments, monkeypatch):
-    import utils.distributed
+    import utils.training.shared_decoding
 
     def run_out(*_, **__):
         raise RuntimeError("DefaultCPUAllocator: not enough memory")
@@ -475,7 +475,7 @@ def test_memory_that_runs_out_in_an_evaluation_names_its_batch(arguments, monkey
 
 
 def test_an_evaluation_that_fails_loses_no_steps_and_is_done_again(arguments, tmp_path, monkeypatch, capsys):
-    import utils.distributed
+    import utils.training.shared_decoding
 
     options = ["--eval_steps", "4", "--save_steps", "4", "--generation_max_length", "20"]
     train.main(arguments(*options, output_dir=tmp_path / "straight"))

@@ -10,9 +10,11 @@ from safetensors.torch import load_file
 
 import train
 from tests.test_train import read_metrics
-from utils.arguments import TrainArguments, parse_arguments
-from utils.errors import UserError
-from utils.modeling import language_ids, load_model, read_training_arguments
+from utils.arguments.parsing import parse_arguments
+from utils.arguments.train import TrainArguments
+from utils.model.languages import language_ids
+from utils.model.loading import load_model, read_training_arguments
+from utils.runtime.errors import UserError
 
 VARIANTS = {
     "lora": "--use_peft --lora_dropout 0.1",
@@ -165,12 +167,12 @@ def test_a_model_with_a_new_language_is_trained_and_evaluated_on(
 
 def test_a_model_that_translates_is_told_so_by_its_folder(arguments, tmp_path, monkeypatch):
     import evaluate
-    import utils.decoding
+    import utils.model.transcribing
 
     train.main(arguments("--task", "translate", "--max_steps", "1"))
     best = str(tmp_path / "run/best")
     assert read_training_arguments(best)["task"] == "translate"
-    tasks, original = [], utils.decoding.prompt_tokens
+    tasks, original = [], utils.model.transcribing.prompt_tokens
 
     def told(*words, task: str) -> list[int]:
         tasks.append(task)
@@ -238,7 +240,7 @@ def test_an_english_model_by_another_name_refuses_a_language_before_data_are_rea
 def test_split_models_refuse_what_needs_whole_tensors(feature):
     from accelerate import Accelerator, DistributedType
 
-    from utils.distributed import check_not_split
+    from utils.runtime.launch import check_not_split
 
     accelerator = Accelerator(cpu=True)
     check_not_split(accelerator, [feature])
@@ -327,7 +329,7 @@ def prompts(italian_prompts, tmp_path_factory) -> Path:
     """A prepared dataset of four short real prompts, the same in each split."""
     from datasets import Dataset, DatasetDict
 
-    from tests.utils.conftest import encode
+    from tests.data.conftest import encode
 
     shortest = sorted(italian_prompts, key=lambda prompt: len(prompt[0]))[:4]
     waveforms, texts = zip(*shortest, strict=True)
@@ -366,7 +368,7 @@ def test_whisper_base_learns_prompts_by_heart(tmp_path, prompts, variant, learni
     recogniser = pipeline("automatic-speech-recognition", model=str(tmp_path / "merged"))
     from datasets import load_from_disk
 
-    from utils.audio import decode_flac
+    from utils.audio.flac import decode_flac
 
     rows = load_from_disk(prompts)["train"]
     clips = [{"raw": decode_flac(audio), "sampling_rate": 16_000} for audio in rows["audio"]]

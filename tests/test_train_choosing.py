@@ -11,8 +11,9 @@ import torch
 
 import train
 from tests.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips, wrong
-from utils.arguments import TrainArguments, parse_arguments
-from utils.checkpoints import TrainingState
+from utils.arguments.parsing import parse_arguments
+from utils.arguments.train import TrainArguments
+from utils.training.state import TrainingState
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
@@ -261,7 +262,7 @@ def test_validation_is_in_the_case_that_is_learnt(arguments, tmp_path, monkeypat
 
 def test_a_skipped_step_is_no_hour_trained_on(arguments, tmp_path, monkeypatch):
     """The gradient norm of the second of four steps of half a second is made infinite."""
-    from utils import updates
+    from utils.training import updates
 
     clip, numbers = updates.clip_gradients, iter(range(1, 5))
 

@@ -10,7 +10,7 @@ import torch
 
 import train
 from tests.scripted_decoding import script_decoding, short_run, write_short_clips, wrong
-from utils.errors import UserError
+from utils.runtime.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
@@ -128,7 +128,7 @@ def test_mistakes_are_told_before_any_work(arguments, tmp_path, words, message):
 
 
 def test_a_missing_tracker_is_named_with_its_package():
-    from utils.arguments import tracker_problems
+    from utils.arguments.train import tracker_problems
 
     if all(__import__("importlib.util").util.find_spec(name) for name in ("wandb", "mlflow", "trackio")):
         pytest.skip("all trackers are installed")

@@ -7,9 +7,10 @@ import pytest
 
 import train
 from tests.test_train import LAUNCH, ROOT, read_metrics, run_script
-from utils import frozen
-from utils.arguments import TrainArguments, parse_arguments
-from utils.encoder_states import EncoderStates
+from utils.arguments.parsing import parse_arguments
+from utils.arguments.train import TrainArguments
+from utils.training import fixed_encoder as frozen
+from utils.training.encoder_states import EncoderStates
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 

@@ -18,7 +18,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import train
 from tests.test_train import read_metrics
-from utils.errors import UserError, WriteError
+from utils.runtime.errors import UserError, WriteError
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
@@ -114,13 +114,13 @@ def test_a_run_from_a_named_checkpoint_goes_on_where_it_was_stopped(command, str
 
 
 def test_an_evaluation_is_cut_short_and_done_again(command, tmp_path, monkeypatch, capsys):
-    import utils.distributed
+    import utils.training.shared_decoding
 
     options = ["--eval_steps", "2", "--per_device_eval_batch_size", "2", "--generation_max_length", "9"]
     options += ["--max_steps", "4"]
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     train.main(command(*options, output_dir=straight))
-    transcribe = utils.distributed.transcribe
+    transcribe = utils.training.shared_decoding.transcribe
 
     def interrupt_and_transcribe(*arguments, **options):
         os.kill(os.getpid(), signal.SIGUSR1)

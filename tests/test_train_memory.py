@@ -10,8 +10,9 @@ import torch
 
 import train
 from tests.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips
-from utils.arguments import TrainArguments, parse_arguments
-from utils.errors import UserError
+from utils.arguments.parsing import parse_arguments
+from utils.arguments.train import TrainArguments
+from utils.runtime.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
@@ -83,8 +84,8 @@ def test_measuring_leaves_no_trace(setup_of):
 
 
 def test_less_memory_gives_fewer_clips_and_none_an_error(setup_of, monkeypatch):
-    from utils import finder
-    from utils.memory import Limit, read_usage
+    from utils.runtime.memory import Limit, read_usage
+    from utils.training import micro_batch_finder as finder
 
     setup = setup_of("--auto_find_batch_size", "--audio_context", "full", "--memory", "low")
     room = partial(_with_room, finder, read_usage, Limit, setup, monkeypatch)
@@ -126,7 +127,7 @@ def _again() -> None:
 
 
 def test_low_memory_changes_no_result(arguments, tmp_path, monkeypatch):
-    import utils.cross_entropy
+    import utils.model.cross_entropy
 
     monkeypatch.setattr(utils.cross_entropy, "CHUNK_TOKENS", 16)
     train.main(arguments(output_dir=tmp_path / "fast"))

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import train
 from tests.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips, wrong
-from utils.modeling import load_model
+from utils.model.loading import load_model
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file"]

@@ -99,7 +99,7 @@ def test_deepspeed_trains_evaluates_resumes_and_leaves_a_model_folder(
         assert found.get("loss") == pytest.approx(expected.get("loss"), abs=0.02)
         if "grad_norm" in expected:
             assert found["grad_norm"] == pytest.approx(expected["grad_norm"], rel=0.05)
-    from utils.modeling import load_model
+    from utils.model.loading import load_model
 
     assert load_model(str(tmp_path / "sharded/best")).total_parameters > 400_000
 
@@ -130,6 +130,6 @@ def test_lora_lowers_the_test_wer_and_its_folder_scores_the_same_in_a_fresh_proc
 
 
 def fastest_cpu_config() -> str:
-    from utils.hardware import cpu_is_fast_in_bfloat16
+    from utils.runtime.devices import cpu_is_fast_in_bfloat16
 
     return "cpu_bf16" if cpu_is_fast_in_bfloat16() else "cpu"

@@ -1,0 +1,91 @@
+"""The card of a dataset: valid metadata whatever the report holds, and nobody's words lost."""
+
+import pytest
+import yaml
+from huggingface_hub import DatasetCard
+
+from utils.data.delivery.dataset_card import build_dataset_card, is_ours, size_category, split_card
+
+REPORT = {
+    "seen": 12,
+    "kept": 10,
+    "rejected": 2,
+    "hours": 1.5,
+    "splits": {
+        "train": {"utterances": 10, "hours": 1.5, "mean_duration": 5.4, "distinct_texts": 9, "speakers": 0}
+    },
+    "reasons": {"no such file": 2},
+    "split_by": "speaker",
+    "notes": ["Splits not read: <script>other</script>."],
+}
+INFO = {
+    "features": [{"name": "id", "dtype": "string"}, {"name": "start", "dtype": "float64"}],
+    "splits": [{"name": "train", "num_bytes": 5, "num_examples": 10}],
+}
+
+
+def build(**changes) -> str:
+    values = {
+        "dataset_id": "anna/my-prompts_2",
+        "report": REPORT,
+        "arguments": {"source": "manifest", "input": "a ``` b"},
+        "languages": ["it", "jw"],
+        "dataset_info": INFO,
+    }
+    return build_dataset_card(**(values | changes))
+
+
+def test_the_head_is_what_the_hub_reads():
+    card = DatasetCard(build(license="cc-by-4.0"))  # the Hub's own parser
+    assert card.data.pretty_name == "My prompts 2" and card.data.license == "cc-by-4.0"
+    assert card.data.language == ["it", "jv"]  # ISO 639-1 has jv for Javanese
+    assert card.data.task_categories == ["automatic-speech-recognition"]
+    assert card.data.size_categories == ["n<1K"]
+    files = [{"split": "train", "path": "data/train-*"}]
+    assert card.data.to_dict()["configs"] == [{"config_name": "default", "data_files": files}]
+
+
+def test_the_text_tells_the_numbers():
+    card = build()
+    assert "| train | 10 | 1.50 | 5.4 | 9 | unknown |" in card
+    assert "2 of 12 items" in card and "| no such file | 2 |" in card
+    assert "no speaker is in two of them" in card and "None stated" in card
+    assert "&lt;script>" in card and "<script>" not in card
+    assert "````yaml\nsource: manifest\n" in card  # a fence longer than any in the arguments
+    assert "`start` and `end`" in card and "`segments`" not in card
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [(999, "n<1K"), (1_000, "1K<n<10K"), (123_456, "100K<n<1M"), (10_000_000, "10M<n<100M")],
+)
+def test_sizes_are_named_as_on_the_hub(rows, expected):
+    assert size_category(rows) == expected
+
+
+def test_what_others_wrote_stays():
+    first = build()
+    head, body = split_card(first)
+    theirs = {**head, "license": "mit", "tags": ["radio"], "pretty_name": "Ours"}
+    edited = f"---\n{yaml.safe_dump(theirs)}---\nBefore.\n{body}\nAfter.\n"
+    again = build(existing=edited, report=REPORT | {"kept": 2_000})
+    new_head, new_body = split_card(again)
+    assert new_head["license"] == "mit" and new_head["pretty_name"] == "Ours"
+    assert new_head["tags"] == ["radio", "audio", "speech", "whisper"]
+    assert new_head["size_categories"] == ["1K<n<10K"]
+    assert new_body.startswith("Before.") and new_body.rstrip().endswith("After.")
+    assert new_body.count("## Licence") == 1 and "`mit`" in new_body
+    assert build(existing=again, report=REPORT | {"kept": 2_000}) == again
+
+
+def test_a_card_of_others_is_told_from_ours():
+    assert is_ours(build()) and not is_ours("# Mine\n")
+    added = build(existing="# Mine\n")
+    assert "# Mine" in added and is_ours(added)
+    assert DatasetCard(build(existing="---\nlicense: mit\n---\n# Mine\n")).data.license == "mit"
+
+
+@pytest.mark.parametrize("card", ["---\na: [\n---\n", "---\n- a\n---\n"])
+def test_a_broken_head_is_told(card):
+    with pytest.raises(ValueError, match="its head is no YAML"):
+        split_card(card)

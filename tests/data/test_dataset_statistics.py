@@ -1,0 +1,257 @@
+"""Counts against numpy and arithmetic by hand, parts that add up to the whole, estimates against a trial."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from utils.arguments.train import TrainArguments
+from utils.data.counters import Histogram, NameCounter
+from utils.data.dataset_statistics import (
+    DURATION_EDGES,
+    MOST_LISTED_NAMES,
+    RATE_EDGES,
+    TOKEN_EDGES,
+    DatasetStatistics,
+)
+from utils.data.speed_up import BATCH_SIZE, estimate_speed_up, multiply_adds
+from utils.model.silence import SILENCE_RUN
+
+UTTERANCES = st.fixed_dictionaries(
+    {
+        "text": st.text(min_size=1, max_size=30),
+        "duration": st.floats(0.1, 30.0),
+        "split": st.sampled_from(["train", "validation", "test"]),
+        "num_tokens": st.none() | st.integers(5, 448),
+        "speech_seconds": st.none() | st.floats(0.0, 30.0),
+        "language": st.sampled_from([None, "it", "fa"]),
+        "speaker": st.none() | st.text(max_size=200),
+        "group": st.none() | st.sampled_from(["phone", "studio"]),
+    }
+)
+
+
+def counted(utterances) -> DatasetStatistics:
+    statistics = DatasetStatistics()
+    for utterance in utterances:
+        statistics.add(**utterance)
+    return statistics
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(UTTERANCES, max_size=6), min_size=1, max_size=4))
+def test_parts_add_up_to_the_whole_in_any_order(parts):
+    whole = counted(utterance for part in parts for utterance in part)
+    merged = DatasetStatistics()
+    for part in reversed(parts):
+        merged.merge(counted(reversed(part)))
+    assert json.dumps(merged.as_dict()) == json.dumps(whole.as_dict())
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(UTTERANCES, min_size=1, max_size=12))
+def test_every_utterance_is_in_every_count(utterances):
+    report = counted(utterances).as_dict()
+    assert report["clips"] == len(utterances) == sum(split["clips"] for split in report["splits"].values())
+    assert report["hours"] == pytest.approx(sum(u["duration"] for u in utterances) / 3600, abs=1e-6)
+    with_tokens = [u for u in utterances if u["num_tokens"] is not None]
+    for key, expected in (
+        ("duration", utterances),
+        ("speech_rate", utterances),
+        ("label_tokens", with_tokens),
+    ):
+        assert sum(report[key]["counts"]) + report[key]["above"] == len(expected)
+        assert len(report[key]["edges"]) == len(report[key]["counts"]) + 1
+    used = Counter(character for u in utterances for character in u["text"])
+    assert {entry["character"]: entry["count"] for entry in report["characters"]["counts"]} == used
+    speakers = {u["speaker"] for u in utterances} - {None}
+    assert report["speakers"]["distinct"] == len(speakers)
+    assert report["speakers"]["clips_without"] == sum(u["speaker"] is None for u in utterances)
+
+
+def test_numbers_by_hand():
+    rows = [
+        ("ciao", 2.0, "train", "anna"),
+        ("ciao a tutti", 4.0, "train", "bruno"),
+        ("addio", 3.0, "test", "anna"),
+    ]
+    statistics = DatasetStatistics()
+    for text, duration, split, speaker in rows:
+        statistics.add(
+            text=text,
+            duration=duration,
+            split=split,
+            speaker=speaker,
+            language="it",
+            num_tokens=8,
+            speech_seconds=duration / 2,
+        )
+    report = statistics.as_dict()
+    assert report["splits"] == {
+        "train": {"clips": 2, "hours": round(6 / 3600, 6), "speakers": 2, "groups": 0},
+        "test": {"clips": 1, "hours": round(3 / 3600, 6), "speakers": 1, "groups": 0},
+    }
+    assert report["speakers"]["largest"] == [
+        {"name": "anna", "hours": round(5 / 3600, 6)},
+        {"name": "bruno", "hours": round(4 / 3600, 6)},
+    ]
+    # a mean of 3 s in 30 s, half of it speech
+    assert report["silence"] == {
+        "share_of_window": 0.9,
+        "measured_clips": 3,
+        "share_of_window_without_pauses": 0.95,
+        "share_of_clips": 0.5,
+    }
+    rates = report["speech_rate"]
+    filled = [int(rates["edges"][place]) for place, count in enumerate(rates["counts"]) if count]
+    assert filled == [1, 2, 3]  # 4 / 2, 12 / 4 and 5 / 3 characters a second
+    assert report["label_tokens"]["counts"][2] == 3
+    assert report["characters"]["counts"][0] == {"character": "a", "count": 4}
+    assert (report["duration"]["median"], report["duration"]["p95"]) == pytest.approx((3.05, 4.1), abs=0.06)
+
+
+def test_nothing_counted_is_a_report_too():
+    report = DatasetStatistics().as_dict()
+    assert (report["clips"], report["hours"], report["splits"]) == (0, 0.0, {})
+    assert report["dynamic_context"] is None and report["duration"]["median"] is None
+
+
+def test_keys_are_sorted_and_json_is_plain():
+    report = counted([{"text": "così", "duration": 1.23456789, "split": "train", "speaker": "z"}]).as_dict()
+    text = json.dumps(report, allow_nan=False)
+    assert text == json.dumps(json.loads(text), sort_keys=True)
+
+
+# ---- histograms --------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from([DURATION_EDGES, TOKEN_EDGES, RATE_EDGES]),
+    st.lists(st.floats(0, 500) | st.integers(0, 300).map(lambda n: n / 10), max_size=40),
+)
+def test_histogram_counts_as_numpy_does(edges, values):
+    histogram = Histogram(edges)
+    for value in values:
+        histogram.add(value)
+    assert histogram.counts == np.histogram(values, bins=edges)[0].tolist()
+    assert histogram.above == sum(value > edges[-1] for value in values)
+    assert histogram.coarser(4).counts == np.histogram(values, bins=edges[::4])[0].tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0, 30), min_size=1, max_size=40), st.floats(0.01, 1))
+def test_quantiles_are_right_to_a_bin(values, share):
+    histogram = Histogram(DURATION_EDGES)
+    for value in values:
+        histogram.add(value)
+    quantile = histogram.quantiles([share])[0]
+    exact = np.quantile(values, share, method="inverted_cdf")
+    assert quantile == pytest.approx(exact, abs=0.1 + 1e-9)
+
+
+# ---- names -------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.lists(st.tuples(st.text("abc", max_size=3), st.integers(0, 9)), max_size=12), max_size=5))
+def test_names_left_out_do_not_depend_on_the_parts(parts):
+    whole, merged = NameCounter(limit=3), NameCounter(limit=3)
+    for part in parts:
+        own = NameCounter(limit=3)
+        for name, number in part:
+            whole.add({name: number})
+            own.add({name: number})
+        merged.merge(own)
+    numbers = Counter()
+    for name, number in (entry for part in parts for entry in part):
+        numbers[name] += number
+    assert merged.largest(9) == whole.largest(9)
+    assert (merged.total, merged.distinct) == (whole.total, whole.distinct)
+    assert whole.total == numbers.total()
+    assert all(numbers[name] == number for name, number in whole.largest(9))
+    assert whole.is_exact == (len(numbers) <= 3)
+
+
+def test_many_names_take_little_room_and_are_estimated():
+    counter = NameCounter(limit=1000)
+    for start in range(0, 100_000, 1000):
+        counter.add({f"speaker {number}": 2 for number in range(start, start + 1000)})
+    assert not counter.is_exact and counter.total == 200_000
+    assert counter.distinct == pytest.approx(100_000, rel=0.1)  # the error is about 1 in √1000
+    assert len(counter.largest(10**6)) == 1000
+
+
+def test_long_names_are_shortened_but_stay_apart():
+    names = ["x" * 1_000_000 + end for end in "ab"]
+    report = counted({"text": "a", "duration": 1.0, "split": "train", "speaker": n} for n in names).as_dict()
+    assert report["speakers"]["distinct"] == 2
+    assert all(len(entry["name"]) <= 120 for entry in report["speakers"]["largest"])
+
+
+def test_the_report_stays_small():
+    rows = [
+        {"text": chr(0x4E00 + n), "duration": 1.0, "split": "train", "speaker": f"speaker {n}"}
+        for n in range(2000)
+    ]
+    report = counted(rows).as_dict()
+    assert len(report["speakers"]["largest"]) == MOST_LISTED_NAMES
+    assert report["speakers"]["hours_of_others"] == pytest.approx((2000 - MOST_LISTED_NAMES) / 3600, abs=1e-5)
+    assert report["characters"]["distinct"] == 2000
+    assert len(json.dumps(report)) < 40_000
+
+
+# ---- dynamic context ---------------------------------------------------------------------------------------
+
+
+def test_defaults_are_those_of_training():
+    train = TrainArguments(output_dir="x", model_name_or_path="x", dataset=["x"])
+    assert (train.silence_run, train.context_jitter) == (SILENCE_RUN, [0.0])
+    assert train.per_device_train_batch_size == BATCH_SIZE
+
+
+def test_contexts_of_equal_clips_by_hand():
+    # 2.9 s and a tail of 0.1 s: 150 positions, 45 of silence as they are, and 1,305 in 21 runs of at most 64
+    found = estimate_speed_up([2.9] * 64, 10, silence_run=64)
+    assert found.mean_context == pytest.approx(3.0)
+    assert found.mean_seconds_of_work == pytest.approx((150 + 45 + 21) / 50)
+
+
+def test_clips_that_fill_the_window_gain_nothing():
+    assert estimate_speed_up([30.0] * 9, 100, silence_run=64).speed_up == pytest.approx(1.0)
+
+
+def test_shorter_clips_gain_more():
+    gains = [estimate_speed_up([seconds] * 16, 10, silence_run=64).speed_up for seconds in (2, 5, 10, 20)]
+    assert gains == sorted(gains, reverse=True) and gains[0] > 2 * gains[-1]
+
+
+def test_arithmetic_is_that_which_torch_counts():
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    # the defaults of WhisperConfig are the tiny model; these are base's
+    config = WhisperConfig(
+        d_model=512, encoder_layers=6, decoder_layers=6, encoder_attention_heads=8, decoder_attention_heads=8,
+        encoder_ffn_dim=2048, decoder_ffn_dim=2048,
+    )  # fmt: skip
+    with torch.device("meta"):
+        model = WhisperForConditionalGeneration(config).eval()
+        inputs = {"input_features": torch.zeros(1, 80, 3000), "decoder_input_ids": torch.zeros(1, 20).long()}
+    with FlopCounterMode(display=False) as counter:
+        model(**inputs)
+    assert 2 * float(multiply_adds(np.array(30.0), 20)) == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+def test_the_estimate_is_near_what_a_trial_took():
+    """Training on Italian prompts took 1,105 s in the full context, 166 s without any silence."""
+    from utils.data.sources.asterisk_download import fetch_prompts
+
+    prompts = fetch_prompts("it")
+    sizes = [path.stat().st_size for path in prompts.folder.rglob("*.g722") if "silence" not in path.parts]
+    durations = [min(size / 8000, 30.0) for size in sizes]  # g722 has 8,000 bytes a second
+    assert estimate_speed_up(durations, 15, silence_run=0).speed_up == pytest.approx(1105 / 166, rel=0.2)

@@ -1,0 +1,97 @@
+"""Screening: verdicts by hand, a tiny model through the whole pass, real speech with Whisper base."""
+
+import numpy as np
+import pytest
+
+from utils.audio.flac import encode_flac
+from utils.data.screening import ScreenedClip, _compare, _Hypothesis, screen_clips, screening_problem
+from utils.model.loading import load_model
+
+
+def clip(**values) -> ScreenedClip:
+    common = {
+        "heard": "ciao a tutti",
+        "error_rate": 1.4,
+        "error_unit": "WER",
+        "language": "it",
+        "language_probability": 0.99,
+        "is_runaway": False,
+    }
+    return ScreenedClip(**(common | values))
+
+
+def test_reasons():
+    assert screening_problem(clip(error_rate=0.8), 0.8, "it") is None
+    assert (
+        screening_problem(clip(), 0.8, "it")
+        == "far from what the model hears: WER 1.40, expected at most 0.8; heard 'ciao a tutti'"
+    )
+    assert screening_problem(clip(error_unit="CER"), 0.8, None).startswith(
+        "far from what the model hears: CER 1.40"
+    )
+    assert (
+        screening_problem(clip(language="en", language_probability=0.95), 0.8, "it")
+        == "other language: the model hears en (0.95), expected it; heard 'ciao a tutti'"
+    )
+    assert screening_problem(clip(is_runaway=True), 0.8, "it").startswith("model ran away: ")
+
+
+def test_a_doubtful_language_or_a_right_text_is_no_reason():
+    unsure = clip(language="en", language_probability=0.5)
+    assert screening_problem(unsure, 0.8, "it").startswith("far from what the model hears: ")
+    assert screening_problem(clip(language="en", error_rate=0.1), 0.8, "it") is None
+
+
+def test_a_long_hypothesis_is_shortened():
+    reason = screening_problem(clip(heard="a" * 500), 0.8, "it")
+    assert reason.endswith("…'") and len(reason) < 150
+
+
+@pytest.mark.parametrize(
+    ("text", "heard", "unit", "rate"),
+    [
+        ("मेरी किताब", "मेरा किताब।", "WER", 1 / 2),
+        ("สวัสดีครับ", "สวัสดี ครับ", "CER", 0),
+        ("น้ำ", "นำ", "CER", 1 / 4),  # น, mai tho and the two of sara am; the tone is lost
+        ("Perché no?", "perche no", "WER", 1 / 2),
+    ],
+)
+def test_vowel_signs_and_tones_are_compared(text, heard, unit, rate):
+    result = _compare(_Hypothesis(heard, 5, "it", 0.9), text, 5)
+    assert (result.error_unit, result.error_rate) == (unit, pytest.approx(rate))
+
+
+def test_results_come_in_order_and_one_for_each(tiny_whisper):
+    loaded = load_model(str(tiny_whisper))
+    random = np.random.default_rng(0)
+    clips = [encode_flac(random.normal(scale=0.1, size=8_000)) for _ in range(5)]
+    texts = ["a", "una frase molto più lunga", "due", "", "数字です"]
+    results = list(
+        screen_clips(
+            loaded.model, loaded.processor, clips, texts, ["it", None, "it", "it", "ja"], batch_size=2
+        )
+    )
+    assert [result.error_unit for result in results] == ["WER", "WER", "WER", "WER", "CER"]
+    alone = list(screen_clips(loaded.model, loaded.processor, clips[1:2], texts[1:2], [None]))
+    assert alone[0].heard[:20] == results[1].heard[:20]
+    assert all(0 < result.language_probability <= 1 for result in results)
+
+
+def test_lists_of_different_length_are_refused(tiny_whisper):
+    loaded = load_model(str(tiny_whisper))
+    with pytest.raises(ValueError, match="1 clips, 2 texts"):
+        list(screen_clips(loaded.model, loaded.processor, [b""], ["a", "b"], [None]))
+
+
+def test_right_texts_pass_and_wrong_ones_do_not(italian_prompts):
+    from utils.model.resolving import resolve_model
+
+    loaded = load_model(resolve_model("openai/whisper-base"))
+    clips = [encode_flac(samples) for samples, _ in italian_prompts[:3]]
+    texts = [text for _, text in italian_prompts[:3]]
+    right = list(screen_clips(loaded.model, loaded.processor, clips, texts, ["it"] * 3))
+    other = "Il gatto dorme tutto il giorno sul divano rosso della nonna."
+    wrong = list(screen_clips(loaded.model, loaded.processor, clips, [other] * 3, ["it"] * 3))
+    assert sum(screening_problem(result, 0.8, "it") is None for result in right) >= 2
+    assert all(screening_problem(result, 0.8, "it") for result in wrong)
+    assert {result.language for result in right} == {"it"}

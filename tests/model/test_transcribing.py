@@ -1,0 +1,172 @@
+"""Our greedy loop against `model.generate`, and independence of batch size and neighbours."""
+
+import copy
+
+import pytest
+import torch
+from transformers.modeling_outputs import BaseModelOutput
+
+from utils.audio.flac import encode_flac
+from utils.model.context import dynamic_context
+from utils.model.encoder import encode
+from utils.model.generation import EncodedClips, decode_greedily, detect_languages
+from utils.model.loading import load_model
+from utils.model.transcribing import plan_decoding, transcribe
+from utils.text.label_tokens import prompt_tokens
+
+
+@pytest.fixture(scope="module")
+def base():
+    return load_model("openai/whisper-base")
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_whisper):
+    return load_model(str(tiny_whisper))
+
+
+@pytest.fixture(scope="module")
+def clips(italian_prompts):
+    return [encode_flac(waveform) for waveform, _ in italian_prompts]
+
+
+@pytest.fixture(scope="module")
+def durations(italian_prompts):
+    return [len(waveform) / 16_000 for waveform, _ in italian_prompts]
+
+
+def decode(loaded, clips, durations, *, audio_context="full", batch_size=4, max_length=64):
+    languages = ["it"] * len(clips)
+    return transcribe(
+        loaded.model,
+        loaded.processor,
+        clips,
+        durations,
+        languages,
+        audio_context=audio_context,
+        batch_size=batch_size,
+        max_length=max_length,
+    )
+
+
+def test_full_context_gives_the_text_of_generate_in_a_language_given_or_detected(
+    base, clips, durations, italian_prompts
+):
+    waveforms = [waveform for waveform, _ in italian_prompts[:2]]
+    options = {"sampling_rate": 16_000, "return_tensors": "pt"}
+    features = base.processor.feature_extractor(waveforms, **options).input_features
+    with torch.no_grad():
+        ids = base.model.generate(features, language="it", task="transcribe", num_beams=1, do_sample=False)
+    expected = [text.strip() for text in base.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+    found = transcribe(
+        base.model,
+        base.processor,
+        clips[:2],
+        durations[:2],
+        ["it", None],
+        audio_context="full",
+        batch_size=2,
+        max_length=448,
+    )
+    assert found == expected
+
+
+def test_a_tiny_random_model_agrees_with_generate_to_the_length_limit(
+    tiny, clips, durations, italian_prompts
+):
+    waveforms = [waveform for waveform, _ in italian_prompts]
+    features = tiny.processor.feature_extractor(
+        waveforms, sampling_rate=16_000, return_tensors="pt"
+    ).input_features
+    with torch.no_grad():
+        ids = tiny.model.generate(features, language="it", task="transcribe", max_new_tokens=20)
+    expected = [text.strip() for text in tiny.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+    assert decode(tiny, clips, durations, max_length=24) == expected
+
+
+def test_a_loop_is_cut_short(tiny, italian_prompts, monkeypatch):
+    """A random model repeats itself for ever."""
+    options = {"sampling_rate": 16_000, "return_tensors": "pt"}
+    features = tiny.processor.feature_extractor(italian_prompts[0][0], **options).input_features
+    prompt = torch.tensor([prompt_tokens(tiny.processor.tokenizer, "it")])
+    with torch.no_grad():
+        states = encode(tiny.model, features)
+        (cut,) = decode_greedily(tiny.model, EncodedClips(states), prompt, 204)
+        monkeypatch.setattr("utils.model.transcribing.loop_period", lambda tokens: None)
+        (whole,) = decode_greedily(tiny.model, EncodedClips(states), prompt, 204)
+    assert len(whole) == 200 and 48 <= len(cut) < 160
+    assert whole[: len(cut)] == cut
+    assert len(set(cut[-48:])) <= 12
+
+
+@pytest.mark.parametrize("audio_context", ["full", "dynamic"])
+def test_batch_size_and_order_do_not_matter(tiny, clips, durations, audio_context):
+    clips, durations = clips[:4], durations[:4]
+    options = {"audio_context": audio_context, "max_length": 20}
+    one_by_one = decode(tiny, clips, durations, batch_size=1, **options)
+    assert decode(tiny, clips, durations, batch_size=4, **options) == one_by_one
+    backwards = decode(tiny, clips[::-1], durations[::-1], batch_size=3, **options)
+    assert backwards[::-1] == one_by_one
+
+
+def test_languages_are_detected_as_transformers_does(tiny):
+    """What a random model takes noise for: several languages, each clip its own."""
+    states = 100 * torch.randn(8, 20, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ids = tiny.model.detect_language(encoder_outputs=BaseModelOutput(states))
+        found = detect_languages(tiny.model, states)
+    assert [f"<|{code}|>" for code in found] == tiny.processor.tokenizer.convert_ids_to_tokens(ids)
+    assert len(set(found)) > 3
+
+
+class Preference(torch.nn.Module):
+    """In place of a projection: some tokens, the likeliest first, whatever the audio."""
+
+    def __init__(self, tokens: list[int], vocab_size: int) -> None:
+        super().__init__()
+        self.logits = torch.zeros(vocab_size).index_put_(
+            (torch.tensor(tokens),), torch.arange(float(len(tokens)), 0, -1)
+        )
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        return self.logits.repeat(*states.shape[:-1], 1)
+
+
+def test_suppressed_tokens_are_never_chosen_and_some_not_as_the_first(tiny):
+    model = copy.deepcopy(tiny.model)
+    config = model.generation_config
+    config.suppress_tokens, config.begin_suppress_tokens = [1, 2], [3, config.eos_token_id]
+    prompts = torch.tensor([prompt_tokens(tiny.processor.tokenizer, "it")] * 2)
+    texts = []
+    for liked in ([2, 1, 3, 7], [2, config.eos_token_id, 1, 7]):
+        model.proj_out = Preference(liked, model.config.vocab_size)
+        with torch.no_grad():
+            texts.append(decode_greedily(model, EncodedClips(torch.zeros(2, 5, 64)), prompts, 7))
+    assert texts == [[[7, 3, 3]] * 2, [[7]] * 2]
+
+
+def test_every_clip_is_decoded_once_in_the_context_of_its_own_duration():
+    durations = [3.0, 0.4, 12.0, 3.1, 29.99, 0.3]
+    batches = list(plan_decoding(durations, "dynamic", 2))
+    assert sorted(index for batch in batches for index in batch.indices) == list(range(6))
+    for batch in batches:
+        assert len(batch.indices) <= 2
+        assert batch.contexts == tuple(dynamic_context(durations[index], 0.5) for index in batch.indices)
+    assert {context for batch in plan_decoding(durations, "full", 2) for context in batch.contexts} == {30.0}
+
+
+def test_progress_is_told_of_every_clip(tiny, clips, durations):
+    told = []
+    transcribe(
+        tiny.model,
+        tiny.processor,
+        clips,
+        durations,
+        [None] * len(clips),
+        audio_context="dynamic",
+        batch_size=3,
+        max_length=8,
+        on_batch=lambda number, seconds: told.append((number, seconds)),
+    )
+    assert sum(number for number, _ in told) == len(clips)
+    assert sum(seconds for _, seconds in told) == pytest.approx(sum(durations))

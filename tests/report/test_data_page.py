@@ -1,0 +1,388 @@
+"""The page and the summary made of numbers by hand and real prompts; a real browser opens the page."""
+
+import base64
+import html.parser
+import io
+import json
+import re
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from utils.audio.flac import SAMPLE_RATE, decode_flac, encode_flac
+from utils.data.dataset_statistics import DatasetStatistics
+from utils.report.data_page import EXAMPLES_PER_REASON, KEPT_EXAMPLES, write_html
+from utils.report.data_sections import OTHER_ADVICE, advice_for, percent, trimmed
+from utils.report.data_summary import print_summary, text_histogram
+from utils.report.players import MOST_AUDIO_CHARACTERS, Example
+
+HOSTILE = "<script>document.title='taken'</script><img src=x onerror=alert(1)>\"'&amp; </details>"
+RIGHT_TO_LEFT = "سلام \u202egnp.elif 🎧"
+BROWSER_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+BROWSER_FLAGS += ["--disable-background-networking", "--disable-component-update"]
+
+
+def tone(seconds: float, hertz: float = 220.0) -> bytes:
+    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    noise = np.random.default_rng(1).normal(scale=0.02, size=len(time))
+    return encode_flac((0.3 * np.sin(2 * np.pi * hertz * time) + noise).astype(np.float32))
+
+
+def build_statistics(num_clips: int = 600) -> dict:
+    """Clips of 0.5 to 12 s, most of them short, of nine speakers and two groups."""
+    statistics, random = DatasetStatistics(), np.random.default_rng(7)
+    sentence = "buongiorno il numero chiamato non è raggiungibile, la preghiamo di attendere. Città più"
+    words = sentence.split()
+    for number in range(num_clips):
+        duration = float(np.clip(random.lognormal(1.0, 0.6), 0.5, 29))
+        text = " ".join(random.choice(words, max(1, round(duration * 2.2))))
+        statistics.add(
+            text=text + ("\u200c" if number == 3 else ""),
+            duration=duration,
+            split=("train", "train", "train", "validation", "test")[number % 5],
+            num_tokens=4 + round(len(text) / 2.8),
+            speech_seconds=0.8 * duration,
+            language="it",
+            speaker=HOSTILE if number % 40 == 0 else f"speaker {number % 9}" if number % 7 else None,
+            group=("telefono", RIGHT_TO_LEFT)[number % 2],
+        )
+    return statistics.as_dict()
+
+
+def build_numbers(**changes) -> dict:
+    split = {"utterances": 360, "hours": 0.31, "mean_duration": 3.1, "longest": 14.23, "distinct_texts": 351}
+    numbers = {
+        "seen": 660,
+        "kept": 600,
+        "rejected": 60,
+        "hours": 0.512,
+        "splits": dict.fromkeys(("train", "validation", "test"), split),
+        "reasons": {"too long": 40, "no such file": 17, HOSTILE: 3},
+        "split_by": "speaker",
+        "shared_speakers": 2,
+        "shared_recordings": 0,
+        "shared_texts": 5,
+        "leaked_utterances": 7,
+        "credit": f"Carlo Flora (CC BY 3.0) {HOSTILE}",
+        "notes": ("The split test.other was left out.",),
+        "statistics": build_statistics(),
+    }
+    return numbers | changes
+
+
+def rejects(flac: bytes | None) -> list[Example]:
+    return [
+        Example(
+            f"clips/{n}.wav, line {n}", "Una frase molto lunga.", flac, f"too long: {31 + n} s, expected 30 s"
+        )
+        for n in range(8)
+    ] + [
+        Example(f"missing\udcff{HOSTILE}.wav", None, None, "no such file: missing.wav"),
+        Example("x.wav", HOSTILE, b"not audio", f"{HOSTILE}: details"),
+    ]
+
+
+class Page(html.parser.HTMLParser):
+    """Elements with their attributes, and the text that is shown; complains of elements left open."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.texts.append(data)
+
+    def find(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A function that writes a page and reads it back."""
+
+    def write(numbers=None, kept=(), rejected=(), **more) -> Page:
+        write_html(tmp_path / "it" / "data_report.html", numbers or build_numbers(), kept, rejected, **more)
+        assert [path.name for path in (tmp_path / "it").iterdir()] == ["data_report.html"]
+        return Page((tmp_path / "it/data_report.html").read_text(encoding="utf-8"))
+
+    return write
+
+
+def test_foreign_text_is_only_text(written):
+    page = written(
+        kept=[Example(RIGHT_TO_LEFT, HOSTILE, tone(1), HOSTILE)],
+        rejected=rejects(tone(1)),
+        name=HOSTILE,
+        next_command=f"python train.py {HOSTILE}",
+    )
+    assert not page.find("script") and not page.find("img") and not page.find("link")
+    names = {name for _, attributes in page.elements for name in attributes}
+    assert not {name for name in names if name.startswith("on")} and "style" not in names
+    # title, heading, kept text and detail, reason and example, speaker, command, credit
+    assert "".join(page.texts).count(HOSTILE) >= 9
+    shown = "".join(page.texts)
+    assert RIGHT_TO_LEFT in shown and "missing?" in shown
+
+
+def test_the_page_needs_nothing_else(written):
+    page = written(kept=[Example("a", "ciao", tone(1), "train")], rejected=rejects(tone(1)))
+    addresses = [
+        a[key]
+        for _, a in page.elements
+        for key in ("src", "href", "action", "data", "xlink:href")
+        if key in a
+    ]
+    assert addresses and all(re.match(r"#|data:audio/flac;base64,", address) for address in addresses)
+    policy = next(m["content"] for m in page.find("meta") if m.get("http-equiv") == "Content-Security-Policy")
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'" and rules["media-src"] == "data:"
+    assert re.fullmatch(r"'sha256-[A-Za-z0-9+/]{43}='", rules["style-src"])
+
+
+def test_identifiers_and_labels_fit(written):
+    page = written(kept=[Example("a", "ciao", tone(1), "train")], rejected=rejects(tone(1)))
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for _, attributes in page.elements:
+        assert set(attributes.get("aria-labelledby", "").split()) <= set(ids)
+        if attributes.get("href", "").startswith("#"):
+            assert attributes["href"][1:] in ids
+    charts = [a for a in page.find("svg") if a.get("role") == "img"]
+    assert len(charts) == 3 and all(chart["aria-labelledby"] for chart in charts)
+    assert len(page.find("caption")) == len(page.find("table"))
+    sections = ["summary", "splits", "lengths", "silence", "people", "characters", "rejects", "listen"]
+    assert [section["id"] for section in page.find("section")] == sections
+
+
+def test_words_say_what_the_numbers_say(written):
+    page = written(next_command="accelerate launch train.py")
+    shown = "".join(page.texts)
+    assert "660 items were seen and 600 of them are in the dataset: 0.51 hours of speech." in shown
+    assert "60 were rejected (9.1 %), most often for this reason: too long (40)." in shown
+    assert (
+        "sentences in more than one of the given splits: 5" in shown
+        and "test whose sentence is in train: 7" in shown
+    )
+    assert "speakers in more than one split: 2" in shown and "recordings in more than one" not in shown
+    assert "accelerate launch train.py" in shown and "no speaker is in two of them" in shown
+    assert "The split test.other was left out." in shown
+    assert advice_for("too long") in shown and OTHER_ADVICE in shown
+    assert "U+200C ZERO WIDTH NON-JOINER" in shown
+    speed_up = build_numbers()["statistics"]["dynamic_context"]["speed_up"]
+    assert f"× {speed_up:.1f}" in shown and "estimate" in shown
+
+
+def test_bars_are_as_high_as_the_counts(written):
+    numbers = build_numbers()
+    histogram = numbers["statistics"]["duration"]
+    page = written(numbers)
+    _, counts = trimmed(histogram)
+    bars = [float(r["height"]) for r in page.find("rect") if r["class"] == "bar" and "x" in r][: len(counts)]
+    assert np.array(bars) / max(bars) == pytest.approx(np.array(counts) / max(counts), abs=0.01)
+
+
+def test_examples_are_limited_in_number_length_and_size(written, tmp_path):
+    long = tone(24)
+    kept = [Example(f"kept {n}", "ciao", long, "train") for n in range(30)]
+    many = [Example(f"{kind} {n}", "no", long, f"kind {kind}: x") for kind in range(4) for n in range(9)]
+    numbers = build_numbers(reasons={f"kind {kind}": 9 for kind in range(4)}, rejected=36)
+    page = written(numbers, kept, many)
+    shown = "".join(page.texts)
+    assert sum(f"kept {n}" in shown for n in range(30)) == KEPT_EXAMPLES
+    assert [sum(f"{kind} {n}" in shown.replace("kept", "") for n in range(9)) for kind in range(4)] == [
+        EXAMPLES_PER_REASON
+    ] * 4
+    players = [attributes["src"] for attributes in page.find("audio")]
+    assert 5 < len(players) < KEPT_EXAMPLES + 4 * EXAMPLES_PER_REASON
+    for player in players:
+        samples = decode_flac(base64.b64decode(player.split(",")[1]))
+        assert len(samples) == 10 * SAMPLE_RATE
+    assert "The first 10 of 24.0 s." in shown and "The page has no room for its sound." in shown
+    assert sum(map(len, players)) <= MOST_AUDIO_CHARACTERS + 100 * len(players)
+    assert (tmp_path / "it/data_report.html").stat().st_size < 3_200_000
+    # every kind can be heard
+    assert all(
+        any(a["aria-label"].startswith(f"Play {kind} ") for a in page.find("audio")) for kind in range(4)
+    )
+
+
+def test_short_clips_stay_the_bytes_they_are(written):
+    flac = tone(2)
+    page = written(kept=[Example("a", "ciao", flac, "train")])
+    assert base64.b64decode(page.find("audio")[0]["src"].split(",")[1]) == flac
+
+
+def test_an_older_report_without_statistics(written):
+    numbers = build_numbers(
+        rejected=0, reasons={}, seen=600, shared_texts=0, shared_speakers=0, credit=None, notes=()
+    )
+    del numbers["statistics"], numbers["split_by"]
+    page = written(numbers)
+    assert [section["id"] for section in page.find("section")] == ["summary", "splits", "rejects"]
+    assert "Nothing was rejected." in "".join(page.texts)
+    assert "600 seen, 600 kept (0.51 h), 0 rejected." in printed(numbers)
+
+
+def test_numbers_read_back_from_json_give_the_same_page(written, tmp_path):
+    numbers = build_numbers()
+    first = written(numbers).texts
+    assert written(json.loads(json.dumps(numbers))).texts == first
+
+
+def test_every_character_of_unicode_can_be_listed(written):
+    statistics = DatasetStatistics()
+    kinds: dict[str, str] = {}
+    for code in range(0x110000):
+        kinds.setdefault(unicodedata.category(chr(code)), chr(code))
+    statistics.add(text="".join(kinds.values()), duration=3.0, split="train")
+    page = written(build_numbers(statistics=statistics.as_dict()))
+    assert len([li for li in page.find("li") if li.get("title", "").startswith("U+")]) == len(kinds)
+
+
+# ---- terminal ----------------------------------------------------------------------------------------------
+
+
+def printed(numbers: dict, width: int = 120, output_dir="data/it", **options) -> str:
+    stream = io.StringIO()
+    print_summary(numbers, Path(output_dir), Console(file=stream, width=width, **options))
+    return stream.getvalue()
+
+
+def test_the_summary_says_what_was_kept_and_what_was_not():
+    lines = [line.rstrip() for line in printed(build_numbers()).splitlines()]
+    row = next(line for line in lines if "validation" in line)
+    cells = [cell.strip() for cell in row.strip("│ ").split("│")]
+    assert cells == ["validation", "360", "0.31", "3.1", "14.2", "351"]
+    assert "660 seen, 600 kept (0.51 h), 60 rejected." in lines
+    assert "      40 × too long" in lines and "      17 × no such file" in lines
+    assert "Each reject and its reason: data/it/rejects.jsonl" in lines
+    assert any(
+        line.startswith("Warning: sentences in more than one of the given splits: 5;") for line in lines
+    )
+    assert any(line.startswith("Warning: speakers in more than one split: 2;") for line in lines)
+    median = build_numbers()["statistics"]["duration"]["median"]
+    assert next(line for line in lines if line.startswith("  duration ")).endswith(f"half below {median:.1f}")
+    assert "The split test.other was left out." in lines
+    assert lines[-1].startswith("Carlo Flora")
+
+
+def test_foreign_text_does_not_steer_the_terminal():
+    text = printed(build_numbers(notes=("[red]note[/red] \x1b[2J",)), output_dir="data/[it]")
+    assert "[red]note[/red] \ufffd[2J" in text and "data/[it]" in text and "\x1b" not in text
+
+
+def test_histogram_in_characters():
+    assert text_histogram([0, 1, 4, 8, 0]) == " ▁▄█ "
+    assert text_histogram([0, 1, 1000]) == " ▁█"  # what is there can be seen
+    assert len(text_histogram(list(range(60)))) == 30
+    assert text_histogram([0, 0]) == "  "
+
+
+def test_a_terminal_without_unicode_gets_ascii():
+    class Ascii(io.StringIO):
+        encoding = "ascii"
+
+    stream = Ascii()
+    print_summary(
+        build_numbers(reasons={}, rejected=0, credit=None), Path("x"), Console(file=stream, width=120)
+    )
+    line = next(line for line in stream.getvalue().splitlines() if line.startswith("  duration"))
+    assert line.isascii() and "#" in line
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "shown"), [(1, 3, "33 %"), (999, 1000, "99.9 %"), (1, 1000, "0.1 %"), (0, 0, "0.0 %")]
+)
+def test_percent(part, whole, shown):
+    assert percent(part, whole) == shown
+
+
+# ---- browser -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_in_a_browser(tmp_path, italian_prompts, require_program):
+    """Chromium opens the page: nothing leaves, nothing complains, everything plays, light and dark."""
+    chromium = require_program("chromium")
+    from playwright.sync_api import sync_playwright
+
+    clips = [(encode_flac(samples), text) for samples, text in italian_prompts]
+    kept = [Example(f"prompt {n}", text, flac, "train, 2.4 s") for n, (flac, text) in enumerate(clips)]
+    kept.append(Example(RIGHT_TO_LEFT, HOSTILE, tone(12), HOSTILE))
+    page_file = tmp_path / "data_report.html"
+    numbers = build_numbers()
+    write_html(
+        page_file, numbers, kept, rejects(clips[0][0]), name="it", next_command="accelerate launch train.py"
+    )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=BROWSER_FLAGS)
+        for scheme in ("light", "dark"):
+            context = browser.new_context(color_scheme=scheme, viewport={"width": 1100, "height": 900})
+            page, requests, complaints = context.new_page(), [], []
+            page.on("request", lambda request, seen=requests: seen.append(request.url))
+            page.on("console", lambda message, seen=complaints: seen.append(message.text))
+            page.on("pageerror", lambda error, seen=complaints: seen.append(str(error)))
+            page.goto(page_file.as_uri())
+            ready = "[...document.querySelectorAll('audio')].every(a => a.readyState >= 1 && a.duration > 0)"
+            page.wait_for_function(ready, timeout=30_000)
+            assert page.locator("audio").count() == len(kept) + EXAMPLES_PER_REASON
+            durations = page.evaluate("[...document.querySelectorAll('audio')].map(a => a.duration)")
+            assert max(durations) == pytest.approx(10.0, abs=0.1)  # cut from 12 s
+            assert page.title() == "Data report: it"
+            assert page.locator("script").count() == 0
+            assert page.locator(".examples p.text", has_text="onerror=alert(1)").count() == 2
+            assert page.get_by_role("heading", level=2).count() == 8
+            assert page.get_by_role("img", name="Duration of clips").is_visible()
+            wide = page.evaluate(
+                "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            )
+            assert wide == 0
+            page.set_viewport_size({"width": 390, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390
+            page.screenshot(path=tmp_path / f"{scheme}_narrow.png", full_page=True)
+            page.set_viewport_size({"width": 1100, "height": 900})
+            page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
+            assert {url.split(":")[0] for url in requests} <= {"file", "data"} and complaints == []
+            assert [url for url in requests if url.startswith("file")] == [page_file.as_uri()]
+            check_policy(page)
+            context.close()
+        browser.close()
+    # the two schemes differ: a light page and a dark one
+    from matplotlib import image
+
+    light, dark = (image.imread(tmp_path / f"{scheme}.png")[..., :3].mean() for scheme in ("light", "dark"))
+    assert light > 0.8 and dark < 0.3
+
+
+def check_policy(page) -> None:
+    """Whatever gets into the page after all, it can neither run nor call home."""
+    blocked = page.evaluate(
+        """async () => {
+            const seen = [];
+            document.addEventListener("securitypolicyviolation",
+                event => seen.push(event.effectiveDirective));
+            document.body.append(Object.assign(new Image(), {src: "http://127.0.0.1:9/x.png"}));
+            const script = document.createElement("script");
+            script.textContent = "window.taken = true";
+            document.body.append(script);
+            await new Promise(resolve => setTimeout(resolve, 500));
+            return [...seen, String(window.taken)];
+        }"""
+    )
+    assert sorted(blocked) == ["img-src", "script-src-elem", "undefined"]

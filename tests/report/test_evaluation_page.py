@@ -1,0 +1,435 @@
+"""The page made of results by hand and real prompts; a real browser opens it."""
+
+import base64
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+
+from tests.report.test_data_page import BROWSER_FLAGS, HOSTILE, RIGHT_TO_LEFT, Page, check_policy, tone
+from utils.audio.flac import SAMPLE_RATE, decode_flac, encode_flac
+from utils.report.evaluation_page import write_evaluation_page
+from utils.report.utterance_cards import CASES_IN_A_LIST, MOST_CHARACTERS
+
+BASE, TUNED = "openai/whisper-base", "runs/it/best"
+TITLES = ["summary", "scores", "before-after", "groups", "duration", "learning", "failures", "confusions"]
+TITLES += ["utterances", "notes"]
+
+
+def score(wer: float, interval: tuple[float, float] | None = None, **changes) -> dict:
+    low, high = interval or (wer - 0.03, wer + 0.04)
+    rates = {"wer": wer, "cer": wer / 3, "mer": 0.9 * wer, "wil": 1.2 * wer}
+    edits = {"num_words": 1000, "substitutions": 120, "insertions": 31, "deletions": 17}
+    return {**rates, **edits, "ci95": [low, high], "ci95_unit": "utterance", **changes}
+
+
+def group(wer: float, clips: int = 40) -> dict:
+    sizes = {"num_utterances": clips, "audio_seconds": 3.0 * clips}
+    return {**sizes, "raw": score(wer + 0.1), "normalized": score(wer)}
+
+
+def build_row(model: str = BASE, wer: float = 0.303, **changes) -> dict:
+    """One row of evaluation_results.json."""
+    row = {"model": model, "dataset": "data/it", "split": "test", "audio_context": "full"}
+    row |= {"backend": "transformers", "normalizer": "basic", "is_guard": False}
+    row |= {"num_utterances": 139, "audio_seconds": 330.0, "rtfx": 4.25}
+    row |= {"raw": score(wer + 0.15), "normalized": score(wer)}
+    row["groups"] = {
+        "accent": {"napoletano": group(wer + 0.2), "toscano": group(wer - 0.05), "ligure": group(wer, 4)},
+        "duration": {"0 to 2 s": group(wer + 0.1), "2 to 5 s": group(wer), "5 to 10 s": group(wer - 0.02)},
+    }
+    row["confusions"] = [
+        {"reference": "anche", "hypothesis": "anke", "count": 9 if model == BASE else 4},
+        {"reference": None, "hypothesis": "grazie", "count": 7},
+        {"reference": "ehm", "hypothesis": None, "count": 3},
+    ]
+    row["failures"] = {"loop": 2 if model == BASE else 0, "truncated": 5, "wrong language": 0}
+    words = 30 if model == BASE else 0
+    silence = {"clips": 20, "clips_with_text": 6, "words": words, "audio_seconds": 200.0}
+    row["hallucination"] = {"silence": silence, "noise": {**silence, "words": 4}}
+    return row | {"trainable_parameters": None, "total_parameters": 72_593_920, **changes}
+
+
+def build_results() -> list[dict]:
+    """A baseline, a tuned model in both contexts, and a guard dataset."""
+    english = {"dataset": "data/en", "is_guard": True, "groups": {}, "hallucination": None}
+    return [
+        build_row(),
+        build_row(TUNED, 0.116),
+        build_row(TUNED, 0.125, audio_context="dynamic"),
+        build_row(wer=0.067, **english),
+        build_row(TUNED, 0.071, **english),
+    ]
+
+
+def build_analysis(promote: bool = True) -> dict:
+    comparison = {"baseline": BASE, "candidate": TUNED, "dataset": "data/it", "split": "test"}
+    comparison |= {"text": "normalized", "audio_context": "full", "wer_reduction": 0.187}
+    comparison |= {"relative_reduction": 0.617, "ci95": [0.14, 0.23], "test": "MAPSSWE", "p_value": 0.0004}
+    comparison |= {"wins": 60, "losses": 5, "ties": 74}
+    gate = {"candidate": TUNED, "promote": promote, "passed": ["The error rate fell."]}
+    gate["reasons"] = [] if promote else ["English was forgotten.", "It loops on silence."]
+    return {"comparisons": [comparison], "gates": [gate], "verdict": "It got better on data/it."}
+
+
+def prediction(number: int, model: str, errors: int, **changes) -> dict:
+    """A line of predictions.jsonl: `errors` of its six words are others."""
+    words = [f"parola{number}", "due", "tre", "quattro", "cinque", "sei"]
+    alignment = [
+        ["substitute", word, f"{word}x"] if place < errors else ["equal", word, word]
+        for place, word in enumerate(words)
+    ]
+    line = {"model": model, "dataset": "data/it", "audio_context": "full", "id": f"clip {number}"}
+    line |= {"reference": " ".join(words).capitalize() + ".", "hypothesis": " ".join(w[2] for w in alignment)}
+    line |= {"raw_word_errors": errors, "normalized_word_errors": errors, "duration": 2.5}
+    return line | {"alignment": alignment, "failures": [], **changes}
+
+
+def build_predictions(count: int = 6) -> list[dict]:
+    """The tuned model gains 2 words on even clips, and loses 1 on odd ones."""
+    lines = [prediction(n, BASE, 3) for n in range(count)]
+    return lines + [prediction(n, TUNED, 1 if n % 2 == 0 else 4) for n in range(count)]
+
+
+METRICS = [
+    {"step": 10, "loss": 1.5},
+    {"step": 20, "loss": 0.5},
+    {"step": 20, "eval_wer": 0.3, "eval_normalized_wer": 0.2, "eval_utterances": 58},
+    {"step": 30, "loss": None},
+    {"step": 40, "loss": 0.25},
+    {"step": 40, "eval_wer": 0.31, "eval_normalized_wer": 0.15, "eval_utterances": 58},
+]
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A function that writes a page and reads it back."""
+
+    def write(results=None, analysis=None, predictions=(), clip_of=lambda *_: None, curves=None) -> Page:
+        path = tmp_path / "report" / "report.html"
+        write_evaluation_page(path, results or build_results(), analysis, predictions, clip_of, curves or {})
+        assert [file.name for file in path.parent.iterdir()] == ["report.html"]
+        return Page(path.read_text(encoding="utf-8"))
+
+    return write
+
+
+def shown(page: Page) -> str:
+    return re.sub(r"\s+", " ", "".join(page.texts))
+
+
+def sections(page: Page) -> list[str]:
+    return [section["id"] for section in page.find("section")]
+
+
+def hostile_inputs() -> tuple:
+    """Foreign text wherever it can stand."""
+    strange = {"accent": {HOSTILE: group(0.3), RIGHT_TO_LEFT: group(0.2)}, HOSTILE: {"a": group(0.1)}}
+    pairs = [{"reference": HOSTILE, "hypothesis": RIGHT_TO_LEFT, "count": 3}]
+    more = {"groups": strange, "confusions": pairs, "dataset": HOSTILE, "normalizer": HOSTILE}
+    more |= {"failures": {HOSTILE: 2}, "hallucination": {HOSTILE: build_row()["hallucination"]["noise"]}}
+    results = [build_row(wer=0.3, **more), build_row(HOSTILE, 0.2, backend=HOSTILE, split=HOSTILE, **more)]
+    analysis = build_analysis(promote=False)
+    analysis["comparisons"][0] |= {"candidate": HOSTILE, "test": HOSTILE, "dataset": HOSTILE}
+    analysis["gates"][0] |= {"candidate": HOSTILE, "reasons": [HOSTILE], "passed": [HOSTILE]}
+    analysis["verdict"] = HOSTILE
+    words = [["equal", HOSTILE, HOSTILE], ["insert", None, RIGHT_TO_LEFT], ["delete", HOSTILE, None]]
+    line = {"id": HOSTILE, "dataset": HOSTILE, "reference": RIGHT_TO_LEFT, "hypothesis": HOSTILE}
+    line |= {"alignment": words, "failures": [HOSTILE]}
+    predictions = [prediction(1, BASE, 1, **line), prediction(1, HOSTILE, 2, **line)]
+    return results, analysis, predictions, lambda *_: tone(1), {HOSTILE: METRICS, BASE: METRICS}
+
+
+def test_foreign_text_is_only_text(written):
+    page = written(*hostile_inputs())
+    assert not page.find("script") and not page.find("img") and not page.find("link")
+    names = {name for _, attributes in page.elements for name in attributes}
+    assert not {name for name in names if name.startswith("on")} and "style" not in names
+    text = "".join(page.texts)
+    # verdict, reason, check, group, confusion, failure, hallucination, test, normaliser, backend, id, words
+    assert text.count(HOSTILE) >= 12 and RIGHT_TO_LEFT in text
+
+
+def test_the_page_needs_nothing_else(written):
+    page = written(
+        build_results(), build_analysis(), build_predictions(), lambda *_: tone(1), {TUNED: METRICS}
+    )
+    keys = ("src", "href", "action", "data", "xlink:href")
+    addresses = [a[key] for _, a in page.elements for key in keys if key in a]
+    assert addresses and all(re.match(r"#|data:audio/flac;base64,", address) for address in addresses)
+    policy = next(m["content"] for m in page.find("meta") if m.get("http-equiv") == "Content-Security-Policy")
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'" and rules["media-src"] == "data:"
+    assert re.fullmatch(r"'sha256-[A-Za-z0-9+/]{43}='", rules["style-src"])
+
+
+def test_identifiers_and_labels_fit(written):
+    page = written(
+        build_results(), build_analysis(), build_predictions(), lambda *_: tone(1), {TUNED: METRICS}
+    )
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for _, attributes in page.elements:
+        assert set(attributes.get("aria-labelledby", "").split()) <= set(ids)
+        if attributes.get("href", "").startswith("#"):
+            assert attributes["href"][1:] in ids
+    charts = [a for a in page.find("svg") if a.get("role") == "img"]
+    assert len(charts) == 3 and all(chart["aria-labelledby"] for chart in charts)  # duration, WER, loss
+    assert len(page.find("caption")) == len(page.find("table"))
+    assert sections(page) == TITLES
+
+
+def test_words_say_what_the_numbers_say(written):
+    page = written(build_results(), build_analysis(), build_predictions(), curves={TUNED: METRICS})
+    text = shown(page)
+    assert "It got better on data/it." in text and f"✓ Promote {TUNED}" in text
+    assert "1 check passed" in text and "The error rate fell." in text
+    # before, after, and the change: (30.3 - 11.6) / 30.3
+    assert all(figure in text for figure in ("WER before30.3 %", "WER after11.6 %", "word errors−62 %"))
+    assert "clips, 5.5 min139" in text and "times real time4.2" in text
+    assert "data/en (test, guard)" in text and "30.3" in text and "27.3 to 34.3" in text
+    assert "18.7" in text and "14.0 to 23.0" in text and "< 0.001" in text and "60 / 5 / 74" in text
+    assert "The lowest normalised rate is 15.0 % at step 40" in text
+    assert "fewer than 20 speakers or recordings are known" in text and "MAPSSWE" in text
+    assert "pads every clip to 30 seconds" in text and "cuts a hypothesis short that repeats itself" in text
+    assert "9.0" in text and "6 of 20 clips" in text  # 30 words in 200 s are 9 a minute
+    assert "In no clip of any model: wrong language" in text
+    assert "nothing" in text and "grazie" in text and "– / 72.6 M" in text
+
+
+def test_a_candidate_that_is_not_to_be_promoted(written):
+    text = shown(written(build_results(), build_analysis(promote=False)))
+    assert f"✗ Do not promote {TUNED}" in text
+    assert "English was forgotten." in text and "It loops on silence." in text
+
+
+def test_the_best_candidate_comes_first(written):
+    results = [build_row(), build_row("worse", 0.4), build_row(TUNED, 0.116)]
+    analysis = build_analysis()
+    analysis["candidates"] = [TUNED, "worse"]
+    analysis["gates"].insert(0, {"candidate": "worse", "promote": False, "reasons": ["Worse."], "passed": []})
+    page = written(results, analysis, build_predictions())
+    text = shown(page)
+    assert text.index(f"Promote {TUNED}") < text.index("Do not promote worse")
+    assert text.startswith(f" Evaluation: {TUNED}") and f"Evaluation: {TUNED}WER before30.3" in text
+
+
+def test_bars_are_as_long_as_the_rates(written):
+    page = written([build_row(), build_row(TUNED, 0.1)])
+    stacks = [
+        float(a["width"]) for a in page.find("rect") if "series-" in a["class"] and a.get("height") == "9"
+    ]
+    # normalised before and after, up to the end of the longest interval: 34.3 %
+    assert stacks[:2] == [
+        pytest.approx(100 * 0.303 / 0.343, abs=0.01),
+        pytest.approx(100 * 0.1 / 0.343, abs=0.01),
+    ]
+
+
+def test_a_script_without_spaces_is_shown_by_its_characters(written):
+    """Rates, bars and intervals are of the CER, which is a third of the WER in these scores."""
+    results = [build_row(wer=0.9, measure="cer"), build_row(TUNED, 0.5, measure="cer")]
+    page = written(results, build_analysis())
+    text = shown(page)
+    assert "CER before30.0 %" in text and "CER after16.7 %" in text and "WER after50.0 %" in text
+    assert "character errors−44 %" in text
+    assert "CER95 % intervalWERMERWIL" in text and "CER against" in text and "CER by duration" in text
+    stacks = [
+        float(a["width"]) for a in page.find("rect") if "series-" in a["class"] and a.get("height") == "9"
+    ]
+    assert stacks[1] / stacks[0] == pytest.approx(0.5 / 0.9, abs=0.001)
+
+
+def test_groups_with_the_highest_rate_come_first(written):
+    text = shown(written())
+    assert "By accent" in text
+    places = [text.index(name) for name in ("napoletano40", "ligure4", "toscano40")]
+    assert places == sorted(places)
+
+
+def test_utterances_are_sorted_by_what_changed(written):
+    predictions = build_predictions(4)
+    predictions[-2:] = [prediction(2, TUNED, 0), prediction(3, TUNED, 6, failures=["truncated"])]
+    page = written(build_results(), build_analysis(), predictions, lambda *_: tone(0.5))
+    text = shown(page)
+    utterances = text[text.index("Differences from the reference") :]
+    worsened, improved = (utterances.index(title) for title in ("Most worsened · 2", "Most improved · 2"))
+    worst, failed = (utterances.index(title) for title in ("Most errors · 3", "Failure: truncated · 1"))
+    assert worsened < improved < worst < failed
+    assert utterances.index("clip 3") < utterances.index("clip 1") < improved < utterances.index("clip 2")
+    assert utterances[worst:].index("clip 3") < utterances[worst:].index("clip 1")
+    assert f"{BASE}: 3 word errors" in utterances and f"{TUNED}: 0 word errors" in utterances
+    # each of the four plays once, and is linked to from where it stands again
+    assert len(page.find("audio")) == 4 and utterances.count("Also shown further up") == 4
+
+
+def test_differences_are_marked_by_elements(written):
+    alignment = [["equal", "la", "la"], ["substitute", "rosa", "rossa"], ["delete", "è", None]]
+    alignment += [["insert", None, "non"], ["insert", None, "mai"], ["equal", "bella", "bella"]]
+    lines = [prediction(1, BASE, 0, alignment=[]), prediction(1, TUNED, 4, alignment=alignment)]
+    page = written(build_results(), None, lines)
+    text = shown(page)
+    assert "la rosa rossa è non mai bella" in text
+    # two in the legend; the utterance stands among the worsened and among those with most errors
+    assert (len(page.find("del")), len(page.find("ins"))) == (2 + 2 * 2, 2 + 2 * 2)
+    assert "nothing was said, and nothing written" in text
+    assert all(a["dir"] == "auto" for a in page.find("p") if "differences" in a.get("class", ""))
+
+
+def test_a_hypothesis_that_runs_away_does_not_fill_the_page(written, tmp_path):
+    loop = [["insert", None, "ancora"]] * 5000
+    giant = [["insert", None, "a" * 100_000], ["equal", "b" * 100_000, "b" * 100_000]]
+    many = [["substitute", "a", "b"]] * 50_000
+    lines = [prediction(0, BASE, 0)]
+    lines += [prediction(n, TUNED, 9, alignment=words) for n, words in enumerate((loop, giant, many))]
+    text = shown(written(build_results(), None, lines))
+    assert "… 4,976 more words" in text and "… the rest is not shown" in text
+    assert (tmp_path / "report/report.html").stat().st_size < 300_000
+
+
+def test_an_older_evaluation_without_the_newer_keys(written):
+    newer = ("backend", "is_guard", "confusions", "failures", "hallucination")
+    results = [{key: value for key, value in row.items() if key not in newer} for row in build_results()[:3]]
+    for row in results:
+        row["groups"] = {}
+        for text in ("raw", "normalized"):
+            row[text] = {key: row[text][key] for key in row[text] if key not in ("mer", "wil", "ci95_unit")}
+    analysis = build_analysis()
+    del analysis["gates"]
+    lines = [
+        {key: line[key] for key in line if key not in ("alignment", "failures")}
+        for line in build_predictions()
+    ]
+    page = written(results, analysis, lines)
+    assert sections(page) == ["summary", "scores", "before-after", "utterances", "notes"]
+    assert "Parola0 due tre quattro cinque sei." in shown(page)
+
+
+def test_one_model_alone(written):
+    lines = [prediction(n, BASE, n) for n in range(3)]
+    page = written([build_row()], None, lines)
+    assert sections(page) == [title for title in TITLES if title not in ("before-after", "learning")]
+    text = shown(page)
+    assert "WER, normalised30.3 %" in text and "Most errors · 2" in text and "Most worsened" not in text
+
+
+def test_rates_that_are_not_known(written):
+    """References without words have no rate; a decoder may fail on everything."""
+    for nothing in (math.nan, math.inf, None):
+        silent = score(0.1) | {"wer": nothing, "cer": nothing, "ci95": [nothing, nothing], "num_words": 0}
+        groups = {"accent": {"a": {**group(0.1), "normalized": silent}}}
+        row = build_row(raw=silent, normalized=silent, groups=groups, failures={"decoder error": 3})
+        text = shown(written([row, row | {"model": TUNED}]))
+        assert "nan" not in text.lower().replace("finance", "") and "inf" not in text.replace(
+            "information", ""
+        )
+        assert "the decoder failed on 6 utterances" in text
+
+
+def test_a_model_that_runs_away_does_not_flatten_the_others(written):
+    page = written([build_row(wer=9.64), build_row(TUNED, 0.116)])
+    bars = [
+        float(a["width"]) for a in page.find("rect") if "series-" in a["class"] and a.get("height") == "9"
+    ]
+    assert bars[0] == 100.0 and bars[1] > 7  # of an axis that ends at 150 %
+    assert "964.0" in shown(page)
+
+
+def test_numbers_read_back_from_json_give_the_same_page(written):
+    inputs = (build_results(), build_analysis(), build_predictions())
+    first = written(*inputs).texts
+    assert written(*json.loads(json.dumps(inputs))).texts == first
+
+
+def test_five_hundred_utterances_with_real_audio_stay_below_5_mb(written, tmp_path, italian_prompts):
+    """Clips of 12 to 24 s, so that the page cannot hold the sound of all that it shows."""
+    joined = np.concatenate([samples for samples, _ in italian_prompts])
+    clips = [encode_flac(np.resize(joined, round(seconds * SAMPLE_RATE))) for seconds in (12, 16, 20, 24)]
+    number_of = {f"clip {n}": n for n in range(500)}
+    predictions = [prediction(n, BASE, 3 + n % 2) for n in range(500)]
+    predictions += [prediction(n, TUNED, n % 7, failures=["no casing"]) for n in range(500)]
+    asked = []
+
+    def clip_of(dataset: str, name: str) -> bytes:
+        asked.append(name)
+        return clips[number_of[name] % len(clips)]
+
+    page = written(build_results(), build_analysis(), predictions, clip_of, {TUNED: METRICS})
+    assert (tmp_path / "report/report.html").stat().st_size < 5_000_000
+    assert len(asked) == len(set(asked)) <= 4 * CASES_IN_A_LIST
+    players = [attributes["src"] for attributes in page.find("audio")]
+    assert 6 <= len(players) < len(asked) and sum(map(len, players)) <= MOST_CHARACTERS + 100 * len(players)
+    for player in players:
+        assert len(decode_flac(base64.b64decode(player.split(",")[1]))) <= 15 * SAMPLE_RATE
+    assert "The first 15 of 24.0 s." in shown(page) and "The page has no room for its sound." in shown(page)
+
+
+# ---- browser -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_in_a_browser(tmp_path, italian_prompts, require_program):
+    """Chromium opens the page: nothing leaves, nothing complains, sound plays, light and dark."""
+    chromium = require_program("chromium")
+    from playwright.sync_api import sync_playwright
+
+    clips = {f"clip {n}": encode_flac(samples) for n, (samples, _) in enumerate(italian_prompts)}
+    lines = [*build_predictions(len(clips)), *hostile_inputs()[2]]
+    page_file = tmp_path / "report.html"
+    write_evaluation_page(
+        page_file,
+        build_results(),
+        build_analysis(),
+        lines,
+        lambda dataset, name: clips.get(name, tone(20)),
+        {TUNED: METRICS},
+    )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=BROWSER_FLAGS)
+        for scheme in ("light", "dark"):
+            context = browser.new_context(color_scheme=scheme, viewport={"width": 1100, "height": 900})
+            page, requests, complaints = context.new_page(), [], []
+            page.on("request", lambda request, seen=requests: seen.append(request.url))
+            page.on("console", lambda message, seen=complaints: seen.append(message.text))
+            page.on("pageerror", lambda error, seen=complaints: seen.append(str(error)))
+            page.goto(page_file.as_uri())
+            ready = "[...document.querySelectorAll('audio')].every(a => a.readyState >= 1 && a.duration > 0)"
+            page.wait_for_function(ready, timeout=30_000)
+            assert page.locator("audio").count() == len(clips)
+            play(page)
+            assert page.title() == f"Evaluation: {TUNED}" and page.locator("script").count() == 0
+            assert page.get_by_role("heading", level=2).count() == len(TITLES)
+            assert page.get_by_role("img", name="WER by duration").is_visible()
+            struck = "getComputedStyle(document.querySelector('.cards .swapped del')).textDecorationLine"
+            assert page.evaluate(struck) == "line-through"
+            for width in (1100, 390):
+                page.set_viewport_size({"width": width, "height": 900})
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
+                page.screenshot(path=tmp_path / f"{scheme}_{width}.png", full_page=True)
+            assert {url.split(":")[0] for url in requests} <= {"file", "data"} and complaints == []
+            assert [url for url in requests if url.startswith("file")] == [page_file.as_uri()]
+            check_policy(page)
+            context.close()
+        browser.close()
+    from matplotlib import image
+
+    light, dark = (
+        image.imread(tmp_path / f"{scheme}_1100.png")[..., :3].mean() for scheme in ("light", "dark")
+    )
+    assert light > 0.8 and dark < 0.3
+
+
+def play(page) -> None:
+    """The first player gives sound for as long as the clip lasts."""
+    heard = page.evaluate(
+        """async () => {
+            const audio = document.querySelector("audio");
+            audio.muted = true;
+            await audio.play();
+            await new Promise(resolve => audio.addEventListener("ended", resolve));
+            return [audio.currentTime, audio.duration];
+        }"""
+    )
+    assert heard[0] == pytest.approx(heard[1], abs=0.1) and heard[1] > 0.5

@@ -1,0 +1,70 @@
+"""Points of metrics.jsonl, and the charts made of them."""
+
+import json
+import math
+
+from tests.report.test_data_page import HOSTILE, Page
+from utils.report.learning_curve import learning_section, load_metrics, read_curves, read_points, thinned
+
+METRICS = [
+    {"step": 20, "loss": 0.5},
+    {"step": 10, "loss": 1.5, "learning_rate": 1e-5},
+    {"step": 20, "eval_wer": 0.3, "eval_normalized_wer": 0.15},
+    {"step": 30, "loss": None},
+    {"step": 40, "loss": math.nan},
+    {"step": 40, "eval_wer": 0.31, "eval_normalized_wer": 0.15},
+    {"step": 40, "skipped_ids": ["a"]},
+]
+
+
+def test_points_are_finite_and_in_order():
+    assert read_points(METRICS, "loss") == [(10, 1.5), (20, 0.5)]
+    assert read_points(METRICS, "eval_wer") == [(20, 0.3), (40, 0.31)]
+    assert read_points([*METRICS, {"step": 10, "loss": 1.0}], "loss")[0] == (10, 1.0)  # the later record
+    assert read_points(METRICS, "skipped_ids") == []
+
+
+def test_only_runs_that_logged_something_have_a_curve():
+    curves = read_curves({"base": [], "tuned": METRICS, "empty": [{"step": 1, "epoch": 0}]})
+    assert [curve.model for curve in curves] == ["tuned"]
+    assert curves[0].best == (20, 0.15)  # the first of two equals
+    assert read_curves({"a": METRICS[:2]})[0].best is None
+
+
+def test_the_run_of_a_model_is_found_beside_it(tmp_path):
+    (tmp_path / "best").mkdir()
+    assert load_metrics(str(tmp_path / "best")) == [] == load_metrics("openai/whisper-base")
+    lines = [json.dumps({"step": 1, "loss": 2.0}), '["no record"]', '{"step": 2, "lo']  # cut off by a kill
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    assert load_metrics(str(tmp_path / "best")) == [{"step": 1, "loss": 2.0}] == load_metrics(str(tmp_path))
+
+
+def test_neighbours_are_averaged():
+    points = [(step, float(step)) for step in range(1, 8)]
+    assert thinned(points, 3) == [(3, 2.0), (6, 5.0), (7, 7.0)]
+    assert thinned(points, 7) == points and thinned([], 3) == []
+
+
+def test_a_chart_for_the_rates_and_one_for_the_loss():
+    page = Page(learning_section(read_curves({"tuned": METRICS}), ["base", "tuned"]))
+    assert [a["aria-labelledby"].split()[0] for a in page.find("svg") if a.get("role") == "img"] == [
+        "learning-validation-title",
+        "learning-loss-title",
+    ]
+    assert [line["class"] for line in page.find("polyline")] == ["series-1 curve"] * 3
+    assert "15.0 % at step 20" in "".join(page.texts)
+
+
+def test_several_runs_are_named_and_a_run_without_validation_has_one_chart():
+    page = Page(learning_section(read_curves({"a": METRICS, HOSTILE: METRICS[:2]}), ["a", HOSTILE]))
+    text = "".join(page.texts)
+    assert "normalised WER, a" in text and "training loss, a" in text and not page.find("script")
+    alone = Page(learning_section(read_curves({"a": METRICS[:2]}), ["a"]))
+    assert len(alone.find("figure")) == 1
+    assert learning_section([], ["a"]) == ""
+
+
+def test_a_very_long_run_stays_small():
+    metrics = [{"step": step, "loss": 1 / step} for step in range(1, 100_001)]
+    section = learning_section(read_curves({"a": json.loads(json.dumps(metrics))}), ["a"])
+    assert len(section) < 20_000

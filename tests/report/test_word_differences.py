@@ -1,0 +1,55 @@
+"""Differences between texts, as elements of a page."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.report.test_data_page import HOSTILE, RIGHT_TO_LEFT, Page
+from utils.report.word_differences import LONGEST_RUN, LONGEST_TEXT, differences_legend, mark_differences
+
+words = st.text(min_size=1, max_size=5)
+equal = words.map(lambda word: ["equal", word, word])
+substitute = st.tuples(words, words).map(lambda pair: ["substitute", *pair])
+one_sided = words.flatmap(lambda word: st.sampled_from([["insert", None, word], ["delete", word, None]]))
+
+
+def test_runs_are_marked_together_and_substitutions_one_by_one():
+    alignment = [["equal", "a", "a"], ["equal", "b", "b"], ["delete", "c", None], ["delete", "d", None]]
+    alignment += [["substitute", "e", "f"], ["substitute", "g", "h"], ["insert", None, "i"]]
+    assert mark_differences(alignment) == (
+        '<p class="text differences" dir="auto"><span>a b</span> <del>c d</del> '
+        '<span class="swapped"><del>e</del> <ins>f</ins></span> '
+        '<span class="swapped"><del>g</del> <ins>h</ins></span> <ins>i</ins> </p>'
+    )
+
+
+def test_foreign_words_are_only_text():
+    page = Page(mark_differences([["substitute", HOSTILE, RIGHT_TO_LEFT]]))
+    assert not page.find("script") and not page.find("img")
+    assert "document.title" in "".join(page.texts) and RIGHT_TO_LEFT in "".join(page.texts)
+
+
+def test_a_loop_is_cut_and_counted():
+    page = Page(mark_differences([["insert", None, "eco"]] * 300))
+    text = "".join(page.texts)
+    assert text.count("eco") == LONGEST_RUN and f"… {300 - LONGEST_RUN} more words" in text
+
+
+def test_characters_stand_together():
+    alignment = [["equal", "ก", "ก"], ["equal", "ิ", "ิ"], ["insert", None, "น"]]
+    page = Page(mark_differences(alignment, between=""))
+    assert "".join(page.texts) == "กิน"
+
+
+@given(st.lists(st.one_of(equal, substitute, one_sided), max_size=400))
+def test_every_text_stays_short_and_whole_where_it_is_short(alignment):
+    page = Page(mark_differences(alignment))
+    assert len("".join(page.texts)) < 2 * LONGEST_TEXT + 400
+    if len(alignment) <= LONGEST_RUN:
+        changed = sum(op in ("substitute", "delete") for op, *_ in alignment)
+        assert sum("del" in tag for tag, _ in page.elements) <= changed
+        assert "more words" not in "".join(page.texts)
+
+
+def test_the_legend_shows_all_three():
+    page = Page(differences_legend())
+    assert len(page.find("li")) == 3 and len(page.find("del")) == len(page.find("ins")) == 2

@@ -1,0 +1,166 @@
+"""Rooms and noises made of random numbers, and how they are put on speech.
+
+All of it at 16 kHz, in float32, from a generator that the caller seeds.
+"""
+
+import math
+
+import numpy as np
+
+from utils.audio.flac import SAMPLE_RATE
+
+SPEED_OF_SOUND = 343.0  # metres a second
+
+EARLY_SECONDS = 0.05  # reflections that are computed one by one; what comes later is diffuse
+
+ROOM_SIZES = ((3.0, 10.0), (2.5, 8.0), (2.4, 4.0))  # metres: length, width, height
+
+DISTANCES = (0.3, 3.0)  # metres from the mouth to the microphone
+
+WALL_GAP = 0.3  # metres that both keep from the walls
+
+NOISE_KINDS = ("white", "pink", "brown", "babble")
+
+FRAME_SAMPLES = 320  # 20 ms, the step in which levels are looked at
+
+ACTIVE_POWER = 1e-3  # of the loudest frame's: 30 dB below it there is no speech
+
+
+def colored_noise(num_samples: int, kind: str, random: np.random.Generator) -> np.ndarray:
+    """Noise of one of `NOISE_KINDS` at a mean power of about 1.
+
+    White, pink and brown fall by 0, 3 and 6 dB an octave, from 20 Hz on. Babble has about the long-term
+    spectrum of speech, flat to 500 Hz and 9 dB an octave down from there (Byrne et al. 1994,
+    doi:10.1121/1.410152), and swells and fades at the rate of syllables as a few voices together do; the idea
+    is that of the ICRA noises (Dreschler et al. 2001, doi:10.3109/00206090109073110).
+
+    Returns:
+        (num_samples,) float32.
+    """
+    num_padded = _fast_length(num_samples)
+    hertz = np.maximum(np.fft.rfftfreq(num_padded, 1 / SAMPLE_RATE), 20.0).astype(np.float32)
+    if kind == "babble":
+        power = (hertz > 100.0) / (1.0 + (hertz / 500.0) ** 3)
+    else:
+        power = hertz ** -float(("white", "pink", "brown").index(kind))
+    noise = _shaped_noise(np.sqrt(power / power.mean()), num_padded, random)[:num_samples]
+    if kind == "babble":
+        noise = noise * _syllables(num_samples, random)
+    return noise
+
+
+def _shaped_noise(amplitudes: np.ndarray, num_padded: int, random: np.random.Generator) -> np.ndarray:
+    """Gaussian noise of mean power 1 with the given amplitude spectrum (num_padded / 2 + 1,)."""
+    parts = random.standard_normal((2, len(amplitudes)), dtype=np.float32)
+    spectrum = (parts[0] + 1j * parts[1]) * (amplitudes * math.sqrt(num_padded / 2))
+    return np.fft.irfft(spectrum, num_padded)
+
+
+def _syllables(num_samples: int, random: np.random.Generator) -> np.ndarray:
+    """(num_samples,) float32 loudness of three to seven voices that each swell about four times a second."""
+    num_voices, num_points = int(random.integers(3, 8)), math.ceil(num_samples / SAMPLE_RATE * 8) + 2
+    voices = random.exponential(size=(num_voices, num_points)) * random.uniform(0.2, 1.0, (num_voices, 1))
+    loudness = np.sqrt(voices.mean(axis=0) / voices.mean()).astype(np.float32)
+    seconds = np.arange(num_samples, dtype=np.float32) / SAMPLE_RATE
+    return np.interp(seconds * 8, np.arange(num_points), loudness).astype(np.float32)
+
+
+def room_response(rt60: float, random: np.random.Generator) -> np.ndarray:
+    """The impulse response of a box-shaped room of drawn size between a mouth and a microphone.
+
+    The direct sound and 50 ms of reflections after the image method (Allen and Berkley 1979,
+    doi:10.1121/1.382599), nearest samples; then noise that dies away exponentially at the level which the
+    image method has on average. Walls turn the sign, so that no low rumble piles up (Lehmann and Johansson
+    2008, doi:10.1121/1.2936367); their absorption follows from `rt60` by Eyring's formula and is alike at all
+    frequencies.
+
+    Args:
+        rt60: Seconds in which the sound falls by 60 dB.
+
+    Returns:
+        (samples,) float32 that begins with the direct sound, at about 1.
+    """
+    size = np.array([random.uniform(*limits) for limits in ROOM_SIZES])
+    source = random.uniform(WALL_GAP, size - WALL_GAP)
+    direction = random.standard_normal(3)
+    wanted = source + random.uniform(*DISTANCES) * direction / np.linalg.norm(direction)
+    microphone = np.clip(wanted, WALL_GAP, size - WALL_GAP)
+    distance = max(float(np.linalg.norm(source - microphone)), 0.1)
+
+    volume, surface = float(np.prod(size)), 2 * float(size @ np.roll(size, 1))
+    reflection = math.exp(-0.161 * volume / (2 * surface * rt60))  # of the amplitude, at each wall
+    num_early, num_samples = round(EARLY_SECONDS * SAMPLE_RATE), math.ceil(rt60 * SAMPLE_RATE) + 1
+    early = _early_reflections(size, source, microphone, reflection, distance, num_early)
+
+    seconds = distance / SPEED_OF_SOUND + np.arange(num_early, max(num_samples, num_early)) / SAMPLE_RATE
+    # images in a shell of thickness c / rate, each of power 1 / distance²
+    power = 4 * math.pi * SPEED_OF_SOUND / (volume * SAMPLE_RATE)
+    late = math.sqrt(power) * 10 ** (-3 * seconds / rt60) * random.standard_normal(len(seconds))
+    return (distance * np.concatenate([early, late])).astype(np.float32)
+
+
+def _early_reflections(
+    size: np.ndarray,
+    source: np.ndarray,
+    microphone: np.ndarray,
+    reflection: float,
+    distance: float,
+    num_samples: int,
+) -> np.ndarray:
+    """(num_samples,) of the image method from the arrival of the direct sound on; 1 / metres."""
+    reach = distance + num_samples / SAMPLE_RATE * SPEED_OF_SOUND
+    offsets, bounces = [], []
+    for length, from_, to in zip(size, source, microphone, strict=True):
+        n = np.arange(-math.ceil(reach / (2 * length)) - 1, math.ceil(reach / (2 * length)) + 2)
+        offsets.append(np.concatenate([2 * n * length + from_ - to, 2 * n * length - from_ - to]) ** 2)
+        bounces.append(np.concatenate([2 * np.abs(n), np.abs(n) + np.abs(n - 1)]))
+    distances = np.sqrt(offsets[0][:, None, None] + offsets[1][:, None] + offsets[2])
+    counts = bounces[0][:, None, None] + bounces[1][:, None] + bounces[2]
+    delays = np.rint(np.maximum(distances - distance, 0.0) * (SAMPLE_RATE / SPEED_OF_SOUND)).astype(np.int64)
+    near = delays < num_samples
+    strengths = (-reflection) ** counts[near] / np.maximum(distances[near], 0.1)
+    return np.bincount(delays[near], weights=strengths, minlength=num_samples)
+
+
+def reverberate(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """Convolve (samples,) with an impulse response: as long and as loud as before; echoes past the end go."""
+    num_padded = _fast_length(len(samples) + len(response) - 1)
+    spectrum = np.fft.rfft(samples, num_padded) * np.fft.rfft(response, num_padded)
+    wet = np.fft.irfft(spectrum, num_padded)[: len(samples)]
+    return wet * _amplitude_ratio(active_power(samples), active_power(wet))
+
+
+def mix_noise(samples: np.ndarray, noise: np.ndarray, snr_db: float, quietest: float = 0.0) -> np.ndarray:
+    """Add noise so that the speech, where there is some, is `snr_db` above the noise's mean power.
+
+    Args:
+        samples: (n,) float32.
+        noise: (n,) float32, at any level.
+        snr_db: Decibels.
+        quietest: Noise of less mean power counts as having this one, so that a pause in a recording of noise
+            is not blown up.
+
+    Returns:
+        (n,) float32, unchanged where either is silent; it may exceed [-1, 1].
+    """
+    noise_power = max(float(np.mean(np.square(noise))), quietest)
+    wanted = active_power(samples) / 10 ** (snr_db / 10)
+    return samples + noise * _amplitude_ratio(wanted, noise_power)
+
+
+def active_power(samples: np.ndarray) -> float:
+    """Mean power of the frames of 20 ms that are at most 30 dB below the loudest; pauses do not count."""
+    num_frames = len(samples) // FRAME_SAMPLES
+    frames = samples[: num_frames * FRAME_SAMPLES].reshape(num_frames, -1) if num_frames else samples[None]
+    powers = np.einsum("fs,fs->f", frames, frames) / frames.shape[1]
+    return float(powers[powers >= ACTIVE_POWER * powers.max()].mean())
+
+
+def _amplitude_ratio(wanted_power: float, power: float) -> np.float32:
+    """The factor that brings one power to the other; 0 where there is nothing to bring."""
+    return np.float32(math.sqrt(wanted_power / power)) if power > 1e-20 else np.float32(0.0)
+
+
+def _fast_length(num_samples: int) -> int:
+    """A length not below that the Fourier transform is fast at."""
+    return 1 << max(num_samples - 1, 1).bit_length()

@@ -1,0 +1,161 @@
+"""Waveforms varied for training: speed, room, noise, level, telephone band and codecs.
+
+Everything is drawn from a seed that the caller gives for each clip and epoch. The same seed gives the same
+samples in any worker, process and order and after a resume; each kind of change draws from a stream of its
+own, so that switching one on leaves the others as they were.
+
+audiomentations 0.43.1, the known library for this, was looked at first. It draws from the global generators
+of `random` and numpy, which would have to be saved, seeded and put back around every clip (0.15 ms); it has
+no G.711, GSM, AMR or Opus; its rooms need pyroomacoustics and its MP3 another package; and it brings librosa,
+numba, scikit-learn and scipy, 400 MB and a second of import in each worker. Rooms of lhotse need torchaudio.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import soxr
+
+from utils.audio.acoustics import NOISE_KINDS, colored_noise, mix_noise, reverberate, room_response
+from utils.audio.codecs import CODECS, fit_length, through_codec
+from utils.audio.flac import SAMPLE_RATE
+from utils.audio.sound_files import LONGEST_RESPONSE, draw_sound
+
+SLOWEST, FASTEST = 0.5, 2.0
+
+PAUSE_POWER = 0.01  # of a noise file's mean: a quieter stretch of it is not amplified further
+
+BEFORE_DIRECT = 16  # samples of such a response kept before its peak
+
+# streams of draws, also those of other modules; the numbers must not change
+_SPEED, _REVERB, _NOISE, _GAIN, _CODEC, NON_SPEECH, SPEC_AUGMENT = range(1, 8)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What may happen to a clip, and how often. The default leaves every clip as it is.
+
+    Probabilities are from 0 to 1; ranges are (lowest, highest), drawn from evenly.
+    """
+
+    speed_factors: tuple[float, ...] = (1.0,)  # one is drawn with equal chance; 1.1 is faster and higher
+    reverb_probability: float = 0.0
+    reverb_dir: str | None = None  # impulse responses; without it rooms are generated
+    reverb_rt60: tuple[float, float] = (0.15, 0.7)  # seconds, of generated rooms
+    noise_probability: float = 0.0
+    noise_dir: str | None = None  # recordings of noise; without it noise is generated
+    noise_snr_db: tuple[float, float] = (5.0, 30.0)
+    gain_probability: float = 0.0
+    gain_db: tuple[float, float] = (-15.0, 6.0)
+    codec_probability: float = 0.0
+    codecs: tuple[str, ...] = tuple(CODECS)  # one is drawn with equal chance, then its bit rate
+
+    @property
+    def changes_audio(self) -> bool:
+        """Whether anything may happen at all."""
+        probabilities = (
+            self.reverb_probability,
+            self.noise_probability,
+            self.gain_probability,
+            self.codec_probability,
+        )
+        return any(probabilities) or any(factor != 1.0 for factor in self.speed_factors)
+
+
+def draw_speed(augmentation: Augmentation, seed: tuple[int, ...]) -> float:
+    """The speed factor of a clip, to be had before its audio is read.
+
+    Args:
+        augmentation: Its `speed_factors` are drawn from.
+        seed: The same as `augment` will get: whole numbers from 0, always as many, such as the run's seed,
+            the epoch and the clip's number.
+    """
+    if len(augmentation.speed_factors) == 1:
+        return augmentation.speed_factors[0]
+    return augmentation.speed_factors[int(_draws(_SPEED, seed).integers(len(augmentation.speed_factors)))]
+
+
+def num_samples_at_speed(num_samples: int, speed: float) -> int:
+    """How many samples `augment` makes of so many."""
+    return round(num_samples / speed)
+
+
+def augment(
+    samples: np.ndarray, augmentation: Augmentation, *, speed: float, seed: tuple[int, ...]
+) -> np.ndarray:
+    """Change a clip in the order in which speech travels: speaker, room, noise, microphone, line.
+
+    Args:
+        samples: (n,) float32 at 16 kHz, finite, at least two. Stays as it is.
+        augmentation: What may happen.
+        speed: Drawn by `draw_speed`.
+        seed: The same as `draw_speed` got.
+
+    Returns:
+        (num_samples_at_speed(n, speed),) float32, finite, in [-1, 1], in step with the input to a
+        millisecond; the input itself where nothing was drawn and nothing is too loud.
+
+    Raises:
+        AudioError: A file of noise_dir or reverb_dir cannot be read any more; see `check_augmentation`.
+    """
+    changed = change_speed(samples, speed)
+    for stream, probability, change in (
+        (_REVERB, augmentation.reverb_probability, _add_room),
+        (_NOISE, augmentation.noise_probability, _add_noise),
+        (_GAIN, augmentation.gain_probability, _change_level),
+        (_CODEC, augmentation.codec_probability, _change_codec),
+    ):
+        if probability > 0:
+            random = _draws(stream, seed)
+            if random.random() < probability:
+                changed = _limit_peak(change(changed, augmentation, random))
+    return _limit_peak(changed)
+
+
+def change_speed(samples: np.ndarray, speed: float) -> np.ndarray:
+    """Play (n,) float32 faster or slower, pitch and all, by resampling (Ko et al. 2015, Audio Augmentation
+    for Speech Recognition): (num_samples_at_speed(n, speed),) float32.
+    """
+    if speed == 1.0:
+        return samples
+    resampled = soxr.resample(samples, speed * SAMPLE_RATE, SAMPLE_RATE)
+    return fit_length(resampled, num_samples_at_speed(len(samples), speed))
+
+
+def _draws(stream: int, seed: tuple[int, ...]) -> np.random.Generator:
+    return np.random.default_rng((stream, *seed))
+
+
+def _add_room(samples: np.ndarray, augmentation: Augmentation, random: np.random.Generator) -> np.ndarray:
+    if augmentation.reverb_dir is None:
+        response = room_response(random.uniform(*augmentation.reverb_rt60), random)
+    else:
+        recorded = draw_sound(augmentation.reverb_dir, random).as_floats()
+        first = max(int(np.abs(recorded).argmax()) - BEFORE_DIRECT, 0)
+        response = recorded[first : first + round(LONGEST_RESPONSE * SAMPLE_RATE)]
+    return reverberate(samples, response)
+
+
+def _add_noise(samples: np.ndarray, augmentation: Augmentation, random: np.random.Generator) -> np.ndarray:
+    snr_db = random.uniform(*augmentation.noise_snr_db)
+    if augmentation.noise_dir is None:
+        kind = NOISE_KINDS[int(random.integers(len(NOISE_KINDS)))]
+        return mix_noise(samples, colored_noise(len(samples), kind, random), snr_db)
+    sound = draw_sound(augmentation.noise_dir, random)
+    noise = sound.stretch(len(samples), random)
+    return mix_noise(samples, noise, snr_db, quietest=PAUSE_POWER * sound.power)
+
+
+def _change_level(samples: np.ndarray, augmentation: Augmentation, random: np.random.Generator) -> np.ndarray:
+    return samples * np.float32(10 ** (random.uniform(*augmentation.gain_db) / 20))
+
+
+def _change_codec(samples: np.ndarray, augmentation: Augmentation, random: np.random.Generator) -> np.ndarray:
+    name = augmentation.codecs[int(random.integers(len(augmentation.codecs)))]
+    rates = CODECS[name].bit_rates
+    return through_codec(samples, name, rates[int(random.integers(len(rates)))] if rates else None)
+
+
+def _limit_peak(samples: np.ndarray) -> np.ndarray:
+    """Scaled down to a peak of 1 where it is louder: clipping would be a distortion nobody asked for."""
+    peak = max(float(samples.max()), -float(samples.min())) if len(samples) else 0.0
+    return samples / np.float32(peak) if peak > 1.0 else samples

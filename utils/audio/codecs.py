@@ -1,0 +1,182 @@
+"""Speech through a telephone band or a lossy codec and back: as long as before, and in step with it.
+
+libsndfile has G.711 and GSM 06.10, FFmpeg the others. FFmpeg's decoders drop the delay of Opus and MP3 by
+themselves; that of AMR is taken off here.
+"""
+
+import io
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import av
+import numpy as np
+import soundfile
+import soxr
+
+from utils.audio.flac import SAMPLE_RATE, to_int16
+
+TELEPHONE_RATE = 8000
+
+TELEPHONE_BAND = (200.0, 300.0, 3400.0, 3800.0)
+"""Hz: shut up to the first, open from the second to the third, shut from the fourth; as in ITU-T G.712."""
+
+
+@dataclass(frozen=True)
+class Codec:
+    """How a codec is run; one without an encoder and a subtype is the telephone band alone."""
+
+    rate: int  # samples a second it is run at; at 8000 behind the telephone band
+    subtype: str = ""  # libsndfile's name
+    encoder: str = ""  # FFmpeg's names
+    decoder: str = ""
+    bit_rates: tuple[int, ...] = ()  # bits a second, drawn with equal chance
+    delay: int = 0  # samples that decoding lags behind and that FFmpeg does not take off
+    options: tuple[tuple[str, str], ...] = ()  # of the encoder
+
+
+CODECS = {
+    "telephone": Codec(TELEPHONE_RATE),
+    "alaw": Codec(TELEPHONE_RATE, subtype="ALAW"),
+    "ulaw": Codec(TELEPHONE_RATE, subtype="ULAW"),
+    "gsm": Codec(TELEPHONE_RATE, subtype="GSM610"),
+    "amr": Codec(
+        TELEPHONE_RATE,
+        encoder="libopencore_amrnb",
+        decoder="amrnb",
+        bit_rates=(4750, 5900, 7400, 12200),
+        delay=40,  # it looks 5 ms ahead: 3GPP TS 26.090
+    ),
+    "opus": Codec(
+        SAMPLE_RATE,
+        encoder="libopus",
+        decoder="opus",
+        bit_rates=(6000, 9000, 12000, 16000, 24000),
+        # of 10; the highest takes three times as long and is not what calls run at
+        options=(("application", "voip"), ("compression_level", "3")),
+    ),
+    "mp3": Codec(
+        SAMPLE_RATE,
+        encoder="libmp3lame",
+        decoder="mp3float",
+        bit_rates=(8000, 16000, 24000, 32000),
+        options=(("compression_level", "7"),),
+    ),
+}
+
+
+def missing_codec(name: str) -> str | None:
+    """What this machine's FFmpeg lacks for a codec of `CODECS`, for a sentence; None when all is there."""
+    codec = CODECS[name]
+    if codec.encoder and not _has_coder(codec.encoder, "w"):
+        return f"FFmpeg's encoder {codec.encoder}"
+    if codec.decoder and not _has_coder(codec.decoder, "r"):
+        return f"FFmpeg's decoder {codec.decoder}"
+    return None
+
+
+def _has_coder(name: str, mode: Literal["r", "w"]) -> bool:
+    try:
+        av.Codec(name, mode)
+    except av.codec.codec.UnknownCodecError:
+        return False
+    return True
+
+
+def through_codec(samples: np.ndarray, name: str, bit_rate: int | None = None) -> np.ndarray:
+    """Encode and decode (samples,) float32 at 16 kHz in [-1, 1].
+
+    Args:
+        samples: At least one.
+        name: A key of `CODECS`.
+        bit_rate: Bits a second of those codecs that have a choice; not given, the lowest of the table.
+
+    Returns:
+        (samples,) float32, which may overshoot [-1, 1] a little; a lag of under 1 ms at most is left.
+    """
+    codec = CODECS[name]
+    coded = samples
+    if codec.rate == TELEPHONE_RATE:
+        coded = telephone_band(soxr.resample(samples, SAMPLE_RATE, TELEPHONE_RATE))
+    if codec.subtype:
+        coded = _code_with_soundfile(coded, codec)
+    elif codec.encoder:
+        coded = _code_with_av(coded, codec, bit_rate or codec.bit_rates[0])
+    if codec.rate != SAMPLE_RATE:
+        coded = soxr.resample(coded, codec.rate, SAMPLE_RATE)
+    return fit_length(coded, len(samples))
+
+
+def telephone_band(samples: np.ndarray) -> np.ndarray:
+    """Filter (samples,) float32 at 8 kHz to 300 to 3400 Hz, without shifting it."""
+    num_padded = 1 << (len(samples) + 399).bit_length()  # 50 ms more, so that the ends do not meet
+    hertz = np.fft.rfftfreq(num_padded, 1 / TELEPHONE_RATE)
+    slopes = np.interp(hertz, TELEPHONE_BAND, (0.0, 1.0, 1.0, 0.0))
+    gains = (np.sin(np.pi / 2 * slopes) ** 2).astype(np.float32)
+    return np.fft.irfft(np.fft.rfft(samples, num_padded) * gains, num_padded)[: len(samples)]
+
+
+def fit_length(samples: np.ndarray, num_samples: int) -> np.ndarray:
+    """Cut (samples,), or add silence, to exactly (num_samples,) float32."""
+    if len(samples) < num_samples:
+        samples = np.pad(samples, (0, num_samples - len(samples)))
+    return samples[:num_samples].astype(np.float32, copy=False)
+
+
+def _code_with_soundfile(samples: np.ndarray, codec: Codec) -> np.ndarray:
+    file = io.BytesIO()
+    soundfile.write(file, np.clip(samples, -1.0, 1.0), codec.rate, format="WAV", subtype=codec.subtype)
+    file.seek(0)
+    return soundfile.read(file, dtype="float32")[0]
+
+
+def _code_with_av(samples: np.ndarray, codec: Codec, bit_rate: int) -> np.ndarray:
+    """Frame by frame through FFmpeg's encoder and decoder, without a container in between."""
+    encoder = _open_coder(codec.encoder, "w", codec.rate)
+    encoder.format, encoder.time_base = _sample_format(encoder), Fraction(1, codec.rate)
+    encoder.bit_rate, encoder.options = bit_rate, dict(codec.options)
+    encoder.open()
+    packets = _encode(encoder, np.pad(samples, (0, codec.delay)))
+    decoder = _open_coder(codec.decoder, "r", codec.rate)
+    if encoder.extradata:
+        decoder.extradata = encoder.extradata
+    decoded, rate = _decode(decoder, packets)
+    aligned = decoded[codec.delay :]
+    return aligned if rate == codec.rate else soxr.resample(aligned, rate, codec.rate)
+
+
+def _open_coder(name: str, mode: Literal["r", "w"], rate: int) -> av.AudioCodecContext:
+    context = av.CodecContext.create(name, mode)
+    assert isinstance(context, av.AudioCodecContext)
+    context.sample_rate, context.layout = rate, "mono"
+    return context
+
+
+def _sample_format(encoder: av.AudioCodecContext) -> str:
+    """Floats, if the encoder takes them, else 16-bit integers."""
+    names = [format_.name for format_ in encoder.codec.audio_formats or ()]
+    return next((name for name in ("flt", "fltp") if name in names), "s16")
+
+
+def _encode(encoder: av.AudioCodecContext, samples: np.ndarray) -> list[av.Packet]:
+    data = samples if encoder.format.name.startswith("flt") else to_int16(samples)
+    size = encoder.frame_size
+    packets = []
+    for start in range(0, len(data), size):
+        part = data[start : start + size]
+        part = np.pad(part, (0, size - len(part)))[None]
+        frame = av.AudioFrame.from_ndarray(part, format=encoder.format.name, layout="mono")
+        frame.sample_rate, frame.pts = encoder.sample_rate, start
+        packets += encoder.encode(frame)
+    return packets + encoder.encode(None)
+
+
+def _decode(decoder: av.AudioCodecContext, packets: list[av.Packet]) -> tuple[np.ndarray, int]:
+    """(samples,) float32 and their rate, which is 48 kHz of Opus whatever went in."""
+    parts, rate = [], decoder.sample_rate
+    for packet in [*packets, None]:
+        for frame in decoder.decode(packet):
+            parts.append(frame.to_ndarray()[0])
+            rate = frame.sample_rate
+    joined = np.concatenate(parts)
+    return (joined / np.float32(32768.0) if joined.dtype == np.int16 else joined), rate

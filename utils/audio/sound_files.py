@@ -1,0 +1,113 @@
+"""Sounds of a folder, drawn by chance: noises and room responses."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from utils.audio.flac import AudioError, to_int16
+from utils.audio.reading import AUDIO_EXTENSIONS, decode_audio
+
+LONGEST_RESPONSE = 4.0  # seconds of a file that holds a room's response
+
+CACHE_BYTES = 256_000_000  # of decoded noises and responses in one process: 2.2 hours
+
+MOST_PROBLEMS = 10  # bad files named one by one
+
+
+@dataclass(frozen=True)
+class SoundFile:
+    """A decoded file."""
+
+    samples: np.ndarray  # (n,) int16: half the memory
+    power: float  # mean, of full scale
+
+    def as_floats(self) -> np.ndarray:
+        return self.samples.astype(np.float32) / np.float32(32768.0)
+
+    def stretch(self, num_samples: int, random: np.random.Generator) -> np.ndarray:
+        """(num_samples,) float32 from a drawn place on; a shorter sound is repeated."""
+        size = len(self.samples)
+        start = int(random.integers(max(size - num_samples + 1, 1) if size >= num_samples else size))
+        part = self.samples[start : start + num_samples]
+        if len(part) < num_samples:
+            part = np.resize(np.roll(self.samples, -start), num_samples)
+        return part.astype(np.float32) / np.float32(32768.0)
+
+
+class _SoundCache:
+    """The sounds used last, decoded once in each process, up to CACHE_BYTES."""
+
+    def __init__(self) -> None:
+        self._sounds: OrderedDict[Path, SoundFile] = OrderedDict()
+        self._num_bytes = 0
+
+    def get(self, path: Path) -> SoundFile:
+        if path not in self._sounds:
+            self._sounds[path] = sound = _read_sound(path)
+            self._num_bytes += sound.samples.nbytes
+            while self._num_bytes > CACHE_BYTES and len(self._sounds) > 1:
+                _, oldest = self._sounds.popitem(last=False)
+                self._num_bytes -= oldest.samples.nbytes
+        self._sounds.move_to_end(path)
+        return self._sounds[path]
+
+
+_CACHE = _SoundCache()
+
+
+def draw_sound(folder: str, random: np.random.Generator) -> SoundFile:
+    """One of a folder's files.
+
+    Raises:
+        AudioError: There is none any more, or it cannot be read; see `folder_problems`.
+    """
+    paths = _find_sounds(folder)
+    if not paths:
+        raise AudioError(f"{folder}: no audio files any more")
+    path = paths[int(random.integers(len(paths)))]
+    try:
+        return _CACHE.get(path)
+    except AudioError as error:
+        raise AudioError(f"{path}: {error}") from None
+
+
+@lru_cache(maxsize=4)
+def _find_sounds(folder: str) -> tuple[Path, ...]:
+    """Audio files anywhere below a folder, in an order that is the same on every machine."""
+    root = Path(folder)
+    found = (path for path in root.rglob("*") if path.suffix.lower() in AUDIO_EXTENSIONS and path.is_file())
+    return tuple(sorted(found, key=lambda path: path.relative_to(root).as_posix()))
+
+
+def _read_sound(path: Path) -> SoundFile:
+    """Decode one file.
+
+    Raises:
+        AudioError: It cannot be used.
+    """
+    samples = to_int16(decode_audio(path))
+    floats = samples.astype(np.float32)
+    power = float(np.mean(np.square(floats))) / 32768.0**2
+    if power == 0.0:
+        raise AudioError("silent: every sample is 0")
+    return SoundFile(samples, power)
+
+
+def folder_problems(folder: str) -> list[str]:
+    """What keeps a folder's audio from being drawn from; every file is decoded."""
+    if not Path(folder).is_dir():
+        return [f"{folder}: no such folder; expected one with audio files."]
+    paths = _find_sounds(folder)
+    if not paths:
+        return [f"{folder}: no audio files; expected some of {', '.join(sorted(AUDIO_EXTENSIONS))}."]
+    problems = []
+    for path in paths:
+        try:
+            _read_sound(path)
+        except AudioError as error:
+            problems.append(f"{path}: {error}. Repair it, or take it out of the folder.")
+    more = len(problems) - MOST_PROBLEMS
+    return problems[:MOST_PROBLEMS] + ([f"{folder}: {more} more files cannot be used."] if more > 0 else [])

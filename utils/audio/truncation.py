@@ -1,0 +1,160 @@
+"""Whether an audio file ends before its own structure says it does, told from the container's sizes alone.
+
+Decoders are lenient here: a WAV file cut in half by a broken download plays without complaint, and its
+transcript would teach the model words that are not in the audio.
+"""
+
+import os
+import struct
+from typing import BinaryIO
+
+MISSING_SHARE = 0.01  # of the promised size; below it a header is merely a little wrong
+
+MISSING_BYTES = 1000  # 0.03 s of 16 kHz WAV, some tenths of a second of compressed speech
+
+# Sizes that programs write into a WAV header when they stream and cannot know: 0, 0x7FFFFFFF, 0xFFFFFFFF less
+# a header.
+UNKNOWN_SIZE = 0x7FFF0000
+
+MOST_CHUNKS = 10_000  # a file of more is hostile, and not worth the walk
+
+LARGEST_OGG_PAGE = 27 + 255 + 255 * 255
+
+HEAD_BYTES = 64
+
+
+def missing_end(file: BinaryIO) -> str | None:
+    """Why a file is taken for cut off, or None. The file is left at its beginning.
+
+    Known are WAV, AIFF, MP4 and its kin, Matroska and WebM, Ogg, and MP3 with a Xing or Info header.
+    Streams without sizes (raw codecs, ADTS, plain MP3) cannot be told; FLAC tells only when it is decoded.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(HEAD_BYTES)
+    try:
+        return _find_missing_end(file, head, size)
+    except (struct.error, ValueError):  # cut within a header: the decoder's words are better
+        return None
+    finally:
+        file.seek(0)
+
+
+def _find_missing_end(file: BinaryIO, head: bytes, size: int) -> str | None:
+    if head[:4] in (b"RIFF", b"FORM"):
+        return _compare("its header", _end_of_chunk(file, head), size)
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide"):
+        return _missing_end_of_mp4(file, size)
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        return _compare("its header", _end_of_matroska(head), size)
+    if head[:4] == b"OggS":
+        return _missing_end_of_ogg(file, size)
+    if head[:3] == b"ID3" or head[:1] == b"\xff":
+        return _compare("its Xing header", _end_of_mp3(file, head), size)
+    return None
+
+
+def _compare(what: str, promised: int | None, size: int) -> str | None:
+    missing = 0 if promised is None else promised - size
+    if promised is None or missing <= max(MISSING_BYTES, MISSING_SHARE * promised):
+        return None
+    return (
+        f"truncated: {what} promises {promised:,} bytes, the file has {size:,}; copy it again, "
+        "or keep what is there with --skip_rules truncated"
+    )
+
+
+def _end_of_chunk(file: BinaryIO, head: bytes) -> int | None:
+    """Where the sound of a RIFF or AIFF file should end; None where it has none or streamed it."""
+    number, sound = ("<I", b"data") if head[:4] == b"RIFF" else (">I", b"SSND")
+    position = 12
+    for _ in range(MOST_CHUNKS):
+        file.seek(position)
+        name, length = file.read(4), file.read(4)
+        if len(length) < 4:
+            return None
+        (length_bytes,) = struct.unpack(number, length)
+        if name == sound:
+            return position + 8 + length_bytes if 0 < length_bytes < UNKNOWN_SIZE else None
+        position += 8 + length_bytes + length_bytes % 2  # chunks begin at even places
+    return None
+
+
+def _missing_end_of_mp4(file: BinaryIO, size: int) -> str | None:
+    """Walk the boxes, see https://developer.apple.com/documentation/quicktime-file-format/atoms."""
+    position, names = 0, set[bytes]()
+    for _ in range(MOST_CHUNKS):
+        if position >= size:
+            break
+        file.seek(position)
+        header = file.read(16)
+        (length,), name = struct.unpack(">I", header[:4]), header[4:8]
+        if length == 1:
+            (length,) = struct.unpack(">Q", header[8:16])
+        if length == 0:  # up to the end of the file
+            length = size - position
+        if length < 8 or not name.isalnum():  # no box, but something that was put behind
+            break
+        names.add(name)
+        position += length
+    if problem := _compare("its index", position, size):
+        return problem
+    if b"moov" not in names:
+        return "truncated: an MP4 file without its index (moov), which is written last; copy it again"
+    return None
+
+
+def _end_of_matroska(head: bytes) -> int | None:
+    """Where the segment should end, from the two elements at the start (RFC 8794); None where streamed."""
+    length, position = _read_variable_integer(head, 4)
+    position += length or 0
+    if head[position : position + 4] != b"\x18\x53\x80\x67":
+        return None
+    length, position = _read_variable_integer(head, position + 4)
+    return None if length is None else position + length
+
+
+def _read_variable_integer(data: bytes, position: int) -> tuple[int | None, int]:
+    """An EBML size and the position after it; None for the reserved value that means unknown."""
+    (first,) = struct.unpack_from("B", data, position)
+    width = 9 - first.bit_length()  # 1 to 8 bytes, told by the leading zeros
+    field = data[position : position + width]
+    if width > 8 or len(field) < width:
+        raise struct.error("no size here")
+    mask = (1 << 7 * width) - 1
+    value = int.from_bytes(field, "big") & mask
+    return (None if value == mask else value), position + width
+
+
+def _missing_end_of_ogg(file: BinaryIO, size: int) -> str | None:
+    """Whether the last page is whole (RFC 3533, section 6)."""
+    file.seek(max(size - LARGEST_OGG_PAGE, 0))
+    tail = file.read(LARGEST_OGG_PAGE)
+    page = tail.rfind(b"OggS\0")
+    if page < 0:
+        return None
+    header = tail[page : page + 27]
+    num_segments = header[26] if len(header) == 27 else 0
+    table = tail[page + 27 : page + 27 + num_segments]
+    end = page + 27 + num_segments + sum(table)
+    if len(header) == 27 and len(table) == num_segments and end <= len(tail):
+        return None
+    return "truncated: the last page of the Ogg file is cut off; copy it again, or --skip_rules truncated"
+
+
+def _end_of_mp3(file: BinaryIO, head: bytes) -> int | None:
+    """Where the MP3 frames should end, as the Xing or Info header in the first of them says."""
+    position = 0
+    if head[:3] == b"ID3":
+        sizes = head[6:10]  # four times seven bits
+        position = 10 + sum(byte << shift for byte, shift in zip(sizes, (21, 14, 7, 0), strict=True))
+    file.seek(position)
+    frame = file.read(HEAD_BYTES)
+    tag = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if frame[:1] != b"\xff" or tag < 0:
+        return None
+    (flags,) = struct.unpack_from(">I", frame, tag + 4)
+    if flags & 0b11 != 0b11:  # number of frames, number of bytes
+        return None
+    (num_bytes,) = struct.unpack_from(">I", frame, tag + 12)
+    return position + num_bytes

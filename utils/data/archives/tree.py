@@ -1,0 +1,99 @@
+"""A corpus in a folder, or in a zip or tar archive that is read in place.
+
+Nothing is unpacked to a path of the archive's choosing: tables are read as streams, and audio is named as an
+`ArchiveMember`, which a worker process reads later by its place. A compressed tar has no such places; its
+audio is read front to back (`read_in_order`).
+"""
+
+import fnmatch
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from utils.data.archives.members import BROKEN_ARCHIVE, MemberError
+from utils.data.archives.zip_and_tar import Archive, is_clutter, list_tar, list_zip, plain_name, refused_name
+from utils.runtime.errors import UserError
+
+_MAGIC = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip", b"PK\x05\x06": "zip"}
+
+
+class Folder:
+    """A corpus that lies unpacked; see `Archive` for the methods."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __contains__(self, name: str) -> bool:
+        plain = plain_name(name)
+        try:
+            return plain is not None and (self.root / plain).is_file()
+        except (OSError, ValueError):  # a name too long or with a NUL character
+            return False
+
+    def names(self) -> Iterator[str]:
+        for folder, folders, files in os.walk(self.root):
+            folders[:] = sorted(name for name in folders if not is_clutter(name))
+            relative = Path(folder).relative_to(self.root).as_posix()
+            prefix = "" if relative == "." else f"{relative}/"
+            yield from (f"{prefix}{name}" for name in sorted(files) if not is_clutter(name))
+
+    def open(self, name: str) -> BinaryIO:
+        try:
+            return (self.root / name).open("rb")
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.root / name}: cannot be read: {error}.") from error
+
+    def audio(self, name: str) -> Path:
+        plain = plain_name(name)
+        if plain is None:
+            raise MemberError(refused_name(name))
+        return self.root / plain
+
+
+FileTree = Folder | Archive
+
+
+def open_tree(path: Path) -> FileTree:
+    """Open a folder, a zip, a tar, or a tar compressed by gzip, bzip2 or xz.
+
+    The contents of an archive are listed once; a compressed tar is read through for that.
+
+    Raises:
+        UserError: There is no such file, or it is no archive, or it is broken or hostile as a whole.
+    """
+    if path.is_dir():
+        return Folder(path)
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such file or folder. --input must name a corpus, as a folder or archive."
+        )
+    kind = _recognise(path)
+    try:
+        return list_zip(path) if kind == "zip" else list_tar(path, kind)
+    except BROKEN_ARCHIVE as error:
+        raise UserError(
+            f"{path}: broken, or no archive: {str(error) or type(error).__name__}. Expected a folder, .zip, "
+            ".tar, .tar.gz, .tar.bz2 or .tar.xz; if the name is right, it may be cut off: fetch it again."
+        ) from error
+
+
+def is_archive_name(name: str) -> bool:
+    return bool(re.search(r"\.(zip|tar|tgz|tbz2?|txz|tar\.(gz|bz2|xz))$", name.lower()))
+
+
+def find_files(tree: FileTree, *patterns: str) -> list[str]:
+    """Paths of the files whose own name fits one of the patterns (`*.tsv`): the shallowest first, by name."""
+    found = [n for n in tree.names() if any(fnmatch.fnmatchcase(n.rpartition("/")[2], p) for p in patterns)]
+    return sorted(found, key=lambda name: (name.count("/"), name))
+
+
+def _recognise(path: Path) -> str:
+    """`zip`, or the compression of a tar."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error}.") from error
+    return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), "")

@@ -1,0 +1,241 @@
+"""The members of zip and tar archives, and which are refused."""
+
+import io
+import re
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from utils.data.archives.members import (
+    BROKEN_ARCHIVE,
+    MOST_MEMBER_BYTES,
+    MOST_RATIO,
+    OPENERS,
+    ArchiveMember,
+    MemberError,
+    is_bomb,
+    read_member,
+    size_problem,
+)
+from utils.runtime.errors import UserError
+from utils.runtime.file_parts import FilePart
+
+MOST_HEADER_BYTES = 1 << 20  # of a tar header; a hostile one claims gigabytes, which `tarfile` would read
+
+SMALL_BYTES = 16 << 20  # tables up to this size are read at once
+
+# What the readers of corpora look into: everything else in a compressed tar is passed over when it is opened.
+TABLE_SUFFIXES = frozenset(("", ".tsv", ".csv", ".txt", ".json", ".jsonl", ".gz", ".scp"))
+
+
+class Archive:
+    """A corpus in one zip or tar.
+
+    Args:
+        root: The archive.
+        members: Its files by their plain names.
+        unusable: Names that cannot be read, with the reasons.
+        tables: Where a compressed tar's tables were set aside, and the (offset, bytes) of each.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        members: dict[str, ArchiveMember],
+        unusable: dict[str, str],
+        tables: tuple[BinaryIO, dict[str, tuple[int, int]]] | None = None,
+    ) -> None:
+        self.root = root
+        self._members, self._unusable, self._tables = members, unusable, tables
+
+    def __contains__(self, name: str) -> bool:
+        return plain_name(name) in self._members
+
+    def names(self) -> Iterator[str]:
+        """Paths of all files that can be read, sorted."""
+        return iter(sorted(name for name in self._members if not is_clutter(name)))
+
+    def open(self, name: str) -> BinaryIO:
+        """A table, to be read as a stream.
+
+        Raises:
+            UserError: There is no such member, or it is broken.
+        """
+        try:
+            member = self._member(name)
+        except MemberError as problem:
+            raise UserError(f"{self.root}: {problem}.") from None
+        if self._tables is not None:
+            spool, places = self._tables
+            return io.BufferedReader(FilePart(spool, *places[member.name]))
+        try:
+            if member.packed_size is None:
+                file = self.root.open("rb")
+                return io.BufferedReader(FilePart(file, member.offset, member.size, owns=True))
+            if member.size <= SMALL_BYTES:
+                return io.BytesIO(read_member(member))
+            with zipfile.ZipFile(self.root) as archive:
+                info = next(i for i in archive.infolist() if i.header_offset == member.offset)
+                return archive.open(info)  # type: ignore[return-value]
+        except (MemberError, *BROKEN_ARCHIVE) as error:
+            raise UserError(f"{self.root}: {name} cannot be read: {error}.") from error
+
+    def audio(self, name: str) -> ArchiveMember:
+        """Where the audio of that name is; it is not read yet.
+
+        Raises:
+            MemberError: There is no such member, or it is no plain file.
+        """
+        return self._member(name)
+
+    def _member(self, name: str) -> ArchiveMember:
+        plain = plain_name(name)
+        if plain is None:
+            raise MemberError(refused_name(name))
+        if plain in self._unusable:
+            raise MemberError(self._unusable[plain])
+        if plain not in self._members:
+            raise MemberError(f"no such file: {plain} in {self.root.name}")
+        return self._members[plain]
+
+
+def plain_name(name: str) -> str | None:
+    """A path below the root without `./`, or None for one that leads elsewhere."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if not parts or name.startswith("/") or ".." in parts or "\0" in name or re.match("[A-Za-z]:", parts[0]):
+        return None
+    return "/".join(parts)
+
+
+def refused_name(name: str) -> str:
+    return f"path outside the corpus: {name!r}, expected one below its root"
+
+
+def is_clutter(name: str) -> bool:
+    """What macOS adds to archives, and hidden files."""
+    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+
+
+class _Listing:
+    """Members by their plain names; one that stands twice is unusable: it is not clear which is meant."""
+
+    def __init__(self) -> None:
+        self.members: dict[str, ArchiveMember] = {}
+        self.unusable: dict[str, str] = {}
+
+    def add(self, member: ArchiveMember, problem: str | None) -> None:
+        name = member.name
+        if name in self.members or name in self.unusable:
+            self.members.pop(name, None)
+            self.unusable[name] = f"duplicate name: {name} stands more than once in {member.archive.name}"
+        elif problem:
+            self.unusable[name] = problem
+        else:
+            self.members[name] = member
+
+
+def list_zip(path: Path) -> Archive:
+    listing = _Listing()
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            name = plain_name(info.filename.replace("\\", "/"))  # some Windows programs write backslashes
+            if name is None or info.is_dir():
+                continue  # a row that names it is told that the path leads outside
+            member = ArchiveMember(
+                path,
+                name,
+                info.header_offset,
+                info.file_size,
+                packed_size=info.compress_size,
+                is_deflated=info.compress_type == zipfile.ZIP_DEFLATED,
+                checksum=info.CRC,
+            )
+            listing.add(member, _zip_problem(info))
+    return Archive(path, listing.members, listing.unusable)
+
+
+def _zip_problem(info: zipfile.ZipInfo) -> str | None:
+    if info.flag_bits & 1:
+        return f"encrypted: {info.filename}; unpack the archive with its password first"
+    if stat.S_ISLNK(info.external_attr >> 16):
+        return f"link: {info.filename} in the archive, expected a file"
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return f"unknown compression: method {info.compress_type}, expected stored or deflated; pack it again"
+    return size_problem(info.file_size, info.compress_size)
+
+
+def list_tar(path: Path, compression: str) -> Archive:
+    listing, packed_size = _Listing(), path.stat().st_size
+    tables: dict[str, tuple[int, int]] = {}
+    spool: BinaryIO | None = _temporary_file() if compression else None
+    with OPENERS[compression](path, "rb") as file:  # type: ignore[operator]
+        for info, end in _tar_headers(file):
+            if compression and is_bomb(end, packed_size):
+                raise tarfile.ReadError(f"it unpacks to more than {MOST_RATIO} times its size")
+            name = plain_name(info.name)
+            if name is None or info.isdir():
+                continue
+            member = ArchiveMember(path, name, info.offset_data, info.size, compression)
+            listing.add(member, _tar_problem(info))
+            if spool is not None and name in listing.members and Path(name).suffix.lower() in TABLE_SUFFIXES:
+                tables[name] = (spool.tell(), info.size)
+                _copy(file, spool, info.size)
+    return Archive(path, listing.members, listing.unusable, (spool, tables) if spool is not None else None)
+
+
+def _temporary_file() -> BinaryIO:
+    """A file without a name, which only this process can reach and which goes with it."""
+    return tempfile.TemporaryFile()  # type: ignore[return-value]
+
+
+def _tar_headers(file: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, int]]:
+    """Yield each member and where it ends; the file may be read between them, from `offset_data` on.
+
+    Raises:
+        tarfile.ReadError: The archive is broken: `tarfile` itself takes a bad header for the end.
+    """
+    headers = _HeaderReads(file)
+    with tarfile.open(fileobj=headers, mode="r:") as archive:  # type: ignore[call-overload]
+        while (info := archive.next()) is not None:
+            archive.members.clear()  # it would remember every member
+            if info.size < 0 or archive.offset <= info.offset:
+                raise tarfile.ReadError("a member of negative size")
+            yield info, archive.offset
+    if headers.last.strip(b"\0"):
+        raise tarfile.ReadError("found something else where a header should be")
+
+
+def _tar_problem(info: tarfile.TarInfo) -> str | None:
+    if info.issym() or info.islnk():
+        return f"link: {info.name} in the archive, expected a file"
+    if info.issparse():
+        return f"sparse file: {info.name}; pack the archive again without --sparse"
+    if not info.isreg():
+        return f"no file: {info.name} is a device or pipe"
+    if info.size > MOST_MEMBER_BYTES:
+        return f"too large: {info.size} bytes, expected at most {MOST_MEMBER_BYTES}"
+    return None
+
+
+class _HeaderReads:
+    """A tar as `tarfile` sees it: it gets no more than a header at a time, and what it saw last is kept."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.seek, self.tell, self._file, self.last = file.seek, file.tell, file, b""
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= MOST_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        self.last = self._file.read(size)
+        return self.last
+
+
+def _copy(file: IO[bytes], target: BinaryIO, size: int) -> None:
+    part = io.BufferedReader(FilePart(file, file.tell(), size))
+    shutil.copyfileobj(part, target)
+    part.detach()

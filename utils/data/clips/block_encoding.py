@@ -1,0 +1,83 @@
+"""Blocks of items encoded by several processes, each with a progress of its own."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from utils.data.blocks import Block, files_of
+from utils.data.clips.encoding import Aligner, ClipSettings, encode_block
+from utils.data.clips.records import BlockCount
+from utils.runtime.errors import UserError
+
+WAITING_PER_WORKER = 2  # blocks handed out ahead: enough to keep a worker busy, few enough to stay small
+
+
+def encode_blocks(
+    blocks: Iterable[Block],
+    folder: Path,
+    settings: ClipSettings,
+    *,
+    num_proc: int,
+    align: Aligner | None = None,
+) -> Iterator[BlockCount]:
+    """Do the blocks, in several processes if wanted, and tell of each in the order they come.
+
+    Args:
+        blocks: Those whose files are in `folder` already are not done again.
+        folder: Receives two files of each block.
+        num_proc: Worker processes; with 1, or with `align`, this process does the work. The result is equal.
+        align: See `Aligner`; it holds a model, which is not handed to workers.
+
+    Raises:
+        UserError: A worker died, as when the system runs out of memory.
+    """
+    if num_proc == 1 or align is not None:
+        yield from (
+            _count_of(block, folder) or encode_block(block, folder, settings, align) for block in blocks
+        )
+        return
+    # spawn: a fork would copy the locks of threads that are already running, and macOS has no safe fork
+    pool = ProcessPoolExecutor(num_proc, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    waiting: deque[BlockCount | Future[BlockCount]] = deque()
+    try:
+        for block in blocks:
+            waiting.append(_count_of(block, folder) or pool.submit(encode_block, block, folder, settings))
+            while len(waiting) > num_proc * WAITING_PER_WORKER:
+                yield _result(waiting.popleft())
+        while waiting:
+            yield _result(waiting.popleft())
+    except BrokenProcessPool:
+        raise UserError(
+            "a process that decodes audio was ended from outside, often for lack of memory. Run again with a "
+            "smaller --num_proc, and with shorter recordings if that does not help; what is done stays done."
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _count_of(block: Block, folder: Path) -> BlockCount | None:
+    files = files_of(block, folder)
+    return BlockCount(len(block.items), 0.0, was_done=True) if files.is_done else None
+
+
+def _result(waiting: "BlockCount | Future[BlockCount]") -> BlockCount:
+    return waiting if isinstance(waiting, BlockCount) else waiting.result()
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and end when the parent is gone, even if it was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent) -> None:
+    parent.join()
+    os._exit(1)

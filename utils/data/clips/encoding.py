@@ -1,0 +1,199 @@
+"""A block of items to a file of clips: each recording is decoded once, cut, checked and encoded as FLAC."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+
+from utils.audio.flac import SAMPLE_RATE, AudioError, encode_flac, num_samples_at
+from utils.audio.reading import decode_audio
+from utils.audio.voice_activity import speech_extent
+from utils.data.blocks import Block, files_of
+from utils.data.clips.records import (
+    EXAMPLE_SECONDS,
+    SCHEMA,
+    BlockCount,
+    EncodedClip,
+    Rejected,
+    kept_entry,
+    one_row,
+    rejected_entry,
+)
+from utils.data.quality.clip_checks import check_clip, content_hash
+from utils.data.quality.text_checks import check_text
+from utils.data.segmentation.pieces import END_TOLERANCE, segment_problem
+from utils.data.utterance import Reject, TimedText, Utterance
+from utils.runtime.files import write_text
+from utils.text.token_counts import load_token_counter
+
+LABEL_LIMIT = 448
+"""Tokens of a label, `max_target_positions` of every Whisper."""
+
+LABEL_FRAME = 4
+"""Label tokens besides the text: language, task, no timestamps, end. The shift adds the start token."""
+
+MOST_SECONDS = 6 * 3600.0
+"""Longest recording; 6 h take 1.4 GB while they are cut."""
+
+MOST_TRIMMED = 120.0
+"""Seconds of a clip over the limit that may fit without its silence; what is longer hardly says so little."""
+
+KEPT_SILENCE = 0.3  # seconds left at each end where silence is cut off, besides 0.1 s that count as speech
+
+TOO_LONG_ADVICE = "; give times of shorter pieces (start and end, or subtitles), or --align_with_model"
+
+Aligner = Callable[[np.ndarray, Utterance], Sequence[Utterance | Reject]]
+"""Cuts a long stretch by its plain text: (samples,) at 16 kHz of the whole recording, and the utterance."""
+
+
+@dataclass(frozen=True)
+class ClipSettings:
+    """What decides which clips are kept and how they look."""
+
+    min_duration: float  # seconds
+    max_duration: float
+    rules: frozenset[str]  # of utils.quality
+    language: str  # of utterances without their own; auto leaves it open
+    tokenizer: str | None  # folder or Hub id; counts label tokens
+
+
+def encode_block(
+    block: Block, folder: Path, settings: ClipSettings, align: Aligner | None = None
+) -> BlockCount:
+    """Do one block and write its two files into `folder`, the index last."""
+    files = files_of(block, folder)
+    kept, rejected = list[dict](), list[dict]()
+    examples: dict[str, int] = {}
+    temporary = files.clips.with_suffix(f".{os.getpid()}.tmp")
+    with pyarrow.OSFile(str(temporary), "wb") as file, pyarrow.ipc.new_stream(file, SCHEMA) as writer:
+        for group in block.groups():
+            for result in encode_group(group, settings, align):
+                if isinstance(result, Rejected):
+                    rejected.append(rejected_entry(result, examples, position=len(kept)))
+                    continue
+                utterance, clip = result
+                writer.write_batch(one_row(utterance, clip))
+                kept.append(kept_entry(utterance, clip))
+    with temporary.open("rb") as written:
+        os.fsync(written.fileno())
+    temporary.replace(files.clips)
+    index = {"items": len(block.items), "kept": kept, "rejected": rejected}
+    write_text(files.index, json.dumps(index))  # ASCII: names of files may be no UTF-8
+    return BlockCount(len(block.items), sum(entry["duration"] for entry in kept))
+
+
+def encode_group(
+    group: list[Utterance | Reject], settings: ClipSettings, align: Aligner | None = None
+) -> Iterator[tuple[Utterance, EncodedClip] | Rejected]:
+    """One reject, or the utterances of one recording, which is decoded once."""
+    first = group[0]
+    if isinstance(first, Reject):
+        yield Rejected(first)
+        return
+    utterances = [item for item in group if isinstance(item, Utterance)]
+    # A clip that is the whole file need not be decoded far beyond what is kept.
+    most = MOST_TRIMMED if first.start is None and align is None else MOST_SECONDS
+    try:
+        samples = decode_audio(
+            first.audio, max_seconds=most, allow_truncated="truncated" not in settings.rules
+        )
+    except AudioError as error:
+        problem = f"{error}{TOO_LONG_ADVICE}" if str(error).startswith("too long") else str(error)
+        yield from (Rejected(Reject(u.source, u.position, problem), text=u.text) for u in utterances)
+        return
+    for utterance in utterances:
+        for item in fit_utterance(samples, utterance, settings, align):
+            yield Rejected(item) if isinstance(item, Reject) else encode_utterance(samples, item, settings)
+
+
+def fit_utterance(
+    samples: np.ndarray, utterance: Utterance, settings: ClipSettings, align: Aligner | None
+) -> Sequence[Utterance | Reject]:
+    """The utterance itself if it is short enough, or without the silence at its ends, or cut by its text.
+
+    What cannot be made to fit comes back as it is, to be rejected for its length.
+
+    Args:
+        samples: (samples,) float32 at 16 kHz, the whole recording.
+        utterance: A stretch of it, or all.
+        settings: The longest clip.
+        align: Cuts what is too long for its speech, not for its silence.
+    """
+    duration = len(samples) / SAMPLE_RATE
+    start, end = utterance.start or 0.0, duration if utterance.end is None else utterance.end
+    if end - start <= settings.max_duration + END_TOLERANCE or segment_problem(start, end, duration):
+        return [utterance]
+    if end - start <= MOST_TRIMMED:
+        trimmed = _trim(samples, utterance, start, min(end, duration), settings.max_duration)
+        if trimmed is not None:
+            return [trimmed]
+    return [utterance] if align is None else align(samples, utterance)
+
+
+def _trim(
+    samples: np.ndarray, utterance: Utterance, start: float, end: float, max_duration: float
+) -> Utterance | None:
+    """The utterance from `start` to `end` s without the silence at its ends, if it fits then."""
+    extent = speech_extent(samples[num_samples_at(start) : num_samples_at(end)])
+    if extent is None or extent.end - extent.start > max_duration:
+        return None
+    margin = min(KEPT_SILENCE, (max_duration - (extent.end - extent.start)) / 2)
+    new_start, new_end = max(start + extent.start - margin, start), min(start + extent.end + margin, end)
+    segments = tuple(
+        TimedText(
+            round(max(part.start + start - new_start, 0.0), 6),
+            round(min(part.end + start, new_end) - new_start, 6),
+            part.text,
+        )
+        for part in utterance.segments
+    )
+    if any(part.end <= part.start for part in segments):  # its text would stand in what is cut off
+        segments = ()
+    return replace(utterance, start=round(new_start, 6), end=round(new_end, 6), segments=segments)
+
+
+def encode_utterance(
+    samples: np.ndarray, utterance: Utterance, settings: ClipSettings
+) -> tuple[Utterance, EncodedClip] | Rejected:
+    """Cut one clip out of its recording, check it and its text, and encode it."""
+    problem = None
+    if utterance.start is not None and utterance.end is not None:
+        problem = segment_problem(utterance.start, utterance.end, len(samples) / SAMPLE_RATE)
+        samples = samples[num_samples_at(utterance.start) : num_samples_at(utterance.end)]
+    duration = len(samples) / SAMPLE_RATE
+    problem = problem or _length_problem(duration, settings)
+    samples = samples[: num_samples_at(settings.max_duration)]  # lossy formats add a few milliseconds
+    language = utterance.language or (None if settings.language == "auto" else settings.language)
+    problem = problem or check_text(utterance.text, language, settings.rules)
+    num_tokens = None
+    if problem is None and settings.tokenizer is not None:
+        num_tokens = _token_counter(settings.tokenizer)(utterance.text) + LABEL_FRAME
+        if num_tokens > LABEL_LIMIT:
+            problem = (
+                f"label too long: {num_tokens} tokens, expected at most {LABEL_LIMIT}; cut the utterance"
+            )
+    problem = problem or check_clip(samples, settings.rules)
+    if problem is not None:
+        flac = encode_flac(samples[: num_samples_at(EXAMPLE_SECONDS)]) if len(samples) else None
+        return Rejected(Reject(utterance.source, utterance.position, problem), flac, utterance.text)
+    seconds = len(samples) / SAMPLE_RATE
+    clip = EncodedClip(encode_flac(samples), seconds, content_hash(samples).hex(), num_tokens)
+    return replace(utterance, language=language), clip
+
+
+def _length_problem(duration: float, settings: ClipSettings) -> str | None:
+    if duration < settings.min_duration:
+        return f"too short: {duration:.3f} s, expected at least {settings.min_duration:g} s"
+    if duration > settings.max_duration + END_TOLERANCE:
+        return f"too long: {duration:.1f} s, expected at most {settings.max_duration:g} s{TOO_LONG_ADVICE}"
+    return None
+
+
+@lru_cache(maxsize=1)
+def _token_counter(tokenizer: str) -> Callable[[str], int]:
+    return load_token_counter(tokenizer)

@@ -1,0 +1,222 @@
+"""Push a prepared dataset to the Hugging Face Hub as Parquet shards that its viewer plays, with a card."""
+
+import json
+import math
+import re
+import tempfile
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.compute
+import yaml
+
+from utils.data.catalogue import ARGUMENTS_FILE, NUMBERS_FILE
+from utils.data.delivery.dataset_card import build_dataset_card, is_ours, split_card
+from utils.data.delivery.hub_errors import check_visibility, hub_errors_told
+from utils.data.delivery.parquet import SHARD_BYTES, hub_features, without_folders, write_shard
+from utils.runtime.errors import UserError
+from utils.runtime.progress import AudioProgress, audio_progress
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetInfo, Features
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+
+CARD = "README.md"
+
+_OUR_SHARDS = re.compile(r"data/(train|validation|test)-\d{5}-of-\d{5}\.parquet")
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push came to. `commit` is that of the Hub, the earlier one where nothing had changed."""
+
+    url: str
+    commit: str
+    private: bool
+    has_license: bool
+    num_shards: int
+
+
+@dataclass(frozen=True)
+class _Repository:
+    """A dataset on the Hub as it was before the push."""
+
+    api: "HfApi"
+    id: str
+    head: str  # commit
+    private: bool
+    shards: tuple[str, ...]
+    card: str | None
+
+
+def push_dataset(
+    folder: Path,
+    dataset_id: str,
+    *,
+    private: bool = True,
+    license: str | None = None,
+    hidden_arguments: Collection[str] = (),
+    shard_bytes: int = SHARD_BYTES,
+) -> Pushed:
+    """Push a prepared dataset to `user/name` of the Hub at HF_ENDPOINT, in one commit.
+
+    The shards are written one after another, sent, and deleted here, so that neither memory nor disk holds
+    the dataset twice. They have the same bytes each time, and the Hub is sent none that it has: after a push
+    that broke off the next one goes on, and one too many changes nothing. `Dataset.push_to_hub` works alike.
+
+    Args:
+        folder: Written by preprocess.py.
+        dataset_id: Where to; created if it is not there.
+        private: Whether others are kept from seeing it; a dataset that exists stays as it is.
+        license: The Hub's name of a licence, for the card.
+        hidden_arguments: Those of preprocess.yaml that the card does not show.
+        shard_bytes: A split is cut into shards of about so many bytes.
+
+    Raises:
+        UserError: No login, no right, no connection, or a name or licence that the Hub refuses; or the
+            dataset is there already and public while `private`, or holds what preprocess.py did not push.
+    """
+    from datasets import load_from_disk
+    from huggingface_hub import constants
+
+    repository = _open_repository(dataset_id, private=private)
+    splits = dict(load_from_disk(str(folder)))
+    additions, info = _send_splits(repository, splits, shard_bytes)
+    text = build_dataset_card(
+        dataset_id=dataset_id,
+        report=json.loads((folder / NUMBERS_FILE).read_text(encoding="utf-8")),
+        arguments=_shown_arguments(folder / ARGUMENTS_FILE, hidden_arguments),
+        languages=_languages(splits),
+        dataset_info=_as_yaml(info),
+        license=license,
+        existing=repository.card,
+    )
+    return Pushed(
+        url=f"{constants.ENDPOINT}/datasets/{dataset_id}",
+        commit=_commit(repository, additions, text),
+        private=repository.private,
+        has_license=re.search(r"^license:", text, re.MULTILINE) is not None,
+        num_shards=len(additions),
+    )
+
+
+def _open_repository(dataset_id: str, *, private: bool) -> _Repository:
+    """Create the dataset on the Hub unless it is there, and see what it holds."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()  # ours shows how far it is
+    api = HfApi()
+    with hub_errors_told(dataset_id):
+        api.whoami()
+        api.create_repo(dataset_id, repo_type="dataset", private=private, exist_ok=True)
+        info = api.dataset_info(dataset_id)
+        names = [sibling.rfilename for sibling in info.siblings or []]
+        card = _read_card(api, dataset_id, str(info.sha)) if CARD in names else None
+    check_visibility(dataset_id, is_private=bool(info.private), private=private)
+    shards = [name for name in names if name.endswith(".parquet")]
+    if shards and not is_ours(card or ""):
+        raise UserError(
+            f"{dataset_id}: the Hub has another dataset of this name ({shards[0]}, and no {CARD} that "
+            "preprocess.py wrote). Choose another --hub_dataset_id, or delete its files there."
+        )
+    ours = tuple(name for name in shards if _OUR_SHARDS.fullmatch(name))
+    return _Repository(api, dataset_id, str(info.sha), bool(info.private), ours, card)
+
+
+def _read_card(api: "HfApi", dataset_id: str, revision: str) -> str:
+    path = api.hf_hub_download(dataset_id, CARD, repo_type="dataset", revision=revision)
+    card = Path(path).read_text(encoding="utf-8", errors="replace")
+    try:
+        split_card(card)
+    except ValueError as error:
+        raise UserError(
+            f"{dataset_id}: {CARD} on the Hub cannot be brought up to date: {error}. Mend it there."
+        ) from None
+    return card
+
+
+def _commit(repository: _Repository, additions: Sequence["CommitOperationAdd"], card: str) -> str:
+    """Make the shards and the card the dataset's contents, all at once; returns the commit."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    new = {addition.path_in_repo for addition in additions}
+    old = [CommitOperationDelete(path) for path in repository.shards if path not in new]
+    with hub_errors_told(repository.id):
+        done = repository.api.create_commit(
+            repository.id,
+            [*additions, CommitOperationAdd(CARD, card.encode()), *old],
+            commit_message="Push a prepared dataset",
+            repo_type="dataset",
+            parent_commit=repository.head,
+        )
+    return done.oid
+
+
+def _send_splits(
+    repository: _Repository, splits: dict[str, "Dataset"], shard_bytes: int
+) -> tuple[list["CommitOperationAdd"], "DatasetInfo"]:
+    """Send every split; returns what is to be committed, and what the card tells `datasets` of it."""
+    from datasets import DatasetInfo, SplitDict, SplitInfo
+
+    additions: list[CommitOperationAdd] = []
+    infos = SplitDict()
+    features = hub_features(next(iter(splits.values())).features)
+    seconds = sum(pyarrow.compute.sum(rows.data.column("duration")).as_py() for rows in splits.values())
+    with audio_progress("Pushing", seconds) as progress:
+        for split, rows in splits.items():
+            count, num_bytes = min(len(rows), math.ceil(rows.data.nbytes / shard_bytes)), 0
+            for index in range(count):
+                name = f"data/{split}-{index:05d}-of-{count:05d}.parquet"
+                shard = rows.shard(count, index, contiguous=True)
+                addition, size = _send_shard(repository, name, shard, features, progress)
+                additions.append(addition)
+                num_bytes += size
+            infos.add(SplitInfo(split, num_bytes=num_bytes, num_examples=len(rows)))
+    info = DatasetInfo(
+        features=features,
+        splits=infos,
+        download_size=sum(addition.upload_info.size for addition in additions),
+        dataset_size=sum(split.num_bytes for split in infos.values()),
+    )
+    return additions, info
+
+
+def _send_shard(
+    repository: _Repository, name: str, rows: "Dataset", features: "Features", progress: AudioProgress
+) -> tuple["CommitOperationAdd", int]:
+    """Write a shard to a temporary file and send it; returns what to commit, and its size in memory."""
+    from huggingface_hub import CommitOperationAdd
+
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / Path(name).name
+        size = write_shard(path, rows, features)
+        addition = CommitOperationAdd(name, path)
+        with hub_errors_told(repository.id):
+            repository.api.preupload_lfs_files(repository.id, [addition], repo_type="dataset")
+    seconds = pyarrow.compute.sum(rows.data.column("duration")).as_py()
+    progress.advance(seconds, seconds)
+    return addition, size
+
+
+def _shown_arguments(path: Path, hidden: Collection[str]) -> dict[str, object]:
+    arguments = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {name: without_folders(value) for name, value in arguments.items() if name not in hidden}
+
+
+def _languages(splits: dict[str, "Dataset"]) -> list[str]:
+    found = {code for rows in splits.values() for code in rows.unique("language")}
+    return sorted(code for code in found if code)
+
+
+def _as_yaml(info: "DatasetInfo") -> dict:
+    """Features, splits and sizes in the form that `datasets` writes into a card."""
+    from datasets.info import DatasetInfosDict
+    from huggingface_hub import DatasetCardData
+
+    data = DatasetCardData()
+    DatasetInfosDict({"default": info}).to_dataset_card_data(data)
+    return data.to_dict()["dataset_info"]

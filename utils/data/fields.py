@@ -1,0 +1,87 @@
+"""Fields of a source's items: texts, languages and extra columns, checked as they are read."""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from utils.data.utterance import PREPARED_COLUMNS, BadItem, Scalar
+from utils.text.cleaning import CONTROL_TOKEN
+
+
+def text_problem(text: str) -> str | None:
+    """Why a cleaned text cannot be learnt from, or None."""
+    if not text:
+        return "empty text: nothing is left after cleaning"
+    if token := CONTROL_TOKEN.search(text):
+        return f"control token in the text: {token.group()}; remove it"
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return "broken characters in the text: half of a surrogate pair; save the text as UTF-8"
+    return None
+
+
+def read_language(code: str | None) -> str | None:
+    """A language code as a manifest gives it, checked.
+
+    Raises:
+        BadItem: Whisper knows no such language.
+    """
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    if code is None or code in LANGUAGES:
+        return code
+    known = whisper_language(code)
+    hint = f"write {known!r}" if known else "expected a code Whisper knows, such as it, en or fa"
+    raise BadItem(f"unknown language: {code!r}, {hint}")
+
+
+def whisper_language(name: str) -> str | None:
+    """Whisper's code for a code, a locale (`sv-SE`) or an English name (`Swedish`), or None."""
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
+
+    lower = name.strip().lower()
+    head = re.split(r"[-_]", lower)[0]
+    return next((c for c in (lower, TO_LANGUAGE_CODE.get(lower), head) if c in LANGUAGES), None)
+
+
+def read_extras(row: Mapping[str, object], taken: Iterable[str] = ()) -> dict[str, Scalar]:
+    """The columns that are kept as they are; one that has a name of ours is called `original_<name>`."""
+    read_already = {"audio", "text", "start", "end", "language", "speaker", "group", "split", *taken}
+    extras: dict[str, Scalar] = {}
+    for key, value in row.items():
+        if key in read_already or value is None:
+            continue
+        name = f"original_{key}" if key in PREPARED_COLUMNS else key
+        plain = value if isinstance(value, str | bool | float) else _as_scalar(value)
+        if not is_utf8(key) or (isinstance(plain, str) and not is_utf8(plain)):
+            raise BadItem(f"broken characters in {key!a}: half of a surrogate pair")
+        extras[name] = plain
+    return extras
+
+
+def _as_scalar(value: object) -> Scalar:
+    """Whole numbers of 64 bits as they are, everything nested or larger as JSON text."""
+    if isinstance(value, int) and abs(value) < 2**63:
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def printable(path: Path | str) -> str:
+    """A path as text that can be written as UTF-8, whatever bytes its name has."""
+    return os.fsencode(path).decode("utf-8", errors="replace")
+
+
+def shown(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

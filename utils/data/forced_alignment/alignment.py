@@ -1,0 +1,208 @@
+"""A plain transcript of a long recording to timed segments: forced alignment with Whisper.
+
+The model first writes down what it hears. Where its words agree with the transcript's, both are cut into
+stretches of less than 30 s (`utils.data.forced_alignment.anchors`). In each the model is then led through the true text, and its
+cross-attention tells when each word is spoken (`utils.data.forced_alignment.word_timing`).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+from transformers import WhisperProcessor
+
+from utils.audio.flac import SAMPLE_RATE, num_samples_at
+from utils.audio.levels import Levels, measure_levels
+from utils.audio.voice_activity import SpeechSpan, find_speech
+from utils.data.fields import shown
+from utils.data.forced_alignment.anchors import match_units
+from utils.data.forced_alignment.reader import LANGUAGE_WINDOWS, Reader, commonest_language, count_tokens
+from utils.data.forced_alignment.segments import (
+    LONG_PAUSE,
+    AlignedSegment,
+    PlacedUnit,
+    cut_between,
+    join_units,
+)
+from utils.data.forced_alignment.stretches import plan_stretches
+from utils.data.forced_alignment.units import split_units
+from utils.data.utterance import Reject, Utterance
+from utils.model.languages import language_codes
+from utils.model.whisper import eval_mode, whisper_of
+from utils.text.cleaning import clean_text
+
+LONGEST_WINDOW = 28.0  # seconds; a little under Whisper's 30, so that an edge can move into a pause
+
+SHORTEST_WINDOW = 8.0
+
+MOST_TOKENS = 400  # of a window's text; the decoder has 448 positions, some of them for the prompt
+
+
+def align_transcript(
+    samples: np.ndarray,
+    text: str,
+    *,
+    model: torch.nn.Module,
+    processor: WhisperProcessor,
+    language: str | None,
+    max_duration: float = 30.0,
+    batch_size: int = 8,
+    on_seconds: Callable[[float], None] = lambda seconds: None,
+) -> list[AlignedSegment]:
+    """Align the plain transcript of a recording of any length.
+
+    Args:
+        samples: (samples,) float32 at 16 kHz.
+        text: All that is said, in order, without times.
+        model: Whisper, or a PEFT model around it, on any device.
+        language: Code of the language; None lets the model find out.
+        max_duration: Most seconds of a segment.
+        batch_size: Windows of up to 28 s in a batch.
+        on_seconds: Called with audio seconds as they are finished, about the recording's length in all.
+
+    Returns:
+        Segments in order. Their texts put together are the transcript, whitespace aside. The caller sets
+        those of low confidence aside.
+    """
+    if not split_units(text):
+        words = text.strip()
+        return [AlignedSegment(0.0, len(samples) / SAMPLE_RATE, words, 0.0)] if words else []
+    levels = measure_levels(samples)
+    placed = place_units(
+        samples,
+        text,
+        levels,
+        model=model,
+        processor=processor,
+        language=language,
+        batch_size=batch_size,
+        on_seconds=on_seconds,
+    )
+    return join_units(text, placed, levels, max_duration)
+
+
+def align_utterance(
+    samples: np.ndarray,
+    utterance: Utterance,
+    *,
+    model: torch.nn.Module,
+    processor: WhisperProcessor,
+    default_language: str | None,
+    max_duration: float,
+    min_confidence: float,
+) -> list[Utterance | Reject]:
+    """Cut a long recording, or a long stretch of one, that has one plain text into timed utterances.
+
+    Args:
+        samples: (samples,) float32 at 16 kHz, the whole recording.
+        utterance: Its text, and the stretch if it is not all; what else is known of it goes to every part.
+        model: Whisper, or a PEFT model around it, on any device.
+        default_language: Where the utterance does not carry its own; None lets the model find out.
+        max_duration: Most seconds of a part.
+        min_confidence: Parts of a lower confidence, from 0 to 1, become rejects.
+    """
+    offset = utterance.start or 0.0
+    last = len(samples) if utterance.end is None else num_samples_at(utterance.end)
+    segments = align_transcript(
+        samples[num_samples_at(offset) : last],
+        utterance.text,
+        model=model,
+        processor=processor,
+        language=utterance.language or default_language,
+        max_duration=max_duration,
+    )
+    parts: list[Utterance | Reject] = []
+    for number, segment in enumerate(segments):
+        start, end = offset + segment.start, offset + segment.end
+        place = f"{start:.2f} to {end:.2f} s"
+        if problem := alignment_problem(segment, min_confidence):
+            parts.append(Reject(utterance.source, place, f"{problem}: {shown(segment.text)}"))
+            continue
+        parts.append(
+            replace(
+                utterance,
+                id=f"{utterance.id}_segment_{number:03d}",
+                text=clean_text(segment.text),
+                position=place,
+                start=start,
+                end=end,
+                recording=utterance.recording or (utterance.id if utterance.start is None else None),
+                segments=(),
+                previous_text=clean_text(segments[number - 1].text) if number else utterance.previous_text,
+                extra={**utterance.extra, "alignment_confidence": round(segment.confidence, 4)},
+            )
+        )
+    return parts
+
+
+def alignment_problem(segment: AlignedSegment, min_confidence: float) -> str | None:
+    """Why a segment should be set aside, or None."""
+    if segment.confidence >= min_confidence:
+        return None
+    return f"low alignment confidence: {segment.confidence:.2f}, expected at least {min_confidence:g}"
+
+
+def place_units(
+    samples: np.ndarray,
+    text: str,
+    levels: Levels,
+    *,
+    model: torch.nn.Module,
+    processor: WhisperProcessor,
+    language: str | None,
+    batch_size: int,
+    on_seconds: Callable[[float], None] = lambda seconds: None,
+) -> list[PlacedUnit]:
+    """Find each word of the transcript (each character, in scripts without spaces) in the recording.
+
+    See `align_transcript` for the arguments. Times never go back; a unit that was not found has a confidence
+    of 0 and the times of the gap it falls in.
+    """
+    units = split_units(text)
+    if not units:
+        return []
+    whisper = whisper_of(model)
+    windows = plan_windows(find_speech(samples), levels)
+    with eval_mode(model), torch.inference_mode():
+        if language is None and language_codes(whisper):
+            language = commonest_language(whisper, processor, samples, windows[:LANGUAGE_WINDOWS])
+        known = language if language_codes(whisper) else None
+        reader = Reader(whisper, processor, known, samples, levels, batch_size, on_seconds)
+        heard = reader.write_down(windows)
+        stretches = plan_stretches(
+            units,
+            count_tokens(processor, text, units),
+            match_units([unit.key for unit in units], [word.key for word in heard]),
+            heard,
+            len(samples) / SAMPLE_RATE,
+            partial(cut_between, levels),
+            shortest=SHORTEST_WINDOW,
+            longest=LONGEST_WINDOW,
+            most_tokens=MOST_TOKENS,
+        )
+        return reader.place(text, units, stretches)
+
+
+def plan_windows(speech: Sequence[SpeechSpan], levels: Levels) -> list[SpeechSpan]:
+    """Pack speech into windows of at most 28 s; speech without a pause is cut where it is quiet."""
+    windows: list[SpeechSpan] = []
+    for span in speech:
+        for part in _cut_long(span, levels):
+            fits = windows and part.end - windows[-1].start <= LONGEST_WINDOW
+            if fits and part.start - windows[-1].end <= LONG_PAUSE:
+                windows[-1] = SpeechSpan(windows[-1].start, part.end)
+            else:
+                windows.append(part)
+    return windows
+
+
+def _cut_long(span: SpeechSpan, levels: Levels) -> Iterator[SpeechSpan]:
+    start = span.start
+    while span.end - start > LONGEST_WINDOW:
+        middle = levels.cut_point(start + 0.7 * LONGEST_WINDOW, start + 0.95 * LONGEST_WINDOW)
+        end = min(middle, start + LONGEST_WINDOW)
+        yield SpeechSpan(start, end)
+        start = end
+    yield SpeechSpan(start, span.end)

@@ -1,0 +1,90 @@
+"""A transcript tied to what a model heard: which words are the same, and where text and sound can be cut.
+
+Words that both have, the anchors of gentle and similar tools, hold the two together. Between two of them the
+sound may have more than the text, or the other way round; that is found here and left out, so that it shifts
+nothing else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rapidfuzz.distance import Levenshtein
+
+WEAK_RUN = 12  # characters: a shorter run of equal words may be chance where the two are out of step
+
+OUT_OF_STEP = 5  # words that one side has more than the other between two runs
+
+ALIKE = 0.6  # similarity of two spellings that count as one word right beside words that agree
+
+
+@dataclass(frozen=True)
+class Run:
+    """`length` units from `unit` on agree with as many heard words from `heard` on."""
+
+    unit: int
+    heard: int
+    length: int
+
+
+def match_units(keys: Sequence[str], heard: Sequence[str]) -> list[Run]:
+    """Find the runs of equal words by one edit distance over both whole texts.
+
+    rapidfuzz computes it in bits and by Hirschberg's division, so that memory stays flat even for the words
+    of many hours. Runs that may be chance are dropped, and the others grow over words spelt alike.
+    """
+    blocks = Levenshtein.opcodes(keys, heard)
+    runs = [
+        Run(block.src_start, block.dest_start, block.src_end - block.src_start)
+        for block in blocks
+        if block.tag == "equal"
+    ]
+    return _grow(_drop_chance(runs, keys, len(heard)), keys, heard)
+
+
+def _drop_chance(runs: list[Run], keys: Sequence[str], num_heard: int) -> list[Run]:
+    """Drop short runs where text and sound are out of step, as beside a paragraph that only one side has."""
+    framed = [Run(0, 0, 0), *runs, Run(len(keys), num_heard, 0)]
+    kept = []
+    for index, run in enumerate(runs, start=1):
+        before, after = framed[index - 1], framed[index + 1]
+        wide = framed[max(index - 2, 0)], framed[min(index + 2, len(framed) - 1)]
+        steps = (wide[1].unit - wide[0].unit, wide[1].heard - wide[0].heard)
+        in_step = (
+            max(_lag(before, run), _lag(run, after)) < OUT_OF_STEP
+            and 2 * min(steps) >= max(steps) - OUT_OF_STEP
+        )
+        characters = sum(len(key) for key in keys[run.unit : run.unit + run.length])
+        if in_step or characters >= WEAK_RUN:
+            kept.append(run)
+    return kept
+
+
+def _lag(earlier: Run, later: Run) -> int:
+    """How many more words one side has between two runs than the other."""
+    units = later.unit - earlier.unit - earlier.length
+    words = later.heard - earlier.heard - earlier.length
+    return abs(units - words)
+
+
+def _grow(runs: list[Run], keys: Sequence[str], heard: Sequence[str]) -> list[Run]:
+    """Lengthen each run over words spelt alike, first forwards, then backwards."""
+    grown: list[Run] = []
+    ends = [*((run.unit, run.heard) for run in runs), (len(keys), len(heard))][1:]
+    floor = (0, 0)
+    for run, limit in zip(runs, ends, strict=True):
+        unit, word, length = run.unit, run.heard, run.length
+        while unit > floor[0] and word > floor[1] and _alike(keys[unit - 1], heard[word - 1]):
+            unit, word, length = unit - 1, word - 1, length + 1
+        while (
+            unit + length < limit[0]
+            and word + length < limit[1]
+            and _alike(keys[unit + length], heard[word + length])
+        ):
+            length += 1
+        grown.append(Run(unit, word, length))
+        floor = unit + length, word + length
+    return grown
+
+
+def _alike(key: str, heard: str) -> bool:
+    return key == heard or Levenshtein.normalized_similarity(key, heard) >= ALIKE

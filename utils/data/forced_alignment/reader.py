@@ -1,0 +1,171 @@
+"""The model as it reads a recording: window by window, what is said and when."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+from utils.audio.flac import SAMPLE_RATE, num_samples_at
+from utils.audio.levels import LEVEL_SECONDS, Levels
+from utils.audio.log_mel import log_mel, pad_waveforms
+from utils.audio.voice_activity import SpeechSpan
+from utils.data.forced_alignment.segments import PlacedUnit, confidence_of
+from utils.data.forced_alignment.stretches import Stretch
+from utils.data.forced_alignment.token_path import FRAME_SECONDS
+from utils.data.forced_alignment.units import Heard, Unit, split_units
+from utils.data.forced_alignment.word_timing import time_units
+from utils.model.context import FULL_CONTEXT
+from utils.model.encoder import encode
+from utils.model.generation import EncodedClips, decode_greedily, detect_languages
+from utils.text.label_tokens import prompt_tokens
+
+MOST_HEARD_TOKENS = 250  # more in one window is a loop
+
+LANGUAGE_WINDOWS = 8  # are asked for their language, and the majority decides
+
+
+def commonest_language(
+    model: WhisperForConditionalGeneration,
+    processor: WhisperProcessor,
+    samples: np.ndarray,
+    windows: Sequence[SpeechSpan],
+) -> str | None:
+    found = Counter(
+        language
+        for window in windows
+        for language in detect_languages(model, _encode(model, processor, samples, [window]))
+    )
+    return found.most_common(1)[0][0] if found else None
+
+
+def _encode(
+    model: WhisperForConditionalGeneration,
+    processor: WhisperProcessor,
+    samples: np.ndarray,
+    windows: Sequence[SpeechSpan | Stretch],
+) -> torch.Tensor:
+    """(B, 1500, d_model) encoder output of parts of the recording, each padded to 30 s."""
+    clips = [samples[num_samples_at(window.start) : num_samples_at(window.end)] for window in windows]
+    waveforms = pad_waveforms(clips, FULL_CONTEXT).to(model.device)
+    return encode(model, log_mel(waveforms, processor.feature_extractor))
+
+
+def count_tokens(processor: WhisperProcessor, text: str, units: Sequence[Unit]) -> list[int]:
+    words = [" " + text[unit.start : unit.end] for unit in units]
+    return [len(tokens) for tokens in processor.tokenizer(words, add_special_tokens=False)["input_ids"]]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A model that goes over a recording twice: to write down what it hears, and to follow the true text."""
+
+    model: WhisperForConditionalGeneration
+    processor: WhisperProcessor
+    language: str | None
+    samples: np.ndarray
+    levels: Levels
+    batch_size: int
+    on_seconds: Callable[[float], None]
+
+    def write_down(self, windows: Sequence[SpeechSpan]) -> list[Heard]:
+        """The words the model hears in each window, and when."""
+        heard = []
+        for batch in self._batches(windows):
+            states = _encode(self.model, self.processor, self.samples, batch)
+            prompts = torch.tensor([self._prompt] * len(batch), device=states.device)
+            limit = prompts.shape[1] + MOST_HEARD_TOKENS
+            tokens = decode_greedily(self.model, EncodedClips(states), prompts, limit)
+            texts = [text.strip() for text in self._decode(tokens)]
+            units = [split_units(text) for text in texts]
+            for window, words, times in self._time(batch, states, texts, units):
+                for word, start, end in zip(words, times.starts, times.ends, strict=True):
+                    times_of_word = window.start + float(start), window.start + float(end)
+                    heard.append(Heard(word.key, *times_of_word))
+        return heard
+
+    def place(self, text: str, units: Sequence[Unit], stretches: Sequence[Stretch]) -> list[PlacedUnit]:
+        """Time the units of each stretch; those in none are given the gap between their neighbours."""
+        found: dict[int, PlacedUnit] = {}
+        for batch in self._batches([stretch for stretch in stretches if stretch.end > stretch.start]):
+            states = _encode(self.model, self.processor, self.samples, batch)
+            texts, shifted = [], []
+            for stretch in batch:
+                own = units[stretch.first : stretch.last]
+                texts.append(text[own[0].start : own[-1].end])
+                shifted.append([_shift(unit, -own[0].start) for unit in own])
+            for stretch, _, times in self._time(batch, states, texts, shifted):
+                for index, values in enumerate(
+                    zip(times.starts, times.ends, confidence_of(times), strict=True)
+                ):
+                    start, end, confidence = map(float, values)
+                    unit = units[stretch.first + index]
+                    found[stretch.first + index] = PlacedUnit(
+                        unit, stretch.start + start, stretch.start + end, confidence
+                    )
+        return list(_fill_gaps(units, found, len(self.samples) / SAMPLE_RATE))
+
+    def _batches(self, windows: Sequence) -> Iterator[Sequence]:
+        for start in range(0, len(windows), self.batch_size):
+            batch = windows[start : start + self.batch_size]
+            yield batch
+            self.on_seconds(sum(window.end - window.start for window in batch) / 2)  # of two passes
+
+    def _time(
+        self,
+        windows: Sequence,
+        states: torch.Tensor,
+        texts: Sequence[str],
+        units: Sequence[Sequence[Unit]],
+    ) -> Iterator[tuple]:
+        """Each window that has words, its words and their times."""
+        rows = [row for row, words in enumerate(units) if words]
+        if not rows:
+            return
+        times = time_units(
+            self.model,
+            self.processor,
+            states[rows],
+            self._prompt,
+            [texts[row] for row in rows],
+            [units[row] for row in rows],
+            [self._silence(windows[row]) for row in rows],
+        )
+        for row, result in zip(rows, times, strict=True):
+            yield windows[row], units[row], result
+
+    def _silence(self, window: SpeechSpan | Stretch) -> np.ndarray:
+        """(frames,) bool, which encoder frames of a window are silence all through."""
+        per_frame = round(FRAME_SECONDS / LEVEL_SECONDS)
+        first = round(window.start / LEVEL_SECONDS)
+        num_frames = max(round((window.end - window.start) / FRAME_SECONDS), 1)
+        silent = np.ones(num_frames * per_frame, dtype=bool)
+        there = self.levels.silent[first : first + len(silent)]
+        silent[: len(there)] = there
+        return np.logical_and.reduce(silent.reshape(num_frames, per_frame), axis=1)
+
+    def _decode(self, tokens: list[list[int]]) -> list[str]:
+        return self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+
+    @property
+    def _prompt(self) -> list[int]:
+        return prompt_tokens(self.processor.tokenizer, self.language)
+
+
+def _shift(unit: Unit, by: int) -> Unit:
+    return Unit(unit.start + by, unit.end + by, unit.key)
+
+
+def _fill_gaps(units: Sequence[Unit], found: dict[int, PlacedUnit], duration: float) -> Iterator[PlacedUnit]:
+    """All units in order; one that was not found spans the gap between its neighbours that were."""
+    indices = np.array(sorted(found), dtype=int)
+    for index, unit in enumerate(units):
+        if index in found:
+            yield found[index]
+            continue
+        place = int(np.searchsorted(indices, index))
+        before = found[int(indices[place - 1])].end if place else 0.0
+        after = found[int(indices[place])].start if place < len(indices) else duration
+        yield PlacedUnit(unit, before, max(after, before), 0.0)

@@ -1,0 +1,205 @@
+"""A transcript cut into stretches between anchors, each short enough to be placed."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from utils.data.forced_alignment.anchors import Run
+from utils.data.forced_alignment.units import Heard, Unit
+
+SPARE = 5.0  # seconds of heard words without text that are taken for foreign sound
+
+STEADY = 3  # words tied on both sides of a place make it as safe to cut as it gets
+
+DEFAULT_PACE = 0.07  # seconds a character
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Units `first` to `last` - 1, spoken between `start` and `end` seconds."""
+
+    first: int
+    last: int
+    start: float
+    end: float
+
+
+Cut = Callable[[float, float], tuple[float, float]]
+"""Given where a word ends and the next begins: where the stretch before ends and the one after begins."""
+
+
+def plan_stretches(
+    units: Sequence[Unit],
+    num_tokens: Sequence[int],
+    runs: Sequence[Run],
+    heard: Sequence[Heard],
+    duration: float,
+    cut: Cut,
+    *,
+    shortest: float,
+    longest: float,
+    most_tokens: int,
+) -> list[Stretch]:
+    """Cut transcript and recording together into stretches that the model can hold.
+
+    Args:
+        units: Those of the whole transcript.
+        num_tokens: Label tokens of each unit.
+        runs: From `match_units`, in order.
+        heard: What the runs' `heard` counts.
+        duration: Seconds of the recording.
+        cut: Finds the silence between two words.
+        shortest: A stretch is not cut earlier than this unless it must, in seconds.
+        longest: Most seconds of a stretch.
+        most_tokens: Most tokens of one.
+
+    Returns:
+        Stretches in order. Units in none of them are not spoken where they should be.
+    """
+    links = [(run.unit + k, run.heard + k) for run in runs for k in range(run.length)]
+    pace = _seconds_per_character(units, links, heard)
+    stretches: list[Stretch] = []
+    for passage in _find_passages(units, links, heard, pace, duration, cut):
+        inside = [(unit, word) for unit, word in links if passage.first <= unit < passage.last]
+        times = _guess_times(units, inside, heard, passage)
+        stretches += _cut_passage(passage, times, inside, num_tokens, cut, shortest, longest, most_tokens)
+    return stretches
+
+
+def _seconds_per_character(
+    units: Sequence[Unit], links: list[tuple[int, int]], heard: Sequence[Heard]
+) -> float:
+    """How fast the text is spoken, short pauses included."""
+    seconds = characters = 0.0
+    for (unit, word), (next_unit, next_word) in itertools.pairwise(links):
+        if next_unit == unit + 1 and next_word == word + 1:
+            seconds += min(heard[next_word].start - heard[word].start, 1.5)
+            characters += len(units[unit].key)
+    return seconds / characters if characters else DEFAULT_PACE
+
+
+def _find_passages(
+    units: Sequence[Unit],
+    links: list[tuple[int, int]],
+    heard: Sequence[Heard],
+    pace: float,
+    duration: float,
+    cut: Cut,
+) -> Iterator[Stretch]:
+    """Parts in which text and sound go together, however long; what is in one alone lies between them."""
+    if not links:
+        return
+    spoken = [len(unit.key) * pace for unit in units]
+    unit, word = links[0]
+    first, start = _open_end(0, unit, heard[word].start, sum(spoken[:unit]))
+    start = max(heard[word].start - start, 0.0)
+    for (unit, word), (next_unit, next_word) in itertools.pairwise(links):
+        end, next_start = heard[word].end, heard[next_word].start
+        foreign = sum(other.end - other.start for other in heard[word + 1 : next_word])
+        expected = sum(spoken[unit + 1 : next_unit])
+        unsaid = is_unsaid(next_unit - unit - 1, expected, next_start - end)
+        if unsaid or (foreign > SPARE and next_start - end > 3 * expected + SPARE):
+            left, right = cut(end, next_start)
+            yield Stretch(first, unit + 1, start, left)
+            first, start = next_unit, right
+    unit, word = links[-1]
+    missing, after = _open_end(unit + 1, len(units), duration - heard[word].end, sum(spoken[unit + 1 :]))
+    last = len(units) if missing == unit + 1 else unit + 1
+    yield Stretch(first, last, start, min(heard[word].end + after, duration))
+
+
+def is_unsaid(num_units: int, expected: float, there: float) -> bool:
+    """Whether text that takes `expected` seconds to say cannot be in `there` seconds of sound."""
+    return num_units >= 2 and expected > 2.5 * there + 0.6
+
+
+def _open_end(first: int, last: int, there: float, expected: float) -> tuple[int, float]:
+    """For text before the first anchor or after the last: its first unit that counts, and seconds of sound.
+
+    All of it counts, with a little more sound than it should take, or none where there is not enough sound.
+    """
+    if is_unsaid(last - first, expected, there):
+        return last, 0.5
+    return first, 0.5 + 2 * expected
+
+
+def _guess_times(
+    units: Sequence[Unit], links: list[tuple[int, int]], heard: Sequence[Heard], passage: Stretch
+) -> np.ndarray:
+    """(units of the passage, 2) starts and ends: as heard, between anchors by the number of characters."""
+    count = passage.last - passage.first
+    times = np.full((count, 2), np.nan)
+    for unit, word in links:
+        times[unit - passage.first] = heard[word].start, heard[word].end
+    known = [-1, *(unit - passage.first for unit, _ in links), count]
+    for before, after in itertools.pairwise(known):
+        if after - before > 1:
+            start = times[before, 1] if before >= 0 else passage.start
+            end = times[after, 0] if after < count else passage.end
+            lengths = [len(units[passage.first + k].key) for k in range(before + 1, after)]
+            edges = np.concatenate([[0], np.cumsum(lengths)]) / sum(lengths)
+            edges = start + edges * max(end - start, 0.0)
+            times[before + 1 : after] = np.stack([edges[:-1], edges[1:]], axis=1)
+    return times
+
+
+def _cut_passage(
+    passage: Stretch,
+    times: np.ndarray,
+    links: list[tuple[int, int]],
+    num_tokens: Sequence[int],
+    cut: Cut,
+    shortest: float,
+    longest: float,
+    most_tokens: int,
+) -> Iterator[Stretch]:
+    """Cut at the safest places: anchors on both sides, then a long pause, then a long stretch."""
+    first, start = passage.first, passage.start
+    steadiness = _steadiness(passage, links)
+    tokens = np.concatenate([[0], np.cumsum(num_tokens[passage.first : passage.last])])
+    while first < passage.last:
+        begin = first - passage.first
+        fits = tokens[begin + 1 :] - tokens[begin] <= most_tokens
+        if passage.end - start <= longest and fits.all():
+            yield Stretch(first, passage.last, start, passage.end)
+            return
+        ends, starts = times[begin:-1, 1], times[begin + 1 :, 0]  # of the words at each boundary
+        allowed = fits[:-1] & (np.minimum(ends, starts) <= start + longest - 0.5)
+        scores = (
+            0.5 * steadiness[begin + 1 :]
+            + np.clip(starts - ends, 0.0, 1.0)
+            + 0.5 * (ends - start) / longest
+            - 2.0 * (ends - start < shortest)
+        )
+        best = int(np.where(allowed, scores, -np.inf).argmax()) if allowed.any() else 0
+        if begin + best + 1 >= len(times):
+            yield Stretch(first, passage.last, start, min(passage.end, start + longest))
+            return
+        left, right = cut(float(ends[best]), float(max(starts[best], ends[best])))
+        left = min(max(left, start), start + longest)
+        yield Stretch(first, first + best + 1, start, left)
+        first, start = first + best + 1, max(right, left)
+
+
+def _steadiness(passage: Stretch, links: list[tuple[int, int]]) -> np.ndarray:
+    """(units,) for the place before each unit: how many tied words are right before and after it, up to 3."""
+    count = passage.last - passage.first
+    word_of = np.full(count, -1)
+    for unit, word in links:
+        word_of[unit - passage.first] = word
+    steadiness = np.zeros(count)
+    for index in range(1, count):
+        reach = 0
+        while (
+            reach < STEADY and _is_tied(word_of, index - reach - 1) and _is_tied(word_of, index + reach - 1)
+        ):
+            reach += 1
+        steadiness[index] = reach
+    return steadiness
+
+
+def _is_tied(word_of: np.ndarray, index: int) -> bool:
+    """Whether a unit and the one after it are tied to two words heard one after the other."""
+    return 0 <= index < len(word_of) - 1 and word_of[index] >= 0 and word_of[index + 1] == word_of[index] + 1

@@ -1,0 +1,134 @@
+"""Examples alike in length, drawn into batches by seed and epoch alone."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from utils.model.context import FULL_CONTEXT, TAIL, TRAINING_GRID, dynamic_context
+from utils.model.silence import seconds_of_work
+
+GROUP_BATCHES = 4  # of clips that share a fixed context, at most; more mix better, and are padded more
+
+SHORTEST_SHARE = 0.75  # of a fixed context: a step of clips that are all shorter has one of its own
+
+POOL_BATCHES = (
+    64  # examples of so many steps are sorted by length together; between pools the order stays random
+)
+
+LENGTH_NOISE = 0.05  # the share by which lengths are blurred before sorting, so that neighbours change
+
+
+@dataclass(frozen=True)
+class Example:
+    """What the model sees as one clip in one epoch, drawn before any audio is read.
+
+    Usually one row of the training split; several when rows are stitched; none for a window without speech.
+    """
+
+    rows: tuple[int, ...]
+    duration: float  # seconds, after `speed`
+    num_targets: int  # label tokens that are predicted
+    offsets: tuple[float, ...] = (0.0,)  # seconds at which each row's audio begins
+    speed: float = 1.0
+    with_timestamps: bool = False
+    with_previous: bool = False  # the text before is given to the decoder
+    seed: tuple[int, ...] = ()  # of all that is random about its audio
+    context: float | None = None  # seconds; the same in every epoch, see `fixed_contexts`
+    language: str | None = None  # given to the decoder where there is no row to take it from
+
+
+@dataclass(frozen=True)
+class StepSize:
+    """How much an optimiser step holds, over all its micro-batches and processes."""
+
+    clips: int | None = None  # exactly so many, or
+    audio_seconds: float | None = None  # at most so many that the encoder works on, but for jitter, and
+    label_tokens: int | None = None  # at most so many, padding counted
+    silence_run: int = 0  # how the silence behind the clips is condensed, see utils/model/silence.py
+
+    def __str__(self) -> str:
+        if self.clips is not None:
+            return f"{self.clips} clips"
+        tokens = f" or {self.label_tokens} label tokens" if self.label_tokens else ""
+        return f"up to {self.audio_seconds:g} s of audio{tokens}"
+
+
+def order_batches(
+    examples: Sequence[Example],
+    size: StepSize,
+    random: np.random.Generator,
+    *,
+    audio_context: str = "dynamic",
+) -> list[list[int]]:
+    """Shuffle the examples, sort pools of them by blurred length, cut these into batches, shuffle these.
+
+    With a number of clips the last batch is filled up with examples drawn again; with seconds or tokens it
+    stays smaller.
+
+    Args:
+        examples: In any order.
+        size: Of a batch.
+        random: Decides the order.
+        audio_context: "dynamic", or "full" where the encoder gets 30 s for every clip.
+
+    Returns:
+        Indices into `examples`, those of a batch from short to long, about.
+    """
+    durations = np.array([example.duration for example in examples])
+    order = random.permutation(len(examples))
+    if size.clips is not None:
+        order = np.concatenate([order, np.resize(random.permutation(len(order)), -len(order) % size.clips)])
+    pool_size = POOL_BATCHES * _typical_clips(examples, size, audio_context)
+    batches: list[list[int]] = []
+    rest = np.array([], dtype=np.int64)
+    for start in range(0, len(order), pool_size):
+        pool = np.concatenate([rest, order[start : start + pool_size]])
+        blur = np.exp(random.uniform(-LENGTH_NOISE, LENGTH_NOISE, len(pool)))
+        pool = pool[np.argsort(durations[pool] * blur, kind="stable")]
+        cut = cut_into_steps(pool, examples, size, audio_context)
+        if size.clips is None and start + pool_size < len(order):
+            rest = np.array(cut.pop())  # not full yet: the next pool goes on with it
+        batches += cut
+    return [batches[index] for index in random.permutation(len(batches))]
+
+
+def context_for(longest: float, audio_context: str) -> float:
+    """Seconds of context for the longest clip of a step."""
+    return FULL_CONTEXT if audio_context == "full" else dynamic_context(longest, TRAINING_GRID)
+
+
+def _typical_clips(examples: Sequence[Example], size: StepSize, audio_context: str) -> int:
+    """About how many clips a batch will have."""
+    if size.clips is not None:
+        return size.clips
+    mean_duration = sum(example.duration for example in examples) / len(examples)
+    mean_context = FULL_CONTEXT if audio_context == "full" else TAIL + mean_duration
+    mean_tokens = sum(example.num_targets for example in examples) / len(examples)
+    by_seconds = (size.audio_seconds or math.inf) / seconds_of_work(mean_context, size.silence_run)
+    return max(1, int(min(by_seconds, (size.label_tokens or math.inf) / mean_tokens)))
+
+
+def cut_into_steps(
+    pool: np.ndarray, examples: Sequence[Example], size: StepSize, audio_context: str = "dynamic"
+) -> list[list[int]]:
+    """Cut examples that are sorted by length, or share a fixed context, into batches as large as `size`
+    allows, of at least one.
+    """
+    most_clips, most_seconds, most_tokens = (
+        limit or math.inf for limit in (size.clips, size.audio_seconds, size.label_tokens)
+    )
+    batches: list[list[int]] = [[]]
+    longest, tokens = 0.0, 0
+    for index in pool.tolist():
+        example, clips = examples[index], len(batches[-1]) + 1
+        longest, tokens = max(longest, example.duration), max(tokens, example.num_targets)
+        context = example.context or context_for(longest, audio_context)
+        seconds = clips * seconds_of_work(context, size.silence_run)
+        is_full = clips > most_clips or seconds > most_seconds or clips * tokens > most_tokens
+        if is_full and batches[-1]:
+            batches.append([])
+            longest, tokens = example.duration, example.num_targets
+        batches[-1].append(index)
+    return batches

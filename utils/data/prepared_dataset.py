@@ -1,0 +1,189 @@
+"""Prepared datasets, loaded again."""
+
+import hashlib
+import json
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from utils.runtime.downloads import cache_folder, filling_cache
+from utils.runtime.errors import UserError
+from utils.runtime.files import folder_written_whole
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
+
+
+def load_prepared(folders: list[str], split: str, *, language: str) -> "Dataset":
+    """Load one split of one or more prepared datasets; audio stays FLAC bytes, memory-mapped from disk.
+
+    Args:
+        folders: Folders written by preprocess.py, or the .zip of one.
+        split: Name of a split.
+        language: Fills rows that do not carry their own; `auto` leaves None there.
+
+    Raises:
+        UserError: A folder is missing, was not prepared, or has no such split. All are reported at once.
+    """
+    from datasets import concatenate_datasets
+
+    found = [_unpacked(Path(folder)) for folder in folders]
+    problems = [problem for folder in found if (problem := _folder_problem(folder, split))]
+    if problems:
+        raise UserError("\n       ".join(problems))
+    parts = [_load_split(folder / split) for folder in found]
+    return _fill_language(concatenate_datasets(_with_common_types(parts)), language)
+
+
+def pick_split(folder: str, splits: tuple[str, ...]) -> str:
+    """The first of `splits` that a prepared dataset has utterances in; the first of all where it has none."""
+    unpacked = _unpacked(Path(folder))
+    return next((split for split in splits if not _folder_problem(unpacked, split)), splits[0])
+
+
+def _unpacked(path: Path) -> Path:
+    """The folder itself, or the cached contents of a .zip: a file inside one cannot be memory-mapped.
+
+    Raises:
+        UserError: The archive is broken, or holds what `--archive` does not write.
+    """
+    if path.suffix.lower() != ".zip" or not path.is_file():
+        return path
+    status = path.stat()
+    key = hashlib.sha256(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()
+    target = cache_folder() / "prepared" / key[:24]
+    if not target.is_dir():
+        with filling_cache(f"prepared-{target.name}"):  # of several processes one unpacks
+            if not target.is_dir():
+                _unpack(path, target)
+    return target
+
+
+def _unpack(path: Path, target: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive, folder_written_whole(target) as folder:
+            for member in archive.infolist():
+                _unpack_member(archive, member, folder)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise UserError(f"{path}: not a whole archive: {error}. Write it again with --archive.") from None
+
+
+def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:
+    name = PurePosixPath(member.filename)
+    stored = member.compress_type == zipfile.ZIP_STORED  # what is not deflated cannot be a bomb
+    if name.is_absolute() or ".." in name.parts or "\\" in member.filename or not stored:
+        raise UserError(
+            f"{archive.filename}: holds {member.filename!r}, which preprocess.py --archive does not write. "
+            "Not unpacked."
+        )
+    target = folder / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(member) as source, target.open("wb") as file:
+        shutil.copyfileobj(source, file, 1 << 20)
+
+
+def _folder_problem(folder: Path, split: str) -> str | None:
+    if not folder.is_dir():
+        return f"{folder}: no such folder. --dataset must name a folder written by preprocess.py."
+    if not (folder / "dataset_dict.json").is_file():
+        return f"{folder}: not a prepared dataset. Run preprocess.py on the data first."
+    if not (folder / split / "state.json").is_file():
+        there = sorted(path.parent.name for path in folder.glob("*/state.json"))
+        return f"{folder}: no split {split!r}; there are {', '.join(there) or 'none'}."
+    state = json.loads((folder / split / "state.json").read_text(encoding="utf-8"))
+    if not state.get("_data_files"):  # what `datasets` saves for no rows, and cannot load again
+        return f"{folder}: the split {split!r} has no utterance. Give it some when preparing the data."
+    return None
+
+
+def _load_split(folder: Path) -> "Dataset":
+    from datasets import load_from_disk
+
+    try:
+        part = load_from_disk(str(folder))
+    except (OSError, ValueError) as error:  # pyarrow's errors are among these
+        raise UserError(f"{folder}: damaged: {error}. Prepare the dataset again.") from error
+    lacking = [name for name in ("id", "audio", "text", "duration", "language") if name not in part.features]
+    if lacking or part.features["audio"].dtype != "binary":
+        what = f"no column {', '.join(lacking)}" if lacking else "audio is no column of FLAC bytes"
+        raise UserError(f"{folder}: {what}. --dataset must name a folder written by preprocess.py.")
+    read_audio(part[:1], str(folder))
+    return part
+
+
+def read_audio(rows: Mapping[str, Sequence], where: str) -> list["np.ndarray"]:
+    """The samples of rows, (n,) float32 at 16 kHz each.
+
+    Args:
+        rows: Columns id and audio of some rows of a prepared dataset.
+        where: What an error names beside the row.
+
+    Raises:
+        UserError: A row's audio is not what `preprocess.py` writes, or no longer.
+    """
+    from utils.audio.flac import AudioError, decode_flac
+
+    samples = []
+    for name, flac in zip(rows["id"], rows["audio"], strict=True):
+        try:
+            samples.append(decode_flac(flac))
+        except AudioError as error:
+            raise UserError(
+                f"{where}: the audio of {name!r} cannot be used: {error}. Expected FLAC at 16 kHz mono, as "
+                "preprocess.py writes it. Prepare the dataset again."
+            ) from None
+    return samples
+
+
+def _with_common_types(parts: list["Dataset"]) -> list["Dataset"]:
+    """Drop further columns whose type differs between datasets, which cannot stand in one table."""
+    types: dict[str, set[str]] = {}
+    for part in parts:
+        for name, feature in part.features.items():
+            types.setdefault(name, set()).add(str(feature))
+    mixed = [name for name, found in types.items() if len(found) > 1]
+    return [part.remove_columns([name for name in mixed if name in part.features]) for part in parts]
+
+
+def _fill_language(dataset: "Dataset", language: str) -> "Dataset":
+    from datasets import Value
+
+    own = dataset.data.column("language").to_pylist()
+    if language == "auto" or None not in own:
+        return dataset
+    filled = [code or language for code in own]
+    # in memory: a map would write the whole table again
+    return dataset.remove_columns("language").add_column("language", filled, feature=Value("string"))
+
+
+def draw_rows(rows: "Dataset", limit: int | None, seed: int) -> "Dataset":
+    """At most `limit` rows, drawn by the seed and left in their order; all of them where `limit` is None."""
+    if limit is None or limit >= len(rows):
+        return rows
+    import numpy as np
+
+    return rows.select(sorted(np.random.default_rng(seed).permutation(len(rows))[:limit].tolist()))
+
+
+def digest_of(rows: "Dataset", *settings: object) -> str:
+    """What tells a split from another: what its utterances say of themselves, in order.
+
+    Of the audio it is the size of the FLAC alone, which other samples hardly ever share: a digest of all
+    bytes would read the whole dataset.
+
+    Args:
+        settings: What else makes a difference.
+    """
+    import pyarrow.compute
+    import xxhash
+
+    digest = xxhash.xxh3_128(repr(settings).encode())
+    kept = ("id", "text", "duration", "language", "segments", "previous_text", "audio")
+    columns = rows.select_columns([name for name in kept if name in rows.column_names]).with_format("arrow")
+    for table in columns.iter(batch_size=1000):
+        sizes = pyarrow.compute.binary_length(table.column("audio"))
+        digest.update(repr(table.drop_columns("audio").append_column("size", sizes).to_pylist()).encode())
+    return digest.hexdigest()

@@ -1,0 +1,151 @@
+"""Texts that cannot be learnt from: no words, markup, another script, repetition."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from utils.data.fields import text_problem
+from utils.text.cleaning import clean_text
+from utils.text.scripts import expected_scripts, script_of
+
+LONGEST_TEXT = 5000
+"""Characters of a clip's text: 30 s of the fastest speech have some 1,000, a full label some 2,000."""
+
+# Notes in [], {}, <> or **, and texts that stand in () altogether: Whisper's own normaliser drops these.
+MARKUP = {
+    "a tag": re.compile(r"</?[A-Za-z][^<>]*>|<!--|&(?:[A-Za-z]{2,8}|#\d{1,6});"),
+    "a link": re.compile(r"\b[A-Za-z]{2,8}://\S+"),
+    "a note": re.compile(
+        r"\[[^\[\]\w]*\w[^\[\]]*\]|\{[^{}\w]*\w[^{}]*\}|(?<!\w)\*+[^\W\d_][^*]*\*+(?!\w)|^\W*\([^()]*\)\W*$"
+    ),
+}
+
+LATIN_LOOKALIKES = frozenset("ABCEHKMOPTXYaceopxy")
+
+CYRILLIC_LOOKALIKES = frozenset("АВСЕНКМОРТХУасеорху")
+
+WORD = re.compile(r"[^\W\d_]+")
+
+LATIN_NAME = 20  # letters: a product or a company is often the whole text, in Latin letters in any language
+
+REPEATS = 6
+
+REPEATED_LETTERS = 4  # of a phrase; "no no no no no no" is how people speak
+
+REPEATS_OF_ANYTHING = 20
+
+
+def check_text(text: str, language: str | None, rules: frozenset[str]) -> str | None:
+    """Why the text of a clip cannot be learnt from, by the first of the rules in force that says so, or None.
+
+    What no rule can allow comes first: nothing left after cleaning, Whisper's control tokens, halves of
+    surrogate pairs, more text than any clip can hold.
+
+    Args:
+        text: Of one clip of at most 30 s.
+        language: Whisper's code, or None where it is not known.
+        rules: Names from `RULES`.
+    """
+    if len(text) > LONGEST_TEXT:
+        return f"text too long: {len(text):,} characters, expected at most {LONGEST_TEXT:,} for 30 s"
+    if problem := text_problem(clean_text(text)):
+        return problem
+    checks: dict[str, Callable[[], str | None]] = {
+        "no_words": lambda: _find_no_words(text),
+        "markup": lambda: _find_markup(text),
+        "digits": lambda: _find_digits(text),
+        "wrong_script": lambda: _find_wrong_script(text, language),
+        "lookalike_letters": lambda: _find_lookalikes(text),
+        "repeated_text": lambda: _find_repetition(text),
+    }
+    return next(filter(None, (check() for name, check in checks.items() if name in rules)), None)
+
+
+def _find_no_words(text: str) -> str | None:
+    if any(character.isalnum() for character in text):
+        return None
+    return f"no words: the text {_shortened(text)} holds no letter and no digit"
+
+
+def _find_markup(text: str) -> str | None:
+    for what, pattern in MARKUP.items():
+        if found := pattern.search(text):
+            return f"markup: {what}, {_shortened(found.group())}; write what is said and nothing else"
+    return None
+
+
+def _find_digits(text: str) -> str | None:
+    found = re.search(r"\d[\d.,]*", text)
+    return f"digits: {_shortened(found.group())}; write numbers as they are spoken" if found else None
+
+
+def _find_wrong_script(text: str, language: str | None) -> str | None:
+    expected = expected_scripts(language) if language else frozenset[str]()
+    if not expected:
+        return None
+    # NFKC: full-width and mathematical letters count as what they stand for
+    scripts = Counter(filter(None, map(script_of, unicodedata.normalize("NFKC", text))))
+    foreign = {script: count for script, count in scripts.items() if script not in expected}
+    num_letters, num_foreign = scripts.total(), sum(foreign.values())
+    if 2 * num_foreign <= num_letters or (foreign.keys() == {"LATIN"} and num_letters <= LATIN_NAME):
+        return None
+    return (
+        f"wrong script: {num_foreign} of {num_letters} letters are {_names(foreign)}, "
+        f"expected {_names(expected)} for {language}; check the language"
+    )
+
+
+def _names(scripts: Iterable[str]) -> str:
+    return ", ".join(sorted("Han" if script == "CJK" else script.capitalize() for script in scripts))
+
+
+def _find_lookalikes(text: str) -> str | None:
+    for word in WORD.findall(text):
+        latin = [letter for letter in word if script_of(letter) == "LATIN"]
+        cyrillic = [letter for letter in word if script_of(letter) == "CYRILLIC"]
+        wrong, table, script = latin, LATIN_LOOKALIKES, "Latin"
+        if len(cyrillic) < len(latin):
+            wrong, table, script = cyrillic, CYRILLIC_LOOKALIKES, "Cyrillic"
+        # several capitals are an abbreviation with an ending
+        if latin and cyrillic and table.issuperset(wrong) and sum(map(str.isupper, wrong)) <= 1:
+            return (
+                f"lookalike letters: {', '.join(wrong)} in {_shortened(word)} is {script}; correct the word"
+            )
+    return None
+
+
+def _find_repetition(text: str) -> str | None:
+    phrase, times = longest_repetition(text)
+    num_letters = sum(character.isalpha() for character in phrase)
+    if times < (REPEATS if num_letters >= REPEATED_LETTERS else REPEATS_OF_ANYTHING):
+        return None
+    return (
+        f"repeated text: {_shortened(phrase.strip())} {times} times in a row, a sign of machine transcripts"
+    )
+
+
+def longest_repetition(text: str) -> tuple[str, int]:
+    """The phrase whose repetition fills half of the text or more, and how often it stands there in a row.
+
+    Returns:
+        The shortest such phrase, or an empty one and 0.
+    """
+    codes = np.frombuffer(f"{text.casefold()} ".encode("utf-32-le", errors="replace"), dtype=np.uint32)
+    for period in range(1, len(codes) // REPEATS + 1):
+        differs = np.flatnonzero(codes[period:] != codes[:-period])
+        edges = np.concatenate([[-1], differs, [len(codes) - period]])
+        longest = int(np.diff(edges).argmax())
+        start, length = int(edges[longest]) + 1, int(edges[longest + 1] - edges[longest]) - 1 + period
+        if length >= REPEATS * period and 2 * length >= len(codes):
+            return codes[start : start + period].tobytes().decode("utf-32-le"), length // period
+    return "", 0
+
+
+def _shortened(text: str) -> str:
+    return repr(text) if len(text) <= 40 else repr(f"{text[:37]}...")
+
+
+SLOWEST, FASTEST = 0.3, 50.0  # characters a second that nobody falls below or exceeds

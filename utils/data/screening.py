@@ -1,0 +1,232 @@
+"""What a model hears in clips beside what their texts say: wrong texts, other languages, runaway decoding."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+from utils.audio.flac import decode_flac
+from utils.audio.log_mel import log_mel, pad_waveforms
+from utils.data.writing import read_rows
+from utils.model.context import FULL_CONTEXT
+from utils.model.encoder import encode
+from utils.model.generation import EncodedClips, decode_greedily
+from utils.model.languages import language_codes, language_ids
+from utils.model.whisper import eval_mode, whisper_of
+from utils.runtime.files import write_json
+from utils.scoring.error_counts import count_errors
+from utils.text.label_tokens import prompt_tokens
+from utils.text.loops import find_loop
+from utils.text.normalizing import normalize_text
+from utils.text.scripts import has_spaceless_script
+
+POOL_BATCHES = 16  # clips of so many batches are sorted by length together
+
+TOKENS_PER_TOKEN = 2.5  # a hypothesis that is longer than the text by this factor, and the next, ran away
+
+TOKENS_TO_SPARE = 20
+
+LANGUAGE_CERTAINTY = 0.9  # below it a detected language says nothing about a short clip
+
+SHOWN_CHARACTERS = 60
+
+
+@dataclass(frozen=True)
+class ScreenedClip:
+    """What a model made of one clip.
+
+    `error_rate` is the normalised WER as a fraction, or the CER where the text's script has no spaces between
+    words. `language` is the likeliest one and `language_probability` its share; None and 0 where the model
+    knows but one. `is_runaway` tells that decoding looped or went on far beyond the text.
+    """
+
+    heard: str
+    error_rate: float
+    error_unit: str  # WER or CER
+    language: str | None
+    language_probability: float
+    is_runaway: bool
+
+
+def screen_clips(
+    model: torch.nn.Module,
+    processor: WhisperProcessor,
+    clips: Sequence[bytes],
+    texts: Sequence[str],
+    languages: Sequence[str | None],
+    *,
+    batch_size: int = 8,
+) -> Iterator[ScreenedClip]:
+    """Transcribe clips on the full context and compare them with their texts.
+
+    Args:
+        model: Whisper, or a PEFT model around it, on any device.
+        clips: FLAC bytes of at most 30 s, 16 kHz mono.
+        texts: What is said to be spoken in each.
+        languages: Language code of each; None lets the model detect it.
+        batch_size: Clips decoded at once.
+
+    Yields:
+        One result a clip, in order. No more than 16 batches are held in memory.
+    """
+    if not len(clips) == len(texts) == len(languages):
+        raise ValueError(f"{len(clips)} clips, {len(texts)} texts, {len(languages)} languages.")
+    pool = POOL_BATCHES * batch_size
+    for start in range(0, len(clips), pool):
+        part = slice(start, start + pool)
+        yield from _screen_pool(model, processor, clips[part], texts[part], languages[part], batch_size)
+
+
+def _screen_pool(
+    model: torch.nn.Module,
+    processor: WhisperProcessor,
+    clips: Sequence[bytes],
+    texts: Sequence[str],
+    languages: Sequence[str | None],
+    batch_size: int,
+) -> list[ScreenedClip]:
+    """Texts of like length share a batch, so that few clips wait for a long one."""
+    encoded = processor.tokenizer([" " + text for text in texts], add_special_tokens=False)["input_ids"]
+    lengths = [len(tokens) for tokens in encoded]
+    order = sorted(range(len(clips)), key=lengths.__getitem__)
+    results: dict[int, ScreenedClip] = {}
+    whisper = whisper_of(model)
+    with eval_mode(model), torch.inference_mode():
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            heard = _hear(
+                whisper,
+                processor,
+                [clips[index] for index in batch],
+                [languages[index] for index in batch],
+                longest=lengths[batch[-1]],
+            )
+            for index, hypothesis in zip(batch, heard, strict=True):
+                results[index] = _compare(hypothesis, texts[index], lengths[index])
+    return [results[index] for index in range(len(clips))]
+
+
+@dataclass(frozen=True)
+class _Hypothesis:
+    text: str
+    num_tokens: int
+    language: str | None
+    language_probability: float
+
+
+def _hear(
+    model: WhisperForConditionalGeneration,
+    processor: WhisperProcessor,
+    clips: Sequence[bytes],
+    languages: Sequence[str | None],
+    longest: int,
+) -> list[_Hypothesis]:
+    """Decode a batch; a hypothesis ends where it is too long for the longest text anyway."""
+    waveforms = pad_waveforms([decode_flac(clip) for clip in clips], FULL_CONTEXT)
+    states = encode(model, log_mel(waveforms.to(model.device), processor.feature_extractor))
+    detected = _language_probabilities(model, states)
+    spoken = [given or found for given, (found, _) in zip(languages, detected, strict=True)]
+    if not language_codes(model):
+        spoken = [None] * len(clips)
+    prompts = torch.tensor(
+        [prompt_tokens(processor.tokenizer, language) for language in spoken], device=states.device
+    )
+    limit = prompts.shape[1] + _most_tokens(longest) + 1
+    tokens = decode_greedily(model, EncodedClips(states), prompts, limit)
+    decoded = processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return [
+        _Hypothesis(text.strip(), len(row), *found)
+        for text, row, found in zip(decoded, tokens, detected, strict=True)
+    ]
+
+
+def _language_probabilities(
+    model: WhisperForConditionalGeneration, states: torch.Tensor
+) -> list[tuple[str | None, float]]:
+    """The likeliest language of each clip and its share of the probability of all languages."""
+    languages = language_ids(model)
+    if not languages:
+        return [(None, 0.0)] * len(states)
+    codes = list(languages)
+    ids = torch.tensor(list(languages.values()), device=states.device)
+    start = torch.full((len(states), 1), model.config.decoder_start_token_id, device=states.device)
+    decoded = model.model.decoder(input_ids=start, encoder_hidden_states=states, use_cache=False)
+    logits = model.proj_out(decoded.last_hidden_state[:, -1])[:, ids].float()  # (B, languages)
+    best, index = logits.softmax(dim=-1).max(dim=-1)
+    return [(codes[i], share) for i, share in zip(index.tolist(), best.tolist(), strict=True)]
+
+
+def _most_tokens(text_tokens: int) -> int:
+    """Tokens that a hypothesis for a text of so many may have before it counts as run away."""
+    return round(TOKENS_PER_TOKEN * text_tokens) + TOKENS_TO_SPARE
+
+
+def _compare(heard: _Hypothesis, text: str, text_tokens: int) -> ScreenedClip:
+    unit, name = ("char", "CER") if has_spaceless_script(text) else ("word", "WER")
+    said, told = normalize_text(text, "script-safe"), normalize_text(heard.text, "script-safe")
+    errors = count_errors([said], [told], unit)[0]  # type: ignore[arg-type]
+    return ScreenedClip(
+        heard=heard.text,
+        error_rate=errors.rate,
+        error_unit=name,
+        language=heard.language,
+        language_probability=heard.language_probability,
+        is_runaway=heard.num_tokens > _most_tokens(text_tokens) or find_loop(heard.text) is not None,
+    )
+
+
+def screen_block(
+    index: Path, model: torch.nn.Module, processor: WhisperProcessor, *, max_wer: float
+) -> float:
+    """Screen the clips of a finished block; what is wrong is written beside it, unless it is there already.
+
+    Returns:
+        Audio seconds heard now.
+    """
+    findings = index.with_suffix(".screened")
+    if findings.is_file():
+        return 0.0
+    rows = list(read_rows(index))
+    languages = [row["language"] for row in rows]
+    clips = screen_clips(
+        model, processor, [row["audio"] for row in rows], [row["text"] for row in rows], languages
+    )
+    problems = {
+        number: problem
+        for number, (clip, language) in enumerate(zip(clips, languages, strict=True))
+        if (problem := screening_problem(clip, max_wer, language))
+    }
+    write_json(findings, {"problems": problems})
+    return sum(row["duration"] for row in rows)
+
+
+def screening_problem(clip: ScreenedClip, max_wer: float, language: str | None) -> str | None:
+    """Why a clip should not be learnt from, or None.
+
+    A text that agrees with what is heard is never rejected for its language: short clips are often taken for
+    another one.
+
+    Args:
+        clip: What the model made of it.
+        max_wer: Most normalised WER (CER for scripts without spaces) as a fraction.
+        language: Code of the language the text is in; None where that is not known.
+    """
+    if clip.error_rate <= max_wer:
+        return None
+    heard = _shortened(clip.heard)
+    if clip.is_runaway:
+        return f"model ran away: no end or a loop where the text has one; heard {heard}"
+    sure = clip.language_probability >= LANGUAGE_CERTAINTY
+    if language and clip.language and clip.language != language and sure:
+        share = f"{clip.language_probability:.2f}"
+        return (
+            f"other language: the model hears {clip.language} ({share}), expected {language}; heard {heard}"
+        )
+    rate = f"{clip.error_unit} {clip.error_rate:.2f}"
+    return f"far from what the model hears: {rate}, expected at most {max_wer:g}; heard {heard}"
+
+
+def _shortened(text: str) -> str:
+    return f"'{text}'" if len(text) <= SHOWN_CHARACTERS else f"'{text[: SHOWN_CHARACTERS - 1]}…'"

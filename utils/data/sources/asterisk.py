@@ -1,0 +1,55 @@
+"""Reader of Asterisk's telephone prompts."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from utils.data.fields import text_problem
+from utils.data.utterance import Reject, Source, Utterance, check_any_usable
+from utils.text.cleaning import clean_text
+
+# Beeps, which the Italian list describes in words without brackets.
+TONE_PROMPTS = frozenset(
+    ["beep", "beeperr", "ascending-2tone", "descending-2tone", "confbridge-join", "confbridge-leave"]
+)
+
+# Remarks of the translators that nobody speaks: `(in inglese)`, `dollaro [$]`, `Il [suo] messaggio`.
+PROMPT_NOTE = re.compile(r"\([^)]*\)|\[[^\]]*\]")
+
+
+def read_prompts(folder: Path, transcripts: Sequence[tuple[str, str]], *, credit: str) -> Source:
+    """Pair the Asterisk telephone prompts with their transcripts; tones and silence are rejected.
+
+    Args:
+        folder: Holds the `.g722` recordings, some in subfolders.
+        transcripts: (key, text) pairs; a key is a recording's path below the folder without its extension.
+        credit: Who spoke, and the licence; shown to the user.
+    """
+    recordings = {
+        path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.g722"))
+    }
+    keys = "|".join(re.escape(key) for key, _ in transcripts)
+    run_together = re.compile(rf"(?<!\S)(?:{keys}): ")
+    items = [
+        _read_prompt(key, run_together.split(text.removeprefix(f"{key}: ")), recordings.get(key))
+        for key, text in dict(transcripts).items()
+    ]
+    unlisted = sorted(recordings.keys() - dict(transcripts).keys())
+    items += [Reject(f"{key}.g722", "file", "no transcript: the list does not name it") for key in unlisted]
+    check_any_usable(items, str(folder))
+    return Source(items, len(items), credit=credit)
+
+
+def _read_prompt(key: str, texts: list[str], audio: Path | None) -> Utterance | Reject:
+    """One prompt; several texts are several entries of the list that stand in one line."""
+    written, source = clean_text(texts[0]), f"{key}.g722"
+    if audio is None:
+        return Reject(source, "file", "no recording: only the transcript is there")
+    if len(texts) > 1:
+        return Reject(source, "file", f"faulty transcript: {len(texts)} prompts stand in one line")
+    if re.fullmatch(r"[\[(<].*[\])>]", written) or key in TONE_PROMPTS or key.split("/")[0] == "silence":
+        return Reject(source, "file", f"no speech: the transcript is {written!r}")
+    cleaned = clean_text(PROMPT_NOTE.sub(" ", written))
+    if problem := text_problem(cleaned):
+        return Reject(source, "file", problem)
+    return Utterance(key, audio, cleaned, source, "file")

@@ -1,0 +1,109 @@
+"""Reader of audio folders: files and their metadata, without going through `datasets`."""
+
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from utils.data.archives.tree import FileTree, find_files, open_tree
+from utils.data.fields import whisper_language
+from utils.data.sources.rows import reject_unlisted, rows_as_source
+from utils.data.sources.tables import (
+    LANGUAGE_COLUMNS,
+    SPEAKER_COLUMNS,
+    TEXT_COLUMNS,
+    Row,
+    read_json_lines,
+    read_table,
+    usable_id,
+)
+from utils.data.split_names import given_splits, known_split, splits_of_names
+from utils.data.utterance import BadItem, Reject, Source, Utterance
+from utils.runtime.errors import UserError
+from utils.runtime.files import spellings
+
+
+def read_audiofolder(path: Path, *, text_column: str | None = None) -> Source:
+    """Read an audio folder (https://huggingface.co/docs/datasets/audio_dataset): files and their metadata.
+
+    `metadata.csv` or `metadata.jsonl`, at the root or in subfolders, with `file_name` relative to it and a
+    transcript. Subfolders named after splits, or a column `split`, give the split.
+
+    Args:
+        path: Folder or archive.
+        text_column: Found by its name when None.
+
+    Raises:
+        UserError: There is no metadata, or it has no column `file_name`.
+    """
+    tree = open_tree(path)
+    tables = find_files(tree, "metadata.csv", "metadata.jsonl")
+    if not tables:
+        raise UserError(f"{path}: no metadata.csv or metadata.jsonl. --input must name an audio folder.")
+    splits = _audiofolder_splits(tree, tables)
+    return rows_as_source(
+        partial(_audiofolder_rows, tree, tables), partial(_audiofolder_row, tree, splits, text_column)
+    )
+
+
+def _audiofolder_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
+    listed = set[str]()
+    for row in _listed_rows(tree, tables):
+        if isinstance(row, Row):
+            listed.add(_audiofolder_name(tree, row))
+        yield row
+    yield from reject_unlisted(tree, listed, "the metadata")
+
+
+def _listed_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
+    for table in tables:
+        if table.endswith(".csv"):
+            yield from read_table(tree, table, separator=",", needed=("file_name",))
+        else:
+            yield from read_json_lines(tree, table)
+
+
+def _audiofolder_splits(tree: FileTree, tables: Sequence[str]) -> dict[str, str | None]:
+    """What the values of `split` mean, and the names of the folders."""
+    names = set[str]()
+    for row in _listed_rows(tree, tables):
+        if isinstance(row, Row):
+            names.update(_audiofolder_name(tree, row).split("/")[:-1], given_splits([row.values]))
+    return splits_of_names(names)
+
+
+def _audiofolder_name(tree: FileTree, row: Row) -> str:
+    """The path in the corpus that a row names, in the spelling in which it is there."""
+    written = posixpath.join(posixpath.dirname(row.table), str(row.values.get("file_name")))
+    name = posixpath.normpath(written)
+    places = [] if name.isascii() else spellings(name)
+    return next((place for place in places if place in tree), name)
+
+
+def _audiofolder_row(
+    tree: FileTree, splits: Mapping[str, str | None], text_column: str | None, row: Row
+) -> Utterance:
+    written, name = row.text("file_name"), _audiofolder_name(tree, row)
+    if not written.strip():
+        raise BadItem("empty audio path: expected a path relative to the metadata")
+    candidates = (text_column,) if text_column else TEXT_COLUMNS
+    text = next((column for column in candidates if row.values.get(column) is not None), None)
+    if text is None:
+        found = ", ".join(map(str, row.values))
+        raise BadItem(f"no transcript: found {found}; expected {', '.join(candidates)}")
+    language = row.label(*LANGUAGE_COLUMNS)
+    code, given = whisper_language(language) if language else None, row.label("split")
+    taken = ("file_name", "split", "group", text, *SPEAKER_COLUMNS, *(("language",) if code else ()))
+    by_folder = (splits[part] for part in name.split("/")[:-1])
+    return Utterance(
+        id=usable_id(name),
+        audio=tree.audio(name),
+        text=row.spoken(text),
+        source=row.source,
+        position=row.line,
+        language=code,
+        speaker=row.label(*SPEAKER_COLUMNS),
+        group=row.label("group"),
+        split=known_split(given, splits) if given else next(filter(None, by_folder), None),
+        extra=row.extras(*taken),
+    )

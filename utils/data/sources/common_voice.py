@@ -1,0 +1,93 @@
+"""Reader of Common Voice as its makers publish it."""
+
+import posixpath
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from utils.data.archives.tree import FileTree, find_files, open_tree
+from utils.data.sources.released import choose_folder
+from utils.data.sources.rows import language_of, rows_as_source
+from utils.data.sources.tables import Row, read_table, usable_id
+from utils.data.split_names import split_name
+from utils.data.utterance import BadItem, Reject, Source, Utterance
+from utils.runtime.errors import UserError
+
+_COMMON_VOICE_TABLES = ("train.tsv", "dev.tsv", "test.tsv", "validated.tsv")
+
+
+def read_common_voice(
+    path: Path, *, locale: str | None = None, use_validated: bool = False, min_net_votes: int | None = None
+) -> Source:
+    """Read a Common Voice release (https://commonvoice.mozilla.org): `<locale>/*.tsv` and `<locale>/clips/`.
+
+    The speaker is `client_id`, the group is the accent.
+
+    Args:
+        path: Folder or archive, of the release or of one locale.
+        locale: Which one, where there are several.
+        use_validated: Train on `validated.tsv` without what is in dev and test, instead of on `train.tsv`,
+            which holds only one recording of each sentence.
+        min_net_votes: Clips with fewer votes, up less down, are rejected.
+
+    Raises:
+        UserError: There is no such corpus, or its tables lack columns.
+    """
+    tree = open_tree(path)
+    folder = choose_folder(
+        tree, find_files(tree, *_COMMON_VOICE_TABLES), locale, "train.tsv or validated.tsv"
+    )
+    train = "validated.tsv" if use_validated else "train.tsv"
+    there = [name for name in (train, "dev.tsv", "test.tsv") if posixpath.join(folder, name) in tree]
+    if train not in there:
+        raise UserError(
+            f"{path}: no {train} in {folder or 'it'}. "
+            "Delta releases have only validated.tsv: read them with --use_validated."
+        )
+    unread = [name for name in ("validated.tsv", "invalidated.tsv", "other.tsv") if name not in there]
+    unread = [name for name in unread if posixpath.join(folder, name) in tree]
+    return rows_as_source(
+        partial(_common_voice_rows, tree, folder, there),
+        partial(_common_voice_row, tree, folder, min_net_votes),
+        notes=[f"Not read: {', '.join(unread)}."] if unread else [],
+    )
+
+
+def _common_voice_rows(tree: FileTree, folder: str, tables: Sequence[str]) -> Iterator[Row | Reject]:
+    read = partial(read_table, tree, separator="\t", needed=("client_id", "path", "sentence"))
+    held_out: set[object] = set()
+    if "validated.tsv" in tables:
+        for name in tables[1:]:
+            held_out.update(
+                r.values["path"] for r in read(posixpath.join(folder, name)) if isinstance(r, Row)
+            )
+    for name in tables:
+        for row in read(posixpath.join(folder, name)):
+            if name != "validated.tsv" or isinstance(row, Reject) or row.values["path"] not in held_out:
+                yield row
+
+
+def _common_voice_row(tree: FileTree, folder: str, min_net_votes: int | None, row: Row) -> Utterance:
+    clip = row.text("path")
+    if not PurePosixPath(clip).suffix:
+        clip += ".mp3"  # the second and third release leave it out
+    extra = row.extras(
+        "client_id", "path", "sentence", "accents", "accent", numbers={"up_votes": int, "down_votes": int}
+    )
+    if min_net_votes is not None:
+        up, down = int(extra.get("up_votes", 0)), int(extra.get("down_votes", 0))
+        if up - down < min_net_votes:
+            raise BadItem(f"too few votes: {up} up and {down} down, expected a net {min_net_votes}")
+    split = split_name(PurePosixPath(row.table).stem)
+    return Utterance(
+        id=usable_id(PurePosixPath(clip).stem),
+        audio=tree.audio(posixpath.join(folder, "clips", clip)),
+        text=row.spoken("sentence"),
+        source=row.source,
+        position=row.line,
+        language=language_of(row.label("locale") or posixpath.basename(folder)),
+        speaker=row.label("client_id"),
+        group=row.label("accents", "accent"),
+        split=split or "train",
+        extra=extra,
+    )

@@ -1,0 +1,225 @@
+"""Reader of folders: recordings with subtitles, TextGrids or transcripts beside them."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from utils.data.archives.tree import is_archive_name
+from utils.data.fields import printable, text_problem
+from utils.data.segmentation.joining import join_pieces
+from utils.data.segmentation.pieces import BadPiece, Piece
+from utils.data.sources.listings import (
+    Listing,
+    describe_others,
+    list_folders,
+    preference_of,
+    stem_of,
+    subfolder_of,
+)
+from utils.data.sources.manifest import Rereadable
+from utils.data.split_names import splits_of_names, unsplit_notes
+from utils.data.transcripts.tab_lines import is_timed
+from utils.data.transcripts.timed_text import TRANSCRIPT_EXTENSIONS, decode_transcript, read_transcript
+from utils.data.utterance import BadItem, Reject, Source, Utterance, check_any_usable
+from utils.runtime.errors import UserError
+from utils.text.cleaning import clean_text
+
+MOST_TRANSCRIPT_BYTES = 64 << 20
+"""A larger transcript is rejected: it would be held in memory whole."""
+
+
+@dataclass(frozen=True)
+class _Cutting:
+    """How timed transcripts are cut, see `utils.data.segmentation.joining.join_pieces`; durations in seconds."""
+
+    min_segment_duration: float
+    max_duration: float
+    target_duration: float
+    max_gap: float
+    padding: float
+    tier: str | None
+
+
+def read_folder(
+    folder: Path,
+    *,
+    min_segment_duration: float,
+    max_duration: float,
+    target_duration: float = 0.0,
+    max_gap: float = 1.0,
+    padding: float = 0.0,
+    tier: str | None = None,
+) -> Source:
+    """Read audio files and the transcript of the same stem beside each, in all subfolders.
+
+    A `.txt` without times is the text of the whole file. A timed transcript, see `utils.data.transcripts.timed_text`, is cut
+    into segments. Where several stand beside a recording, the first of `TRANSCRIPT_EXTENSIONS` is used. Below
+    subfolders named after splits (`train`, `dev`, `test` …) the split is given. Hidden files are passed
+    over, and links to folders are not followed, so that nothing is read twice.
+
+    Args:
+        folder: Searched at each reading of the items, one subfolder after the other.
+        min_segment_duration: Shorter segments of timed transcripts are rejected, in seconds.
+        max_duration: Longer ones are cut between words or rejected, in seconds.
+        target_duration: Seconds up to which neighbouring pieces are joined; 0 leaves each on its own.
+        max_gap: Longest pause within joined pieces, in seconds.
+        padding: Seconds added to both sides of a segment where there is a pause.
+        tier: Name or pattern of the tiers to read from TextGrid and EAF files; None chooses.
+
+    Raises:
+        UserError: There is no such folder, or nothing usable in it.
+    """
+    if folder.is_file() and is_archive_name(folder.name):
+        raise UserError(f"{folder}: an archive, expected a folder. Unpack it first.")
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder. --input must name a folder of audio and transcripts.")
+    cutting = _Cutting(min_segment_duration, max_duration, target_duration, max_gap, padding, tier)
+    counts: Counter[str] = Counter()
+    names: dict[str, None] = {}  # of subfolders with recordings, in their order
+    for listing in list_folders(folder):
+        names |= {subfolder_of(listing.folder, folder): None} if listing.recordings else {}
+        counts["found"] += len(listing.recordings) + len(listing.transcripts) + bool(listing.problem)
+        counts["others"] += listing.num_others
+        counts["links"] += listing.num_links
+    if not counts["found"]:
+        known = ", ".join(TRANSCRIPT_EXTENSIONS)
+        raise UserError(
+            f"{folder}: no audio and no .txt files found, nor other transcripts ({known}). "
+            "Expected clip.wav beside clip.txt."
+        )
+    splits = splits_of_names(names)
+    items = Rereadable(partial(_read_listings, folder, cutting, splits))
+    check_any_usable(items, str(folder))
+    return Source(items, notes=(*describe_others(folder, counts), *unsplit_notes(splits)))
+
+
+def _read_listings(
+    top: Path, cutting: _Cutting, splits: Mapping[str, str | None]
+) -> Iterator[Utterance | Reject]:
+    for listing in list_folders(top):
+        if listing.problem:
+            yield Reject(printable(listing.folder), "folder", listing.problem)
+        split = splits.get(subfolder_of(listing.folder, top))
+        for item in _read_listing(listing, top, cutting):
+            yield replace(item, split=split) if isinstance(item, Utterance) else item
+
+
+def _read_listing(listing: Listing, top: Path, cutting: _Cutting) -> Iterator[Utterance | Reject]:
+    """The utterances of one folder's recordings, each followed by its rejects, then what stands alone."""
+    transcripts: dict[str, list[str]] = {}
+    for name in sorted(listing.transcripts, key=preference_of):
+        transcripts.setdefault(stem_of(name), []).append(name)
+    used: dict[str, str] = {}
+    for name in listing.recordings:
+        stem, source = stem_of(name), printable((listing.folder / name).relative_to(top))
+        if stem in used:
+            yield Reject(source, "file", f"two recordings of one stem: {used[stem]} is used")
+        elif stem not in transcripts:
+            reason = f"no transcript: expected {printable(stem)}.txt or the like beside it"
+            yield Reject(source, "file", reason)
+        else:
+            used[stem] = printable(name)
+            yield from _read_pair(listing.folder / name, transcripts[stem], top, cutting)
+    for stem, names in transcripts.items():
+        if stem not in used:
+            for name in names:
+                source = printable((listing.folder / name).relative_to(top))
+                reason = f"no recording: expected {printable(stem)}.wav or another format"
+                yield Reject(source, "file", reason)
+
+
+def _read_pair(
+    audio: Path, transcripts: Sequence[str], top: Path, cutting: _Cutting
+) -> Iterator[Utterance | Reject]:
+    """The utterances of one recording, then its rejects, so that nothing stands between the utterances."""
+    rejects: list[Reject] = []
+    for item in _read_transcript(audio, audio.with_name(transcripts[0]), top, cutting):
+        if isinstance(item, Reject):
+            rejects.append(item)
+        else:
+            yield item
+    yield from rejects
+    for name in transcripts[1:]:
+        source = printable(audio.with_name(name).relative_to(top))
+        yield Reject(source, "file", f"another transcript: {printable(transcripts[0])} is used")
+
+
+def _read_transcript(
+    audio: Path, transcript: Path, top: Path, cutting: _Cutting
+) -> Iterator[Utterance | Reject]:
+    relative = audio.relative_to(top)
+    stem, source = printable(relative.with_suffix("")), printable(transcript.relative_to(top))
+    whole = Utterance(
+        id=stem,
+        audio=audio,
+        text="",
+        source=source,
+        position="file",
+        recording=stem,
+    )
+    extension = transcript.suffix.lower()
+    try:
+        text = _load_transcript(transcript)
+        if extension == ".txt" and not is_timed(text):
+            cleaned = clean_text(text)
+            if problem := text_problem(cleaned):
+                raise BadItem(problem)
+            yield replace(whole, text=cleaned)
+        else:
+            yield from _cut(whole, read_transcript(text, extension, tier=cutting.tier), cutting)
+    except BadItem as error:
+        yield Reject(source, "file", str(error))
+
+
+def _load_transcript(path: Path) -> str:
+    """The text of a transcript.
+
+    Raises:
+        BadItem: It is no file, too large, or not in a known encoding.
+    """
+    try:
+        if not path.is_file():
+            raise BadItem("unreadable transcript: a broken link, or no ordinary file")
+        if (size := path.stat().st_size) > MOST_TRANSCRIPT_BYTES:
+            raise BadItem(
+                f"transcript too large: {size >> 20} MiB, expected at most {MOST_TRANSCRIPT_BYTES >> 20} MiB"
+            )
+        return decode_transcript(path.read_bytes())
+    except OSError as error:
+        raise BadItem(f"unreadable transcript: {error.strerror}; give permission to read it") from None
+
+
+def _cut(
+    whole: Utterance, pieces: Iterator[Piece | BadPiece], cutting: _Cutting
+) -> Iterator[Utterance | Reject]:
+    """The segments of a timed transcript as utterances of the recording, numbered in the order of time."""
+    items = join_pieces(
+        pieces,
+        target_duration=cutting.target_duration,
+        max_duration=cutting.max_duration,
+        max_gap=cutting.max_gap,
+        min_duration=cutting.min_segment_duration,
+        padding=cutting.padding,
+    )
+    index, is_empty = 0, True
+    for item in items:
+        is_empty = False
+        if isinstance(item, BadPiece):
+            yield Reject(whole.source, item.position, item.reason)
+            continue
+        yield replace(
+            whole,
+            id=f"{whole.id}_segment_{index:03d}",
+            text=item.text,
+            position=item.position,
+            start=item.start,
+            end=item.end,
+            speaker=item.speaker,
+            segments=item.segments,
+            previous_text=item.previous_text,
+        )
+        index += 1
+    if is_empty:
+        yield Reject(whole.source, "file", "empty transcript: no timed text in it")

@@ -1,0 +1,152 @@
+"""Reader of anything `datasets.load_dataset` reads: each row is an utterance or a reject, decoded later.
+
+What preprocess.py has written, on this machine or on the Hub, is known by its columns and read without loss.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from utils.data.sources.hub_rows import audio_left_encoded, describe_audio, read_rows, rows_of
+from utils.data.sources.rows import Items
+from utils.data.sources.tables import TEXT_COLUMNS
+from utils.data.split_names import split_name, splits_of_names
+from utils.data.utterance import Reject, Source, Utterance
+from utils.runtime.errors import UserError
+
+# Names seen in public corpora, the most common first; a name given by the user goes before all of them.
+_AUDIO_COLUMNS = ("audio", "path", "file", "file_name", "audio_path")
+
+
+def read_hub(
+    name: str,
+    *,
+    config: str | None = None,
+    audio_column: str | None = None,
+    text_column: str | None = None,
+    streaming: bool = False,
+    local_cache: Path,
+) -> Source:
+    """Read a dataset of the Hub, or a local folder of audio with metadata, Parquet, CSV or JSON, row by row.
+
+    Args:
+        name: Hub id, or a local folder; one written by `save_to_disk` is read too.
+        config: Configuration, such as a language.
+        audio_column: Found when None.
+        text_column: Found when None.
+        streaming: Fetch row by row and keep nothing on disk; how many rows there are is then not known.
+        local_cache: Receives what `datasets` writes while it reads a local folder; the caller removes it. A
+            dataset of the Hub stays in the Hub's own cache, so that it is downloaded once.
+
+    Raises:
+        UserError: The dataset cannot be loaded, or has no text or audio column or no split that is used.
+    """
+    from datasets import disable_progress_bars
+
+    is_local = Path(name).exists()
+    if is_local:
+        disable_progress_bars()
+    splits = load_splits(name, config, local_cache if is_local else None, streaming)
+    chosen, notes = _choose_splits(splits, name)
+    columns = {split: _columns(splits[split], name) for split in chosen}
+    text = _find_column(columns, text_column, TEXT_COLUMNS, "text", name)
+    audio = _find_column(columns, audio_column, _audio_names(columns), "audio", name)
+    datasets = [(split, as_split, _undecoded(splits[split], audio)) for split, as_split in chosen.items()]
+    total = _count_rows([rows for _, _, rows in datasets])
+    if total == 0:
+        raise UserError(f"{name}: the dataset has no rows.")
+    return Source(Items(partial(_read_splits, name, datasets, audio, text)), total, notes=tuple(notes))
+
+
+def _count_rows(datasets: list) -> int | None:
+    """Of all together, or None where they are streamed."""
+    return sum(map(len, datasets)) if all(hasattr(rows, "__len__") for rows in datasets) else None
+
+
+def _columns(dataset, name: str) -> dict[str, object]:
+    """The type of each column; a stream may know the names only, and those from its first row."""
+    if dataset.features is not None:
+        return dict(dataset.features)
+    return dict.fromkeys(next(rows_of(dataset, name), {}))
+
+
+def load_splits(name: str, config: str | None, cache: Path | None, streaming: bool) -> dict:
+    """All splits by name, as `datasets.Dataset`s, or as `IterableDataset`s where they are streamed."""
+    from datasets import load_dataset, load_from_disk
+
+    folder = Path(name)
+    if cache is None and (folder.is_absolute() or name.startswith((".", "~"))):
+        raise UserError(f"{name}: no such folder. --input must name a dataset of the Hub or a folder.")
+    try:
+        if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+            loaded = load_from_disk(name)  # stays on disk, streamed or not
+        elif folder.is_file():
+            raise UserError(
+                f"{name}: found a file, expected a folder; a JSONL manifest is --source manifest."
+            )
+        else:
+            with audio_left_encoded():
+                loaded = load_dataset(
+                    name, config, cache_dir=None if cache is None else str(cache), streaming=streaming
+                )
+    except UserError:
+        raise
+    except Exception as error:  # datasets, pyarrow, the Hub and the network each have their own; none is ours
+        raise UserError(f"{name}: datasets cannot load it {describe_audio(error)}") from error
+    return dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}
+
+
+def _choose_splits(splits: Mapping[str, object], name: str) -> tuple[dict[str, str | None], list[str]]:
+    """Which splits are read and as what; a single split of any name counts as not split."""
+    if len(splits) == 1:
+        only = next(iter(splits))
+        return {only: split_name(only)}, []
+    chosen = {split: known for split, known in splits_of_names(splits).items() if known}
+    left_out = [split for split in splits if split not in chosen]
+    if not chosen:
+        found = ", ".join(splits)
+        raise UserError(
+            f"{name}: found the splits {found}, expected train, validation (dev, valid, val) or test."
+        )
+    notes = [f"Splits not read: {', '.join(left_out)}."] if left_out else []
+    return dict(chosen), notes
+
+
+def _find_column(
+    columns: Mapping[str, Mapping], given: str | None, candidates: Iterable[str], what: str, name: str
+) -> str:
+    """The first candidate that every split has; the one given goes before all."""
+    common = [c for c in next(iter(columns.values())) if all(c in features for features in columns.values())]
+    if given is not None and given in common:
+        return given
+    found = None if given is not None else next((c for c in candidates if c in common), None)
+    if found is None:
+        lacking = f"no column {given!r}" if given is not None else f"no {what} column recognised"
+        raise UserError(
+            f"{name}: {lacking}; found {', '.join(common) or 'none'}. Name it with --{what}_column_name."
+        )
+    return found
+
+
+def _audio_names(columns: Mapping[str, Mapping]) -> list[str]:
+    """Columns of the type Audio, then those that are called as audio often is."""
+    from datasets import Audio
+
+    typed = [
+        c for features in columns.values() for c, feature in features.items() if isinstance(feature, Audio)
+    ]
+    return [*typed, *_AUDIO_COLUMNS]
+
+
+def _undecoded(dataset, audio: str):
+    """The dataset with its audio column as path and bytes, which needs no torchcodec."""
+    from datasets import Audio
+
+    if dataset.features is not None and isinstance(dataset.features[audio], Audio):
+        return dataset.cast_column(audio, Audio(decode=False))
+    return dataset
+
+
+def _read_splits(name: str, datasets: list, audio: str, text: str) -> Iterator[Utterance | Reject]:
+    for split, as_split, rows in datasets:
+        yield from read_rows(name, split, as_split, rows, audio, text)

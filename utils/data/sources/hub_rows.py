@@ -1,0 +1,207 @@
+"""Rows of a Hub dataset to utterances."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from utils.data.archives.members import MOST_MEMBER_BYTES
+from utils.data.archives.zip_and_tar import plain_name
+from utils.data.fields import is_utf8, read_extras, shown, text_problem, whisper_language
+from utils.data.sources.manifest_line import read_previous_text, read_segments
+from utils.data.sources.tables import LANGUAGE_COLUMNS, SPEAKER_COLUMNS
+from utils.data.utterance import BadItem, Reject, Utterance
+from utils.runtime.errors import UserError
+from utils.text.cleaning import clean_text
+
+# What every prepared dataset has, see `utils.data.writing.dataset_features`.
+_PREPARED_TYPES = dict.fromkeys(("id", "text", "language", "source"), "string") | {"duration": "float64"}
+
+_READ_ANEW = ("original_id", "original_duration", "original_segments", "original_previous_text")
+
+_REMOTE = ("hf://",)  # where audio that a streamed row only names may be: rows are not to be trusted
+
+
+def describe_audio(error: Exception) -> str:
+    return f"({type(error).__name__}): {' '.join(str(error.__cause__ or error).split())[:600]}"
+
+
+@contextlib.contextmanager
+def audio_left_encoded() -> Iterator[None]:
+    """Let `datasets` take files and bytes of audio as they are.
+
+    Its `Audio` feature imports torchcodec for every row of an audio folder or a WebDataset, even where
+    nothing is decoded; torchcodec needs the system's FFmpeg and is not required here.
+    """
+    from datasets import Audio
+
+    original = Audio.encode_example
+    Audio.encode_example = _path_and_bytes
+    try:
+        yield
+    finally:
+        Audio.encode_example = original
+
+
+def _path_and_bytes(_: object, value: object) -> dict[str, object]:
+    """What an `Audio` column stores for a path, for bytes, or for a record of both."""
+    if isinstance(value, str | Path):
+        return {"bytes": None, "path": str(value)}
+    if isinstance(value, bytes | bytearray):
+        return {"bytes": bytes(value), "path": None}
+    if isinstance(value, Mapping) and (value.get("bytes") or value.get("path")):
+        return {"bytes": value.get("bytes"), "path": value.get("path")}
+    raise ValueError(f"found {shown(value)} in an audio column, expected a path or the bytes of a file")
+
+
+def rows_of(rows, name: str) -> Iterator[dict]:
+    """Rows one after another; the network is only asked for the next.
+
+    Raises:
+        UserError: They cannot be fetched or read.
+    """
+    remaining = iter(rows)
+    while True:
+        try:
+            with audio_left_encoded():  # a stream encodes its rows as they come
+                row = next(remaining, None)
+        except Exception as error:  # see load_splits
+            raise UserError(
+                f"{name}: datasets cannot read on {describe_audio(error)}. What was finished is kept; try again."
+            ) from error
+        if row is None:
+            return
+        yield row
+
+
+def read_rows(
+    name: str, split: str, as_split: str | None, rows, audio: str, text: str
+) -> Iterator[Utterance | Reject]:
+    source = f"{name}:{split}"
+    is_prepared = _is_prepared(rows.features or {}, audio, text)
+    base = Path(name) if Path(name).is_dir() else None
+    features = rows.features or {}
+    names = {c: feature.names for c, feature in features.items() if hasattr(feature, "int2str")}
+    for number, row in enumerate(rows_of(rows, name)):
+        for column, labels in names.items():  # a class label is stored as its number
+            row[column] = labels[row[column]] if row[column] is not None and row[column] >= 0 else None
+        try:
+            utterance = _read_row(row, f"{split}-{number:06d}", source, number, as_split, base, audio, text)
+            yield _as_it_was(utterance, row) if is_prepared else utterance
+        except BadItem as problem:
+            yield Reject(source, number, str(problem))
+
+
+def _read_row(
+    row: dict, id: str, source: str, number: int, split: str | None, base: Path | None, audio: str, text: str
+) -> Utterance:
+    if not isinstance(row[text], str):
+        raise BadItem(f"wrong type of {text!r}: found {shown(row[text])}, expected text")
+    cleaned = clean_text(row[text])
+    if problem := text_problem(cleaned):
+        raise BadItem(problem)
+    language = next((row[c] for c in LANGUAGE_COLUMNS if isinstance(row.get(c), str)), None)
+    speaker = next((row[c] for c in SPEAKER_COLUMNS if isinstance(row.get(c), str | int)), None)
+    # a language Whisper does not know is no fault of the row: it is trained under --language
+    rest = {c: value for c, value in row.items() if c not in (audio, text, "audio", "text", "path")}
+    return Utterance(
+        id=id,
+        audio=_row_audio(row[audio], base),
+        text=cleaned,
+        source=source,
+        position=number,
+        language=whisper_language(language) if language else None,
+        speaker=None if speaker is None else str(speaker),
+        group=str(row["group"]) if isinstance(row.get("group"), str | int) else None,
+        split=split,
+        extra=read_extras(rest, taken=SPEAKER_COLUMNS),
+    )
+
+
+def _is_prepared(features: Mapping, audio: str, text: str) -> bool:
+    """Whether the columns are those of a prepared dataset, which has them all, with these types."""
+    types = {column: getattr(feature, "dtype", None) for column, feature in features.items()}
+    return (audio, text) == ("audio", "text") and _PREPARED_TYPES.items() <= types.items()
+
+
+def _as_it_was(utterance: Utterance, row: Mapping[str, object]) -> Utterance:
+    """The utterance of a prepared row under its own id; where it first came from is kept."""
+    id = row["id"]
+    if not isinstance(id, str) or not id.strip() or not is_utf8(id):
+        raise BadItem(f"unusable id: found {shown(id)}, expected text")
+    duration = row["duration"]
+    extra = {name: value for name, value in utterance.extra.items() if name not in _READ_ANEW}
+    for name in ("start", "end"):  # the clip is cut already; `source` is kept likewise, as `original_source`
+        value = row.get(name)
+        if isinstance(value, float):
+            extra.setdefault(f"original_{name}", value)
+    return replace(
+        utterance,
+        id=id,
+        segments=read_segments(row, utterance.text, duration if isinstance(duration, float) else math.inf),
+        previous_text=read_previous_text(row),
+        extra=extra,
+    )
+
+
+def _row_audio(value: object, base: Path | None) -> Path | bytes:
+    """Bytes, or the path of a file.
+
+    Args:
+        value: What the audio column holds.
+        base: The dataset's folder, from which relative paths count; None for a dataset of the Hub.
+    """
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str) and "://" in value:
+        return _fetch(value)
+    if isinstance(value, str) and value:
+        return _cached_file(value) if base is None else _local_file(value, base)
+    raise BadItem(f"no audio: found {shown(value)}, expected bytes or a path")
+
+
+def _local_file(written: str, base: Path) -> Path:
+    """A file of a local dataset; as in manifests, an absolute path is followed on this machine."""
+    if Path(written).is_absolute():
+        return Path(written)
+    plain = plain_name(written)
+    if plain is None:
+        raise BadItem(f"path outside the dataset: {shown(written)}, expected one below {base}")
+    return base / plain
+
+
+def _cached_file(written: str) -> Path:
+    """A file that `datasets` has downloaded or unpacked; a row of the Hub names no other of this machine."""
+    from datasets import config
+    from huggingface_hub import constants
+
+    caches = (
+        constants.HF_HUB_CACHE,
+        config.HF_DATASETS_CACHE,
+        config.DOWNLOADED_DATASETS_PATH,
+        config.EXTRACTED_DATASETS_PATH,
+    )
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # a NUL, a name too long, links in a circle
+        path = Path(written).resolve()
+        if any(path.is_relative_to(Path(cache).resolve()) for cache in caches):
+            return path
+    raise BadItem(f"path outside the dataset: {shown(written)}, expected audio that comes with it")
+
+
+def _fetch(address: str) -> bytes:
+    """The bytes of a file that a stream names, such as `hf://datasets/…` or `zip://a.wav::hf://datasets/…`."""
+    import fsspec
+
+    if not address.rsplit("::", maxsplit=1)[-1].startswith(_REMOTE):
+        raise BadItem(f"no audio: found the address {shown(address)}, expected one of {', '.join(_REMOTE)}")
+    try:
+        with fsspec.open(address, "rb") as file:
+            data = file.read(MOST_MEMBER_BYTES + 1)
+    except Exception as error:  # each file system has its own; none is ours
+        raise BadItem(f"not fetched: {shown(address)} {describe_audio(error)}") from None
+    if len(data) > MOST_MEMBER_BYTES:
+        raise BadItem(f"too large: {shown(address)} has over {MOST_MEMBER_BYTES} bytes")
+    return data

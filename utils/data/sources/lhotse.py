@@ -1,0 +1,195 @@
+"""Reader of lhotse's manifests."""
+
+import contextlib
+import json
+import posixpath
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from utils.data.archives.tree import FileTree, Folder
+from utils.data.fields import shown
+from utils.data.segmentation.pieces import segment_problem
+from utils.data.sources.manifest_audio import find_audio, manifest_seconds, manifests_at
+from utils.data.sources.nemo import json_rows
+from utils.data.sources.ordering import recordings_together, temporary_database
+from utils.data.sources.rows import Items, language_of, rows_as_source, split_in_name
+from utils.data.sources.tables import Row, read_json_lines, usable_id
+from utils.data.split_names import splits_of_names, unsplit_notes
+from utils.data.utterance import Audio, BadItem, Reject, Source, Utterance
+from utils.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from lhotse import Recording, SupervisionSegment
+    from lhotse.cut import Cut
+
+
+_LHOTSE_ENDINGS = (".jsonl", ".jsonl.gz")
+
+
+def read_lhotse(path: Path) -> Source:
+    """Read lhotse manifests (https://lhotse.readthedocs.io): cuts, or supervisions with their recordings.
+
+    `*cuts*.jsonl[.gz]` go before `*supervisions*.jsonl[.gz]`, whose recordings are in the file named alike.
+    The names tell the split. Each supervision is an utterance; mixed cuts and transforms are rejected.
+
+    Args:
+        path: A manifest of cuts, or a folder or archive of manifests.
+
+    Raises:
+        UserError: There is no manifest, or no recordings for one of supervisions.
+    """
+    tree, tables = manifests_at(path, *(f"*{ending}" for ending in _LHOTSE_ENDINGS))
+    supervisions = [name for name in tables if "supervisions" in posixpath.basename(name)]
+    is_named = isinstance(tree, Folder) and path.is_file()  # then its name need not say that it holds cuts
+    cuts = [name for name in tables if "cuts" in posixpath.basename(name) or is_named]
+    cuts = [name for name in cuts if name not in supervisions]
+    if not cuts and not supervisions:
+        raise UserError(
+            f"{path}: no *cuts*.jsonl and no *supervisions*.jsonl. --input must name lhotse manifests."
+        )
+    read_rows = partial(_cut_rows, tree, cuts) if cuts else partial(_supervision_rows, tree, supervisions)
+    splits = splits_of_names(cuts or supervisions, split_in_name)
+    source = rows_as_source(read_rows, partial(_lhotse_row, tree, splits))
+    unread = (f"Cuts are read; not read: {', '.join(supervisions)}.",) if cuts and supervisions else ()
+    notes = (*unread, *unsplit_notes(splits))
+    return Source(Items(partial(recordings_together, source.items)), source.total, notes=notes)
+
+
+def _cut_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
+    """A row for each supervision of each cut: the cut with that supervision alone."""
+    for row in json_rows(tree, tables):
+        supervisions = row.values.get("supervisions") if isinstance(row, Row) else None
+        if isinstance(row, Reject):
+            yield row
+        elif not isinstance(supervisions, list) or not supervisions:
+            what = "a mixed cut" if "tracks" in row.values else "a cut without supervisions"
+            yield Reject(row.source, row.line, f"no plain cut: found {what}, expected one with supervisions")
+        else:
+            parts = ({**row.values, "supervisions": [supervision]} for supervision in supervisions)
+            yield from (Row(row.table, row.line, {"cut": part}) for part in parts)
+
+
+def _supervision_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
+    """A row for each supervision, with the dictionary of its recording."""
+    for table in tables:
+        folder, name = posixpath.split(table)
+        recordings = posixpath.join(folder, name.replace("supervisions", "recordings"))
+        if recordings not in tree:
+            raise UserError(f"{tree.root}: no {recordings} for {table}. Put the two manifests side by side.")
+        with contextlib.closing(temporary_database()) as database:
+            database.execute("CREATE TABLE recordings (id TEXT PRIMARY KEY, content TEXT)")
+            for row in read_json_lines(tree, recordings):
+                if isinstance(row, Reject):
+                    yield row
+                else:
+                    pair = (json.dumps(row.values.get("id")), json.dumps(row.values))
+                    database.execute("INSERT OR IGNORE INTO recordings VALUES (?, ?)", pair)
+            yield from _with_recordings(read_json_lines(tree, table), database)
+
+
+def _with_recordings(rows: Iterable[Row | Reject], database: sqlite3.Connection) -> Iterator[Row | Reject]:
+    for row in rows:
+        if isinstance(row, Reject):
+            yield row
+            continue
+        wanted = json.dumps(row.values.get("recording_id"))
+        found = database.execute("SELECT content FROM recordings WHERE id = ?", (wanted,)).fetchone()
+        if found is None:
+            yield Reject(row.source, row.line, f"no recording: {shown(row.values.get('recording_id'))}")
+        else:
+            yield Row(row.table, row.line, {"supervision": row.values, "recording": json.loads(found[0])})
+
+
+def _lhotse_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Utterance:
+    try:
+        return _lhotse_utterance(tree, splits, row)
+    except (TypeError, KeyError, ValueError, AttributeError, AssertionError, IndexError) as error:
+        raise BadItem(f"bad manifest: lhotse cannot read it ({type(error).__name__}: {error})") from None
+
+
+def _lhotse_utterance(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Utterance:
+    supervision, recording, offset = _read_lhotse(row)
+    start, end = _lhotse_times(supervision, recording, offset)
+    if set(_as_list(supervision.channel)) != set(recording.channel_ids or (0,)):
+        raise BadItem(f"one channel of several: {recording.id}; write each channel to a file of its own")
+    said = {name: getattr(supervision, name) for name in ("text", "speaker", "language", "gender")}
+    details = Row(row.table, row.line, {**(supervision.custom or {}), **said})
+    language = language_of(details.label("language") or "")
+    taken = ("text", "speaker", *(("language",) if language else ()))
+    return Utterance(
+        id=usable_id(str(supervision.id)),
+        audio=_lhotse_audio(tree, posixpath.dirname(row.table), recording),
+        text=details.spoken("text"),
+        source=row.source,
+        position=row.line,
+        start=start,
+        end=end,
+        language=language,
+        speaker=details.label("speaker"),
+        recording=usable_id(str(recording.id)),
+        split=splits[row.table],
+        extra=details.extras(*taken),
+    )
+
+
+def _lhotse_times(
+    supervision: "SupervisionSegment", recording: "Recording", offset: float
+) -> tuple[float | None, float | None]:
+    """Where in the recording a supervision is; None for both means all of it."""
+    start = offset + manifest_seconds("start", supervision.start, least=-offset)
+    end = start + manifest_seconds("duration", supervision.duration)
+    if start == 0 and end >= manifest_seconds("duration", recording.duration) - 0.001:
+        return None, None
+    if problem := segment_problem(start, end):
+        raise BadItem(problem)
+    return start, end
+
+
+def _as_list(channel: int | list[int]) -> list[int]:
+    return [channel] if isinstance(channel, int) else channel
+
+
+def _read_lhotse(row: Row) -> "tuple[SupervisionSegment, Recording, float]":
+    """A supervision, its recording, and where in the recording the supervision's time begins.
+
+    Raises:
+        BadItem: It is no part of one recording.
+    """
+    from lhotse import Recording, SupervisionSegment
+
+    if "cut" in row.values:
+        cut = _read_cut(row)
+        return cut.supervisions[0], cut.recording, manifest_seconds("start", cut.start)
+    supervision = SupervisionSegment.from_dict(row.values["supervision"])
+    return supervision, Recording.from_dict(row.values["recording"]), 0.0
+
+
+def _read_cut(row: Row) -> "Cut":
+    from lhotse.cut import MonoCut, MultiCut
+    from lhotse.serialization import deserialize_item
+
+    content = row.values["cut"]
+    cut = deserialize_item(json.loads(json.dumps(content)))  # it takes its dictionary apart
+    if not isinstance(cut, MonoCut | MultiCut) or cut.recording is None:
+        raise BadItem(f"no plain cut: found a {type(cut).__name__}, expected a cut of a recording")
+    return cut
+
+
+def _lhotse_audio(tree: FileTree, folder: str, recording: "Recording") -> Audio:
+    if len(recording.sources) != 1:
+        raise BadItem(f"several files: recording {recording.id} has {len(recording.sources)}, expected one")
+    source = recording.sources[0]
+    if source.type == "command":
+        raise BadItem(
+            f"command in a manifest: {shown(source.source)}; it is not run, write its output to a file"
+        )
+    if source.type != "file" or not isinstance(source.source, str):
+        raise BadItem(f"no file: recording {recording.id} is a {source.type!r}; save its audio to a file")
+    if recording.transforms:
+        raise BadItem(
+            f"altered recording: {recording.id} is to be transformed; save what comes out to a file"
+        )
+    return find_audio(tree, folder, source.source)

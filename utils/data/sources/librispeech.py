@@ -1,0 +1,75 @@
+"""Reader of LibriSpeech and corpora of its layout."""
+
+import posixpath
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from utils.data.archives.tree import FileTree, find_files, open_tree
+from utils.data.fields import shown
+from utils.data.sources.rows import reject_unlisted, rows_as_source
+from utils.data.sources.tables import Row, read_lines, usable_id
+from utils.data.split_names import split_name
+from utils.data.utterance import BadItem, Reject, Source, Utterance
+from utils.runtime.errors import UserError
+
+
+def read_librispeech(path: Path) -> Source:
+    """Read LibriSpeech (https://www.openslr.org/12): `<subset>/<speaker>/<chapter>/*.trans.txt` and `.flac`.
+
+    The subset gives the split (`train-clean-100`, `dev-other`), the recording is the chapter, and the
+    gender comes from `SPEAKERS.TXT` where that is there.
+
+    Raises:
+        UserError: There is no such corpus.
+    """
+    tree = open_tree(path)
+    tables = find_files(tree, "*.trans.txt")
+    if not tables:
+        raise UserError(f"{path}: no *.trans.txt. --input must name LibriSpeech or one of its subsets.")
+    return rows_as_source(
+        partial(_librispeech_rows, tree, tables),
+        partial(_librispeech_row, tree, _librispeech_genders(tree)),
+        notes=["LibriSpeech's transcripts are in upper case and have no punctuation."],
+    )
+
+
+def _librispeech_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
+    listed = set[str]()
+    for table in tables:
+        for line, content in read_lines(tree, table):
+            if content.strip():
+                id, _, text = content.partition(" ")
+                listed.add(posixpath.join(posixpath.dirname(table), f"{id}.flac"))
+                yield Row(table, line, {"id": id, "text": text})
+    yield from reject_unlisted(tree, listed, "its .trans.txt")
+
+
+def _librispeech_row(tree: FileTree, genders: dict[str, str], row: Row) -> Utterance:
+    id, chapter = row.text("id"), posixpath.dirname(row.table)
+    parts = f"{tree.root.name}/{chapter}".split("/")  # …, subset, speaker, chapter
+    if len(parts) < 3 or id.split("-")[:2] != parts[-2:]:
+        raise BadItem(f"malformed row: {shown(id)} in {row.table}, expected speaker-chapter-number")
+    return Utterance(
+        id=usable_id(id),
+        audio=tree.audio(f"{chapter}/{id}.flac"),
+        text=row.spoken("text"),
+        source=row.source,
+        position=row.line,
+        language="en",
+        speaker=parts[-2],
+        recording="-".join(parts[-2:]),
+        split=split_name(parts[-3]),
+        extra={"gender": genders[parts[-2]]} if parts[-2] in genders else {},
+    )
+
+
+def _librispeech_genders(tree: FileTree) -> dict[str, str]:
+    """Gender (F, M) of each speaker; lines `14 | F | train-clean-360 | 25.03 | name`."""
+    fields = [
+        [field.strip() for field in line.split("|")]
+        for name in find_files(tree, "SPEAKERS.TXT")
+        for _, line in read_lines(tree, name)
+        if not line.startswith(";")
+    ]
+    return {field[0]: field[1] for field in fields if len(field) >= 2 and field[1] in ("F", "M")}

@@ -1,0 +1,115 @@
+"""Reader of manifests: a line of JSON for every utterance."""
+
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from utils.data.archives.tree import is_archive_name
+from utils.data.sources.manifest_line import MOST_LINE_BYTES, parse_if_usable, read_manifest_line
+from utils.data.split_names import given_splits, splits_of_names
+from utils.data.utterance import BadItem, Reject, Source, Utterance, check_any_usable
+from utils.runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class Rereadable:
+    """Items that are read anew each time they are asked for, so that they need not be held."""
+
+    read: Callable[[], Iterator[Utterance | Reject]]
+
+    def __iter__(self) -> Iterator[Utterance | Reject]:
+        return self.read()
+
+
+def read_manifest(path: Path) -> Source:
+    """Read a JSONL manifest: one object a line with `audio` (relative to the manifest), `text` and more.
+
+    Lines of one recording that name `start` and `end` are brought together, at the place of the first of
+    them, so that the recording is decoded once. The file is read twice: once for the places of such lines
+    and the names of splits, which are all that is held, and once for the utterances.
+
+    Raises:
+        UserError: There is no such file, or no line of it is usable.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such manifest. --input must name a JSONL file.")
+    if is_archive_name(path.name):
+        raise UserError(f"{path}: an archive, expected a JSONL file. Unpack it first.")
+    total, places, splits = _find_order(path)
+    items = Rereadable(partial(_read_lines, path, places, splits))
+    check_any_usable(items, str(path))
+    return Source(items, total)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Number and byte offset of the lines of a manifest, in the order in which they are to be read."""
+
+    numbers: np.ndarray  # (lines,) int64
+    offsets: np.ndarray  # (lines,) int64
+
+
+def _find_order(path: Path) -> tuple[int, _Places | None, dict[str, str | None]]:
+    """The number of lines that are not blank, their order where it is not the file's, and the splits."""
+    given = set[str]()
+    numbers, offsets, ranks = array("q"), array("q"), array("q")
+    first: dict[int, int] = {}  # rank of the first line of each recording that is cut, by the path's hash
+    with path.open("rb") as file:
+        for number, offset, line in _lines_of(file):
+            row = parse_if_usable(line)
+            given |= given_splits([row])
+            recording = _cut_recording(row)
+            rank = len(ranks) if recording is None else first.setdefault(hash(recording), len(ranks))
+            numbers.append(number)
+            offsets.append(offset)
+            ranks.append(rank)
+    order = np.argsort(np.array(ranks, dtype=np.int64), kind="stable")
+    splits = splits_of_names(given)
+    if np.array_equal(order, np.arange(len(order))):
+        return len(ranks), None, splits
+    places = _Places(np.array(numbers, dtype=np.int64)[order], np.array(offsets, dtype=np.int64)[order])
+    return len(ranks), places, splits
+
+
+def _cut_recording(row: Mapping[str, object]) -> Path | None:
+    """The recording that a line cuts an utterance from; None if it takes a whole file."""
+    audio = row.get("audio")
+    return Path(audio) if isinstance(audio, str) and row.get("start") is not None else None
+
+
+def _read_lines(
+    path: Path, places: _Places | None, splits: Mapping[str, str | None]
+) -> Iterator[Utterance | Reject]:
+    with path.open("rb") as file:
+        lines = _lines_of(file) if places is None else _lines_at(file, places)
+        for number, _, line in lines:
+            try:
+                yield read_manifest_line(line, path, number, splits)
+            except BadItem as problem:
+                yield Reject(str(path), number, str(problem))
+
+
+def _lines_of(file: BinaryIO) -> Iterator[tuple[int, int, bytes | None]]:
+    """Number, byte offset and content of each line that is not blank; None for one that is too long."""
+    number, offset = 0, 0
+    while line := file.readline(MOST_LINE_BYTES):
+        number, begin = number + 1, offset
+        offset += len(line)
+        is_whole = line.endswith(b"\n") or len(line) < MOST_LINE_BYTES
+        while line and not line.endswith(b"\n") and not is_whole:  # on to the end of the line
+            line = file.readline(MOST_LINE_BYTES)
+            offset += len(line)
+        if not is_whole or line.strip():
+            yield number, begin, line if is_whole else None
+
+
+def _lines_at(file: BinaryIO, places: _Places) -> Iterator[tuple[int, int, bytes | None]]:
+    for number, offset in zip(places.numbers.tolist(), places.offsets.tolist(), strict=True):
+        file.seek(offset)
+        line = file.readline(MOST_LINE_BYTES)
+        yield number, offset, line if line.endswith(b"\n") or len(line) < MOST_LINE_BYTES else None

@@ -1,0 +1,102 @@
+"""Reader of NeMo's manifests."""
+
+import itertools
+import math
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from utils.data.archives.tree import FileTree
+from utils.data.segmentation.pieces import segment_problem
+from utils.data.sources.manifest_audio import find_audio, manifest_seconds, manifests_at
+from utils.data.sources.ordering import recordings_together
+from utils.data.sources.rows import Items, language_of, rows_as_source, split_in_name
+from utils.data.sources.tables import Row, read_json_lines, usable_id
+from utils.data.split_names import given_splits, known_split, splits_of_names, unsplit_notes
+from utils.data.utterance import BadItem, Reject, Source, Utterance
+from utils.runtime.errors import UserError
+
+_NEMO_TAKEN = ("audio_filepath", "offset", "duration", "text", "speaker", "split")
+
+_NEMO_LANGUAGES = ("target_lang", "lang", "source_lang")
+
+
+def read_nemo(path: Path) -> Source:
+    """Read NeMo manifests: JSON lines with `audio_filepath`, `text`, `duration` and perhaps `offset`.
+
+    With `offset` a line means that part of the file, without it the whole file.
+    Format: https://docs.nvidia.com/nemo-framework/user-guide/latest/nemotoolkit/asr/datasets.html
+
+    Args:
+        path: A manifest, or a folder or archive of manifests whose names tell the split.
+
+    Raises:
+        UserError: There is no manifest.
+    """
+    tree, tables = manifests_at(path, "*.json", "*.jsonl")
+    tables = [name for name in tables if _is_nemo(tree, name)]
+    if not tables:
+        raise UserError(f"{path}: no JSON lines with audio_filepath. --input must name a NeMo manifest.")
+    given = given_splits(row.values for row in json_rows(tree, tables) if isinstance(row, Row))
+    splits = splits_of_names([*tables, *given], split_in_name)
+    source = rows_as_source(partial(json_rows, tree, tables), partial(_nemo_row, tree, splits))
+    notes = () if given else unsplit_notes(splits)
+    return Source(Items(partial(recordings_together, source.items)), source.total, notes=notes)
+
+
+def _is_nemo(tree: FileTree, name: str) -> bool:
+    """Whether one of the first lines speaks of audio."""
+    try:
+        first = list(itertools.islice(read_json_lines(tree, name), 5))
+    except UserError:  # a table of another kind
+        return False
+    return any(isinstance(row, Row) and "audio_filepath" in row.values for row in first)
+
+
+def json_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
+    for name in tables:
+        yield from read_json_lines(tree, name)
+
+
+def _nemo_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Utterance:
+    written = row.text("audio_filepath")
+    if not written:
+        raise BadItem("empty audio path: expected one relative to the manifest")
+    start, end = _nemo_times(row)
+    split = row.label("split")
+    language = language_of(row.label(*_NEMO_LANGUAGES) or "")
+    taken = _NEMO_TAKEN if language is None else (*_NEMO_TAKEN, *_NEMO_LANGUAGES)
+    return Utterance(
+        id=usable_id(f"{PurePosixPath(row.table).with_suffix('')}-{row.line:06d}"),
+        audio=find_audio(tree, posixpath.dirname(row.table), written),
+        text=row.spoken("text"),
+        source=row.source,
+        position=row.line,
+        start=start,
+        end=end,
+        language=language,
+        speaker=_nemo_speaker(row),
+        split=known_split(split, splits) if split else splits[row.table],
+        extra=row.extras(*taken),
+    )
+
+
+def _nemo_speaker(row: Row) -> str | None:
+    """The speaker; pandas makes `12.0` and NaN of numbers among which some are missing."""
+    value = row.values.get("speaker")
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else row.label("speaker")
+
+
+def _nemo_times(row: Row) -> tuple[float | None, float | None]:
+    if row.values.get("offset") is None:
+        return None, None
+    if row.values.get("duration") is None:
+        raise BadItem("offset without duration: give both or neither")
+    start = manifest_seconds("offset", row.values["offset"])
+    end = start + manifest_seconds("duration", row.values["duration"])
+    if problem := segment_problem(start, end):
+        raise BadItem(problem)
+    return start, end

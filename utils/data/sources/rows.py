@@ -1,0 +1,89 @@
+"""Rows of a corpus to utterances, in an order that archives can be read in."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import PurePosixPath
+
+from utils.audio.reading import AUDIO_EXTENSIONS
+from utils.data.archives.members import MemberError
+from utils.data.archives.tree import FileTree
+from utils.data.fields import printable, whisper_language
+from utils.data.sources.ordering import in_archive_order
+from utils.data.sources.tables import Row
+from utils.data.split_names import split_name
+from utils.data.utterance import BadItem, Reject, Source, Utterance
+
+
+@dataclass(frozen=True)
+class Items:
+    """Items that are read anew, in the same order, each time they are asked for."""
+
+    read: Callable[[], Iterator[Utterance | Reject]] = field(repr=False)
+
+    def __iter__(self) -> Iterator[Utterance | Reject]:
+        return self.read()
+
+
+def rows_as_source(
+    read_rows: Callable[[], Iterable[Row | Reject]],
+    read_row: Callable[[Row], Utterance],
+    notes: Sequence[str] = (),
+) -> Source:
+    """A source of what rows say; the rows are counted once and read again for the utterances.
+
+    Args:
+        read_rows: Reads them from the beginning, each time it is called.
+        read_row: Raises BadItem or MemberError for a row that is not kept.
+        notes: Kept in the source.
+    """
+    total = sum(1 for _ in read_rows())
+    return Source(Items(partial(_read_items, read_rows, read_row)), total, notes=tuple(notes))
+
+
+def _read_items(
+    read_rows: Callable[[], Iterable[Row | Reject]], read_row: Callable[[Row], Utterance]
+) -> Iterator[Utterance | Reject]:
+    return in_archive_order(_utterances(read_rows(), read_row))
+
+
+def _utterances(
+    rows: Iterable[Row | Reject], read_row: Callable[[Row], Utterance]
+) -> Iterator[Utterance | Reject]:
+    ids = set[str]()
+    for row in rows:
+        if isinstance(row, Reject):
+            yield row
+            continue
+        try:
+            utterance = read_row(row)
+            if utterance.id in ids:
+                raise BadItem(f"duplicate id: {utterance.id} has been read before")
+        except (BadItem, MemberError) as problem:
+            yield Reject(row.source, row.line, str(problem))
+            continue
+        ids.add(utterance.id)
+        yield utterance
+
+
+_OTHER_CODES = {"cmn": "zh", "nb": "no", "fil": "tl", "jv": "jw"}  # where Whisper calls a language otherwise
+
+
+def split_in_name(name: str) -> str | None:
+    """The split that the name of a file (`intron-dev-public.csv`) or of its folder tells."""
+    parts = [piece for part in reversed(name.split("/")) for piece in re.split(r"[._\-]", part)]
+    return next(filter(None, map(split_name, parts)), None)
+
+
+def language_of(name: str) -> str | None:
+    """Whisper's code for a locale; None where it has none: `--language` holds."""
+    head = re.split(r"[-_]", name.lower())[0]
+    return whisper_language(_OTHER_CODES.get(head, head))
+
+
+def reject_unlisted(tree: FileTree, listed: set[str], table: str) -> Iterator[Reject]:
+    """Audio that no row names."""
+    for name in tree.names():
+        if PurePosixPath(name).suffix.lower() in AUDIO_EXTENSIONS and name not in listed:
+            yield Reject(printable(name), "file", f"no transcript: not in {table}")

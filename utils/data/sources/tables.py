@@ -1,0 +1,242 @@
+"""The tables of a corpus, row by row: TSV, CSV and JSON lines in a folder or an archive."""
+
+import codecs
+import csv
+import gzip
+import io
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from utils.data.archives.members import BROKEN_ARCHIVE
+from utils.data.archives.tree import FileTree
+from utils.data.fields import is_utf8, printable, read_extras, shown, text_problem
+from utils.data.utterance import PREPARED_COLUMNS, BadItem, Reject, Scalar
+from utils.runtime.errors import UserError
+from utils.text.cleaning import clean_text
+
+MOST_LINE_BYTES = 1 << 20
+
+# Names seen in public corpora, the most common first.
+TEXT_COLUMNS = ("text", "sentence", "transcription", "transcript", "raw_transcription", "normalized_text")
+
+SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id")
+
+LANGUAGE_COLUMNS = ("language", "locale", "lang")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: the table's name in the corpus, the line counted from 1, the values by column."""
+
+    table: str
+    line: int
+    values: Mapping[str, object]
+
+    @property
+    def source(self) -> str:
+        return printable(self.table)
+
+    def text(self, column: str) -> str:
+        """A value that must be there.
+
+        Raises:
+            BadItem: It is missing or no text.
+        """
+        if column not in self.values:
+            raise BadItem(f"missing key {column!r}: found {', '.join(map(repr, self.values)) or 'none'}")
+        value = self.values[column]
+        if not isinstance(value, str):
+            raise BadItem(f"wrong type of {column!r}: found {shown(value)}, expected text")
+        return value
+
+    def label(self, *columns: str) -> str | None:
+        """The first of some values that is there and not empty; numbers become text.
+
+        Raises:
+            BadItem: It is neither text nor a number, or cannot be written as UTF-8.
+        """
+        for column in columns:
+            value = self.values.get(column)
+            if value is None or (isinstance(value, str) and not value.strip()):
+                continue
+            if isinstance(value, bool) or not isinstance(value, str | int):
+                raise BadItem(f"wrong type of {column!r}: found {shown(value)}, expected text")
+            if not is_utf8(str(value)):
+                raise BadItem(f"broken characters in {column!r}: save the table as UTF-8")
+            return str(value).strip()
+        return None
+
+    def spoken(self, column: str) -> str:
+        """A transcript, cleaned.
+
+        Raises:
+            BadItem: Nothing can be learnt from it.
+        """
+        return usable_text(self.text(column))
+
+    def extras(self, *taken: str, numbers: Mapping[str, type] | None = None) -> dict[str, Scalar]:
+        """The values that are kept as they are, without empty ones and those taken; some read as numbers."""
+        rest: dict[str, object] = {}
+        for column, value in self.values.items():
+            if column in taken or value is None or value == "":
+                continue
+            if numbers and column in numbers:
+                value = _as_number(column, value, numbers[column])
+            rest[f"original_{column}" if column in PREPARED_COLUMNS else column] = value
+        return read_extras(rest)
+
+
+def usable_text(text: str) -> str:
+    """A transcript, cleaned.
+
+    Raises:
+        BadItem: Nothing can be learnt from it.
+    """
+    cleaned = clean_text(text)
+    if problem := text_problem(cleaned):
+        raise BadItem(problem)
+    return cleaned
+
+
+def usable_id(id: str) -> str:
+    """An id as it is.
+
+    Raises:
+        BadItem: It cannot be written as UTF-8.
+    """
+    if not is_utf8(id):
+        raise BadItem(f"broken characters in the id: {shown(id)}; save the table as UTF-8")
+    return id
+
+
+def _as_number(column: str, value: object, kind: type) -> Scalar:
+    try:
+        return kind(value)
+    except (TypeError, ValueError, OverflowError):
+        raise BadItem(f"wrong type of {column!r}: found {shown(value)}, expected a number") from None
+
+
+def read_lines(tree: FileTree, name: str) -> Iterator[tuple[int, str]]:
+    """Lines of a UTF-8 file, numbered from 1, without their ends; a `.gz` is unpacked on the way.
+
+    Bytes that are no UTF-8 become halves of surrogate pairs, which no check of text lets pass.
+
+    Raises:
+        UserError: The file is broken, UTF-16, or has lines over a megabyte.
+    """
+    try:
+        with tree.open(name) as packed, _unpacked(packed, name) as file:
+            for number in itertools.count(1):
+                line = file.readline(MOST_LINE_BYTES)
+                if not line:
+                    return
+                yield number, _decode_line(line, number, f"{tree.root}: {name}")
+    except BROKEN_ARCHIVE as error:
+        raise UserError(f"{tree.root}: {name} is broken: {error or type(error).__name__}.") from error
+
+
+def _unpacked(file, name: str) -> io.BufferedIOBase:
+    return gzip.open(file, "rb") if name.endswith(".gz") else file  # type: ignore[return-value]
+
+
+def _decode_line(line: bytes, number: int, name: str) -> str:
+    if len(line) == MOST_LINE_BYTES:
+        raise UserError(f"{name}: line {number} is over {MOST_LINE_BYTES} bytes, expected a table.")
+    if number == 1:
+        if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise UserError(f"{name}: found UTF-16, expected UTF-8. Save the table as UTF-8.")
+        line = line.removeprefix(codecs.BOM_UTF8)
+    return line.decode("utf-8", "surrogateescape").rstrip("\r\n")
+
+
+def read_table(
+    tree: FileTree,
+    name: str,
+    *,
+    separator: str,
+    columns: Sequence[str] = (),
+    optional: int = 0,
+    needed: Iterable[str] = (),
+) -> Iterator[Row | Reject]:
+    """Rows of a table with one header line, or none where `columns` are given.
+
+    Args:
+        tree: The corpus.
+        name: Of the table in it.
+        separator: A comma means CSV with quotes (RFC 4180); with any other nothing is quoted, because
+            corpora such as Common Voice hold bare quotation marks.
+        columns: Their names where the table has no header.
+        optional: How many of the last columns a row may lack.
+        needed: Columns without which the table is of no use.
+
+    Raises:
+        UserError: The header lacks a needed column.
+    """
+    lines = read_lines(tree, name)
+    rows = _split_quoted(lines) if separator == "," else _split_plain(lines, separator)
+    names = list(columns)
+    for line, fields in rows:
+        if isinstance(fields, str):
+            yield Reject(printable(name), line, f"malformed row: {fields}")
+        elif not names:
+            names = _check_header([field.strip() for field in fields], needed, f"{tree.root}: {name}")
+        elif not len(names) - optional <= len(fields) <= len(names):
+            yield Reject(
+                printable(name), line, f"malformed row: found {len(fields)} fields, expected {len(names)}"
+            )
+        else:
+            yield Row(name, line, dict(zip(names, fields, strict=False)))
+    if not names:
+        raise UserError(f"{tree.root}: {name} is empty, expected a line with the names of the columns.")
+
+
+def _split_plain(lines: Iterator[tuple[int, str]], separator: str) -> Iterator[tuple[int, list[str]]]:
+    return ((number, line.split(separator)) for number, line in lines if line.strip())
+
+
+def _split_quoted(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, list[str] | str]]:
+    """Each row and the line it begins on; what breaks the rules of CSV is told instead."""
+    reader = csv.reader((f"{line}\n" for _, line in lines), strict=True)
+    while True:
+        first = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield first, f"{error} in lines {first} to {reader.line_num}"
+            continue
+        if fields:
+            yield first, fields
+
+
+def _check_header(names: list[str], needed: Iterable[str], table: str) -> list[str]:
+    lacking = [name for name in needed if name not in names]
+    if lacking:
+        found = ", ".join(shown(name) for name in names[:20])
+        raise UserError(f"{table} has no column {', '.join(lacking)}; found {found}. Is it another corpus?")
+    if len(set(names)) < len(names):
+        raise UserError(f"{table} names a column twice: {', '.join(names)}.")
+    return names
+
+
+def read_json_lines(tree: FileTree, name: str) -> Iterator[Row | Reject]:
+    """Rows of a file with one JSON object a line."""
+    for number, line in read_lines(tree, name):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield Reject(printable(name), number, f"bad JSON: {error or 'nested too deeply'}")
+            continue
+        if isinstance(values, dict):
+            yield Row(name, number, values)
+        else:
+            yield Reject(
+                printable(name),
+                number,
+                f"bad JSON: found a {type(values).__name__}, expected an object {{...}}",
+            )

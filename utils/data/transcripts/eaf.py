@@ -1,0 +1,162 @@
+"""ELAN's annotation files."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
+
+from utils.data.segmentation.pieces import BadPiece, Piece, join_texts
+from utils.data.transcripts.pieces import build_piece, read_seconds
+from utils.data.transcripts.textgrid import choose_names
+from utils.data.utterance import BadItem
+from utils.text.cleaning import clean_text
+
+
+def read_eaf(text: str, tier: str | None = None) -> Iterator[Piece | BadPiece]:
+    """Read the tiers of an ELAN file. `position` is the id of the annotation.
+
+    Without `tier`, the tiers that depend on no other are read; with several, the participant or else the name
+    of a tier is the speaker. Annotations of a dependent tier without times of its own have
+    those of the annotation they refer to; several of one annotation are read as one piece.
+    Format: https://www.mpi.nl/tools/elan/EAF_Annotation_Format_3.0_and_ELAN.pdf.
+
+    Raises:
+        BadItem: It is no ELAN file, or has no tier of that name.
+    """
+    root = _parse_xml(text)
+    if root.tag != "ANNOTATION_DOCUMENT":
+        raise BadItem(f"not an ELAN file: found <{root.tag[:40]}>, expected <ANNOTATION_DOCUMENT>")
+    tiers = [found for found in root.iterfind("TIER") if found.find("ANNOTATION") is not None]
+    if tier is not None:
+        names = choose_names([_tier_name(found) for found in tiers], tier)
+        chosen = [found for found in tiers if _tier_name(found) in names]
+    else:
+        chosen = [found for found in tiers if not found.get("PARENT_REF")]
+        for found in tiers:
+            if parent := found.get("PARENT_REF"):
+                reason = f"tier not read: it depends on {parent!r}; name the tier to read it"
+                yield BadPiece(f"tier {_tier_name(found)!r}", reason)
+    document = _EafDocument(_eaf_slots(root), _eaf_annotations(tiers), _eaf_origin(root))
+    for found in chosen:
+        speaker = found.get("PARTICIPANT") or (_tier_name(found) if len(chosen) > 1 else None)
+        yield from _read_eaf_tier(document, found, speaker)
+
+
+@dataclass(frozen=True)
+class _EafDocument:
+    """What annotations refer to: seconds of time slots, annotations by id, and where the media begins."""
+
+    slots: Mapping[str, float | None]
+    annotations: Mapping[str, Element]
+    origin: float
+
+
+def _parse_xml(text: str) -> Element:
+    """Parse XML that may be hostile: a document type, where entities are declared, is refused at once."""
+    builder = TreeBuilder()
+    parser = expat.ParserCreate()
+    parser.StartDoctypeDeclHandler = _refuse_doctype
+    parser.StartElementHandler = builder.start
+    parser.EndElementHandler = builder.end
+    parser.CharacterDataHandler = builder.data
+    try:
+        parser.Parse(text, True)
+    except expat.ExpatError as error:
+        raise BadItem(f"bad XML: {error}") from None
+    return builder.close()
+
+
+def _refuse_doctype(*_: object) -> NoReturn:
+    raise BadItem("bad XML: a document type declaration, which no ELAN file needs")
+
+
+def _tier_name(tier: Element) -> str:
+    return tier.get("TIER_ID", "")
+
+
+def _eaf_slots(root: Element) -> dict[str, float | None]:
+    """Seconds of each time slot; None where ELAN leaves the place between two others open.
+
+    Raises:
+        BadItem: The unit is not milliseconds.
+    """
+    header = root.find("HEADER")
+    unit = "milliseconds" if header is None else header.get("TIME_UNITS", "milliseconds")
+    if unit != "milliseconds":
+        raise BadItem(f"unknown time unit: {unit!r}, expected milliseconds; save the file in ELAN again")
+    slots: dict[str, float | None] = {}
+    for slot in root.iterfind("TIME_ORDER/TIME_SLOT"):
+        milliseconds = read_seconds(slot.get("TIME_VALUE", ""))
+        slots[slot.get("TIME_SLOT_ID", "")] = None if milliseconds is None else milliseconds / 1000
+    return slots
+
+
+def _eaf_origin(root: Element) -> float:
+    """Seconds of the recording at which the time of the document begins."""
+    media = root.findall("HEADER/MEDIA_DESCRIPTOR")
+    origins = {read_seconds(descriptor.get("TIME_ORIGIN", "0")) or 0.0 for descriptor in media}
+    if len(origins) > 1:
+        raise BadItem("several time origins: the linked media begin at different times; link the audio only")
+    return origins.pop() / 1000 if origins else 0.0
+
+
+def _eaf_annotations(tiers: Iterable[Element]) -> dict[str, Element]:
+    """Annotations by their id.
+
+    Raises:
+        BadItem: Two have the same.
+    """
+    annotations: dict[str, Element] = {}
+    for tier in tiers:
+        for annotation in tier.iterfind("ANNOTATION/*"):
+            if annotations.setdefault(_id_of(annotation), annotation) is not annotation:
+                raise BadItem(f"damaged ELAN file: several annotations have the id {_id_of(annotation)!r}")
+    return annotations
+
+
+def _id_of(annotation: Element) -> str:
+    return annotation.get("ANNOTATION_ID", "")
+
+
+def _read_eaf_tier(document: _EafDocument, tier: Element, speaker: str | None) -> Iterator[Piece | BadPiece]:
+    together: dict[str, list[Element]] = {}  # by the annotation that has the times
+    for annotation in _in_chain_order(tier.findall("ANNOTATION/*")):
+        together.setdefault(_id_of(_aligned(document, annotation)), []).append(annotation)
+    for aligned_id, annotations in together.items():
+        position = _id_of(annotations[0])
+        aligned = document.annotations[aligned_id]
+        slots = (aligned.get("TIME_SLOT_REF1", ""), aligned.get("TIME_SLOT_REF2", ""))
+        start, end = (document.slots.get(slot) for slot in slots)
+        text = join_texts(filter(None, (_value_of(annotation) for annotation in annotations)))
+        if start is None or end is None:
+            yield BadPiece(position, "no times: the annotation is not aligned; give it times in ELAN")
+        else:
+            yield build_piece(position, start + document.origin, end + document.origin, text, speaker)
+
+
+def _aligned(document: _EafDocument, annotation: Element) -> Element:
+    """The annotation with times that this one refers to, itself perhaps; the last one found if none has."""
+    seen = {_id_of(annotation)}
+    while (parent_id := annotation.get("ANNOTATION_REF")) in document.annotations and parent_id not in seen:
+        annotation = document.annotations[str(parent_id)]
+        seen.add(str(parent_id))
+    return annotation
+
+
+def _in_chain_order(annotations: Sequence[Element]) -> list[Element]:
+    """As people see them: each behind the one that its PREVIOUS_ANNOTATION names."""
+    following = {annotation.get("PREVIOUS_ANNOTATION"): annotation for annotation in annotations}
+    ordered: dict[str, Element] = {}
+    own = {_id_of(annotation) for annotation in annotations}
+    heads = [annotation for annotation in annotations if annotation.get("PREVIOUS_ANNOTATION") not in own]
+    for annotation in [*heads, *annotations]:  # the second time, what only a broken chain reaches
+        following_one: Element | None = annotation
+        while following_one is not None and _id_of(following_one) not in ordered:
+            ordered[_id_of(following_one)] = following_one
+            following_one = following.get(_id_of(following_one))
+    return list(ordered.values())
+
+
+def _value_of(annotation: Element) -> str:
+    return clean_text(annotation.findtext("ANNOTATION_VALUE") or "")

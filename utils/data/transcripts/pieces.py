@@ -1,0 +1,92 @@
+"""What readers of timed transcripts share: seconds, sounds in brackets, words within their line."""
+
+import itertools
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from utils.data.fields import text_problem
+from utils.data.segmentation.pieces import BadPiece, Piece, segment_problem
+from utils.data.transcripts.cue_text import plain_text_of
+from utils.data.utterance import TimedText
+from utils.text.cleaning import clean_text
+
+LATEST_SECOND = 1e9
+"""Times from here on are broken."""
+
+WORD_TOLERANCE = 0.5  # seconds a word may lie outside its piece before its times are not believed
+
+FEWEST_ECHOES = 3
+"""Cues that begin with the line above, from which subtitles without times of words may roll up."""
+
+_SOUND_NOTE = re.compile(r"\[[^\[\]]*\]|\([^()]*\)|\*[^*]*\*")  # [Music], (laughter), *coughs*
+
+_MUSIC_SIGN = re.compile(r"[♩♪♫♬]")
+
+
+def read_seconds(text: str) -> float | None:
+    """A point in time written as a plain number of seconds, or None."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def is_sound_note(text: str) -> bool:
+    """Whether a cleaned text tells of sounds or music, or has nothing in it that could be spoken."""
+    if _MUSIC_SIGN.search(text):
+        return True
+    return not any(unicodedata.category(c)[0] in "LNS" for c in _SOUND_NOTE.sub("", text))
+
+
+def fit_words(words: Sequence[TimedText], start: float, end: float, text: str) -> tuple[TimedText, ...]:
+    """Timed words as a `Piece` holds them, or none where they do not agree with its text and times."""
+    spoken = [word for word in words if clean_text(word.text)]
+    gaps = ("", " ")  # Whisper's words begin with their space, those of other aligners do not
+    gap = next((gap for gap in gaps if clean_text(gap.join(word.text for word in spoken)) == text), None)
+    if gap is None or any(b.start < a.start for a, b in itertools.pairwise(spoken)):
+        return ()
+    if not start - WORD_TOLERANCE <= spoken[0].start <= spoken[-1].end <= end + WORD_TOLERANCE:
+        return ()
+    fitted = []
+    for index, word in enumerate(spoken):
+        following = spoken[index + 1].start if index + 1 < len(spoken) else end
+        begin = min(max(word.start, start), end)
+        finish = max(begin, min(word.end, following, end))
+        fitted.append(TimedText(begin, finish, f"{gap if index else ''}{word.text}"))
+    return tuple(fitted)
+
+
+def build_piece(
+    position: int | str,
+    start: float,
+    end: float,
+    text: str,
+    speaker: str | None = None,
+    words: Sequence[TimedText] = (),
+) -> Piece | BadPiece:
+    """A piece of text not yet cleaned, or the reject it becomes."""
+    if not 0 <= start < LATEST_SECOND or not 0 <= end < LATEST_SECOND:  # also where one is NaN
+        return BadPiece(position, f"time out of range: {start:g} to {end:g}, expected seconds from 0")
+    if problem := segment_problem(start, end):
+        return BadPiece(position, problem, start)
+    cleaned = clean_text(text)
+    if not cleaned:
+        return BadPiece(position, f"empty text: segment {start:g} to {end:g} s", start, end)
+    if is_sound_note(cleaned):
+        return BadPiece(position, f"no speech: the text is {cleaned[:60]!r}", start, end)
+    if problem := text_problem(cleaned):
+        return BadPiece(position, problem, start, end)
+    name = clean_text(speaker or "") or None
+    return Piece(position, start, end, cleaned, name, fit_words(words, start, end, cleaned))
+
+
+def lines_of(text: str) -> list[str]:
+    # not splitlines(): a form feed or a Unicode line separator is part of the text
+    return re.split(r"\r\n|\n|\r", text)
+
+
+def is_same(line: str, other: str) -> bool:
+    return bool(other) and plain_text_of(line, True) == plain_text_of(other, True)

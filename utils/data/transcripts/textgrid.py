@@ -1,0 +1,145 @@
+"""Praat's TextGrids."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from utils.data.fields import shown
+from utils.data.segmentation.pieces import BadPiece, Piece
+from utils.data.transcripts.pieces import LATEST_SECOND, build_piece
+from utils.data.utterance import BadItem
+from utils.text.cleaning import clean_text
+
+# Praat reads strings, free-standing numbers and flags; all else in its long form is comment for people.
+_PRAAT_TOKEN = re.compile(r'"([^"]*(?:""[^"]*)*)"|![^\r\n]*|<[^<>\s]*>|([^\s"!<]+)')
+
+_PRAAT_NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
+
+# What aligners (MFA, WebMAUS) write into intervals without speech.
+_PRAAT_SILENCE = frozenset(("", "sil", "sp", "spn", "<sil>", "<p:>", "<p>", "#", "_"))
+
+_SOUND_TIER = re.compile(r"(?:.*[\W_])?(?:phones?|phonemes?|syllables?)|(?:KAN-)?MAU", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Tier:
+    """A tier of a TextGrid. An interval is its number, start, end and text; points have no intervals."""
+
+    name: str
+    intervals: list[tuple[int, float, float, str]]
+    is_points: bool
+    announced: int
+    found: int
+
+
+class _PraatTokens:
+    """The strings and numbers of a Praat file, one after the other, with a look at the next one."""
+
+    def __init__(self, text: str) -> None:
+        self._tokens = self._read(text)
+        self.next: str | float | None = next(self._tokens, None)
+
+    @staticmethod
+    def _read(text: str) -> Iterator[str | float]:
+        for match in _PRAAT_TOKEN.finditer(text):
+            string, word = match.groups()
+            if string is not None:
+                yield string.replace('""', '"')
+            elif word and _PRAAT_NUMBER.fullmatch(word):
+                yield float(word)
+
+    def take(self, *kinds: type[str] | type[float]) -> list[str | float] | None:
+        """The next values if they are of these kinds, else None."""
+        values: list[str | float] = []
+        for kind in kinds:
+            if self.next is None or not isinstance(self.next, kind):
+                return None
+            values.append(self.next)
+            self.next = next(self._tokens, None)
+        return values
+
+
+def read_textgrid(text: str, tier: str | None = None) -> Iterator[Piece | BadPiece]:
+    """Read the interval tiers of a Praat TextGrid, in its long or short form.
+
+    Empty intervals, and those that aligners mark as silence, are pauses. Without `tier`, all interval tiers
+    are read but those that by their names hold sounds (`phones`); with several, the name is the speaker.
+    Format: https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html.
+
+    Raises:
+        BadItem: It is no TextGrid, or has no tier of that name.
+    """
+    tiers = [found for found in _parse_textgrid(text) if found.found or found.announced]
+    if tier is not None:
+        names = choose_names([found.name for found in tiers], tier)
+        chosen = [found for found in tiers if found.name in names]
+    else:
+        chosen = [found for found in tiers if _why_not(found) is None]
+        for found in tiers:
+            if reason := _why_not(found):
+                yield BadPiece(f"tier {found.name!r}", reason)
+    several = sum(bool(found.intervals) for found in chosen) > 1
+    for found in chosen:
+        yield from _read_tier(found, found.name if several else None)
+
+
+def _why_not(tier: _Tier) -> str | None:
+    """Why a tier that nobody named is not read, or None."""
+    if tier.is_points:
+        return "tier not read: it holds points, which have no length"
+    if _SOUND_TIER.fullmatch(tier.name):
+        return "tier not read: by its name it holds single sounds; name the tier to read it"
+    return None
+
+
+def _read_tier(tier: _Tier, speaker: str | None) -> Iterator[Piece | BadPiece]:
+    for number, start, end, text in tier.intervals:
+        yield build_piece(f"tier {tier.name!r}, interval {number}", start, end, text, speaker)
+    if tier.is_points:
+        yield BadPiece(f"tier {tier.name!r}", "tier not read: it holds points, which have no length")
+    elif tier.found < tier.announced:
+        reason = f"damaged tier: it announces {tier.announced} intervals and has {tier.found}"
+        yield BadPiece(f"tier {tier.name!r}", reason)
+
+
+def _parse_textgrid(text: str) -> list[_Tier]:
+    tokens = _PraatTokens(text)
+    head = tokens.take(str, str)
+    if head is None or not str(head[0]).startswith("ooTextFile") or head[1] != "TextGrid":
+        raise BadItem(f"not a TextGrid: it begins with {shown(text[:40])}, expected a File type")
+    tiers: list[_Tier] = []
+    while tokens.next is not None:
+        kind = tokens.next
+        tokens.take(type(kind))
+        if kind not in ("IntervalTier", "TextTier"):
+            continue  # the times and the number of tiers
+        name, sizes = tokens.take(str), tokens.take(float, float, float)
+        if name is None or sizes is None:
+            raise BadItem(f"damaged TextGrid: no name and times for tier {len(tiers) + 1}")
+        announced = int(min(float(sizes[2]), LATEST_SECOND))
+        tiers.append(_parse_tier(tokens, str(name[0]), kind == "TextTier", announced))
+    return tiers
+
+
+def _parse_tier(tokens: _PraatTokens, name: str, is_points: bool, announced: int) -> _Tier:
+    intervals: list[tuple[int, float, float, str]] = []
+    found = 0
+    while found < announced:
+        row = tokens.take(float, str) if is_points else tokens.take(float, float, str)
+        if row is None:
+            break
+        found += 1
+        label = clean_text(str(row[-1]))
+        if not is_points and label.lower() not in _PRAAT_SILENCE:
+            intervals.append((found, float(row[0]), float(row[1]), label))
+    return _Tier(name, intervals, is_points, announced, found)
+
+
+def choose_names(names: Sequence[str], wanted: str) -> set[str]:
+    """The tiers of that name, or else those that the pattern fits."""
+    chosen = {name for name in names if name == wanted}
+    chosen = chosen or {name for name in names if fnmatchcase(name, wanted)}
+    if not chosen:
+        raise BadItem(f"no such tier: {wanted!r}; found {', '.join(map(repr, names[:9])) or 'none'}")
+    return chosen

@@ -1,0 +1,56 @@
+"""Timed transcripts as programs write them, by the kind of file, as pieces."""
+
+import codecs
+from collections.abc import Callable, Iterator, Mapping
+
+from utils.data.segmentation.pieces import BadPiece, Piece
+from utils.data.transcripts.eaf import read_eaf
+from utils.data.transcripts.subtitles import read_subtitles
+from utils.data.transcripts.tab_lines import read_tab_lines
+from utils.data.transcripts.textgrid import read_textgrid
+from utils.data.transcripts.whisper_json import read_whisper_json
+from utils.data.utterance import BadItem
+
+TRANSCRIPT_EXTENSIONS = (".textgrid", ".eaf", ".labels", ".srt", ".vtt", ".txt", ".json")
+"""Of transcripts, the preferred first: what people make by hand goes before what programs write."""
+
+
+def read_transcript(text: str, extension: str, *, tier: str | None = None) -> Iterator[Piece | BadPiece]:
+    """Read a timed transcript into pieces, in the order of the file.
+
+    Args:
+        text: Content of the file, see `decode_transcript`.
+        extension: `.srt`, `.vtt`, `.textgrid`, `.eaf`, `.json` (Whisper), `.labels` or `.txt` (with tabs).
+        tier: Name or pattern (`tx@*`) of the tiers to read from TextGrid and EAF; None chooses.
+
+    Raises:
+        BadItem: The file as a whole is not what its extension says.
+    """
+    if extension == ".textgrid":
+        return read_textgrid(text, tier)
+    if extension == ".eaf":
+        return read_eaf(text, tier)
+    readers: Mapping[str, Callable[[str], Iterator[Piece | BadPiece]]] = {
+        ".srt": read_subtitles,
+        ".vtt": read_subtitles,
+        ".json": read_whisper_json,
+        ".labels": read_tab_lines,
+        ".txt": read_tab_lines,
+    }
+    return readers[extension](text)
+
+
+def decode_transcript(data: bytes) -> str:
+    """UTF-8, or UTF-16 where a byte order mark says so (Praat writes it), to text without the mark.
+
+    Raises:
+        BadItem: Another encoding, or a binary file.
+    """
+    if data.startswith(b"ooBinaryFile"):
+        raise BadItem("unreadable transcript: a binary TextGrid; save it in Praat as a text file")
+    is_utf32 = data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE))
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and not is_utf32
+    try:
+        return data.decode("utf-16" if is_utf16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadItem(f"unreadable transcript: {error}; save it as UTF-8") from None

@@ -1,0 +1,155 @@
+"""Splits written as Arrow files that `datasets` loads."""
+
+import json
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow
+
+from utils.data.catalogue import NUMBERS_FILE, read_index
+from utils.data.clips.records import SCHEMA
+from utils.data.grouping import TRAIN
+from utils.data.split_names import SPLITS
+from utils.runtime.files import write_text
+
+if TYPE_CHECKING:
+    from datasets import Features
+    from datasets.arrow_writer import ArrowWriter
+
+
+OWN_COLUMNS = tuple(SCHEMA.names[:-1])  # all but `extra`, which holds the columns of the source
+
+WRITE_BATCH = 100  # rows held before they go to disk; at most 30 s of FLAC each, so some 50 MB
+
+FILE_BYTES = 400 << 20  # of audio in one Arrow file of a split
+
+TYPES: Mapping[str, tuple[str, type]] = {
+    "str": ("string", str),
+    "int": ("int64", int),
+    "float": ("float64", float),
+    "bool": ("bool", bool),
+}
+
+
+def in_order(block: Path) -> Iterator[tuple[dict, dict | None]]:
+    """What a block holds as its items came: the index entry with the clip's row, or a reject with None."""
+    index = read_index(block)
+    rejected = deque(index["rejected"])
+    for place, row in enumerate(read_rows(block)):
+        while rejected and rejected[0]["before"] <= place:
+            yield rejected.popleft(), None
+        yield index["kept"][place], row
+    for entry in rejected:
+        yield entry, None
+
+
+def read_rows(block: Path) -> Iterator[dict]:
+    """The clips of one block, one at a time."""
+    with pyarrow.OSFile(str(block.with_suffix(".arrow")), "rb") as file:
+        for batch in pyarrow.ipc.open_stream(file):
+            yield from batch.to_pylist()
+
+
+def dataset_features(columns: Mapping[str, set[str]]) -> "Features":
+    """Columns of the prepared dataset: ours that hold a value, and the source's own by their types.
+
+    Args:
+        columns: For each column the types its values have; int and float give float, other mixtures text.
+    """
+    from datasets import Features, List, Value
+
+    types: dict[str, object] = {}
+    for name in OWN_COLUMNS:
+        if name == "segments" and name in columns:
+            types[name] = List({"start": Value("float64"), "end": Value("float64"), "text": Value("string")})
+        elif name in columns or name in ("id", "audio", "text", "duration", "language", "source"):
+            types[name] = Value(str(SCHEMA.field(name).type).replace("double", "float64"))
+    for name in sorted(columns.keys() - set(OWN_COLUMNS)):
+        kinds = columns[name]
+        kind = next(iter(kinds)) if len(kinds) == 1 else "float" if kinds == {"int", "float"} else "str"
+        types[name] = Value(TYPES[kind][0])
+    return Features(types)
+
+
+class SplitWriter:
+    """Writes rows of one split as `Dataset.save_to_disk` would, without ever holding more than a batch."""
+
+    def __init__(self, folder: Path, features: "Features", fingerprint: str) -> None:
+        self._folder, self._features, self._fingerprint = folder, features, fingerprint
+        self._rows: list[dict] = []
+        self._files: list[Path] = []
+        self._writer: ArrowWriter | None = None
+        self._bytes = 0
+        self._casts = {
+            name: next(cast for dtype, cast in TYPES.values() if dtype == feature.dtype)
+            for name, feature in features.items()
+            if name not in OWN_COLUMNS  # else ours, which have their types already
+        }
+        folder.mkdir()
+
+    def write(self, row: dict) -> None:
+        """Add a row of a block."""
+        extra = json.loads(row.pop("extra") or "{}")
+        row |= {
+            name: None if extra.get(name) is None else cast(extra[name]) for name, cast in self._casts.items()
+        }
+        self._rows.append({name: row[name] for name in self._features})
+        self._bytes += len(row["audio"])
+        if len(self._rows) == WRITE_BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        from datasets.arrow_writer import ArrowWriter
+
+        if not self._rows:
+            return
+        if self._writer is None:
+            self._files.append(self._folder / f"part-{len(self._files):05d}.arrow")
+            self._writer = ArrowWriter(features=self._features, path=str(self._files[-1]))
+        assert self._writer is not None
+        self._writer.write_table(pyarrow.Table.from_pylist(self._rows, schema=self._features.arrow_schema))
+        self._rows = []
+        if self._bytes > FILE_BYTES:
+            self._close_file()
+
+    def _close_file(self) -> None:
+        if self._writer is not None:
+            self._writer.finalize()
+        self._writer, self._bytes = None, 0
+
+    def close(self) -> None:
+        """Write the last rows and the files that tell `datasets` what is there."""
+        from datasets import DatasetInfo
+
+        self._flush()
+        self._close_file()
+        names = [f"data-{number:05d}-of-{len(self._files):05d}.arrow" for number in range(len(self._files))]
+        for file, name in zip(self._files, names, strict=True):
+            file.rename(self._folder / name)
+        DatasetInfo(features=self._features).write_to_directory(str(self._folder))
+        state: dict[str, object] = {
+            "_data_files": [{"filename": name} for name in names],
+            "_fingerprint": f"{self._fingerprint}{SPLITS.index(self._folder.name)}",
+            "_format_columns": None,
+            "_format_kwargs": {},
+            "_format_type": None,
+            "_output_all_columns": False,
+            "_split": self._folder.name,
+        }
+        write_text(self._folder / "state.json", json.dumps(state, indent=2))
+
+
+def kept_rows(folder: Path, most: int) -> list[dict]:
+    """Rows of train spread over the whole split, to be looked at."""
+    import itertools
+
+    from utils.data.delivery.folders import read_split
+
+    state_file = folder / SPLITS[TRAIN] / "state.json"
+    if not state_file.is_file():
+        return []
+    numbers = json.loads((folder / NUMBERS_FILE).read_text(encoding="utf-8"))
+    stride = max(1, numbers["splits"][SPLITS[TRAIN]]["utterances"] // most)
+    return list(itertools.islice(read_split(folder / SPLITS[TRAIN]), 0, stride * most, stride))

@@ -1,0 +1,65 @@
+"""Decoding by CTranslate2."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from utils.audio.flac import decode_flac
+from utils.audio.log_mel import log_mel, pad_waveforms
+from utils.model.languages import language_ids
+from utils.model.loading import LoadedModel
+from utils.model.whisper import whisper_of
+from utils.text.label_tokens import MAX_LABEL_TOKENS, prompt_tokens
+
+if TYPE_CHECKING:
+    from ctranslate2.models import Whisper
+
+
+@dataclass(frozen=True)
+class CTranslate2Transcriber:
+    """Greedy decoding or a beam by CTranslate2, which takes a short context, but condenses no silence."""
+
+    engine: "Whisper"
+    loaded: LoadedModel  # for the prompt, the features and the tokenizer
+    max_length: int
+    task: str
+    num_beams: int
+
+    def transcribe_batch(
+        self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
+    ) -> list[str]:
+        texts: dict[int, str] = {}
+        for context in dict.fromkeys(contexts):  # CTranslate2 has no mask that would hide padding
+            own = [number for number, other in enumerate(contexts) if other == context]
+            found = self._transcribe([clips[n] for n in own], [languages[n] for n in own], context)
+            texts |= dict(zip(own, found, strict=True))
+        return [texts[number] for number in range(len(clips))]
+
+    def _transcribe(
+        self, clips: Sequence[bytes], languages: Sequence[str | None], context: float
+    ) -> list[str]:
+        from ctranslate2 import StorageView
+
+        processor, tokenizer = self.loaded.processor, self.loaded.processor.tokenizer
+        waveforms = pad_waveforms([decode_flac(clip) for clip in clips], context)
+        features = StorageView.from_array(log_mel(waveforms, processor.feature_extractor).numpy())
+        states = self.engine.encode(features)
+        prompts = [
+            prompt_tokens(tokenizer, language, task=self.task) for language in self._spoken(states, languages)
+        ]
+        # CTranslate2 writes half of `max_length`, as openai/whisper writes at most half of 448 tokens
+        length = min(2 * max(self.max_length - len(prompts[0]), 1), MAX_LABEL_TOKENS)
+        found = self.engine.generate(
+            states, prompts, beam_size=self.num_beams, max_length=length, suppress_tokens=[-1]
+        )
+        tokens = [result.sequences_ids[0] for result in found]
+        return [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+
+    def _spoken(self, states, languages: Sequence[str | None]) -> list[str | None]:
+        """The language of each clip, detected where it is not known; None for an English-only model."""
+        if not language_ids(whisper_of(self.loaded.model)):
+            return [None] * len(languages)
+        if None not in languages:
+            return list(languages)
+        detected = [likeliest[0][0].strip("<|>") for likeliest in self.engine.detect_language(states)]
+        return [given or found for given, found in zip(languages, detected, strict=True)]

@@ -1,0 +1,30 @@
+"""Decoding by this suite's own greedy loop."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from utils.model.loading import LoadedModel
+from utils.model.transcribing import transcribe_batch
+
+
+@dataclass(frozen=True)
+class TransformersTranscriber:
+    """Greedy decoding by utils/model/transcribing.py."""
+
+    loaded: LoadedModel
+    max_length: int
+    task: str
+
+    def transcribe_batch(
+        self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
+    ) -> list[str]:
+        return transcribe_batch(
+            self.loaded.model,
+            self.loaded.processor,
+            clips,
+            languages,
+            contexts=contexts,
+            max_length=self.max_length,
+            task=self.task,
+            silence_run=self.loaded.decoding_silence_run,
+        )

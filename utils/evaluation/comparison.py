@@ -1,0 +1,122 @@
+"""Models compared with the baseline, ranked, and the verdict in words."""
+
+import dataclasses
+from collections.abc import Collection, Sequence
+
+from utils.evaluation.records import TEXT_FORMS, EvaluationResult, ModelComparison, ScoredDecoding
+from utils.evaluation.scoring import Row
+from utils.scoring.model_comparison import Comparison, compare
+
+
+def compare_models(
+    scored: Sequence[ScoredDecoding], bootstrap_samples: int, seed: int
+) -> list[ModelComparison]:
+    """Compare every model with the first one, per dataset, context and form of the text."""
+    if not scored:
+        return []
+    baseline_model = scored[0].decoding.model
+    by_key = {(s.decoding.model, s.result.dataset, s.decoding.audio_context): s for s in scored}
+    comparisons = []
+    for candidate in scored:
+        if candidate.decoding.model == baseline_model:
+            continue
+        baseline = find_baseline(by_key, baseline_model, candidate.result)
+        if baseline is None:
+            continue
+        for text in TEXT_FORMS:
+            before, after = baseline.counts[text], candidate.counts[text]
+            outcome = compare(
+                before.measured,
+                after.measured,
+                bootstrap_samples,
+                seed,
+                candidate.clusters,
+                (before.alignments, after.alignments),
+            )
+            comparisons.append(_name_comparison(baseline_model, candidate.result, text, outcome))
+    return comparisons
+
+
+def find_baseline(
+    by_key: dict[tuple[str, str, str], Row], baseline_model: str, candidate: EvaluationResult
+) -> Row | None:
+    """The baseline's row that a candidate's row is held against: the same context, else the full one."""
+    same = by_key.get((baseline_model, candidate.dataset, candidate.audio_context))
+    return same or by_key.get((baseline_model, candidate.dataset, "full"))
+
+
+def _name_comparison(
+    baseline_model: str, candidate: EvaluationResult, text: str, outcome: Comparison
+) -> ModelComparison:
+    return ModelComparison(
+        baseline=baseline_model,
+        candidate=candidate.model,
+        dataset=candidate.dataset,
+        split=candidate.split,
+        text=text,
+        audio_context=candidate.audio_context,
+        **dataclasses.asdict(outcome),
+    )
+
+
+def write_verdict(
+    results: Sequence[EvaluationResult],
+    comparisons: Sequence[ModelComparison],
+    promoted: Collection[str] = (),
+) -> str:
+    """One plain sentence on the best candidate, see `rank_candidates`, a clause for each dataset."""
+    ranked = rank_candidates(results, comparisons, promoted)
+    if not ranked:
+        return "There is nothing to compare."
+    by_key = {(r.model, r.dataset, r.audio_context): r for r in results}
+    rows = [c for c in _in_deciding_contexts(comparisons) if c.candidate == ranked[0]]
+    clauses = [_verdict_clause(c, by_key) for c in rows]
+    opening = f"Best of {len(ranked)} candidates: " if len(ranked) > 1 else ""
+    return opening + "; ".join(clauses) + "."
+
+
+def rank_candidates(
+    results: Sequence[EvaluationResult],
+    comparisons: Sequence[ModelComparison],
+    promoted: Collection[str] = (),
+) -> list[str]:
+    """Every candidate, the most promising first: promoted ones, then by how far the normalised rate fell.
+
+    It is summed over the datasets that are no guards.
+    """
+    guards = {(r.dataset, r.split) for r in results if r.is_guard}
+    rows = _in_deciding_contexts(comparisons)
+    gains = {c.candidate: 0.0 for c in rows}
+    for c in rows:
+        if (c.dataset, c.split) not in guards:
+            gains[c.candidate] += c.wer_reduction
+    return sorted(gains, key=lambda name: (name not in promoted, -gains[name]))
+
+
+def _in_deciding_contexts(comparisons: Sequence[ModelComparison]) -> list[ModelComparison]:
+    """Of normalised text, in the full context where that was decoded: every other runtime uses it."""
+    rows = [c for c in comparisons if c.text == "normalized"]
+    in_full = {(c.candidate, c.dataset, c.split) for c in rows if c.audio_context == "full"}
+    return [c for c in rows if c.audio_context == "full" or (c.candidate, c.dataset, c.split) not in in_full]
+
+
+def _verdict_clause(comparison: ModelComparison, by_key: dict[tuple[str, str, str], EvaluationResult]) -> str:
+    after = by_key[comparison.candidate, comparison.dataset, comparison.audio_context]
+    before = find_baseline(by_key, comparison.baseline, after)
+    assert before is not None  # it was compared
+    low, high = comparison.ci95
+    if not comparison.is_significant:
+        finding = "is not shown to differ from"
+    elif comparison.wer_reduction > 0:
+        finding = f"makes {100 * comparison.relative_reduction:.0f} % fewer errors than"
+    else:
+        finding = f"makes {-100 * comparison.relative_reduction:.0f} % more errors than"
+    where = f"{comparison.dataset} ({comparison.split}, {comparison.audio_context} context)"
+    old, new = (result.rate(result.normalized) for result in (before, after))
+    rates = f"{100 * old:.1f} % before and {100 * new:.1f} % after"
+    measure = after.measure.upper()
+    return (
+        f"{comparison.candidate} {finding} {comparison.baseline} on {where}: normalised {measure} {rates}, "
+        f"a reduction of {100 * comparison.wer_reduction:.1f} points with a 95 % interval from "
+        f"{100 * low:.1f} to {100 * high:.1f}"
+    )

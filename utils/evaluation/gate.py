@@ -1,0 +1,200 @@
+"""The gate before a model is shipped: promote it, or the reasons not to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from utils.evaluation.comparison import find_baseline
+from utils.evaluation.records import FEWEST_UTTERANCES, SIGNIFICANT, EvaluationResult, ModelComparison
+from utils.scoring import failures
+
+MORE_FAILURES = 0.01  # share of the utterances by which a kind of failure may grow
+
+GRAVE = (
+    failures.LOOP,
+    failures.INSERTION_RUN,
+    failures.TRUNCATED,
+    failures.WRONG_LANGUAGE,
+    failures.WRONG_SCRIPT,
+)
+
+MORE_FORM_LOST = 0.2  # share of the utterances that may lose their capitals, or their punctuation
+
+FORM = (failures.NO_CASING, failures.NO_PUNCTUATION)
+
+MORE_WORDS_PER_MINUTE = 5.0  # that nobody said, in silence, noise or music
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Whether a candidate should take the baseline's place; plain sentences on either side."""
+
+    candidate: str
+    promote: bool
+    reasons: list[str]  # not to
+    passed: list[str]
+
+
+@dataclass(frozen=True)
+class _Finding:
+    is_good: bool
+    sentence: str
+
+
+def judge(
+    results: Sequence[EvaluationResult], comparisons: Sequence[ModelComparison], *, guard_tolerance: float
+) -> list[Gate]:
+    """A gate for every model but the first, which is the baseline.
+
+    A candidate is promoted where on every dataset it makes significantly fewer errors of normalised words in
+    the full context, on no guard dataset more than it may, and fails in no way that the baseline did not.
+
+    Args:
+        results: Of all models.
+        comparisons: Of each candidate with the baseline.
+        guard_tolerance: By how much the WER of a guard dataset may rise, as a fraction.
+    """
+    models = list(dict.fromkeys(result.model for result in results))
+    by_key = {(result.model, result.dataset, result.audio_context): result for result in results}
+    gates = []
+    for candidate in models[1:]:
+        findings = []
+        for row in comparisons:
+            if row.candidate != candidate or row.text != "normalized":
+                continue
+            after = by_key[candidate, row.dataset, row.audio_context]
+            before = find_baseline(by_key, models[0], after)
+            assert before is not None  # it was compared
+            findings += _findings(before, after, row, guard_tolerance)
+        findings += _judge_contexts([r for r in results if r.model == candidate and not r.is_guard])
+        findings = list(dict.fromkeys(findings))  # made-up words are the same for every dataset
+        reasons = [finding.sentence for finding in findings if not finding.is_good]
+        passed = [finding.sentence for finding in findings if finding.is_good]
+        gates.append(Gate(candidate, bool(passed) and not reasons, reasons, passed))
+    return gates
+
+
+def _judge_contexts(results: Sequence[EvaluationResult]) -> list[_Finding]:
+    """The full context is what every other runtime uses: without it there is nothing to ship by."""
+    datasets = dict.fromkeys((result.dataset, result.split) for result in results)
+    decoded = {(result.dataset, result.split) for result in results if result.audio_context == "full"}
+    return [
+        _Finding(
+            False,
+            f"{dataset} ({split}): not decoded in the full context, which every other runtime uses; "
+            "--audio_context auto does both.",
+        )
+        for dataset, split in datasets
+        if (dataset, split) not in decoded
+    ]
+
+
+def _findings(
+    before: EvaluationResult, after: EvaluationResult, comparison: ModelComparison, guard_tolerance: float
+) -> list[_Finding]:
+    if after.is_guard:
+        found = [_judge_guard(before, after, comparison, guard_tolerance)]
+    else:
+        found = [_judge_errors(before, after, comparison)]
+    return [*found, *_judge_failures(before, after), *_judge_made_up_words(before, after)]
+
+
+def _judge_errors(before: EvaluationResult, after: EvaluationResult, comparison: ModelComparison) -> _Finding:
+    """Fewer errors, and not by chance; in the dynamic context it is enough not to make more."""
+    rates = _rates(before, after)
+    if comparison.has_too_few:
+        return _Finding(
+            False,
+            f"{_where(after)}: {after.num_utterances} utterances are too few to tell a gain from chance, "
+            f"{rates}; expected {FEWEST_UTTERANCES} at least, better a hundred.",
+        )
+    if comparison.is_significant and comparison.wer_reduction > 0:
+        return _Finding(True, f"{_where(after)}: fewer errors, {rates}, p = {comparison.p_value:.2g}.")
+    if comparison.is_significant:
+        return _Finding(False, f"{_where(after)}: more errors, {rates}, p = {comparison.p_value:.2g}.")
+    return _Finding(
+        after.audio_context != "full",
+        f"{_where(after)}: not shown to make fewer errors, {rates}, {_doubt(comparison)}; "
+        "more test data, or more training, would tell.",
+    )
+
+
+def _judge_guard(
+    before: EvaluationResult, after: EvaluationResult, comparison: ModelComparison, tolerance: float
+) -> _Finding:
+    """Worse by more than is allowed, and not by chance."""
+    rates, increase = _rates(before, after), -comparison.wer_reduction
+    where = f"{_where(after)}, a guard"
+    if increase <= tolerance:
+        return _Finding(True, f"{where}: kept, {rates}.")
+    if comparison.is_significant:
+        allowed = f"{100 * tolerance:.1f} points were allowed"
+        return _Finding(False, f"{where}: forgotten, {rates}; {allowed}, p = {comparison.p_value:.2g}.")
+    return _Finding(
+        True,
+        f"{where}: {rates}, which may be chance ({_doubt(comparison)}); a larger set would tell.",
+    )
+
+
+def _doubt(comparison: ModelComparison) -> str:
+    """Why a difference is not significant: the test, or where that sees one, the interval."""
+    if comparison.p_value >= SIGNIFICANT:
+        return f"p = {comparison.p_value:.2g}"
+    low, high = (100 * bound for bound in comparison.ci95)
+    return f"a reduction of {low:.1f} to {high:.1f} points at 95 %"
+
+
+def _judge_failures(before: EvaluationResult, after: EvaluationResult) -> list[_Finding]:
+    """Kinds of failure that have become more frequent, and those of the decoder, which are never right."""
+    found = []
+    allowed = dict.fromkeys(GRAVE, MORE_FAILURES) | dict.fromkeys(FORM, MORE_FORM_LOST)
+    for kind, share in allowed.items():
+        old, new = _failure_share(before, kind), _failure_share(after, kind)
+        if new - old > share:
+            meaning = failures.KINDS[kind]
+            counts = (
+                f"{after.failures[kind]} of {after.num_utterances} utterances, before {before.failures[kind]}"
+            )
+            found.append(_Finding(False, f"{_where(after)}: {kind} ({meaning}) in {counts}."))
+    # the baseline's too: words that it never got to write count as its errors
+    for whose, result in (("the decoder", after), ("the baseline's decoder", before)):
+        if result.failures.get(failures.DECODER_ERROR):
+            counts = f"{result.failures[failures.DECODER_ERROR]} of {result.num_utterances} utterances"
+            found.append(_Finding(False, f"{_where(after)}: {whose} failed on {counts}."))
+    return found
+
+
+def _failure_share(result: EvaluationResult, kind: str) -> float:
+    return result.failures.get(kind, 0) / max(result.num_utterances, 1)
+
+
+def _judge_made_up_words(before: EvaluationResult, after: EvaluationResult) -> list[_Finding]:
+    """Words in silence, noise and music, which no model should write."""
+    if not before.hallucination or not after.hallucination:
+        return []
+    found = []
+    for kind, sound in after.hallucination.items():
+        if sound.errors or before.hallucination[kind].errors:
+            failed = f"the decoder failed on {sound.errors} clips, before {before.hallucination[kind].errors}"
+            found.append(_Finding(False, f"{after.audio_context} context: {kind}, {failed}."))
+        old, new = before.hallucination[kind].words_per_minute, sound.words_per_minute
+        if new - old > MORE_WORDS_PER_MINUTE:
+            rates = f"{new:.0f} words a minute, before {old:.0f}"
+            found.append(_Finding(False, f"{after.audio_context} context: made-up words in {kind}, {rates}."))
+    return found
+
+
+def _rates(before: EvaluationResult, after: EvaluationResult) -> str:
+    """Normalised WER of both, or CER."""
+    old, new = (result.rate(result.normalized) for result in (before, after))
+    return f"{100 * old:.1f} → {100 * new:.1f} % {after.measure.upper()}"
+
+
+def _where(result: EvaluationResult) -> str:
+    return f"{result.dataset} ({result.split}), {result.audio_context} context"
+
+
+def gate_sentence(gate: Gate) -> str:
+    """The gate in a sentence, such as `Do not promote runs/it/best: …`."""
+    if gate.promote:
+        return f"Promote {gate.candidate}."
+    return f"Do not promote {gate.candidate}: {' '.join(gate.reasons) or 'it was not compared.'}"

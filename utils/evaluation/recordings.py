@@ -1,0 +1,136 @@
+"""Recordings that are scored as a whole: read from a manifest, transcribed by several processes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from utils.audio.flac import SAMPLE_RATE, AudioError
+from utils.audio.reading import decode_audio
+from utils.data.clips.records import name_of
+from utils.data.segmentation.pieces import join_texts
+from utils.data.sources.manifest import read_manifest
+from utils.data.utterance import Audio, Reject, Utterance
+from utils.evaluation.backends.transcriber import Transcriber
+from utils.evaluation.long_form import transcribe_chunked, transcribe_sequential
+from utils.evaluation.transcription import Hypothesis, in_a_line
+from utils.model.loading import LoadedModel
+from utils.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+SHOWN_PROBLEMS = 5
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording of any length with all that is said in it."""
+
+    name: str
+    audio: Audio
+    text: str
+    duration: float  # seconds
+    language: str | None
+    speaker: str | None
+
+    def decode(self) -> "np.ndarray":
+        """(samples,) float32 at 16 kHz."""
+        return decode_audio(self.audio)
+
+
+def read_recordings(manifest: str, language: str) -> list[Recording]:
+    """Read a manifest as preprocess.py reads it; what belongs to one recording is joined in order of time.
+
+    Args:
+        manifest: Path of a JSONL file with `audio`, `text` and perhaps `start` and `end` in each line.
+        language: Of lines that name none; auto leaves them without.
+
+    Raises:
+        UserError: A line or a recording cannot be used. None is left out, for it would be missing in the WER.
+    """
+    items = list(read_manifest(Path(manifest)).items)
+    problems = [f"line {item.position}: {item.reason}" for item in items if isinstance(item, Reject)]
+    by_audio: dict[Audio, list[Utterance]] = {}
+    for item in items:
+        if isinstance(item, Utterance):
+            by_audio.setdefault(item.audio, []).append(item)
+    recordings = []
+    for audio, utterances in by_audio.items():
+        try:
+            recordings.append(_join(audio, utterances, language))
+        except AudioError as error:
+            problems.append(f"{name_of(audio)}: {error}")
+    if problems:
+        shown = "; ".join(problems[:SHOWN_PROBLEMS]) + ("; …" if len(problems) > SHOWN_PROBLEMS else "")
+        raise UserError(f"{manifest}: {len(problems)} recordings or lines cannot be scored: {shown}")
+    return recordings
+
+
+def _join(audio: Audio, utterances: Sequence[Utterance], language: str) -> Recording:
+    ordered = sorted(utterances, key=lambda utterance: utterance.start or 0.0)
+    codes = {utterance.language for utterance in ordered}
+    speakers = {utterance.speaker for utterance in ordered}
+    own = codes.pop() if len(codes) == 1 else None
+    return Recording(
+        name=name_of(audio) or ordered[0].id,
+        audio=audio,
+        text=join_texts(utterance.text for utterance in ordered),
+        duration=len(decode_audio(audio)) / SAMPLE_RATE,
+        language=own or (None if language == "auto" else language),
+        speaker=speakers.pop() if len(speakers) == 1 else None,
+    )
+
+
+def transcribe_recordings(
+    transcriber: Transcriber,
+    loaded: LoadedModel,
+    recordings: Sequence[Recording],
+    *,
+    way: str,
+    task: str,
+    audio_context: str,
+    batch_size: int,
+    max_length: int,
+    process: int = 0,
+    num_processes: int = 1,
+    on_batch: Callable[[int, float], None] = lambda recordings, seconds: None,
+) -> dict[int, Hypothesis]:
+    """Transcribe this process's recordings, one at a time, the longest first.
+
+    Args:
+        transcriber: Of the model.
+        loaded: The model.
+        recordings: Of all processes together.
+        way: `sequential` or `chunked`, see utils/evaluation/long_form.py.
+        task: transcribe, or translate into English.
+        audio_context: Of the windows; sequential decoding has the full one only.
+        batch_size: Windows decoded at once.
+        max_length: Most tokens of a window.
+        process: Number of this process.
+        num_processes: That share the recordings.
+        on_batch: Called after each with 1 and its seconds.
+
+    Returns:
+        Hypotheses by the recording's number.
+    """
+    order = sorted(range(len(recordings)), key=lambda number: -recordings[number].duration)
+    found = {}
+    for number in order[process::num_processes]:
+        recording = recordings[number]
+        try:
+            samples, language = recording.decode(), recording.language
+            if way == "sequential":
+                text = transcribe_sequential(
+                    transcriber, loaded, samples, language, task=task, max_length=max_length
+                )
+            else:
+                text = transcribe_chunked(
+                    transcriber, samples, language, audio_context=audio_context, batch_size=batch_size
+                )
+            found[number] = Hypothesis(text)
+        except Exception as error:  # whatever it is, it is told, and the recording counts
+            found[number] = Hypothesis("", in_a_line(error))
+        on_batch(1, recording.duration)
+    return found

@@ -1,0 +1,240 @@
+"""Adapters of the LoRA family beside frozen weights: LoRA, rsLoRA, DoRA and AdaLoRA, in PEFT."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator
+from peft import AdaLoraConfig, AdaLoraModel, LoraConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import WhisperForConditionalGeneration
+
+from utils.model.loss import WhisperLoss
+from utils.model.whisper import adapter_name
+from utils.runtime.errors import UserError
+from utils.text.label_tokens import IGNORED
+
+ALL_LINEAR = "all-linear"
+
+# AdaLoRA's own runs (https://arxiv.org/abs/2303.10512, tables 8 and 9) keep the ranks whole for 10 to 17 % of
+# the steps and leave them alone for the last 44 to 58 %; between the two they are cut at each step of short
+# runs, at every 100th of runs of up to 86,000 steps.
+_WHOLE_SHARE, _SETTLED_SHARE, _CUTS = 1 / 8, 1 / 2, 1000
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter of the LoRA family, in PEFT's words."""
+
+    peft_type: str = (
+        "lora"  # lora (https://arxiv.org/abs/2106.09685), adalora (https://arxiv.org/abs/2303.10512)
+    )
+    r: int = 16  # rank; with adalora the mean that is left at the end
+    alpha: int = 32
+    dropout: float = 0.05
+    target_modules: Sequence[str] = ("q_proj", "v_proj")  # names, regular expressions, or all-linear alone
+    init_r: int | None = None  # adalora: the rank at the start; None: half as much again as r
+    use_rslora: bool = False  # scaled by alpha / sqrt(r) (https://arxiv.org/abs/2312.03732)
+    use_dora: bool = False  # direction and magnitude apart (https://arxiv.org/abs/2402.09353)
+    token_ids: Sequence[int] = ()  # rows of the token embedding that are trained too
+
+
+def add_adapter(model: WhisperForConditionalGeneration, name_or_path: str, adapter: Adapter) -> PeftModel:
+    """Put an adapter beside the target modules; nothing else is trained.
+
+    Args:
+        model: Quantised or not; changed in place.
+        name_or_path: Where the model came from; loading the adapter later starts there.
+        adapter: What kind.
+
+    Raises:
+        UserError: No linear layer has one of the names or matches one of the expressions, or DoRA is asked
+            for on a CPU beside weights in 8 bits.
+    """
+    if adapter.use_dora and getattr(model, "is_loaded_in_8bit", False) and model.device.type == "cpu":
+        # PEFT 0.21 unpacks the weights at each step, and there loses bitsandbytes' scales with it.
+        raise UserError("use_dora with load_in_8bit on a CPU: PEFT cannot. Take load_in_4bit, or a GPU.")
+    options: dict[str, Any] = {
+        "target_modules": find_targets(model, adapter.target_modules),
+        "lora_alpha": adapter.alpha,
+        "lora_dropout": adapter.dropout,
+        "bias": "none",
+        "trainable_token_indices": list(adapter.token_ids) or None,
+    }
+    # task_type stays unset: SEQ_2_SEQ_LM makes PEFT pass input_ids, which Whisper does not take.
+    if adapter.peft_type == "adalora":
+        # The schedule waits for the number of steps: schedule_ranks.
+        init_r = adapter.init_r or adapter.r + (adapter.r + 1) // 2
+        config: LoraConfig = AdaLoraConfig(init_r=init_r, target_r=adapter.r, total_step=1, **options)
+    else:
+        config = LoraConfig(r=adapter.r, use_rslora=adapter.use_rslora, use_dora=adapter.use_dora, **options)
+    peft_model = get_peft_model(model, config)
+    local = Path(name_or_path).exists()
+    config.base_model_name_or_path = str(Path(name_or_path).resolve()) if local else name_or_path
+    return cast(PeftModel, peft_model)
+
+
+def find_targets(model: nn.Module, wanted: Sequence[str]) -> list[str]:
+    """The linear layers that get matrices; the projection tied to the token embedding is never one.
+
+    Args:
+        model: Whisper.
+        wanted: Names such as `q_proj` or `self_attn.q_proj`, which stand for all modules that end so;
+            regular expressions that match a whole dotted name, as PEFT takes them
+            (`.*encoder.*(q|v)_proj`); or `all-linear`.
+
+    Returns:
+        Names as given, dotted names of what an expression matches.
+
+    Raises:
+        UserError: Something matches no linear layer.
+    """
+    layers = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and not name.endswith("proj_out")
+    ]
+    names = sorted({name.rpartition(".")[2] for name in layers})
+    if list(wanted) == [ALL_LINEAR]:
+        return names
+    targets, unknown = [], []
+    for word in wanted:
+        found = _matching(word, layers)
+        targets += found
+        unknown += [] if found else [word]
+    if unknown or not targets:
+        raise UserError(
+            f"lora_target_modules {', '.join(unknown) or 'empty'}: the model has {', '.join(names)}. "
+            f"Expected such names, a regular expression over dotted names such as {layers[0]}, "
+            f"or {ALL_LINEAR} alone."
+        )
+    return list(dict.fromkeys(targets))
+
+
+def _matching(word: str, layers: Sequence[str]) -> list[str]:
+    if re.fullmatch(r"[\w.]+", word):
+        return [word] if any(name == word or name.endswith(f".{word}") for name in layers) else []
+    try:
+        return [name for name in layers if re.fullmatch(word, name)]
+    except re.error:
+        return []
+
+
+def describe_adapter(model: PeftModel) -> str:
+    """What an adapter has of its own: `lora, rank 16, alpha 32, q_proj v_proj`."""
+    config = cast(LoraConfig, model.active_peft_config)
+    targets = config.target_modules or []
+    modules = targets if isinstance(targets, str) else " ".join(sorted(targets))
+    rank = f"rank {config.r}"
+    if isinstance(config, AdaLoraConfig):
+        rank = f"rank {config.init_r} cut to {config.target_r}"
+    return f"{adapter_name(model)}, {rank}, alpha {config.lora_alpha}, {modules}"
+
+
+def adapter_loss(model: PeftModel) -> WhisperLoss:
+    """The loss that an adapter is trained by."""
+    is_adalora = isinstance(model.active_peft_config, AdaLoraConfig)
+    return OrthogonalLoss(model) if is_adalora else WhisperLoss(model)
+
+
+def register_adapter(
+    accelerator: Accelerator, model: PeftModel, optimizer: torch.optim.Optimizer, total_steps: int
+) -> None:
+    """Have AdaLoRA's ranks cut after each step, also after a resume.
+
+    Call it before the optimiser is prepared. The ranks that an earlier run has settled stay as they are.
+    """
+    config = model.active_peft_config
+    if isinstance(config, AdaLoraConfig) and config.rank_pattern is None:
+        allocator = RankAllocator(model, total_steps)
+        optimizer.register_step_post_hook(allocator)
+        accelerator.register_for_checkpointing(allocator)
+
+
+def schedule_ranks(config: AdaLoraConfig, total_steps: int) -> None:
+    """Set when ranks are whole, cut and settled in a run of `total_steps` optimiser steps."""
+    config.total_step = total_steps
+    config.tinit = int(total_steps * _WHOLE_SHARE)
+    config.tfinal = min(int(total_steps * _SETTLED_SHARE), total_steps - config.tinit - 1)
+    config.deltaT = max(1, total_steps // _CUTS)
+
+
+class RankAllocator:
+    """Cuts AdaLoRA's ranks down to the budget, after each optimiser step and before gradients are forgotten.
+
+    Register it as a post hook of the optimiser's step, which is exactly there, and for checkpoints: PEFT
+    leaves the importance of each rank and the pattern of those that are left out of the adapter's weights.
+    """
+
+    def __init__(self, model: PeftModel, total_steps: int) -> None:
+        self._tuner = cast(AdaLoraModel, model.base_model)
+        self._config = cast(AdaLoraConfig, model.active_peft_config)
+        self._steps = 0
+        schedule_ranks(self._config, total_steps)
+        self._last_cut = total_steps - self._config.tfinal
+
+    def __call__(self, optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
+        # Under fp16 a fused optimiser is called with infinite gradients too, and leaves the step out itself.
+        overflow = getattr(optimizer, "found_inf", None)
+        if overflow is not None and overflow.item():
+            return
+        self._steps += 1
+        self._tuner.update_and_allocate(self._steps)
+        if self._steps < self._last_cut:
+            # Between two cuts a rank may grow again. With a pattern, a model saved here would lack it.
+            self._config.rank_pattern = None
+
+    def state_dict(self) -> dict[str, object]:
+        ranks = self._tuner.rankallocator
+        return {
+            "steps": self._steps,
+            "rank_pattern": self._config.rank_pattern,
+            "ipt": ranks.ipt,
+            "exp_avg_ipt": ranks.exp_avg_ipt,
+            "exp_avg_unc": ranks.exp_avg_unc,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        ranks = self._tuner.rankallocator
+        devices = {name: parameter.device for name, parameter in self._tuner.model.named_parameters()}
+        self._steps, self._config.rank_pattern = state["steps"], state["rank_pattern"]
+        for key in ("ipt", "exp_avg_ipt", "exp_avg_unc"):
+            setattr(ranks, key, {name: value.to(devices[name]) for name, value in state[key].items()})
+
+
+class OrthogonalLoss(WhisperLoss):
+    """`WhisperLoss` that also pulls AdaLoRA's matrices towards orthogonal ones, as their pruning presumes.
+
+    PEFT adds this in a forward pass that ours does not take. It changes the gradient, not the value, so
+    that losses compare with those of other adapters; and it weighs as much as the batch has target tokens,
+    so that over the micro-batches and processes of a step it counts once.
+    """
+
+    def forward(
+        self,
+        input_features: torch.Tensor | None,
+        decoder_input_ids: torch.Tensor,
+        labels: torch.Tensor,
+        encoder_states: torch.Tensor | None = None,
+        context: int | None = None,
+    ) -> torch.Tensor:
+        """See `WhisperLoss.forward`."""
+        loss_sum = super().forward(input_features, decoder_input_ids, labels, encoder_states, context)
+        config = cast(AdaLoraConfig, cast(PeftModel, self.model).active_peft_config)
+        penalty = config.orth_reg_weight * orthogonal_penalty(self.model)
+        return loss_sum + (labels != IGNORED).sum() * (penalty - penalty.detach())
+
+
+def orthogonal_penalty(model: nn.Module) -> torch.Tensor:
+    """Mean over all A and B of ‖A Aᵀ − I‖ and ‖Bᵀ B − I‖ in the Frobenius norm (AdaLoRA, equation 4)."""
+    norms = []
+    for name, parameter in model.named_parameters():
+        if "lora_A" in name or "lora_B" in name:
+            with torch.autocast(parameter.device.type, enabled=False):
+                matrix = parameter if "lora_A" in name else parameter.T  # (rank, features)
+                identity = torch.eye(len(matrix), device=matrix.device, dtype=matrix.dtype)
+                norms.append(torch.linalg.matrix_norm(matrix @ matrix.T - identity))
+    return torch.stack(norms).mean()

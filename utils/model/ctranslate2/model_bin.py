@@ -1,0 +1,206 @@
+"""CTranslate2's binary file of weights, read safely."""
+
+import math
+import mmap
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from utils.runtime.errors import UserError
+
+BINARY_VERSION = 6
+
+SPECIFICATION = "WhisperSpec"
+
+HEAD_DIM = 64  # the same in every published Whisper, tiny to large
+
+# CTranslate2's DataType; bfloat16 has no numpy type and is read as its 16 bits
+DTYPES = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2", 5: "<u2"}
+
+BFLOAT16 = 5
+
+MAX_RANK = 3  # a convolution: output channels, input channels, width
+
+NEW_CONVERSION = "Download the folder again or convert it anew with `ct2-transformers-converter`."
+
+
+@dataclass(frozen=True)
+class Variable:
+    """Where one tensor lies in a `model.bin`."""
+
+    shape: tuple[int, ...]
+    dtype: int
+    offset_bytes: int
+    size_bytes: int
+
+
+class ModelBin:
+    """The tensors of a CTranslate2 `model.bin`, read on demand from the mapped file.
+
+    Layout (little endian): u32 version, string specification, u32 revision, u32 count; per variable a string
+    name, u8 rank, u32 dimensions, u8 dtype, u32 bytes, data; then u32 count of aliases, each two strings. A
+    string is a u16 length that counts the final NUL, and the bytes. Everything is checked against the length
+    of the file before it is used, so a hostile file can neither allocate nor read beyond it.
+
+    Raises:
+        UserError: The file is missing, truncated, or no Whisper model in binary version 6.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position_bytes = 0
+        if not path.is_file() or path.stat().st_size == 0:
+            raise UserError(f"{path}: no such file, or it is empty; expected a model. {NEW_CONVERSION}")
+        with path.open("rb") as file:
+            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        try:
+            self._variables = self._read_variables()
+            self._add_aliases()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "ModelBin":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Unmap the file; arrays already read are copies and stay valid."""
+        self._data.close()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._variables
+
+    def count_layers(self, side: str) -> int:
+        """The number of layers of `side`, "encoder" or "decoder"."""
+        pattern = re.compile(rf"{side}/layer_(\d+)/")
+        found = {int(match[1]) for name in self._variables if (match := pattern.match(name))}
+        if found != set(range(len(found))) or not found:
+            raise self.error(f"has {side} layers numbered {sorted(found)}, expected 0, 1, 2 … without a gap")
+        return len(found)
+
+    def count_heads(self, side: str, d_model: int) -> int:
+        """The number of attention heads of `side`: as the file says, else by Whisper's head size."""
+        name = f"{side}/num_heads"
+        heads = int(self._raw(name).flat[0]) if name in self else d_model // HEAD_DIM
+        if heads < 1 or d_model % heads:
+            raise self.error(f"has {heads} {side} heads for a width of {d_model}, expected a divisor of it")
+        return heads
+
+    def shape(self, name: str, rank: int | None = None) -> tuple[int, ...]:
+        """The shape of the variable `name`.
+
+        Raises:
+            UserError: There is no such variable, or it is empty or has not `rank` dimensions.
+        """
+        if name not in self._variables:
+            raise self.error(f"has no variable {name}, which every Whisper model has")
+        shape = self._variables[name].shape
+        if 0 in shape or (rank is not None and len(shape) != rank):
+            raise self.error(
+                f"has {name} of shape {list(shape)}, expected {rank or 'one or more'} dimensions"
+            )
+        return shape
+
+    def read(self, name: str) -> np.ndarray:
+        """The variable `name` as float32, integers divided by their scale.
+
+        Raises:
+            UserError: There is no such variable, or its numbers cannot be made weights.
+        """
+        shape = self.shape(name)
+        values = self._raw(name)
+        dtype = self._variables[name].dtype
+        if dtype == BFLOAT16:
+            return (values.astype(np.uint32) << 16).view(np.float32).reshape(shape)
+        if DTYPES[dtype] in ("<f4", "<f2"):
+            return values.astype(np.float32)
+        if DTYPES[dtype] == "<i4" or f"{name}_scale" not in self:
+            raise self.error(f"has {name} as integers without a scale; expected int8 or int16 with one")
+        # a weight was multiplied by its scale and rounded: one scale for all of it, or one for each row
+        scale = self._raw(f"{name}_scale").astype(np.float32).reshape(-1)
+        if scale.size not in (1, shape[0] if shape else 1) or not (scale != 0).all():
+            raise self.error(f"has {scale.size} scales, or one of zero, for {name} of shape {list(shape)}")
+        return values.astype(np.float32) / scale.reshape(-1, *[1] * (len(shape) - 1))
+
+    def _raw(self, name: str) -> np.ndarray:
+        self.shape(name)
+        variable = self._variables[name]
+        # copied: a view would keep the map open
+        data = self._data[variable.offset_bytes : variable.offset_bytes + variable.size_bytes]
+        return np.frombuffer(data, dtype=DTYPES[variable.dtype]).reshape(variable.shape)
+
+    def _read_variables(self) -> dict[str, Variable]:
+        version = self._number("I")
+        if version != BINARY_VERSION:
+            raise self.error(
+                f"is no CTranslate2 model of binary version {BINARY_VERSION}: it begins with {version}"
+            )
+        specification = self._string()
+        if specification != SPECIFICATION:
+            raise self.error(
+                f"holds a {specification[:40]!r}, expected a {SPECIFICATION!r} (a Whisper model)"
+            )
+        self._number("I")  # revision of the specification; the variables' names tell what matters
+        variables: dict[str, Variable] = {}
+        for _ in range(self._number("I")):
+            name = self._string()
+            if name in variables:
+                raise self.error(f"has the variable {name} twice")
+            variables[name] = self._variable(name)
+        return variables
+
+    def _variable(self, name: str) -> Variable:
+        shape = tuple(self._number("I") for _ in range(self._number("B")))
+        dtype, size_bytes = self._number("B"), self._number("I")
+        if len(shape) > MAX_RANK:
+            raise self.error(f"has {name[:80]} with {len(shape)} dimensions, expected at most {MAX_RANK}")
+        if dtype not in DTYPES:
+            raise self.error(f"has {name[:80]} in the unknown data type {dtype}")
+        expected = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
+        if size_bytes != expected:
+            raise self.error(f"has {size_bytes:,} bytes for {name[:80]}, expected {expected:,}")
+        return Variable(shape, dtype, self._take(size_bytes), size_bytes)
+
+    def _add_aliases(self) -> None:
+        for _ in range(self._number("I")):
+            alias, name = self._string(), self._string()
+            if name not in self._variables:
+                raise self.error(f"calls {name[:80]} by the other name {alias[:80]}, but does not have it")
+            self._variables[alias] = self._variables[name]
+            # the scalar scale of an int16 weight is not always given the other name too
+            if f"{name}_scale" in self:
+                self._variables.setdefault(f"{alias}_scale", self._variables[f"{name}_scale"])
+        if self._position_bytes != len(self._data):
+            raise self.error(f"goes on for {len(self._data) - self._position_bytes:,} bytes after its end")
+
+    def _take(self, size_bytes: int) -> int:
+        """Step over `size_bytes` and return where they began."""
+        begin = self._position_bytes
+        if size_bytes > len(self._data) - begin:
+            raise self.error(
+                f"is truncated: found {len(self._data):,} bytes, expected at least {begin + size_bytes:,}"
+            )
+        self._position_bytes += size_bytes
+        return begin
+
+    def _number(self, code: str) -> int:
+        return struct.unpack_from(f"<{code}", self._data, self._take(struct.calcsize(f"<{code}")))[0]
+
+    def _string(self) -> str:
+        size_bytes = self._number("H")
+        begin = self._take(size_bytes)
+        data = self._data[begin : begin + size_bytes]
+        try:
+            return data.removesuffix(b"\0").decode("utf-8")
+        except UnicodeDecodeError:
+            raise self.error("has a name that is not text") from None
+
+    def error(self, what: str) -> UserError:
+        """The error that says `what` is wrong with this file, a sentence without its subject."""
+        return UserError(f"{self._path}: the file {what}. {NEW_CONVERSION}")

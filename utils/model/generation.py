@@ -1,0 +1,116 @@
+"""Greedy generation: the likeliest token after the other.
+
+Gives the tokens of `model.generate(do_sample=False, num_beams=1)`, whose encoder takes 30 s and nothing else,
+but that a hypothesis which has begun to loop is cut short."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import DynamicCache, EncoderDecoderCache, WhisperForConditionalGeneration
+
+from utils.model.languages import language_ids
+from utils.text.loops import loop_period
+
+LOOKS_FOR_LOOPS_EVERY = 16  # positions; the same for every batch, so that neighbours do not matter
+
+
+@dataclass(frozen=True)
+class SuppressedTokens:
+    """Token ids that are never chosen: always, and as the first token of the text."""
+
+    always: torch.Tensor
+    at_begin: torch.Tensor
+
+
+@dataclass
+class EncodedClips:
+    """What the decoder attends to; clips of a shorter context than others are padded behind it.
+
+    `mask` is added to the scores of attention, (B, 1, 1, positions): -inf at padding, and the weight of what
+    stands for more silence; None where it would be 0.
+    """
+
+    states: torch.Tensor  # (B, positions, d_model)
+    mask: torch.Tensor | None = None
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Let the other rows go."""
+        self.states = self.states[rows]
+        self.mask = None if self.mask is None else self.mask[rows]
+
+
+def detect_languages(model: WhisperForConditionalGeneration, states: torch.Tensor) -> list[str]:
+    """The likeliest language token after the start token, for each clip of states (B, frames, d_model)."""
+    codes = {token_id: code for code, token_id in language_ids(model).items()}
+    ids = torch.tensor(list(codes), device=states.device)
+    start = torch.full((states.shape[0], 1), model.config.decoder_start_token_id, device=states.device)
+    decoded = model.model.decoder(input_ids=start, encoder_hidden_states=states, use_cache=False)
+    logits = model.proj_out(decoded.last_hidden_state[:, -1])  # (B, vocabulary)
+    return [codes[token_id] for token_id in ids[logits[:, ids].argmax(dim=-1)].tolist()]
+
+
+def decode_greedily(
+    model: WhisperForConditionalGeneration, encoded: EncodedClips, prompts: torch.Tensor, max_length: int
+) -> list[list[int]]:
+    """Take the likeliest token until the end, a loop or `max_length` tokens; finished clips leave the batch.
+
+    Args:
+        encoded: Of B clips; those that are finished are taken out.
+        prompts: (B, P) int64.
+        max_length: Most tokens of a hypothesis, prompt included; the decoder's positions limit it too.
+
+    Returns:
+        Per clip the tokens after the prompt, without the end token; a loop is left as it stood when noticed.
+    """
+    end = model.generation_config.eos_token_id
+    device = encoded.states.device
+    suppressed = _suppressed_tokens(model, device)
+    results: list[list[int]] = [[] for _ in range(len(prompts))]
+    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+    active = torch.arange(len(prompts), device=device)
+    inputs = prompts
+    for position in range(prompts.shape[1], min(max_length, model.config.max_target_positions)):
+        is_first = position == prompts.shape[1]
+        tokens = _next_tokens(model, inputs, encoded.states, cache, suppressed, is_first)
+        for row, token in zip(active.tolist(), tokens.tolist(), strict=True):
+            if token != end:
+                results[row].append(token)
+        going_on = tokens != end
+        if position % LOOKS_FOR_LOOPS_EVERY == 0:
+            looping = [loop_period(results[row]) is not None for row in active.tolist()]
+            going_on &= ~torch.tensor(looping, device=device)
+        if not going_on.any():
+            break
+        if not going_on.all():
+            kept = going_on.nonzero().squeeze(1)
+            cache.batch_select_indices(kept)
+            encoded.keep(kept)
+            active, tokens = active[kept], tokens[kept]
+        inputs = tokens.unsqueeze(1)
+    return results
+
+
+def _suppressed_tokens(model: WhisperForConditionalGeneration, device: torch.device) -> SuppressedTokens:
+    config = model.generation_config
+    always, at_begin = config.suppress_tokens or [], config.begin_suppress_tokens or []
+    return SuppressedTokens(
+        torch.tensor(always, dtype=torch.long, device=device),
+        torch.tensor([*always, *at_begin], dtype=torch.long, device=device),
+    )
+
+
+def _next_tokens(
+    model: WhisperForConditionalGeneration,
+    inputs: torch.Tensor,
+    states: torch.Tensor,
+    cache: EncoderDecoderCache,
+    suppressed: SuppressedTokens,
+    is_first: bool,
+) -> torch.Tensor:
+    """(B,) the likeliest allowed token after `inputs` (B, T), whose keys and values join the cache."""
+    decoded = model.model.decoder(
+        input_ids=inputs, encoder_hidden_states=states, past_key_values=cache, use_cache=True
+    )
+    logits = model.proj_out(decoded.last_hidden_state[:, -1]).float()  # (B, vocabulary)
+    logits[:, suppressed.at_begin if is_first else suppressed.always] = -torch.inf
+    return logits.argmax(dim=-1)

@@ -1,0 +1,158 @@
+"""Between base and tuned weights: (1 - alpha) base + alpha tuned, WiSE-FT (https://arxiv.org/abs/2109.01903).
+
+Fine-tuning gains on the data it sees and may lose on all other. On the straight line between the two models
+lie some that keep most of the gain and lose less, and finding them costs evaluations but no training.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from rich.table import Table
+
+from utils.model.stored_weights import (
+    StoredWeights,
+    is_adapter,
+    read_adapter_config,
+    weight_files,
+    why_not_plain_lora,
+)
+from utils.runtime.errors import UserError
+from utils.scoring.error_rates import METRIC_LABELS, ErrorRates
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """One share of the tuned weights, with its error rates."""
+
+    alpha: float  # 0 is the base model, 1 the tuned one
+    validation: ErrorRates
+    guards: dict[str, ErrorRates]  # by dataset
+
+
+def check_interpolation(base: Path, adapter_config: dict | None) -> None:
+    """Refuse what does not lie on a straight line between base and tuned weights.
+
+    Args:
+        base: Folder of the model that training started from.
+        adapter_config: Of the tuned adapter; None where all weights were tuned.
+
+    Raises:
+        UserError: The reason and the way out; also where the base has no safetensors to read from.
+    """
+    reason = f"{base} is itself an adapter: merge it into a model first" if is_adapter(base) else None
+    if adapter_config is not None and reason is None:
+        reason = why_not_plain_lora(adapter_config) or _tuned_besides(adapter_config)
+    if reason:
+        raise UserError(
+            f"interpolation_alphas: {reason}. Leave interpolation_alphas out, or train a plain LoRA adapter "
+            "or all weights, starting from a whole model."
+        )
+    weight_files(base)
+
+
+def _tuned_besides(config: dict) -> str | None:
+    for name in ("modules_to_save", "trainable_token_indices"):
+        if config.get(name):
+            return f"the adapter brings whole tuned weights besides ({name} {config[name]})"
+    if config.get("bias", "none") != "none":
+        return f"the adapter brings tuned biases besides (bias {config['bias']})"
+    return None
+
+
+def interpolate_weights(base: Path, tuned: Path, alpha: float) -> dict[str, torch.Tensor]:
+    """(1 - alpha) base + alpha tuned for every tensor of the tuned model, read from disk one by one.
+
+    Computed in float32, kept in the tuned model's precision; exactly the base's weights at 0 and the tuned
+    ones at 1.
+
+    Raises:
+        UserError: The base lacks a weight, or has it in another shape.
+    """
+    with StoredWeights(base) as before, StoredWeights(tuned) as after:
+        return {name: _mix(before, after, name, alpha) for name in after.names}
+
+
+def _mix(before: StoredWeights, after: StoredWeights, name: str, alpha: float) -> torch.Tensor:
+    old, new = before.read(name), after.read(name)
+    if old.shape != new.shape:
+        raise UserError(
+            f"interpolation_alphas: {name} is {list(old.shape)} in {before.folder} and {list(new.shape)} in "
+            f"{after.folder}. Models of different shape cannot be mixed; leave interpolation_alphas out."
+        )
+    if alpha in (0.0, 1.0):
+        return (new if alpha else old.to(new.dtype)).contiguous()
+    return ((1 - alpha) * old.float() + alpha * new.float()).to(new.dtype).contiguous()
+
+
+def scaled_adapter_config(config: dict, alpha: float) -> dict:
+    """The configuration of a LoRA adapter that adds `alpha` times as much to its base; LoRA is linear in it.
+
+    The matrices stay as they are: PEFT multiplies their product by lora_alpha over the rank.
+    """
+    patterns = {name: value * alpha for name, value in (config.get("alpha_pattern") or {}).items()}
+    return config | {"lora_alpha": config["lora_alpha"] * alpha, "alpha_pattern": patterns}
+
+
+def mixed_weights(
+    base: Path, tuned: Path, alpha: float
+) -> tuple[dict[str, torch.Tensor], dict[str, object] | None]:
+    """Tensors of the mixture, and the adapter's configuration where the tuned folder is an adapter."""
+    if not is_adapter(tuned):
+        return interpolate_weights(base, tuned, alpha), None
+    with StoredWeights(tuned) as weights:
+        tensors = {name: weights.read(name) for name in weights.names}
+    return tensors, scaled_adapter_config(read_adapter_config(tuned), alpha)
+
+
+def keeps_guard(mixture: Mixture, base: Mixture, metric: str, tolerance: float) -> bool:
+    """Whether no guard's metric is above the base's by more than `tolerance`, an absolute fraction."""
+    return all(
+        rates.of(metric) <= base.guards[name].of(metric) + tolerance + 1e-9  # 0.12 - 0.10 is above 0.02
+        for name, rates in mixture.guards.items()
+    )
+
+
+def choose_mixture(
+    mixtures: Sequence[Mixture], base: Mixture, metric: str, tolerance: float
+) -> Mixture | None:
+    """The lowest validation metric among those that keep the guard; of equal ones the nearest to the base.
+
+    None where no mixture keeps it.
+    """
+    kept = [mixture for mixture in mixtures if keeps_guard(mixture, base, metric, tolerance)]
+    return min(kept, key=lambda mixture: (mixture.validation.of(metric), mixture.alpha), default=None)
+
+
+def interpolation_record(
+    mixtures: Sequence[Mixture], base: Mixture, chosen: Mixture | None, metric: str, tolerance: float
+) -> dict:
+    """What interpolation.json says of the search: every mixture's rates and which one was taken."""
+    rows = [
+        asdict(mixture) | {"keeps_guard": keeps_guard(mixture, base, metric, tolerance)}
+        for mixture in (base, *mixtures)
+    ]
+    return {"metric": metric, "chosen_alpha": chosen.alpha if chosen else None, "mixtures": rows}
+
+
+def build_interpolation_table(
+    mixtures: Sequence[Mixture], base: Mixture, chosen: Mixture | None, metric: str, tolerance: float
+) -> Table:
+    """A row for the base and each mixture, in percent; what breaks the guard is red, the choice bold."""
+    table = Table(title=f"{METRIC_LABELS[metric]} in percent, between base (0) and tuned weights (1)")
+    for name in ("alpha", "validation", *base.guards, "guard"):
+        table.add_column(name, justify="right", overflow="fold")
+    for mixture in (base, *mixtures):
+        kept = keeps_guard(mixture, base, metric, tolerance)
+        verdict = "base" if mixture is base else "kept" if kept else "broken"
+        if mixture is chosen:
+            verdict = "chosen"
+        table.add_row(
+            f"{mixture.alpha:g}",
+            f"{100 * mixture.validation.of(metric):.2f}",
+            *(f"{100 * rates.of(metric):.2f}" for rates in mixture.guards.values()),
+            verdict,
+            style="bold" if mixture is chosen else "" if kept else "red",
+        )
+    return table

@@ -1,0 +1,140 @@
+"""Attention in bfloat16 on CPUs by plain matrix products, where torch's fused kernel is slow; its masks.
+
+That kernel is made for long sequences. Its backward pass in bfloat16 takes two to six times as long as
+batched products up to some hundred positions, which is what the encoder of a dynamic context sees. And where
+a decoder asks for one token at a time, its forward pass takes five times as long.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+NAME, NAME_IN_DECODING = "products_where_short", "products_for_tokens"
+
+LONGEST = 512  # keys; beyond, the scores take much memory and the fused kernel is as fast
+
+FEW_QUERIES = 4  # of a decoder with a cache: one, or the prompt
+
+
+def attend_by_products(model: PreTrainedModel) -> None:
+    """Let a model train with products of its short sequences; all else goes on through torch's kernel.
+
+    Scores are rounded to bfloat16, as in transformers' `eager` attention under autocast.
+    """
+    AttentionInterface.register(NAME, _attend)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    model.set_attn_implementation(NAME)
+
+
+def _attend(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **options: object,
+) -> tuple[torch.Tensor, None]:
+    """transformers' attention interface: query (B, heads, T, d), scaled, with key, value (B, heads, S, d).
+
+    A mask of (1, 1, 1, S) is added to the scores.
+
+    Returns:
+        (B, T, heads, d)
+    """
+    is_scaled = scaling == 1.0  # as Whisper's queries are
+    is_short = query.dtype == torch.bfloat16 and key.shape[2] <= LONGEST
+    is_by_key = attention_mask is None or attention_mask.shape[:3] == (1, 1, 1)
+    if not (is_short and is_scaled and is_by_key) or not module.training or dropout:
+        return sdpa_attention_forward(
+            module,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout,
+            scaling,
+            **options,  # type: ignore[arg-type]
+        )
+    scores = query.flatten(0, 1) @ key.flatten(0, 1).transpose(1, 2)  # (B * heads, T, S)
+    if attention_mask is not None:
+        scores = scores + attention_mask[0, 0].to(scores.dtype)
+    if getattr(module, "is_causal", False):
+        later = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(1)
+        scores = scores.masked_fill(later, float("-inf"))
+    attended = scores.softmax(-1) @ value.flatten(0, 1)
+    return attended.unflatten(0, query.shape[:2]).transpose(1, 2).contiguous(), None
+
+
+@contextlib.contextmanager
+def attending_by_products(model: PreTrainedModel) -> Iterator[None]:
+    """Let a decoder on a CPU ask for its tokens by products; one in float32 keeps its kernel."""
+    if model.device.type != "cpu":
+        yield
+        return
+    AttentionInterface.register(NAME_IN_DECODING, _attend_to_few)
+    AttentionMaskInterface.register(NAME_IN_DECODING, sdpa_mask)
+    before = model.config._attn_implementation
+    model.set_attn_implementation(NAME_IN_DECODING)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def _attend_to_few(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **options: object,
+) -> tuple[torch.Tensor, None]:
+    """`_attend` for the tokens of a decoder; a mask is added, or False where attention may not go."""
+    is_few = query.dtype == torch.bfloat16 and query.shape[2] <= FEW_QUERIES and scaling == 1.0
+    if not is_few or (query.shape[2] > 1 and attention_mask is None):
+        return sdpa_attention_forward(
+            module,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout,
+            scaling,
+            **options,  # type: ignore[arg-type]
+        )
+    scores = query @ key.transpose(2, 3)  # (B, heads, T, S)
+    if attention_mask is not None and attention_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attention_mask, float("-inf"))
+    elif attention_mask is not None:
+        scores = scores + attention_mask.to(scores.dtype)
+    return (scores.softmax(-1) @ value).transpose(1, 2).contiguous(), None
+
+
+def mask_cross_attention(
+    model: PreTrainedModel, find_mask: Callable[[nn.Module], torch.Tensor | None]
+) -> list[RemovableHandle]:
+    """Give the decoder's attention to the audio a mask, for which transformers' Whisper has no argument.
+
+    Args:
+        find_mask: Asked by each layer at each pass: None, or (B or 1, 1, 1, S), False or -inf where there is
+            nothing to attend to, else added to the scores.
+
+    Returns:
+        To be removed when it is no longer wanted. What was registered last is asked last, and counts.
+    """
+
+    def add_mask(attention: nn.Module, inputs: tuple, options: dict) -> tuple[tuple, dict]:
+        return inputs, options | {"attention_mask": find_mask(attention)}
+
+    attentions = [layer.encoder_attn for layer in model.model.decoder.layers]
+    return [attention.register_forward_pre_hook(add_mask, with_kwargs=True) for attention in attentions]

@@ -1,0 +1,105 @@
+"""Languages that a model has a token for, and a token for one that it has none for."""
+
+import difflib
+from collections.abc import Sequence
+
+import torch
+from tokenizers import AddedToken
+from torch import nn
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+from utils.model.whisper import whisper_of
+from utils.runtime.errors import UserError
+
+
+def language_ids(model: nn.Module) -> dict[str, int]:
+    """Token id of each language the model knows, by its code; empty for an English-only model."""
+    lang_to_id: dict[str, int] = getattr(whisper_of(model).generation_config, "lang_to_id", None) or {}
+    # an added language stands there by its bare code as well, see languages.add_language
+    return {token[2:-2]: token_id for token, token_id in lang_to_id.items() if token.startswith("<|")}
+
+
+def language_codes(model: nn.Module) -> set[str]:
+    """Codes of the languages the model has a token for; empty for an English-only model."""
+    return set(language_ids(model))
+
+
+def check_languages(model: nn.Module, languages: Sequence[str | None], name_or_path: str) -> list[str | None]:
+    """The language of each row for its label tokens; all None for an English-only model.
+
+    Raises:
+        UserError: Rows without a language, or languages the model has no token for.
+    """
+    known = language_codes(model)
+    if not known:
+        foreign = sorted({language for language in languages if language not in (None, "en")})
+        if foreign:
+            raise UserError(f"{name_or_path} knows English only, the data is in {', '.join(foreign)}.")
+        return [None] * len(languages)
+    missing = sum(language is None for language in languages)
+    if missing:
+        raise UserError(
+            f"{missing} of {len(languages)} utterances have no language. Give --language, such as it."
+        )
+    unknown = sorted({str(language) for language in languages} - known)
+    if unknown:
+        raise UserError(
+            f"{name_or_path} has no token for the language {', '.join(unknown)}. `train.py --language "
+            f"{unknown[0]} --add_language {unknown[0]}` gives it one."
+        )
+    return list(languages)
+
+
+def add_language(
+    model: WhisperForConditionalGeneration,
+    processor: WhisperProcessor,
+    code: str,
+    init_from: str | None = None,
+) -> int:
+    """Give tokenizer, embedding (and the projection tied to it) and generation config a token `<|code|>`.
+
+    transformers' `generate(language=code)` looks into `lang_to_id` before its own table of languages, so the
+    bare code is entered there too. The token stands behind the timestamps, and for that reason it is
+    suppressed: where timestamps are decoded, whatever has a higher number counts as one.
+
+    Args:
+        model: Changed in place.
+        processor: Its tokenizer is changed in place.
+        code: Lower-case code without a token so far.
+        init_from: Code of a related language whose embedding is the first value; None: the mean of all.
+
+    Returns:
+        The id of the new token.
+
+    Raises:
+        UserError: An English-only model, a code the model knows, or an `init_from` it does not know.
+    """
+    known = language_ids(model)
+    _check(known, code, init_from)
+    tokenizer = processor.tokenizer
+    # special for the backend, but not among `all_special_ids`, whose last one must stay <|notimestamps|>
+    token = AddedToken(f"<|{code}|>", special=True, normalized=False)
+    tokenizer.add_tokens(token, special_tokens=True)
+    token_id: int = tokenizer.convert_tokens_to_ids(f"<|{code}|>")
+    if len(tokenizer) > model.config.vocab_size:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    embedding = model.model.decoder.embed_tokens.weight
+    related = list(known.values()) if init_from is None else [known[init_from]]
+    with torch.no_grad():
+        embedding[token_id] = embedding[related].mean(dim=0)
+    config = model.generation_config
+    lang_to_id: dict[str, int] = config.lang_to_id  # type: ignore[attr-defined]
+    lang_to_id |= {f"<|{code}|>": token_id, code: token_id}
+    config.suppress_tokens = [*(config.suppress_tokens or []), token_id]
+    return token_id
+
+
+def _check(known: dict[str, int], code: str, init_from: str | None) -> None:
+    if not known:
+        raise UserError(f"add_language {code}: this model knows English only. Start from a multilingual one.")
+    if code in known:
+        raise UserError(f"add_language {code}: the model has a token for it. Give --language {code} alone.")
+    if init_from is not None and init_from not in known:
+        near = difflib.get_close_matches(init_from, known, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise UserError(f"init_language_from {init_from}: the model has no token for it.{hint}")

@@ -1,0 +1,168 @@
+"""Any form of Whisper, loaded with what scoring it needs to know."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+from safetensors import SafetensorError
+from torch import nn
+from transformers import GenerationConfig, WhisperForConditionalGeneration, WhisperProcessor
+
+from utils.model.ctranslate2.settings import MULTILINGUAL_VOCAB_SIZE, language_settings
+from utils.model.languages import language_ids
+from utils.model.quantization import Quantization, bitsandbytes_config, keep_trainable_after_decoding
+from utils.model.resolving import resolve_model
+from utils.model.saving import ARGUMENTS_FILE, RESULTS_FILE, ranks_of_zero_are_meant
+from utils.model.silence import SILENCE_RUN
+from utils.model.whisper import count_parameters, whisper_of
+from utils.runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with what scoring it needs to know."""
+
+    model: nn.Module  # WhisperForConditionalGeneration, or a PeftModel around one
+    processor: WhisperProcessor
+    dynamic_context: bool  # trained on short contexts, so that it may be decoded in them
+    trainable_parameters: int | None  # of the run that made it; None where that is not known
+    total_parameters: int
+    silence_run: int | None = None  # that it was trained with, see `encode`; None where that is not known
+
+    @property
+    def decoding_silence_run(self) -> int:
+        """For a dynamic context: what it was trained with, else what an untuned model hears well with."""
+        return SILENCE_RUN if self.silence_run is None else self.silence_run
+
+
+def load_model(
+    name_or_path: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    keep_adapter: bool = False,
+    quantization: Quantization | None = None,
+) -> LoadedModel:
+    """Load a Hub id, a model folder, an adapter folder or a faster-whisper folder.
+
+    Args:
+        name_or_path: What the user gave.
+        dtype: Precision of the weights.
+        keep_adapter: Leave an adapter in place, trainable, instead of merging it into the weights.
+        quantization: Quantise the linear layers, those of the base of an adapter; needs `keep_adapter`, since
+            adapters are merged into whole weights only.
+
+    Raises:
+        UserError: Nothing loadable is there, or model and processor do not belong together.
+    """
+    resolved = resolve_model(name_or_path)
+    try:
+        processor = WhisperProcessor.from_pretrained(resolved)
+        if (Path(resolved) / "adapter_config.json").exists():
+            model = _load_adapter(Path(resolved), processor, dtype, keep_adapter, quantization)
+        else:
+            model = _load_whisper(resolved, dtype, quantization)
+    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(
+            f"{name_or_path}: not loadable as a Whisper model: {reason} "
+            "Expected a Hub id, or a folder with config.json, weights and the tokenizer's files."
+        ) from None
+    _check_pair(name_or_path, whisper_of(model), processor)
+    _complete_generation_config(whisper_of(model), processor)
+    arguments = read_training_arguments(resolved)
+    results = _read_if_there(Path(resolved) / RESULTS_FILE, json.loads)
+    return LoadedModel(
+        model,
+        processor,
+        dynamic_context=arguments.get("audio_context") == "dynamic",
+        trainable_parameters=results.get("trainable_parameters"),
+        total_parameters=count_parameters(model)[1],
+        # older runs of ours do not name it, and had none
+        silence_run=arguments.get("silence_run", 0) if arguments.get("audio_context") == "dynamic" else None,
+    )
+
+
+def _load_whisper(
+    name: str, dtype: torch.dtype, quantization: Quantization | None
+) -> WhisperForConditionalGeneration:
+    if quantization is None:
+        return WhisperForConditionalGeneration.from_pretrained(name, dtype=dtype)
+    model = WhisperForConditionalGeneration.from_pretrained(
+        name,
+        dtype=dtype,
+        quantization_config=bitsandbytes_config(quantization),
+        device_map={"": quantization.device},
+    )
+    keep_trainable_after_decoding(model)
+    return model
+
+
+def _load_adapter(
+    folder: Path,
+    processor: WhisperProcessor,
+    dtype: torch.dtype,
+    keep_adapter: bool,
+    quantization: Quantization | None,
+) -> nn.Module:
+    from peft import PeftConfig, PeftModel
+
+    base_name = PeftConfig.from_pretrained(str(folder)).base_model_name_or_path
+    base = _load_whisper(resolve_model(str(base_name)), dtype, quantization)
+    if len(processor.tokenizer) > base.config.vocab_size:  # a language was added; the adapter has its row
+        base.resize_token_embeddings(len(processor.tokenizer), mean_resizing=False)
+    if (folder / "generation_config.json").exists():
+        base.generation_config = GenerationConfig.from_pretrained(folder)
+    with ranks_of_zero_are_meant():
+        model = PeftModel.from_pretrained(base, str(folder), is_trainable=keep_adapter)
+    return model if keep_adapter else model.merge_and_unload()
+
+
+def _check_pair(name: str, model: WhisperForConditionalGeneration, processor: WhisperProcessor) -> None:
+    found, expected = processor.feature_extractor.feature_size, model.config.num_mel_bins
+    if found != expected:
+        raise UserError(
+            f"{name}: the processor makes {found} mel bins, the model expects {expected}. "
+            "Copy the processor's files from the model it was derived from."
+        )
+    if len(processor.tokenizer) > model.config.vocab_size:
+        raise UserError(
+            f"{name}: the tokenizer has {len(processor.tokenizer)} tokens, the model "
+            f"{model.config.vocab_size}. Copy the tokenizer's files from the model it was derived from."
+        )
+    config, ids = model.generation_config, processor.tokenizer.get_vocab()
+    wanted = {
+        "<|startoftranscript|>": model.config.decoder_start_token_id,
+        "<|endoftext|>": model.config.eos_token_id,
+        "<|notimestamps|>": getattr(config, "no_timestamps_token_id", None),
+        **{f"<|{code}|>": number for code, number in language_ids(model).items()},
+    }
+    for token, expected_id in wanted.items():
+        if expected_id is not None and ids.get(token) != expected_id:
+            raise UserError(
+                f"{name}: {token} is number {ids.get(token, 'none')} of the tokenizer, the model expects "
+                f"{expected_id}. Copy the tokenizer's files from the model it was derived from."
+            )
+
+
+def _complete_generation_config(model: WhisperForConditionalGeneration, processor: WhisperProcessor) -> None:
+    """Give a multilingual model the ids of its languages where its generation config lacks them.
+
+    Those of old versions of transformers do; without them a model would pass for English-only.
+    """
+    config, ids = model.generation_config, processor.tokenizer.get_vocab()
+    is_multilingual = model.config.vocab_size >= MULTILINGUAL_VOCAB_SIZE
+    if is_multilingual and not getattr(config, "lang_to_id", None):
+        config.update(
+            **language_settings(ids), no_timestamps_token_id=ids["<|notimestamps|>"], is_multilingual=True
+        )
+
+
+def read_training_arguments(folder: str) -> dict:
+    """What train.py wrote into a model folder about the run; empty for any other model."""
+    return _read_if_there(Path(folder) / ARGUMENTS_FILE, yaml.safe_load)
+
+
+def _read_if_there(path: Path, parse) -> dict:
+    return parse(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -1,0 +1,83 @@
+"""What is trained: the summed loss of the target tokens."""
+
+import torch
+from torch import nn
+
+from utils.model.cross_entropy import summed_cross_entropy
+from utils.model.encoder import condensed_silence, encode
+from utils.model.kernels.attention import mask_cross_attention
+from utils.model.kernels.onednn import ANY_SIZE, Multiples
+from utils.model.whisper import whisper_of
+from utils.text.label_tokens import IGNORED
+
+
+class WhisperLoss(nn.Module):
+    """What is trained: features and labels in, the summed loss of the target tokens out.
+
+    The sum, not the mean: only the caller knows how many target tokens the whole optimiser step has, over all
+    micro-batches and processes.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        chunk_tokens: int | None = None,
+        silence_run: int = 0,
+        multiples: Multiples = ANY_SIZE,
+    ) -> None:
+        """Of several losses made of one model the last trains it.
+
+        Args:
+            model: Whisper, or a PEFT wrapper around it.
+            chunk_tokens: The logits of at most so many exist at once.
+            silence_run: See `encode`.
+            multiples: What sizes are divisible by.
+        """
+        super().__init__()
+        self.model, self.chunk_tokens = model, chunk_tokens
+        self.silence_run, self.multiples = silence_run, multiples
+        # of the last batch, whose layers may be computed once more
+        self._key_bias: torch.Tensor | None = None
+        mask_cross_attention(whisper_of(model), self._mask_in_training)
+
+    def _mask_in_training(self, attention: nn.Module) -> torch.Tensor | None:
+        return self._key_bias if attention.training else None
+
+    def forward(
+        self,
+        input_features: torch.Tensor | None,
+        decoder_input_ids: torch.Tensor,
+        labels: torch.Tensor,
+        encoder_states: torch.Tensor | None = None,
+        context: int | None = None,
+    ) -> torch.Tensor:
+        """Cross-entropy summed over the labels that are not -100.
+
+        Args:
+            input_features: (B, n_mels, frames).
+            decoder_input_ids: (B, T) int64.
+            labels: (B, T) int64.
+            encoder_states: (B, positions, d_model), known already, instead of features.
+            context: Encoder positions of clips and tail that such states were made of.
+        """
+        whisper = whisper_of(self.model)
+        if encoder_states is None:
+            assert input_features is not None
+            context = input_features.shape[2] // 2
+            encoder_states = encode(whisper, input_features, self.silence_run, self.multiples.positions)
+        assert context is not None
+        silence = condensed_silence(whisper, context, self.silence_run, self.multiples.positions)
+        self._key_bias = None if silence is None else silence.key_bias(encoder_states)
+        missing = -labels.shape[1] % self.multiples.tokens
+        labels = nn.functional.pad(labels, (0, missing), value=IGNORED)
+        padding = whisper.config.pad_token_id
+        decoded = whisper.model.decoder(
+            input_ids=nn.functional.pad(decoder_input_ids, (0, missing), value=padding),
+            encoder_hidden_states=encoder_states,
+            use_cache=False,
+        ).last_hidden_state  # (B, T, d_model)
+        is_target = labels != IGNORED
+        # Projecting only the target positions spares the vocabulary-sized logits of all padding.
+        return summed_cross_entropy(
+            decoded[is_target], labels[is_target], whisper.proj_out, chunk_tokens=self.chunk_tokens
+        )

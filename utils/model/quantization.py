@@ -1,0 +1,79 @@
+"""Base weights in 8 or 4 bits by bitsandbytes, to be trained with an adapter (https://arxiv.org/abs/2305.14314)."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from utils.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import BitsAndBytesConfig
+
+
+# Tied to the token embedding, which is never quantised. The convolutions are no linear layers.
+_KEPT_WHOLE = ["proj_out"]
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How the linear layers of the base model are stored while an adapter is trained."""
+
+    bits: int  # 8: LLM.int8() (https://arxiv.org/abs/2208.07339), or 4
+    device: torch.device  # bitsandbytes quantises where the weights will stay
+    quant_type: str = "nf4"  # of 4 bits: nf4 or fp4
+    double_quant: bool = True  # of 4 bits: the scales are quantised as well
+    compute_dtype: torch.dtype = torch.float32  # of 4 bits: what they are unpacked to for a multiplication
+
+
+def bitsandbytes_config(quantization: Quantization) -> "BitsAndBytesConfig":
+    """What `from_pretrained` needs to quantise while it loads.
+
+    Raises:
+        UserError: bitsandbytes is not installed, or the device is one where no training on it was ever tried.
+    """
+    from importlib.util import find_spec
+
+    from transformers import BitsAndBytesConfig
+
+    if find_spec("bitsandbytes") is None:
+        raise UserError("load_in_8bit, load_in_4bit: bitsandbytes is not installed. pip install bitsandbytes")
+    if quantization.device.type == "mps":
+        raise UserError(
+            "load_in_8bit, load_in_4bit: not on an Apple GPU (mps). Train the adapter on the unquantised "
+            "model, or on the CPU or an NVIDIA GPU."
+        )
+    if quantization.bits == 8:
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=_KEPT_WHOLE)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=quantization.quant_type,
+        bnb_4bit_use_double_quant=quantization.double_quant,
+        bnb_4bit_compute_dtype=quantization.compute_dtype,
+        llm_int8_skip_modules=_KEPT_WHOLE,
+    )
+
+
+def keep_trainable_after_decoding(model: nn.Module) -> None:
+    """Keep 4-bit layers from repacking their weights for fast decoding.
+
+    On CPUs with AVX512-BF16 one forward pass in evaluation mode repacks them into a form that the next
+    training step cannot read.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+
+
+def is_quantized(model: nn.Module) -> bool:
+    """Whether bitsandbytes holds the linear layers of a Whisper model."""
+    return getattr(model, "is_loaded_in_8bit", False) or getattr(model, "is_loaded_in_4bit", False)
+
+
+def true_size(parameter: nn.Parameter) -> int:
+    """Weights in a parameter: two to a byte in 4 bits, and whole for a ZeRO-3 shard."""
+    size = getattr(parameter, "ds_numel", parameter.numel())
+    if type(parameter).__name__ != "Params4bit":
+        return size
+    return size * 2 * parameter.element_size()

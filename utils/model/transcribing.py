@@ -1,0 +1,172 @@
+"""Clips to text: sorted by length, in batches, on the full or a dynamic audio context."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+from utils.audio.flac import decode_flac
+from utils.audio.log_mel import log_mel, pad_waveforms
+from utils.model.context import DECODING_GRID, FULL_CONTEXT, dynamic_context
+from utils.model.encoder import condensed_silence, encode
+from utils.model.generation import EncodedClips, decode_greedily, detect_languages
+from utils.model.kernels.attention import attending_by_products, mask_cross_attention
+from utils.model.kernels.onednn import packed
+from utils.model.languages import language_ids
+from utils.model.whisper import eval_mode, whisper_of
+from utils.text.label_tokens import prompt_tokens
+
+
+@dataclass(frozen=True)
+class DecodingBatch:
+    """Clips that are decoded together."""
+
+    indices: tuple[int, ...]
+    contexts: tuple[float, ...]  # seconds of each clip
+
+
+def transcribe(
+    model: torch.nn.Module,
+    processor: WhisperProcessor,
+    clips: Sequence[bytes],
+    durations: Sequence[float],
+    languages: Sequence[str | None],
+    *,
+    audio_context: str,
+    batch_size: int,
+    max_length: int,
+    task: str = "transcribe",
+    silence_run: int = 0,
+    on_batch: Callable[[int, float], None] = lambda clips, seconds: None,
+) -> list[str]:
+    """Transcribe FLAC clips of at most 30 s.
+
+    Args:
+        model: Whisper, or a PEFT model around it, on any device.
+        clips: FLAC bytes, 16 kHz mono; anything indexable by a list of ints is read batch by batch.
+        durations: Seconds of each clip.
+        languages: Language code of each clip; None lets the model detect it.
+        audio_context: "full", or "dynamic": each clip's own duration rounded up to a fixed grid.
+        batch_size: Clips decoded at once.
+        max_length: Most tokens of a hypothesis, the prompt included.
+        task: transcribe, or translate into English.
+        silence_run: Of a dynamic context, see `utils.model.encoder.encode`.
+        on_batch: Called after each batch with its clips and audio seconds.
+
+    Returns:
+        The text of each clip, in the order of `clips`.
+    """
+    texts = [""] * len(durations)
+    with ready_to_decode(model):
+        for batch in plan_decoding(durations, audio_context, batch_size):
+            found = transcribe_batch(
+                model,
+                processor,
+                [clips[index] for index in batch.indices],
+                [languages[index] for index in batch.indices],
+                contexts=batch.contexts,
+                max_length=max_length,
+                task=task,
+                silence_run=silence_run,
+            )
+            for index, text in zip(batch.indices, found, strict=True):
+                texts[index] = text
+            on_batch(len(batch.indices), sum(durations[index] for index in batch.indices))
+    return texts
+
+
+@contextlib.contextmanager
+def ready_to_decode(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode and the fastest layers for decoding; the weights must not change in the block."""
+    with eval_mode(model), packed(model), attending_by_products(whisper_of(model)):
+        yield
+
+
+@torch.inference_mode()
+def transcribe_batch(
+    model: torch.nn.Module,
+    processor: WhisperProcessor,
+    clips: Sequence[bytes],
+    languages: Sequence[str | None],
+    *,
+    contexts: Sequence[float],
+    max_length: int,
+    task: str = "transcribe",
+    silence_run: int = 0,
+) -> list[str]:
+    """Transcribe clips together, each encoded under its own audio context; `transcribe` explains the rest.
+
+    The model is in evaluation mode, best `ready_to_decode`. The decoder, which has to read all its weights
+    for every token, takes all clips at once; the encoder those of one context.
+    """
+    whisper = whisper_of(model)
+    encoded = encode_clips(whisper, processor, [decode_flac(clip) for clip in clips], contexts, silence_run)
+    hooks = mask_cross_attention(whisper, lambda _: encoded.mask)
+    try:
+        prompts = _build_prompts(whisper, processor, encoded.states, languages, task)
+        tokens = decode_greedily(whisper, encoded, prompts, max_length)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [text.strip() for text in processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+
+
+def encode_clips(
+    model: WhisperForConditionalGeneration,
+    processor: WhisperProcessor,
+    clips: Sequence[np.ndarray],
+    contexts: Sequence[float],
+    silence_run: int,
+) -> EncodedClips:
+    """Encode clips, (samples,) float32 at 16 kHz each, those of one context together."""
+    states: dict[int, torch.Tensor] = {}
+    masks: dict[int, torch.Tensor] = {}
+    for context in dict.fromkeys(contexts):
+        rows = [row for row, own in enumerate(contexts) if own == context]
+        waveforms = pad_waveforms([clips[row] for row in rows], context)
+        features = log_mel(waveforms.to(model.device), processor.feature_extractor)
+        encoded = encode(model, features, silence_run)
+        silence = condensed_silence(model, features.shape[2] // 2, silence_run)
+        bias = None if silence is None else silence.key_bias(encoded)
+        mask = encoded.new_zeros(encoded.shape[1]) if bias is None else bias[0, 0, 0]
+        states |= dict(zip(rows, encoded, strict=True))
+        masks |= dict.fromkeys(rows, mask)
+    joined, mask = (
+        torch.nn.utils.rnn.pad_sequence(
+            [of[row] for row in range(len(clips))], batch_first=True, padding_value=value
+        )
+        for of, value in ((states, 0.0), (masks, -torch.inf))
+    )
+    return EncodedClips(joined, mask[:, None, None] if mask.any() else None)
+
+
+def plan_decoding(durations: Sequence[float], audio_context: str, batch_size: int) -> Iterator[DecodingBatch]:
+    """Batches of clips of like length; no neighbour decides the context of a clip."""
+    contexts = [
+        FULL_CONTEXT if audio_context == "full" else dynamic_context(duration, DECODING_GRID)
+        for duration in durations
+    ]
+    order = sorted(range(len(durations)), key=lambda index: (contexts[index], durations[index], index))
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        yield DecodingBatch(tuple(batch), tuple(contexts[index] for index in batch))
+
+
+def _build_prompts(
+    model: WhisperForConditionalGeneration,
+    processor: WhisperProcessor,
+    states: torch.Tensor,
+    languages: Sequence[str | None],
+    task: str,
+) -> torch.Tensor:
+    """(B, P) prompt tokens; the language of a clip without one is detected. English-only models take none."""
+    if not language_ids(model):
+        languages = [None] * len(languages)
+    elif None in languages:
+        detected = detect_languages(model, states)
+        languages = [given or found for given, found in zip(languages, detected, strict=True)]
+    prompts = [prompt_tokens(processor.tokenizer, language, task=task) for language in languages]
+    return torch.tensor(prompts, device=states.device)

@@ -1,0 +1,61 @@
+"""Whisper behind its wrappers: the model inside, its parameters, its modes."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import cast
+
+from torch import nn
+from transformers import WhisperForConditionalGeneration
+
+from utils.model.kernels.compilation import uncompiled
+from utils.model.quantization import true_size
+
+
+def whisper_of(model: nn.Module) -> WhisperForConditionalGeneration:
+    """The Whisper model inside a PEFT wrapper, or the model itself."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+    return cast(WhisperForConditionalGeneration, inner)
+
+
+def adapter_name(model: nn.Module) -> str | None:
+    """lora, dora or adalora; None for a model without an adapter."""
+    config = getattr(model, "active_peft_config", None)
+    if config is None:
+        return None
+    return "dora" if config.use_dora else str(config.peft_type.value).lower()
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """(trainable, all) parameters, a tied weight counted once, a quantised one or a ZeRO-3 shard whole."""
+    sizes = [(true_size(p), p.requires_grad) for p in model.parameters()]
+    return sum(size for size, is_trainable in sizes if is_trainable), sum(size for size, _ in sizes)
+
+
+def trainable_parameters_line(model: nn.Module) -> str:
+    """The line PEFT users know: `trainable params: 8 || all params: 80 || trainable%: 10.0000`."""
+    trainable, total = count_parameters(model)
+    share = 100 * trainable / total
+    return f"trainable params: {trainable:,} || all params: {total:,} || trainable%: {share:.4f}"
+
+
+def allow_empty_texts(model: nn.Module) -> None:
+    """Let decoders choose the end of the text as its first token, as Whisper's generation config forbids.
+
+    For models that learn where nothing is said; others would leave out speech that they are unsure of.
+    """
+    config = whisper_of(model).generation_config
+    config.begin_suppress_tokens = [
+        token for token in config.begin_suppress_tokens or [] if token != config.eos_token_id
+    ] or None
+
+
+@contextlib.contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Switch dropout off for the block and give the model its mode back; compiled layers are for training."""
+    was_training = model.training
+    model.eval()
+    try:
+        with uncompiled():
+            yield
+    finally:
+        model.train(was_training)

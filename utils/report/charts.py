@@ -1,0 +1,213 @@
+"""Charts of an evaluation as inline SVG: bars with intervals, grouped columns, lines."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from utils.report.histogram import nice_step
+from utils.report.page import BOTTOM, CHART_HEIGHT, CHART_WIDTH, LEFT, RIGHT, TOP, Html, isolated, tag
+
+# Grey for the baseline, then the colours of Okabe and Ito, told apart in every form of colour blindness.
+NUM_COLOURS = 6
+
+BAR_HEIGHT = 11  # pixels of one bar in a stack, with the gap below it
+
+HIGHEST_RATE = 1.5  # a bar above 150 % is cut: a model that runs away would flatten all the others
+
+MOST_DOTS = 40  # of a line; with more of them it is drawn without
+
+DASHES = ("none", "7 4", "2 4", "10 4 2 4")
+
+CHART_STYLE = """
+:root {
+  --series-0: #8c8c8c; --series-1: #0072b2; --series-2: #e69f00; --series-3: #009e73; --series-4: #cc79a7;
+  --series-5: #d55e00;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --series-0: #8d949c; --series-1: #56b4e9; --series-3: #2bbd92; --series-4: #dd9bc0; --series-5: #f0803c;
+  }
+}
+@media print {
+  :root { --series-1: #0072b2; --series-3: #009e73; --series-4: #cc79a7; --series-5: #d55e00; }
+}
+svg .series-0 { color: var(--series-0); fill: currentColor; }
+svg .series-1 { color: var(--series-1); fill: currentColor; }
+svg .series-2 { color: var(--series-2); fill: currentColor; }
+svg .series-3 { color: var(--series-3); fill: currentColor; }
+svg .series-4 { color: var(--series-4); fill: currentColor; }
+svg .series-5 { color: var(--series-5); fill: currentColor; }
+svg .dynamic { fill: color-mix(in srgb, currentColor 60%, var(--card)); }
+svg .whisker { stroke: var(--ink); stroke-width: 1.25; fill: none; }
+svg .curve {
+  fill: none; stroke: currentColor; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round;
+}
+svg.stack { display: block; width: 100%; min-width: 6rem; margin-top: .15rem; }
+svg.swatch { display: inline-block; width: 1.5rem; height: .7rem; margin-inline-end: .4rem; }
+.legend {
+  list-style: none; display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; margin: 0 0 .4rem; padding: 0;
+  font-size: .85rem; color: var(--soft);
+}
+"""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A rate and its interval, as fractions."""
+
+    rate: float
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Colour:
+    """How a series is told from the others."""
+
+    number: int
+    is_dynamic: bool = False
+
+    @property
+    def classes(self) -> str:
+        return f"series-{self.number % NUM_COLOURS}" + (" dynamic" if self.is_dynamic else "")
+
+
+def chart_top(measures: Sequence[Measure | None]) -> float:
+    """The rate at which an axis ends so that bars and intervals fit, 150 % at most."""
+    ends = [max(m.rate, m.interval[1] if m.interval else 0.0) for m in measures if m is not None]
+    return min(max(ends, default=0.0), HIGHEST_RATE) or 1.0
+
+
+def stacked_bars(measures: Sequence[Measure | None], colours: Sequence[Colour], top: float) -> Html:
+    """Bars one below the other on one scale, with whiskers; for a cell beside the numbers it shows."""
+    parts: list[Html] = []
+    for place, (measure, colour) in enumerate(zip(measures, colours, strict=True)):
+        y = place * BAR_HEIGHT
+        parts.append(tag("rect", class_="track", width=100, height=BAR_HEIGHT - 2, y=y))
+        if measure is None:
+            continue
+        width = _share(measure.rate, top)
+        bar = {"width": width, "height": BAR_HEIGHT - 2, "y": y, "class_": colour.classes}
+        parts.append(tag("rect", **bar))
+        if measure.interval:
+            low, high = (_share(end, top) for end in measure.interval)
+            middle = y + (BAR_HEIGHT - 2) / 2
+            path = f"M{low} {middle}H{high}M{low} {middle - 2.5}v5M{high} {middle - 2.5}v5"
+            parts.append(tag("path", class_="whisker", d=path, vector_effect="non-scaling-stroke"))
+    height = BAR_HEIGHT * len(measures) - 2
+    size = {"viewBox": f"0 0 100 {height}", "height": height, "preserveAspectRatio": "none"}
+    return tag("svg", *parts, class_="stack", **size, aria_hidden="true")
+
+
+def _share(rate: float, top: float) -> float:
+    return round(100 * min(max(rate / top, 0.0), 1.0), 2)
+
+
+def swatch(colour: Colour, dash: int | None = None) -> Html:
+    """A patch of a series' colour, or a piece of its line where `dash` is given."""
+    if dash is None:
+        mark = tag("rect", width=24, height=10, rx=2, class_=colour.classes)
+    else:
+        pattern = {"stroke_dasharray": DASHES[dash % len(DASHES)]}
+        mark = tag("line", x1=1, x2=23, y1=5, y2=5, class_=f"{colour.classes} curve", **pattern)
+    return tag("svg", mark, class_="swatch", viewBox="0 0 24 10", aria_hidden="true")
+
+
+def legend(entries: Sequence[tuple[Html, str]]) -> Html:
+    """Which patch or line is what."""
+    return tag("ul", *[tag("li", patch, isolated(label)) for patch, label in entries], class_="legend")
+
+
+def column_chart(
+    name: str,
+    labels: Sequence[tuple[str, str]],
+    columns: Sequence[tuple[str, Colour, Sequence[Measure | None]]],
+    *,
+    title: str,
+    description: str,
+) -> Html:
+    """Columns side by side in groups, with whiskers.
+
+    Args:
+        name: Unique on the page, for the labels.
+        labels: Of the groups, two lines each.
+        columns: Label, colour and one rate for each group of every series.
+        title: Read to those who do not see it.
+        description: The same, what it shows in a sentence.
+    """
+    axis = Axis(0.0, max(1.0, len(labels)), 100 * chart_top([m for *_, ms in columns for m in ms]))
+    parts = axis.grid()
+    width = 0.8 / max(len(columns), 1)
+    for group, (label, size) in enumerate(labels):
+        for text, below in ((label, 17), (size, 33)):
+            parts.append(tag("text", text, x=axis.x(group + 0.5), y=axis.y(0) + below, text_anchor="middle"))
+        for place, (series, colour, measures) in enumerate(columns):
+            measure = measures[group]
+            if measure is not None:
+                left = group + 0.1 + place * width
+                parts += _column(axis, left, 0.9 * width, measure, colour, f"{series}, {label}")
+    return chart_of(name, parts, title, description)
+
+
+def _column(
+    axis: "Axis", left: float, width: float, measure: Measure, colour: Colour, label: str
+) -> list[Html]:
+    top, x = axis.y(100 * measure.rate), axis.x(left)
+    size = {"x": x, "width": round(axis.x(left + width) - x, 2), "y": top}
+    words = tag("title", f"{label}: {100 * measure.rate:.1f} %")
+    parts = [tag("rect", words, class_=colour.classes, **size, height=round(axis.y(0) - top, 2))]
+    if measure.interval:
+        low, high = (axis.y(100 * end) for end in measure.interval)
+        middle = round(axis.x(left + width / 2), 2)
+        path = f"M{middle} {low}V{high}M{middle - 3} {low}h6M{middle - 3} {high}h6"
+        parts.append(tag("path", class_="whisker", d=path))
+    return parts
+
+
+@dataclass(frozen=True)
+class Axis:
+    """From values to places in the picture; both axes begin at 0 or at `first`."""
+
+    first: float
+    last: float
+    highest: float
+
+    @property
+    def step(self) -> float:
+        return nice_step(self.highest, most=5)
+
+    @property
+    def top(self) -> float:
+        return self.step * math.ceil(self.highest / self.step - 1e-9)
+
+    def x(self, value: float) -> float:
+        share = (value - self.first) / (self.last - self.first)
+        return round(LEFT + share * (CHART_WIDTH - LEFT - RIGHT), 2)
+
+    def y(self, value: float) -> float:
+        share = min(max(value / self.top, 0.0), 1.0)
+        return round(TOP + (1 - share) * (CHART_HEIGHT - TOP - BOTTOM), 2)
+
+    def grid(self) -> list[Html]:
+        """Level lines with their values at the left."""
+        parts = []
+        for number in range(round(self.top / self.step) + 1):
+            y = self.y(number * self.step)
+            parts.append(tag("line", class_="grid", x1=LEFT, x2=CHART_WIDTH - RIGHT, y1=y, y2=y))
+            parts.append(tag("text", f"{number * self.step:g}", x=LEFT - 8, y=y + 4, text_anchor="end"))
+        return parts
+
+    def steps(self, unit: str) -> list[Html]:
+        """Values of the horizontal axis with its unit."""
+        step = nice_step(self.last - self.first, most=10)
+        ticks = [self.first + step * n for n in range(int((self.last - self.first) / step + 1e-9) + 1)]
+        below = self.y(0) + 17
+        parts = [tag("text", f"{tick:g}", x=self.x(tick), y=below, text_anchor="middle") for tick in ticks]
+        middle = (LEFT + CHART_WIDTH - RIGHT) / 2
+        return [*parts, tag("text", unit, x=middle, y=CHART_HEIGHT - 6, text_anchor="middle")]
+
+
+def chart_of(name: str, parts: Sequence[Html], title: str, description: str) -> Html:
+    words = [tag("title", title, id=f"{name}-title"), tag("desc", description, id=f"{name}-desc")]
+    labels = {"role": "img", "aria_labelledby": f"{name}-title {name}-desc"}
+    labels |= {"class_": "chart", "viewBox": f"0 0 {CHART_WIDTH} {CHART_HEIGHT}"}
+    return tag("div", tag("svg", *words, *parts, **labels), class_="scroll")

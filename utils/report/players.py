@@ -1,0 +1,84 @@
+"""Examples that a page plays: as much sound as it has room for, fairly shared out."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from utils.audio.flac import SAMPLE_RATE, AudioError, decode_flac, encode_flac
+from utils.report.page import Html, tag
+
+EXAMPLE_SECONDS = 10.0  # longer clips are cut
+
+MOST_AUDIO_CHARACTERS = 2_900_000  # of all players as base64, so that the page stays about 3 MB
+
+
+@dataclass(frozen=True)
+class Example:
+    """One utterance or reject to look at and listen to."""
+
+    title: str  # where it comes from
+    text: str | None
+    flac: bytes | None  # 16 kHz mono, as `utils.audio.flac.encode_flac` writes it
+    detail: str  # of a reject its reason, `kind: details`
+
+    @property
+    def kind(self) -> str:
+        return self.detail.split(": ", maxsplit=1)[0]
+
+
+@dataclass(frozen=True)
+class Player:
+    """An example with the sound the page has room for."""
+
+    example: Example
+    audio: str | None  # base64
+    note: str = ""
+
+
+def load_players(
+    groups: Sequence[Sequence[Example]],
+    *,
+    most_characters: int = MOST_AUDIO_CHARACTERS,
+    longest: float = EXAMPLE_SECONDS,
+) -> list[list[Player]]:
+    """Give examples their sound while there is room: the first of each group, then the second of each …
+
+    Args:
+        groups: Examples, the more important first in each group.
+        most_characters: Of all sounds together, as base64.
+        longest: Seconds from which on a clip is cut.
+    """
+    players: list[list[Player]] = [[] for _ in groups]
+    room = most_characters
+    places = [(place, number) for number, group in enumerate(groups) for place in range(len(group))]
+    for place, number in sorted(places):
+        player = load_player(groups[number][place], longest)
+        if player.audio is not None and len(player.audio) > room:
+            player = Player(player.example, None, "The page has no room for its sound.")
+        room -= len(player.audio or "")
+        players[number].append(player)
+    return players
+
+
+def load_player(example: Example, longest: float = EXAMPLE_SECONDS) -> Player:
+    """The sound of an example as base64, cut to `longest` seconds."""
+    if example.flac is None:
+        return Player(example, None)
+    try:
+        samples = decode_flac(example.flac)
+    except AudioError:
+        return Player(example, None, "Its sound cannot be played.")
+    most_samples = round(longest * SAMPLE_RATE)
+    if len(samples) <= most_samples:
+        return Player(example, base64.b64encode(example.flac).decode())
+    cut = base64.b64encode(encode_flac(samples[:most_samples])).decode()
+    return Player(example, cut, f"The first {longest:g} of {len(samples) / SAMPLE_RATE:.1f} s.")
+
+
+def audio_element(player: Player) -> Html:
+    """Controls that play an example; nothing where it has no sound."""
+    if player.audio is None:
+        return Html("")
+    source = f"data:audio/flac;base64,{player.audio}"
+    label = f"Play {player.example.title}"
+    return tag("audio", controls="", preload="metadata", aria_label=label, src=source)

@@ -1,0 +1,92 @@
+"""Downloads: cached, bounded in size and time, verified by content."""
+
+import contextlib
+import hashlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from rich.console import Console
+
+from utils.runtime.errors import UserError
+
+LOCK_PATIENCE = 1800.0  # another process may be fetching and converting
+
+DOWNLOAD_PATIENCE = 900.0
+
+SOCKET_PATIENCE = 20.0
+
+CHUNK_BYTES = 1 << 20
+
+
+class SourceUnavailable(Exception):
+    """One of several sources did not give what was asked; its text says why."""
+
+
+def cache_folder() -> Path:
+    """Where fetched and converted things are kept; `WHISPER_FINETUNING_CACHE` moves it."""
+    if chosen := os.environ.get("WHISPER_FINETUNING_CACHE"):
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "whisper-finetuning"
+
+
+@contextlib.contextmanager
+def filling_cache(name: str) -> Iterator[None]:
+    """Let one process at a time fill a place in the cache; the others wait and find it filled.
+
+    Raises:
+        UserError: The cache cannot be written, or another process holds the lock for too long.
+    """
+    from filelock import FileLock, Timeout
+
+    cache = cache_folder()
+    advice = "Make room or set WHISPER_FINETUNING_CACHE to a folder that can be written."
+    try:
+        (cache / "locks").mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / "locks" / f"{name}.lock", timeout=LOCK_PATIENCE):
+            yield
+    except Timeout:
+        raise UserError(
+            f"{cache}: another process has been filling the cache for over half an hour. End it."
+        ) from None
+    except OSError as error:
+        raise UserError(f"{cache}: the cache cannot be filled: {error}. {advice}") from None
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def run_downloader(
+    command: list[str], cwd: str | None = None, output: IO[bytes] | int = subprocess.DEVNULL
+) -> None:
+    """Run `command` silently.
+
+    Raises:
+        SourceUnavailable: It fails, with the last thing it said, or takes too long.
+    """
+    environment = os.environ | {"LC_ALL": "C"}
+    try:
+        subprocess.run(
+            command,
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            timeout=DOWNLOAD_PATIENCE,
+            check=True,
+        )
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace").strip().splitlines()
+        raise SourceUnavailable(f"{Path(command[0]).name}: {said[-1] if said else error}") from None
+    except (subprocess.TimeoutExpired, OSError) as error:
+        raise SourceUnavailable(str(error)) from None
+
+
+def say_on_stderr(text: str) -> None:
+    Console().print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,108 @@
+"""A checked start of Accelerate, and what each kind of launch can and cannot do."""
+
+import contextlib
+import datetime
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
+from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
+
+from utils.runtime.devices import gpu_knows_bfloat16, pick_device
+from utils.runtime.errors import UserError
+
+
+def build_accelerator(micro_batch_size: int, max_grad_norm: float, **options) -> Accelerator:
+    """An Accelerator for the launcher's configuration, checked against what the recipe says.
+
+    Raises:
+        UserError: The launcher's configuration contradicts the recipe, asks for a precision the device lacks,
+            or started processes that do not know of each other.
+    """
+    device = pick_device()
+    on_cpu = device.type == "cpu"
+    with_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"
+    _check_precision(device)
+    # While one process decodes for a sharded model, the others wait longer than the default 10 minutes.
+    waiting = InitProcessGroupKwargs(timeout=datetime.timedelta(hours=4))
+    # Buffers never change, and a process that measures its memory makes passes of its own.
+    own_buffers = DistributedDataParallelKwargs(broadcast_buffers=False)
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # Accelerate knows no other name
+    if on_cpu:
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed looks for a GPU and warns
+    if on_cpu and with_deepspeed:
+        waiting.backend = "gloo"
+    accelerator = Accelerator(
+        cpu=on_cpu and not with_deepspeed,  # else two CPU processes would not find each other
+        kwargs_handlers=[waiting, own_buffers],
+        **options,
+    )
+    _check_launcher(accelerator)
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        config = accelerator.state.deepspeed_plugin.deepspeed_config
+        config["train_micro_batch_size_per_gpu"] = micro_batch_size
+        config["gradient_clipping"] = max_grad_norm
+    return accelerator
+
+
+def _check_precision(device: torch.device) -> None:
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION")
+    if device.type == "cpu" and asked == "fp16":
+        raise UserError(
+            "mixed_precision fp16 on a CPU: it has bf16 or none. Use accelerate_configs/cpu_bf16.yaml."
+        )
+    if device.type == "cuda" and asked == "bf16" and not gpu_knows_bfloat16():
+        raise UserError(
+            f"mixed_precision bf16 on {torch.cuda.get_device_name()}: it only emulates it, and has fp16. Use "
+            "accelerate_configs/single_gpu_fp16.yaml, or on several GPUs --mixed_precision fp16."
+        )
+
+
+def _check_launcher(accelerator: Accelerator) -> None:
+    if accelerator.gradient_accumulation_steps != 1:
+        raise UserError(
+            "gradient_accumulation_steps: the launcher's configuration says "
+            f"{accelerator.gradient_accumulation_steps}. Take it out there; it belongs to the recipe."
+        )
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size != accelerator.num_processes:
+        raise UserError(
+            f"{world_size} processes were started, but each sees {accelerator.num_processes}: they would "
+            "train apart and overwrite each other. Use a configuration of accelerate_configs/."
+        )
+
+
+@contextlib.contextmanager
+def loading_whole(accelerator: Accelerator) -> Iterator[None]:
+    """While a model is loaded: under ZeRO-3 transformers would shard it at once, which its Whisper cannot."""
+    plugin = accelerator.state.deepspeed_plugin
+    if plugin is None:
+        yield
+        return
+    unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        set_hf_deepspeed_config(plugin.dschf)
+
+
+def is_sharded(accelerator: Accelerator) -> bool:
+    """Whether each process holds only a part of the weights (FSDP, DeepSpeed ZeRO-3)."""
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        return accelerator.state.deepspeed_plugin.zero_stage == 3
+    return accelerator.distributed_type == DistributedType.FSDP
+
+
+def check_not_split(accelerator: Accelerator, features: Sequence[str]) -> None:
+    """Refuse what needs each tensor and each step of the optimiser in one piece.
+
+    Raises:
+        UserError: Some of the features are asked for under DeepSpeed or FSDP.
+    """
+    if features and accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.FSDP):
+        raise UserError(
+            f"{', '.join(features)} under {accelerator.distributed_type.value}: expected one device, or a "
+            "copy of the model on each. Use single_gpu.yaml, multi_gpu.yaml or a CPU configuration."
+        )

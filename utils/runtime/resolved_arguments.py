@@ -1,0 +1,91 @@
+"""Arguments as YAML: recipes read strictly, resolved arguments written and compared."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import yaml
+
+from utils.arguments.fields import ScriptArguments
+from utils.runtime.errors import UserError
+
+
+def _with_exponents(resolvers: dict[str, list[tuple[str, re.Pattern[str]]]]) -> dict[str, list]:
+    """PyYAML's rules for plain scalars by first character, and YAML 1.2's: 1e-5 and 1.5e3 are numbers."""
+    number = ("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"))
+    return {**resolvers, **{first: [number, *resolvers.get(first, [])] for first in "-+0123456789"}}
+
+
+class _RecipeLoader(yaml.SafeLoader):
+    """Reads 1e-5 and 1.5e3 as the numbers they are in YAML 1.2; in PyYAML's 1.1 they are text."""
+
+    yaml_implicit_resolvers = _with_exponents(yaml.SafeLoader.yaml_implicit_resolvers)
+
+
+class _RecipeDumper(yaml.SafeDumper):
+    """Quotes the texts that `_RecipeLoader` would take for numbers, such as a folder named 12e4."""
+
+    yaml_implicit_resolvers = _with_exponents(yaml.SafeDumper.yaml_implicit_resolvers)
+
+
+def read_recipe(path: Path) -> dict[str, object]:
+    try:
+        recipe = yaml.load(path.read_text(encoding="utf-8"), _RecipeLoader)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such recipe. The recipes are listed in recipes/README.md.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: not readable as YAML: {error}") from None
+    if recipe is None:
+        return {}
+    if not isinstance(recipe, dict):
+        raise UserError(f"{path}: found a {type(recipe).__name__}, expected `key: value` lines.")
+    return {str(key): value for key, value in recipe.items()}
+
+
+def arguments_as_yaml(arguments: ScriptArguments) -> str:
+    """The resolved arguments as the YAML that would give them again."""
+    return yaml.dump(dataclasses.asdict(arguments), Dumper=_RecipeDumper, sort_keys=False, allow_unicode=True)
+
+
+BEFORE: dict[str, object] = {"silence_run": 0}  # what was done before there were such arguments
+
+
+def differing_arguments(
+    arguments: ScriptArguments, path: Path, *, ignored: tuple[str, ...] = ("output_dir",)
+) -> list[str]:
+    """Compare resolved arguments with those an earlier run wrote beside its result.
+
+    Args:
+        arguments: Those of this run.
+        path: YAML written by `arguments_as_yaml`. An argument it lacks (it is from an older version)
+            counts as having had its default, or what was done before there was one.
+        ignored: Arguments that do not change the result, such as the folder's own name.
+
+    Returns:
+        A sentence for each argument that differs: `language: it there, en now`. Empty when all are equal.
+
+    Raises:
+        UserError: The file is missing or is no YAML of arguments.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: missing, so nobody can tell which arguments the result beside it had.")
+    earlier = read_recipe(path)
+    found = []
+    for field_ in dataclasses.fields(arguments):
+        if field_.name in ignored:
+            continue
+        now = getattr(arguments, field_.name)
+        there = earlier.get(field_.name, BEFORE.get(field_.name, default_of(field_)))
+        if there != now:
+            found.append(f"{field_.name}: {_shown(there)} there, {_shown(now)} now")
+    return found
+
+
+def default_of(field_: dataclasses.Field) -> object:
+    if field_.default_factory is not dataclasses.MISSING:
+        return field_.default_factory()
+    return None if field_.default is dataclasses.MISSING else field_.default
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else str(value)

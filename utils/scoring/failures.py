@@ -1,0 +1,154 @@
+"""What goes wrong in a hypothesis beyond single words: loops, made-up text, lost ends, another language."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from utils.scoring.word_alignment import Edit
+from utils.text.loops import find_loop
+from utils.text.normalizing import count_words
+from utils.text.scripts import main_script
+
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier
+
+
+LOOP = "loop"
+
+INSERTION_RUN = "insertion run"
+
+TRUNCATED = "truncated"
+
+WRONG_LANGUAGE = "wrong language"
+
+WRONG_SCRIPT = "wrong script"
+
+NO_CASING = "no casing"
+
+NO_PUNCTUATION = "no punctuation"
+
+DECODER_ERROR = "decoder error"
+
+KINDS = {
+    LOOP: "the same words over and over",
+    INSERTION_RUN: "a run of words that nobody said",
+    TRUNCATED: "the end of what was said is missing",
+    WRONG_LANGUAGE: "text in another language than the one spoken",
+    WRONG_SCRIPT: "text in another script than the reference's",
+    NO_CASING: "no capital letter, where the reference has some",
+    NO_PUNCTUATION: "no punctuation, where the reference has some",
+    DECODER_ERROR: "the decoder failed; all words count as deleted",
+}
+"""Every kind of failure and what it means, the gravest first but for the last."""
+
+LONGEST_INSERTION = 4  # words in a row; one more is a run
+
+LEAST_DELETED, DELETED_SHARE = 3, 0.3  # words at the end of a reference, and their share of it
+
+CHARACTERS_IN_A_WORD = 3  # about, where words have no spaces between them and characters are aligned
+
+CERTAIN = 0.9  # probability of a language; at that and four words no Italian prompt is taken for another
+
+FEWEST_WORDS = 4
+
+MOSTLY_WRONG = 0.5  # word errors per word from which on a hypothesis can be one in another language
+
+SENTENCE_MARKS = frozenset(".,;:!?…。、，！？；：।॥؟،؛።")
+
+
+def find_failures(
+    reference: str,
+    hypothesis: str,
+    alignment: Sequence[Edit],
+    language: str | None = None,
+    measure: str = "wer",
+) -> list[str]:
+    """The kinds of failure of one utterance, in the order of `KINDS`.
+
+    Args:
+        reference: Text as it is.
+        hypothesis: Text as it is.
+        alignment: Of the two, normalised.
+        language: Code of the language spoken; without it no language is wrong.
+        measure: wer for an alignment of words, cer for one of characters.
+    """
+    word = CHARACTERS_IN_A_WORD if measure == "cer" else 1
+    num_words = count_words(hypothesis) / word if measure == "cer" else len(hypothesis.split())
+    checks = {
+        LOOP: find_loop(hypothesis) is not None and find_loop(reference) is None,
+        INSERTION_RUN: _has_insertion_run(alignment, LONGEST_INSERTION * word),
+        TRUNCATED: _is_truncated(alignment, LEAST_DELETED * word),
+        WRONG_LANGUAGE: num_words >= FEWEST_WORDS
+        and _is_in_another_language(reference, hypothesis, alignment, language),
+        WRONG_SCRIPT: _is_in_another_script(reference, hypothesis),
+        NO_CASING: has_casing(reference) and bool(hypothesis) and not has_casing(hypothesis),
+        NO_PUNCTUATION: has_punctuation(reference) and bool(hypothesis) and not has_punctuation(hypothesis),
+    }
+    return [kind for kind, found in checks.items() if found]
+
+
+def count_failures(found: Iterable[Sequence[str]]) -> dict[str, int]:
+    """Utterances with each kind of failure; every kind has a number."""
+    counts = Counter(kind for kinds in found for kind in kinds)
+    return {kind: counts[kind] for kind in KINDS}
+
+
+def has_casing(text: str) -> bool:
+    """Whether a text has a capital letter."""
+    return any(character.isupper() for character in text)
+
+
+def has_punctuation(text: str) -> bool:
+    """Whether a text has a mark that parts or ends sentences."""
+    return not SENTENCE_MARKS.isdisjoint(text)
+
+
+def _has_insertion_run(alignment: Sequence[Edit], longest: int) -> bool:
+    """More insertions in a row than slips explain, or any word where nothing was said."""
+    if all(kind == "insert" for kind, _, _ in alignment):
+        return bool(alignment)
+    run = 0
+    for kind, _, _ in alignment:
+        run = run + 1 if kind == "insert" else 0
+        if run > longest:
+            return True
+    return False
+
+
+def _is_truncated(alignment: Sequence[Edit], least: int) -> bool:
+    words = sum(kind != "insert" for kind, _, _ in alignment)
+    missing = 0
+    for kind, _, _ in reversed(alignment):
+        if kind != "delete":
+            break
+        missing += 1
+    return missing >= least and missing >= DELETED_SHARE * words
+
+
+def _is_in_another_language(
+    reference: str, hypothesis: str, alignment: Sequence[Edit], language: str | None
+) -> bool:
+    """Whether the words are mostly wrong, and those of a language that is not the reference's either."""
+    errors = sum(kind != "equal" for kind, _, _ in alignment)
+    words = sum(kind != "insert" for kind, _, _ in alignment)
+    if language is None or errors < MOSTLY_WRONG * max(words, 1):
+        return False
+    identifier = _load_identifier()
+    if language not in identifier.labels:
+        return False
+    found, probability = identifier.classify(hypothesis)
+    return found != language and probability >= CERTAIN and found != identifier.classify(reference)[0]
+
+
+@lru_cache
+def _load_identifier() -> "LanguageIdentifier":
+    """The language of a text among about 140, by py3langid, after langid.py (Lui and Baldwin, 2012)."""
+    from py3langid.langid import MODEL_DIR, MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(str(MODEL_DIR / MODEL_FILE), norm_probs=True)
+
+
+def _is_in_another_script(reference: str, hypothesis: str) -> bool:
+    expected, found = main_script(reference), main_script(hypothesis)
+    return expected is not None and found is not None and expected != found

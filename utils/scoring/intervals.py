@@ -1,0 +1,141 @@
+"""95 % intervals of corpus rates by the bootstrap: what is drawn, and how few draws units are allowed for."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+DRAWS_AT_ONCE = 4_000_000  # units drawn in one numpy call: 32 MB
+
+MIN_CLUSTERS = 20  # speakers or recordings; with fewer the interval would rest on too few
+
+MIN_KNOWN = 0.9  # of the utterances, so that what is not known cannot narrow the interval by much
+
+
+@dataclass(frozen=True)
+class RatioBootstrap:
+    """A ratio of two sums over a corpus, its interval, and the ratio in every resample."""
+
+    ratio: float
+    ci95: tuple[float, float]
+    ratios: np.ndarray  # (samples,) float64
+
+
+def choose_clusters(
+    speakers: Sequence[str | None] | None, recordings: Sequence[str | None] | None
+) -> tuple[str, list[str | None] | None]:
+    """What the bootstrap is to draw: utterances of one speaker, or of one recording, are not independent.
+
+    Speakers come first, for two recordings of one speaker are alike too. Either is taken where at least
+    MIN_CLUSTERS distinct ones are known, for at least MIN_KNOWN of the utterances; those without a label
+    count as a cluster each. Recordings of one utterance each are no clusters.
+
+    Args:
+        speakers: Each utterance's speaker, None where it is not known; None for a corpus without speakers.
+        recordings: The same for the recordings that the utterances were cut from.
+
+    Returns:
+        `speaker`, `recording` or `utterance`, and the labels to draw by; None to draw utterances.
+    """
+    for unit, labels in (("speaker", speakers), ("recording", recordings)):
+        known = [label for label in labels or () if label is not None]
+        if unit == "recording" and len(set(known)) == len(known):
+            continue
+        if labels and len(set(known)) >= MIN_CLUSTERS and len(known) >= MIN_KNOWN * len(labels):
+            return unit, list(labels)
+    return "utterance", None
+
+
+def bootstrap_ratio(
+    numerators: np.ndarray,
+    denominators: np.ndarray,
+    samples: int,
+    seed: int,
+    clusters: Sequence[str | None] | None = None,
+) -> RatioBootstrap:
+    """A ratio of sums with the studentised bootstrap interval (Efron and Tibshirani 1993, 12.5).
+
+    Percentiles of the resampled ratios, as Bisani and Ney (2004) take them for the WER, hold the true value
+    in only 89 to 92 % of the cases with 20 speakers: a resample has less spread than the speakers
+    themselves, and the distribution is skewed. So every resample's distance from the ratio is measured in
+    its own standard error, by linearisation of the ratio (Cochran, "Sampling Techniques", 1977, 6.4), and
+    the quantiles of that are laid off in jackknife standard errors, which err on the wide side (Efron and
+    Stein 1981). docs/evaluation.md has the coverage.
+
+    Where more resamples than the interval leaves out have no spread of their own, as with three units, or
+    with errors in hardly any of them, the percentiles of the ratios have to do.
+
+    Args:
+        numerators: (utterances,) int64.
+        denominators: (utterances,) int64, not negative; a sum of 0 counts as 1.
+        samples: Number of resamples.
+        seed: Seed of the draws.
+        clusters: Labels of the utterances that are drawn together; None alone is a cluster of its own.
+    """
+    if clusters is not None:
+        numerators, denominators = _sum_by_cluster(numerators, denominators, clusters)
+    total = max(int(denominators.sum()), 1)
+    ratio = float(numerators.sum() / total)
+    ratios, distances = _resampled_distances(numerators, denominators, ratio, samples, seed)
+    with np.errstate(invalid="ignore"):  # infinite distances
+        low, high = np.percentile(distances, [2.5, 97.5])
+    if np.isfinite(low) and np.isfinite(high):
+        error = _jackknife_error(numerators, denominators, ratio, total)
+        low, high = ratio - high * error, ratio - low * error
+    else:
+        low, high = np.percentile(ratios, [2.5, 97.5])
+    return RatioBootstrap(ratio, (min(float(low), ratio), max(float(high), ratio)), ratios)
+
+
+def _resampled_distances(
+    numerators: np.ndarray, denominators: np.ndarray, ratio: float, samples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The resamples' ratios, and how many of its own standard errors each is off; infinite without spread."""
+    size = len(numerators)
+    squares = numerators**2, numerators * denominators, denominators**2
+    columns = np.stack([numerators, denominators, *squares])
+    above, below, above_squared, product, below_squared = _resampled_sums(columns, samples, seed)
+    below = np.maximum(below, 1)
+    ratios = above / below
+    scale = above_squared + ratios**2 * below_squared
+    residuals = scale - 2 * ratios * product  # the sum of (numerator - ratio · denominator)²
+    residuals = np.where(residuals > 1e-12 * scale, residuals, 0)  # less is rounding
+    own_errors = np.sqrt(residuals * size / max(size - 1, 1)) / below
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return ratios, np.where(ratios == ratio, 0.0, (ratios - ratio) / own_errors)
+
+
+def _jackknife_error(numerators: np.ndarray, denominators: np.ndarray, ratio: float, total: int) -> float:
+    """Standard error from how far the ratio moves when a unit is left out."""
+    moves = (numerators - ratio * denominators) / np.maximum(total - denominators, 1)
+    return math.sqrt(float((moves**2).sum()) * (len(moves) - 1) / len(moves))
+
+
+def _sum_by_cluster(
+    numerators: np.ndarray, denominators: np.ndarray, clusters: Sequence[str | None]
+) -> tuple[np.ndarray, np.ndarray]:
+    if len(clusters) != len(numerators):
+        raise ValueError(f"{len(clusters)} labels for {len(numerators)} utterances: expected as many.")
+    numbers: dict[object, int] = {}
+    for place, label in enumerate(clusters):
+        numbers.setdefault(place if label is None else label, len(numbers))
+    members = np.array([numbers[place if label is None else label] for place, label in enumerate(clusters)])
+    sums = np.zeros((2, len(numbers)), dtype=np.int64)
+    np.add.at(sums[0], members, numerators)
+    np.add.at(sums[1], members, denominators)
+    return sums[0], sums[1]
+
+
+def _resampled_sums(columns: np.ndarray, samples: int, seed: int) -> np.ndarray:
+    """Sum the rows of `columns` (k, units) over `samples` draws of units; float64 (k, samples)."""
+    rows, size = columns.shape
+    generator = np.random.default_rng(seed)
+    sums = np.empty((rows, samples), dtype=np.float64)
+    step = max(1, DRAWS_AT_ONCE // max(size, 1))
+    for start in range(0, samples, step):
+        end = min(start + step, samples)
+        drawn = generator.integers(0, size, size=(end - start, size))
+        for row in range(rows):
+            sums[row, start:end] = columns[row][drawn].sum(axis=1)
+    return sums

@@ -1,0 +1,118 @@
+"""Reference and hypothesis aligned word by word, and which words are taken for which."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from rapidfuzz.distance import Levenshtein
+
+MAX_CONFUSIONS = 50
+
+MAX_PAIRINGS = (
+    100_000  # of words in a stretch; beyond, two texts have nothing in common and are paired as they come
+)
+
+Unit = Literal["word", "char"]
+
+
+class Edit(NamedTuple):
+    """One step from reference to hypothesis; in JSON a list of three."""
+
+    operation: str  # equal, substitute, insert or delete
+    reference: str | None  # None for an insertion
+    hypothesis: str | None  # None for a deletion
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """What was heard for what was said, and how often; None where there was nothing."""
+
+    reference: str | None
+    hypothesis: str | None
+    count: int
+
+
+def align_words(reference: str, hypothesis: str, unit: Unit = "word") -> list[Edit]:
+    """The fewest edits that turn a reference into a hypothesis, from the left.
+
+    Where a stretch has more words on one side there are several ways to pair them with as many edits; here
+    those spelt most alike are pairs, so that "è" heard as "e qui" is a confusion with "e" and one word more.
+
+    Args:
+        reference: Words parted by whitespace.
+        hypothesis: The same.
+        unit: `char` aligns characters, for scripts without spaces between words.
+    """
+    said, heard = split_units(reference, unit), split_units(hypothesis, unit)
+    edits: list[Edit] = []
+    place = heard_place = 0
+    for block in Levenshtein.opcodes(said, heard):
+        if block.tag == "equal":
+            edits += _pair_words(said[place : block.src_start], heard[heard_place : block.dest_start])
+            edits += [Edit("equal", word, word) for word in said[block.src_start : block.src_end]]
+            place, heard_place = block.src_end, block.dest_end
+    return edits + _pair_words(said[place:], heard[heard_place:])
+
+
+def _pair_words(said: Sequence[str], heard: Sequence[str]) -> list[Edit]:
+    """A stretch without words in common: as many substitutions as can be, of words spelt most alike."""
+    if len(said) > len(heard):
+        flipped = _pair_words(heard, said)
+        return [
+            Edit("delete" if edit.operation == "insert" else "substitute", edit.hypothesis, edit.reference)
+            for edit in flipped
+        ]
+    spare = len(heard) - len(said)
+    if 0 < len(said) * spare <= MAX_PAIRINGS:
+        return _pair_alike(said, heard)
+    pairs = [Edit("substitute", *pair) for pair in zip(said, heard, strict=False)]
+    return pairs + [Edit("insert", None, word) for word in heard[len(said) :]]
+
+
+def _pair_alike(said: Sequence[str], heard: Sequence[str]) -> list[Edit]:
+    """Every word said with one of the more words heard, in order, so that the pairs are most alike in sum."""
+    spare = len(heard) - len(said)
+    # likeness[i][j]: of the first i words said, paired in order with i of the first i + j words heard
+    likeness = [[0.0] * (spare + 1)]
+    for i, word in enumerate(said):
+        row: list[float] = []
+        for j in range(spare + 1):
+            paired = likeness[i][j] + Levenshtein.normalized_similarity(word, heard[i + j])
+            row.append(max(row[-1], paired) if row else paired)
+        likeness.append(row)
+    edits: list[Edit] = []
+    i, j = len(said), spare
+    while i or j:
+        if j and (not i or likeness[i][j] == likeness[i][j - 1]):
+            edits.append(Edit("insert", None, heard[i + j - 1]))
+            j -= 1
+        else:
+            edits.append(Edit("substitute", said[i - 1], heard[i + j - 1]))
+            i -= 1
+    return edits[::-1]
+
+
+def split_units(text: str, unit: Unit) -> list[str]:
+    words = text.split()
+    return words if unit == "word" else list(" ".join(words))
+
+
+def count_confusions(alignments: Iterable[Sequence[Edit]], most: int = MAX_CONFUSIONS) -> list[Confusion]:
+    """The commonest errors of a corpus: substitutions as pairs, words inserted, words deleted.
+
+    Args:
+        alignments: One of each utterance.
+        most: How many to keep.
+
+    Returns:
+        The commonest first, those that are as common in alphabetical order.
+    """
+    pairs = Counter(
+        (edit.reference, edit.hypothesis)
+        for edits in alignments
+        for edit in edits
+        if edit.operation != "equal"
+    )
+    ranked = sorted(pairs.items(), key=lambda item: (-item[1], item[0][0] or "", item[0][1] or ""))
+    return [Confusion(*pair, count) for pair, count in ranked[:most]]

@@ -1,0 +1,182 @@
+"""From texts to the tokens that Whisper's decoder reads and is to predict.
+
+The order of tokens is that of openai/whisper (https://arxiv.org/abs/2212.04356, figure 1): `<|startofprev|>`
+and the text before, where it is given; `<|startoftranscript|>`, language, task; `<|notimestamps|>` and the
+text, or `<|0.00|>` text `<|2.40|>` piece by piece; `<|endoftext|>`. The text of a piece begins with a space,
+as in Whisper's own training data.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from transformers import WhisperTokenizer
+
+IGNORED = -100  # cross-entropy skips targets of this value
+
+MAX_LABEL_TOKENS = 448  # positions of Whisper's decoder
+
+MAX_PREVIOUS_TOKENS = 223  # of the text before; openai/whisper gives as many
+
+TIMESTAMP_STEP = 0.02  # seconds from one timestamp token to the next
+
+LAST_TIMESTAMP = 30.0  # seconds
+
+
+@dataclass(frozen=True)
+class TimedTokens:
+    """A piece of text with its place in the clip, in seconds."""
+
+    start: float
+    end: float
+    tokens: list[int]
+
+
+@dataclass(frozen=True)
+class DecoderSequence:
+    """One clip for the decoder: it reads `tokens` and predicts, at each, the next one."""
+
+    tokens: list[int]
+    num_context: int  # leading tokens that are given and never predicted
+
+    @property
+    def inputs(self) -> list[int]:
+        return self.tokens[:-1]
+
+    @property
+    def targets(self) -> list[int]:
+        """As long as `inputs`; `IGNORED` where nothing is to be predicted."""
+        return [IGNORED] * (self.num_context - 1) + self.tokens[self.num_context :]
+
+
+def encode_texts(tokenizer: WhisperTokenizer, texts: Sequence[str]) -> list[list[int]]:
+    """Tokens of each text alone, without special tokens."""
+    if not texts:
+        return []
+    return tokenizer([" " + text for text in texts], add_special_tokens=False).input_ids
+
+
+def encode_segments(
+    tokenizer: WhisperTokenizer, segments: Sequence[Mapping] | None, text: str, duration: float
+) -> list[TimedTokens] | None:
+    """The timed pieces of a clip; None where they do not make up its text, so that nothing is left out.
+
+    Each begins no earlier than the one before ends, as Whisper's timestamps never run backwards; cues of
+    subtitles may overlap.
+
+    Args:
+        segments: `start`, `end` (seconds from the start of the clip) and `text` of each piece, as a prepared
+            dataset holds them.
+        text: Of the whole clip.
+        duration: Of the clip in seconds.
+    """
+    if not segments or "".join("".join(piece["text"] for piece in segments).split()) != "".join(text.split()):
+        return None
+    tokens = encode_texts(tokenizer, [piece["text"] for piece in segments])
+    pieces, end = [], 0.0
+    for piece, ids in zip(segments, tokens, strict=True):
+        start = max(end, min(piece["start"], duration))
+        end = max(start, min(piece["end"], duration))
+        pieces.append(TimedTokens(start, end, ids))
+    return pieces
+
+
+def prompt_tokens(
+    tokenizer: WhisperTokenizer,
+    language: str | None,
+    task: str = "transcribe",
+    *,
+    with_timestamps: bool = False,
+) -> list[int]:
+    """Tokens in front of the text: start, language, task, and no timestamps where none follow.
+
+    A language of None gives no language and task token; this is the form for English-only models.
+
+    Raises:
+        KeyError: The tokenizer lacks one of them.
+    """
+    names = ["<|startoftranscript|>"]
+    if language is not None:
+        names += [f"<|{language}|>", f"<|{task}|>"]
+    if not with_timestamps:
+        names.append("<|notimestamps|>")
+    return [special_token_id(tokenizer, name) for name in names]
+
+
+def special_token_id(tokenizer: WhisperTokenizer, name: str) -> int:
+    token_id = tokenizer.convert_tokens_to_ids(name)
+    if token_id in (None, tokenizer.unk_token_id):
+        raise KeyError(f"the tokenizer has no {name} token")
+    assert isinstance(token_id, int)
+    return token_id
+
+
+class LabelWriter:
+    """Puts the special tokens of one model around the tokens of texts."""
+
+    def __init__(self, tokenizer: WhisperTokenizer, task: str = "transcribe") -> None:
+        self._end: int = tokenizer.eos_token_id
+        self._first_timestamp = special_token_id(tokenizer, "<|notimestamps|>") + 1
+        self._start_of_previous = special_token_id(tokenizer, "<|startofprev|>")
+        self._tokenizer, self._task = tokenizer, task
+        self._prompts: dict[tuple[str | None, bool], list[int]] = {}
+
+    def write(
+        self,
+        pieces: Sequence[TimedTokens],
+        language: str | None,
+        *,
+        with_timestamps: bool = False,
+        previous: Sequence[int] = (),
+    ) -> DecoderSequence:
+        """The tokens of one clip.
+
+        One without speech is predicted to end at once; with timestamps after the first, which decoders leave
+        no choice about. Its language and task are given: learnt on noise, they would take the place of
+        `<|nospeech|>`, by whose likelihood there decoders tell silence.
+
+        Args:
+            pieces: Its text in order; none for a clip without speech.
+            language: Code of its language; None for English-only models.
+            with_timestamps: Write the times of the pieces.
+            previous: Tokens of the text before, of which the last ones that fit are given.
+        """
+        prompt = self._prompt(language, with_timestamps)
+        if not pieces:
+            start = [self.timestamp_id(0.0)] if with_timestamps else []
+            return DecoderSequence([*prompt, *start, self._end], len(prompt))
+        body = [token for piece in pieces for token in self._write_piece(piece, with_timestamps)]
+        sequence = [*prompt, *body, self._end]
+        # The inputs hold one token less than the sequence, which is not predicted any more: the end.
+        room = min(MAX_PREVIOUS_TOKENS, MAX_LABEL_TOKENS - len(sequence))
+        if not previous or room < 1:
+            return DecoderSequence(sequence, 1)
+        context = [self._start_of_previous, *previous[-room:]]
+        return DecoderSequence(context + sequence, len(context) + 1)
+
+    def count_targets(
+        self, pieces: Sequence[TimedTokens], language: str | None, *, with_timestamps: bool = False
+    ) -> int:
+        """How many tokens of `write`'s sequence are predicted; the text before is never among them."""
+        if not pieces:
+            return 1 + with_timestamps
+        num_times = 2 * len(pieces) if with_timestamps else 0
+        text = sum(len(piece.tokens) for piece in pieces)
+        return len(self._prompt(language, with_timestamps)) - 1 + text + num_times + 1
+
+    def _prompt(self, language: str | None, with_timestamps: bool) -> list[int]:
+        """`prompt_tokens`, remembered: in a dictionary, so that a writer reaches workers by pickle."""
+        key = (language, with_timestamps)
+        if key not in self._prompts:
+            self._prompts[key] = prompt_tokens(
+                self._tokenizer, language, self._task, with_timestamps=with_timestamps
+            )
+        return self._prompts[key]
+
+    def _write_piece(self, piece: TimedTokens, with_timestamps: bool) -> list[int]:
+        if not with_timestamps:
+            return piece.tokens
+        return [self.timestamp_id(piece.start), *piece.tokens, self.timestamp_id(piece.end)]
+
+    def timestamp_id(self, seconds: float) -> int:
+        """The token of the nearest timestamp, from `<|0.00|>` to `<|30.00|>`."""
+        return self._first_timestamp + round(min(max(seconds, 0.0), LAST_TIMESTAMP) / TIMESTAMP_STEP)

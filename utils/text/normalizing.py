@@ -1,0 +1,120 @@
+"""Transcripts as they are scored: two spellings that this makes equal are no error."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable
+from functools import lru_cache
+from importlib import resources
+
+from utils.text.scripts import (
+    SPACE_IN_SPACELESS,
+    SPACELESS_CHARACTER,
+    SPACELESS_SCRIPTS,
+    has_spaceless_script,
+)
+
+_SPACE_BESIDE_SPACELESS = re.compile(f"(?<=[{SPACELESS_SCRIPTS}]) | (?=[{SPACELESS_SCRIPTS}])")
+
+# remarks as Whisper's basic normaliser knows them
+_BRACKETED = re.compile(r"[<\[][^>\]]*[>\]]")
+
+_PARENTHESIZED = re.compile(r"\([^)]+?\)")
+
+ZERO_WIDTH_SPACE = "\u200b"  # marks words in Khmer and Thai, unseen
+
+_HALF_SPACE = re.compile("([\u0620-\u06d3\u06fa-\u06ff\u0750-\u077f][\u064b-\u0652]*)\u200c")
+
+# tatweel, the combining grapheme joiner, variation selectors
+_NOT_SPELT = frozenset("\u0640\u034f" + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))))
+
+# letter, virama and joiner, as Malayalam was written before Unicode 5.1, and the letter since
+_CHILLUS = {
+    "\u0d23\u0d4d\u200d": "\u0d7a",
+    "\u0d28\u0d4d\u200d": "\u0d7b",
+    "\u0d30\u0d4d\u200d": "\u0d7c",
+    "\u0d32\u0d4d\u200d": "\u0d7d",
+    "\u0d33\u0d4d\u200d": "\u0d7e",
+    "\u0d15\u0d4d\u200d": "\u0d7f",
+}
+
+
+def normalize_text(text: str, normalizer: str = "basic") -> str:
+    """A text as it is scored: two spellings that this makes equal are no error.
+
+    Args:
+        text: Any text.
+        normalizer: `basic` and `english` are Whisper's own (https://arxiv.org/abs/2212.04356, appendix C):
+            lower case, no punctuation, no bracketed remarks, and for English also numbers, contractions and
+            British spellings. `script-safe` is the basic one without its fault that vowel signs, viramas and
+            other marks become spaces, which cuts the words of Hindi, Tamil, Thai and many more in pieces
+            (https://arxiv.org/abs/2409.02449); see `_normalize_script_safe`.
+
+    Raises:
+        ValueError: Another normaliser is named.
+    """
+    return _load_normalizer(normalizer)(text).strip()
+
+
+@lru_cache
+def _load_normalizer(name: str) -> Callable[[str], str]:
+    from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
+
+    if name == "basic":
+        return BasicTextNormalizer()
+    if name == "english":
+        # transformers has the rules without the table of spellings, which stands beside each model on the Hub
+        table = resources.files("whisper_normalizer") / "normalizers" / "english.json"
+        return EnglishTextNormalizer(json.loads(table.read_text(encoding="utf-8")))
+    if name == "script-safe":
+        return _normalize_script_safe
+    raise ValueError(f"normalizer {name!r}: expected basic, english or script-safe.")
+
+
+def _normalize_script_safe(text: str) -> str:
+    """Whisper's basic normalisation for every script: marks that spell words stay.
+
+    * Marks (Mn, Mc) stay: vowel signs, viramas, tone marks, harakat, niqqud. Variation selectors go.
+    * A zero-width non-joiner after an Arabic letter becomes a space: it is Persian's half-space, for which
+      writers and models put a space as often (می‌روم, می روم). Elsewhere joiners steer only the shape of
+      letters, and go, as in Unicode's NFKC_Casefold; Malayalam's chillus, once spelt with a joiner, become
+      the letters they are today. So does everything else that has no width or shape of its own: direction
+      marks, soft hyphens, the tatweel that stretches Arabic words.
+    * Between two characters of scripts without spaces between words, spaces go: they are layout there, and
+      where punctuation stood they would count as characters. Where most of a text is in such a script, so
+      do those beside its words of other scripts, which some writers set and some do not.
+    """
+    text = _PARENTHESIZED.sub("", _BRACKETED.sub("", text.lower()))
+    for legacy, chillu in _CHILLUS.items():
+        text = text.replace(legacy, chillu)
+    composed = unicodedata.normalize("NFKC", _HALF_SPACE.sub(r"\1 ", text)).lower()
+    composed = composed.replace("i\u0307", "i")  # what lower() makes of the Turkish capital İ
+    kept = " ".join("".join(map(_keep_spelling, composed)).split())
+    # composed again: a mark and its letter may have been apart by a character that is gone
+    kept = unicodedata.normalize("NFC", _drop_stray_marks(kept))
+    layout = _SPACE_BESIDE_SPACELESS if has_spaceless_script(kept) else SPACE_IN_SPACELESS
+    return layout.sub("", kept)
+
+
+def _keep_spelling(character: str) -> str:
+    """The character where it spells words, a space for punctuation and symbols, nothing for the invisible."""
+    if character in _NOT_SPELT:
+        return ""
+    category = unicodedata.category(character)
+    if category[0] in "PS" or category in ("Me", "Cc") or character == ZERO_WIDTH_SPACE:
+        return " "
+    return "" if category == "Cf" else character
+
+
+def _drop_stray_marks(text: str) -> str:
+    """A text of single spaces without marks that have lost their letter, or never had one."""
+    words = text.split(" ")
+    bare = [
+        next((i for i, c in enumerate(word) if unicodedata.category(c)[0] != "M"), None) for word in words
+    ]
+    return " ".join(word[start:] for word, start in zip(words, bare, strict=True) if start is not None)
+
+
+def count_words(text: str) -> int:
+    """Words between spaces; a character of a script without spaces counts as one."""
+    return len(SPACELESS_CHARACTER.sub(" x ", text).split())

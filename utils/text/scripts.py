@@ -1,0 +1,89 @@
+"""Scripts: which one letters are of, which languages write in it, and whether it has spaces."""
+
+import re
+import unicodedata
+from collections import Counter
+from functools import lru_cache
+
+# Thai, Lao, Tibetan, Burmese, Khmer, kana, Han: no spaces between words
+SPACELESS_SCRIPTS = (
+    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+
+SPACELESS_CHARACTER = re.compile(f"[{SPACELESS_SCRIPTS}]")
+
+SPACE_IN_SPACELESS = re.compile(f"(?<=[{SPACELESS_SCRIPTS}]) (?=[{SPACELESS_SCRIPTS}])")
+
+
+def has_spaceless_script(text: str) -> bool:
+    """Whether most letters of a text are of a script without spaces between words.
+
+    In such a text a word is whatever stands between two spaces, so that the character error rate tells more
+    than the word error rate.
+    """
+    letters = sum(character.isalpha() for character in text)
+    return 2 * len(SPACELESS_CHARACTER.findall(text)) > letters
+
+
+def main_script(text: str) -> str | None:
+    """The script that most letters are of; None for a text without letters, or with no script above half.
+
+    Chinese characters, kana and hangul count as one, because Japanese and Korean mix them.
+    """
+    scripts = Counter(filter(None, map(script_of, unicodedata.normalize("NFKC", text))))
+    east_asian = sum(scripts.pop(name, 0) for name in ("CJK", "HIRAGANA", "KATAKANA", "HANGUL"))
+    scripts["CJK"] = east_asian
+    script, count = scripts.most_common(1)[0]
+    return script if 2 * count > scripts.total() else None
+
+
+SCRIPTS = {
+    "LATIN": "en de es fr pt tr pl ca nl sv it id fi vi ms cs ro da hu no hr lt la mi cy sk lv sr az sl et "
+    "br eu is bs kk sq sw gl sn yo so af oc uz fo ht tk nn mt lb tl mg tt haw ln ha jw su",
+    "CYRILLIC": "ru uk bg sr mk mn bs kk be tg az uz tk tt ba",
+    "ARABIC": "ar fa ur ps sd ms pa az kk uz ha",
+    "HEBREW": "he yi",
+    "GREEK": "el",
+    "ARMENIAN": "hy",
+    "GEORGIAN": "ka",
+    "ETHIOPIC": "am",
+    "DEVANAGARI": "hi mr ne sa sd",
+    "BENGALI": "bn as",
+    "GURMUKHI": "pa",
+    "GUJARATI": "gu",
+    "TAMIL": "ta",
+    "TELUGU": "te",
+    "KANNADA": "kn",
+    "MALAYALAM": "ml",
+    "SINHALA": "si",
+    "THAI": "th",
+    "LAO": "lo",
+    "KHMER": "km",
+    "MYANMAR": "my",
+    "TIBETAN": "bo",
+    "MONGOLIAN": "mn",
+    "JAVANESE": "jw",
+    "SUNDANESE": "su",
+    "HANGUL": "ko",
+    "HIRAGANA": "ja",
+    "KATAKANA": "ja",
+    "BOPOMOFO": "zh yue",
+    "CJK": "zh yue ja ko",
+}
+"""The scripts Whisper's languages are written in, as the first word of the Unicode names of their letters."""
+
+
+@lru_cache
+def expected_scripts(language: str) -> frozenset[str]:
+    """The scripts a language is written in; none for a code that Whisper does not know."""
+    return frozenset(script for script, codes in SCRIPTS.items() if language in codes.split())
+
+
+@lru_cache(maxsize=1 << 16)
+def script_of(character: str) -> str | None:
+    """The script of a letter, or None for all that is no letter or belongs to several."""
+    if not unicodedata.category(character).startswith("L"):
+        return None
+    script = re.split(r"[ -]", unicodedata.name(character, ""))[0]
+    return None if script in ("", "MODIFIER", "IDEOGRAPHIC") else script

@@ -1,0 +1,162 @@
+"""Checkpoints that are written whole or not at all, found again, and verified by content before use."""
+
+import contextlib
+import dataclasses
+import json
+import shutil
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, DistributedType
+from accelerate.utils import gather_object
+
+from utils.runtime.errors import UserError, WriteError
+from utils.runtime.files import delete_folder, move_into_place, write_json
+from utils.runtime.processes import failing_together
+from utils.training.state import (
+    PREFIX,
+    STATE_FILE,
+    TrainingState,
+    files_of_state,
+    fingerprint_share,
+    newest_first,
+    read_state,
+)
+
+WEIGHTS_FILE = "model.safetensors"  # Accelerate's name
+
+MPS_STATE_FILE = "mps_random_state.pt"
+
+
+def save_checkpoint(accelerator: Accelerator, output_dir: Path, state: TrainingState, keep: int) -> bool:
+    """Write `checkpoint-<step>` (model, optimiser, schedule, random states), delete the oldest beyond `keep`.
+
+    All processes call it. The folder takes its name only when every file in it is on disk, and only then an
+    older one is deleted: the disk must hold `keep` + 1.
+
+    Returns:
+        Whether it was written. If not (a full disk), the ones before are kept, and the reason is printed.
+    """
+    folder = output_dir / f"{PREFIX}{state.step}"
+    temporary = output_dir / f".{folder.name}.tmp"
+    try:
+        with failing_together(accelerator):
+            _begin(accelerator, output_dir, temporary)
+        with failing_together(accelerator):
+            accelerator.save_state(str(temporary))
+            if accelerator.device.type == "mps":  # Accelerate leaves this generator out
+                torch.save(torch.mps.get_rng_state(), temporary / MPS_STATE_FILE)
+        with failing_together(accelerator):
+            own = fingerprint_share(accelerator, temporary)
+        files = dict(sorted(gather_object(own)))
+        with failing_together(accelerator):
+            _seal(accelerator, temporary, folder, state, files)
+    except WriteError as error:
+        _tell_failure(accelerator, output_dir, temporary, f"step {state.step}: the checkpoint", str(error))
+        return False
+    if accelerator.is_main_process:
+        for old in newest_first(output_dir)[keep:]:
+            delete_folder(old)
+    accelerator.wait_for_everyone()
+    return True
+
+
+def enter_evaluation(accelerator: Accelerator, output_dir: Path, state: TrainingState) -> None:
+    """Enter what an evaluation found into the checkpoint of its step, which was saved before it began.
+
+    Where it cannot be written, a run that goes on from there evaluates once more.
+    """
+    if not accelerator.is_main_process:
+        return
+    path = output_dir / f"{PREFIX}{state.step}" / STATE_FILE
+    record = json.loads(path.read_text(encoding="utf-8"))
+    with contextlib.suppress(OSError):
+        write_json(path, {**record, "state": dataclasses.asdict(state)})
+
+
+def _tell_failure(accelerator: Accelerator, output_dir: Path, temporary: Path, what: str, why: str) -> None:
+    if accelerator.is_main_process:
+        shutil.rmtree(temporary, ignore_errors=True)
+        last = next(iter(newest_first(output_dir)), None)
+        print(
+            f"{what} could not be written: {why}. {f'{last} is kept' if last else 'There is none yet'}; "
+            "training goes on, and the next one is tried. Free some space."
+        )
+    accelerator.wait_for_everyone()
+
+
+def _begin(accelerator: Accelerator, output_dir: Path, temporary: Path) -> None:
+    """Make an empty folder; what a killed run left half-written or half-deleted goes first.
+
+    Raises:
+        OSError: The disk has less room than the last checkpoint takes. Checked beforehand, because a process
+            that fails in the middle of a sharded save leaves the others waiting for it.
+    """
+    if not accelerator.is_main_process:
+        return
+    for left in output_dir.glob(f".{PREFIX}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    last = next(iter(newest_first(output_dir)), None)
+    needed = sum(file.stat().st_size for file in files_of_state(last)) if last else 0
+    free = shutil.disk_usage(output_dir).free
+    if free < needed:
+        raise OSError(f"the disk has {free / 1e6:.0f} MB left, the last one takes {needed / 1e6:.0f} MB")
+
+
+def _seal(
+    accelerator: Accelerator, temporary: Path, folder: Path, state: TrainingState, files: dict[str, str]
+) -> None:
+    """Write the state and what identifies each file, and give the folder its name."""
+    if accelerator.is_main_process:
+        record = {"saved_at": time.time(), "state": dataclasses.asdict(state), "files": files}
+        write_json(temporary / STATE_FILE, record)
+        move_into_place(temporary, folder)
+
+
+def load_checkpoint(accelerator: Accelerator, folder: Path) -> TrainingState:
+    """Give the prepared model, optimiser, schedule and random generators their saved state back.
+
+    A checkpoint of another number of processes loads as well, where the weights are not sharded; the random
+    draws (dropout) then differ from those of an uninterrupted run, and that is said.
+
+    Raises:
+        UserError: What is in it does not fit what is to be trained: other weights, adapters of another rank,
+            another optimiser or precision; with DeepSpeed, another number of processes.
+    """
+    saved_by = len(list(folder.glob("random_states_*.pkl")))
+    if accelerator.distributed_type == DistributedType.DEEPSPEED and saved_by != accelerator.num_processes:
+        raise UserError(
+            f"{folder}: {saved_by} processes of DeepSpeed saved it, here are {accelerator.num_processes}, "
+            "and it does not share out anew. Run as many as before, or give the run's final or best folder "
+            "as --model_name_or_path, in another --output_dir."
+        )
+    try:
+        accelerator.load_state(str(folder))
+    except torch.OutOfMemoryError:
+        raise
+    except (ValueError, RuntimeError, KeyError, OSError) as error:
+        first_line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(
+            f"{folder} does not fit: other weights were trained there, or with another optim, lora_r or "
+            f"precision ({first_line}). To go on with others, give the run's final or best folder "
+            "as --model_name_or_path, in another --output_dir."
+        ) from error
+    saved = folder / f"random_states_{accelerator.process_index}.pkl"
+    if not saved.is_file():
+        print(
+            f"{folder}: no random state for process {accelerator.process_index}; its dropout is drawn anew."
+        )
+    elif not torch.equal(_torch_state(saved), torch.get_rng_state()):
+        # Accelerate only logs at level info that it could not load them.
+        raise UserError(f"{saved}: its random state could not be restored. Were other versions installed?")
+    if accelerator.device.type == "mps" and (folder / MPS_STATE_FILE).is_file():
+        torch.mps.set_rng_state(torch.load(folder / MPS_STATE_FILE, weights_only=True))
+    return read_state(json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))
+
+
+def _torch_state(file: Path) -> torch.Tensor:
+    from accelerate.utils import load
+
+    return load(file)["torch_manual_seed"]

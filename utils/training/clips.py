@@ -1,0 +1,265 @@
+"""What an epoch shows the model: which clips, how often, one by one or stitched, timed or not."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from datasets import Dataset
+
+from utils.audio.augmentation import augment, change_speed, draw_speed
+from utils.audio.flac import SAMPLE_RATE, AudioError
+from utils.audio.non_speech import draw_duration, make_window
+from utils.data.length_batches import Example
+from utils.data.prepared_dataset import read_audio
+from utils.model.context import FULL_CONTEXT, TAIL
+from utils.runtime.errors import UserError
+from utils.text.label_tokens import (
+    MAX_LABEL_TOKENS,
+    MAX_PREVIOUS_TOKENS,
+    DecoderSequence,
+    LabelWriter,
+    TimedTokens,
+)
+from utils.training.clip_rows import LONGEST_PAUSE, DrawOptions, TrainingClip, check_passes, find_clips_before
+
+DRAWN_PAUSES = (0.2, 1.0)  # seconds between stitched clips otherwise
+
+SHORTEST_STITCH = 10.0  # seconds: the length a stitch aims at is drawn from here to 30 s
+
+
+class TrainingClips:
+    """The training split: draws the examples of each epoch, and turns an example into audio and tokens.
+
+    Args:
+        rows: Its audio as FLAC bytes, column `audio`.
+        clips: One for each row.
+        datasets: For each row which of `options.passes` counts.
+        writer: Of labels.
+        options: How to draw.
+        seed: Of the run.
+
+    Raises:
+        UserError: There would be epochs without a clip.
+    """
+
+    def __init__(
+        self,
+        rows: Dataset,
+        clips: Sequence[TrainingClip],
+        datasets: Sequence[int],
+        writer: LabelWriter,
+        options: DrawOptions,
+        seed: int,
+    ) -> None:
+        self.rows, self.clips, self.writer = rows.select_columns(["id", "audio"]), clips, writer
+        self._options, self._seed = options, seed
+        self._numbers = np.asarray(datasets)
+        self._datasets = [np.flatnonzero(self._numbers == number) for number in range(len(options.passes))]
+        check_passes(options.passes, [len(rows) for rows in self._datasets])
+        self._before = find_clips_before(clips, datasets) if options.previous_probability else []
+
+    @property
+    def knows_texts_before(self) -> bool:
+        """Whether any clip can be given the text before it."""
+        return any(before is not None for before in self._before) or any(clip.previous for clip in self.clips)
+
+    # ---- the examples of an epoch ------------------------------------------------------------------------
+
+    def draw(self, epoch: int) -> list[Example]:
+        """The examples of an epoch, in the order of the rows; then the windows without speech."""
+        random = np.random.default_rng((self._seed, 2, epoch))
+        chosen = np.concatenate([self._draw_rows(number, epoch) for number in range(len(self._datasets))])
+        groups = self._stitch(chosen, random)
+        chances = random.random((len(groups), 2))
+        examples = [
+            self._example(rows, offsets, *chance, seed=(self._seed, epoch, number))
+            for number, ((rows, offsets), chance) in enumerate(zip(groups, chances, strict=True))
+        ]
+        return examples + self._windows_without_speech(epoch, len(examples))
+
+    def _windows_without_speech(self, epoch: int, num_examples: int) -> list[Example]:
+        """So many more, each in the language and mostly of the length of a drawn clip."""
+        random = np.random.default_rng((self._seed, 4, epoch))
+        count = math.ceil(round(self._options.non_speech.share * num_examples, 6))
+        windows = []
+        for number in range(num_examples, num_examples + count):
+            clip = self.clips[int(random.integers(len(self.clips)))]
+            duration = draw_duration(clip.duration, FULL_CONTEXT - TAIL, random)
+            with_timestamps = bool(random.random() < self._options.timestamp_probability)
+            window = Example(
+                (),
+                duration,
+                self.writer.count_targets([], clip.language, with_timestamps=with_timestamps),
+                offsets=(),
+                with_timestamps=with_timestamps,
+                seed=(self._seed, epoch, number),
+                language=clip.language,
+            )
+            windows.append(window)
+        return windows
+
+    def _draw_rows(self, number: int, epoch: int) -> np.ndarray:
+        """The share of a dataset that is due in an epoch.
+
+        A dataset is gone through in one shuffled order after the other, so that all its clips are seen
+        equally often however few an epoch takes.
+        """
+        rows, passes = self._datasets[number], self._options.passes[number]
+        if passes == 1 or not len(rows):
+            return rows
+        first, last = round(epoch * passes * len(rows)), round((epoch + 1) * passes * len(rows))
+        drawn = []
+        for turn in range(first // len(rows), -(-last // len(rows))):
+            order = np.random.default_rng((self._seed, 3, number, turn)).permutation(rows)
+            own = order[max(0, first - turn * len(rows)) : last - turn * len(rows)]
+            drawn.append(np.sort(own))
+        return np.concatenate(drawn) if drawn else rows[:0]
+
+    def _stitch(
+        self, rows: np.ndarray, random: np.random.Generator
+    ) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
+        """Groups of rows that make up an example, each with the seconds at which its rows begin."""
+        probability = self._options.stitch_probability
+        if not probability:
+            return [((row,), (0.0,)) for row in rows.tolist()]
+        groups: list[tuple[tuple[int, ...], tuple[float, ...]]] = []
+        rest = rows.tolist()[::-1]
+        while rest:
+            row = rest.pop()
+            group, offsets, end = [row], [0.0], self.clips[row].duration
+            target = random.uniform(SHORTEST_STITCH, FULL_CONTEXT - TAIL)
+            is_stitched = random.random() < probability
+            while is_stitched and rest:
+                pause = self._pause(group[-1], rest[-1], random)
+                if pause is None or not self._fits(group, rest[-1], end + pause, target):
+                    break
+                offsets.append(end + pause)
+                end += pause + self.clips[rest[-1]].duration
+                group.append(rest.pop())
+            groups.append((tuple(group), tuple(offsets)))
+        return groups
+
+    def _pause(self, row: int, following: int, random: np.random.Generator) -> float | None:
+        """Seconds of silence between two clips; None where they do not belong together."""
+        one, other = self.clips[row], self.clips[following]
+        drawn = random.uniform(*DRAWN_PAUSES)
+        is_near = self._numbers[row] == self._numbers[following] and one.neighbourhood == other.neighbourhood
+        if not is_near or row == following:
+            return None
+        if one.end is not None and other.start is not None and 0 <= other.start - one.end <= LONGEST_PAUSE:
+            return other.start - one.end
+        return drawn
+
+    def _fits(self, group: list[int], row: int, start: float, target: float) -> bool:
+        pieces = [piece for member in [*group, row] for piece in self.clips[member].pieces]
+        num_targets = self.writer.count_targets(pieces, self.clips[row].language, with_timestamps=True)
+        return start + self.clips[row].duration <= target and num_targets <= MAX_LABEL_TOKENS
+
+    def _example(
+        self,
+        rows: tuple[int, ...],
+        offsets: tuple[float, ...],
+        timestamp_chance: float,
+        previous_chance: float,
+        *,
+        seed: tuple[int, ...],
+    ) -> Example:
+        duration = offsets[-1] + self.clips[rows[-1]].duration
+        speed = draw_speed(self._options.augmentation, seed)
+        if duration / speed > FULL_CONTEXT:
+            speed = 1.0
+        example = Example(
+            rows,
+            duration / speed,
+            0,
+            offsets=tuple(offset / speed for offset in offsets),
+            speed=speed,
+            with_timestamps=bool(timestamp_chance < self._options.timestamp_probability),
+            with_previous=bool(previous_chance < self._options.previous_probability),
+            seed=seed,
+        )
+        num_targets = self._count_targets(example)
+        if num_targets > MAX_LABEL_TOKENS:  # the times are too much; without them every clip fits
+            example = replace(example, with_timestamps=False)
+            num_targets = self._count_targets(example)
+        return replace(example, num_targets=num_targets)
+
+    # ---- an example as tokens and audio ------------------------------------------------------------------
+
+    def sequence(self, example: Example) -> DecoderSequence:
+        """The decoder's tokens of an example."""
+        if not example.rows:
+            return self.writer.write([], example.language, with_timestamps=example.with_timestamps)
+        first = self.clips[example.rows[0]]
+        return self.writer.write(
+            list(self._pieces(example)),
+            first.language,
+            with_timestamps=example.with_timestamps,
+            previous=self._previous(example.rows[0]) if example.with_previous else (),
+        )
+
+    def _previous(self, row: int) -> Sequence[int]:
+        """Tokens of the text before a clip: its own, else those of the clips before, as far as they fit."""
+        if self.clips[row].previous:
+            return self.clips[row].previous
+        tokens: list[int] = []
+        before = self._before[row]
+        while before is not None and len(tokens) < MAX_PREVIOUS_TOKENS:
+            tokens = self.clips[before].text.tokens + tokens
+            before = self._before[before]
+        return tokens
+
+    def _count_targets(self, example: Example) -> int:
+        language = self.clips[example.rows[0]].language
+        return self.writer.count_targets(
+            list(self._pieces(example)), language, with_timestamps=example.with_timestamps
+        )
+
+    def _pieces(self, example: Example) -> Iterator[TimedTokens]:
+        for row, offset in zip(example.rows, example.offsets, strict=True):
+            clip = self.clips[row]
+            for piece in clip.pieces if example.with_timestamps else (clip.text,):
+                yield TimedTokens(
+                    offset + piece.start / example.speed, offset + piece.end / example.speed, piece.tokens
+                )
+
+    def waveforms(self, examples: Sequence[Example]) -> list[np.ndarray]:
+        """The audio of examples, (samples,) float32 at 16 kHz each.
+
+        Raises:
+            UserError: A clip, or a file of noise or rooms, cannot be read any more; it is named.
+        """
+        try:
+            return self._waveforms(examples)
+        except AudioError as error:
+            raise UserError(
+                f"{error}. It could be read when the run began. Put it back; the same command goes on "
+                "from the last checkpoint."
+            ) from None
+
+    def _waveforms(self, examples: Sequence[Example]) -> list[np.ndarray]:
+        wanted = [row for example in examples for row in example.rows]
+        decoded = iter(read_audio(self.rows[wanted], "the training split") if wanted else [])
+        placed = [
+            _place([next(decoded) for _ in example.rows], example)
+            if example.rows
+            else make_window(example.duration, self._options.non_speech.folder, example.seed)
+            for example in examples
+        ]
+        return [
+            augment(samples, self._options.augmentation, speed=1.0, seed=example.seed)
+            for samples, example in zip(placed, examples, strict=True)
+        ]
+
+
+def _place(clips: list[np.ndarray], example: Example) -> np.ndarray:
+    """Clips at the example's speed and offsets, silence between them."""
+    clips = [change_speed(clip, example.speed) for clip in clips]
+    if len(clips) == 1:
+        return clips[0]
+    whole = np.zeros(round(example.duration * SAMPLE_RATE), dtype=np.float32)
+    for clip, offset in zip(clips, example.offsets, strict=True):
+        start = round(offset * SAMPLE_RATE)
+        whole[start : start + len(clip)] = clip[: len(whole) - start]
+    return whole

@@ -1,0 +1,167 @@
+"""Where a run stands: what a checkpoint holds beside weights and optimiser."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import xxhash
+from accelerate import Accelerator
+
+STATE_FILE = "trainer_state.json"
+
+PREFIX = "checkpoint-"
+
+BLOCK_BYTES = 1 << 22
+
+
+@dataclass
+class TrainingState:
+    """What a run must know to go on exactly where it stopped, beside what Accelerate saves."""
+
+    step: int = 0  # optimiser steps done
+    metric_for_best_model: str = "normalized_wer"  # what best_metric, first_metric and ranking hold
+    best_metric: float | None = None
+    best_step: int | None = None
+    first_metric: float | None = None  # of the model before training
+    evaluations_without_improvement: int = 0  # in a row, up to now
+    ranking: list[tuple[int, float]] = field(default_factory=list)  # (step, metric) of the best evaluations
+    order: str = ""  # running digest over the ids of all clips of the steps done, in order
+    loss_sum: float = 0.0  # of target tokens since the last line of metrics.jsonl
+    loss_tokens: int = 0
+    audio_seconds: float = 0.0  # trained on since the start
+    padded_seconds: float = 0.0  # the same with the silence that filled the audio contexts
+    skipped_steps: int = 0  # whose loss or gradient was not finite, since the start
+    skipped_in_a_row: int = 0
+    evaluated_step: int = 0  # the last step that was evaluated
+    origin: str = ""  # the named checkpoint that the run went on from, see `origin_of`
+    step_size: str = ""  # such as 8 clips, over all processes
+    data: str = ""  # digest of the clips that are trained on
+    validation: str = ""  # digest of what is validated on, and how
+
+    @property
+    def mean_loss(self) -> float:
+        """Loss of a target token since the last line of metrics.jsonl; NaN where all steps were skipped."""
+        return self.loss_sum / self.loss_tokens if self.loss_tokens else math.nan
+
+    @property
+    def padding_share(self) -> float:
+        """Share of silence in the audio contexts trained on; NaN where all steps were skipped."""
+        return 1 - self.audio_seconds / self.padded_seconds if self.padded_seconds else math.nan
+
+    def judge_by(self, metric: str, validation: str) -> None:
+        """Take up what the best is chosen by; what was best by another metric or on other clips is forgotten.
+
+        Args:
+            metric: Of `ErrorRates`.
+            validation: Digest of the clips and of how they are scored.
+        """
+        before = (self.metric_for_best_model, self.validation or validation)  # not noted in old checkpoints
+        if before != (metric, validation):
+            self.best_metric = self.best_step = self.first_metric = None
+            self.evaluations_without_improvement, self.ranking = 0, []
+        self.metric_for_best_model, self.validation = metric, validation
+
+    def is_behind(self, results: Mapping) -> bool:
+        """Whether a model, by its train_results.json, is of an evaluation that this state does not know.
+
+        An average counts as known, whatever it is of.
+        """
+        return "averaged_steps" not in results and results["step"] > self.evaluated_step
+
+    def take_up_best(self, results: Mapping) -> None:
+        """Let the model in best/ count where it is better than what this state knows: an average is.
+
+        Not what was evaluated after this state was saved: that is done again.
+
+        Args:
+            results: Its train_results.json.
+        """
+        value = results.get("best_metric")
+        judged_by = (results.get("metric_for_best_model"), results.get("validation", self.validation))
+        if value is None or judged_by != (self.metric_for_best_model, self.validation):
+            return
+        if not self.is_behind(results) and (self.best_metric is None or value < self.best_metric):
+            self.best_metric, self.best_step = value, results["best_step"]
+
+    def count_evaluation(self, value: float, threshold: float) -> bool:
+        """Enter an evaluation of the current step; whether it is the best of those after a first step.
+
+        Evaluations without improvement are counted as by transformers' `EarlyStoppingCallback`: a gain of no
+        more than `threshold` makes a new best, but does not start the count anew.
+        """
+        if self.step == 0:
+            self.first_metric = value
+            return False
+        best = self.best_metric
+        is_improvement = best is None or best - value > threshold
+        self.evaluations_without_improvement = (
+            0 if is_improvement else self.evaluations_without_improvement + 1
+        )
+        if best is not None and value >= best:
+            return False
+        self.best_metric, self.best_step = value, self.step
+        return True
+
+    def take_back_evaluation(self, before: "TrainingState") -> None:
+        """Forget a new best that could not be saved; patience stands where it stood `before`."""
+        self.best_metric, self.best_step = before.best_metric, before.best_step
+        self.evaluations_without_improvement = before.evaluations_without_improvement
+
+
+def fingerprint_share(accelerator: Accelerator, temporary: Path) -> list[tuple[str, str]]:
+    """Name and identity of every `num_processes`-th file; they are read back for it."""
+    share = files_of_state(temporary)[accelerator.process_index :: accelerator.num_processes]
+    return [(file.relative_to(temporary).as_posix(), fingerprint_file(file)) for file in share]
+
+
+def fingerprint_file(file: Path) -> str:
+    """Size in bytes and 128-bit XXH3 of the content, ten times as fast as SHA-256: against faults alone."""
+    digest = xxhash.xxh3_128()
+    size, block = 0, memoryview(bytearray(BLOCK_BYTES))
+    with file.open("rb", buffering=0) as handle:
+        while count := handle.readinto(block):
+            digest.update(block[:count])
+            size += count
+    return f"{size} {digest.hexdigest()}"
+
+
+def files_of_state(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file())
+
+
+def checkpoint_step(folder: Path) -> int:
+    """The step in a checkpoint folder's name, -1 if it has none."""
+    match = re.fullmatch(PREFIX + r"(\d+)", folder.name)
+    return int(match[1]) if match else -1
+
+
+def newest_first(output_dir: Path) -> list[Path]:
+    """The checkpoints, last written first; a run that went back to an older one writes lower steps later."""
+    found = [folder for folder in output_dir.glob(f"{PREFIX}*") if checkpoint_step(folder) >= 0]
+    return sorted(found, key=lambda folder: (_saved_at(folder), checkpoint_step(folder)), reverse=True)
+
+
+def origin_of_checkpoint(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["state"]["origin"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""  # broken, or written before origins were
+
+
+def _saved_at(folder: Path) -> float:
+    try:
+        return float(json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["saved_at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return folder.stat().st_mtime  # broken, but its age still says where it stands
+
+
+def read_state(record: dict) -> TrainingState:
+    saved = dict(record["state"])
+    if "best_wer" in saved:  # written when normalised WER was the only choice
+        saved["best_metric"] = saved.pop("best_wer")
+        saved["padded_seconds"] = saved["audio_seconds"]
+    saved["ranking"] = [(step, value) for step, value in saved.get("ranking", [])]
+    return TrainingState(**saved)

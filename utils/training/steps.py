@@ -1,0 +1,133 @@
+"""Which examples make up each optimiser step, and how the processes share them."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from utils.data.length_batches import Example, StepSize, context_for, order_batches
+from utils.model.silence import seconds_of_work
+from utils.training.fixed_contexts import order_fixed_batches
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Examples that one process sends through the model together."""
+
+    examples: tuple[Example, ...]
+    context: float  # seconds
+    is_filler: bool = False  # weighs nothing; it only keeps the processes in step
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step: the examples of all its micro-batches on all processes, under one context."""
+
+    number: int
+    epoch: int
+    examples: tuple[Example, ...]
+    context: float  # seconds
+    work: float  # seconds that the encoder works on for each example: its context and condensed silence
+
+    @property
+    def num_targets(self) -> int:
+        """Tokens that the loss of the step is the mean of."""
+        return sum(example.num_targets for example in self.examples)
+
+    @property
+    def audio_seconds(self) -> float:
+        """Of its clips, padding not counted."""
+        return sum(example.duration for example in self.examples)
+
+    @property
+    def padded_seconds(self) -> float:
+        """Of all contexts."""
+        return self.context * len(self.examples)
+
+    @property
+    def encoder_seconds(self) -> float:
+        """What the encoder works on."""
+        return self.work * len(self.examples)
+
+    def micro_batches(
+        self,
+        num_processes: int,
+        process_index: int,
+        *,
+        accumulation: int,
+        clips_that_fit: Callable[[float], int],
+    ) -> list[MicroBatch]:
+        """This process's share, in `accumulation` parts, or in as many more as memory asks for.
+
+        The examples are sorted by length, and a process takes every `num_processes`-th of them, so that all
+        processes have about the same work. All get the same number of parts, as shared gradients need; one
+        that has too few examples for that fills up with parts that weigh nothing.
+
+        Args:
+            clips_that_fit: From the context of the step to the most clips of a part. Without a limit the few
+                longest clips would set the peak of memory for the whole run.
+        """
+        largest = math.ceil(len(self.examples) / num_processes)
+        parts = min(largest, max(accumulation, math.ceil(largest / max(1, clips_that_fit(self.context)))))
+        own = self.examples[process_index::num_processes]
+        shares = np.array_split(np.arange(len(own)), min(parts, len(own))) if own else []
+        filler = MicroBatch(self.examples[:1], self.context, is_filler=True)
+        filled = [MicroBatch(tuple(own[index] for index in share), self.context) for share in shares]
+        return filled + [filler] * (parts - len(filled))
+
+
+class StepPlan:
+    """The optimiser steps of a run, without end.
+
+    Args:
+        draw_examples: From the number of an epoch to its examples, always the same for one number.
+        size: Of a step.
+        audio_context: "dynamic", or "full" for 30 s always.
+        jitter: Extra silence in seconds; each step draws one value with equal chance.
+        seed: Decides the order of every epoch and the jitter of every step.
+    """
+
+    def __init__(
+        self,
+        draw_examples: Callable[[int], Sequence[Example]],
+        size: StepSize,
+        *,
+        audio_context: str,
+        jitter: Sequence[float],
+        seed: int,
+    ) -> None:
+        self._draw_examples, self.size, self._seed = draw_examples, size, seed
+        self.audio_context, self.jitter = audio_context, tuple(jitter)
+        self._epoch = lru_cache(maxsize=2)(self._order)  # the reader of audio runs ahead of the training
+
+    def _order(self, epoch: int) -> tuple[Sequence[Example], list[list[int]]]:
+        examples = self._draw_examples(epoch)
+        random = np.random.default_rng((self._seed, 0, epoch))
+        if examples[0].context is not None:
+            return examples, order_fixed_batches(examples, self.size, random)
+        return examples, order_batches(examples, self.size, random, audio_context=self.audio_context)
+
+    def count_steps(self, num_epochs: float) -> int:
+        """Steps of so many epochs; of the last, begun one its share, rounded up."""
+        whole = math.ceil(num_epochs)
+        counts = [len(self._epoch(epoch)[1]) for epoch in range(whole)]
+        return sum(counts[:-1]) + math.ceil(counts[-1] * (num_epochs - whole + 1))
+
+    def steps(self, first: int, last: int) -> Iterator[Step]:
+        """Yield steps `first` to `last` - 1."""
+        start, epoch = 0, 0
+        while start < last:
+            examples, batches = self._epoch(epoch)
+            for number in range(max(first, start), min(last, start + len(batches))):
+                chosen = tuple(examples[index] for index in batches[number - start])
+                context = self._context_of(number, chosen)
+                yield Step(number, epoch, chosen, context, seconds_of_work(context, self.size.silence_run))
+            start, epoch = start + len(batches), epoch + 1
+
+    def _context_of(self, number: int, examples: Sequence[Example]) -> float:
+        if examples[0].context is not None:
+            return examples[0].context
+        extra = float(np.random.default_rng((self._seed, 1, number)).choice(self.jitter))
+        return context_for(max(example.duration for example in examples) + extra, self.audio_context)

@@ -1,0 +1,97 @@
+"""The model with the parameters that are to be trained marked."""
+
+from dataclasses import replace
+
+import torch
+from accelerate import Accelerator
+
+from utils.arguments.train import TrainArguments
+from utils.model.adapters import Adapter, add_adapter, describe_adapter
+from utils.model.freezing import freeze
+from utils.model.languages import add_language, check_languages
+from utils.model.loading import LoadedModel, load_model
+from utils.model.quantization import Quantization
+from utils.model.whisper import allow_empty_texts, whisper_of
+from utils.runtime.errors import UserError
+from utils.runtime.launch import check_not_split
+
+
+def load_trainable_model(args: TrainArguments, accelerator: Accelerator) -> LoadedModel:
+    """The model with the parameters that are to be trained marked, in float32 but for a quantised base."""
+    quantization = choose_quantization(args, accelerator)
+    loaded = load_model(args.model_name_or_path, keep_adapter=args.use_peft, quantization=quantization)
+    new_tokens = []
+    if args.add_language is not None:
+        code = args.add_language
+        if whisper_of(loaded.model) is not loaded.model:
+            raise UserError(
+                f"add_language {code} with use_peft: {args.model_name_or_path} is an adapter, which goes on "
+                "as it is, without a token more. Leave use_peft out, which merges it and trains all weights, "
+                "or start a new adapter from the model it was trained on."
+            )
+        new_tokens = [add_language(loaded.model, loaded.processor, code, args.init_language_from)]
+    languages = [] if args.language == "auto" else [args.language]
+    check_languages(loaded.model, languages, args.model_name_or_path)
+    model = mark_what_is_trained(args, accelerator, loaded.model, new_tokens)
+    if args.non_speech_share:
+        allow_empty_texts(model)
+    if args.gradient_checkpointing:
+        whisper_of(model).activation_checkpointing_enable({"use_reentrant": False})
+    whisper_of(model).model.encoder.embed_positions.requires_grad_(False)  # sinusoids, fixed in Whisper
+    return replace(loaded, model=model)
+
+
+def mark_what_is_trained(
+    args: TrainArguments, accelerator: Accelerator, model: torch.nn.Module, new_tokens: list[int]
+) -> torch.nn.Module:
+    """Freeze parts of the model, or put an adapter beside it; an adapter folder goes on with its own."""
+    if not args.use_peft:
+        freeze(
+            model.requires_grad_(True),  # a merged adapter leaves its base frozen
+            encoder=args.freeze_encoder,
+            convolutions=args.freeze_feature_encoder,
+            encoder_layers=args.freeze_encoder_layers,
+            embeddings=args.freeze_embeddings,
+        )
+        return model
+
+    if whisper_of(model) is not model:
+        accelerator.print(f"{args.model_name_or_path} goes on as it is: {describe_adapter(model)}")
+        return model
+    adapter = Adapter(
+        args.peft_type,
+        r=args.lora_r,
+        alpha=args.lora_alpha,
+        dropout=args.lora_dropout,
+        target_modules=args.lora_target_modules,
+        init_r=args.init_r,
+        use_rslora=args.use_rslora,
+        use_dora=args.use_dora,
+        token_ids=new_tokens,
+    )
+    return add_adapter(model, args.model_name_or_path, adapter)
+
+
+def choose_quantization(args: TrainArguments, accelerator: Accelerator) -> Quantization | None:
+    """How the base of an adapter is quantised; unpacked in the launcher's precision.
+
+    Raises:
+        UserError: What is asked for does not work on a model that is split over processes.
+    """
+    on_one_device = {
+        "load_in_8bit": args.load_in_8bit,
+        "load_in_4bit": args.load_in_4bit,
+        "peft_type adalora": args.peft_type == "adalora",
+        "optim adamw_bnb_8bit": args.optim == "adamw_bnb_8bit",
+    }
+    check_not_split(accelerator, [name for name, is_asked in on_one_device.items() if is_asked])
+    if not (args.load_in_8bit or args.load_in_4bit):
+        return None
+    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return Quantization(
+        bits=8 if args.load_in_8bit else 4,
+        device=accelerator.device,
+        quant_type=args.bnb_4bit_quant_type,
+        double_quant=args.bnb_4bit_use_double_quant,
+        compute_dtype=dtypes.get(accelerator.mixed_precision, torch.float32),
+    )
