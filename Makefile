@@ -13,7 +13,7 @@ export DS_BUILD_OPS := 0
 
 # Told nothing, the launcher gives a CPU process one thread where it cannot count the physical cores.
 LAUNCH = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(getconf _NPROCESSORS_ONLN)} $(BIN)/accelerate launch
-PICK = $(BIN)/python -c "from utils.hardware import pick_accelerate_config as pick; print(pick())"
+PICK = $(BIN)/python -c "from utils.runtime.devices import pick_accelerate_config as pick; print(pick())"
 # $(call if_recipe,STAGE,COMMAND): COMMAND on recipes/NAME.STAGE.yaml, nothing where there is none.
 if_recipe = $(if $(wildcard recipes/$(NAME).$(1).yaml),$(2) recipes/$(NAME).$(1).yaml)
 

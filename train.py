@@ -22,31 +22,13 @@ from typing import TYPE_CHECKING
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
 from utils.runtime.errors import user_errors_end_the_script
-from utils.training.gradients import accumulate_gradients
-from utils.training.micro_batch_finder import with_found_micro_batches
-from utils.training.options import choose_spec_augment
-from utils.training.rehearsal import rehearse
-from utils.training.resuming import FREE_ARGUMENTS, is_finished, take_up_what_is_kept
-from utils.training.run import (
-    Run,
-    announce,
-    check_saved,
-    count_step,
-    is_due,
-    leave_to_be_continued,
-    log_training,
-    tell_skipped_step,
-)
-from utils.training.setup import build_setup, start_accelerator
-from utils.training.step_loading import load_steps
-from utils.training.validation import evaluate_and_keep_best, evaluation_is_owed, patience_is_over, save_model
-from utils.training.weight_mixing import mix_weights, mixing_left
 
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
     from utils.runtime.interruption import StopRequest
+    from utils.training.run import Run
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -55,10 +37,14 @@ def main(argv: list[str] | None = None) -> None:
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch is imported
     if args.dry_run:
         from utils.runtime.out_of_memory import explaining_out_of_memory
+        from utils.training.rehearsal import rehearse
 
         with explaining_out_of_memory():
             rehearse(args)
         return
+    from utils.training.resuming import is_finished
+    from utils.training.weight_mixing import mix_weights, mixing_left
+
     is_trained = is_finished(args, output_dir)
     if is_trained and not any(mixing_left(args, output_dir)):
         print(f"{output_dir / 'final'} is there already, trained with these arguments. Next: evaluate.py")
@@ -69,6 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     from utils.runtime.progress import output_that_may_be_lost, silence_libraries
     from utils.training.mixing import describe_run
     from utils.training.run_log import end_training
+    from utils.training.setup import start_accelerator
 
     with sole_run_in(output_dir), output_that_may_be_lost(), remembering_signals() as stop_request:
         forget_interruption(output_dir)
@@ -91,10 +78,20 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
         origin_of,
     )
     from utils.training.checkpoints import load_checkpoint
+    from utils.training.micro_batch_finder import with_found_micro_batches
     from utils.training.mixing import forget_mixtures
     from utils.training.optimizers import settings_kept
+    from utils.training.resuming import FREE_ARGUMENTS, take_up_what_is_kept
+    from utils.training.run import Run, announce, leave_to_be_continued
     from utils.training.run_log import RunLog
+    from utils.training.setup import build_setup
     from utils.training.state import TrainingState
+    from utils.training.validation import (
+        evaluate_and_keep_best,
+        evaluation_is_owed,
+        patience_is_over,
+        save_model,
+    )
 
     output_dir = Path(args.output_dir)
     told = {name: value for name, value in asdict(args).items() if name not in FREE_ARGUMENTS}
@@ -147,7 +144,7 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
 
 
 def train_steps(
-    run: Run,
+    run: "Run",
     optimizer: "torch.optim.Optimizer",
     scheduler: "torch.optim.lr_scheduler.LRScheduler",
     total_steps: int,
@@ -156,7 +153,19 @@ def train_steps(
     from utils.runtime.progress import audio_progress
     from utils.runtime.workers import replacing_dead_workers
     from utils.training.checkpoints import enter_evaluation, save_checkpoint
+    from utils.training.gradients import accumulate_gradients
+    from utils.training.options import choose_spec_augment
+    from utils.training.run import (
+        check_saved,
+        count_step,
+        is_due,
+        leave_to_be_continued,
+        log_training,
+        tell_skipped_step,
+    )
+    from utils.training.step_loading import load_steps
     from utils.training.updates import update_weights
+    from utils.training.validation import evaluate_and_keep_best, patience_is_over
 
     args, accelerator, state, stop_request = run.args, run.accelerator, run.state, run.stop_request
     with audio_progress("training", total_steps, shown=accelerator.is_main_process) as progress:

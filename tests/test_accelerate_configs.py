@@ -89,8 +89,8 @@ def test_a_gpu_that_emulates_bfloat16_trains_in_fp16(monkeypatch, capability: tu
     pretend_to_have_a_gpu(monkeypatch, capability)
     assert pick_accelerate_config() == picked
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    monkeypatch.setattr("utils.training.shared_decoding.pick_device", lambda: torch.device("cuda"))
-    monkeypatch.setattr("utils.training.shared_decoding.Accelerator", stop_here)
+    monkeypatch.setattr("utils.runtime.launch.pick_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr("utils.runtime.launch.Accelerator", stop_here)
     told = {"single_gpu": "reached", "single_gpu_fp16": r"bf16 on Tesla T4: .*single_gpu_fp16\.yaml"}
     with pytest.raises((UserError, InterruptedError), match=told[picked]):
         build_accelerator(1, 1.0)

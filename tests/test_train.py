@@ -228,11 +228,12 @@ def test_a_column_of_any_name_changes_no_loss(arguments, tmp_path, prepared):
 
 def test_one_context_for_all_micro_batches_of_a_step(arguments, tmp_path, monkeypatch):
     import utils.audio.log_mel
+    import utils.training.gradients
 
     seen = []
     original = utils.audio.log_mel.log_mel
     monkeypatch.setattr(
-        utils.features,
+        utils.training.gradients,
         "log_mel",
         lambda waveforms, fe: (seen.append(waveforms.shape[1]), original(waveforms, fe))[1],
     )
@@ -250,7 +251,7 @@ def test_resuming_gives_the_losses_and_the_order_of_an_uninterrupted_run(argumen
     options = ["--save_steps", "3", "--eval_steps", "3", "--use_peft", "--lora_dropout", "0.1"]
     train.main(arguments(*options, output_dir=tmp_path / "straight"))
     code = (
-        "import os, sys, train, utils.checkpoints as c; save = c.save_checkpoint\n"
+        "import os, sys, train, utils.training.checkpoints as c; save = c.save_checkpoint\n"
         "def save_and_die(*a): save(*a); os.kill(os.getpid(), 9)\n"
         "c.save_checkpoint = save_and_die; train.main(sys.argv[1:])"
     )
@@ -469,7 +470,7 @@ def test_memory_that_runs_out_in_an_evaluation_names_its_batch(arguments, monkey
     def run_out(*_, **__):
         raise RuntimeError("DefaultCPUAllocator: not enough memory")
 
-    monkeypatch.setattr(utils.distributed, "transcribe", run_out)
+    monkeypatch.setattr(utils.training.shared_decoding, "transcribe", run_out)
     with pytest.raises(UserError, match="a smaller --per_device_eval_batch_size"):
         train.main(arguments("--eval_steps", "1"))
 
@@ -479,7 +480,9 @@ def test_an_evaluation_that_fails_loses_no_steps_and_is_done_again(arguments, tm
 
     options = ["--eval_steps", "4", "--save_steps", "4", "--generation_max_length", "20"]
     train.main(arguments(*options, output_dir=tmp_path / "straight"))
-    monkeypatch.setattr(utils.distributed, "transcribe", Mock(side_effect=KeyError("a mistake of ours")))
+    monkeypatch.setattr(
+        utils.training.shared_decoding, "transcribe", Mock(side_effect=KeyError("a mistake of ours"))
+    )
     with pytest.raises(KeyError):
         train.main(arguments(*options))
     monkeypatch.undo()

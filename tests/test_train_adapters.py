@@ -15,6 +15,8 @@ from utils.arguments.train import TrainArguments
 from utils.model.languages import language_ids
 from utils.model.loading import load_model, read_training_arguments
 from utils.runtime.errors import UserError
+from utils.training.setup import start_accelerator
+from utils.training.trainable_model import load_trainable_model
 
 VARIANTS = {
     "lora": "--use_peft --lora_dropout 0.1",
@@ -178,7 +180,7 @@ def test_a_model_that_translates_is_told_so_by_its_folder(arguments, tmp_path, m
         tasks.append(task)
         return original(*words, task=task)
 
-    monkeypatch.setattr(utils.decoding, "prompt_tokens", told)
+    monkeypatch.setattr(utils.model.transcribing, "prompt_tokens", told)
     words = f"--models {best} --output_dir {tmp_path / 'report'} --language it --dataset {arguments()[3]}"
     words += " --no_probe_hallucination --generation_max_length 12"
     evaluate.main([*words.split(), "--audio_context", "full", "--bootstrap_samples", "10"])
@@ -259,7 +261,7 @@ def build(arguments):
 
     def build(words: str):
         args = parse_arguments(TrainArguments, arguments(*words.split()), "")
-        return train.load_trainable_model(args, train.start_accelerator(args)).model
+        return load_trainable_model(args, start_accelerator(args)).model
 
     return build
 

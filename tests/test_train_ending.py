@@ -140,6 +140,6 @@ def test_a_rehearsal_that_runs_out_of_memory_says_what_helps(arguments, monkeypa
     def too_much(setup):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr(train, "estimate_run", too_much)
+    monkeypatch.setattr("utils.training.rehearsal.estimate_run", too_much)
     with pytest.raises(UserError, match=r"memory ran out \(CUDA out of memory.*--memory low"):
         train.main(arguments("--dry_run"))

@@ -9,8 +9,9 @@ import train
 from tests.test_train import LAUNCH, ROOT, read_metrics, run_script
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
-from utils.training import fixed_encoder as frozen
+from utils.training import gradients
 from utils.training.encoder_states import EncoderStates
+from utils.training.setup import build_setup, start_accelerator
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
@@ -40,13 +41,13 @@ def losses(run: Path) -> list[float]:
 def encoded(monkeypatch) -> list[bool]:
     """Of each micro-batch of runs with kept outputs, whether it had to be encoded."""
     found: list[bool] = []
-    encode_once = frozen.encode_once
+    encode_once = gradients.encode_once
 
     def spy(accelerator, loaded, batch, *more):
         found.append(batch.encoder_states is None)
         return encode_once(accelerator, loaded, batch, *more)
 
-    monkeypatch.setattr(frozen, "encode_once", spy)
+    monkeypatch.setattr(gradients, "encode_once", spy)
     return found
 
 
@@ -75,19 +76,19 @@ def test_kept_outputs_change_no_loss(
 
 def test_a_resumed_run_reads_what_was_kept(arguments, tmp_path, monkeypatch, encoded):
     train.main(arguments(*FROZEN, output_dir=tmp_path / "whole"))
-    log_training = train.log_training
+    from utils.training.run import log_training
 
     def killed_at_step_7(log, state, *more):
         if state.step == 7:
             raise KeyboardInterrupt
         log_training(log, state, *more)
 
-    monkeypatch.setattr(train, "log_training", killed_at_step_7)
+    monkeypatch.setattr("utils.training.run.log_training", killed_at_step_7)
     parts = arguments(*FROZEN, "--save_steps", "5", output_dir=tmp_path / "parts")
     with pytest.raises(KeyboardInterrupt):
         train.main(parts)
     assert (tmp_path / "parts" / "encoder_states" / "states.bin").exists()
-    monkeypatch.setattr(train, "log_training", log_training)
+    monkeypatch.setattr("utils.training.run.log_training", log_training)
     encoded.clear()
     train.main(parts)
     assert encoded and not any(encoded)  # an epoch had been seen
@@ -108,7 +109,7 @@ def test_a_resumed_run_reads_what_was_kept(arguments, tmp_path, monkeypatch, enc
 )
 def test_nothing_is_kept_where_it_would_not_come_again(arguments, capsys, more):
     args = parse_arguments(TrainArguments, arguments("--freeze_encoder", "--max_steps", "6", *more))
-    setup = train.build_setup(args, train.start_accelerator(args))
+    setup = build_setup(args, start_accelerator(args))
     assert setup.data.encoder_states is None and "its outputs are" not in capsys.readouterr().out
 
 
@@ -127,8 +128,11 @@ def test_a_dry_run_counts_kept_outputs_and_reads_them_in_later_epochs(
     encoded,
 ):
     found = []
-    estimate_run = train.estimate_run
-    monkeypatch.setattr(train, "estimate_run", lambda setup: found.append(estimate_run(setup)) or found[0])
+    from utils.training.rehearsal import estimate_run
+
+    monkeypatch.setattr(
+        "utils.training.rehearsal.estimate_run", lambda setup: found.append(estimate_run(setup)) or found[0]
+    )
     run = tmp_path / "run"
     train.main(arguments(*FROZEN, "--dry_run", output_dir=run))
     assert "encoder outputs" in capsys.readouterr().out and not run.exists()

@@ -126,7 +126,7 @@ def test_an_evaluation_is_cut_short_and_done_again(command, tmp_path, monkeypatc
         os.kill(os.getpid(), signal.SIGUSR1)
         return transcribe(*arguments, **options)
 
-    monkeypatch.setattr(utils.distributed, "transcribe", interrupt_and_transcribe)
+    monkeypatch.setattr(utils.training.shared_decoding, "transcribe", interrupt_and_transcribe)
     with pytest.raises(SystemExit):
         train.main(command(*options, output_dir=stopped))
     assert not any("eval_wer" in record for record in read_metrics(stopped))

@@ -13,6 +13,9 @@ from tests.scripted_decoding import TEXT, script_decoding, short_run, write_shor
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
 from utils.runtime.errors import UserError
+from utils.training.micro_batch_finder import with_found_micro_batches
+from utils.training.rehearsal import estimate_run
+from utils.training.setup import Setup, build_setup, start_accelerator
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
@@ -38,9 +41,9 @@ def arguments(tiny_whisper, clips, tmp_path):
 def setup_of(arguments):
     """train.py's own model, data and optimiser for some arguments."""
 
-    def build(*more: str) -> train.Setup:
+    def build(*more: str) -> Setup:
         args = parse_arguments(TrainArguments, arguments(*more))
-        return train.build_setup(args, train.start_accelerator(args))
+        return build_setup(args, start_accelerator(args))
 
     return build
 
@@ -74,7 +77,7 @@ def test_measuring_leaves_no_trace(setup_of):
     first.grad = torch.full_like(first, 2.0)
     before = {name: value.clone() for name, value in setup.model.state_dict().items()}
     random_state = torch.get_rng_state()
-    found = train.with_found_micro_batches(setup, resumed=False)
+    found = with_found_micro_batches(setup, resumed=False)
     assert found.data.clips_that_fit(0.6) == 4
     for name, value in setup.model.state_dict().items():
         assert torch.equal(value, before[name]), name
@@ -102,7 +105,7 @@ def _with_room(finder, read_usage, limit, setup, monkeypatch, size: int) -> int:
         "memory_limits",
         lambda device, sharing: [limit("a test", "resident", read_usage().resident + size)],
     )
-    return train.with_found_micro_batches(setup, resumed=False).data.clips_that_fit(30.0)
+    return with_found_micro_batches(setup, resumed=False).data.clips_that_fit(30.0)
 
 
 def test_a_run_that_goes_on_keeps_what_was_found(arguments, tmp_path, capsys):
@@ -129,7 +132,7 @@ def _again() -> None:
 def test_low_memory_changes_no_result(arguments, tmp_path, monkeypatch):
     import utils.model.cross_entropy
 
-    monkeypatch.setattr(utils.cross_entropy, "CHUNK_TOKENS", 16)
+    monkeypatch.setattr(utils.model.cross_entropy, "CHUNK_TOKENS", 16)
     train.main(arguments(output_dir=tmp_path / "fast"))
     train.main(arguments("--memory", "low", output_dir=tmp_path / "low"))
     for fast, low in zip(losses(tmp_path / "fast"), losses(tmp_path / "low"), strict=True):
@@ -151,7 +154,7 @@ def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(arguments, tmp_path,
 def test_the_disk_is_what_a_run_then_takes(setup_of, arguments, tmp_path, monkeypatch):
     script_decoding(monkeypatch, *[TEXT] * 3)
     more = ["--eval_steps", "3", "--save_steps", "2"]
-    estimate = train.estimate_run(setup_of(*more))
+    estimate = estimate_run(setup_of(*more))
     _again()
     train.main(arguments(*more))
     run = tmp_path / "run"

@@ -117,7 +117,7 @@ def test_a_full_disk_leaves_no_half_archive(two, tmp_path):
     """A process that may write files of 20,000 bytes stands for the disk."""
     script = (
         "import resource, signal, sys, pathlib\n"
-        "from utils.delivery import write_archive\n"
+        "from utils.data.delivery.folders import write_archive\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "write_archive(pathlib.Path(sys.argv[1]))\n"

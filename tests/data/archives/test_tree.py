@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from utils.audio.flac import AudioError
 from utils.audio.reading import decode_audio
-from utils.data.archives import tree as archives
+from utils.data.archives import members, zip_and_tar
 from utils.data.archives.members import ArchiveMember, MemberError, read_in_order, read_member
 from utils.data.archives.tree import find_files, is_archive_name, open_tree
 from utils.data.archives.zip_and_tar import plain_name
@@ -165,7 +165,7 @@ def test_hostile_members_of_a_zip(tmp_path):
 
 def test_a_bomb_is_not_unpacked(tmp_path):
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("bomb.wav", bytes(archives.FREE_BYTES + 1))
+        archive.writestr("bomb.wav", bytes(members.FREE_BYTES + 1))
         archive.writestr("silence.wav", bytes(1_000_000))
     tree = open_tree(tmp_path / "bomb.zip")
     with pytest.raises(MemberError, match="suspicious compression: 67108865 bytes packed in"):
@@ -213,7 +213,7 @@ def test_one_flipped_bit_of_a_member_is_seen(tmp_path, kind):
 
 
 def test_too_large_a_member(tmp_path, monkeypatch, write_files, packed):
-    monkeypatch.setattr(archives, "MOST_MEMBER_BYTES", 100)
+    monkeypatch.setattr(members, "MOST_MEMBER_BYTES", 100)
     folder = write_files(tmp_path / "corpus", {"a.wav": bytes(101), "b.wav": bytes(100)})
     for kind in ("zip", "tar", "tar.gz"):
         tree = open_tree(packed(folder, kind))
@@ -340,7 +340,7 @@ def test_an_archive_that_changes_while_it_is_read(tmp_path, write_files, packed)
 
 
 def test_a_large_table_of_a_zip_is_streamed(tmp_path, monkeypatch, write_files, packed):
-    monkeypatch.setattr(archives, "SMALL_BYTES", 10)
+    monkeypatch.setattr(zip_and_tar, "SMALL_BYTES", 10)
     content = "".join(f"{number}\n" for number in range(10_000))
     tree = open_tree(packed(write_files(tmp_path / "corpus", {"a.txt": content}), "zip"))
     with tree.open("a.txt") as file:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from utils.audio.reading import decode_audio
-from utils.data.sources import hub
+from utils.data.sources import hub_rows
 from utils.data.sources.hub import read_hub
-from utils.data.utterance import Utterance
+from utils.data.utterance import BadItem, Utterance
 from utils.runtime.errors import UserError
 
 
@@ -177,17 +177,17 @@ def test_audio_that_a_row_only_names(monkeypatch, encoded, clips):
         file.write(buffer.getvalue())
     names = ["memory://corpus/0.flac", "zip://in/1.flac::memory://corpus/a.zip"]
     for name in [*names, "https://example.org/a.wav", "file:///etc/hostname", "zip://a::/etc/b.zip"]:
-        with pytest.raises(hub.BadItem, match=r"no audio: found the address .*, expected one of hf://"):
-            hub._row_audio(name, None)
-    monkeypatch.setattr(hub, "_REMOTE", ("memory://",))
+        with pytest.raises(BadItem, match=r"no audio: found the address .*, expected one of hf://"):
+            hub_rows._row_audio(name, None)
+    monkeypatch.setattr(hub_rows, "_REMOTE", ("memory://",))
     for number, name in enumerate(names):
-        samples = decode_audio(hub._row_audio({"bytes": None, "path": name}, None))
+        samples = decode_audio(hub_rows._row_audio({"bytes": None, "path": name}, None))
         assert np.abs(samples - clips[number][0]).max() <= 1 / 32768
-    with pytest.raises(hub.BadItem, match=r"not fetched: 'memory://corpus/lost\.flac'"):
-        hub._row_audio("memory://corpus/lost.flac", None)
-    monkeypatch.setattr(hub, "MOST_MEMBER_BYTES", 100)
-    with pytest.raises(hub.BadItem, match="too large"):
-        hub._row_audio(names[0], None)
+    with pytest.raises(BadItem, match=r"not fetched: 'memory://corpus/lost\.flac'"):
+        hub_rows._row_audio("memory://corpus/lost.flac", None)
+    monkeypatch.setattr(hub_rows, "MOST_MEMBER_BYTES", 100)
+    with pytest.raises(BadItem, match="too large"):
+        hub_rows._row_audio(names[0], None)
 
 
 def test_a_row_of_the_hub_names_no_file_of_this_machine(tmp_path, monkeypatch, encoded):
