@@ -10,9 +10,8 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.hostile import SOUNDS, TEXTS, build_folder, tone
-from utils.audio.flac import AudioError, decode_flac, encode_flac
-from utils.audio.reading import decode_audio
+from tests.support.hostile import tone
+from utils.audio.flac import decode_flac, encode_flac
 from utils.data.quality.clip_checks import check_clip, clipped_share, content_hash, loudest_level
 from utils.data.quality.rules import RULES, choose_rules
 from utils.data.quality.speech_rates import RateLimits, count_characters, rate_limits, rate_problem
@@ -469,30 +468,3 @@ def test_legitimate_pairs(text, seconds, limits):
 def test_unlikely_pairs(text, seconds, limits, words):
     reason = str(rate_problem(text, seconds, limits))
     assert reason.startswith("speech rate: ") and all(word in reason for word in words)
-
-
-# ---- together ----------------------------------------------------------------------------------------------
-
-
-def test_the_hostile_folder_without_the_script(tmp_path):
-    """Each recording and text of tests/support/hostile.py, through decoding and the rules alone."""
-    build_folder(tmp_path / "data")
-    for name, (fate, _) in SOUNDS.items():
-        path = tmp_path / "data" / "suoni" / f"{Path(name).stem}_{Path(name).suffix[1:]}{Path(name).suffix}"
-        found = judge(path)
-        if found == "kept" and fate in ("too short", "too long"):
-            continue  # lengths are judged where clips are cut
-        assert found in fate.split(" | "), (name, found)
-    for name, (fate, text) in TEXTS.items():
-        if fate == "unreadable transcript":
-            continue
-        reason = check_text(text.decode("utf-16" if name == "utf16" else "utf-8-sig"), "it", DEFAULT)
-        assert (reason or "kept").split(": ")[0] in fate.split(" | "), (name, reason)
-
-
-def judge(path: Path) -> str:
-    try:
-        samples = decode_audio(path, max_seconds=3600)
-    except AudioError as error:
-        return str(error).split(": ")[0]
-    return (check_clip(samples, DEFAULT) or "kept").split(": ")[0]
