@@ -1,4 +1,4 @@
-"""How exactly utils/data/forced_alignment/alignment.py finds the words of a plain transcript in a long recording.
+"""How exactly forced alignment finds the words of a plain transcript in a long recording.
 
 The Italian telephone prompts, in an order drawn by the seed, are put one after the other until the recording
 has `--minutes`; their texts, joined by spaces, are its transcript. Two recordings are made: in one the

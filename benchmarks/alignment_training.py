@@ -1,4 +1,4 @@
-"""What a model learns from segments that utils/data/forced_alignment/alignment.py cut, beside segments whose times are known.
+"""What a model learns from segments that forced alignment cut, beside segments whose times are known.
 
 The training clips of a prepared dataset, in an order drawn by the seed, are put one after the other into
 recordings of `--minutes` each, with 0.3 to 1 s of silence in between. Beside one copy of the recordings lies

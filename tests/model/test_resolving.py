@@ -102,7 +102,8 @@ def no_apt(monkeypatch, tmp_path):
 def resolve_in_new_process(name: str, tmp_path: Path, **environment: str) -> tuple[str, float]:
     """What a new Python says of `name`, and the seconds it took; the Hub's address is read at import."""
     code = (
-        "import sys, time; from utils.model.resolving import resolve_model; from utils.runtime.errors import UserError\n"
+        "import sys, time; from utils.model.resolving import resolve_model\n"
+        "from utils.runtime.errors import UserError\n"
         "begin = time.monotonic()\n"
         "try: print(resolve_model(sys.argv[1]))\n"
         "except UserError as error: print('UserError', error)\n"
@@ -456,7 +457,10 @@ def test_a_language_without_prompts():
 
 def test_two_processes_fetch_once(server, tmp_path):
     server.files["/asterisk-core-sounds-ru-g722-1.6.1.tar.gz"] = pack_prompts("ru")
-    code = "import sys; from utils.data.sources.asterisk_download import fetch_prompts; fetch_prompts('ru', sounds_url=sys.argv[1])"
+    code = (
+        "import sys; from utils.data.sources.asterisk_download import fetch_prompts\n"
+        "fetch_prompts('ru', sounds_url=sys.argv[1])"
+    )
     cache = tmp_path / "cache"
     environment = os.environ | {"WHISPER_FINETUNING_CACHE": str(cache), "PATH": str(tmp_path)}
     command = [sys.executable, "-c", code, server.url]

@@ -1,4 +1,4 @@
-"""utils/model/stored_weights.py: tensors of any form of a model folder, one at a time; variants of a folder."""
+"""stored_weights.py: tensors of any form of a model folder, one at a time; variants of a folder."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""utils/training/samples.py: edits by hand, the same samples at every evaluation, colours as a terminal gets them."""
+"""samples.py: edits by hand, the same samples at every evaluation, colours as a terminal gets them."""
 
 import io
 

@@ -83,7 +83,7 @@ def assemble(
     """Write finished blocks as a `DatasetDict` with `rejects.jsonl` and `data_report.json` beside it.
 
     Args:
-        folder: Exists; best one that takes its name when all is done (`utils.runtime.files.folder_written_whole`).
+        folder: Exists; best one that takes its name when all is done (`folder_written_whole`).
         blocks: The index files of the blocks in their order.
         settings: What decides the splits.
         credit: Kept in the report.

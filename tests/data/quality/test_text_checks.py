@@ -19,7 +19,7 @@ from utils.data.quality.text_checks import check_text, longest_repetition
 from utils.runtime.errors import UserError
 from utils.text.scripts import SCRIPTS, expected_scripts, script_of
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ALL = frozenset(RULES)
 DEFAULT = choose_rules()
 
@@ -80,7 +80,10 @@ def test_every_rule_is_described_and_tested():
 
 def test_the_module_is_light():
     heavy = "{'torch', 'transformers', 'datasets', 'pandas', 'scipy'}"
-    code = f"import sys, utils.data.quality.rules, utils.data.quality.text_checks; print(sorted({heavy} & sys.modules.keys()))"
+    code = (
+        "import sys, utils.data.quality.rules, utils.data.quality.text_checks\n"
+        f"print(sorted({heavy} & sys.modules.keys()))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -175,7 +175,7 @@ def test_a_long_manifest_is_not_held_in_memory(tmp_path):
 
 
 def test_a_line_without_end_is_rejected_and_the_next_one_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("utils.data.sources.manifest_line.MOST_LINE_BYTES", 100)
+    monkeypatch.setattr("utils.data.sources.manifest.MOST_LINE_BYTES", 100)
     exactly = json.dumps(GOOD | {"text": "x" * 69})
     assert len(exactly) + 1 == 100
     utterances, rejects = parts(read_manifest(write_manifest(tmp_path, [exactly, "x" * 350, "", GOOD])))

@@ -1,8 +1,8 @@
 """A plain transcript of a long recording to timed segments: forced alignment with Whisper.
 
 The model first writes down what it hears. Where its words agree with the transcript's, both are cut into
-stretches of less than 30 s (`utils.data.forced_alignment.anchors`). In each the model is then led through the true text, and its
-cross-attention tells when each word is spoken (`utils.data.forced_alignment.word_timing`).
+stretches of less than 30 s (`anchors.py`). In each the model is then led through the true text, and its
+cross-attention tells when each word is spoken (`word_timing.py`).
 """
 
 from collections.abc import Callable, Iterator, Sequence

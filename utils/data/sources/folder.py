@@ -32,7 +32,7 @@ MOST_TRANSCRIPT_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class _Cutting:
-    """How timed transcripts are cut, see `utils.data.segmentation.joining.join_pieces`; durations in seconds."""
+    """How timed transcripts are cut, see `join_pieces`; durations in seconds."""
 
     min_segment_duration: float
     max_duration: float
@@ -54,7 +54,7 @@ def read_folder(
 ) -> Source:
     """Read audio files and the transcript of the same stem beside each, in all subfolders.
 
-    A `.txt` without times is the text of the whole file. A timed transcript, see `utils.data.transcripts.timed_text`, is cut
+    A `.txt` without times is the text of the whole file. A timed transcript, see `read_transcript`, is cut
     into segments. Where several stand beside a recording, the first of `TRANSCRIPT_EXTENSIONS` is used. Below
     subfolders named after splits (`train`, `dev`, `test` …) the split is given. Hidden files are passed
     over, and links to folders are not followed, so that nothing is read twice.

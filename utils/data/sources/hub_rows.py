@@ -68,7 +68,8 @@ def rows_of(rows, name: str) -> Iterator[dict]:
                 row = next(remaining, None)
         except Exception as error:  # see load_splits
             raise UserError(
-                f"{name}: datasets cannot read on {describe_audio(error)}. What was finished is kept; try again."
+                f"{name}: datasets cannot read on {describe_audio(error)}. "
+                "What was finished is kept; try again."
             ) from error
         if row is None:
             return
