@@ -135,16 +135,27 @@ def prepare(arguments: PreprocessArguments, output_dir: Path) -> bool:
 
 def open_source(arguments: PreprocessArguments, local_cache: Path) -> "Source":
     """Find the data and check that it can be used at all, before anything is decoded."""
-    from utils.data.sources import afrispeech as corpora
-    from utils.data.sources import audiofolder, hub, kaldi
-    from utils.data.sources import lhotse as manifests
-    from utils.data.sources import manifest as sources
-    from utils.model import resolving as starter
+    from utils.data.sources import (
+        afrispeech,
+        asterisk,
+        audiofolder,
+        common_voice,
+        fleurs,
+        folder,
+        hub,
+        kaldi,
+        lhotse,
+        librispeech,
+        ljspeech,
+        manifest,
+        nemo,
+    )
+    from utils.data.sources.asterisk_download import fetch_prompts
 
     if arguments.source == "asterisk":
-        prompts = starter.fetch_prompts(arguments.language)
+        prompts = fetch_prompts(arguments.language)
         credit = f"{prompts.credit} ({prompts.licence})"
-        return sources.read_prompts(prompts.folder, prompts.transcripts, credit=credit)
+        return asterisk.read_prompts(prompts.folder, prompts.transcripts, credit=credit)
     assert arguments.input is not None
     path = Path(arguments.input)
     if arguments.source == "hub":
@@ -157,9 +168,9 @@ def open_source(arguments: PreprocessArguments, local_cache: Path) -> "Source":
             local_cache=local_cache,
         )
     readers: dict[str, Callable[[Path], Source]] = {
-        "manifest": sources.read_manifest,
+        "manifest": manifest.read_manifest,
         "folder": partial(
-            sources.read_folder,
+            folder.read_folder,
             min_segment_duration=arguments.min_segment_duration,
             max_duration=arguments.max_duration,
             target_duration=arguments.target_duration,
@@ -169,22 +180,22 @@ def open_source(arguments: PreprocessArguments, local_cache: Path) -> "Source":
         ),
         "audiofolder": partial(audiofolder.read_audiofolder, text_column=arguments.text_column_name),
         "common_voice": partial(
-            corpora.read_common_voice,
+            common_voice.read_common_voice,
             locale=arguments.dataset_config_name,
             use_validated=arguments.use_validated,
             min_net_votes=arguments.min_net_votes,
         ),
-        "afrispeech": partial(corpora.read_afrispeech, accents=arguments.accents),
+        "afrispeech": partial(afrispeech.read_afrispeech, accents=arguments.accents),
         "fleurs": partial(
-            corpora.read_fleurs,
+            fleurs.read_fleurs,
             config=arguments.dataset_config_name,
             text_column=arguments.text_column_name,
         ),
-        "ljspeech": partial(corpora.read_ljspeech, text_column=arguments.text_column_name),
-        "librispeech": corpora.read_librispeech,
+        "ljspeech": partial(ljspeech.read_ljspeech, text_column=arguments.text_column_name),
+        "librispeech": librispeech.read_librispeech,
         "kaldi": kaldi.read_kaldi,
-        "nemo": manifests.read_nemo,
-        "lhotse": manifests.read_lhotse,
+        "nemo": nemo.read_nemo,
+        "lhotse": lhotse.read_lhotse,
     }
     return readers[arguments.source](path)
 

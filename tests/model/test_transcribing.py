@@ -92,7 +92,7 @@ def test_a_loop_is_cut_short(tiny, italian_prompts, monkeypatch):
     with torch.no_grad():
         states = encode(tiny.model, features)
         (cut,) = decode_greedily(tiny.model, EncodedClips(states), prompt, 204)
-        monkeypatch.setattr("utils.model.transcribing.loop_period", lambda tokens: None)
+        monkeypatch.setattr("utils.model.generation.loop_period", lambda tokens: None)
         (whole,) = decode_greedily(tiny.model, EncodedClips(states), prompt, 204)
     assert len(whole) == 200 and 48 <= len(cut) < 160
     assert whole[: len(cut)] == cut

@@ -1,7 +1,7 @@
 """A prepared dataset goes to a Hub on this machine and comes back the same, byte for byte.
 
-Never run against the live Hub. The server in tests/support/hub_server.py checks digests and sizes itself; what
-comes back is read in fresh processes by `datasets.load_dataset` and by our own reader.
+Never run against the live Hub. The server in tests/support/hub_server.py checks digests and sizes itself;
+what comes back is read in fresh processes by `datasets.load_dataset` and by our own reader.
 """
 
 import io
