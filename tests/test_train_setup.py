@@ -169,6 +169,9 @@ def test_steps_are_planned_in_the_size_context_and_jitter_asked_for(build):
     for step in setup.data.plan.steps(0, 6):
         extra = step.context - max(example.duration for example in step.examples)
         assert 8.1 <= extra < 8.2 or 9.1 <= extra < 9.2  # the jitter, the tail of 0.1, and the grid
+    durations = [clip.duration for clip in setup.data.clips.clips]
+    fixed = build("--freeze_encoder --context_jitter 9").data.contexts
+    assert all(context >= 9 + seconds for context, seconds in zip(fixed, durations, strict=True))
     full = build("--audio_context full --silence_run 64")
     assert {step.context for step in full.data.plan.steps(0, 6)} == {30.0}
 
