@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -19,9 +21,40 @@ from utils.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file"]
+SHORT = ["--generation_max_length", "20"]  # a random model else writes until it may no longer
+FINISHED = ["--eval_steps", "2", "--save_steps", "2", *SHORT]
+DRAWN = ["--max_steps", "4", "--eval_steps", "4", *SHORT, "--use_peft", "--lora_dropout", "0.3"]
+DRAWN += ["--noise_probability", "0.5", "--speed_factors", "0.9", "1.1"]
 
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
+
+
+@pytest.fixture(scope="module")
+def run_once(tiny_whisper, prepared, tmp_path_factory) -> Callable[..., Path]:
+    """A function that trains into a new folder and gives its path, for several tests."""
+
+    def run(*more: str) -> Path:
+        folder = tmp_path_factory.mktemp("shared") / "run"
+        with own_accelerator():
+            train.main(words_of_a_run(tiny_whisper, prepared, folder, *more))
+        return folder
+
+    return run
+
+
+@contextmanager
+def own_accelerator() -> Iterator[None]:
+    """What the block leaves in Accelerate's state is forgotten, and what was there before."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def words_of_a_run(model: Path, dataset: Path, output_dir: Path, *more: str) -> list[str]:
+    base = f"--model_name_or_path {model} --dataset {dataset} --language it --report_to none"
+    base += " --max_steps 6 --eval_steps 0 --save_steps 0 --logging_steps 1 --learning_rate 1e-3"
+    return [*base.split(), "--output_dir", str(output_dir), *more]
 
 
 @pytest.fixture
@@ -29,15 +62,43 @@ def arguments(tiny_whisper, prepared, tmp_path):
     """Arguments of a short run; later ones override them."""
 
     def build(*more: str, output_dir: Path | None = None) -> list[str]:
-        base = f"--model_name_or_path {tiny_whisper} --dataset {prepared} --language it --report_to none"
-        base += " --max_steps 6 --eval_steps 0 --save_steps 0 --logging_steps 1 --learning_rate 1e-3"
-        return [*base.split(), "--output_dir", str(output_dir or tmp_path / "run"), *more]
+        return words_of_a_run(tiny_whisper, prepared, output_dir or tmp_path / "run", *more)
 
     return build
 
 
+@pytest.fixture(scope="module")
+def finished_once(run_once) -> Path:
+    """The folder of a run to look at: evaluated and saved every two steps."""
+    return run_once(*FINISHED, "--save_total_limit", "2", "--report_to", "tensorboard")
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path) -> Path:
+    """A copy of it that may be changed, where `arguments` goes on."""
+    return shutil.copytree(finished_once, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def drawn_once(run_once) -> Path:
+    """The folder of a run with dropout and augmentation."""
+    return run_once(*DRAWN, "--save_steps", "2")
+
+
+@pytest.fixture(scope="module")
+def adapter_once(run_once) -> Path:
+    """The folder of a run that trained an adapter, by so much that the model writes otherwise."""
+    words = "--use_peft --lora_r 4 --max_steps 4 --eval_steps 4 --save_steps 4 --learning_rate 0.3"
+    return run_once(*words.split(), *SHORT)
+
+
 def read_metrics(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def values_of(run: Path, name: str) -> list:
+    """Those of one name in metrics.jsonl."""
+    return [record[name] for record in read_metrics(run) if name in record]
 
 
 def run_script(command: list[str], **environment: str) -> subprocess.CompletedProcess:
@@ -55,17 +116,21 @@ def run_script(command: list[str], **environment: str) -> subprocess.CompletedPr
 # ---- loss and gradient -------------------------------------------------------------------------------------
 
 
-def first_step(launcher: list[str], output: Path, argv: list[str]) -> dict[str, torch.Tensor]:
-    """Loss and gradients of the first optimiser step, by train.py's own functions."""
+def first_steps(launcher: list[str], ways: dict[str, list[str]]) -> dict[str, dict[str, torch.Tensor]]:
+    """Loss and gradients of the first optimiser step, by train.py's own functions.
+
+    Args:
+        ways: Arguments of train.py by the file that is written.
+    """
+    words = [word for output, argv in ways.items() for word in ("then", output, *argv)]
     if launcher:
         script = str(ROOT / "tests/fixtures/gradient_of_first_step.py")
-        done = run_script([*launcher, script, str(output), *argv], OMP_NUM_THREADS="1")
+        done = run_script([*launcher, script, *words], OMP_NUM_THREADS="1")
         assert done.returncode == 0, done.stderr
     else:
-        AcceleratorState._reset_state(reset_partial_state=True)
-        gradient_of_first_step.main(str(output), *argv)
-        AcceleratorState._reset_state(reset_partial_state=True)
-    return load_file(output)
+        with own_accelerator():
+            gradient_of_first_step.main(*words)
+    return {Path(output).stem: load_file(output) for output in ways}
 
 
 def loss_and_gradients_of_transformers(model_folder, prepared, indices) -> dict[str, torch.Tensor]:
@@ -95,30 +160,38 @@ def gradients(tiny_whisper, prepared, tmp_path_factory) -> dict[str, dict[str, t
     """The first step of eight clips, computed in five ways."""
     folder = tmp_path_factory.mktemp("gradients")
     base = f"--model_name_or_path {tiny_whisper} --dataset {prepared} --language it --report_to none"
-    base += f" --eval_steps 0 --audio_context full --output_dir {folder / 'run'}"
-    two = [*LAUNCH, str(ROOT / "accelerate_configs/cpu_2_processes.yaml")]
-    ways = {
-        "one batch of 8": ([], "--per_device_train_batch_size 8"),
-        "4 of 2": ([], "--per_device_train_batch_size 2 --gradient_accumulation_steps 4"),
-        "parts of 90 s": ([], "--per_device_train_batch_size 8 --micro_batch_seconds 90"),
-        "2 processes of 4": (two, "--per_device_train_batch_size 4"),
-        "2 processes, 2 of 2": (two, "--per_device_train_batch_size 2 --gradient_accumulation_steps 2"),
+    base += (
+        f" --eval_steps 0 --audio_context full --output_dir {folder / 'run'} --per_device_train_batch_size"
+    )
+    on_one = {
+        "one batch of 8": "8",
+        "4 of 2": "2 --gradient_accumulation_steps 4",
+        "parts of 90 s": "8 --micro_batch_seconds 90",
     }
-    return {
-        name: first_step(launcher, folder / f"{index}.safetensors", [*base.split(), *more.split()])
-        for index, (name, (launcher, more)) in enumerate(ways.items())
-    }
+    on_two = {"2 processes of 4": "4", "2 processes, 2 of 2": "2 --gradient_accumulation_steps 2"}
+    config = str(ROOT / "accelerate_configs/cpu_2_processes.yaml")
+    found = {}
+    for launcher, ways in (([], on_one), ([*LAUNCH, config], on_two)):
+        words = {str(folder / f"{way}.safetensors"): f"{base} {more}".split() for way, more in ways.items()}
+        found |= first_steps(launcher, words)
+    return found
+
+
+@pytest.fixture(scope="module")
+def expected_gradients(gradients, tiny_whisper, prepared) -> dict[str, torch.Tensor]:
+    indices = gradients["one batch of 8"]["indices"].tolist()
+    return loss_and_gradients_of_transformers(tiny_whisper, prepared, indices)
 
 
 @pytest.mark.parametrize(
     "way", ["one batch of 8", "4 of 2", "parts of 90 s", "2 processes of 4", "2 processes, 2 of 2"]
 )
-def test_every_way_to_cut_a_step_gives_the_gradient_of_transformers(gradients, way, tiny_whisper, prepared):
+def test_every_way_to_cut_a_step_gives_the_gradient_of_transformers(gradients, way, expected_gradients):
     found = gradients[way]
     assert found["processes"] == (2 if "processes" in way else 1)
     assert torch.equal(found["indices"], gradients["one batch of 8"]["indices"])
-    expected = loss_and_gradients_of_transformers(tiny_whisper, prepared, found["indices"].tolist())
-    for name, value in expected.items():
+    assert set(found) == {*expected_gradients, "indices", "processes"}
+    for name, value in expected_gradients.items():
         torch.testing.assert_close(
             found[name], value, atol=1e-5, rtol=1e-4, msg=lambda text, n=name: f"{n}: {text}"
         )
@@ -127,216 +200,191 @@ def test_every_way_to_cut_a_step_gives_the_gradient_of_transformers(gradients, w
 # ---- what a run leaves behind ------------------------------------------------------------------------------
 
 
-def test_a_run_learns_and_leaves_model_folders_metrics_and_checkpoints(arguments, tmp_path):
-    train.main(arguments("--eval_steps", "3", "--save_steps", "2", "--save_total_limit", "2"))
-    run = tmp_path / "run"
-    records = read_metrics(run)
-    losses = [record["loss"] for record in records if "loss" in record]
+def test_a_run_learns_and_leaves_model_folders_metrics_and_checkpoints(finished_once):
+    from transformers import pipeline
+
+    losses = values_of(finished_once, "loss")
     assert len(losses) == 6 and losses[-1] < losses[0]
-    assert [record["step"] for record in records if "eval_wer" in record] == [3, 6]
-    names = sorted(path.name for path in run.iterdir() if not path.name.startswith("."))
+    assert [record["step"] for record in read_metrics(finished_once) if "eval_wer" in record] == [2, 4, 6]
+    names = sorted(path.name for path in finished_once.iterdir() if not path.name.startswith("."))
     assert names == [
-        *("best", "checkpoint-4", "checkpoint-6", "final"),
-        *("metrics.jsonl", "predictions", "train.yaml"),
+        *("best", "checkpoint-4", "checkpoint-6", "final", "logs"),
+        *("metrics.jsonl", "predictions", "run_id.txt", "train.yaml"),
     ]
     for folder in ("best", "final"):
-        from transformers import pipeline
-
-        recogniser = pipeline("automatic-speech-recognition", model=str(run / folder))
-        assert isinstance(
-            recogniser({"raw": torch.zeros(16_000).numpy(), "sampling_rate": 16_000})["text"], str
-        )
-    assert (
-        json.loads((run / "final/train_results.json").read_text())["trainable_parameters"] == 343_104
-    )  # all but 1500 x 64 positions
-    assert "learning_rate: 0.001" in (run / "final/train.yaml").read_text()
+        recogniser = pipeline("automatic-speech-recognition", model=str(finished_once / folder))
+        silence = {"raw": torch.zeros(16_000).numpy(), "sampling_rate": 16_000}
+        assert isinstance(recogniser(silence, generate_kwargs={"max_length": 20})["text"], str)
+    results = json.loads((finished_once / "final/train_results.json").read_text())
+    assert results["trainable_parameters"] == 343_104  # all but 1500 x 64 positions
+    assert "learning_rate: 0.001" in (finished_once / "final/train.yaml").read_text()
 
 
-def test_tensorboard_gets_the_losses(arguments, tmp_path):
+def test_tensorboard_gets_the_losses(finished_once):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    train.main(arguments("--report_to", "tensorboard"))
-    events = EventAccumulator(str(tmp_path / "run/logs/whisper-finetuning")).Reload()
-    assert [round(event.value, 4) for event in events.Scalars("loss")] == [
-        round(record["loss"], 4) for record in read_metrics(tmp_path / "run")
-    ]
+    events = EventAccumulator(str(finished_once / "logs/whisper-finetuning")).Reload()
+    found = [round(event.value, 4) for event in events.Scalars("loss")]
+    assert found == [round(loss, 4) for loss in values_of(finished_once, "loss")]
 
 
-def test_a_lora_run_leaves_an_adapter_that_scores_the_same_when_loaded(
-    arguments, tmp_path, capsys, tiny_whisper, prepared
-):
-    words = "--use_peft --lora_r 4 --eval_steps 6 --learning_rate 3e-2 --generation_max_length 24"
-    train.main(arguments(*words.split()))
-    assert "trainable params: " in capsys.readouterr().out
-    best = tmp_path / "run/best"
-    assert (best / "adapter_model.safetensors").exists() and not (best / "model.safetensors").exists()
-    from utils.dataset import load_prepared
+def test_a_lora_run_leaves_an_adapter_that_scores_the_same_when_loaded(adapter_once, tiny_whisper, prepared):
+    from datasets import load_from_disk
+
     from utils.decoding import transcribe
     from utils.modeling import load_model
 
+    best, rows = adapter_once / "best", load_from_disk(prepared)["validation"]
+    assert (best / "adapter_model.safetensors").exists() and not (best / "model.safetensors").exists()
+
+    def hypotheses_of(folder: Path) -> list[str]:
+        loaded = load_model(str(folder))
+        clips = rows["audio"], list(rows["duration"]), list(rows["language"])
+        options = {"audio_context": "full", "batch_size": 6, "max_length": 20}
+        return transcribe(loaded.model, loaded.processor, *clips, **options)
+
+    lines = (adapter_once / "predictions/step-4.jsonl").read_text().splitlines()
+    heard = [json.loads(line)["hypothesis"] for line in lines]
+    assert hypotheses_of(best) == heard != hypotheses_of(tiny_whisper)
     loaded = load_model(str(best))
-    lines = (tmp_path / "run/predictions/step-6.jsonl").read_text().splitlines()
-    rows = load_prepared([str(prepared)], "validation", language="it")
-    ours, of_base = (
-        transcribe(
-            whisper.model,
-            whisper.processor,
-            *(rows["audio"], rows["duration"], rows["language"]),
-            **{"audio_context": "full", "batch_size": 6, "max_length": 24},
-        )
-        for whisper in (loaded, load_model(str(tiny_whisper)))
-    )
-    said = [json.loads(line)["hypothesis"] for line in lines]
-    assert ours == said and all(one != other for one, other in zip(said, of_base, strict=True))
     assert loaded.dynamic_context
     assert loaded.trainable_parameters == 4 * 2 * 64 * 2 * 6  # r x (in + out) x (q, v) x 6 attention blocks
 
 
-@pytest.mark.parametrize(("rate", "told"), [("1e-5", True), ("1e-3", False)])
-def test_a_rate_for_whole_weights_is_told_to_an_adapter(arguments, capsys, rate, told):
-    train.main(arguments("--use_peft", "--lora_r", "4", "--max_steps", "1", "--learning_rate", rate))
-    assert ("an adapter usually takes 1e-3" in capsys.readouterr().out) is told
+def test_neither_checkpointed_gradients_nor_workers_change_a_loss(arguments, finished_once, tmp_path):
+    train.main(arguments("--gradient_checkpointing", "--dataloader_num_workers", "2"))
+    assert values_of(tmp_path / "run", "order") == values_of(finished_once, "order")
+    expected = values_of(finished_once, "loss")
+    assert values_of(tmp_path / "run", "loss") == pytest.approx(expected, abs=1e-6, rel=0)
 
 
-def test_gradient_checkpointing_changes_no_loss(arguments, tmp_path):
-    train.main(arguments(output_dir=tmp_path / "plain"))
-    train.main(arguments("--gradient_checkpointing", output_dir=tmp_path / "checkpointed"))
-    plain, checkpointed = read_metrics(tmp_path / "plain"), read_metrics(tmp_path / "checkpointed")
-    for one, other in zip(plain, checkpointed, strict=True):
-        assert one["loss"] == pytest.approx(other["loss"], abs=1e-6)
+def test_a_step_that_is_left_out_does_not_hold_up_the_schedule(arguments, tiny_whisper, tmp_path):
+    """The second of four gets features that are not finite; the others are masked, and clipped to nothing."""
+    from torch.nn.modules.module import register_module_forward_pre_hook
 
-
-def test_workers_change_no_loss(arguments, tmp_path):
-    train.main(arguments(output_dir=tmp_path / "plain"))
-    train.main(arguments("--dataloader_num_workers", "2", output_dir=tmp_path / "workers"))
-    plain, workers = read_metrics(tmp_path / "plain"), read_metrics(tmp_path / "workers")
-    assert [(r["loss"], r["order"]) for r in plain] == [(r["loss"], r["order"]) for r in workers]
-
-
-def test_a_column_of_any_name_changes_no_loss(arguments, tmp_path, prepared):
-    """Such as `dataset`: what else a source tells of its utterances is kept in the prepared dataset."""
-    from datasets import load_from_disk
-
-    named = load_from_disk(str(prepared)).map(lambda row: {"dataset": row["text"]})
-    named.save_to_disk(str(tmp_path / "named"))
-    runs = {"plain": prepared, "own": tmp_path / "named"}
-    for name, data in runs.items():
-        train.main(arguments("--max_steps", "2", "--dataset", str(data), output_dir=tmp_path / name))
-    plain, own = (read_metrics(tmp_path / name) for name in runs)
-    assert [(r["loss"], r["order"]) for r in own] == [(r["loss"], r["order"]) for r in plain]
-
-
-def test_one_context_for_all_micro_batches_of_a_step(arguments, tmp_path, monkeypatch):
-    import utils.features
+    from utils.modeling import WhisperLoss
 
     seen = []
-    original = utils.features.log_mel
-    monkeypatch.setattr(
-        utils.features,
-        "log_mel",
-        lambda waveforms, fe: (seen.append(waveforms.shape[1]), original(waveforms, fe))[1],
-    )
-    train.main(arguments("--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "4"))
-    steps = [seen[start : start + 4] for start in range(0, 24, 4)]
-    assert all(len(set(step)) == 1 for step in steps)
-    assert len({step[0] for step in steps}) > 1
+
+    def poison_the_second(module: torch.nn.Module, inputs: tuple) -> tuple | None:
+        if not isinstance(module, WhisperLoss):
+            return None
+        seen.append(inputs[0])
+        return (inputs[0] * torch.inf, *inputs[1:]) if len(seen) == 2 else None
+
+    words = "--max_steps 4 --per_device_train_batch_size 2 --warmup_steps 0 --max_grad_norm 1e-12"
+    words += " --apply_spec_augment --mask_time_prob 0 --mask_time_min_masks 0 --mask_feature_prob 0.4"
+    hook = register_module_forward_pre_hook(poison_the_second)
+    try:
+        train.main(arguments(*words.split()))
+    finally:
+        hook.remove()
+    records = [record for record in read_metrics(tmp_path / "run") if "loss" in record]
+    assert [record["loss"] is None for record in records] == [False, True, False, False]
+    rates = [record["learning_rate"] for record in records]
+    assert rates == pytest.approx([0.75e-3, 0.5e-3, 0.25e-3, 0.0], abs=1e-12)
+    before = load_file(tiny_whisper / "model.safetensors")
+    after = load_file(tmp_path / "run/final/model.safetensors")
+    assert max((after[name] - value).abs().max() for name, value in before.items()) < 1e-6
+    # bands that stand still while a clip sounds, which 0.4 s of each does at least
+    masked = [(one[:, :, :40] == one[:, :, :1]).all(dim=2).float().mean().item() for one in seen]
+    assert len(masked) == 4 and all(0.2 < share <= 0.5 for share in masked)
 
 
 # ---- stopping and going on ---------------------------------------------------------------------------------
 
 
-def test_resuming_gives_the_losses_and_the_order_of_an_uninterrupted_run(arguments, tmp_path):
+def test_resuming_gives_the_losses_and_the_order_of_an_uninterrupted_run(arguments, drawn_once, tmp_path):
     """Stopped from outside right after a checkpoint, as a test of the state that is saved."""
-    options = ["--save_steps", "3", "--eval_steps", "3", "--use_peft", "--lora_dropout", "0.1"]
-    train.main(arguments(*options, output_dir=tmp_path / "straight"))
     code = (
         "import os, sys, train, utils.checkpoints as c; save = c.save_checkpoint\n"
         "def save_and_die(*a): save(*a); os.kill(os.getpid(), 9)\n"
         "c.save_checkpoint = save_and_die; train.main(sys.argv[1:])"
     )
-    interrupted = arguments(*options, output_dir=tmp_path / "interrupted")
+    interrupted = arguments(*DRAWN, "--save_steps", "2")
     assert run_script([sys.executable, "-c", code, *interrupted]).returncode == -9
-    assert not (tmp_path / "interrupted/final").exists()
+    assert not (tmp_path / "run/final").exists()
     train.main([*interrupted, "--resume_from_checkpoint", "latest"])
-    straight, resumed = read_metrics(tmp_path / "straight"), read_metrics(tmp_path / "interrupted")
-    assert [record["step"] for record in resumed] == [record["step"] for record in straight]
-    for one, other in zip(straight, resumed, strict=True):
-        assert one.get("loss") == pytest.approx(other.get("loss"), abs=1e-6)
-        assert one.get("order") == other.get("order")
-        assert one.get("eval_wer") == other.get("eval_wer")
+    assert_same_course(tmp_path / "run", drawn_once)
 
 
-def test_a_broken_newest_checkpoint_is_passed_over(arguments, tmp_path, capsys):
-    train.main(arguments("--save_steps", "2"))
-    newest = tmp_path / "run/checkpoint-6/model.safetensors"
+def assert_same_course(run: Path, other: Path) -> None:
+    """In steps, losses, order and error rates."""
+    for one, same in zip(read_metrics(run), read_metrics(other), strict=True):
+        assert one.get("loss") == pytest.approx(same.get("loss"), abs=1e-6)
+        for name in ("step", "order", "eval_wer"):
+            assert one.get(name) == same.get(name)
+
+
+def test_a_broken_newest_checkpoint_is_passed_over(arguments, finished, capsys):
+    newest = finished / "checkpoint-6/model.safetensors"
     newest.write_bytes(newest.read_bytes()[:1000])
-    train.main(arguments("--save_steps", "2", "--max_steps", "8", "--resume_from_checkpoint", "latest"))
+    train.main(arguments("--save_steps", "2", "--max_steps", "7", "--resume_from_checkpoint", "latest"))
     output = capsys.readouterr().out
     assert "checkpoint-6: passed over: model.safetensors has 1000 bytes" in output
     assert "going on from step 4" in output
 
 
-def test_a_run_from_another_folders_checkpoint_has_a_best_model_of_its_own(arguments, tmp_path):
-    options = ["--save_steps", "3", "--eval_steps", "3", "--max_eval_samples", "4"]
-    train.main(arguments(*options, output_dir=tmp_path / "first"))
-    named = ["--resume_from_checkpoint", str(tmp_path / "first" / "checkpoint-3"), "--learning_rate", "0"]
-    train.main(arguments(*options, *named, output_dir=tmp_path / "second"))
-    assert [record["step"] for record in read_metrics(tmp_path / "second") if "eval_wer" in record] == [3, 6]
+def test_a_run_from_another_folders_checkpoint_has_a_best_model_of_its_own(
+    arguments, finished_once, tmp_path
+):
+    named = ["--resume_from_checkpoint", str(finished_once / "checkpoint-4"), "--learning_rate", "0"]
+    train.main(arguments(*FINISHED, *named, output_dir=tmp_path / "second"))
+    assert [record["step"] for record in read_metrics(tmp_path / "second") if "eval_wer" in record] == [4, 6]
     # what it started from, since nothing was learned
-    assert json.loads((tmp_path / "second/best/train_results.json").read_text())["best_step"] == 3
+    assert json.loads((tmp_path / "second/best/train_results.json").read_text())["best_step"] == 4
 
 
-def test_a_resumed_run_takes_the_new_learning_rate(arguments, tmp_path):
+def test_a_resumed_run_takes_the_new_learning_rate(arguments, finished):
     """As the error for steps that are not finite advises."""
-    constant = ["--lr_scheduler_type", "constant_with_warmup", "--warmup_steps", "0", "--save_steps", "3"]
-    train.main(arguments(*constant, "--max_steps", "3"))
-    train.main(arguments(*constant, "--learning_rate", "5e-4", "--resume_from_checkpoint", "latest"))
-    rates = [record["learning_rate"] for record in read_metrics(tmp_path / "run")]
-    assert rates == [1e-3] * 3 + [5e-4] * 3
-    (group, _) = torch.load(tmp_path / "run/checkpoint-6/optimizer.bin")["param_groups"]
+    shutil.rmtree(finished / "checkpoint-6")
+    changed = ["--lr_scheduler_type", "constant_with_warmup", "--learning_rate", "5e-4", "--save_steps", "6"]
+    train.main(arguments(*changed, "--resume_from_checkpoint", "latest"))
+    # before: one step of warm-up, then down to 0 in five
+    assert values_of(finished, "learning_rate") == pytest.approx([1e-3, 8e-4, 6e-4, 4e-4, 5e-4, 5e-4])
+    (group, _) = torch.load(finished / "checkpoint-6/optimizer.bin")["param_groups"]
     assert group["lr"] == 5e-4
 
 
-def test_a_rerun_with_equal_arguments_reuses_the_finished_run(arguments, tmp_path, capsys):
-    train.main(arguments())
-    before = (tmp_path / "run/final/model.safetensors").stat().st_mtime_ns
-    train.main(arguments())
+def test_a_rerun_with_equal_arguments_reuses_the_finished_run(arguments, finished, capsys):
+    before = (finished / "final/model.safetensors").stat().st_mtime_ns
+    train.main(arguments(*FINISHED))
     assert "is there already" in capsys.readouterr().out
-    assert (tmp_path / "run/final/model.safetensors").stat().st_mtime_ns == before
+    assert (finished / "final/model.safetensors").stat().st_mtime_ns == before
 
 
-def test_a_rerun_after_a_kill_goes_on_without_being_told(arguments, tmp_path, capsys):
-    train.main(arguments("--save_steps", "3"))
-    shutil.rmtree(tmp_path / "run/final")
-    shutil.rmtree(tmp_path / "run/checkpoint-6")
-    train.main(arguments("--save_steps", "3"))
-    assert "going on from step 3" in capsys.readouterr().out
-    assert [record["step"] for record in read_metrics(tmp_path / "run")] == [1, 2, 3, 4, 5, 6]
+def test_a_rerun_after_a_kill_goes_on_without_being_told(arguments, finished, finished_once, capsys):
+    shutil.rmtree(finished / "final")
+    shutil.rmtree(finished / "checkpoint-6")
+    train.main(arguments(*FINISHED))
+    assert "going on from step 4" in capsys.readouterr().out
+    assert_same_course(finished, finished_once)
 
 
 def test_a_run_does_not_go_on_with_other_steps_or_other_clips(arguments, prepared, build_prepared, tmp_path):
     """Steps of 8 clips become steps of 16 on twice the processes; here the checkpoint is said to be of 4."""
     data = tmp_path / "data"
     shutil.copytree(prepared, data)
-    words = arguments("--save_steps", "3", "--dataset", str(data))
+    words = arguments("--max_steps", "1", "--save_steps", "1", "--dataset", str(data))
     train.main(words)
     shutil.rmtree(tmp_path / "run/final")
-    state = tmp_path / "run/checkpoint-6/trainer_state.json"
+    state = tmp_path / "run/checkpoint-1/trainer_state.json"
     written = state.read_text()
     state.write_text(written.replace('"step_size": "8 clips"', '"step_size": "4 clips"'))
     with pytest.raises(UserError, match="steps were of 4 clips, here they are of 8 clips: the num"):
         train.main(words)
     state.write_text(written)
     shutil.rmtree(data)
-    build_prepared(data, {"train": 30, "validation": 6, "test": 6})
-    with pytest.raises(UserError, match="checkpoint-6: it was trained on other clips"):
+    build_prepared(data, {"train": 10, "validation": 2})
+    with pytest.raises(UserError, match="checkpoint-1: it was trained on other clips"):
         train.main(words)
-    train.main([*words, "--max_steps", "7", "--resume_from_checkpoint", "latest"])
-    assert read_metrics(tmp_path / "run")[-1]["step"] == 7
+    train.main([*words, "--max_steps", "2", "--resume_from_checkpoint", "latest"])
+    assert read_metrics(tmp_path / "run")[-1]["step"] == 2
 
 
 def test_a_finished_run_is_reused_for_its_clips_alone(arguments, build_prepared, tmp_path, capsys):
-    data = build_prepared(tmp_path / "data", {"train": 30, "validation": 6, "test": 6})
+    sizes = {"train": 10, "validation": 2}
+    data = build_prepared(tmp_path / "data", sizes)
     words = arguments("--dataset", str(data), "--max_steps", "1", "--eval_steps", "0")
     train.main(words)
     shutil.rmtree(data)
@@ -344,31 +392,31 @@ def test_a_finished_run_is_reused_for_its_clips_alone(arguments, build_prepared,
     assert "is there already" in capsys.readouterr().out
     for changes in ({"language": "en"}, {"loudness": 0.2}):
         shutil.rmtree(data, ignore_errors=True)
-        build_prepared(data, {"train": 30, "validation": 6, "test": 6}, **changes)
+        build_prepared(data, sizes, **changes)
         with pytest.raises(
             UserError, match=r"final is there already, trained on other clips .* to train anew"
         ):
             train.main(words)
 
 
-def test_a_checkpoint_beyond_the_steps_asked_for_is_no_end_of_training(arguments, tmp_path):
-    train.main(arguments("--max_steps", "3", "--save_steps", "3", "--eval_steps", "0"))
-    with pytest.raises(UserError, match=r"checkpoint-3: it is of step 3, and max_steps .* ask for 2 in all"):
+@pytest.mark.usefixtures("finished")
+def test_a_checkpoint_beyond_the_steps_asked_for_is_no_end_of_training(arguments):
+    with pytest.raises(UserError, match=r"checkpoint-6: it is of step 6, and max_steps .* ask for 2 in all"):
         train.main(arguments("--max_steps", "2", "--eval_steps", "0", "--resume_from_checkpoint", "latest"))
 
 
 @pytest.mark.parametrize(
     ("before", "now"),
     [
-        (["--freeze_encoder"], []),
-        (["--use_peft", "--lora_r", "4"], ["--use_peft", "--lora_r", "8"]),
-        (["--use_peft", "--lora_r", "4"], []),
+        ("finished_once", ["--freeze_encoder"]),
+        ("adapter_once", ["--use_peft", "--lora_r", "8"]),
+        ("adapter_once", []),
     ],
 )
-def test_other_weights_to_train_are_no_traceback(arguments, tmp_path, before, now):
-    train.main(arguments("--max_steps", "2", "--save_steps", "2", *before))
+def test_other_weights_to_train_are_no_traceback(arguments, request, tmp_path, before, now):
+    shutil.copytree(request.getfixturevalue(before), tmp_path / "run")
     with pytest.raises(UserError, match=r"other weights were trained there,? .* --model_name_or_path"):
-        train.main(arguments("--max_steps", "4", "--resume_from_checkpoint", "latest", *now))
+        train.main(arguments("--max_steps", "8", "--resume_from_checkpoint", "latest", *now))
 
 
 # ---- users' mistakes ---------------------------------------------------------------------------------------
@@ -409,41 +457,27 @@ def test_a_language_of_the_validation_split_alone_is_told_before_any_work(argume
     assert not (tmp_path / "run/metrics.jsonl").exists()
 
 
-def test_other_arguments_in_the_same_folder_are_refused_and_nothing_is_lost(arguments, tmp_path):
-    train.main(arguments())
+def test_other_arguments_in_the_same_folder_are_refused_and_nothing_is_lost(arguments, finished):
     with pytest.raises(UserError, match=r"learning_rate: 0.001 there, 0.5 now"):
-        train.main(arguments("--learning_rate", "0.5"))
-    assert (tmp_path / "run/final/model.safetensors").exists()
+        train.main(arguments(*FINISHED, "--learning_rate", "0.5"))
+    assert (finished / "final/model.safetensors").exists()
 
 
-def test_what_changes_no_result_may_change_while_a_run_is_interrupted(arguments, tmp_path, capsys):
+def test_what_changes_no_result_may_change_while_a_run_is_interrupted(
+    arguments, drawn_once, tmp_path, capsys
+):
     """With dropout and augmentation, which draw the same numbers."""
-    import shutil
-
-    drawn = [
-        "--use_peft",
-        "--lora_dropout",
-        "0.3",
-        "--noise_probability",
-        "0.5",
-        "--speed_factors",
-        "0.9",
-        "1.1",
-    ]
-    train.main(arguments(*drawn, "--save_steps", "3", "--eval_steps", "6"))
-    run = tmp_path / "run"
-    straight, results = read_metrics(run), (run / "final/train_results.json").read_text()
-    for name in ("final", "best", "checkpoint-6"):
+    run = shutil.copytree(drawn_once, tmp_path / "run")
+    for name in ("final", "best", "checkpoint-4"):
         shutil.rmtree(run / name)
     free = ["--gradient_checkpointing", "--dataloader_num_workers", "1", "--per_device_eval_batch_size", "2"]
-    free += ["--save_steps", "4", "--save_total_limit", "9", "--max_skipped_steps", "9"]
-    train.main(arguments(*drawn, *free, "--eval_steps", "6"))
-    assert "going on from step 3" in capsys.readouterr().out
-    for one, other in zip(straight, read_metrics(run), strict=True):
-        assert one.get("loss") == pytest.approx(other.get("loss"), abs=1e-6)
-        assert (one.get("order"), one.get("eval_wer")) == (other.get("order"), other.get("eval_wer"))
-    assert (run / "final/train_results.json").read_text() == results
-    train.main(arguments(*drawn, *free, "--eval_steps", "6", "--logging_steps", "2"))
+    free += ["--save_steps", "3", "--save_total_limit", "9", "--max_skipped_steps", "9"]
+    train.main(arguments(*DRAWN, *free))
+    assert "going on from step 2" in capsys.readouterr().out
+    assert_same_course(run, drawn_once)
+    name = "final/train_results.json"
+    assert (run / name).read_text() == (drawn_once / name).read_text()
+    train.main(arguments(*DRAWN, *free, "--logging_steps", "2"))
     assert "is there already" in capsys.readouterr().out
 
 
@@ -474,29 +508,26 @@ def test_memory_that_runs_out_in_an_evaluation_names_its_batch(arguments, monkey
         train.main(arguments("--eval_steps", "1"))
 
 
-def test_an_evaluation_that_fails_loses_no_steps_and_is_done_again(arguments, tmp_path, monkeypatch, capsys):
+def test_an_evaluation_that_fails_loses_no_steps_and_is_done_again(
+    arguments, finished_once, tmp_path, monkeypatch, capsys
+):
     import utils.distributed
 
-    options = ["--eval_steps", "4", "--save_steps", "4", "--generation_max_length", "20"]
-    train.main(arguments(*options, output_dir=tmp_path / "straight"))
     monkeypatch.setattr(utils.distributed, "transcribe", Mock(side_effect=KeyError("a mistake of ours")))
     with pytest.raises(KeyError):
-        train.main(arguments(*options))
+        train.main(arguments(*FINISHED))
     monkeypatch.undo()
-    train.main(arguments(*options))
-    assert "going on from step 4" in capsys.readouterr().out
-    expected = read_metrics(tmp_path / "straight")
-    found = read_metrics(tmp_path / "run")
-    for name in ("step", "loss", "eval_wer"):
-        assert [record.get(name) for record in found] == [record.get(name) for record in expected]
+    train.main(arguments(*FINISHED))
+    assert "going on from step 2" in capsys.readouterr().out
+    assert_same_course(tmp_path / "run", finished_once)
 
 
-def test_a_checkpoint_knows_its_evaluation(arguments, tmp_path):
-    options = ["--eval_steps", "2", "--save_steps", "2", "--generation_max_length", "20"]
-    train.main(arguments(*options))
-    for folder in (tmp_path / "run").glob("checkpoint-*"):
+def test_a_checkpoint_knows_its_evaluation(finished_once):
+    folders = list(finished_once.glob("checkpoint-*"))
+    for folder in folders:
         state = json.loads((folder / "trainer_state.json").read_text())["state"]
         assert state["evaluated_step"] == state["step"] and state["best_metric"] is not None
+    assert len(folders) == 2
 
 
 def test_the_launcher_may_not_contradict_the_recipe(arguments, monkeypatch):
@@ -511,20 +542,6 @@ def test_fp16_on_a_cpu_is_refused(arguments, monkeypatch):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
     with pytest.raises(UserError, match="fp16 on a CPU"):
         train.main(arguments())
-
-
-def test_labels_over_448_tokens_are_set_aside_and_counted(arguments, tmp_path, prepared, capsys):
-    from datasets import DatasetDict, load_from_disk
-
-    splits = load_from_disk(prepared)
-    long = splits["train"].map(
-        lambda row, i: {"text": "a" * 500 if i == 3 else row["text"]}, with_indices=True
-    )
-    DatasetDict({**splits, "train": long}).save_to_disk(tmp_path / "data")
-    train.main(arguments("--dataset", str(tmp_path / "data")))
-    assert "1 utterances have labels too long" in capsys.readouterr().out
-    reject = json.loads((tmp_path / "run/rejects.jsonl").read_text())
-    assert reject["source"] == "train-0003" and "505 label tokens, expected at most 448" in reject["reason"]
 
 
 def test_a_mistake_ends_the_script_without_traceback():

@@ -88,6 +88,22 @@ def test_switching_one_on_leaves_the_draws_of_the_others(speech):
     np.testing.assert_allclose(vary(speech, quiet, 5, 0, 0), 0.1 * vary(speech, noise, 5, 0, 0), atol=1e-6)
 
 
+@pytest.mark.parametrize(("kind", "stream"), [("reverb", 2), ("noise", 3), ("gain", 4), ("codec", 5)])
+def test_each_kind_draws_from_a_stream_of_its_own(kind, stream):
+    """By numbers that must not change; 1 is that of speeds, 6 and 7 are those of windows and masks."""
+    half = Augmentation(**{f"{kind}_probability": 0.5}, gain_db=(-6.0, -6.0), codecs=("ulaw",))
+    tone = (0.4 * np.sin(np.arange(200) * 0.1)).astype(np.float32)
+    happened = [not np.array_equal(vary(tone, half, 7, 0, clip), tone) for clip in range(60)]
+    expected = [np.random.default_rng((stream, 7, 0, clip)).random() < 0.5 for clip in range(60)]
+    assert happened == expected
+
+
+def test_speeds_draw_from_a_stream_of_their_own():
+    found = [draw_speed(EVERYTHING, (7, 0, clip)) for clip in range(60)]
+    drawn = [int(np.random.default_rng((1, 7, 0, clip)).integers(3)) for clip in range(60)]
+    assert found == [(0.9, 1.0, 1.1)[number] for number in drawn]
+
+
 def test_the_input_stays_as_it_is(speech):
     before = speech.copy()
     for clip in range(6):
@@ -178,6 +194,20 @@ def test_noise_of_a_folder_is_mixed_in_at_the_snr(noises):
         assert 10 * np.log10(np.mean(tone.astype(float) ** 2) / np.mean(noise**2)) == pytest.approx(
             10, abs=0.01
         )
+
+
+def test_a_pause_in_a_recording_of_noise_is_not_blown_up(tmp_path):
+    """Half of it is 40 dB quieter, and counts as 20 dB below the mean of both: 17 dB are left over."""
+    noise = np.random.default_rng(0).standard_normal(20 * RATE)
+    soundfile.write(tmp_path / "noise.wav", noise * np.repeat([0.1, 0.001], 10 * RATE), RATE)
+    tone = (0.2 * np.sin(2 * np.pi * 440 * np.arange(RATE // 4) / RATE)).astype(np.float32)
+    always = Augmentation(noise_probability=1.0, noise_dir=str(tmp_path), noise_snr_db=(10.0, 10.0))
+    added = [vary(tone, always, 0, 0, clip).astype(float) - tone for clip in range(40)]
+    snr_db = np.array([10 * np.log10(np.mean(tone.astype(float) ** 2) / np.mean(one**2)) for one in added])
+    is_loud = np.abs(snr_db - 10) < 0.1
+    assert 10 < is_loud.sum() < 30
+    # the quiet half has 0.001² and counts as a hundredth of (0.1² + 0.001²) / 2
+    assert np.median(snr_db[~is_loud]) == pytest.approx(10 + 10 * np.log10(50), abs=0.5)
 
 
 def test_responses_of_a_folder_are_used_without_their_delay(tmp_path, speech):

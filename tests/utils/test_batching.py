@@ -83,6 +83,13 @@ def test_epochs_are_counted_in_their_own_steps(durations, size, num_epochs):
         assert epochs[total] == whole and begun == 1
 
 
+@pytest.mark.parametrize(
+    ("num_epochs", "steps"), [(0.3, 1), (0.4, 2), (1.0, 3), (1.1, 4), (2.5, 8), (2.7, 9), (3.0, 9)]
+)
+def test_a_begun_step_of_an_epoch_counts_whole(num_epochs, steps):
+    assert build_plan([1.0] * 12, 4).count_steps(num_epochs) == steps  # 3 an epoch
+
+
 @settings(max_examples=60, deadline=None)
 @given(DURATIONS, st.integers(1, 16), st.integers(0, 1000))
 def test_the_context_holds_the_longest_clip_of_the_step(durations, batch_size, seed):
@@ -109,6 +116,22 @@ def test_processes_and_micro_batches_share_a_step_without_overlap(durations, siz
 def shares(step, processes, accumulation, clips_that_fit):
     share = partial(step.micro_batches, processes, accumulation=accumulation, clips_that_fit=clips_that_fit)
     return [share(process) for process in range(processes)]
+
+
+@pytest.mark.parametrize(
+    ("clips", "processes", "accumulation", "fit", "sizes"),
+    [
+        (5, 2, 1, 2, [[2, 1], [1, 1]]),  # 3 on one process, which are 1.5 parts
+        (5, 2, 1, 3, [[3], [2]]),
+        (7, 1, 1, 3, [[3, 2, 2]]),
+        (7, 1, 2, 9, [[4, 3]]),
+        (3, 1, 1, 0, [[1, 1, 1]]),  # a clip alone has to fit
+    ],
+)
+def test_parts_of_a_step_by_hand(clips, processes, accumulation, fit, sizes):
+    (step,) = plan([1.0] * clips, clips)
+    parts = shares(step, processes, accumulation, lambda context: fit)
+    assert [[len(part.examples) for part in own] for own in parts] == sizes
 
 
 @settings(max_examples=60, deadline=None)
@@ -155,6 +178,7 @@ def test_full_context_ignores_length_and_jitter():
     ("duration", "grid", "context"),
     [
         (0.1, 0.1, 0.2),
+        (0.2, 0.1, 0.3),  # as floats 3.0000000000000004 steps of the grid
         (2.4, 0.1, 2.5),
         (2.41, 0.1, 2.6),
         (2.4, 0.5, 2.5),

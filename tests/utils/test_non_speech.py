@@ -80,6 +80,13 @@ def test_an_epoch_gets_its_share_of_windows_after_the_clips():
     assert all(seconds in rows["duration"] or 8 <= seconds <= 29.9 for seconds in durations)
 
 
+def test_a_begun_window_is_a_whole_one():
+    clips = build_clips(table([1.0] * 12), non_speech=NonSpeech(0.2))
+    assert len(windows_of(clips, 0)) == 3  # 2.4
+    clips = build_clips(table([1.0] * 10), non_speech=NonSpeech(0.3))
+    assert len(windows_of(clips, 0)) == 3  # 10 x 0.3 and not a bit more
+
+
 def test_of_a_window_nothing_but_the_end_is_predicted():
     clips = build_clips(table([2.0]), non_speech=NonSpeech(1.0))
     (window,) = windows_of(clips, 0)
@@ -107,3 +114,10 @@ def test_audio_of_windows_comes_without_any_clip():
     found = clips.waveforms(windows)
     assert [len(samples) for samples in found] == [round(window.duration * 16_000) for window in windows]
     assert all(np.abs(samples).max() <= 1.0 for samples in found)
+
+
+def test_audio_of_windows_comes_from_the_folder(tmp_path):
+    soundfile.write(tmp_path / "constant.wav", np.full(16_000, 0.25), 16_000)
+    clips = build_clips(table([0.5]), non_speech=NonSpeech(1.0, str(tmp_path)))
+    found = clips.waveforms([window for epoch in range(20) for window in windows_of(clips, epoch)])
+    assert 4 < sum(bool(np.allclose(samples, 0.25, atol=1e-3)) for samples in found) < 16

@@ -30,15 +30,19 @@ def test_out_of_place_and_nothing_in_the_padding():
         assert (new[:, :length] != row[:, :length]).any()
 
 
-@pytest.mark.parametrize("frames", [100, 333, 3_000])
-def test_the_share_masked_is_the_share_set(frames):
-    features = spectrogram(1, frames).expand(400, -1, -1)
-    found = spec_augment(features, [frames] * 400, ONLY_TIME, seeds_of(400))
+@pytest.mark.parametrize(("frames", "clips"), [(100, 400), (333, 400), (3_000, 40)])
+def test_the_share_of_frames_masked_is_the_share_set(frames, clips):
+    features = spectrogram(1, frames).expand(clips, -1, -1)
+    found = spec_augment(features, [frames] * clips, ONLY_TIME, seeds_of(clips))
     shares = (found != features).all(dim=1).float().mean(dim=1)
     assert shares.mean().item() == pytest.approx(0.2, abs=0.01)
+
+
+def test_the_share_of_bands_masked_is_the_share_set():
+    features = spectrogram(1, 50).expand(400, -1, -1)
     bands = SpecAugment(mask_time_prob=0.0, mask_time_min_masks=0, mask_feature_prob=0.1)
-    found = spec_augment(features[:, :, :50], [50] * 400, bands, seeds_of(400))
-    assert (found != features[:, :, :50]).all(dim=2).float().mean().item() == pytest.approx(0.1, abs=0.01)
+    found = spec_augment(features, [50] * 400, bands, seeds_of(400))
+    assert (found != features).all(dim=2).float().mean().item() == pytest.approx(0.1, abs=0.01)
 
 
 def test_what_is_masked_has_the_mean_of_the_real_frames():
