@@ -108,7 +108,7 @@ class Hub(ThreadingHTTPServer):
 def running_hub() -> Iterator[Hub]:
     """A Hub that answers until the block ends."""
     hub = Hub()
-    thread = threading.Thread(target=hub.serve_forever, daemon=True)
+    thread = threading.Thread(target=hub.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield hub
@@ -121,6 +121,7 @@ class Handler(BaseHTTPRequestHandler):
     """One request; `ROUTES` below tells which method answers which path."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else head and body, two small writes, wait 40 ms for each other
     server: Hub
 
     def log_message(self, format: str, *values: object) -> None:

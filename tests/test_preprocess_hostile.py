@@ -4,22 +4,57 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
-from tests.hostile import KEPT, build_folder, build_manifest
+import pytest
+
+from tests.hostile import KEPT, Fates, build_folder, build_manifest
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 600  # seconds; a reader that opens a pipe would wait for ever
 
 
-def run(output_dir: Path, *words: str) -> tuple[list[dict], list[dict]]:
-    """Run the script and return the rows of all splits and the rejects, after the sums were checked."""
-    from datasets import load_from_disk
+# One process for both: most of its time goes into its start.
+PREPARE_ALL = """
+import json, sys
+from preprocess import main
+for words in json.loads(sys.argv[1]):
+    main(words)
+"""
 
-    command = [sys.executable, "preprocess.py", "--language", "it", "--output_dir", str(output_dir), *words]
+
+@dataclass(frozen=True)
+class Hostile:
+    """What was prepared, what must become of its items, and where the result lies."""
+
+    input: Path
+    fates: Fates
+    output_dir: Path
+
+    def words(self, source: str, num_proc: int) -> list[str]:
+        paths = ["--input", str(self.input), "--output_dir", str(self.output_dir)]
+        return ["--source", source, "--language", "it", "--num_proc", str(num_proc), *paths]
+
+
+@pytest.fixture(scope="module")
+def prepared_all(tmp_path_factory) -> tuple[Hostile, Hostile]:
+    """The folder and the manifest, each prepared in a folder of its own."""
+    first, second = tmp_path_factory.mktemp("folder"), tmp_path_factory.mktemp("manifest")
+    folder = Hostile(first / "data", build_folder(first / "data"), first / "out")
+    manifest = Hostile(*build_manifest(second / "data"), second / "out")
+    runs = [folder.words("folder", num_proc=2), manifest.words("manifest", num_proc=1)]
+    command = [sys.executable, "-c", PREPARE_ALL, json.dumps(runs)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Traceback" not in done.stderr
+    return folder, manifest
+
+
+def read_result(output_dir: Path) -> tuple[list[dict], list[dict]]:
+    """The rows of all splits and the rejects, after the sums were checked."""
+    from datasets import load_from_disk
+
     rows = [row for split in load_from_disk(str(output_dir)).values() for row in split]
     lines = (output_dir / "rejects.jsonl").read_text(encoding="utf-8").splitlines()
     rejects = [json.loads(line) for line in lines]
@@ -50,10 +85,9 @@ def mismatches(found: dict[str, list[str]], expected: dict[str, tuple[str, ...]]
     return problems
 
 
-def test_a_hostile_folder(tmp_path):
-    folder = tmp_path / "data"
-    expected = build_folder(folder)
-    rows, rejects = run(tmp_path / "out", "--source", "folder", "--input", str(folder), "--num_proc", "2")
+def test_a_hostile_folder(prepared_all):
+    folder, expected = prepared_all[0].input, prepared_all[0].fates
+    rows, rejects = read_result(prepared_all[0].output_dir)
     found: dict[str, list[str]] = {}
     for row in rows:
         stem = Path(row["source"]).relative_to(folder).with_suffix("").as_posix()
@@ -65,12 +99,12 @@ def test_a_hostile_folder(tmp_path):
     assert sum(len(fates) for fates in expected.values()) >= 40
     everything = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.txt")}
     assert everything <= found.keys() | {"coppie/text_is_a_directory"}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out", "outside.wav"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["data", "out", "outside.wav"]
 
 
-def test_a_hostile_manifest(tmp_path):
-    manifest, expected = build_manifest(tmp_path / "data")
-    rows, rejects = run(tmp_path / "out", "--source", "manifest", "--input", str(manifest))
+def test_a_hostile_manifest(prepared_all):
+    expected = prepared_all[1].fates
+    rows, rejects = read_result(prepared_all[1].output_dir)
     found: dict[str, list[str]] = {}
     for row in rows:
         found.setdefault(str(int(Path(row["source"]).stem)), []).append(KEPT)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -40,6 +41,16 @@ def looking_often(monkeypatch):
 
     monkeypatch.setattr(_utils, "MP_STATUS_CHECK_INTERVAL", 0.2)
     monkeypatch.setattr(Loader._try_get_data, "__defaults__", (0.2,))
+
+
+@pytest.fixture(autouse=True)
+def no_worker_is_left() -> Iterator[None]:
+    """The traceback of a test that fails holds its workers, which outlive SIGTERM: pytest would not end."""
+    before = torch.multiprocessing.active_children()
+    yield
+    for child in torch.multiprocessing.active_children():
+        if child not in before:
+            child.kill()
 
 
 def read_from(dataset: Squares, workers: int = 2):
