@@ -137,12 +137,13 @@ def test_intervals_over_speakers_hold_the_truth_95_times_in_100(speakers, variat
         names = [str(number) for number in speaker]
         level = bootstrap_ratio(errors, words, 1000, trial, names)
         percentiles = np.percentile(level.ratios, [2.5, 97.5])
-        utterances = bootstrap_ratio(errors, words, 200, trial).ci95
         reduction = bootstrap_ratio(errors - fewer, words, 1000, trial, names).ci95
         held["wer"] += level.ci95[0] <= wer <= level.ci95[1]
         held["reduction"] += reduction[0] <= wer / 4 <= reduction[1]
         held["percentiles"] += percentiles[0] <= wer <= percentiles[1]
-        held["over utterances"] += utterances[0] <= wer <= utterances[1]
+        if trial % 8 == 0:  # far from the truth: fewer trials tell
+            low, high = bootstrap_ratio(errors, words, 200, trial).ci95
+            held["over utterances"] += 8 * (low <= wer <= high)
     print(speakers, variation, {name: f"{100 * count / trials:.1f} %" for name, count in held.items()})
     assert 0.93 <= held["wer"] / trials <= 0.97
     assert 0.93 <= held["reduction"] / trials <= 0.97
