@@ -4,6 +4,7 @@ import io
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import soundfile
 
 KINDS = ("folder", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz")
+WAYS = ("folder", "zip", "tar.gz")  # audio is read from a path, at its place in a file, or in its turn
 
 
 def encode(samples: np.ndarray, suffix: str) -> bytes:
@@ -60,7 +62,7 @@ def texts(clips) -> list[str]:
 @pytest.fixture(scope="session")
 def encoded(clips) -> Callable[[int, str], bytes]:
     """A function that gives a prompt by its number as the bytes of a file: `encoded(0, "mp3")`."""
-    return lambda number, suffix: encode(clips[number][0], suffix)
+    return lru_cache(maxsize=None)(lambda number, suffix: encode(clips[number][0], suffix))
 
 
 @pytest.fixture
@@ -76,6 +78,15 @@ def packed() -> Callable[[Path, str], Path]:
 @pytest.fixture(params=KINDS)
 def container(request) -> Callable[[Path], Path]:
     """A function that packs a folder into one kind of container."""
+    return lambda folder: pack(folder, request.param)
+
+
+@pytest.fixture(params=WAYS)
+def each_way(request) -> Callable[[Path], Path]:
+    """A function that packs a folder so that its audio is read in one of the ways that a reader must know.
+
+    That containers of one way are alike, test_archives.py shows.
+    """
     return lambda folder: pack(folder, request.param)
 
 

@@ -170,6 +170,18 @@ def test_impossible_speech_rates_show_against_the_corpus(tmp_path):
     assert rejects_of(tmp_path / "x")[0]["position"] == 99
 
 
+def test_speech_rates_are_those_of_the_own_language(tmp_path):
+    """Chinese is written with fewer characters: what is usual in Italian is too many of them."""
+    items = [utterance(n, "parole dette piano", 0.9 + n / 300) for n in range(60)]  # about 16 a second
+    items += [utterance(100 + n, "我们现在说话", 1.2 + n / 300, language="zh") for n in range(60)]  # about 5
+    items.append(utterance(200, "我们现在说话" * 4, 1.2, language="zh"))  # 20 a second
+    report = build(tmp_path / "x", items, rules=["speech_rate"])
+    assert [(r["position"], r["reason"].split(",")[0]) for r in rejects_of(tmp_path / "x")] == [
+        (200, "speech rate: 20.0 characters a second")
+    ]
+    assert report.kept == 120
+
+
 def test_many_rows_and_files_of_a_split(tmp_path, monkeypatch):
     from utils import assembly
 

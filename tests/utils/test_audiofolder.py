@@ -33,8 +33,8 @@ def folder(tmp_path, texts, encoded, write_files) -> Path:
     return write_files(tmp_path / "folder", files | {"data/lonely.WAV": encoded(5, "wav")})
 
 
-def test_audiofolder(folder, container, by_id, texts, clips):
-    utterances, rejects = by_id(read_audiofolder(container(folder)))
+def test_audiofolder(folder, each_way, by_id, texts, clips):
+    utterances, rejects = by_id(read_audiofolder(each_way(folder)))
     train, test = "data/train/metadata.jsonl", "data/test/metadata.csv"
     expected = [
         Utterance(

@@ -61,8 +61,8 @@ def common_voice(tmp_path, texts, encoded, write_files) -> Path:
     return tmp_path / "cv"
 
 
-def test_common_voice(common_voice, container, by_id, texts, encoded):
-    utterances, rejects = by_id(read_common_voice(container(common_voice)))
+def test_common_voice(common_voice, each_way, by_id, texts, encoded):
+    utterances, rejects = by_id(read_common_voice(each_way(common_voice)))
     folder = "cv-corpus-17.0-2024-03-15/it"
     extra = {"sentence_id": "sentence0", "up_votes": 2, "down_votes": 0, "age": "twenties"}
     extra |= {"gender": "female_feminine", "locale": "it"}
@@ -183,8 +183,8 @@ def afrispeech(tmp_path, texts, encoded, write_files) -> Path:
     return write_files(tmp_path / "afri", files)
 
 
-def test_afrispeech(afrispeech, container, by_id, texts, encoded):
-    utterances, rejects = by_id(read_afrispeech(container(afrispeech)))
+def test_afrispeech(afrispeech, each_way, by_id, texts, encoded):
+    utterances, rejects = by_id(read_afrispeech(each_way(afrispeech)))
     extra = {"idx": "0", "age_group": "26-40", "country": "ZA", "audio_ids": "a0", "original_duration": 2.5}
     assert without_audio(utterances["speaker0/clip0"]) == Utterance(
         id="speaker0/clip0",
@@ -275,8 +275,8 @@ def fleurs(tmp_path, texts, encoded, write_files) -> Path:
     return write_files(tmp_path / "fleurs", files)
 
 
-def test_fleurs(fleurs, container, by_id, texts, encoded):
-    utterances, rejects = by_id(read_fleurs(container(fleurs)))
+def test_fleurs(fleurs, each_way, by_id, texts, encoded):
+    utterances, rejects = by_id(read_fleurs(each_way(fleurs)))
     assert without_audio(utterances["train/101"]) == Utterance(
         id="train/101",
         audio=ANYWHERE,
@@ -356,8 +356,8 @@ def ljspeech(tmp_path, texts, encoded, write_files) -> Path:
     return write_files(tmp_path / "lj", files)
 
 
-def test_ljspeech(ljspeech, container, by_id, texts, encoded):
-    utterances, rejects = by_id(read_ljspeech(container(ljspeech)))
+def test_ljspeech(ljspeech, each_way, by_id, texts, encoded):
+    utterances, rejects = by_id(read_ljspeech(each_way(ljspeech)))
     assert without_audio(utterances["LJ001-0001"]) == Utterance(
         id="LJ001-0001",
         audio=ANYWHERE,
@@ -403,8 +403,8 @@ def librispeech(tmp_path, texts, encoded, write_files) -> Path:
     return write_files(tmp_path / "libri", files)
 
 
-def test_librispeech(librispeech, container, by_id, texts, encoded):
-    source = read_librispeech(container(librispeech))
+def test_librispeech(librispeech, each_way, by_id, texts, encoded):
+    source = read_librispeech(each_way(librispeech))
     utterances, rejects = by_id(source)
     assert [without_audio(utterance) for _, utterance in sorted(utterances.items())] == [
         Utterance(

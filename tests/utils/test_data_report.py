@@ -6,6 +6,7 @@ import io
 import json
 import re
 import unicodedata
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +40,13 @@ def tone(seconds: float, hertz: float = 220.0) -> bytes:
     return encode_flac((0.3 * np.sin(2 * np.pi * hertz * time) + noise).astype(np.float32))
 
 
-def build_statistics(num_clips: int = 600) -> dict:
-    """Clips of 0.5 to 12 s, most of them short, of nine speakers and two groups."""
+@cache
+def build_statistics() -> dict:
+    """600 clips of 0.5 to 12 s, most of them short, of nine speakers and two groups."""
     statistics, random = DatasetStatistics(), np.random.default_rng(7)
     sentence = "buongiorno il numero chiamato non è raggiungibile, la preghiamo di attendere. Città più"
     words = sentence.split()
-    for number in range(num_clips):
+    for number in range(600):
         duration = float(np.clip(random.lognormal(1.0, 0.6), 0.5, 29))
         text = " ".join(random.choice(words, max(1, round(duration * 2.2))))
         statistics.add(

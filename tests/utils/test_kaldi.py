@@ -37,8 +37,8 @@ def kaldi(tmp_path, texts, encoded, write_files) -> Path:
     return write_files(tmp_path / "kaldi", files)
 
 
-def test_kaldi(kaldi, container, by_id, texts, clips):
-    source = read_kaldi(container(kaldi))
+def test_kaldi(kaldi, each_way, by_id, texts, clips):
+    source = read_kaldi(each_way(kaldi))
     utterances, rejects = by_id(source)
     assert {id: replace(u, audio=ANYWHERE) for id, u in utterances.items()} == {
         "a": Utterance(

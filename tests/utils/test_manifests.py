@@ -55,8 +55,8 @@ def nemo(tmp_path, texts, encoded, write_files) -> Path:
     return write_files(tmp_path / "nemo", files)
 
 
-def test_nemo(nemo, container, by_id, texts, clips):
-    source = read_nemo(container(nemo))
+def test_nemo(nemo, each_way, by_id, texts, clips):
+    source = read_nemo(each_way(nemo))
     utterances, rejects = by_id(source)
     train = "train_manifest.json"
     expected = [
@@ -219,8 +219,8 @@ def lhotse_manifests(tmp_path, clips, texts, encoded, write_files) -> Path:
     return folder
 
 
-def test_lhotse_supervisions(lhotse_manifests, container, by_id, texts, clips):
-    source = read_lhotse(container(lhotse_manifests))
+def test_lhotse_supervisions(lhotse_manifests, each_way, by_id, texts, clips):
+    source = read_lhotse(each_way(lhotse_manifests))
     utterances, rejects = by_id(source)
     train, dev = "it_supervisions_train.jsonl.gz", "it_supervisions_dev.jsonl"
     expected = [
@@ -272,7 +272,7 @@ def test_lhotse_supervisions(lhotse_manifests, container, by_id, texts, clips):
     assert not (lhotse_manifests.parent / "ran").exists()
 
 
-def test_lhotse_cuts(tmp_path, clips, encoded, write_files, container, by_id):
+def test_lhotse_cuts(tmp_path, clips, encoded, write_files, each_way, by_id):
     """Cuts go before supervisions; the time of a supervision counts from its cut."""
     from lhotse import CutSet, MonoCut
 
@@ -286,7 +286,7 @@ def test_lhotse_cuts(tmp_path, clips, encoded, write_files, container, by_id):
     lost = replace(second, id="cut4", recording=None)
     CutSet.from_cuts([first, second, bare, first.append(second), lost]).to_file(folder / "cuts_test.jsonl.gz")
     write_files(folder, {"supervisions_test.jsonl": "{}\n", "odd_cuts_test.jsonl": as_lines(HOSTILE_CUTS)})
-    source = read_lhotse(container(folder))
+    source = read_lhotse(each_way(folder))
     utterances, rejects = by_id(source)
     assert {(u.id, u.text, u.start, u.end, u.split, u.recording) for u in utterances.values()} == {
         ("a", "uno", 0.25, 0.5, "test", "rec1"),
