@@ -78,7 +78,7 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
         origin_of,
     )
     from utils.training.checkpoints import load_checkpoint
-    from utils.training.micro_batch_finder import with_found_micro_batches
+    from utils.training.micro_batch_trial import try_largest_step
     from utils.training.mixing import forget_mixtures
     from utils.training.optimizers import settings_kept
     from utils.training.resuming import FREE_ARGUMENTS, take_up_what_is_kept
@@ -109,7 +109,7 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
         check_same_plan(checkpoint, state, step_size, setup.data.digest)
     state.step_size, state.data = step_size, setup.data.digest
     if args.auto_find_batch_size:
-        setup = with_found_micro_batches(setup, resumed=state.step > 0)
+        try_largest_step(setup, state)
     loaded, data, total_steps = setup.loaded, setup.data, setup.total_steps
     state.judge_by(args.metric_for_best_model, data.validation_digest)
     state.origin = origin or state.origin
@@ -154,6 +154,7 @@ def train_steps(
     from utils.runtime.workers import replacing_dead_workers
     from utils.training.checkpoints import enter_evaluation, save_checkpoint
     from utils.training.gradients import accumulate_gradients
+    from utils.training.micro_batch_halving import accumulate_within_memory
     from utils.training.options import choose_spec_augment
     from utils.training.run import (
         check_saved,
@@ -173,15 +174,21 @@ def train_steps(
         masking = choose_spec_augment(args)
         steps_from = partial(load_steps, args, accelerator, run.data, run.loaded, last=total_steps)
         for step, micro_batches in replacing_dead_workers(steps_from, state.step):
-            loss_sum = accumulate_gradients(
+            backward = partial(
+                accumulate_gradients,
                 accelerator,
                 run.model,
-                micro_batches,
-                step.num_targets,
-                run.loaded,
-                masking,
-                run.data.encoder_states,
+                num_tokens=step.num_targets,
+                loaded=run.loaded,
+                masking=masking,
+                kept=run.data.encoder_states,
             )
+            if args.auto_find_batch_size:
+                loss_sum = accumulate_within_memory(
+                    accelerator, run.model, state, step, micro_batches, backward
+                )
+            else:
+                loss_sum = backward(micro_batches)
             update = update_weights(
                 accelerator,
                 run.model,

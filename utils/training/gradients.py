@@ -22,11 +22,16 @@ def accumulate_gradients(
     loaded: LoadedModel,
     masking: SpecAugment | None = None,
     kept: EncoderStates | None = None,
+    *,
+    exchange: bool = True,
 ) -> torch.Tensor:
     """Backward through a step's micro-batches; each target token of the whole step weighs the same.
 
     Processes average their gradients, which is undone here; they exchange them at the last micro-batch. Not
     `accelerator.accumulate`, because the number of micro-batches changes from step to step.
+
+    Args:
+        exchange: Whether they do; if not, each keeps the sum of its own.
 
     Returns:
         This process's summed loss, a detached scalar.
@@ -42,7 +47,7 @@ def accumulate_gradients(
             masking=masking,
             kept=kept,
             scale=scale,
-            exchange=number == len(micro_batches),
+            exchange=exchange and number == len(micro_batches),
         )
         for number, batch in enumerate(on_device, start=1)
     ]

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich import get_console
@@ -16,12 +17,14 @@ from utils.training import estimates
 from utils.training.estimates import Estimate, TimedStep, estimate_seconds, estimate_table, pick_steps
 from utils.training.fixed_encoder import rehearsing_with_encoder_states
 from utils.training.gradients import accumulate_gradients
-from utils.training.micro_batch_finder import with_found_micro_batches
+from utils.training.micro_batch_halving import accumulate_within_memory
+from utils.training.micro_batch_trial import try_largest_step
 from utils.training.optimizers import moment_bytes
 from utils.training.options import choose_spec_augment
 from utils.training.run_log import end_training
 from utils.training.setup import Setup, build_setup, start_accelerator
 from utils.training.shared_decoding import transcribe_on_all_processes
+from utils.training.state import TrainingState
 from utils.training.step_loading import choose_fixed_encoding, count_workers, load_steps
 from utils.training.steps import Step
 from utils.training.updates import update_weights
@@ -45,8 +48,6 @@ def rehearse(args: TrainArguments) -> None:
     if accelerator.is_main_process:
         get_console().print(labels_table(checks, len(examples)))
     raise_for(checks)
-    if args.auto_find_batch_size:
-        setup = with_found_micro_batches(setup, resumed=False)
     limits = memory_limits(accelerator.device)
     estimate = estimate_run(setup)
     if accelerator.is_main_process:
@@ -59,7 +60,10 @@ def estimate_run(setup: Setup) -> Estimate:
     """Do a few steps and decode a few clips, and reckon from these what the whole run will take."""
     args, plan = setup.args, setup.data.plan
     steps_per_epoch = plan.count_steps(1)
-    training_seconds, encoder_states_bytes = estimate_training(setup, steps_per_epoch)
+    state = TrainingState()
+    if args.auto_find_batch_size:
+        try_largest_step(setup, state)
+    training_seconds, encoder_states_bytes = estimate_training(setup, state, steps_per_epoch)
     evaluations = estimates.count_evaluations(setup.total_steps, args.eval_steps, on_start=args.eval_on_start)
     evaluation = time_evaluation(setup) if evaluations else 0.0
     models = 1 + (args.eval_steps > 0) + args.average_checkpoints + bool(args.interpolation_alphas)
@@ -81,40 +85,46 @@ def estimate_run(setup: Setup) -> Estimate:
     )
 
 
-def estimate_training(setup: Setup, steps_per_epoch: int) -> tuple[float, int]:
+def estimate_training(setup: Setup, state: TrainingState, steps_per_epoch: int) -> tuple[float, int]:
     """Seconds of all steps, and bytes of a frozen encoder's outputs, which spare it work after an epoch."""
     args, accelerator, loaded, data = setup.args, setup.accelerator, setup.loaded, setup.data
     steps = list(data.plan.steps(0, min(setup.total_steps, steps_per_epoch)))
     passes = setup.total_steps / len(steps)
     picked = pick_steps(steps, STEPS_TIMED)
-    time_step(setup, picked[0])  # the one of the most work, so that no other is the first to touch memory
+    time_step(
+        setup, state, picked[0]
+    )  # the one of the most work, so that no other is the first to touch memory
     encoding = choose_fixed_encoding(args, accelerator, data, setup.total_steps)
     if encoding is None:
-        return passes * estimate_seconds([time_step(setup, step) for step in picked], steps), 0
+        return passes * estimate_seconds([time_step(setup, state, step) for step in picked], steps), 0
     with rehearsing_with_encoder_states(accelerator, Path(args.output_dir), loaded, encoding) as states:
         setup = replace(setup, data=replace(data, encoder_states=states))
         first, later = (
-            estimate_seconds([time_step(setup, step) for step in picked], steps) for _ in range(2)
+            estimate_seconds([time_step(setup, state, step) for step in picked], steps) for _ in range(2)
         )
     return first + (passes - 1) * later, states.num_bytes if states else 0
 
 
-def time_step(setup: Setup, step: Step) -> TimedStep:
+def time_step(setup: Setup, state: TrainingState, step: Step) -> TimedStep:
     """Do a step; reading its audio counts where no worker does it meanwhile."""
     args, accelerator, loaded = setup.args, setup.accelerator, setup.loaded
     started = time.perf_counter()
     _, micro_batches = next(load_steps(args, accelerator, setup.data, loaded, step.number, step.number + 1))
     reading = time.perf_counter() - started if count_workers(args, accelerator) == 0 else 0.0
     started = time.perf_counter()
-    loss_sum = accumulate_gradients(
+    backward = partial(
+        accumulate_gradients,
         accelerator,
         setup.model,
-        micro_batches,
-        step.num_targets,
-        loaded,
-        choose_spec_augment(args),
-        setup.data.encoder_states,
+        num_tokens=step.num_targets,
+        loaded=loaded,
+        masking=choose_spec_augment(args),
+        kept=setup.data.encoder_states,
     )
+    if args.auto_find_batch_size:
+        loss_sum = accumulate_within_memory(accelerator, setup.model, state, step, micro_batches, backward)
+    else:
+        loss_sum = backward(micro_batches)
     update_weights(accelerator, setup.model, setup.optimizer, loss_sum, args.max_grad_norm, stop=False)
     setup.scheduler.step()
     return TimedStep(step, reading + time.perf_counter() - started)

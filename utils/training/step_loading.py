@@ -1,6 +1,6 @@
 """Steps as tensors: audio read by workers, or a frozen encoder's kept outputs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from utils.training.collators import Batch
 from utils.training.data import TrainingData
 from utils.training.fixed_encoder import FixedEncoding, open_encoder_states
 from utils.training.step_plan import silence_run
-from utils.training.steps import Step
+from utils.training.steps import MicroBatch, Step
 
 
 def keep_encoder_states(
@@ -54,22 +54,28 @@ def load_steps(
     last: int,
 ) -> Iterator[tuple["Step", list["Batch"]]]:
     """Yield the optimiser steps, each with this process's micro-batches."""
-    own_share = partial(
-        Step.micro_batches,
-        num_processes=accelerator.num_processes,
-        process_index=accelerator.process_index,
-        accumulation=args.gradient_accumulation_steps,
-        clips_that_fit=data.clips_that_fit,
-    )
     return collators.load_steps(
         data.plan,
         collators.MicroBatches(data.clips, loaded.model.config.pad_token_id, data.encoder_states),
         first,
         last,
-        own_share=own_share,
+        own_share=share_of(args, accelerator, data, accelerator.process_index),
         num_workers=count_workers(args, accelerator),
         pin_memory=accelerator.device.type == "cuda",
         seed=args.seed,
+    )
+
+
+def share_of(
+    args: TrainArguments, accelerator: Accelerator, data: TrainingData, process_index: int
+) -> Callable[[Step], list[MicroBatch]]:
+    """From a step to the micro-batches of a process."""
+    return partial(
+        Step.micro_batches,
+        num_processes=accelerator.num_processes,
+        process_index=process_index,
+        accumulation=args.gradient_accumulation_steps,
+        clips_that_fit=data.clips_that_fit,
     )
 
 
