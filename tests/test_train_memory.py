@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import socket
+import subprocess
 import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -25,7 +28,6 @@ from utils.training.setup import Setup, build_setup, start_accelerator
 from utils.training.state import TrainingState
 
 ROOT = Path(__file__).parents[1]
-CAP = "+150000000"  # bytes beside the libraries
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
@@ -83,10 +85,10 @@ def fail_beyond(most_clips: int, monkeypatch) -> None:
 
 def test_a_step_that_runs_out_of_memory_is_done_again_in_halves(arguments, tmp_path, monkeypatch, capsys):
     """Dropout shows that it draws what the first attempt drew; a run that goes on knows the size."""
-    lora = "--use_peft --lora_dropout 0.3 --silence_run 0 --context_jitter 0 --warmup_steps 0".split()
-    lora += ["--lr_scheduler_type", "constant_with_warmup"]  # as fast, however many steps
-    small = arguments(*lora, "--micro_batch_seconds", "1.2", output_dir=tmp_path / "small")
-    found = arguments(*lora, "--auto_find_batch_size", "--save_steps", "2", output_dir=tmp_path / "found")
+    lora = "--use_peft --lora_dropout 0.3 --silence_run 0 --context_jitter 0"
+    lora += " --lr_scheduler_type constant_with_warmup --warmup_steps 0"  # the same, however many steps
+    small = arguments(lora, "--micro_batch_seconds", "1.2", output_dir=tmp_path / "small")
+    found = arguments(lora, "--auto_find_batch_size", "--save_steps", "2", output_dir=tmp_path / "found")
     train.main(small)
     _again()
     fail_beyond(2, monkeypatch)
@@ -121,10 +123,10 @@ def start_of_two(rank: int, port: int) -> dict[str, str]:
 
 def test_where_one_of_two_processes_runs_out_of_memory_both_do_the_step_again(arguments, tmp_path):
     """Clips of a step: 4 on each process, of which the second holds 2 at once."""
-    train.main(arguments("--per_device_train_batch_size", "8", output_dir=tmp_path / "one"))
+    train.main(arguments("--per_device_train_batch_size 8 --max_steps 3", output_dir=tmp_path / "one"))
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    words = arguments("--auto_find_batch_size", output_dir=tmp_path / "two")
+    words = arguments("--auto_find_batch_size --max_steps 3", output_dir=tmp_path / "two")
     logs = [tmp_path / f"process-{rank}.log" for rank in range(2)]
     script = "tests/fixtures/train_short_of_memory.py"
     children = [
@@ -136,32 +138,45 @@ def test_where_one_of_two_processes_runs_out_of_memory_both_do_the_step_again(ar
     assert [child.exitcode for child in children] == [0, 0], "\n".join(log.read_text() for log in logs)
     counts = [log.read_text().count("memory ran out with 4 clips") for log in logs]
     assert counts == [1, 0]  # once, and one process speaks
-    assert_like(losses(tmp_path / "two"), losses(tmp_path / "one"))
+    assert_like(losses(tmp_path / "two"), losses(tmp_path / "one"), steps=3)
 
 
-def assert_like(found: list[tuple[float, str]], expected: list[tuple[float, str]]) -> None:
+def assert_like(found: list[tuple[float, str]], expected: list[tuple[float, str]], *, steps: int) -> None:
     """Equal orders of clips, and losses equal to 1e-5."""
-    assert len(found) == 4
+    assert len(found) == steps
     for one, other in zip(found, expected, strict=True):
         assert one[1] == other[1] and one[0] == pytest.approx(other[0], abs=1e-5)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts mapped memory on Linux alone")
 def test_under_a_cap_a_run_in_halves_has_the_losses_of_one_in_small_parts(arguments, tmp_path):
-    options = ["--audio_context", "full", "--per_device_train_batch_size", "8", "--memory", "low"]
-    small = arguments(*options, "--micro_batch_seconds", "30", output_dir=tmp_path / "small")
-    whole = arguments(
-        *options,
-        *("--micro_batch_seconds", "1000", "--auto_find_batch_size"),
-        output_dir=tmp_path / "whole",
+    options = "--audio_context full --memory low --per_device_train_batch_size 8 --max_steps 2"
+    small = arguments(options, "--micro_batch_seconds 30", output_dir=tmp_path / "small")
+    words = arguments(
+        options, "--micro_batch_seconds 1000 --auto_find_batch_size", output_dir=tmp_path / "whole"
     )
-    log = tmp_path / "log"
-    child = start_warm(["tests/fixtures/train_under_cap.py", CAP, *whole], log, cwd=ROOT, env=os.environ)
+    child, log = start_under_cap("80000000", words, tmp_path)
     train.main(small)
     child.join(120)
     assert child.exitcode == 0, log.read_text()
     assert "step 1: memory ran out with 8 clips of 30 s" in log.read_text()
-    assert_like(losses(tmp_path / "whole"), losses(tmp_path / "small"))
+    assert_like(losses(tmp_path / "whole"), losses(tmp_path / "small"), steps=2)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts mapped memory on Linux alone")
+def test_not_one_clip_under_a_cap_is_one_clear_error(arguments, tmp_path):
+    words = arguments("--audio_context full --auto_find_batch_size")
+    child, log = start_under_cap("20000000", words, tmp_path)
+    child.join(120)
+    assert child.exitcode == 2 and "Traceback" not in log.read_text()
+    assert "not even one clip of 30 s" in log.read_text()
+
+
+def start_under_cap(cap: str, words: list[str], folder: Path) -> tuple[BaseProcess, Path]:
+    """Start train.py with so many bytes for its passes; its process, and where it writes."""
+    script = ["tests/fixtures/train_under_cap.py", cap, *words]
+    return start_warm(script, folder / "log", cwd=ROOT, env=os.environ), folder / "log"
 
 
 # ---- the largest step tried before training ----------------------------------------------------------------
@@ -260,3 +275,55 @@ def test_a_dry_run_names_rows_whose_labels_are_wrong(arguments, tiny_whisper, tm
     path.write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"language and task .*: 8 do not, such as train-0, train-1"):
         train.main(arguments("--dry_run", "--model_name_or_path", str(broken)))
+
+
+@pytest.fixture(scope="module")
+def wide_whisper(tiny_whisper, tmp_path_factory) -> Path:
+    """The tiny Whisper, twice as wide, so that what a clip takes stands out."""
+    import torch
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    folder = Path(shutil.copytree(tiny_whisper, tmp_path_factory.mktemp("wide") / "whisper"))
+    tiny = WhisperForConditionalGeneration.from_pretrained(folder)
+    shape = dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 4)
+    shape |= {"encoder_ffn_dim": 512, "decoder_ffn_dim": 512, "d_model": 128}
+    torch.manual_seed(0)
+    wide = WhisperForConditionalGeneration(WhisperConfig(**(tiny.config.to_dict() | shape)))
+    wide.generation_config = tiny.generation_config
+    wide.generation_config._from_model_config = False
+    wide.save_pretrained(folder)
+    return folder
+
+
+def run(*words: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_a_dry_run_is_near_the_run(wide_whisper, prepared, tmp_path):
+    """Time within half, as other jobs may come and go; memory within a quarter, as holes grow over a run."""
+    words = f"--model_name_or_path {wide_whisper} --dataset {prepared} --language it --report_to none"
+    words += f" --max_steps 40 --eval_steps 0 --logging_steps 1 --output_dir {tmp_path / 'run'}"
+    dry = run("train.py", *words.split(), "--dry_run")
+    assert dry.returncode == 0, dry.stderr[-3000:]
+    seconds = float(re.search(r"training +│ +([\d.]+) s", dry.stdout)[1])
+    memory = 1e9 * float(re.search(r"peak memory +│ +([\d.]+) GB", dry.stdout)[1])
+    real = run("train.py", *words.split())
+    assert real.returncode == 0, real.stderr[-3000:]
+    last = read_metrics(tmp_path / "run")[-1]
+    took = last["audio_seconds"] / last["audio_seconds_per_second"]
+    peak = last["peak_memory_bytes"]
+    print(
+        f"\ntraining {seconds:.0f} s, really {took:.1f} s; {memory / 1e9:.2f} GB, really {peak / 1e9:.2f} GB"
+    )
+    assert seconds == pytest.approx(took, rel=0.5)
+    assert memory == pytest.approx(peak, rel=0.25)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from utils.runtime.errors import UserError
 
 IN_TRAINING = (  # what helps there
-    "Give --auto_find_batch_size, which measures how much fits, --memory low, or --gradient_checkpointing"
+    "Give --auto_find_batch_size, which does the step again in smaller parts, --memory low, or "
+    "--gradient_checkpointing"
 )
 
 IN_EVALUATION = "It was in decoding: give a smaller --per_device_eval_batch_size"
@@ -24,11 +25,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     if not isinstance(error, Exception):
         return False
     text = str(error)
+    if text.endswith("could not create a primitive"):  # not one whose descriptor nothing implements
+        return True
     return should_reduce_batch_size(error) or any(
         words in text
         for words in (
             *("bad_alloc", "Cannot allocate memory", "not enough memory", "could not create a memory"),
-            "can't start new thread",
+            *("could not execute a primitive", "can't start new thread"),
         )
     )
 
