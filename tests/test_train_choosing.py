@@ -13,7 +13,7 @@ import train
 from tests.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips, wrong
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
-from utils.training.setup import build_setup, start_accelerator
+from utils.training.setup import build_run, start_accelerator
 from utils.training.state import TrainingState
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
@@ -248,7 +248,7 @@ def test_validation_is_in_the_case_that_is_learnt(arguments, tmp_path, monkeypat
     data = write_short_clips(tmp_path / "data", {"train": 2, "validation": 1}, text="AA BB")
     words = arguments("--dataset", str(data), "--max_steps", "1", *more)
     args = parse_arguments(TrainArguments, words)
-    setup = build_setup(args, start_accelerator(args))
+    setup = build_run(args, start_accelerator(args))
     labels = [setup.data.clips.sequence(example).targets for example in setup.data.clips.draw(0)]
     texts = setup.loaded.processor.tokenizer.batch_decode(labels, skip_special_tokens=True)
     assert [text.strip() for text in texts] == [label, label]

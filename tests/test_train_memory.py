@@ -24,7 +24,8 @@ from utils.runtime.memory import Limit, read_usage
 from utils.training import micro_batch_trial
 from utils.training.micro_batch_trial import try_largest_step
 from utils.training.rehearsal import estimate_run
-from utils.training.setup import Setup, build_setup, start_accelerator
+from utils.training.run import Run
+from utils.training.setup import build_run, start_accelerator
 from utils.training.state import TrainingState
 
 ROOT = Path(__file__).parents[1]
@@ -50,12 +51,12 @@ def arguments(tiny_whisper, clips, tmp_path):
 
 
 @pytest.fixture
-def setup_of(arguments):
+def run_of(arguments):
     """train.py's own model, data and optimiser for some arguments."""
 
-    def build(*more: str) -> Setup:
+    def build(*more: str) -> Run:
         args = parse_arguments(TrainArguments, arguments(*more))
-        return build_setup(args, start_accelerator(args))
+        return build_run(args, start_accelerator(args))
 
     return build
 
@@ -182,17 +183,17 @@ def start_under_cap(cap: str, words: list[str], folder: Path) -> tuple[BaseProce
 # ---- the largest step tried before training ----------------------------------------------------------------
 
 
-def test_trying_the_largest_step_leaves_no_trace(setup_of, monkeypatch):
-    setup, state = setup_of("--auto_find_batch_size"), TrainingState()
+def test_trying_the_largest_step_leaves_no_trace(run_of, monkeypatch):
+    run = run_of("--auto_find_batch_size")
     give_room(10**9, monkeypatch)
-    before = {name: value.clone() for name, value in setup.model.state_dict().items()}
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
     random_state = torch.get_rng_state()
-    try_largest_step(setup, state)
-    for name, value in setup.model.state_dict().items():
+    try_largest_step(run, train.compute_gradients)
+    for name, value in run.model.state_dict().items():
         assert torch.equal(value, before[name]), name
-    assert all(parameter.grad is None for parameter in setup.model.parameters())
-    assert not setup.optimizer.state and torch.equal(torch.get_rng_state(), random_state)
-    assert state == TrainingState()  # all fits
+    assert all(parameter.grad is None for parameter in run.model.parameters())
+    assert not run.optimizer.state and torch.equal(torch.get_rng_state(), random_state)
+    assert run.state == TrainingState()  # all fits
 
 
 def give_room(size: int, monkeypatch) -> None:
@@ -201,20 +202,20 @@ def give_room(size: int, monkeypatch) -> None:
     monkeypatch.setattr(micro_batch_trial, "killing_limit", lambda device, sharing: limit)
 
 
-def test_less_memory_gives_fewer_clips_and_none_an_error(setup_of, monkeypatch, capsys):
+def test_less_memory_gives_fewer_clips_and_none_an_error(run_of, monkeypatch, capsys):
     words = ["--auto_find_batch_size", "--audio_context", "full", "--micro_batch_seconds", "1000"]
-    setup = setup_of(*words, "--memory", "low")
+    run = run_of(*words, "--memory", "low")
     found = {}
     for megabytes in (140, 70):  # in this order: the first loads libraries too
-        state = TrainingState()
         give_room(megabytes * 10**6, monkeypatch)
-        try_largest_step(setup, state)
-        found[megabytes] = 4 if state.micro_batch_seconds is None else state.micro_batch_seconds / 30
+        try_largest_step(run, train.compute_gradients)
+        seconds = run.state.micro_batch_seconds
+        found[megabytes] = 4 if seconds is None else seconds / 30
         assert f"{found[megabytes]:g} fit into" in capsys.readouterr().out
     assert 1 <= found[70] < found[140] <= 4
     give_room(10**6, monkeypatch)
     with pytest.raises(UserError, match="not even one clip of 30 s"):
-        try_largest_step(setup, TrainingState())
+        try_largest_step(run, train.compute_gradients)
 
 
 def _again() -> None:
@@ -243,15 +244,15 @@ def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(arguments, tmp_path,
     script_decoding(monkeypatch, TEXT)
     train.main(arguments("--dry_run", "--eval_steps", "3", "--save_steps", "2", "--auto_find_batch_size"))
     shown = capsys.readouterr().out
-    for words in ("exactly one start token", "steps in all", "peak memory", "disk, at the fullest"):
+    for words in ("steps in all", "peak memory", "disk, at the fullest", "2 fit into"):
         assert words in shown
     assert not (tmp_path / "run").exists()
 
 
-def test_the_disk_is_what_a_run_then_takes(setup_of, arguments, tmp_path, monkeypatch):
+def test_the_disk_is_what_a_run_then_takes(run_of, arguments, tmp_path, monkeypatch):
     script_decoding(monkeypatch, *[TEXT] * 3)
     more = ["--eval_steps", "3", "--save_steps", "2"]
-    estimate = estimate_run(setup_of(*more))
+    estimate = estimate_run(run_of(*more), train.compute_gradients)
     _again()
     train.main(arguments(*more))
     run = tmp_path / "run"

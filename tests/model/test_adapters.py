@@ -24,7 +24,7 @@ from utils.model.saving import save_model_folder
 from utils.model.whisper import adapter_name, count_parameters, eval_mode, trainable_parameters_line
 from utils.runtime.errors import UserError
 from utils.text.label_tokens import IGNORED, LabelWriter, TimedTokens, encode_texts
-from utils.training.collators import pad_tokens
+from utils.training.batches import pad_tokens
 
 KINDS = {
     "lora": Adapter(r=4, dropout=0.0),

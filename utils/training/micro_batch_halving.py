@@ -1,7 +1,8 @@
 """A step that runs out of memory is done again with micro-batches of half the size."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from accelerate import Accelerator
@@ -10,31 +11,25 @@ from torch import nn
 from utils.runtime.allocator import return_freed_memory
 from utils.runtime.errors import UserError
 from utils.runtime.out_of_memory import is_out_of_memory
-from utils.training.collators import Batch
+from utils.training.batches import Batch
+from utils.training.run import Run
 from utils.training.state import TrainingState
 from utils.training.steps import Step
 
 BUCKET_BYTES = 25 << 20  # of gradients that are exchanged at once, as in DistributedDataParallel
 
-Backward = Callable[..., torch.Tensor]  # `accumulate_gradients`, but for micro-batches and exchange
+# from a run, micro-batches and the target tokens of their step to the summed loss, as train.py does
+ComputeGradients = Callable[..., torch.Tensor]
 
 
-def accumulate_within_memory(
-    accelerator: Accelerator,
-    model: nn.Module,
-    state: TrainingState,
-    step: Step,
-    micro_batches: list[Batch],
-    backward: Backward,
+def within_memory(
+    run: Run, step: Step, micro_batches: Sequence[Batch], compute_gradients: ComputeGradients
 ) -> torch.Tensor:
-    """Backward through a step, cut so small that memory suffices on every process; they average gradients.
+    """The gradients of a step; with `auto_find_batch_size` cut so small that all processes hold it.
 
     A repetition begins with the random numbers of the first attempt, so that its result is that of a run with
     such micro-batches from the start. The processes agree on it before gradients are exchanged: none waits
     for another that has left the backward pass.
-
-    Args:
-        state: Remembers how small micro-batches have to be.
 
     Returns:
         This process's summed loss, a detached scalar.
@@ -42,6 +37,10 @@ def accumulate_within_memory(
     Raises:
         UserError: One clip alone is too much.
     """
+    if not run.args.auto_find_batch_size:
+        return compute_gradients(run, micro_batches, step.num_targets)
+    accelerator, model, state = run.accelerator, run.model, run.state
+    backward = partial(compute_gradients, run, num_targets=step.num_targets, exchange=False)
     random_states = _random_states(accelerator.device)
     while True:
         pieces = [piece for batch in micro_batches for piece in batch.split(most_clips(state, step))]
@@ -85,10 +84,12 @@ def not_one_clip(step: Step) -> UserError:
     )
 
 
-def _backward_or_none(model: nn.Module, backward: Backward, pieces: list[Batch]) -> torch.Tensor | None:
+def _backward_or_none(
+    model: nn.Module, backward: Callable[[list[Batch]], torch.Tensor], pieces: list[Batch]
+) -> torch.Tensor | None:
     """The summed loss; None where memory ran out, and what was held by the pass is freed."""
     try:
-        return backward(pieces, exchange=False)
+        return backward(pieces)
     except Exception as error:
         if not is_out_of_memory(error):
             raise

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import torch
 from accelerate.utils import gather_object
@@ -11,30 +10,25 @@ from accelerate.utils import gather_object
 from utils.runtime.allocator import return_freed_memory
 from utils.runtime.memory import Limit, killing_limit, read_usage, watching_resident_peak
 from utils.runtime.out_of_memory import is_out_of_memory
-from utils.training.collators import Batch
-from utils.training.gradients import accumulate_gradients
-from utils.training.micro_batch_halving import forget_gradients, most_clips, not_one_clip
+from utils.training.batches import Batch
+from utils.training.micro_batch_halving import ComputeGradients, forget_gradients, most_clips, not_one_clip
 from utils.training.optimizers import moment_bytes
-from utils.training.options import choose_spec_augment
-from utils.training.setup import Setup
-from utils.training.state import TrainingState
+from utils.training.run import Run
 from utils.training.step_loading import load_steps, share_of
 from utils.training.steps import Step
 
 
-def try_largest_step(setup: Setup, state: TrainingState) -> None:
+def try_largest_step(run: Run, compute_gradients: ComputeGradients) -> None:
     """Find how many clips of the largest step memory holds; all processes take the smallest number found.
 
     Only on a CPU, and where no limit of the process is reached first: there the kernel kills. Elsewhere an
-    allocation fails, and a step is done again.
-
-    Args:
-        state: Takes up what was found, where the micro-batches asked for do not fit.
+    allocation fails, and a step is done again. If fewer clips fit than a micro-batch has, the run's state
+    takes that up.
 
     Raises:
         UserError: Not even one clip fits on some process.
     """
-    accelerator = setup.accelerator
+    accelerator = run.accelerator
     return_freed_memory()
     accelerator.wait_for_everyone()  # all see the same free memory, of which each may take its share
     sharing = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
@@ -42,19 +36,20 @@ def try_largest_step(setup: Setup, state: TrainingState) -> None:
     if None in gather_object([limit]):
         return
     assert limit is not None
-    step, batch = _largest_micro_batch(setup)
-    most = min(most_clips(state, step), len(batch.durations))
+    run = replace(run, data=replace(run.data, encoder_cache=None))  # a clip that is kept would take less
+    step, batch = _largest_micro_batch(run)
+    asked = min(most_clips(run.state, step), len(batch.durations))
     with torch.random.fork_rng(devices=[]):
-        own = _clips_that_fit(setup, limit, batch.part(slice(most)))
-    forget_gradients(setup.model)
-    found, asked = min(gather_object([own])), max(gather_object([most]))
-    if found == 0:
+        found = _clips_that_fit(run, compute_gradients, batch.part(slice(asked)), limit)
+    forget_gradients(run.model)
+    too_few = [own for own, wanted in gather_object([(found, asked)]) if own < wanted]
+    if 0 in too_few:
         raise not_one_clip(step)
-    if found < asked:
-        state.micro_batch_seconds = found * step.work
+    if too_few:
+        run.state.micro_batch_seconds = min(too_few) * step.work
     accelerator.print(
-        f"A micro-batch of the largest step has {asked} clips of {step.context:g} s; {found} fit into the "
-        f"{limit.size_bytes / 1e6:,.0f} MB allowed by {limit.name}."
+        f"Of {asked} clips of {step.context:g} s in the largest micro-batch {min([*too_few, asked])} fit "
+        f"into the {limit.size_bytes / 1e6:,.0f} MB allowed by {limit.name}."
     )
 
 
@@ -87,27 +82,18 @@ def clips_within(bound: int, resting: int, most: int, peak_of: Callable[[int], i
     return clips
 
 
-def _clips_that_fit(setup: Setup, limit: Limit, batch: Batch) -> int:
-    trained = [parameter for parameter in setup.model.parameters() if parameter.requires_grad]
+def _clips_that_fit(run: Run, compute_gradients: ComputeGradients, batch: Batch, limit: Limit) -> int:
+    trained = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
     bound = limit.size_bytes
-    if not setup.optimizer.state:
-        bound -= moment_bytes(setup.args.optim) * sum(parameter.numel() for parameter in trained)
+    if not run.optimizer.state:
+        bound -= moment_bytes(run.args.optim) * sum(parameter.numel() for parameter in trained)
     if read_usage().resident + sum(parameter.nbytes for parameter in trained) > bound:
         return 0
-
-    backward = partial(
-        accumulate_gradients,
-        setup.accelerator,
-        setup.model,
-        num_tokens=1,
-        loaded=setup.loaded,
-        masking=choose_spec_augment(setup.args),
-    )
 
     def peak_of(clips: int) -> int:
         return_freed_memory()
         with watching_resident_peak() as peak:
-            backward([batch.part(slice(clips))], exchange=False)
+            compute_gradients(run, [batch.part(slice(clips))], 1, exchange=False)
         return peak.size_bytes
 
     try:
@@ -120,15 +106,14 @@ def _clips_that_fit(setup: Setup, limit: Limit, batch: Batch) -> int:
         return len(batch.durations)  # an allocation fails here, so that a step can be done again
 
 
-def _largest_micro_batch(setup: Setup) -> tuple[Step, Batch]:
+def _largest_micro_batch(run: Run) -> tuple[Step, Batch]:
     """Of the first epoch: its step, equal on all processes, and this process's clips."""
-    args, accelerator, plan = setup.args, setup.accelerator, setup.data.plan
-    share = share_of(args, accelerator, setup.data, process_index=0)  # the first has the largest
+    plan = run.data.plan
+    share = share_of(run, process_index=0)  # the first has the largest
 
     def size(step: Step) -> tuple[float, int]:
         return step.work * max(len(one.examples) for one in share(step)), step.num_targets
 
-    step = max(plan.steps(0, min(setup.total_steps, plan.count_steps(1))), key=size)
-    heard = replace(setup.data, encoder_states=None)  # a clip whose encoder output is kept takes less
-    _, batches = next(load_steps(args, accelerator, heard, setup.loaded, step.number, step.number + 1))
+    step = max(plan.steps(0, min(run.total_steps, plan.count_steps(1))), key=size)
+    _, batches = next(load_steps(run, step.number, step.number + 1))
     return step, max(batches, key=lambda batch: len(batch.durations))
