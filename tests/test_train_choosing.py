@@ -78,8 +78,8 @@ def test_the_model_before_training_is_measured_and_never_the_best():
 
 
 def test_another_metric_forgets_what_was_best():
-    state = TrainingState(step=4, best_metric=0.1, best_step=4, ranking=[(4, 0.1)])
-    state.judge_by("normalized_wer", "these clips")  # written before that was noted
+    state = TrainingState(step=4, best_metric=0.1, best_step=4, ranking=[(4, 0.1)], validation="these clips")
+    state.judge_by("normalized_wer", "these clips")
     assert state.best_step == 4
     other = replace(state)
     state.judge_by("raw_cer", "these clips")
@@ -103,7 +103,8 @@ def test_another_metric_forgets_what_was_best():
 )
 def test_what_is_in_best_counts_where_it_is_better(results, best):
     state = TrainingState(step=6, evaluated_step=4, best_metric=0.3, best_step=4, validation="these clips")
-    state.take_up_best({"metric_for_best_model": "normalized_wer"} | results)
+    judged = {"metric_for_best_model": "normalized_wer", "validation": "these clips"}
+    state.take_up_best(judged | results)
     assert (state.best_metric, state.best_step) == best
 
 
@@ -171,23 +172,6 @@ def test_other_validation_clips_choose_the_best_anew(arguments, tmp_path, monkey
     more = ["--resume_from_checkpoint", "latest", "--max_eval_samples", "1"]
     train.main(arguments("--save_steps", "1", "--max_steps", "3", *more))
     assert best_of(tmp_path / "run") == (4 / 8, 3)
-
-
-def test_an_old_checkpoint_is_read(arguments, tmp_path, monkeypatch):
-    script_decoding(monkeypatch, wrong(2), wrong(1))
-    train.main(arguments("--save_steps", "1", "--max_steps", "1"))
-    file = tmp_path / "run/checkpoint-1/trainer_state.json"
-    state = read_json(file)
-    new = ("metric_for_best_model", "best_metric", "first_metric", "padded_seconds", "ranking")
-    old = {
-        name: value
-        for name, value in state["state"].items()
-        if name not in (*new, "evaluations_without_improvement")
-    }
-    file.write_text(json.dumps(state | {"state": old | {"best_wer": 0.0}}))
-    train.main(arguments("--max_steps", "2", "--resume_from_checkpoint", "latest"))
-    results = read_json(tmp_path / "run/final/train_results.json")
-    assert (results["best_metric"], results["best_step"]) == (0.0, 1)
 
 
 # Each is the best by one metric alone; the rates are counted by hand.
