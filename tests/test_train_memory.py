@@ -245,7 +245,7 @@ def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(arguments, tmp_path,
     script_decoding(monkeypatch, TEXT)
     train.main(arguments("--dry_run", "--eval_steps", "3", "--save_steps", "2", "--auto_find_batch_size"))
     shown = capsys.readouterr().out
-    for words in ("steps in all", "peak memory", "disk, at the fullest", "2 fit into"):
+    for words in ("steps in all", "peak memory", "disk, at the fullest", "4 fit into"):
         assert words in shown
     assert not (tmp_path / "run").exists()
 

@@ -59,7 +59,7 @@ def test_the_processes_agree_on_the_smallest_that_failed(of_all, smallest):
 def test_another_error_is_not_taken_for_memory_that_ran_out():
     model = torch.nn.Linear(1, 1)
 
-    def backward(pieces, *, exchange):
+    def backward(pieces):
         raise RuntimeError("size mismatch")
 
     with pytest.raises(RuntimeError, match="size mismatch"):
@@ -71,7 +71,7 @@ def test_what_a_failed_pass_held_is_free_before_the_next():
 
     held, model = [], torch.nn.Linear(1, 1)
 
-    def backward(pieces, *, exchange):
+    def backward(pieces):
         activations = torch.ones(10)
         held.append(weakref.ref(activations))
         model.weight.grad = torch.ones_like(model.weight)
