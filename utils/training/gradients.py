@@ -76,7 +76,7 @@ def backward_through(
         if kept is not None:
             states = encode_once(accelerator, loaded, batch, features, kept, accelerator.unwrap_model(model))
             features = None
-        if masking is not None:
+        if features is not None and masking is not None:
             num_frames = [round(100 * seconds) for seconds in batch.durations]
             features = spec_augment(features, num_frames, masking, batch.seeds)
         context = encoder_positions(batch.context)

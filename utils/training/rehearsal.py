@@ -25,6 +25,7 @@ from utils.training.shared_decoding import transcribe_on_all_processes
 from utils.training.step_loading import choose_fixed_encoding, count_workers, load_steps
 from utils.training.steps import Step
 from utils.training.updates import update_weights
+from utils.training.whole_model import whole_model
 
 STEPS_TIMED = 5  # by --dry_run
 
@@ -129,7 +130,7 @@ def time_evaluation(setup: Setup) -> float:
     started = time.perf_counter()
     transcribe_on_all_processes(
         accelerator,
-        setup.model,
+        whole_model(accelerator, setup.model),
         setup.loaded.processor,
         some,
         batch_size=args.per_device_eval_batch_size,
