@@ -12,6 +12,7 @@ import pytest
 from tests.support.tiny_whisper import build_tiny_whisper
 from tests.support.tones import write_prepared_tones
 
+pytest_plugins = ["tests.support.cpu_times"]
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
