@@ -5,8 +5,8 @@ import pytest
 import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor, pipeline
 
-from tests.conftest import flac_tone
-from tests.model.test_adapters import label_batch, logits_of
+from tests.support.tiny_training import label_batch, logits_of
+from tests.support.tones import flac_tone
 from tests.support.transcribing import transcribe
 from utils.model.adapters import Adapter, add_adapter
 from utils.model.generation import detect_languages
