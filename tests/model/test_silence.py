@@ -30,7 +30,7 @@ from utils.model.silence import (
 from utils.model.whisper import eval_mode
 from utils.scoring.error_rates import error_rates, score_utterances
 from utils.text.label_tokens import IGNORED, LabelWriter, TimedTokens, encode_texts
-from utils.training.collators import pad_tokens
+from utils.training.batches import pad_tokens
 from utils.training.fixed_contexts import fixed_contexts
 from utils.training.steps import StepPlan
 

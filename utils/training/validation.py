@@ -16,10 +16,9 @@ from utils.runtime.processes import failing_together
 from utils.runtime.resolved_arguments import arguments_as_yaml
 from utils.scoring.error_rates import ErrorRates, describe_rates, error_rates, score_utterances
 from utils.training.mixing import SNAPSHOTS
-from utils.training.run import Run, is_due
+from utils.training.run import Run
 from utils.training.samples import pick_samples
 from utils.training.shared_decoding import transcribe_on_all_processes
-from utils.training.state import TrainingState
 from utils.training.whole_model import whole_model
 
 
@@ -88,17 +87,11 @@ def validate(run: Run) -> ErrorRates:
     return error_rates(scored)
 
 
-def evaluation_is_owed(args: TrainArguments, state: TrainingState, total_steps: int) -> bool:
+def evaluation_is_owed(run: Run) -> bool:
     """Whether the run begins with an evaluation: of the model before training, or one that was cut short."""
-    if state.step == 0:
-        return args.eval_on_start
-    return state.evaluated_step < state.step and is_due(state.step, args.eval_steps, total_steps)
-
-
-def patience_is_over(args: TrainArguments, state: TrainingState) -> bool:
-    """Whether so many evaluations have brought nothing better that training ends."""
-    patience = args.early_stopping_patience
-    return patience is not None and state.evaluations_without_improvement >= patience
+    if run.state.step == 0:
+        return run.args.eval_on_start
+    return run.state.evaluated_step < run.state.step and run.is_due(run.args.eval_steps)
 
 
 def keep_snapshot(run: Run, value: float) -> None:
