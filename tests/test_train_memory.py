@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.warm_processes import start_warm
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import WhisperDecoderLayer
 
 import train
-from tests.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips
-from tests.warm_processes import start_warm
+from tests.support.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
 from utils.runtime.errors import UserError

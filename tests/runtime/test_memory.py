@@ -133,7 +133,7 @@ def test_failed_allocations_are_told_from_faults(error):
 
 def test_what_helps_is_that_of_the_innermost_block():
     with (
-        pytest.raises(UserError, match="--per_device_eval_batch_size; the result stays the same") as caught,
+        pytest.raises(UserError, match="in halves down to one clip") as caught,
         explaining_out_of_memory(),
         explaining_out_of_memory(IN_EVALUATION),
     ):
