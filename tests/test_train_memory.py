@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.warm_processes import start_warm
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import WhisperDecoderLayer
 
 import train
 from tests.support.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips
+from tests.support.warm_processes import start_warm
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
 from utils.runtime.errors import UserError
@@ -150,6 +150,7 @@ def assert_like(found: list[tuple[float, str]], expected: list[tuple[float, str]
         assert one[1] == other[1] and one[0] == pytest.approx(other[0], abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts mapped memory on Linux alone")
 def test_under_a_cap_a_run_in_halves_has_the_losses_of_one_in_small_parts(arguments, tmp_path):
     options = "--audio_context full --memory low --per_device_train_batch_size 8 --max_steps 2"

@@ -132,8 +132,7 @@ def test_one_clip_that_memory_is_too_small_for_fails_as_any_other(keeps_failures
     assert [heard.error for heard in found.values()] == ["MemoryError:", "MemoryError:"]
 
 
-@pytest.mark.parametrize("audio_context", ["full", "dynamic"])
-def test_whisper_hears_the_same_in_halves(tiny_whisper, prepared, audio_context, monkeypatch):
+def test_whisper_hears_the_same_in_halves(tiny_whisper, prepared, monkeypatch):
     loaded, rows = load_model(str(tiny_whisper)), load_from_disk(prepared)["test"]
     decode = partial(transcribe_batch, loaded.model, loaded.processor, max_length=24)
 
@@ -144,7 +143,7 @@ def test_whisper_hears_the_same_in_halves(tiny_whisper, prepared, audio_context,
                 rows["audio"],
                 rows["duration"],
                 rows["language"],
-                audio_context=audio_context,
+                audio_context="dynamic",
                 batch_size=6,
             )
 
@@ -159,4 +158,4 @@ def test_whisper_hears_the_same_in_halves(tiny_whisper, prepared, audio_context,
 
     monkeypatch.setattr(WhisperDecoderLayer, "forward", forward_or_fail)
     assert hear() == expected and sizes >= {6, 3}
-    assert any(heard.text for heard in expected.values())
+    assert len({heard.text for heard in expected.values()}) > 1
