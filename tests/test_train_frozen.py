@@ -41,13 +41,14 @@ def losses(run: Path) -> list[float]:
 def encoded(monkeypatch) -> list[bool]:
     """Of each micro-batch of runs with kept outputs, whether it had to be encoded."""
     found: list[bool] = []
-    encode_once = features.encode_once
+    encoder_inputs = features.encoder_inputs
 
-    def spy(run, batch, cache):
-        found.append(batch.encoder_states is None)
-        return encode_once(run, batch, cache)
+    def spy(run, batch):
+        if run.data.encoder_cache:
+            found.append(batch.encoder_states is None)
+        return encoder_inputs(run, batch)
 
-    monkeypatch.setattr(features, "encode_once", spy)
+    monkeypatch.setattr(features, "encoder_inputs", spy)
     return found
 
 

@@ -1,5 +1,7 @@
 """What a micro-batch gives the model to hear: log-mel features, or the kept outputs of a frozen encoder."""
 
+from collections.abc import Sequence
+
 import torch
 
 from utils.audio.log_mel import log_mel
@@ -18,9 +20,11 @@ def encoder_inputs(run: Run, batch: Batch) -> tuple[torch.Tensor | None, torch.T
     Args:
         batch: On the device.
     """
-    if run.data.encoder_cache is not None:
-        return None, encode_once(run, batch, run.data.encoder_cache)
+    if batch.encoder_states is not None:
+        return None, batch.encoder_states
     features = log_mel(batch.waveforms, run.loaded.processor.feature_extractor)
+    if run.data.encoder_cache is not None:
+        return None, encode_and_keep(run, batch.rows, features, run.data.encoder_cache)
     masking = choose_spec_augment(run.args)
     if masking is not None:
         num_frames = [round(100 * seconds) for seconds in batch.durations]
@@ -28,13 +32,12 @@ def encoder_inputs(run: Run, batch: Batch) -> tuple[torch.Tensor | None, torch.T
     return features, None
 
 
-def encode_once(run: Run, batch: Batch, cache: EncoderCache) -> torch.Tensor:
-    """(B, positions, d_model) that a frozen encoder makes of a micro-batch: read, or computed and kept."""
-    if batch.encoder_states is not None:
-        return batch.encoder_states
+def encode_and_keep(
+    run: Run, rows: Sequence[int], features: torch.Tensor, cache: EncoderCache
+) -> torch.Tensor:
+    """(B, positions, d_model) that a frozen encoder makes of features, kept for the epochs to come."""
     loss = run.accelerator.unwrap_model(run.model)
-    features = log_mel(batch.waveforms, run.loaded.processor.feature_extractor)  # in float32, as ever
     with torch.no_grad(), run.accelerator.autocast():
         states = encode(whisper_of(run.loaded.model), features, loss.silence_run, loss.multiples.positions)
-    cache.write(batch.rows, states)
+    cache.write(rows, states)
     return states
