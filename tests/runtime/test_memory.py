@@ -94,6 +94,7 @@ def test_the_kernel_kills_where_no_limit_of_the_process_is_reached_first(monkeyp
     limits.append(Limit("RLIMIT_DATA", "private", used.private + room * 10**6))
     monkeypatch.setattr(memory, "memory_limits", lambda device, sharing: limits)
     assert killing_limit(CPU, sharing=1) == (limits[0] if kills else None)
+    assert killing_limit(torch.device("mps"), sharing=1) is None  # its allocator refuses
 
 
 @on_linux

@@ -58,9 +58,11 @@ def killing_limit(device: "torch.device", sharing: int) -> Limit | None:
 
     None where an allocation fails first, on a GPU or under a limit of the process.
     """
+    if device.type != "cpu":
+        return None
     usage = read_usage()
     limits = memory_limits(device, sharing)
-    tightest = min(limits, key=lambda limit: limit.size_bytes - getattr(usage, limit.kind, 0))
+    tightest = min(limits, key=lambda limit: limit.size_bytes - getattr(usage, limit.kind))
     return tightest if tightest.kind == "resident" else None
 
 

@@ -44,7 +44,7 @@ def within_memory(
     random_states = _random_states(accelerator.device)
     while True:
         pieces = [piece for batch in micro_batches for piece in batch.split(most_clips(state, step))]
-        loss_sum = _backward_or_none(model, backward, pieces)
+        loss_sum = _backward_or_none(backward, pieces)
         largest = max(len(piece.durations) for piece in pieces)
         failed = _smallest_that_failed(accelerator, 0 if loss_sum is not None else largest)
         if not failed:
@@ -85,15 +85,14 @@ def not_one_clip(step: Step) -> UserError:
 
 
 def _backward_or_none(
-    model: nn.Module, backward: Callable[[list[Batch]], torch.Tensor], pieces: list[Batch]
+    backward: Callable[[list[Batch]], torch.Tensor], pieces: list[Batch]
 ) -> torch.Tensor | None:
-    """The summed loss; None where memory ran out, and what was held by the pass is freed."""
+    """The summed loss; None where memory ran out. With the error goes what it holds of the pass."""
     try:
         return backward(pieces)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-    forget_gradients(model)  # here, where the error no longer holds the tensors of the pass
     return None
 
 
