@@ -74,15 +74,19 @@ def losses(run: Path) -> list[tuple[float, str]]:
 
 
 def fail_beyond(most_clips: int, monkeypatch) -> None:
-    """Let a decoder layer of this process raise what a GPU's allocator would for more clips."""
+    """Let a decoder layer raise what a GPU's allocator would for more clips, when others have gradients."""
     forward = WhisperDecoderLayer.forward
 
-    def forward_or_fail(self, hidden_states, *args, **kwargs):
-        if len(hidden_states) > most_clips:
+    def run_out(gradient: torch.Tensor) -> None:
+        if len(gradient) > most_clips:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    def forward_and_fail_later(self, hidden_states, *args, **kwargs):
+        if hidden_states.requires_grad:
+            hidden_states.register_hook(run_out)
         return forward(self, hidden_states, *args, **kwargs)
 
-    monkeypatch.setattr(WhisperDecoderLayer, "forward", forward_or_fail)
+    monkeypatch.setattr(WhisperDecoderLayer, "forward", forward_and_fail_later)
 
 
 def test_a_step_that_runs_out_of_memory_is_done_again_in_halves(arguments, tmp_path, monkeypatch, capsys):
@@ -123,12 +127,13 @@ def start_of_two(rank: int, port: int) -> dict[str, str]:
     return {**os.environ, **together, **own, "ACCELERATE_USE_CPU": "true"}
 
 
-def test_where_one_of_two_processes_runs_out_of_memory_both_do_the_step_again(arguments, tmp_path):
-    """Clips of a step: 4 on each process, of which the second holds 2 at once."""
-    train.main(arguments("--per_device_train_batch_size 8 --max_steps 3", output_dir=tmp_path / "one"))
+def test_where_one_of_two_processes_runs_out_of_memory_both_do_the_step_again(arguments, prepared, tmp_path):
+    """Clips of a step: 4 on each process, of which the second holds 2 at once. Their texts differ."""
+    options = f"--max_steps 3 --dataset {prepared} --micro_batch_seconds 1000"
+    train.main(arguments(options, "--per_device_train_batch_size 8", output_dir=tmp_path / "one"))
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    words = arguments("--auto_find_batch_size --max_steps 3", output_dir=tmp_path / "two")
+    words = arguments(options, "--auto_find_batch_size", output_dir=tmp_path / "two")
     logs = [tmp_path / f"process-{rank}.log" for rank in range(2)]
     script = "tests/fixtures/train_short_of_memory.py"
     children = [
