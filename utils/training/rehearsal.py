@@ -34,6 +34,7 @@ from utils.training.shared_decoding import transcribe_on_all_processes
 from utils.training.step_loading import load_steps
 from utils.training.steps import Step
 from utils.training.updates import update_weights
+from utils.training.whole_model import whole_model
 
 STEPS_TIMED = 5
 
@@ -128,7 +129,7 @@ def time_evaluation(run: Run) -> float:
     started = time.perf_counter()
     transcribe_on_all_processes(
         accelerator,
-        run.model,
+        whole_model(accelerator, run.model),
         run.loaded.processor,
         some,
         batch_size=args.per_device_eval_batch_size,

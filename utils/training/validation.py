@@ -8,6 +8,7 @@ from utils.arguments.train import TrainArguments
 from utils.model.averaging import drop_snapshots, rank_evaluation, save_snapshot
 from utils.model.model_card import build_model_card
 from utils.model.saving import save_model_folder
+from utils.model.transcription import CutShortError
 from utils.model.whisper import adapter_name, count_parameters
 from utils.runtime.errors import WriteError
 from utils.runtime.out_of_memory import IN_EVALUATION, explaining_out_of_memory
@@ -30,9 +31,10 @@ def evaluate_and_keep_best(run: Run) -> bool:
         Whether it came to its end; it is left, and counts for nothing, where some process is asked to stop.
     """
     args, state = run.args, run.state
-    with explaining_out_of_memory(IN_EVALUATION):
-        rates = validate(run)
-    if rates is None:
+    try:
+        with explaining_out_of_memory(IN_EVALUATION):
+            rates = validate(run)
+    except CutShortError:
         return False
     state.evaluated_step = state.step
     value = rates.of(args.metric_for_best_model)
@@ -59,13 +61,17 @@ def evaluate_and_keep_best(run: Run) -> bool:
     return True
 
 
-def validate(run: Run) -> ErrorRates | None:
-    """Error rates of the model as it is, written down with samples; None where it was cut short."""
+def validate(run: Run) -> ErrorRates:
+    """Error rates of the model as it is, written down with samples.
+
+    Raises:
+        CutShortError: On all processes, where one is asked to stop.
+    """
     args, rows = run.args, run.data.validation
     started = time.perf_counter()
     hypotheses = transcribe_on_all_processes(
         run.accelerator,
-        run.model,
+        whole_model(run.accelerator, run.model),
         run.loaded.processor,
         rows,
         batch_size=args.per_device_eval_batch_size,
@@ -73,8 +79,6 @@ def validate(run: Run) -> ErrorRates | None:
         task=args.task,
         cut_short=lambda: run.stop_request.reason is not None,
     )
-    if hypotheses is None:
-        return None
     seconds = time.perf_counter() - started
     scored = score_utterances(list(rows["id"]), list(rows["text"]), hypotheses, args.normalizer)
     shows_raw = args.metric_for_best_model.startswith("raw")
