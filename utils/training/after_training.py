@@ -4,6 +4,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 from datasets import Dataset
+from peft import PeftModel
 
 from utils.arguments.train import TrainArguments
 from utils.data.prepared_dataset import draw_rows, load_prepared, pick_split
@@ -14,7 +15,6 @@ from utils.model.loading import LoadedModel
 from utils.model.resolving import resolve_model
 from utils.model.stored_weights import local_folder
 from utils.model.transcription import CutShortError
-from utils.model.whisper import whisper_of
 from utils.runtime.interruption import StopRequest
 from utils.runtime.out_of_memory import IN_EVALUATION, explaining_out_of_memory
 from utils.training.data import in_the_case_that_is_learnt, known_languages, load_validation
@@ -34,14 +34,14 @@ def check_mixing(args: TrainArguments, loaded: LoadedModel) -> None:
     Raises:
         UserError: They cannot, or a guard dataset is missing or in a language that the model does not know.
     """
-    is_whole = whisper_of(loaded.model) is loaded.model
-    adapter_config = None if is_whole else loaded.model.active_peft_config.to_dict()
+    model = loaded.model
+    adapter_config = model.active_peft_config.to_dict() if isinstance(model, PeftModel) else None
     if args.average_checkpoints:
         check_averaging(adapter_config)
     if args.interpolation_alphas:
         check_interpolation(local_folder(resolve_model(args.model_name_or_path)), adapter_config)
         for rows in load_guards(args).values():
-            check_languages(loaded.model, known_languages(rows), args.model_name_or_path)
+            check_languages(model, known_languages(rows), args.model_name_or_path)
 
 
 def load_guards(args: TrainArguments) -> dict[str, Dataset]:
