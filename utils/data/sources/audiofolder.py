@@ -24,7 +24,7 @@ from utils.runtime.files import spellings
 from utils.runtime.problems import BadItem
 
 
-def read_audiofolder(path: Path, *, text_column: str | None = None) -> Source:
+def read_audiofolder(path: Path, *, text_column_name: str | None = None) -> Source:
     """Read an audio folder (https://huggingface.co/docs/datasets/audio_dataset): files and their metadata.
 
     `metadata.csv` or `metadata.jsonl`, at the root or in subfolders, with `file_name` relative to it and a
@@ -32,7 +32,7 @@ def read_audiofolder(path: Path, *, text_column: str | None = None) -> Source:
 
     Args:
         path: Folder or archive.
-        text_column: Found by its name when None.
+        text_column_name: Found by its name when None.
 
     Raises:
         UserError: There is no metadata, or it has no column `file_name`.
@@ -43,7 +43,7 @@ def read_audiofolder(path: Path, *, text_column: str | None = None) -> Source:
         raise UserError(f"{path}: no metadata.csv or metadata.jsonl. --input must name an audio folder.")
     splits = _audiofolder_splits(tree, tables)
     return rows_as_source(
-        partial(_audiofolder_rows, tree, tables), partial(_audiofolder_row, tree, splits, text_column)
+        partial(_audiofolder_rows, tree, tables), partial(_audiofolder_row, tree, splits, text_column_name)
     )
 
 
