@@ -18,11 +18,10 @@ from utils.data.sources.listings import (
     stem_of,
     subfolder_of,
 )
-from utils.data.sources.manifest import Rereadable
 from utils.data.split_names import splits_of_names, unsplit_notes
 from utils.data.transcripts.tab_lines import is_timed
 from utils.data.transcripts.timed_text import TRANSCRIPT_EXTENSIONS, decode_transcript, read_transcript
-from utils.data.utterance import Reject, Source, Utterance, check_any_usable
+from utils.data.utterance import Items, Reject, Source, Utterance, check_any_usable
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem, Problem
 
@@ -90,7 +89,7 @@ def read_folder(
             "Expected clip.wav beside clip.txt."
         )
     splits = splits_of_names(names)
-    items = Rereadable(partial(_read_listings, path, cutting, splits))
+    items = Items(partial(_read_listings, path, cutting, splits))
     check_any_usable(items, str(path))
     return Source(items, notes=(*describe_others(path, counts), *unsplit_notes(splits)))
 

@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from utils.data.sources.hub_rows import audio_left_encoded, describe_audio, read_rows, rows_of
-from utils.data.sources.rows import Items
 from utils.data.sources.tables import TEXT_COLUMNS
 from utils.data.split_names import split_name, splits_of_names
-from utils.data.utterance import Reject, Source, Utterance
+from utils.data.utterance import Items, Reject, Source, Utterance
 from utils.runtime.errors import UserError
 
 # Names seen in public corpora, the most common first; a name given by the user goes before all of them.
