@@ -9,9 +9,8 @@ import pytest
 import soundfile
 
 from utils.audio.flac import encode_flac
-from utils.data.assembly import assemble
 from utils.data.blocks import MOST_ITEMS, cut_blocks
-from utils.data.catalogue import SplitSettings
+from utils.data.building import build_dataset
 from utils.data.clips.block_encoding import encode_blocks
 from utils.data.clips.encoding import ClipSettings
 from utils.data.screening import (
@@ -22,6 +21,7 @@ from utils.data.screening import (
     screen_clips,
     screening_problem,
 )
+from utils.data.selection import SplitSettings
 from utils.data.utterance import Reject, Utterance
 from utils.model.loading import load_model
 
@@ -134,7 +134,7 @@ def test_what_was_found_falls_on_the_clip_it_was_found_in(tmp_path, monkeypatch)
     assert heard == pytest.approx(0.2 * (len(items) - 3))
     assert [screen_block(index, None, None, max_wer=0.8) for index in indexes] == [0.0, 0.0]
     (tmp_path / "data").mkdir()
-    assemble(tmp_path / "data", indexes, SplitSettings(validation_share=0.1, test_share=0.1, seed=0))
+    build_dataset(tmp_path / "data", indexes, SplitSettings(validation_share=0.1, test_share=0.1, seed=0))
     assert late_rejects(tmp_path / "data") == {
         10: "sbagliata 10",
         MOST_ITEMS + 5: f"sbagliata {MOST_ITEMS + 5}",

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -138,6 +138,18 @@ def read_audio(rows: Mapping[str, Sequence], where: str) -> list["np.ndarray"]:
     return samples
 
 
+def read_split(folder: Path) -> Iterator[dict]:
+    """The rows of one split of a prepared dataset, one at a time."""
+    import pyarrow
+
+    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    for file in state["_data_files"]:
+        with pyarrow.OSFile(str(folder / file["filename"]), "rb") as source:
+            for batch in pyarrow.ipc.open_stream(source):
+                for place in range(len(batch)):
+                    yield from batch.slice(place, 1).to_pylist()
+
+
 def _with_common_types(parts: list["Dataset"]) -> list["Dataset"]:
     """Drop further columns whose type differs between datasets, which cannot stand in one table."""
     types: dict[str, set[str]] = {}
@@ -168,7 +180,7 @@ def draw_rows(rows: "Dataset", limit: int | None, seed: int) -> "Dataset":
     return rows.select(sorted(np.random.default_rng(seed).permutation(len(rows))[:limit].tolist()))
 
 
-def digest_of(rows: "Dataset", *settings: object) -> str:
+def split_digest(rows: "Dataset", *settings: object) -> str:
     """What tells a split from another: what its utterances say of themselves, in order.
 
     Of the audio it is the size of the FLAC alone, which other samples hardly ever share: a digest of all

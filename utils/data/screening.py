@@ -9,7 +9,7 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from utils.audio.flac import decode_flac
 from utils.audio.log_mel import log_mel, pad_waveforms
-from utils.data.writing import read_rows
+from utils.data.clips.block_files import read_rows
 from utils.model.context import FULL_CONTEXT
 from utils.model.encoder import encode
 from utils.model.generation import EncodedClips, decode_greedily

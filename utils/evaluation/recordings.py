@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from utils.audio.flac import SAMPLE_RATE, AudioError
 from utils.audio.reading import decode_audio
-from utils.data.clips.records import name_of
+from utils.data.clips.block_files import name_of
 from utils.data.segmentation.pieces import join_texts
 from utils.data.sources.manifest import read_manifest
 from utils.data.utterance import Audio, Reject, Utterance

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from datasets import Dataset, Value
 
 from utils.arguments.train import TrainArguments
-from utils.data.prepared_dataset import digest_of, draw_rows, load_prepared
+from utils.data.prepared_dataset import draw_rows, load_prepared, split_digest
 from utils.model.languages import check_languages
 from utils.model.loading import LoadedModel
 from utils.runtime.errors import UserError
@@ -45,7 +45,7 @@ def load_data(args: TrainArguments, loaded: LoadedModel, accelerator: Accelerato
     """The training and validation splits; labels too long for Whisper are set aside."""
     sizes = [len(load_prepared([folder], "train", language="auto")) for folder in args.dataset]
     rows = load_prepared(args.dataset, "train", language=args.language)
-    digest = digest_of(rows)
+    digest = split_digest(rows)
     rows = rows.remove_columns([name for name in rows.column_names if name == "dataset"])  # a source's own
     rows = rows.add_column("dataset", [number for number, size in enumerate(sizes) for _ in range(size)])
     rows = draw_rows(rows, args.max_train_samples, args.seed)
@@ -78,7 +78,7 @@ def load_data(args: TrainArguments, loaded: LoadedModel, accelerator: Accelerato
     needs_validation = args.eval_steps or args.eval_on_start or args.interpolation_alphas
     validation = load_validation(args) if needs_validation else rows.select([])
     check_languages(loaded.model, known_languages(validation), args.model_name_or_path)
-    scored_by = digest_of(validation, args.normalizer, args.task, args.generation_max_length)
+    scored_by = split_digest(validation, args.normalizer, args.task, args.generation_max_length)
     contexts = fix_contexts(args, accelerator, loaded, clips, options)
     plan = plan_steps(args, accelerator, training, contexts)
     limit = limit_micro_batches(args, accelerator)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from utils.arguments.train import TrainArguments
-from utils.data.prepared_dataset import digest_of, load_prepared
+from utils.data.prepared_dataset import load_prepared, split_digest
 from utils.model.averaging import find_snapshots, snapshot_step
 from utils.runtime.errors import UserError
 from utils.runtime.resolved_arguments import differing_arguments
@@ -85,7 +85,7 @@ def check_same_clips(args: TrainArguments, final: Path) -> None:
     except UserError:
         return
     trained_on = json.loads((final / "train_results.json").read_text(encoding="utf-8")).get("data")
-    if trained_on and trained_on != digest_of(rows):
+    if trained_on and trained_on != split_digest(rows):
         raise UserError(
             f"{final} is there already, trained on other clips than {', '.join(args.dataset)} holds now. "
             f"Give another --output_dir, or delete {final.parent} to train anew."

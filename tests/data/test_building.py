@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from utils.data.assembly import assemble
 from utils.data.blocks import cut_blocks
-from utils.data.catalogue import SplitSettings
+from utils.data.building import build_dataset
 from utils.data.clips.block_encoding import encode_blocks
 from utils.data.clips.encoding import ClipSettings
+from utils.data.selection import SplitSettings
 from utils.data.utterance import Reject, TimedText, Utterance
 from utils.runtime.errors import UserError
 
@@ -42,7 +42,7 @@ def build(folder: Path, items: list, rules=(), clips=CLIPS, **more):
     list(encode_blocks(blocks, blocks_dir, clips, num_proc=1))
     options = {"validation_share": 0.1, "test_share": 0.2, "seed": 1, **more}
     settings = SplitSettings(rules=frozenset(rules), **options)
-    report, _ = assemble(folder, [blocks_dir / f"{block.name}.json" for block in blocks], settings)
+    report, _ = build_dataset(folder, [blocks_dir / f"{block.name}.json" for block in blocks], settings)
     return report
 
 
@@ -185,9 +185,9 @@ def test_speech_rates_are_those_of_the_own_language(tmp_path):
 
 
 def test_many_rows_and_files_of_a_split(tmp_path, monkeypatch):
-    from utils.data import writing
+    from utils.data import split_writing
 
-    monkeypatch.setattr(writing, "FILE_BYTES", 200_000)
+    monkeypatch.setattr(split_writing, "FILE_BYTES", 200_000)
     items = [utterance(n, seconds=0.5) for n in range(250)]
     build(tmp_path / "x", items, validation_share=0, test_share=0)
     names = sorted(path.name for path in (tmp_path / "x/train").glob("*.arrow"))

@@ -1,14 +1,17 @@
-"""What a block's files hold: a row for each clip, an entry for each kept or rejected item."""
+"""What a block's files hold: the clips (Arrow), and the index (JSON) of its items, kept and rejected."""
 
 import base64
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import pyarrow
 
 from utils.data.archives.members import ArchiveMember
 from utils.data.fields import printable
 from utils.data.utterance import Audio, Reject, Scalar, Utterance
+from utils.runtime.files import write_text
 
 EXAMPLES_OF_A_KIND = 2  # rejected clips of each kind that a block keeps, to be listened to in the report
 
@@ -52,8 +55,25 @@ class EncodedClip:
 
 
 @dataclass(frozen=True)
+class KeptClip:
+    """What is to be known of a clip before the splits are made."""
+
+    source: str
+    position: int | str
+    text: str
+    duration: float  # seconds
+    content: str  # hash of the samples
+    num_tokens: int | None  # of the label
+    language: str | None
+    speaker: str | None
+    recording: str | None
+    split: str | None  # that the source gave
+    columns: dict[str, str]  # those with a value here, and its type; of our own columns `named`
+
+
+@dataclass(frozen=True)
 class Rejected:
-    """A reject, with its audio where there is any."""
+    """A reject, with its audio and its text where there is any to listen to."""
 
     reject: Reject
     flac: bytes | None = None
@@ -61,12 +81,58 @@ class Rejected:
 
 
 @dataclass(frozen=True)
-class BlockCount:
-    """A block that is done."""
+class BlockIndex:
+    """What became of a block's items."""
 
-    items: int
-    audio_seconds: float  # kept by this run
-    was_done: bool = False  # by an earlier run, or another job
+    kept: Sequence[KeptClip]  # in the order of the clips
+    rejected: Sequence[Rejected]
+    places: Sequence[int]
+    """Of each reject the clip that it stood before."""
+
+
+def write_index(path: Path, index: BlockIndex) -> None:
+    """Write the index; of each kind the first rejects keep their audio."""
+    rejected, examples = [], dict[str, int]()
+    for item in index.rejected:
+        kind, entry = item.reject.kind, dict[str, object](reject=asdict(item.reject))
+        if item.flac is not None and examples.get(kind, 0) < EXAMPLES_OF_A_KIND:
+            examples[kind] = examples.get(kind, 0) + 1
+            entry |= {"flac": base64.b64encode(item.flac).decode(), "text": item.text}
+        rejected.append(entry)
+    plain = {"kept": [asdict(clip) for clip in index.kept], "rejected": rejected, "places": index.places}
+    write_text(path, json.dumps(plain))  # ASCII: names of files may be no UTF-8
+
+
+def read_index(path: Path) -> BlockIndex:
+    """The index of one block."""
+    plain = json.loads(path.read_text(encoding="utf-8"))
+    rejected = [
+        Rejected(
+            Reject(**entry["reject"]),
+            base64.b64decode(entry["flac"]) if "flac" in entry else None,
+            entry.get("text", ""),
+        )
+        for entry in plain["rejected"]
+    ]
+    return BlockIndex([KeptClip(**clip) for clip in plain["kept"]], rejected, plain["places"])
+
+
+def read_rows(index: Path) -> Iterator[dict]:
+    """The clips of one block, one at a time."""
+    with pyarrow.OSFile(str(index.with_suffix(".arrow")), "rb") as file:
+        for batch in pyarrow.ipc.open_stream(file):
+            yield from batch.to_pylist()
+
+
+def read_in_order(path: Path) -> Iterator[Rejected | tuple[KeptClip, dict]]:
+    """What a block holds as its items came: rejects, and clips with their rows."""
+    index = read_index(path)
+    waiting = list(zip(index.places, index.rejected, strict=True))[::-1]
+    for place, (clip, row) in enumerate(zip(index.kept, read_rows(path), strict=True)):
+        while waiting and waiting[-1][0] <= place:
+            yield waiting.pop()[1]
+        yield clip, row
+    yield from (rejected for _, rejected in waiting[::-1])
 
 
 def one_row(utterance: Utterance, clip: EncodedClip) -> pyarrow.RecordBatch:
@@ -88,22 +154,20 @@ def one_row(utterance: Utterance, clip: EncodedClip) -> pyarrow.RecordBatch:
     return pyarrow.RecordBatch.from_pylist([row], schema=SCHEMA)
 
 
-def kept_entry(utterance: Utterance, clip: EncodedClip) -> dict:
-    """What is to be known of a clip before the splits are made."""
-    return {
-        "id": utterance.id,
-        "text": utterance.text,
-        "duration": clip.duration,
-        "content": clip.content,
-        "num_tokens": clip.num_tokens,
-        "language": utterance.language,
-        "speaker": utterance.speaker,
-        "recording": utterance.recording or _recording_of(utterance),
-        "split": utterance.split,
-        "source": utterance.source,
-        "position": utterance.position,
-        "columns": _filled_columns(utterance),
-    }
+def kept_clip(utterance: Utterance, clip: EncodedClip) -> KeptClip:
+    return KeptClip(
+        source=utterance.source,
+        position=utterance.position,
+        text=utterance.text,
+        duration=clip.duration,
+        content=clip.content,
+        num_tokens=clip.num_tokens,
+        language=utterance.language,
+        speaker=utterance.speaker,
+        recording=utterance.recording or _recording_of(utterance),
+        split=utterance.split,
+        columns=_filled_columns(utterance),
+    )
 
 
 def _recording_of(utterance: Utterance) -> str | None:
@@ -129,14 +193,3 @@ def _extra_columns(utterance: Utterance) -> dict[str, Scalar]:
     """The source's own columns, and the recording where it is known and more than this utterance."""
     known = utterance.recording not in (None, utterance.id)
     return ({"recording": str(utterance.recording)} if known else {}) | dict(utterance.extra)
-
-
-def rejected_entry(result: Rejected, examples: dict[str, int], position: int) -> dict:
-    """A line of rejects.jsonl; the first of a kind keep their audio. `before` tells where it stood."""
-    reject = result.reject
-    entry = {"source": reject.source, "position": reject.position, "reason": reject.reason}
-    entry["before"] = position
-    if result.flac is not None and examples.get(reject.kind, 0) < EXAMPLES_OF_A_KIND:
-        examples[reject.kind] = examples.get(reject.kind, 0) + 1
-        entry |= {"flac": base64.b64encode(result.flac).decode(), "text": result.text}
-    return entry
