@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import train
-from tests.test_train import read_metrics
+from tests.support.training_runs import read_metrics
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
 from utils.model.languages import language_ids
@@ -331,7 +331,7 @@ def prompts(italian_prompts, tmp_path_factory) -> Path:
     """A prepared dataset of four short real prompts, the same in each split."""
     from datasets import Dataset, DatasetDict
 
-    from tests.data.conftest import encode
+    from tests.support.tones import encode
 
     shortest = sorted(italian_prompts, key=lambda prompt: len(prompt[0]))[:4]
     waveforms, texts = zip(*shortest, strict=True)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import train
-from tests.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips, wrong
+from tests.support.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips, wrong
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
 from utils.training.setup import build_setup, start_accelerator

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import train
-from tests.scripted_decoding import script_decoding, short_run, write_short_clips, wrong
+from tests.support.scripted_decoding import script_decoding, short_run, write_short_clips, wrong
 from utils.runtime.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import train
-from tests.test_train import LAUNCH, ROOT, read_metrics, run_script
+from tests.support.training_runs import LAUNCH, ROOT, read_metrics, run_script
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
 from utils.training import gradients

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import train
-from tests.test_train import read_metrics
+from tests.support.training_runs import read_metrics
 from utils.runtime.errors import UserError, WriteError
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")

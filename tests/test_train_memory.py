@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import train
-from tests.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips
+from tests.support.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
 from utils.runtime.errors import UserError

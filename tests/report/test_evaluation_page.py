@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.report.test_data_page import BROWSER_FLAGS, HOSTILE, RIGHT_TO_LEFT, Page, check_policy, tone
+from tests.support.pages import BROWSER_FLAGS, HOSTILE, RIGHT_TO_LEFT, Page, check_policy, tone
 from utils.audio.flac import SAMPLE_RATE, decode_flac, encode_flac
 from utils.report.evaluation_page import write_evaluation_page
 from utils.report.utterance_cards import CASES_IN_A_LIST, MOST_CHARACTERS

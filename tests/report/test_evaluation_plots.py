@@ -5,8 +5,8 @@ import warnings
 import pytest
 from matplotlib import image
 
-from tests.report.test_data_page import HOSTILE, RIGHT_TO_LEFT
 from tests.report.test_evaluation_page import METRICS, TUNED, build_results, build_row, group, hostile_inputs
+from tests.support.pages import HOSTILE, RIGHT_TO_LEFT
 from utils.report.evaluation_plots import as_record, draw_groups, draw_learning_curve, write_evaluation_plots
 from utils.report.learning_curve import read_curves
 from utils.report.result_rows import list_series

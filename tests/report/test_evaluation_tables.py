@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.report.test_data_page import HOSTILE, RIGHT_TO_LEFT
 from tests.report.test_evaluation_page import METRICS, TUNED, build_analysis, build_predictions, build_results
+from tests.support.pages import HOSTILE, RIGHT_TO_LEFT
 from utils.report.evaluation_tables import guarded, write_csv, write_evaluation_tables
 
 

@@ -1,7 +1,7 @@
 """Which utterances are shown, and that each plays once."""
 
-from tests.report.test_data_page import Page, tone
 from tests.report.test_evaluation_page import BASE, TUNED, prediction
+from tests.support.pages import Page, tone
 from utils.report.utterance_cards import (
     CASES_IN_A_LIST,
     CASES_OF_A_FAILURE,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from datasets import load_from_disk
 
-from tests.training.test_clips import build_clips
+from tests.support.clip_tables import build_clips
 from utils.audio.augmentation import Augmentation
 from utils.audio.flac import decode_flac
 from utils.data.length_batches import StepSize

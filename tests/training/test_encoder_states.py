@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from transformers import WhisperConfig, WhisperForConditionalGeneration
 
+from tests.support.tiny_whisper import small_whisper
 from utils.training.encoder_states import EncoderStates, digest_of
 
 POSITIONS = [100, 100, 5, 100]
@@ -76,13 +76,6 @@ def test_a_full_disk_is_told_once_and_nothing_is_lost(small_disk, capsys):
     assert told.count("No space left on device. No more encoder outputs are kept; training goes on.") == 1
     found = [kept.read([row]) for row in range(4)]
     assert torch.equal(found[0][0], states[0]) and torch.equal(found[1][0], states[1]) and found[3] is None
-
-
-def small_whisper(**options) -> WhisperForConditionalGeneration:
-    shape = dict.fromkeys(("encoder_layers", "decoder_layers"), 1) | {"d_model": 8, "vocab_size": 60}
-    shape |= dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2)
-    ids = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 1)
-    return WhisperForConditionalGeneration(WhisperConfig(**shape, **ids, **options))
 
 
 def test_the_digest_knows_weights_audio_and_settings():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.training.test_encoder_states import small_whisper
+from tests.support.tiny_whisper import small_whisper
 from utils.training.fixed_encoder import encoder_is_fixed
 
 

@@ -48,7 +48,7 @@ def write_short_clips(folder: Path, sizes: dict[str, int], text: str = TEXT, lan
     """A prepared dataset of tones of half a second that all say the same; a language of "" is none."""
     from datasets import Dataset, DatasetDict, Features, Value
 
-    from tests.conftest import flac_tone
+    from tests.support.tones import flac_tone
 
     kinds = {name: Value("string") for name in ("id", "text", "language")}
     features = Features(kinds | {"audio": Value("binary"), "duration": Value("float64")})
