@@ -26,6 +26,7 @@ from utils.data.splits import SplitResult
 from utils.data.utterance import Reject, commonest_reasons
 from utils.runtime.errors import UserError
 from utils.runtime.files import write_text
+from utils.runtime.problems import Problem
 
 REJECTS_FILE = "rejects.jsonl"
 
@@ -79,12 +80,12 @@ class Outcome:
     def reject(self, file: TextIO, item: Rejected) -> None:
         """Write a line of `rejects.jsonl`; the first of each kind are kept as examples."""
         reject = item.reject
-        record = {"source": reject.source, "position": reject.position, "reason": reject.reason}
+        record = {"source": reject.source, "position": reject.position, "reason": str(reject.problem)}
         # a name of bytes that are no UTF-8 must not end the run
         line = json.dumps(record, ensure_ascii=False).encode("utf-8", errors="backslashreplace")
         file.write(line.decode("utf-8") + "\n")
-        self.reasons[reject.kind] += 1
-        if self.reasons[reject.kind] <= MOST_EXAMPLES:
+        self.reasons[reject.problem.kind] += 1
+        if self.reasons[reject.problem.kind] <= MOST_EXAMPLES:
             self.examples.append(item)
 
     def keep(self, clip: KeptClip, row: dict, split: str) -> None:
@@ -98,7 +99,7 @@ def _write(
     blocks: Sequence[Path],
     columns: Mapping[str, set[str]],
     splits: np.ndarray,
-    late: Mapping[int, str],
+    late: Mapping[int, Problem],
 ) -> Outcome:
     """Copy the clips into their splits and every reject, early or late, into `rejects.jsonl`."""
     features, outcome, numbers = dataset_features(columns), Outcome(), itertools.count()
@@ -168,7 +169,7 @@ def _report_split(keys: Keys, seconds: np.ndarray) -> SplitReport:
     )
 
 
-def _all_rejects(blocks: Iterable[Path], late: Mapping[int, str]) -> Iterable[Reject]:
+def _all_rejects(blocks: Iterable[Path], late: Mapping[int, Problem]) -> Iterable[Reject]:
     """Every item, where none is kept."""
     numbers = itertools.count()
     for item in itertools.chain.from_iterable(map(read_in_order, blocks)):

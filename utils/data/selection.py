@@ -1,7 +1,6 @@
 """Which clips stay, and in which split, once all are known: screening, speech rates, duplicates, leaks."""
 
 import dataclasses
-import json
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.data.clips.block_files import KeptClip, read_index
+from utils.data.clips.block_files import KeptClip, read_findings, read_index
 from utils.data.grouping import TEST, TRAIN, VALIDATION, Keys
 from utils.data.leaks import text_key
 from utils.data.quality.speech_rates import count_characters, rate_limits, rate_problem, spoken_characters
 from utils.data.split_names import SPLITS
 from utils.data.splits import SplitResult, assign_splits
+from utils.runtime.problems import Problem
 from utils.text.normalizing import normalize_text
 
 
@@ -47,7 +47,7 @@ class ClipFacts:
     recordings: array = field(default_factory=_numbers("q"))
     given: array = field(default_factory=_numbers("b"))
     columns: dict[str, set[str]] = field(default_factory=dict)
-    screened: dict[int, str] = field(default_factory=dict)
+    screened: dict[int, Problem] = field(default_factory=dict)
     """What a model found wrong, by the clip's number."""
 
     def add(self, clip: KeptClip, names: dict[str, dict[str, int]], seed: int) -> None:
@@ -78,17 +78,14 @@ def read_facts(blocks: Sequence[Path], seed: int) -> ClipFacts:
     facts = ClipFacts()
     names: dict[str, dict[str, int]] = {"language": {}, "speaker": {}, "recording": {}}
     for block in blocks:
-        findings = block.with_suffix(".screened")
-        if findings.is_file():
-            problems = json.loads(findings.read_text(encoding="utf-8"))["problems"]
-            first = len(facts.texts)
-            facts.screened |= {first + int(row): problem for row, problem in problems.items()}
+        first = len(facts.texts)
+        facts.screened |= {first + place: problem for place, problem in read_findings(block).items()}
         for clip in read_index(block).kept:
             facts.add(clip, names, seed)
     return facts
 
 
-def select_clips(facts: ClipFacts, settings: SplitSettings) -> tuple[dict[int, str], SplitResult]:
+def select_clips(facts: ClipFacts, settings: SplitSettings) -> tuple[dict[int, Problem], SplitResult]:
     """Which clips are left out after all, and why; and the split of every clip."""
     late = dict(facts.screened)
     if "speech_rate" in settings.rules:
@@ -109,11 +106,11 @@ def select_clips(facts: ClipFacts, settings: SplitSettings) -> tuple[dict[int, s
     return late, dataclasses.replace(result, splits=splits)
 
 
-def _others(count: int, late: Mapping[int, str]) -> np.ndarray:
+def _others(count: int, late: Mapping[int, Problem]) -> np.ndarray:
     return np.setdiff1d(np.arange(count), np.fromiter(late, np.int64, len(late)))
 
 
-def _unlikely_rates(facts: ClipFacts) -> dict[int, str]:
+def _unlikely_rates(facts: ClipFacts) -> dict[int, Problem]:
     """Clips in which far more or less is written than can be said in their time, each language on its own."""
     characters, seconds = np.asarray(facts.num_characters), np.asarray(facts.durations)
     languages = np.asarray(facts.languages)
@@ -126,11 +123,11 @@ def _unlikely_rates(facts: ClipFacts) -> dict[int, str]:
     return {number: problem for number, problem in enumerate(problems) if problem}
 
 
-def _duplicates(facts: ClipFacts, late: Mapping[int, str]) -> dict[int, str]:
+def _duplicates(facts: ClipFacts, late: Mapping[int, Problem]) -> dict[int, Problem]:
     """Clips with the very samples of another; the one of the later split stays, or the first."""
     contents, given = np.asarray(facts.contents), np.asarray(facts.given)
     there = _others(len(contents), late)
     rank = np.where(given[there] == TEST, 0, np.where(given[there] == VALIDATION, 1, 2))
     order = there[np.lexsort((there, rank, contents[there]))]
     same = np.flatnonzero(contents[order][1:] == contents[order][:-1]) + 1
-    return {int(order[place]): "duplicate: the same samples as another clip" for place in same}
+    return {int(order[place]): Problem("duplicate", "the same samples as another clip") for place in same}

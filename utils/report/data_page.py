@@ -32,8 +32,8 @@ def write_data_page(
     by_kind: dict[str, list[AudioExample]] = {}
     for item in rejected:
         title = f"{item.reject.source}, {item.reject.position}"
-        example = AudioExample(title, item.text, item.flac, item.reject.reason)
-        by_kind.setdefault(item.reject.kind, []).append(example)
+        example = AudioExample(title, item.text, item.flac, str(item.reject.problem))
+        by_kind.setdefault(item.reject.problem.kind, []).append(example)
     kept = [
         AudioExample(title=row["id"], text=row["text"], flac=row["audio"], detail=f"{row['duration']:.1f} s")
         for row in spread_rows(folder, report)

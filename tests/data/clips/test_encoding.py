@@ -16,6 +16,7 @@ from utils.data.clips.block_files import EncodedClip, Rejected, read_in_order, r
 from utils.data.clips.encoding import ClipSettings, encode_block, encode_group
 from utils.data.utterance import Reject, TimedText, Utterance
 from utils.runtime.errors import UserError
+from utils.runtime.problems import Problem
 
 SETTINGS = ClipSettings(0.1, 30.0, rules=frozenset(), language="it", tokenizer=None)
 
@@ -34,7 +35,7 @@ def utterance(audio, number: int, start: float | None = None, end: float | None 
 def encode(group, settings=SETTINGS, align=None) -> list[EncodedClip | str]:
     """The clip of each utterance of one recording, or the reason why there is none."""
     results = encode_group(group, settings, align)
-    return [result.reject.reason if isinstance(result, Rejected) else result[1] for result in results]
+    return [str(result.reject.problem) if isinstance(result, Rejected) else result[1] for result in results]
 
 
 def test_clips_are_cut_where_they_should(ramp):
@@ -66,9 +67,9 @@ def test_thirty_seconds_are_the_limit(tmp_path, seconds, kept):
 
 def test_a_recording_is_decoded_once(ramp, monkeypatch):
     decoded = []
-    decode = recordings.decode_audio
+    decode = recordings.decode_recording
     monkeypatch.setattr(
-        recordings, "decode_audio", lambda audio, **more: decoded.append(audio) or decode(audio, **more)
+        recordings, "decode_recording", lambda audio, **more: decoded.append(audio) or decode(audio, **more)
     )
     assert len(encode([utterance(ramp, n, n / 2, n / 2 + 0.5) for n in range(8)])) == 8
     assert decoded == [ramp]
@@ -89,7 +90,10 @@ def test_a_long_plain_recording_is_aligned(tmp_path):
 
     def align(samples, whole):
         assert len(samples) == 40 * 16000 and whole.text == "ciao"
-        return [replace(whole, id="u-0_0", start=0.0, end=9.0), Reject("corpus", 0, "low confidence: 0.1")]
+        return [
+            replace(whole, id="u-0_0", start=0.0, end=9.0),
+            Reject("corpus", 0, Problem("low confidence", "0.1")),
+        ]
 
     clip, reject = encode([utterance(tmp_path / "long.wav", 0)], align=align)
     assert isinstance(clip, EncodedClip) and clip.duration == 9.0
@@ -185,12 +189,12 @@ def test_rejected_clips_can_be_listened_to(ramp, tmp_path):
 @pytest.mark.parametrize("num_proc", [1, 2])
 def test_order_and_rejects(ramp, tmp_path, num_proc):
     items = [
-        Reject("corpus", 0, "empty text: nothing"),
+        Reject("corpus", 0, Problem("empty text", "nothing")),
         utterance(ramp, 1, 0.0, 1.0),
         utterance(ramp, 2, 1.0, 9.0),
         utterance(tmp_path / "missing.wav", 3),
         utterance(ramp.read_bytes(), 4),
-        Reject("corpus", 5, "empty text: nothing"),
+        Reject("corpus", 5, Problem("empty text", "nothing")),
         *(utterance(ramp, n) for n in range(6, 200)),
     ]
     blocks = list(cut_blocks(items, ""))
@@ -200,7 +204,7 @@ def test_order_and_rejects(ramp, tmp_path, num_proc):
     found = [item for block in blocks for item in read_in_order(tmp_path / f"{block.name}.json")]
     items = [item.reject if isinstance(item, Rejected) else item[0] for item in found]
     assert [item.position for item in items] == list(range(200))
-    kinds = {item.position: item.kind for item in items if isinstance(item, Reject)}
+    kinds = {item.position: item.problem.kind for item in items if isinstance(item, Reject)}
     beyond = "segment beyond the end of the audio"
     assert kinds == {0: "empty text", 2: beyond, 3: "no such file", 5: "empty text"}
 

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,7 +11,9 @@ import pyarrow
 from utils.data.archives.members import ArchiveMember
 from utils.data.fields import printable
 from utils.data.utterance import Audio, Reject, Scalar, Utterance
-from utils.runtime.files import write_text
+from utils.runtime.files import write_json, write_text
+from utils.runtime.problems import Problem
+from utils.runtime.records import record_from
 
 EXAMPLES_OF_A_KIND = 2  # rejected clips of each kind that a block keeps, to be listened to in the report
 
@@ -94,7 +96,7 @@ def write_index(path: Path, index: BlockIndex) -> None:
     """Write the index; of each kind the first rejects keep their audio."""
     rejected, examples = [], dict[str, int]()
     for item in index.rejected:
-        kind, entry = item.reject.kind, dict[str, object](reject=asdict(item.reject))
+        kind, entry = item.reject.problem.kind, dict[str, object](reject=asdict(item.reject))
         if item.flac is not None and examples.get(kind, 0) < EXAMPLES_OF_A_KIND:
             examples[kind] = examples.get(kind, 0) + 1
             entry |= {"flac": base64.b64encode(item.flac).decode(), "text": item.text}
@@ -108,7 +110,7 @@ def read_index(path: Path) -> BlockIndex:
     plain = json.loads(path.read_text(encoding="utf-8"))
     rejected = [
         Rejected(
-            Reject(**entry["reject"]),
+            record_from(Reject, entry["reject"]),
             base64.b64decode(entry["flac"]) if "flac" in entry else None,
             entry.get("text", ""),
         )
@@ -133,6 +135,26 @@ def read_in_order(path: Path) -> Iterator[Rejected | tuple[KeptClip, dict]]:
             yield waiting.pop()[1]
         yield clip, row
     yield from (rejected for _, rejected in waiting[::-1])
+
+
+def findings_file(index: Path) -> Path:
+    """Where stands what a model found in the clips of a block."""
+    return index.with_suffix(".screened")
+
+
+def write_findings(index: Path, problems: Mapping[int, Problem]) -> None:
+    """Write what a model found wrong, by the place of the clip in its block."""
+    plain = {place: asdict(problem) for place, problem in problems.items()}
+    write_json(findings_file(index), {"problems": plain})
+
+
+def read_findings(index: Path) -> dict[int, Problem]:
+    """What a model found wrong, by the place of the clip in its block; nothing where none heard it."""
+    file = findings_file(index)
+    if not file.is_file():
+        return {}
+    problems = json.loads(file.read_text(encoding="utf-8"))["problems"]
+    return {int(place): Problem(**problem) for place, problem in problems.items()}
 
 
 def one_row(utterance: Utterance, clip: EncodedClip) -> pyarrow.RecordBatch:
