@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.assembled import build, utterance
 from utils.data.delivery.folders import write_archive, write_audiofolder
-from utils.data.prepared_dataset import draw_rows, load_prepared, split_digest
+from utils.data.prepared_dataset import digest_of, draw_rows, load_prepared
 from utils.runtime.errors import UserError
 
 
@@ -96,10 +96,10 @@ def test_the_digest_tells_datasets_apart_by_any_column_and_by_order():
     # of equal length: sizes alone would not tell
     changes = {"id": ["a", "c"], "text": ["uno", "tre"], "duration": [1.0, 3.0], "language": ["it", "en"]}
     changes |= {"audio": [b"1", b"2"], "segments": ["", "z"], "previous_text": ["", "z"]}
-    others = [split_digest(Dataset.from_dict(columns | {name: values})) for name, values in changes.items()]
-    others += [split_digest(rows.select([1, 0])), split_digest(rows.select([0])), split_digest(rows, "basic")]
-    assert len({split_digest(rows), *others}) == 1 + len(others)
-    assert split_digest(rows) == split_digest(Dataset.from_dict(columns | {"speaker": ["A", "B"]}))
+    others = [digest_of(Dataset.from_dict(columns | {name: values})) for name, values in changes.items()]
+    others += [digest_of(rows.select([1, 0])), digest_of(rows.select([0])), digest_of(rows, "basic")]
+    assert len({digest_of(rows), *others}) == 1 + len(others)
+    assert digest_of(rows) == digest_of(Dataset.from_dict(columns | {"speaker": ["A", "B"]}))
 
 
 def test_an_archive_is_read_like_its_folder(two, tmp_path, monkeypatch):

@@ -180,7 +180,7 @@ def draw_rows(rows: "Dataset", limit: int | None, seed: int) -> "Dataset":
     return rows.select(sorted(np.random.default_rng(seed).permutation(len(rows))[:limit].tolist()))
 
 
-def split_digest(rows: "Dataset", *settings: object) -> str:
+def digest_of(rows: "Dataset", *settings: object) -> str:
     """What tells a split from another: what its utterances say of themselves, in order.
 
     Of the audio it is the size of the FLAC alone, which other samples hardly ever share: a digest of all

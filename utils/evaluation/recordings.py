@@ -13,8 +13,8 @@ from utils.data.sources.manifest import read_manifest
 from utils.data.utterance import Audio, Reject, Utterance
 from utils.evaluation.backends.transcriber import Transcriber
 from utils.evaluation.long_form import transcribe_chunked, transcribe_sequential
-from utils.evaluation.transcription import Hypothesis, in_a_line
 from utils.model.loading import LoadedModel
+from utils.model.transcription import Hypothesis, failed
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem
 
@@ -128,10 +128,14 @@ def transcribe_recordings(
                 )
             else:
                 text = transcribe_chunked(
-                    transcriber, samples, language, audio_context=audio_context, batch_size=batch_size
+                    transcriber.transcribe_batch,
+                    samples,
+                    language,
+                    audio_context=audio_context,
+                    batch_size=batch_size,
                 )
             found[number] = Hypothesis(text)
         except Exception as error:  # whatever it is, it is told, and the recording counts
-            found[number] = Hypothesis("", in_a_line(error))
+            found[number] = failed(error)
         on_batch(1, recording.duration)
     return found
