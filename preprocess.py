@@ -22,10 +22,9 @@ from utils.runtime.files import real_folder
 from utils.runtime.resolved_arguments import arguments_as_yaml, differing_arguments
 
 if TYPE_CHECKING:
-    from utils.data.assembly import DataReport
     from utils.data.blocks import Block
-    from utils.data.catalogue import SplitSettings
     from utils.data.clips.encoding import ClipSettings
+    from utils.data.selection import SplitSettings
     from utils.data.utterance import Reject, Source, Utterance
 
 # How many processes do the work, where it lies and what else is made of it do not change the dataset.
@@ -37,30 +36,40 @@ FREE_ARGUMENTS = (
 
 def main(argv: list[str] | None = None) -> None:
     with user_errors_end_the_script():
-        arguments = parse_arguments(PreprocessArguments, argv, __doc__)
-        from utils.data.delivery.forms import check_forms, choose_forms, write_forms
+        preprocess(parse_arguments(PreprocessArguments, argv, __doc__))
 
-        output_dir = real_folder(Path(arguments.output_dir))  # what a link or `.` means
-        arguments = dataclasses.replace(arguments, output_dir=str(output_dir))
-        if arguments.push_to_hub and arguments.shard_index is None:
-            check_hub(arguments)
-        forms = choose_forms(output_dir, archive=arguments.archive, also_write=arguments.also_write)
-        check_forms(forms, arguments.input)
-        if is_already_prepared(arguments, output_dir):
-            print(
-                f"{output_dir}: prepared before with these arguments, nothing to do. Delete it to start over."
-            )
-        elif not prepare(arguments, output_dir):
-            print(
-                f"Shard {arguments.shard_index} of {arguments.num_shards} is done. When all are, run the "
-                "same command without --shard_index; it puts them together."
-            )
-            return
-        write_forms(forms, output_dir)
-        if arguments.push_to_hub:
-            push(arguments, output_dir)
-        show_report(output_dir)
-        print(f"Next:\n  {next_command(arguments)}")
+
+def preprocess(arguments: PreprocessArguments) -> None:
+    """Check what can be checked, prepare the dataset unless it is there, bring it where it is wanted."""
+    from rich.console import Console
+
+    from utils.data.data_report import read_data_report
+    from utils.data.delivery.forms import check_forms, choose_forms, write_forms
+    from utils.report.data_summary import print_summary
+    from utils.report.next_command import training_command
+
+    output_dir = real_folder(Path(arguments.output_dir))  # what a link or `.` means
+    arguments = dataclasses.replace(arguments, output_dir=str(output_dir))
+    command = training_command(
+        arguments.output_dir, language=arguments.language, model=arguments.model_name_or_path
+    )
+    if arguments.push_to_hub and arguments.shard_index is None:
+        check_hub(arguments)
+    forms = choose_forms(output_dir, archive=arguments.archive, also_write=arguments.also_write)
+    check_forms(forms, arguments.input)
+    if is_already_prepared(arguments, output_dir):
+        print(f"{output_dir}: prepared before with these arguments, nothing to do. Delete it to start over.")
+    elif not prepare(arguments, output_dir, command):
+        print(
+            f"Shard {arguments.shard_index} of {arguments.num_shards} is done. When all are, run the "
+            "same command without --shard_index; it puts them together."
+        )
+        return
+    write_forms(forms, output_dir)
+    if arguments.push_to_hub:
+        push(arguments, output_dir)
+    print_summary(read_data_report(output_dir), output_dir, Console(highlight=False, markup=False))
+    print(f"Next:\n  {command}")
 
 
 def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> bool:
@@ -69,7 +78,7 @@ def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> boo
     Raises:
         UserError: It holds something else, which is never overwritten.
     """
-    from utils.data.catalogue import ARGUMENTS_FILE
+    from utils.data.data_report import ARGUMENTS_FILE
     from utils.data.output_folder import holds_dataset
 
     if not holds_dataset(output_dir):
@@ -83,7 +92,7 @@ def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> boo
     return True
 
 
-def prepare(arguments: PreprocessArguments, output_dir: Path) -> bool:
+def prepare(arguments: PreprocessArguments, output_dir: Path, next_command: str) -> bool:
     """Read, decode, check, split and write; the folder appears whole or not at all.
 
     Finished blocks of work lie in a hidden folder beside it until then, and are found by the next run.
@@ -91,10 +100,11 @@ def prepare(arguments: PreprocessArguments, output_dir: Path) -> bool:
     Returns:
         Whether the dataset is there; False for a job of an array, which does only its own blocks.
     """
-    from utils.data.assembly import assemble
-    from utils.data.catalogue import ARGUMENTS_FILE
+    from utils.data.building import build_dataset
+    from utils.data.data_report import ARGUMENTS_FILE
     from utils.data.sources.registry import open_source
     from utils.data.working_folder import forgetting_blocks, working_folder
+    from utils.report.data_page import write_data_page
     from utils.runtime.files import folder_written_whole, write_text
 
     with working_folder(output_dir, arguments.shard_index) as blocks_dir:
@@ -105,10 +115,10 @@ def prepare(arguments: PreprocessArguments, output_dir: Path) -> bool:
         if arguments.shard_index is not None:
             return False
         with forgetting_blocks(blocks_dir), folder_written_whole(output_dir) as folder:
-            report, examples = assemble(
+            report, rejected = build_dataset(
                 folder, blocks, split_settings(arguments), credit=source.credit, notes=source.notes
             )
-            write_report(arguments, folder, report, examples)
+            write_data_page(folder, report, rejected, name=output_dir.name, next_command=next_command)
             write_text(folder / ARGUMENTS_FILE, arguments_as_yaml(arguments))
     return True
 
@@ -172,8 +182,6 @@ def drawn(
     """The share of the items that `--fraction` and `--test_fraction` draw."""
     from utils.data.splits import draw_fraction
 
-    if arguments.fraction == 1 and arguments.test_fraction is None:
-        return items
     test_fraction = arguments.fraction if arguments.test_fraction is None else arguments.test_fraction
     return draw_fraction(items, arguments.fraction, test_fraction=test_fraction, seed=arguments.seed)
 
@@ -200,8 +208,8 @@ def clip_settings(arguments: PreprocessArguments) -> "ClipSettings":
 
 def split_settings(arguments: PreprocessArguments) -> "SplitSettings":
     """What decides the splits and what is left out once all clips are known."""
-    from utils.data.catalogue import SplitSettings
     from utils.data.quality.rules import choose_rules
+    from utils.data.selection import SplitSettings
 
     return SplitSettings(
         validation_share=arguments.validation_share,
@@ -209,36 +217,6 @@ def split_settings(arguments: PreprocessArguments) -> "SplitSettings":
         seed=arguments.seed,
         as_original=arguments.as_original,
         rules=choose_rules(skip=arguments.skip_rules, add=arguments.add_rules),
-    )
-
-
-def write_report(
-    arguments: PreprocessArguments, folder: Path, report: "DataReport", rejected: list[dict]
-) -> None:
-    """Write `data_report.html` beside the data, with clips to listen to."""
-    import base64
-
-    from utils.data.writing import kept_rows
-    from utils.report.data_page import KEPT_EXAMPLES, write_html
-    from utils.report.data_summary import REPORT_FILE
-    from utils.report.players import Example
-
-    def example(entry: dict) -> Example:
-        flac = entry.get("flac")
-        sound = base64.b64decode(flac) if isinstance(flac, str) else flac
-        return Example(f"{entry['source']}, {entry['position']}", entry.get("text"), sound, entry["reason"])
-
-    kept = [
-        Example(title=row["id"], text=row["text"], flac=row["audio"], detail=f"{row['duration']:.1f} s")
-        for row in kept_rows(folder, KEPT_EXAMPLES)
-    ]
-    write_html(
-        folder / REPORT_FILE,
-        dataclasses.asdict(report),
-        kept,
-        [example(entry) for entry in rejected],
-        name=Path(arguments.output_dir).name,
-        next_command=next_command(arguments),
     )
 
 
@@ -266,27 +244,6 @@ def push(arguments: PreprocessArguments, output_dir: Path) -> None:
     print(f"On the Hub: {pushed.url} ({who})")
     if not pushed.has_license:
         print("  Its card states no licence. Add --hub_license, such as cc-by-4.0, if the rights are yours.")
-
-
-def show_report(output_dir: Path) -> None:
-    """Print what was kept and what was not, from the report beside the data."""
-    import json
-
-    from rich.console import Console
-
-    from utils.data.catalogue import NUMBERS_FILE
-    from utils.report.data_summary import print_summary
-
-    numbers = json.loads((output_dir / NUMBERS_FILE).read_text(encoding="utf-8"))
-    print_summary(numbers, output_dir, Console(highlight=False, markup=False))
-
-
-def next_command(arguments: PreprocessArguments) -> str:
-    from utils.report.next_command import training_command
-
-    return training_command(
-        arguments.output_dir, language=arguments.language, model=arguments.model_name_or_path
-    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from utils.data.catalogue import ARGUMENTS_FILE, NUMBERS_FILE
+from utils.data.data_report import ARGUMENTS_FILE, NUMBERS_FILE
 from utils.runtime.errors import UserError
 
 
