@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(ROOT.glob("*.py"))
 MODULES = sorted((ROOT / "utils").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 
 # A room may import those before it, never those after it.
@@ -103,6 +104,13 @@ def test_no_two_modules_define_the_same_name():
 def test_nothing_imports_a_script(path: Path):
     # `evaluate` is also the name of a Hugging Face package, which the script of that name hides.
     assert not imports_of(path) & {script.stem for script in SCRIPTS}
+
+
+@pytest.mark.parametrize("path", TESTS, ids=name_of)
+def test_tests_share_what_lies_in_support_and_are_named_by_concern(path: Path):
+    others = {name for name in imports_of(path) if name.startswith("tests.")}
+    assert {name for name in others if name.split(".")[1] not in ("support", "fixtures")} == set()
+    assert not path.stem.endswith("_slow"), "slow is a marker"
 
 
 @pytest.mark.parametrize("path", [*SCRIPTS, *MODULES, *BENCHMARKS], ids=name_of)
