@@ -25,7 +25,7 @@ from utils.model.silence import (
     encoder_positions,
     seconds_of_work,
 )
-from utils.model.transcribing import encode_clips, transcribe
+from utils.model.transcribing import encode_in_contexts, transcribe
 from utils.model.whisper import eval_mode
 from utils.scoring.error_rates import error_rates, score_utterances
 from utils.text.label_tokens import IGNORED, LabelWriter, TimedTokens, encode_texts
@@ -294,9 +294,9 @@ def test_an_untuned_model_needs_the_silence(italian_prompts):
 def test_clips_of_several_contexts_share_a_batch(tiny, clips, dtype):
     model = copy.deepcopy(tiny.model).to(dtype)
     with torch.inference_mode(), eval_mode(model):
-        together = encode_clips(model, tiny.processor, clips, [3.0, 9.5], SILENCE_RUN)
+        together = encode_in_contexts(model, tiny.processor, clips, [3.0, 9.5], SILENCE_RUN)
         alone = [
-            encode_clips(model, tiny.processor, [clip], [context], SILENCE_RUN)
+            encode_in_contexts(model, tiny.processor, [clip], [context], SILENCE_RUN)
             for clip, context in zip(clips, (3.0, 9.5), strict=True)
         ]
     for row, own in enumerate(alone):

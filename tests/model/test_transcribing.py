@@ -114,7 +114,7 @@ def test_languages_are_detected_as_transformers_does(tiny):
     states = 100 * torch.randn(8, 20, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         ids = tiny.model.detect_language(encoder_outputs=BaseModelOutput(states))
-        found = detect_languages(tiny.model, states)
+        found = [code for code, _ in detect_languages(tiny.model, states)]
     assert [f"<|{code}|>" for code in found] == tiny.processor.tokenizer.convert_ids_to_tokens(ids)
     assert len(set(found)) > 3
 

@@ -8,12 +8,11 @@ import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from utils.audio.flac import decode_flac
-from utils.audio.log_mel import log_mel, pad_waveforms
 from utils.data.writing import read_rows
 from utils.model.context import FULL_CONTEXT
-from utils.model.encoder import encode
-from utils.model.generation import EncodedClips, decode_greedily
-from utils.model.languages import language_codes, language_ids
+from utils.model.encoder import encode_clips
+from utils.model.generation import EncodedClips, decode_greedily, detect_languages
+from utils.model.languages import language_codes
 from utils.model.whisper import eval_mode, whisper_of
 from utils.runtime.files import write_json
 from utils.scoring.error_counts import count_errors
@@ -124,9 +123,9 @@ def _hear(
     longest: int,
 ) -> list[_Hypothesis]:
     """Decode a batch; a hypothesis ends where it is too long for the longest text anyway."""
-    waveforms = pad_waveforms([decode_flac(clip) for clip in clips], FULL_CONTEXT)
-    states = encode(model, log_mel(waveforms.to(model.device), processor.feature_extractor))
-    detected = _language_probabilities(model, states)
+    samples = [decode_flac(clip) for clip in clips]
+    states = encode_clips(model, processor.feature_extractor, samples, FULL_CONTEXT)
+    detected = detect_languages(model, states)
     spoken = [given or found for given, (found, _) in zip(languages, detected, strict=True)]
     if not language_codes(model):
         spoken = [None] * len(clips)
@@ -140,22 +139,6 @@ def _hear(
         _Hypothesis(text.strip(), len(row), *found)
         for text, row, found in zip(decoded, tokens, detected, strict=True)
     ]
-
-
-def _language_probabilities(
-    model: WhisperForConditionalGeneration, states: torch.Tensor
-) -> list[tuple[str | None, float]]:
-    """The likeliest language of each clip and its share of the probability of all languages."""
-    languages = language_ids(model)
-    if not languages:
-        return [(None, 0.0)] * len(states)
-    codes = list(languages)
-    ids = torch.tensor(list(languages.values()), device=states.device)
-    start = torch.full((len(states), 1), model.config.decoder_start_token_id, device=states.device)
-    decoded = model.model.decoder(input_ids=start, encoder_hidden_states=states, use_cache=False)
-    logits = model.proj_out(decoded.last_hidden_state[:, -1])[:, ids].float()  # (B, languages)
-    best, index = logits.softmax(dim=-1).max(dim=-1)
-    return [(codes[i], share) for i, share in zip(index.tolist(), best.tolist(), strict=True)]
 
 
 def _most_tokens(text_tokens: int) -> int:

@@ -9,13 +9,13 @@ import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from utils.audio.flac import decode_flac
-from utils.audio.log_mel import log_mel, pad_waveforms
 from utils.model.context import DECODING_GRID, FULL_CONTEXT, dynamic_context
-from utils.model.encoder import condensed_silence, encode
+from utils.model.encoder import condensed_silence, encode_clips
 from utils.model.generation import EncodedClips, decode_greedily, detect_languages
 from utils.model.kernels.attention import attending_by_products, mask_cross_attention
 from utils.model.kernels.onednn import packed
 from utils.model.languages import language_ids
+from utils.model.silence import encoder_positions
 from utils.model.whisper import eval_mode, whisper_of
 from utils.text.label_tokens import prompt_tokens
 
@@ -103,7 +103,9 @@ def transcribe_batch(
     for every token, takes all clips at once; the encoder those of one context.
     """
     whisper = whisper_of(model)
-    encoded = encode_clips(whisper, processor, [decode_flac(clip) for clip in clips], contexts, silence_run)
+    encoded = encode_in_contexts(
+        whisper, processor, [decode_flac(clip) for clip in clips], contexts, silence_run
+    )
     hooks = mask_cross_attention(whisper, lambda _: encoded.mask)
     try:
         prompts = _build_prompts(whisper, processor, encoded.states, languages, task)
@@ -114,7 +116,7 @@ def transcribe_batch(
     return [text.strip() for text in processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
 
-def encode_clips(
+def encode_in_contexts(
     model: WhisperForConditionalGeneration,
     processor: WhisperProcessor,
     clips: Sequence[np.ndarray],
@@ -126,10 +128,9 @@ def encode_clips(
     masks: dict[int, torch.Tensor] = {}
     for context in dict.fromkeys(contexts):
         rows = [row for row, own in enumerate(contexts) if own == context]
-        waveforms = pad_waveforms([clips[row] for row in rows], context)
-        features = log_mel(waveforms.to(model.device), processor.feature_extractor)
-        encoded = encode(model, features, silence_run)
-        silence = condensed_silence(model, features.shape[2] // 2, silence_run)
+        own_clips = [clips[row] for row in rows]
+        encoded = encode_clips(model, processor.feature_extractor, own_clips, context, silence_run)
+        silence = condensed_silence(model, encoder_positions(context), silence_run)
         bias = None if silence is None else silence.key_bias(encoded)
         mask = encoded.new_zeros(encoded.shape[1]) if bias is None else bias[0, 0, 0]
         states |= dict(zip(rows, encoded, strict=True))
@@ -167,6 +168,6 @@ def _build_prompts(
         languages = [None] * len(languages)
     elif None in languages:
         detected = detect_languages(model, states)
-        languages = [given or found for given, found in zip(languages, detected, strict=True)]
+        languages = [given or found for given, (found, _) in zip(languages, detected, strict=True)]
     prompts = [prompt_tokens(processor.tokenizer, language, task=task) for language in languages]
     return torch.tensor(prompts, device=states.device)

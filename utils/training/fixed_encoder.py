@@ -10,7 +10,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from utils.audio.log_mel import log_mel
 from utils.model.encoder import encode
 from utils.model.loading import LoadedModel
 from utils.model.loss import WhisperLoss
@@ -97,12 +96,17 @@ def rehearsing_with_encoder_states(
 
 
 def encode_once(
-    accelerator: Accelerator, loaded: LoadedModel, batch: Batch, kept: EncoderStates, loss: WhisperLoss
+    accelerator: Accelerator,
+    loaded: LoadedModel,
+    batch: Batch,
+    features: torch.Tensor | None,
+    kept: EncoderStates,
+    loss: WhisperLoss,
 ) -> torch.Tensor:
     """(B, positions, d_model) that the fixed encoder makes of a micro-batch: read, or computed and kept."""
-    if batch.encoder_states is not None:
+    if features is None:
+        assert batch.encoder_states is not None  # read by the loader's worker
         return batch.encoder_states
-    features = log_mel(batch.waveforms, loaded.processor.feature_extractor)  # in float32, as ever
     with torch.no_grad(), accelerator.autocast():
         states = encode(whisper_of(loaded.model), features, loss.silence_run, loss.multiples.positions)
     kept.write(batch.rows, states)

@@ -71,10 +71,11 @@ def backward_through(
     accelerator.sync_gradients = exchange
     with nullcontext() if exchange else accelerator.no_sync(model):
         features = states = None
-        if kept is not None:
-            states = encode_once(accelerator, loaded, batch, kept, accelerator.unwrap_model(model))
-        else:
+        if batch.encoder_states is None:
             features = log_mel(batch.waveforms, loaded.processor.feature_extractor)
+        if kept is not None:
+            states = encode_once(accelerator, loaded, batch, features, kept, accelerator.unwrap_model(model))
+            features = None
         if masking is not None:
             num_frames = [round(100 * seconds) for seconds in batch.durations]
             features = spec_augment(features, num_frames, masking, batch.seeds)
