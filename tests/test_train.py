@@ -207,8 +207,8 @@ def test_tensorboard_gets_the_losses(finished_once):
 def test_a_lora_run_leaves_an_adapter_that_scores_the_same_when_loaded(adapter_once, tiny_whisper, prepared):
     from datasets import load_from_disk
 
+    from tests.support.transcribing import transcribe
     from utils.model.loading import load_model
-    from utils.model.transcribing import transcribe
 
     best, rows = adapter_once / "best", load_from_disk(prepared)["validation"]
     assert (best / "adapter_model.safetensors").exists() and not (best / "model.safetensors").exists()
@@ -479,7 +479,7 @@ def test_memory_that_runs_out_in_an_evaluation_names_its_batch(arguments, monkey
     def run_out(*_, **__):
         raise RuntimeError("DefaultCPUAllocator: not enough memory")
 
-    monkeypatch.setattr(utils.training.shared_decoding, "transcribe", run_out)
+    monkeypatch.setattr(utils.training.shared_decoding, "transcribe_clips", run_out)
     with pytest.raises(UserError, match="a smaller --per_device_eval_batch_size"):
         train.main(arguments("--eval_steps", "1"))
 
@@ -490,7 +490,7 @@ def test_an_evaluation_that_fails_loses_no_steps_and_is_done_again(
     import utils.training.shared_decoding
 
     monkeypatch.setattr(
-        utils.training.shared_decoding, "transcribe", Mock(side_effect=KeyError("a mistake of ours"))
+        utils.training.shared_decoding, "transcribe_clips", Mock(side_effect=KeyError("a mistake of ours"))
     )
     with pytest.raises(KeyError):
         train.main(arguments(*FINISHED))

@@ -137,7 +137,7 @@ def test_a_missing_tracker_is_named_with_its_package():
 
 
 def test_a_rehearsal_that_runs_out_of_memory_says_what_helps(arguments, monkeypatch):
-    def too_much(setup):
+    def too_much(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr("utils.training.rehearsal.estimate_run", too_much)

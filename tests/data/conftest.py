@@ -97,5 +97,7 @@ def _by_id(source) -> tuple[dict, list]:
     assert source.total in (len(items), None)
     utterances = [item for item in items if isinstance(item, Utterance)]
     assert len({utterance.id for utterance in utterances}) == len(utterances)
-    rejects = [(item.source, item.position, item.kind) for item in items if not isinstance(item, Utterance)]
+    rejects = [
+        (item.source, item.position, item.problem.kind) for item in items if not isinstance(item, Utterance)
+    ]
     return {utterance.id: utterance for utterance in utterances}, rejects

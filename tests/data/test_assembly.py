@@ -10,6 +10,7 @@ import pytest
 from tests.support.assembled import build, tone, utterance
 from utils.data.utterance import Reject, TimedText, Utterance
 from utils.runtime.errors import UserError
+from utils.runtime.problems import Problem
 
 
 def rejects_of(folder: Path) -> list[dict]:
@@ -24,9 +25,9 @@ def rows_of(folder: Path) -> dict[str, list[dict]]:
 
 def test_what_is_written_adds_up(tmp_path):
     items: list = [utterance(n, seconds=0.5 + n / 10) for n in range(10)]
-    items.insert(3, Reject("corpus", "a", "empty text: nothing"))
-    items.insert(5, Reject("corpus", 12, "too long: 31 s"))
-    items.insert(7, Reject("corpus", 13, "too long: 32 s"))
+    items.insert(3, Reject("corpus", "a", Problem("empty text", "nothing")))
+    items.insert(5, Reject("corpus", 12, Problem("too long", "31 s")))
+    items.insert(7, Reject("corpus", 13, Problem("too long", "32 s")))
     report = build(tmp_path / "x", items)
     assert (report.seen, report.kept, report.rejected) == (13, 10, 3)
     assert report.reasons == {"too long": 2, "empty text": 1}
@@ -72,11 +73,17 @@ def test_a_column_that_is_called_as_the_one_that_holds_them(tmp_path):
 
 def test_nothing_kept_is_an_error_with_the_reasons(tmp_path):
     with pytest.raises(UserError, match=r"no usable utterance left.*2 × too long: 31 s \(corpus, 1\)"):
-        build(tmp_path / "x", [Reject("corpus", 1, "too long: 31 s"), Reject("corpus", 2, "too long: 32 s")])
+        build(
+            tmp_path / "x",
+            [
+                Reject("corpus", 1, Problem("too long", "31 s")),
+                Reject("corpus", 2, Problem("too long", "32 s")),
+            ],
+        )
 
 
 def test_a_name_that_is_no_utf8_can_be_rejected(tmp_path):
-    reject = Reject("bad\udcff.wav", 1, "no such file: bad\udcff.wav")
+    reject = Reject("bad\udcff.wav", 1, Problem("no such file", "bad\udcff.wav"))
     build(tmp_path / "x", [reject, *(utterance(n) for n in range(3))])
     assert rejects_of(tmp_path / "x")[0]["source"]
 

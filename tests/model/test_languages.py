@@ -7,13 +7,13 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor, pipe
 
 from tests.support.tiny_training import label_batch, logits_of
 from tests.support.tones import flac_tone
+from tests.support.transcribing import transcribe
 from utils.model.adapters import Adapter, add_adapter
 from utils.model.generation import detect_languages
 from utils.model.languages import add_language, check_languages, language_ids
 from utils.model.loading import load_model
 from utils.model.loss import WhisperLoss
 from utils.model.saving import save_model_folder
-from utils.model.transcribing import transcribe
 from utils.model.whisper import count_parameters
 from utils.runtime.errors import UserError
 

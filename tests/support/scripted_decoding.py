@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from utils.model.transcription import Hypothesis
+
 # Eight words, 24 characters; without the comma and in lower case, as Whisper's normaliser has them, 23.
 TEXT = "Aa, bb cc dd ee ff gg hh"
 
@@ -20,11 +22,11 @@ def script_decoding(monkeypatch, *hypotheses: str) -> list[Asked]:
     asked: list[Asked] = []
     left = iter(hypotheses)
 
-    def transcribe(model, processor, clips, durations, languages, *, task, **_) -> list[str]:
-        asked.append(Asked(list(languages), task))
-        return [next(left)] * len(durations)
+    def transcribe(transcribe_batch, clips, durations, languages, **_) -> dict[int, Hypothesis]:
+        asked.append(Asked(list(languages), transcribe_batch.keywords["task"]))
+        return dict.fromkeys(range(len(durations)), Hypothesis(next(left)))
 
-    monkeypatch.setattr("utils.training.shared_decoding.transcribe", transcribe)
+    monkeypatch.setattr("utils.training.shared_decoding.transcribe_clips", transcribe)
     return asked
 
 

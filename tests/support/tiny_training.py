@@ -7,7 +7,7 @@ from utils.model.loading import load_model
 from utils.model.loss import WhisperLoss
 from utils.model.whisper import eval_mode
 from utils.text.label_tokens import IGNORED, LabelWriter, TimedTokens, encode_texts
-from utils.training.collators import pad_tokens
+from utils.training.batches import pad_tokens
 
 
 def tiny_batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

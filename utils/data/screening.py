@@ -15,6 +15,7 @@ from utils.model.generation import EncodedClips, decode_greedily, detect_languag
 from utils.model.languages import language_codes
 from utils.model.whisper import eval_mode, whisper_of
 from utils.runtime.files import write_json
+from utils.runtime.problems import Problem
 from utils.scoring.error_counts import count_errors
 from utils.text.label_tokens import prompt_tokens
 from utils.text.loops import find_loop
@@ -177,7 +178,7 @@ def screen_block(
         model, processor, [row["audio"] for row in rows], [row["text"] for row in rows], languages
     )
     problems = {
-        number: problem
+        number: (problem.kind, problem.details)
         for number, (clip, language) in enumerate(zip(clips, languages, strict=True))
         if (problem := screening_problem(clip, max_wer, language))
     }
@@ -185,7 +186,7 @@ def screen_block(
     return sum(row["duration"] for row in rows)
 
 
-def screening_problem(clip: ScreenedClip, max_wer: float, language: str | None) -> str | None:
+def screening_problem(clip: ScreenedClip, max_wer: float, language: str | None) -> Problem | None:
     """Why a clip should not be learnt from, or None.
 
     A text that agrees with what is heard is never rejected for its language: short clips are often taken for
@@ -200,15 +201,15 @@ def screening_problem(clip: ScreenedClip, max_wer: float, language: str | None) 
         return None
     heard = _shortened(clip.heard)
     if clip.is_runaway:
-        return f"model ran away: no end or a loop where the text has one; heard {heard}"
+        return Problem("model ran away", f"no end or a loop where the text has one; heard {heard}")
     sure = clip.language_probability >= LANGUAGE_CERTAINTY
     if language and clip.language and clip.language != language and sure:
         share = f"{clip.language_probability:.2f}"
-        return (
-            f"other language: the model hears {clip.language} ({share}), expected {language}; heard {heard}"
+        return Problem(
+            "other language", f"the model hears {clip.language} ({share}), expected {language}; heard {heard}"
         )
     rate = f"{clip.error_unit} {clip.error_rate:.2f}"
-    return f"far from what the model hears: {rate}, expected at most {max_wer:g}; heard {heard}"
+    return Problem("far from what the model hears", f"{rate}, expected at most {max_wer:g}; heard {heard}")
 
 
 def _shortened(text: str) -> str:

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from utils.model.decoding import encode_in_contexts
 from utils.model.kernels.attention import attending_by_products, mask_cross_attention
 from utils.model.kernels.onednn import TrainedLinear, is_available, multiply_by_onednn, packed
 from utils.model.loading import load_model
-from utils.model.transcribing import encode_in_contexts
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])

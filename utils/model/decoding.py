@@ -1,15 +1,13 @@
-"""Clips to text: sorted by length, in batches, on the full or a dynamic audio context."""
+"""A batch of clips to text, each clip encoded under its own audio context."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from utils.audio.flac import decode_flac
-from utils.model.context import DECODING_GRID, FULL_CONTEXT, dynamic_context
 from utils.model.encoder import condensed_silence, encode_clips
 from utils.model.generation import EncodedClips, decode_greedily, detect_languages
 from utils.model.kernels.attention import attending_by_products, mask_cross_attention
@@ -18,64 +16,6 @@ from utils.model.languages import language_ids
 from utils.model.silence import encoder_positions
 from utils.model.whisper import eval_mode, whisper_of
 from utils.text.label_tokens import prompt_tokens
-
-
-@dataclass(frozen=True)
-class DecodingBatch:
-    """Clips that are decoded together."""
-
-    indices: tuple[int, ...]
-    contexts: tuple[float, ...]  # seconds of each clip
-
-
-def transcribe(
-    model: torch.nn.Module,
-    processor: WhisperProcessor,
-    clips: Sequence[bytes],
-    durations: Sequence[float],
-    languages: Sequence[str | None],
-    *,
-    audio_context: str,
-    batch_size: int,
-    max_length: int,
-    task: str = "transcribe",
-    silence_run: int = 0,
-    on_batch: Callable[[int, float], None] = lambda clips, seconds: None,
-) -> list[str]:
-    """Transcribe FLAC clips of at most 30 s.
-
-    Args:
-        model: Whisper, or a PEFT model around it, on any device.
-        clips: FLAC bytes, 16 kHz mono; anything indexable by a list of ints is read batch by batch.
-        durations: Seconds of each clip.
-        languages: Language code of each clip; None lets the model detect it.
-        audio_context: "full", or "dynamic": each clip's own duration rounded up to a fixed grid.
-        batch_size: Clips decoded at once.
-        max_length: Most tokens of a hypothesis, the prompt included.
-        task: transcribe, or translate into English.
-        silence_run: Of a dynamic context, see `utils.model.encoder.encode`.
-        on_batch: Called after each batch with its clips and audio seconds.
-
-    Returns:
-        The text of each clip, in the order of `clips`.
-    """
-    texts = [""] * len(durations)
-    with ready_to_decode(model):
-        for batch in plan_decoding(durations, audio_context, batch_size):
-            found = transcribe_batch(
-                model,
-                processor,
-                [clips[index] for index in batch.indices],
-                [languages[index] for index in batch.indices],
-                contexts=batch.contexts,
-                max_length=max_length,
-                task=task,
-                silence_run=silence_run,
-            )
-            for index, text in zip(batch.indices, found, strict=True):
-                texts[index] = text
-            on_batch(len(batch.indices), sum(durations[index] for index in batch.indices))
-    return texts
 
 
 @contextlib.contextmanager
@@ -91,16 +31,25 @@ def transcribe_batch(
     processor: WhisperProcessor,
     clips: Sequence[bytes],
     languages: Sequence[str | None],
-    *,
     contexts: Sequence[float],
+    *,
     max_length: int,
     task: str = "transcribe",
     silence_run: int = 0,
 ) -> list[str]:
-    """Transcribe clips together, each encoded under its own audio context; `transcribe` explains the rest.
+    """Transcribe clips together, each encoded under its own audio context.
 
-    The model is in evaluation mode, best `ready_to_decode`. The decoder, which has to read all its weights
-    for every token, takes all clips at once; the encoder those of one context.
+    The decoder, which has to read all its weights for every token, takes all clips at once; the encoder those
+    of one context.
+
+    Args:
+        model: Whisper, or a PEFT model around it, in evaluation mode, best `ready_to_decode`.
+        clips: FLAC bytes of at most 30 s, 16 kHz mono.
+        languages: Language code of each clip; None lets the model detect it.
+        contexts: Seconds that each is padded to.
+        max_length: Most tokens of a hypothesis, the prompt included.
+        task: transcribe, or translate into English.
+        silence_run: Of a dynamic context, see `utils.model.encoder.encode`.
     """
     whisper = whisper_of(model)
     encoded = encode_in_contexts(
@@ -142,18 +91,6 @@ def encode_in_contexts(
         for of, value in ((states, 0.0), (masks, -torch.inf))
     )
     return EncodedClips(joined, mask[:, None, None] if mask.any() else None)
-
-
-def plan_decoding(durations: Sequence[float], audio_context: str, batch_size: int) -> Iterator[DecodingBatch]:
-    """Batches of clips of like length; no neighbour decides the context of a clip."""
-    contexts = [
-        FULL_CONTEXT if audio_context == "full" else dynamic_context(duration, DECODING_GRID)
-        for duration in durations
-    ]
-    order = sorted(range(len(durations)), key=lambda index: (contexts[index], durations[index], index))
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        yield DecodingBatch(tuple(batch), tuple(contexts[index] for index in batch))
 
 
 def _build_prompts(

@@ -6,12 +6,13 @@ import pytest
 import torch
 from transformers.modeling_outputs import BaseModelOutput
 
+from tests.support.transcribing import transcribe
 from utils.audio.flac import encode_flac
 from utils.model.context import dynamic_context
 from utils.model.encoder import encode
 from utils.model.generation import EncodedClips, decode_greedily, detect_languages
 from utils.model.loading import load_model
-from utils.model.transcribing import plan_decoding, transcribe
+from utils.model.transcription import plan_decoding
 from utils.text.label_tokens import prompt_tokens
 
 
