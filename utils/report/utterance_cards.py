@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from utils.report.page import Html, isolated, tag
-from utils.report.players import Example, Player, audio_element, load_players
+from utils.report.players import AudioExample, Player, audio_element, load_players
 from utils.report.result_rows import shorten
 from utils.report.word_differences import LONGEST_TEXT, mark_differences
 
@@ -101,7 +101,7 @@ def build_cards(lists: Sequence[CaseList], clip_of: ClipOf, *, several_datasets:
     """
     anchors: dict[tuple[str, str], str] = {}
     first: list[list[bool]] = []
-    groups: list[list[Example]] = []
+    groups: list[list[AudioExample]] = []
     for case_list in lists:
         first.append([(case.dataset, case.id) not in anchors for case in case_list.cases])
         groups.append([])
@@ -109,7 +109,7 @@ def build_cards(lists: Sequence[CaseList], clip_of: ClipOf, *, several_datasets:
             anchors.setdefault((case.dataset, case.id), f"clip-{len(anchors) + 1}")
             title = f"{case.id} · {shorten(case.dataset)}" if several_datasets else case.id
             flac = clip_of(case.dataset, case.id) if is_first else None
-            groups[-1].append(Example(title, None, flac, ""))
+            groups[-1].append(AudioExample(title, None, flac, ""))
     players = load_players(groups, most_characters=MOST_CHARACTERS, longest=LONGEST_CLIP)
     built = []
     for case_list, its_players, its_first in zip(lists, players, first, strict=True):
