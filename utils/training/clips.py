@@ -196,7 +196,7 @@ class TrainingClips:
             for example in examples
         ]
         return [
-            augment(samples, self._options.augmentation, speed=1.0, seed=example.seed)
+            augment(samples, self._options.augmentation, seed=example.seed)
             for samples, example in zip(placed, examples, strict=True)
         ]
 
