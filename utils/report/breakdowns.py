@@ -18,7 +18,7 @@ from utils.report.result_rows import (
     shorten,
 )
 from utils.report.score_tables import colour_of, heading_of, read_measure, series_table
-from utils.scoring.failures import KINDS
+from utils.scoring.failures import FAILURE_KINDS
 
 DURATION = "duration"  # the column of groups that is drawn as a chart
 
@@ -148,7 +148,7 @@ def _failure_table(series: Sequence[Series], where: str, is_one_of_several: bool
         shares = [
             count / max(one.row["num_utterances"], 1) for count, one in zip(counts, series, strict=True)
         ]
-        first = join([isolated(kind), tag("span", KINDS.get(kind, ""), class_="aside")])
+        first = join([isolated(kind), tag("span", FAILURE_KINDS.get(kind, ""), class_="aside")])
         cells = [_with_note(f"{n:,}", in_percent(s, " %")) for n, s in zip(counts, shares, strict=True)]
         lines.append(([first], cells, [Measure(share) for share in shares]))
     parts = [tag("h3", isolated(where))] if is_one_of_several else []

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from utils.evaluation.records import EvaluationResult, ModelComparison
-from utils.scoring.failures import KINDS
+from utils.scoring.failures import FAILURE_KINDS
 
 TEXT_LABELS = {"raw": "raw", "normalized": "normalised"}
 
@@ -103,7 +103,7 @@ def build_comparison_table(comparisons: Sequence[ModelComparison]) -> Table:
 
 def build_failures_table(results: Sequence[EvaluationResult]) -> Table:
     """Utterances by kind of failure, and words a minute made up where nobody speaks."""
-    kinds = [kind for kind in KINDS if any(result.failures.get(kind) for result in results)]
+    kinds = [kind for kind in FAILURE_KINDS if any(result.failures.get(kind) for result in results)]
     sorts = list(dict.fromkeys(sort for result in results for sort in result.hallucination or {}))
     table = Table(title="What failed: utterances, and words a minute made up in sounds without speech")
     for name in ("model", "dataset", "context"):
