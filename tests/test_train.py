@@ -465,14 +465,14 @@ def test_all_may_change_while_nothing_is_saved(arguments, tmp_path, monkeypatch,
         train.main(arguments("--max_steps", "3"))  # final/ is there, and no checkpoint
 
 
-def test_memory_that_runs_out_in_an_evaluation_names_its_batch(arguments, monkeypatch):
+def test_memory_that_runs_out_in_an_evaluation_is_told_as_that(arguments, monkeypatch):
     import utils.training.shared_decoding
 
     def run_out(*_, **__):
         raise RuntimeError("DefaultCPUAllocator: not enough memory")
 
     monkeypatch.setattr(utils.training.shared_decoding, "transcribe_clips", run_out)
-    with pytest.raises(UserError, match="a smaller --per_device_eval_batch_size"):
+    with pytest.raises(UserError, match="in halves down to one clip"):
         train.main(arguments("--eval_steps", "1"))
 
 
