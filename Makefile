@@ -18,7 +18,7 @@ PICK = $(BIN)/python -c "from utils.runtime.devices import pick_accelerate_confi
 if_recipe = $(if $(wildcard recipes/$(NAME).$(1).yaml),$(2) recipes/$(NAME).$(1).yaml)
 
 # A worker for each core, up to four, and one thread for each: threads of several processes only wait for each other.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal --durations 15
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .PHONY: help install demo recipe test test-slow style format bench
 
@@ -38,11 +38,11 @@ recipe: .venv/.installed ## prepare, train and evaluate recipes/NAME.yaml: make 
 	$(call if_recipe,evaluate,$(BIN)/python evaluate.py --config)
 
 test: .venv/.installed-dev ## all quick tests
-	$(PYTEST) -m "not slow and not hub"
+	$(PYTEST) --cpu_times this -m "not slow and not hub"
 
 test-slow: .venv/.installed-dev ## kills, clusters, browsers, whole recipes
-	$(BIN)/python -m pytest -m "slow and alone"
-	$(PYTEST) -m "slow and not hub and not alone"
+	$(BIN)/python -m pytest --cpu_times this -m "slow and alone"
+	$(PYTEST) --cpu_times both -m "slow and not hub and not alone"
 
 style: .venv/.installed-dev ## check formatting, lint and types
 	$(BIN)/ruff format --check .

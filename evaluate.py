@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from utils.evaluation.backends.transcriber import Transcriber
     from utils.evaluation.recordings import Recording
     from utils.evaluation.records import Decoding, EvaluationSet, MadeUpWords, ModelSize, ScoredDecoding
-    from utils.evaluation.transcription import Hypothesis
     from utils.model.loading import LoadedModel
+    from utils.model.transcription import Hypothesis
     from utils.runtime.progress import AudioProgress
 
     Material = list[tuple[EvaluationSet, Dataset | list[Recording]]]
@@ -331,7 +331,7 @@ def choose_transcription(
 ) -> "Callable[..., dict[int, Hypothesis]]":
     """What transcribes a process's share: of clips in batches, or of whole recordings."""
     from utils.evaluation.recordings import transcribe_recordings
-    from utils.evaluation.transcription import transcribe_share
+    from utils.model.transcription import transcribe_clips
 
     batches = {"audio_context": context, "batch_size": arguments.per_device_eval_batch_size}
     if isinstance(clips, list):
@@ -346,11 +346,12 @@ def choose_transcription(
             **batches,
         )
     return partial(
-        transcribe_share,
-        transcriber,
+        transcribe_clips,
+        transcriber.transcribe_batch,
         clips["audio"],
         evaluation_set.durations,
         evaluation_set.told_languages,
+        keeps_failures=True,
         **batches,
     )
 
@@ -366,7 +367,7 @@ def decode(
     """Transcribe a split together with the other processes, under a progress bar, and take the time."""
     from utils.evaluation.records import Decoding
     from utils.model.context import FULL_CONTEXT
-    from utils.runtime.processes import join_shares
+    from utils.model.transcription import gather_hypotheses
     from utils.runtime.progress import audio_progress
 
     description = f"{Path(name).name}, {evaluation_set.split}, {context} context"
@@ -383,7 +384,7 @@ def decode(
             num_processes=processes.num_processes,
             on_batch=partial(count_batch, progress, by_clip),
         )
-        hypotheses = list(join_shares(share).values())
+        hypotheses = gather_hypotheses(share, len(evaluation_set.ids))
         seconds = time.perf_counter() - started
     return Decoding(
         name,
@@ -418,14 +419,13 @@ def probe_hallucination(
     from utils.audio.flac import encode_flac
     from utils.audio.probe_sounds import KINDS, build_sounds
     from utils.evaluation.scoring import count_made_up_words
-    from utils.evaluation.transcription import transcribe_share
-    from utils.runtime.processes import join_shares
+    from utils.model.transcription import gather_hypotheses, transcribe_clips
 
     if not arguments.probe_hallucination:
         return None
     sounds = build_sounds(PROBE_DURATIONS, seed=PROBE_SEED)
-    share = transcribe_share(
-        transcriber,
+    share = transcribe_clips(
+        transcriber.transcribe_batch,
         [encode_flac(sound.samples) for sound in sounds],
         [sound.duration for sound in sounds],
         [language] * len(sounds),
@@ -433,8 +433,9 @@ def probe_hallucination(
         batch_size=arguments.per_device_eval_batch_size,
         process=processes.process_index,
         num_processes=processes.num_processes,
+        keeps_failures=True,
     )
-    texts = [None if heard.error else heard.text for heard in join_shares(share).values()]
+    texts = [None if heard.error else heard.text for heard in gather_hypotheses(share, len(sounds))]
     kinds, durations = [KINDS[sound.kind] for sound in sounds], [sound.duration for sound in sounds]
     return count_made_up_words(kinds, durations, texts, arguments.normalizer)
 

@@ -14,7 +14,6 @@ By a recipe, whose arguments the command line overrides:
 """
 
 import os
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,10 +23,14 @@ from utils.arguments.train import TrainArguments
 from utils.runtime.errors import user_errors_end_the_script
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
     from accelerate import Accelerator
 
     from utils.runtime.interruption import StopRequest
+    from utils.runtime.progress import AudioProgress
+    from utils.training.batches import Batch
     from utils.training.run import Run
 
 
@@ -36,14 +39,13 @@ def main(argv: list[str] | None = None) -> None:
     output_dir = Path(args.output_dir)
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch is imported
     if args.dry_run:
-        from utils.runtime.out_of_memory import explaining_out_of_memory
         from utils.training.rehearsal import rehearse
 
-        with explaining_out_of_memory():
-            rehearse(args)
+        rehearse(args, compute_gradients)
         return
+
+    from utils.training.after_training import mix_weights, mixing_left
     from utils.training.resuming import is_finished
-    from utils.training.weight_mixing import mix_weights, mixing_left
 
     is_trained = is_finished(args, output_dir)
     if is_trained and not any(mixing_left(args, output_dir)):
@@ -71,154 +73,121 @@ def main(argv: list[str] | None = None) -> None:
 def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "StopRequest") -> None:
     """Train from the start or the newest checkpoint to the end; leaves best/ and final/."""
     from utils.runtime.out_of_memory import explaining_out_of_memory
-    from utils.training.checkpoint_search import (
-        check_not_beyond,
-        check_same_plan,
-        find_checkpoint_together,
-        origin_of,
-    )
-    from utils.training.checkpoints import load_checkpoint
     from utils.training.micro_batch_finder import with_found_micro_batches
     from utils.training.mixing import forget_mixtures
-    from utils.training.optimizers import settings_kept
-    from utils.training.resuming import FREE_ARGUMENTS, take_up_what_is_kept
-    from utils.training.run import Run, announce, leave_to_be_continued
-    from utils.training.run_log import RunLog
-    from utils.training.setup import build_setup
-    from utils.training.state import TrainingState
-    from utils.training.validation import (
-        evaluate_and_keep_best,
-        evaluation_is_owed,
-        patience_is_over,
-        save_model,
-    )
+    from utils.training.resuming import find_start, take_up
+    from utils.training.run import begin, leave_to_be_continued
+    from utils.training.setup import build_run
+    from utils.training.validation import evaluate_and_keep_best, evaluation_is_owed, save_model
 
-    output_dir = Path(args.output_dir)
-    told = {name: value for name, value in asdict(args).items() if name not in FREE_ARGUMENTS}
-    origin = origin_of(args.resume_from_checkpoint, told)
-    checkpoint = find_checkpoint_together(accelerator, output_dir, args.resume_from_checkpoint, origin)
+    start = find_start(args, accelerator)
     with explaining_out_of_memory():
-        setup = build_setup(args, accelerator)
-
-    with settings_kept(setup.optimizer, setup.scheduler):
-        state = load_checkpoint(accelerator, checkpoint) if checkpoint else TrainingState()
-    step_size = str(setup.data.plan.size)
-    if checkpoint:
-        check_not_beyond(checkpoint, state, setup.total_steps)
-    if checkpoint and args.resume_from_checkpoint is None:
-        check_same_plan(checkpoint, state, step_size, setup.data.digest)
-    state.step_size, state.data = step_size, setup.data.digest
-    if args.auto_find_batch_size:
-        setup = with_found_micro_batches(setup, resumed=state.step > 0)
-    loaded, data, total_steps = setup.loaded, setup.data, setup.total_steps
-    state.judge_by(args.metric_for_best_model, data.validation_digest)
-    state.origin = origin or state.origin
-    if checkpoint:
-        take_up_what_is_kept(
-            state,
-            output_dir,
-            is_own=checkpoint.parent.resolve() == output_dir.resolve(),
-            goes_its_own_way=args.resume_from_checkpoint is not None,
-        )
-    log = RunLog(output_dir, accelerator)
-    log.drop_after(state.step if checkpoint else -1, state.evaluated_step)
-    log.start_trackers(args.project, asdict(args), state.step)
-    announce(args, accelerator, loaded, data, total_steps, state.step)
-
-    forget_mixtures(accelerator, output_dir)
-    run = Run(args, accelerator, loaded, setup.model, data, state, log, stop_request)
-    with explaining_out_of_memory():
-        if evaluation_is_owed(args, state, total_steps) and not evaluate_and_keep_best(run):
-            leave_to_be_continued(accelerator, output_dir, state.step, stop_request)
-        if not patience_is_over(args, state):
-            train_steps(run, setup.optimizer, setup.scheduler, total_steps)
-        elif state.step < total_steps:
+        run = take_up(build_run(args, accelerator, stop_request), start)
+        if args.auto_find_batch_size:
+            run = with_found_micro_batches(run, compute_gradients)
+        begin(run, is_resumed=start.checkpoint is not None)
+        forget_mixtures(accelerator, run.output_dir)
+        if evaluation_is_owed(run) and not evaluate_and_keep_best(run):
+            leave_to_be_continued(accelerator, run.output_dir, run.state.step, stop_request)
+        if not run.patience_is_over:
+            train_steps(run)
+        elif run.state.step < run.total_steps:
             accelerator.print(
-                f"Training ended at step {state.step}: the last {state.evaluations_without_improvement} "
-                "evaluations were no better. To go on, give a higher early_stopping_patience, or none."
+                f"Training ended at step {run.state.step}: the last "
+                f"{run.state.evaluations_without_improvement} evaluations were no better. To go on, give a "
+                "higher early_stopping_patience, or none."
             )
-    save_model(run, output_dir / "final")
-    if data.encoder_states and accelerator.is_main_process:
-        data.encoder_states.remove()
+    save_model(run, run.output_dir / "final")
+    if run.data.encoder_cache and accelerator.is_main_process:
+        run.data.encoder_cache.remove()
     accelerator.free_memory()
 
 
-def train_steps(
-    run: "Run",
-    optimizer: "torch.optim.Optimizer",
-    scheduler: "torch.optim.lr_scheduler.LRScheduler",
-    total_steps: int,
-) -> None:
-    """Do the steps that are left, until all are done or nothing gets better; log, evaluate, save when due."""
+def train_steps(run: "Run") -> None:
+    """Do the steps that are left, until all are done or nothing gets better; log, save, evaluate when due."""
     from utils.runtime.progress import audio_progress
     from utils.runtime.workers import replacing_dead_workers
-    from utils.training.checkpoints import enter_evaluation, save_checkpoint
-    from utils.training.gradients import accumulate_gradients
-    from utils.training.options import choose_spec_augment
-    from utils.training.run import (
-        check_saved,
-        count_step,
-        is_due,
-        leave_to_be_continued,
-        log_training,
-        tell_skipped_step,
-    )
     from utils.training.step_loading import load_steps
+    from utils.training.step_log import record_step
     from utils.training.updates import update_weights
-    from utils.training.validation import evaluate_and_keep_best, patience_is_over
 
-    args, accelerator, state, stop_request = run.args, run.accelerator, run.state, run.stop_request
-    with audio_progress("training", total_steps, shown=accelerator.is_main_process) as progress:
-        progress.skip(state.step)
-        masking = choose_spec_augment(args)
-        steps_from = partial(load_steps, args, accelerator, run.data, run.loaded, last=total_steps)
-        for step, micro_batches in replacing_dead_workers(steps_from, state.step):
-            loss_sum = accumulate_gradients(
-                accelerator,
-                run.model,
-                micro_batches,
-                step.num_targets,
-                run.loaded,
-                masking,
-                run.data.encoder_states,
-            )
+    accelerator = run.accelerator
+    with audio_progress("training", run.total_steps, shown=accelerator.is_main_process) as progress:
+        progress.skip(run.state.step)
+        for step, micro_batches in replacing_dead_workers(partial(load_steps, run), run.state.step):
+            loss_sum = compute_gradients(run, micro_batches, step.num_targets)
+            is_told_to_stop = run.stop_request.reason is not None
             update = update_weights(
-                accelerator,
-                run.model,
-                optimizer,
-                loss_sum,
-                args.max_grad_norm,
-                stop=bool(stop_request.reason),
+                accelerator, run.model, run.optimizer, loss_sum, run.args.max_grad_norm, stop=is_told_to_stop
             )
-            scheduler.step()
+            run.scheduler.step()
 
-            count_step(state, step, run.data, update)
-            if update.skipped:
-                tell_skipped_step(run, step, update)
-            loss, learning_rate = state.mean_loss, scheduler.get_last_lr()[0]
-            progress.advance(1, step.audio_seconds, f"loss {loss:.3f}  lr {learning_rate:.1e}")
-            if is_due(state.step, args.logging_steps, total_steps):
-                rate = progress.audio_seconds_per_second
-                log_training(run.log, state, step, learning_rate, update.grad_norm, rate)
-            stop, saved = update.stop, False
-            save = partial(save_checkpoint, accelerator, run.output_dir, state, args.save_total_limit)
-            saves = is_due(state.step, args.save_steps, total_steps) or stop
-            if saves:
-                saved = save()
-            if is_due(state.step, args.eval_steps, total_steps) and not stop:
-                with progress.paused():
-                    stop = not evaluate_and_keep_best(run)
-                if saved and not stop:
-                    enter_evaluation(accelerator, run.output_dir, state)
-            if patience_is_over(args, state):
-                total_steps = state.step  # what is due at the end is due now
-            if not saves and (stop or is_due(state.step, args.save_steps, total_steps)):
-                saved = save()
-            if stop:
-                check_saved(state, saved)
-                leave_to_be_continued(accelerator, run.output_dir, state.step, stop_request)
-            if state.step == total_steps:
+            record_step(run, step, update, run.scheduler.get_last_lr()[0], progress)
+            if save_and_evaluate(run, progress, stop=update.stop):
                 break
+
+
+def compute_gradients(
+    run: "Run", micro_batches: "Sequence[Batch]", num_targets: int, *, exchange: bool = True
+) -> "torch.Tensor":
+    """Backward through a step's micro-batches; each target token of the whole step weighs the same.
+
+    Processes average their gradients, which is undone here; they exchange them at the last micro-batch.
+
+    Args:
+        num_targets: Tokens that the loss is the mean of, over all processes.
+        exchange: Whether the processes exchange gradients at all.
+
+    Returns:
+        This process's summed loss, a detached scalar.
+    """
+    scale = run.accelerator.num_processes / num_targets
+    losses = [
+        backward_through(run, batch, scale, exchange=exchange and number == len(micro_batches))
+        for number, batch in enumerate(micro_batches, start=1)
+    ]
+    return sum(losses[1:], losses[0])
+
+
+def backward_through(run: "Run", batch: "Batch", scale: float, *, exchange: bool) -> "torch.Tensor":
+    """Add the gradient of a micro-batch's loss, times `scale`, to what is there; returns its summed loss."""
+    from utils.model.silence import encoder_positions
+    from utils.training.features import encoder_inputs
+    from utils.training.updates import exchanging_gradients
+
+    batch = batch.to(run.accelerator.device)
+    with exchanging_gradients(run.accelerator, run.model, at_once=exchange):
+        features, states = encoder_inputs(run, batch)
+        context = encoder_positions(batch.context)
+        loss_sum = run.model(features, batch.decoder_input_ids, batch.labels, states, context)
+        run.accelerator.backward(loss_sum * scale)
+    return loss_sum.detach()
+
+
+def save_and_evaluate(run: "Run", progress: "AudioProgress", *, stop: bool) -> bool:
+    """Save and evaluate where that is due, and leave the run where it is told to stop.
+
+    Returns:
+        Whether training has come to its end.
+    """
+    from utils.training.checkpoints import enter_evaluation, save_checkpoint
+    from utils.training.run import check_saved, leave_to_be_continued
+    from utils.training.validation import evaluate_and_keep_best
+
+    args, accelerator, state = run.args, run.accelerator, run.state
+    save = partial(save_checkpoint, accelerator, run.output_dir, state, args.save_total_limit)
+    saved = save() if run.is_due(args.save_steps) or stop else None
+    if run.is_due(args.eval_steps) and not stop:
+        with progress.paused():
+            stop = not evaluate_and_keep_best(run)
+        if saved and not stop:
+            enter_evaluation(accelerator, run.output_dir, state)
+    if saved is None and (stop or (run.patience_is_over and args.save_steps)):  # due at the end, which is now
+        saved = save()
+    if stop:
+        check_saved(state, bool(saved))
+        leave_to_be_continued(accelerator, run.output_dir, state.step, run.stop_request)
+    return run.patience_is_over or state.step == run.total_steps
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ on when the command is given again.
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,21 +105,22 @@ def transcribe_sounds(
     """What one model writes for all sounds in one context, kind by kind."""
     from utils.audio.flac import encode_flac
     from utils.model.loading import load_model
-    from utils.model.transcribing import transcribe
+    from utils.model.decoding import ready_to_decode, transcribe_batch
+    from utils.model.transcription import transcribe_clips
     from utils.text.normalizing import normalize_text
 
     loaded = load_model(path)
-    texts = transcribe(
-        loaded.model,
-        loaded.processor,
-        [encode_flac(sound.samples) for sound in sounds],
-        [sound.duration for sound in sounds],
-        [args.language] * len(sounds),
-        audio_context=context,
-        batch_size=args.batch_size,
-        max_length=225,
-        silence_run=loaded.decoding_silence_run,
-    )
+    options = {"max_length": 225, "silence_run": loaded.decoding_silence_run}
+    with ready_to_decode(loaded.model):
+        heard = transcribe_clips(
+            partial(transcribe_batch, loaded.model, loaded.processor, **options),
+            [encode_flac(sound.samples) for sound in sounds],
+            [sound.duration for sound in sounds],
+            [args.language] * len(sounds),
+            audio_context=context,
+            batch_size=args.batch_size,
+        )
+    texts = [hypothesis.text for hypothesis in heard.values()]
     found = []
     for kind in dict.fromkeys(sound.kind for sound in sounds):
         own = [(sound, text) for sound, text in zip(sounds, texts, strict=True) if sound.kind == kind]

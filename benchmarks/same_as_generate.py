@@ -6,6 +6,7 @@ python benchmarks/same_as_generate.py --model_name_or_path openai/whisper-base -
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -16,8 +17,9 @@ from benchmarks.arguments import SameAsGenerateArguments
 from utils.arguments.parsing import parse_arguments
 from utils.audio.flac import SAMPLE_RATE, decode_flac
 from utils.data.prepared_dataset import draw_rows, load_prepared
+from utils.model.decoding import ready_to_decode, transcribe_batch
 from utils.model.loading import LoadedModel, load_model
-from utils.model.transcribing import transcribe
+from utils.model.transcription import transcribe_clips
 from utils.runtime.devices import pick_device
 from utils.runtime.errors import user_errors_end_the_script
 from utils.runtime.files import write_json
@@ -32,11 +34,14 @@ def main(argv: list[str] | None = None) -> None:
     loaded = load_model(args.model_name_or_path, dtype=getattr(torch, args.dtype))
     loaded.model.to(pick_device()).eval()
     clips, durations = list(rows["audio"]), list(rows["duration"])
-    options = {"audio_context": "full", "batch_size": args.batch_size, "max_length": args.max_length}
+    decode = partial(transcribe_batch, loaded.model, loaded.processor, max_length=args.max_length)
+    languages = [args.language] * len(clips)
     started = time.perf_counter()
-    ours = transcribe(
-        loaded.model, loaded.processor, clips, durations, [args.language] * len(clips), **options
-    )
+    with ready_to_decode(loaded.model):
+        heard = transcribe_clips(
+            decode, clips, durations, languages, audio_context="full", batch_size=args.batch_size
+        )
+    ours = [hypothesis.text for hypothesis in heard.values()]
     between = time.perf_counter()
     theirs = generate(loaded, clips, args)
     ended = time.perf_counter()

@@ -47,9 +47,9 @@ from utils.runtime.errors import user_errors_end_the_script
 from utils.runtime.files import write_json
 from utils.runtime.progress import silence_libraries
 from utils.text.label_tokens import LabelWriter
+from utils.training.batches import Batch, MicroBatches
 from utils.training.clip_rows import DrawOptions, read_clips
 from utils.training.clips import TrainingClips
-from utils.training.collators import Batch, MicroBatches
 from utils.training.optimizers import build_optimizer, parameter_groups
 from utils.training.steps import Step, StepPlan
 

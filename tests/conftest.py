@@ -1,6 +1,5 @@
 """What all tests share: a tiny random Whisper, datasets of tones, real prompts, skips with a reason."""
 
-import io
 import os
 import shutil
 import subprocess
@@ -10,123 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.tiny_whisper import build_tiny_whisper
+from tests.support.tones import write_prepared_tones
+
+pytest_plugins = ["tests.support.cpu_times"]
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-
-def build_tokenizer():
-    """Whisper's special tokens over an alphabet of 256 bytes, without merges."""
-    from tokenizers import pre_tokenizers
-    from transformers import WhisperTokenizerFast
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES
-
-    names = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "<|endoftext|>", "<|startoftranscript|>"]
-    names += [f"<|{code}|>" for code in LANGUAGES]
-    specials = ["translate", "transcribe", "startoflm", "startofprev", "nospeech", "notimestamps"]
-    names += [f"<|{name}|>" for name in specials]
-    names += [f"<|{0.02 * step:.2f}|>" for step in range(1501)]
-    vocabulary = {name: index for index, name in enumerate(names)}
-    tokenizer = WhisperTokenizerFast(vocab=vocabulary, merges=[], pad_token="<|endoftext|>")
-    tokenizer.add_tokens(names[256:], special_tokens=True)
-    return tokenizer
-
-
-def build_tiny_whisper(folder: Path) -> Path:
-    """Save a random Whisper of two layers and width 64 with processor and generation config."""
-    import torch
-    from transformers import (
-        WhisperConfig,
-        WhisperFeatureExtractor,
-        WhisperForConditionalGeneration,
-        WhisperProcessor,
-    )
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES
-
-    tokenizer = build_tokenizer()
-    ids = tokenizer.convert_tokens_to_ids
-    special = {
-        "decoder_start_token_id": ids("<|startoftranscript|>"),
-        "eos_token_id": ids("<|endoftext|>"),
-        "pad_token_id": ids("<|endoftext|>"),
-        "bos_token_id": ids("<|endoftext|>"),
-    }
-    shape = dict.fromkeys(("encoder_layers", "decoder_layers", "encoder_attention_heads"), 2)
-    shape |= dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 128) | {
-        "decoder_attention_heads": 2,
-        "d_model": 64,
-    }
-    torch.manual_seed(0)
-    model = WhisperForConditionalGeneration(WhisperConfig(vocab_size=len(tokenizer), **shape, **special))
-    config = model.generation_config
-    config.update(**special)
-    config.lang_to_id = {f"<|{code}|>": ids(f"<|{code}|>") for code in LANGUAGES}
-    config.task_to_id = {task: ids(f"<|{task}|>") for task in ("transcribe", "translate")}
-    config.no_timestamps_token_id = ids("<|notimestamps|>")
-    config.is_multilingual, config.max_length = True, 448
-    config.suppress_tokens, config.begin_suppress_tokens = [1, 2], [tokenizer.eos_token_id]
-    config._from_model_config = False
-    model.save_pretrained(folder)
-    config.save_pretrained(folder)
-    feature_extractor = WhisperFeatureExtractor(feature_size=80)
-    WhisperProcessor(feature_extractor, tokenizer).save_pretrained(folder)
-    feature_extractor.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
 def tiny_whisper(tmp_path_factory) -> Path:
     """Folder of a tiny random multilingual Whisper that every loader accepts."""
     return build_tiny_whisper(tmp_path_factory.mktemp("tiny") / "whisper")
-
-
-def flac_tone(seconds: float, hertz: float = 220.0, loudness: float = 0.3) -> bytes:
-    """A tone with a little noise as 16 kHz mono FLAC."""
-    import soundfile
-
-    time = np.arange(round(seconds * 16_000)) / 16_000
-    noise = np.random.default_rng(round(hertz)).normal(scale=0.01, size=time.size)
-    buffer = io.BytesIO()
-    soundfile.write(buffer, loudness * np.sin(2 * np.pi * hertz * time) + noise, 16_000, format="FLAC")
-    return buffer.getvalue()
-
-
-def write_prepared_tones(
-    folder: Path,
-    sizes: dict[str, int],
-    language: str | None = "it",
-    seed: int = 0,
-    loudness: float = 0.3,
-) -> Path:
-    """A prepared dataset of tones of 0.5 to 6 s with texts of very different length."""
-    from datasets import Dataset, DatasetDict, Features, Value
-
-    features = Features(
-        {
-            "id": Value("string"),
-            "audio": Value("binary"),
-            "text": Value("string"),
-            "duration": Value("float64"),
-            "language": Value("string"),
-        }
-    )
-    random = np.random.default_rng(seed)
-    splits = {}
-    for split, size in sizes.items():
-        durations = [round(float(seconds), 2) for seconds in random.uniform(0.5, 6.0, size)]
-        lengths = random.integers(1, 40, size)
-        splits[split] = Dataset.from_dict(
-            {
-                "id": [f"{split}-{index:04d}" for index in range(size)],
-                "audio": [
-                    flac_tone(value, 100 + 10 * index, loudness) for index, value in enumerate(durations)
-                ],
-                "text": ["".join(random.choice(list("abc de"), length)).strip() or "a" for length in lengths],
-                "duration": durations,
-                "language": [language] * size,
-            },
-            features=features,
-        )
-    DatasetDict(splits).save_to_disk(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

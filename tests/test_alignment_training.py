@@ -14,7 +14,7 @@ from benchmarks.alignment_training import (
     share_of_words,
     timed_lines,
 )
-from tests.warm_processes import keep_benchmarks_warm
+from tests.support.warm_processes import keep_benchmarks_warm
 from utils.data.transcripts.tab_lines import is_timed, read_tab_lines
 
 

@@ -23,7 +23,7 @@ from benchmarks import (
     train_speed,
 )
 from benchmarks.side_by_side import PEER, Measurement, run_alone, summarize, turns
-from tests.warm_processes import keep_benchmarks_warm
+from tests.support.warm_processes import keep_benchmarks_warm
 from utils.audio.flac import decode_flac
 from utils.audio.reading import decode_audio
 from utils.data.prepared_dataset import load_prepared

@@ -16,7 +16,7 @@ import yaml
 from datasets import Dataset, DatasetDict, Features, Value, load_from_disk
 
 import evaluate
-from tests.warm_processes import start_warm
+from tests.support.warm_processes import start_warm
 from utils.model.loading import LoadedModel
 from utils.runtime.errors import UserError
 

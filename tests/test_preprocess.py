@@ -21,7 +21,7 @@ import soundfile
 import yaml
 
 from preprocess import drawn, main, split_settings, working_folder
-from tests.runtime.test_locking import refuse_to_lock
+from tests.support.locks import refuse_to_lock
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.preprocess import PreprocessArguments
 from utils.data.splits import draw_fraction

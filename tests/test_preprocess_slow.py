@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.support.prepared_folders import contents
+
 ROOT = Path(__file__).resolve().parent.parent
 NUM_CLIPS = 700
 NUM_KILLS = 10
@@ -59,12 +61,6 @@ def run_for(process: subprocess.Popen, seconds: float) -> float:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     return time.monotonic() - began if process.returncode == 0 else math.inf
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a dataset."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def test_kill_at_random_moments_leaves_the_same_bytes(manifest, tmp_path):

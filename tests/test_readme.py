@@ -18,7 +18,7 @@ import torch
 import evaluate
 import preprocess
 import train
-from tests.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips
+from tests.support.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips
 from utils.arguments.evaluate import EvaluateArguments
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.preprocess import PreprocessArguments

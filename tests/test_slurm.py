@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.prepared_folders import contents
+from tests.support.programs import write_program
 from tests.support.slurm_cluster import PROGRAMS, SlurmCluster, link_checkout, slurm_cluster, wait_until
-from tests.test_preprocess_slow import contents
-from tests.test_slurm_scripts import write_program
 
 pytestmark = pytest.mark.slow
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.programs import write_program
+
 ROOT = Path(__file__).resolve().parent.parent
 SRUN = 'while [[ $1 == --* ]]; do shift; done; exec "$@"'
 # So many names do not fit into a pipe: whoever reads only the first would end their writer, and the script.
@@ -26,12 +28,6 @@ JOB = {
     "SLURM_GPUS_ON_NODE": "4",
     "SLURM_CPUS_PER_TASK": "8",
 }
-
-
-def write_program(path: Path, command: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/bash\n{command}\n")
-    path.chmod(0o755)
 
 
 def run_script(name: str, folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess:

@@ -1,9 +1,7 @@
 """train.py with the tiny random Whisper: gradients, resuming, what a run leaves, users' mistakes."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,10 +15,9 @@ from safetensors.torch import load_file
 
 import train
 from tests.fixtures import gradient_of_first_step
+from tests.support.training_runs import LAUNCH, ROOT, read_metrics, run_script, values_of
 from utils.runtime.errors import UserError
 
-ROOT = Path(__file__).parents[1]
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file"]
 SHORT = ["--generation_max_length", "20"]  # a random model else writes until it may no longer
 FINISHED = ["--eval_steps", "2", "--save_steps", "2", *SHORT]
 DRAWN = ["--max_steps", "4", "--eval_steps", "4", *SHORT, "--use_peft", "--lora_dropout", "0.3"]
@@ -90,27 +87,6 @@ def adapter_once(run_once) -> Path:
     """The folder of a run that trained an adapter, by so much that the model writes otherwise."""
     words = "--use_peft --lora_r 4 --max_steps 4 --eval_steps 4 --save_steps 4 --learning_rate 0.3"
     return run_once(*words.split(), *SHORT)
-
-
-def read_metrics(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def values_of(run: Path, name: str) -> list:
-    """Those of one name in metrics.jsonl."""
-    return [record[name] for record in read_metrics(run) if name in record]
-
-
-def run_script(command: list[str], **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        command,
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 # ---- loss and gradient -------------------------------------------------------------------------------------
@@ -231,8 +207,8 @@ def test_tensorboard_gets_the_losses(finished_once):
 def test_a_lora_run_leaves_an_adapter_that_scores_the_same_when_loaded(adapter_once, tiny_whisper, prepared):
     from datasets import load_from_disk
 
+    from tests.support.transcribing import transcribe
     from utils.model.loading import load_model
-    from utils.model.transcribing import transcribe
 
     best, rows = adapter_once / "best", load_from_disk(prepared)["validation"]
     assert (best / "adapter_model.safetensors").exists() and not (best / "model.safetensors").exists()
@@ -503,7 +479,7 @@ def test_memory_that_runs_out_in_an_evaluation_names_its_batch(arguments, monkey
     def run_out(*_, **__):
         raise RuntimeError("DefaultCPUAllocator: not enough memory")
 
-    monkeypatch.setattr(utils.training.shared_decoding, "transcribe", run_out)
+    monkeypatch.setattr(utils.training.shared_decoding, "transcribe_clips", run_out)
     with pytest.raises(UserError, match="a smaller --per_device_eval_batch_size"):
         train.main(arguments("--eval_steps", "1"))
 
@@ -514,7 +490,7 @@ def test_an_evaluation_that_fails_loses_no_steps_and_is_done_again(
     import utils.training.shared_decoding
 
     monkeypatch.setattr(
-        utils.training.shared_decoding, "transcribe", Mock(side_effect=KeyError("a mistake of ours"))
+        utils.training.shared_decoding, "transcribe_clips", Mock(side_effect=KeyError("a mistake of ours"))
     )
     with pytest.raises(KeyError):
         train.main(arguments(*FINISHED))

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import train
-from tests.test_train import read_metrics
+from tests.support.training_runs import read_metrics
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
 from utils.model.languages import language_ids
@@ -169,18 +169,18 @@ def test_a_model_with_a_new_language_is_trained_and_evaluated_on(
 
 def test_a_model_that_translates_is_told_so_by_its_folder(arguments, tmp_path, monkeypatch):
     import evaluate
-    import utils.model.transcribing
+    import utils.model.decoding
 
     train.main(arguments("--task", "translate", "--max_steps", "1"))
     best = str(tmp_path / "run/best")
     assert read_training_arguments(best)["task"] == "translate"
-    tasks, original = [], utils.model.transcribing.prompt_tokens
+    tasks, original = [], utils.model.decoding.prompt_tokens
 
     def told(*words, task: str) -> list[int]:
         tasks.append(task)
         return original(*words, task=task)
 
-    monkeypatch.setattr(utils.model.transcribing, "prompt_tokens", told)
+    monkeypatch.setattr(utils.model.decoding, "prompt_tokens", told)
     words = f"--models {best} --output_dir {tmp_path / 'report'} --language it --dataset {arguments()[3]}"
     words += " --no_probe_hallucination --generation_max_length 12"
     evaluate.main([*words.split(), "--audio_context", "full", "--bootstrap_samples", "10"])
@@ -331,7 +331,7 @@ def prompts(italian_prompts, tmp_path_factory) -> Path:
     """A prepared dataset of four short real prompts, the same in each split."""
     from datasets import Dataset, DatasetDict
 
-    from tests.data.conftest import encode
+    from tests.support.tones import encode
 
     shortest = sorted(italian_prompts, key=lambda prompt: len(prompt[0]))[:4]
     waveforms, texts = zip(*shortest, strict=True)

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import train
-from tests.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips, wrong
+from tests.support.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips, wrong
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
-from utils.training.setup import build_setup, start_accelerator
+from utils.training.setup import build_run, start_accelerator
 from utils.training.state import TrainingState
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
@@ -78,8 +78,8 @@ def test_the_model_before_training_is_measured_and_never_the_best():
 
 
 def test_another_metric_forgets_what_was_best():
-    state = TrainingState(step=4, best_metric=0.1, best_step=4, ranking=[(4, 0.1)])
-    state.judge_by("normalized_wer", "these clips")  # written before that was noted
+    state = TrainingState(step=4, best_metric=0.1, best_step=4, ranking=[(4, 0.1)], validation="these clips")
+    state.judge_by("normalized_wer", "these clips")
     assert state.best_step == 4
     other = replace(state)
     state.judge_by("raw_cer", "these clips")
@@ -103,7 +103,8 @@ def test_another_metric_forgets_what_was_best():
 )
 def test_what_is_in_best_counts_where_it_is_better(results, best):
     state = TrainingState(step=6, evaluated_step=4, best_metric=0.3, best_step=4, validation="these clips")
-    state.take_up_best({"metric_for_best_model": "normalized_wer"} | results)
+    judged = {"metric_for_best_model": "normalized_wer", "validation": "these clips"}
+    state.take_up_best(judged | results)
     assert (state.best_metric, state.best_step) == best
 
 
@@ -173,23 +174,6 @@ def test_other_validation_clips_choose_the_best_anew(arguments, tmp_path, monkey
     assert best_of(tmp_path / "run") == (4 / 8, 3)
 
 
-def test_an_old_checkpoint_is_read(arguments, tmp_path, monkeypatch):
-    script_decoding(monkeypatch, wrong(2), wrong(1))
-    train.main(arguments("--save_steps", "1", "--max_steps", "1"))
-    file = tmp_path / "run/checkpoint-1/trainer_state.json"
-    state = read_json(file)
-    new = ("metric_for_best_model", "best_metric", "first_metric", "padded_seconds", "ranking")
-    old = {
-        name: value
-        for name, value in state["state"].items()
-        if name not in (*new, "evaluations_without_improvement")
-    }
-    file.write_text(json.dumps(state | {"state": old | {"best_wer": 0.0}}))
-    train.main(arguments("--max_steps", "2", "--resume_from_checkpoint", "latest"))
-    results = read_json(tmp_path / "run/final/train_results.json")
-    assert (results["best_metric"], results["best_step"]) == (0.0, 1)
-
-
 # Each is the best by one metric alone; the rates are counted by hand.
 BY_METRIC = {
     "raw_wer": ("Aa, bb cc dd ee ff gggggggggggg hhhhhhhhhhhh", 2 / 8),
@@ -248,7 +232,7 @@ def test_validation_is_in_the_case_that_is_learnt(arguments, tmp_path, monkeypat
     data = write_short_clips(tmp_path / "data", {"train": 2, "validation": 1}, text="AA BB")
     words = arguments("--dataset", str(data), "--max_steps", "1", *more)
     args = parse_arguments(TrainArguments, words)
-    setup = build_setup(args, start_accelerator(args))
+    setup = build_run(args, start_accelerator(args))
     labels = [setup.data.clips.sequence(example).targets for example in setup.data.clips.draw(0)]
     texts = setup.loaded.processor.tokenizer.batch_decode(labels, skip_special_tokens=True)
     assert [text.strip() for text in texts] == [label, label]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import train
-from tests.scripted_decoding import script_decoding, short_run, write_short_clips, wrong
+from tests.support.scripted_decoding import script_decoding, short_run, write_short_clips, wrong
 from utils.runtime.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
@@ -137,7 +137,7 @@ def test_a_missing_tracker_is_named_with_its_package():
 
 
 def test_a_rehearsal_that_runs_out_of_memory_says_what_helps(arguments, monkeypatch):
-    def too_much(setup):
+    def too_much(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr("utils.training.rehearsal.estimate_run", too_much)

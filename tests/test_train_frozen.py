@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 import train
-from tests.test_train import LAUNCH, ROOT, read_metrics, run_script
+from tests.support.training_runs import LAUNCH, ROOT, read_metrics, run_script
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
-from utils.training import gradients
-from utils.training.encoder_states import EncoderStates
-from utils.training.setup import build_setup, start_accelerator
+from utils.training import features
+from utils.training.encoder_cache import EncoderCache
+from utils.training.setup import build_run, start_accelerator
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
@@ -41,13 +41,14 @@ def losses(run: Path) -> list[float]:
 def encoded(monkeypatch) -> list[bool]:
     """Of each micro-batch of runs with kept outputs, whether it had to be encoded."""
     found: list[bool] = []
-    encode_once = gradients.encode_once
+    encoder_inputs = features.encoder_inputs
 
-    def spy(accelerator, loaded, batch, *more):
-        found.append(batch.encoder_states is None)
-        return encode_once(accelerator, loaded, batch, *more)
+    def spy(run, batch):
+        if run.data.encoder_cache:
+            found.append(batch.encoder_states is None)
+        return encoder_inputs(run, batch)
 
-    monkeypatch.setattr(gradients, "encode_once", spy)
+    monkeypatch.setattr(features, "encoder_inputs", spy)
     return found
 
 
@@ -68,7 +69,7 @@ def test_kept_outputs_change_no_loss(
     # An epoch has 4 steps; workers read up to 4 ahead, of the second one before it is kept.
     assert len(encoded) == 10 and encoded[0] and not any(encoded[4 if workers == "0" else 8 :])
     assert not (tmp_path / "kept" / "encoder_states").exists()
-    monkeypatch.setattr(EncoderStates, "fits", lambda self: False)
+    monkeypatch.setattr(EncoderCache, "fits", lambda self: False)
     train.main(arguments(*more, output_dir=tmp_path / "computed"))
     assert "its outputs are not kept" in capsys.readouterr().out
     assert losses(tmp_path / "kept") == pytest.approx(losses(tmp_path / "computed"), abs=1e-5)
@@ -76,19 +77,19 @@ def test_kept_outputs_change_no_loss(
 
 def test_a_resumed_run_reads_what_was_kept(arguments, tmp_path, monkeypatch, encoded):
     train.main(arguments(*FROZEN, output_dir=tmp_path / "whole"))
-    from utils.training.run import log_training
+    from utils.training.step_log import log_step
 
-    def killed_at_step_7(log, state, *more):
-        if state.step == 7:
+    def killed_at_step_7(run, *more):
+        if run.state.step == 7:
             raise KeyboardInterrupt
-        log_training(log, state, *more)
+        log_step(run, *more)
 
-    monkeypatch.setattr("utils.training.run.log_training", killed_at_step_7)
+    monkeypatch.setattr("utils.training.step_log.log_step", killed_at_step_7)
     parts = arguments(*FROZEN, "--save_steps", "5", output_dir=tmp_path / "parts")
     with pytest.raises(KeyboardInterrupt):
         train.main(parts)
     assert (tmp_path / "parts" / "encoder_states" / "states.bin").exists()
-    monkeypatch.setattr("utils.training.run.log_training", log_training)
+    monkeypatch.setattr("utils.training.step_log.log_step", log_step)
     encoded.clear()
     train.main(parts)
     assert encoded and not any(encoded)  # an epoch had been seen
@@ -109,8 +110,8 @@ def test_a_resumed_run_reads_what_was_kept(arguments, tmp_path, monkeypatch, enc
 )
 def test_nothing_is_kept_where_it_would_not_come_again(arguments, capsys, more):
     args = parse_arguments(TrainArguments, arguments("--freeze_encoder", "--max_steps", "6", *more))
-    setup = build_setup(args, start_accelerator(args))
-    assert setup.data.encoder_states is None and "its outputs are" not in capsys.readouterr().out
+    run = build_run(args, start_accelerator(args))
+    assert run.data.encoder_cache is None and "its outputs are" not in capsys.readouterr().out
 
 
 def test_an_adapter_in_the_decoder_alone_leaves_the_encoder_as_it_is(arguments, capsys, encoded):
@@ -131,7 +132,7 @@ def test_a_dry_run_counts_kept_outputs_and_reads_them_in_later_epochs(
     from utils.training.rehearsal import estimate_run
 
     monkeypatch.setattr(
-        "utils.training.rehearsal.estimate_run", lambda setup: found.append(estimate_run(setup)) or found[0]
+        "utils.training.rehearsal.estimate_run", lambda *given: found.append(estimate_run(*given)) or found[0]
     )
     run = tmp_path / "run"
     train.main(arguments(*FROZEN, "--dry_run", output_dir=run))
@@ -139,7 +140,7 @@ def test_a_dry_run_counts_kept_outputs_and_reads_them_in_later_epochs(
     half = len(encoded) // 2
     assert half and all(encoded[:half]) and not any(encoded[half:])  # the same steps twice
 
-    monkeypatch.setattr(EncoderStates, "remove", lambda self: None)
+    monkeypatch.setattr(EncoderCache, "remove", lambda self: None)
     train.main(arguments(*FROZEN, output_dir=run))
     assert found[0].disk.encoder_states == (run / "encoder_states" / "states.bin").stat().st_size
 

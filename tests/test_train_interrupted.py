@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import train
-from tests.test_train import read_metrics
+from tests.support.training_runs import read_metrics
 from utils.runtime.errors import UserError, WriteError
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
@@ -120,13 +120,13 @@ def test_an_evaluation_is_cut_short_and_done_again(command, tmp_path, monkeypatc
     options += ["--max_steps", "4"]
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     train.main(command(*options, output_dir=straight))
-    transcribe = utils.training.shared_decoding.transcribe
+    transcribe = utils.training.shared_decoding.transcribe_clips
 
     def interrupt_and_transcribe(*arguments, **options):
         os.kill(os.getpid(), signal.SIGUSR1)
         return transcribe(*arguments, **options)
 
-    monkeypatch.setattr(utils.training.shared_decoding, "transcribe", interrupt_and_transcribe)
+    monkeypatch.setattr(utils.training.shared_decoding, "transcribe_clips", interrupt_and_transcribe)
     with pytest.raises(SystemExit):
         train.main(command(*options, output_dir=stopped))
     assert not any("eval_wer" in record for record in read_metrics(stopped))

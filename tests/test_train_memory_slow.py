@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_train import read_metrics
+from tests.support.training_runs import read_metrics
 
 pytestmark = pytest.mark.slow
 

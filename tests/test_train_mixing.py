@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import train
-from tests.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips, wrong
+from tests.support.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips, wrong
 from utils.model.loading import load_model
 
 ROOT = Path(__file__).parents[1]

@@ -20,13 +20,18 @@ from utils.audio.non_speech import NonSpeech
 from utils.audio.spec_augment import SpecAugment
 from utils.data.length_batches import StepSize
 from utils.text.label_tokens import IGNORED
+from utils.training.after_training import load_guards
 from utils.training.data import load_validation
-from utils.training.options import choose_augmentation, choose_non_speech, choose_spec_augment
-from utils.training.run import announce
-from utils.training.setup import Setup, build_setup, start_accelerator
-from utils.training.step_loading import count_workers, load_steps
-from utils.training.step_plan import step_size
-from utils.training.weight_mixing import load_guards
+from utils.training.options import (
+    choose_augmentation,
+    choose_non_speech,
+    choose_spec_augment,
+    count_workers,
+    step_size,
+)
+from utils.training.run import Run, begin
+from utils.training.setup import build_run, start_accelerator
+from utils.training.step_loading import load_steps
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -68,23 +73,22 @@ def parse(tiny_whisper, data, tmp_path) -> Callable[..., TrainArguments]:
 
 
 @pytest.fixture
-def build(parse) -> Callable[..., Setup]:
-    def build(words: str = "") -> Setup:
+def build(parse) -> Callable[..., Run]:
+    def build(words: str = "") -> Run:
         args = parse(words)
-        return build_setup(args, start_accelerator(args))
+        return build_run(args, start_accelerator(args))
 
     return build
 
 
-def micro_batches(setup: Setup, last: int = 1) -> list[list]:
+def micro_batches(run: Run, last: int = 1) -> list[list]:
     """Those of each step."""
-    steps = load_steps(setup.args, setup.accelerator, setup.data, setup.loaded, 0, last)
-    return [batches for _, batches in steps]
+    return [batches for _, batches in load_steps(run, 0, last)]
 
 
-def texts_learnt(setup: Setup) -> list[str]:
-    clips = setup.data.clips
-    decode = setup.loaded.processor.tokenizer.decode
+def texts_learnt(run: Run) -> list[str]:
+    clips = run.data.clips
+    decode = run.loaded.processor.tokenizer.decode
     targets = [clips.sequence(example).targets for example in clips.draw(0)]
     return [decode([t for t in one if t != IGNORED], skip_special_tokens=True).strip() for one in targets]
 
@@ -92,13 +96,13 @@ def texts_learnt(setup: Setup) -> list[str]:
 # ---- optimiser and schedule --------------------------------------------------------------------------------
 
 
-def rates_of(setup: Setup) -> list[float]:
+def rates_of(run: Run) -> list[float]:
     """The learning rate of each step, and the one after the last."""
     rates = []
-    for _ in range(setup.total_steps + 1):
-        rates += setup.scheduler.get_last_lr()[:1]
-        setup.optimizer.step()
-        setup.scheduler.step()
+    for _ in range(run.total_steps + 1):
+        rates += run.scheduler.get_last_lr()[:1]
+        run.optimizer.step()
+        run.scheduler.step()
     return rates
 
 
@@ -128,8 +132,8 @@ def test_learning_rates_by_table(build, words, expected):
 
 def test_the_optimiser_has_what_was_asked_for(build):
     words = "--weight_decay 0.3 --adam_beta1 0.8 --adam_beta2 0.95 --adam_epsilon 1e-6 --warmup_steps 0"
-    setup = build(f"{words} --learning_rate 2e-3 --optim adamw_torch")
-    matrices, others = setup.optimizer.param_groups
+    run = build(f"{words} --learning_rate 2e-3 --optim adamw_torch")
+    matrices, others = run.optimizer.param_groups
     assert (matrices["weight_decay"], others["weight_decay"]) == (0.3, 0.0)
     for group in (matrices, others):
         assert (group["lr"], group["betas"], group["eps"]) == (2e-3, (0.8, 0.95), 1e-6)
@@ -158,12 +162,12 @@ def test_a_step_is_of_all_processes_and_micro_batches(parse, words, expected):
 
 
 def test_steps_are_planned_in_the_size_context_and_jitter_asked_for(build):
-    setup = build("--per_device_train_batch_size 2 --gradient_accumulation_steps 2 --context_jitter 8 9")
-    assert setup.data.plan.size == StepSize(clips=4, silence_run=128)
-    for step in setup.data.plan.steps(0, 6):
+    run = build("--per_device_train_batch_size 2 --gradient_accumulation_steps 2 --context_jitter 8 9")
+    assert run.data.plan.size == StepSize(clips=4, silence_run=128)
+    for step in run.data.plan.steps(0, 6):
         extra = step.context - max(example.duration for example in step.examples)
         assert 8.1 <= extra < 8.2 or 9.1 <= extra < 9.2  # the jitter, the tail of 0.1, and the grid
-    durations = [clip.duration for clip in setup.data.clips.clips]
+    durations = [clip.duration for clip in run.data.clips.clips]
     fixed = build("--freeze_encoder --context_jitter 9").data.contexts
     assert all(context >= 9 + seconds for context, seconds in zip(fixed, durations, strict=True))
     full = build("--audio_context full --silence_run 64")
@@ -184,8 +188,8 @@ def test_the_model_condenses_silence_as_its_steps_are_counted(build, words, runs
 
 
 def test_the_seed_orders_the_clips_and_all_processes_agree(build, monkeypatch):
-    def rows_of(setup: Setup) -> list[list[tuple[int, ...]]]:
-        return [[example.rows for example in step.examples] for step in setup.data.plan.steps(0, 3)]
+    def rows_of(run: Run) -> list[list[tuple[int, ...]]]:
+        return [[example.rows for example in step.examples] for step in run.data.plan.steps(0, 3)]
 
     first, second, third = build(), build(), build("--seed 43")
     assert rows_of(first) == rows_of(second) != rows_of(third)
@@ -230,8 +234,8 @@ def test_workers_are_as_many_as_asked_for_or_as_the_device_wants(parse, words, k
 def test_memory_is_saved_where_asked_for(build):
     plain, lean = build(), build("--memory low --gradient_checkpointing")
     assert plain.model.chunk_tokens is None and lean.model.chunk_tokens > 0
-    for setup, saves in ((plain, False), (lean, True)):
-        whisper = setup.loaded.model.model
+    for run, saves in ((plain, False), (lean, True)):
+        whisper = run.loaded.model.model
         assert {layer.gradient_checkpointing for layer in whisper.encoder.layers} == {saves}
         assert {layer.gradient_checkpointing for layer in whisper.decoder.layers} == {saves}
 
@@ -262,8 +266,8 @@ def test_each_dataset_has_its_passes(build, data):
 
 
 def test_labels_are_of_the_task_and_begin_with_the_text_before(build):
-    setup = build("--task translate --condition_on_prev_probability 1 --timestamp_probability 1")
-    clips, names = setup.data.clips, setup.loaded.processor.tokenizer.convert_ids_to_tokens
+    run = build("--task translate --condition_on_prev_probability 1 --timestamp_probability 1")
+    clips, names = run.data.clips, run.loaded.processor.tokenizer.convert_ids_to_tokens
     tokens = names(clips.sequence(clips.draw(0)[0]).tokens)
     begin = tokens.index("<|startoftranscript|>")
     assert "".join(tokens[:begin]) == "<|startofprev|>ĠPRIMA"
@@ -288,9 +292,9 @@ def test_texts_and_references_are_in_lower_case_where_that_is_learnt(build, pars
         == references
     )
     assert load_validation(parse())["text"] == rows["validation"]["text"]
-    setup = build("--do_lower_case --condition_on_prev_probability 1 --eval_steps 2")
-    assert setup.data.validation["text"] == references
-    assert setup.loaded.processor.tokenizer.decode(setup.data.clips.clips[0].previous) == " prima"
+    run = build("--do_lower_case --condition_on_prev_probability 1 --eval_steps 2")
+    assert run.data.validation["text"] == references
+    assert run.loaded.processor.tokenizer.decode(run.data.clips.clips[0].previous) == " prima"
 
 
 def test_samples_are_limited_and_drawn_by_the_seed(build, parse, data):
@@ -318,7 +322,7 @@ def long_labels(data, tmp_path) -> Path:
 
 
 def test_labels_over_448_tokens_are_set_aside_and_counted(build, data, long_labels, tmp_path, capsys):
-    setup = build(f"--dataset {long_labels}")
+    run = build(f"--dataset {long_labels}")
     assert (
         f"1 utterances have labels too long for Whisper: set aside in {tmp_path}" in capsys.readouterr().out
     )
@@ -326,9 +330,9 @@ def test_labels_over_448_tokens_are_set_aside_and_counted(build, data, long_labe
     assert (reject["source"], reject["position"]) == ("train-0007", "train")
     assert reject["reason"] == "449 label tokens, expected at most 448"
     left = [row for row in range(12) if row != 7]
-    assert setup.data.ids == list(setup.data.clips.rows["id"]) == [f"train-{row:04d}" for row in left]
+    assert run.data.ids == list(run.data.clips.rows["id"]) == [f"train-{row:04d}" for row in left]
     texts = load_from_disk(long_labels)["train"]["text"]
-    assert texts_learnt(setup) == [texts[row] for row in left]
+    assert texts_learnt(run) == [texts[row] for row in left]
 
 
 def test_a_dry_run_names_labels_over_448_tokens_and_writes_nothing(build, long_labels, tmp_path, capsys):
@@ -402,7 +406,7 @@ def test_masks_are_what_was_asked_for(parse):
     ],
 )
 def test_a_rate_for_whole_weights_is_told_to_an_adapter(build, capsys, words, told):
-    setup = build(words)
-    announce(setup.args, setup.accelerator, setup.loaded, setup.data, setup.total_steps, 0)
+    run = build(words)
+    begin(run, is_resumed=False)
     output = capsys.readouterr().out
     assert "12 clips" in output and (told in output if told else "suits whole weights" not in output)

@@ -8,7 +8,7 @@ import pytest
 from benchmarks import hallucination, timestamps
 from benchmarks.hallucination import MadeUp, Score, markdown_tables, words_per_minute
 from benchmarks.timestamps import boundary_errors, build_windows, read_segments, summarize
-from tests.warm_processes import keep_benchmarks_warm
+from tests.support.warm_processes import keep_benchmarks_warm
 
 # ---- hallucination -----------------------------------------------------------------------------------------
 

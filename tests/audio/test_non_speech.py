@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.training.test_clips import build_clips, table, tokenizer
+from tests.support.clip_tables import build_clips, table, tokenizer
 from utils.audio.non_speech import (
     KINDS,
     LEVELS_DB,

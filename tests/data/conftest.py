@@ -1,6 +1,5 @@
 """What tests of readers share: prompts as corpora encode them, the same corpus in every container."""
 
-import io
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable
@@ -9,17 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
+
+from tests.support.tones import encode
 
 KINDS = ("folder", "zip", "tar", "tar.gz", "tar.bz2", "tar.xz")
 WAYS = ("folder", "zip", "tar.gz")  # audio is read from a path, at its place in a file, or in its turn
-
-
-def encode(samples: np.ndarray, suffix: str) -> bytes:
-    """(samples,) float32 at 16 kHz as the bytes of a wav, flac or mp3 file."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, 16_000, format=suffix.upper())
-    return buffer.getvalue()
 
 
 def write(folder: Path, files: dict[str, str | bytes]) -> Path:
@@ -104,5 +97,7 @@ def _by_id(source) -> tuple[dict, list]:
     assert source.total in (len(items), None)
     utterances = [item for item in items if isinstance(item, Utterance)]
     assert len({utterance.id for utterance in utterances}) == len(utterances)
-    rejects = [(item.source, item.position, item.kind) for item in items if not isinstance(item, Utterance)]
+    rejects = [
+        (item.source, item.position, item.problem.kind) for item in items if not isinstance(item, Utterance)
+    ]
     return {utterance.id: utterance for utterance in utterances}, rejects

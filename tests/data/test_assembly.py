@@ -1,49 +1,16 @@
 """What is assembled from blocks adds up, keeps its order and types, and says why a clip was left out."""
 
-import io
 import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
-from utils.data.assembly import assemble
-from utils.data.blocks import cut_blocks
-from utils.data.catalogue import SplitSettings
-from utils.data.clips.block_encoding import encode_blocks
-from utils.data.clips.encoding import ClipSettings
+from tests.support.assembled import build, tone, utterance
 from utils.data.utterance import Reject, TimedText, Utterance
 from utils.runtime.errors import UserError
-
-CLIPS = ClipSettings(0.1, 30.0, rules=frozenset(), language="it", tokenizer=None)
-
-
-def tone(number: int, seconds: float = 1.0) -> bytes:
-    time = np.arange(round(seconds * 16000)) / 16000
-    file = io.BytesIO()
-    soundfile.write(file, 0.1 * np.sin((440 + number) * time), 16000, format="WAV")
-    return file.getvalue()
-
-
-def utterance(number: int, text: str = "", seconds: float = 1.0, **more) -> Utterance:
-    text = text or f"frase numero {number}"
-    return Utterance(f"u-{number}", tone(number, seconds), text, "corpus", number, **more)
-
-
-def build(folder: Path, items: list, rules=(), clips=CLIPS, **more):
-    """Encode and assemble items as preprocess.py does."""
-    blocks_dir = folder.with_name(f"{folder.name}.blocks")
-    blocks_dir.mkdir(parents=True)
-    folder.mkdir()
-    blocks = list(cut_blocks(items, ""))
-    list(encode_blocks(blocks, blocks_dir, clips, num_proc=1))
-    options = {"validation_share": 0.1, "test_share": 0.2, "seed": 1, **more}
-    settings = SplitSettings(rules=frozenset(rules), **options)
-    report, _ = assemble(folder, [blocks_dir / f"{block.name}.json" for block in blocks], settings)
-    return report
+from utils.runtime.problems import Problem
 
 
 def rejects_of(folder: Path) -> list[dict]:
@@ -58,9 +25,9 @@ def rows_of(folder: Path) -> dict[str, list[dict]]:
 
 def test_what_is_written_adds_up(tmp_path):
     items: list = [utterance(n, seconds=0.5 + n / 10) for n in range(10)]
-    items.insert(3, Reject("corpus", "a", "empty text: nothing"))
-    items.insert(5, Reject("corpus", 12, "too long: 31 s"))
-    items.insert(7, Reject("corpus", 13, "too long: 32 s"))
+    items.insert(3, Reject("corpus", "a", Problem("empty text", "nothing")))
+    items.insert(5, Reject("corpus", 12, Problem("too long", "31 s")))
+    items.insert(7, Reject("corpus", 13, Problem("too long", "32 s")))
     report = build(tmp_path / "x", items)
     assert (report.seen, report.kept, report.rejected) == (13, 10, 3)
     assert report.reasons == {"too long": 2, "empty text": 1}
@@ -106,11 +73,17 @@ def test_a_column_that_is_called_as_the_one_that_holds_them(tmp_path):
 
 def test_nothing_kept_is_an_error_with_the_reasons(tmp_path):
     with pytest.raises(UserError, match=r"no usable utterance left.*2 × too long: 31 s \(corpus, 1\)"):
-        build(tmp_path / "x", [Reject("corpus", 1, "too long: 31 s"), Reject("corpus", 2, "too long: 32 s")])
+        build(
+            tmp_path / "x",
+            [
+                Reject("corpus", 1, Problem("too long", "31 s")),
+                Reject("corpus", 2, Problem("too long", "32 s")),
+            ],
+        )
 
 
 def test_a_name_that_is_no_utf8_can_be_rejected(tmp_path):
-    reject = Reject("bad\udcff.wav", 1, "no such file: bad\udcff.wav")
+    reject = Reject("bad\udcff.wav", 1, Problem("no such file", "bad\udcff.wav"))
     build(tmp_path / "x", [reject, *(utterance(n) for n in range(3))])
     assert rejects_of(tmp_path / "x")[0]["source"]
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from utils.data.blocks import MOST_BYTES, MOST_ITEMS, cut_blocks, is_own_block
 from utils.data.utterance import Reject, Utterance
+from utils.runtime.problems import Problem
 
 
 def utterance(number: int, audio: str | bytes = b"x", start: float | None = None) -> Utterance:
@@ -20,7 +21,7 @@ def utterance(number: int, audio: str | bytes = b"x", start: float | None = None
 
 ITEMS = st.lists(
     st.one_of(
-        st.builds(lambda n: Reject("source", n, "empty text: none"), st.integers(0, 99)),
+        st.builds(lambda n: Reject("source", n, Problem("empty text", "none")), st.integers(0, 99)),
         st.builds(utterance, st.integers(0, 99), st.binary(max_size=3)),
         st.builds(utterance, st.integers(0, 99), st.sampled_from(["/a.wav", "/b.wav"]), st.floats(0, 9)),
     ),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.test_assembly import build, utterance
+from tests.support.assembled import build, utterance
 from utils.data.delivery.folders import write_archive, write_audiofolder
 from utils.data.prepared_dataset import digest_of, draw_rows, load_prepared
 from utils.runtime.errors import UserError
@@ -21,7 +21,7 @@ def two(tmp_path) -> tuple[str, str]:
     """Prepared datasets a of 10 utterances without a language, b of 5 in English; columns differ in type."""
     from dataclasses import replace
 
-    from tests.data.test_assembly import CLIPS
+    from tests.support.assembled import CLIPS
 
     open_language = replace(CLIPS, language="auto")
     build(tmp_path / "a", [utterance(n, extra={"age": 1}) for n in range(10)], clips=open_language)

@@ -24,6 +24,7 @@ from utils.data.screening import (
 )
 from utils.data.utterance import Reject, Utterance
 from utils.model.loading import load_model
+from utils.runtime.problems import Problem
 
 
 def clip(**values) -> ScreenedClip:
@@ -41,22 +42,22 @@ def clip(**values) -> ScreenedClip:
 def test_reasons():
     assert screening_problem(clip(error_rate=0.8), 0.8, "it") is None
     assert (
-        screening_problem(clip(), 0.8, "it")
+        str(screening_problem(clip(), 0.8, "it"))
         == "far from what the model hears: WER 1.40, expected at most 0.8; heard 'ciao a tutti'"
     )
-    assert screening_problem(clip(error_unit="CER"), 0.8, None).startswith(
+    assert str(screening_problem(clip(error_unit="CER"), 0.8, None)).startswith(
         "far from what the model hears: CER 1.40"
     )
     assert (
-        screening_problem(clip(language="en", language_probability=0.95), 0.8, "it")
+        str(screening_problem(clip(language="en", language_probability=0.95), 0.8, "it"))
         == "other language: the model hears en (0.95), expected it; heard 'ciao a tutti'"
     )
-    assert screening_problem(clip(is_runaway=True), 0.8, "it").startswith("model ran away: ")
+    assert str(screening_problem(clip(is_runaway=True), 0.8, "it")).startswith("model ran away: ")
 
 
 def test_a_doubtful_language_or_a_right_text_is_no_reason():
     unsure = clip(language="en", language_probability=0.5)
-    assert screening_problem(unsure, 0.8, "it").startswith("far from what the model hears: ")
+    assert str(screening_problem(unsure, 0.8, "it")).startswith("far from what the model hears: ")
     assert screening_problem(clip(language="en", error_rate=0.1), 0.8, "it") is None
     assert screening_problem(clip(is_runaway=True, error_rate=0.0), 0.8, "it") is None
 
@@ -68,7 +69,7 @@ def test_words_said_again_and_again_are_no_reason_where_the_text_has_them():
 
 
 def test_a_long_hypothesis_is_shortened():
-    reason = screening_problem(clip(heard="a" * 500), 0.8, "it")
+    reason = str(screening_problem(clip(heard="a" * 500), 0.8, "it"))
     assert reason.endswith("…'") and len(reason) < 150
 
 
@@ -124,7 +125,7 @@ def test_what_was_found_falls_on_the_clip_it_was_found_in(tmp_path, monkeypatch)
     for number in (10, MOST_ITEMS + 5):
         items[number] = Utterance("u", wav.getvalue(), f"frase sbagliata {number}", "corpus", number)
     for number in (3, 4, MOST_ITEMS + 1):
-        items[number] = Reject("corpus", number, "empty text: nothing")
+        items[number] = Reject("corpus", number, Problem("empty text", "nothing"))
     blocks = list(cut_blocks(items, ""))
     assert len(blocks) == 2
     settings = ClipSettings(0.1, 30.0, rules=frozenset(), language="it", tokenizer=None)

@@ -9,6 +9,7 @@ from utils.data.grouping import LEVELS, TEST, TRAIN, VALIDATION, Keys, join_grou
 from utils.data.leaks import count_shared, text_key
 from utils.data.splits import assign_splits, draw_fraction
 from utils.data.utterance import Reject, Utterance
+from utils.runtime.problems import Problem
 
 UNKNOWN = -1
 
@@ -81,7 +82,7 @@ def test_given_splits_are_kept_and_what_leaks_leaves_train():
     given_splits = [TRAIN] * 5 + [TEST, TEST, VALIDATION]
     result = assign(keys(texts), given_splits)
     assert result.splits.tolist() == given_splits and result.split_by is None
-    assert result.leaks == {3: "leak: its text is also in test"}
+    assert result.leaks == {3: Problem("leak", "its text is also in test")}
     assert len(result.notes) == 1  # the only clip of validation is in test too: too much to leave out
     assert "1 utterances of validation have a text that is also in test" in result.notes[0]
 
@@ -148,5 +149,5 @@ def test_a_fraction_is_drawn_by_seed_and_id_alone():
 
 
 def test_rejects_are_never_drawn_away():
-    rejects = [Reject("s", n, "empty text: nothing") for n in range(20)]
+    rejects = [Reject("s", n, Problem("empty text", "nothing")) for n in range(20)]
     assert list(draw_fraction(rejects, 0.01, test_fraction=0.01, seed=0)) == rejects

@@ -85,7 +85,8 @@ def test_a_long_recording_has_the_errors_of_its_parts(base, recording, italian_p
     if way == "sequential":
         whole = transcribe_sequential(transcriber, loaded, recording, "it")
     else:
-        whole = transcribe_chunked(transcriber, recording, "it", audio_context="full", batch_size=4)
+        decode = transcriber.transcribe_batch
+        whole = transcribe_chunked(decode, recording, "it", audio_context="full", batch_size=4)
     _, expected = word_error_rates(texts, alone)
     _, found = word_error_rates([" ".join(texts)], [whole])
     assert found <= expected + 0.1

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.support.tiny_training import merged
 from utils.model.averaging import (
     average_weights,
     averaged_adapter_config,
@@ -55,36 +56,6 @@ def test_models_with_other_weights_have_no_mean(tmp_path):
         save_file({name: torch.ones(1)}, tmp_path / name / "model.safetensors")
     with pytest.raises(UserError, match="has not the same weights"):
         average_weights([tmp_path / "a", tmp_path / "b"])
-
-
-@pytest.fixture
-def adapters(tiny_whisper, tmp_path):
-    """A function that saves random LoRA adapters on the tiny model."""
-
-    def build(count: int, **options):
-        from peft import LoraConfig, get_peft_model
-
-        folders = []
-        for number in range(count):
-            loaded = load_model(str(tiny_whisper))
-            config = LoraConfig(r=2, lora_alpha=6, target_modules=["q_proj", "fc1", "conv1"], **options)
-            model = get_peft_model(loaded.model, config)
-            config.base_model_name_or_path = str(tiny_whisper)
-            torch.manual_seed(number)
-            for name, parameter in model.named_parameters():
-                if "lora_" in name:
-                    torch.nn.init.normal_(parameter, std=0.3)
-            folder = tmp_path / f"adapter-{number}"
-            model.save_pretrained(folder)
-            loaded.processor.save_pretrained(folder)
-            folders.append(folder)
-        return folders
-
-    return build
-
-
-def merged(folder) -> dict[str, torch.Tensor]:
-    return {name: value.double() for name, value in load_model(str(folder)).model.state_dict().items()}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.model.test_adapters import train_for
+from tests.support.tiny_training import train_for
 from utils.model.freezing import freeze
 from utils.model.loading import load_model
 from utils.model.loss import WhisperLoss

@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import save_file
 
-from tests.model.test_averaging import adapters, merged  # noqa: F401, a fixture
+from tests.support.tiny_training import merged
 from utils.model.interpolation import (
     Mixture,
     build_interpolation_table,
@@ -71,7 +71,7 @@ def test_models_of_another_shape_are_refused(models):
     "options", [{}, {"use_rslora": True, "alpha_pattern": {"fc1": 5}}, {"lora_bias": True}], ids=str
 )
 def test_a_scaled_lora_adapter_lies_on_the_line_of_the_merged_models(
-    adapters,  # noqa: F811
+    adapters,
     tiny_whisper,
     tmp_path,
     options,

@@ -17,7 +17,7 @@ from utils.model.silence import SILENCE_RUN
 from utils.model.whisper import allow_empty_texts, eval_mode
 from utils.runtime.errors import UserError
 from utils.text.label_tokens import IGNORED, LabelWriter, TimedTokens, encode_texts
-from utils.training.collators import pad_tokens
+from utils.training.batches import pad_tokens
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from transformers import WhisperForConditionalGeneration
 
-from tests.model.test_adapters import label_batch, logits_of, tiny_batch, train_for
+from tests.support.tiny_training import label_batch, logits_of, tiny_batch, train_for
 from utils.model.adapters import Adapter, add_adapter
 from utils.model.loading import load_model
 from utils.model.loss import WhisperLoss

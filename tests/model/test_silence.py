@@ -8,10 +8,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.transcribing import transcribe
 from utils.audio.flac import encode_flac
 from utils.audio.log_mel import log_mel, pad_waveforms
 from utils.data.length_batches import Example, StepSize
 from utils.model.context import DECODING_GRID, FULL_CONTEXT, TRAINING_GRID, dynamic_context
+from utils.model.decoding import encode_in_contexts
 from utils.model.encoder import encode
 from utils.model.kernels.onednn import Multiples
 from utils.model.loading import load_model
@@ -25,11 +27,10 @@ from utils.model.silence import (
     encoder_positions,
     seconds_of_work,
 )
-from utils.model.transcribing import encode_clips, transcribe
 from utils.model.whisper import eval_mode
 from utils.scoring.error_rates import error_rates, score_utterances
 from utils.text.label_tokens import IGNORED, LabelWriter, TimedTokens, encode_texts
-from utils.training.collators import pad_tokens
+from utils.training.batches import pad_tokens
 from utils.training.fixed_contexts import fixed_contexts
 from utils.training.steps import StepPlan
 
@@ -294,9 +295,9 @@ def test_an_untuned_model_needs_the_silence(italian_prompts):
 def test_clips_of_several_contexts_share_a_batch(tiny, clips, dtype):
     model = copy.deepcopy(tiny.model).to(dtype)
     with torch.inference_mode(), eval_mode(model):
-        together = encode_clips(model, tiny.processor, clips, [3.0, 9.5], SILENCE_RUN)
+        together = encode_in_contexts(model, tiny.processor, clips, [3.0, 9.5], SILENCE_RUN)
         alone = [
-            encode_clips(model, tiny.processor, [clip], [context], SILENCE_RUN)
+            encode_in_contexts(model, tiny.processor, [clip], [context], SILENCE_RUN)
             for clip, context in zip(clips, (3.0, 9.5), strict=True)
         ]
     for row, own in enumerate(alone):

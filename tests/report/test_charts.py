@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.report.test_data_page import Page
+from tests.support.pages import Page
 from utils.report.charts import Colour, Line, Measure, chart_top, column_chart, line_chart, stacked_bars
 from utils.report.page import BOTTOM, CHART_HEIGHT, CHART_WIDTH, LEFT, RIGHT, TOP
 

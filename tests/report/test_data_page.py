@@ -1,7 +1,6 @@
 """The page and the summary made of numbers by hand and real prompts; a real browser opens the page."""
 
 import base64
-import html.parser
 import io
 import json
 import re
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from tests.support.pages import BROWSER_FLAGS, HOSTILE, RIGHT_TO_LEFT, Page, check_policy, tone
 from utils.audio.flac import SAMPLE_RATE, decode_flac, encode_flac
 from utils.data.dataset_statistics import DatasetStatistics
 from utils.report.data_page import EXAMPLES_PER_REASON, KEPT_EXAMPLES, write_html
@@ -20,16 +20,7 @@ from utils.report.data_sections import OTHER_ADVICE, advice_for, percent, trimme
 from utils.report.data_summary import print_summary, text_histogram
 from utils.report.players import MOST_AUDIO_CHARACTERS, Example
 
-HOSTILE = "<script>document.title='taken'</script><img src=x onerror=alert(1)>\"'&amp; </details>"
-RIGHT_TO_LEFT = "سلام \u202egnp.elif 🎧"
-BROWSER_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 BROWSER_FLAGS += ["--disable-background-networking", "--disable-component-update"]
-
-
-def tone(seconds: float, hertz: float = 220.0) -> bytes:
-    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    noise = np.random.default_rng(1).normal(scale=0.02, size=len(time))
-    return encode_flac((0.3 * np.sin(2 * np.pi * hertz * time) + noise).astype(np.float32))
 
 
 @cache
@@ -85,33 +76,6 @@ def rejects(flac: bytes | None) -> list[Example]:
         Example(f"missing\udcff{HOSTILE}.wav", None, None, "no such file: missing.wav"),
         Example("x.wav", HOSTILE, b"not audio", f"{HOSTILE}: details"),
     ]
-
-
-class Page(html.parser.HTMLParser):
-    """Elements with their attributes, and the text that is shown; complains of elements left open."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict]] = []
-        self.texts: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.texts.append(data)
-
-    def find(self, tag: str) -> list[dict]:
-        return [attributes for name, attributes in self.elements if name == tag]
 
 
 @pytest.fixture
@@ -370,21 +334,3 @@ def test_in_a_browser(tmp_path, italian_prompts, require_program):
 
     light, dark = (image.imread(tmp_path / f"{scheme}.png")[..., :3].mean() for scheme in ("light", "dark"))
     assert light > 0.8 and dark < 0.3
-
-
-def check_policy(page) -> None:
-    """Whatever gets into the page after all, it can neither run nor call home."""
-    blocked = page.evaluate(
-        """async () => {
-            const seen = [];
-            document.addEventListener("securitypolicyviolation",
-                event => seen.push(event.effectiveDirective));
-            document.body.append(Object.assign(new Image(), {src: "http://127.0.0.1:9/x.png"}));
-            const script = document.createElement("script");
-            script.textContent = "window.taken = true";
-            document.body.append(script);
-            await new Promise(resolve => setTimeout(resolve, 500));
-            return [...seen, String(window.taken)];
-        }"""
-    )
-    assert sorted(blocked) == ["img-src", "script-src-elem", "undefined"]

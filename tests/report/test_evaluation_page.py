@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from tests.report.made_up_results import (
+from tests.support.made_up_results import (
     BASE,
     CURVE,
     TUNED,
@@ -19,7 +19,7 @@ from tests.report.made_up_results import (
     failures,
     hostile_inputs,
 )
-from tests.report.test_data_page import BROWSER_FLAGS, HOSTILE, RIGHT_TO_LEFT, Page, check_policy, tone
+from tests.support.pages import BROWSER_FLAGS, HOSTILE, RIGHT_TO_LEFT, Page, check_policy, tone
 from utils.audio.flac import SAMPLE_RATE, decode_flac, encode_flac
 from utils.evaluation.records import Gate
 from utils.evaluation.results_file import read_analysis, read_results

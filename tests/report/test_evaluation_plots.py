@@ -5,7 +5,7 @@ import warnings
 import pytest
 from matplotlib import image
 
-from tests.report.made_up_results import (
+from tests.support.made_up_results import (
     CURVE,
     TUNED,
     build_result,
@@ -13,7 +13,7 @@ from tests.report.made_up_results import (
     group,
     hostile_inputs,
 )
-from tests.report.test_data_page import HOSTILE, RIGHT_TO_LEFT
+from tests.support.pages import HOSTILE, RIGHT_TO_LEFT
 from utils.report.evaluation_plots import draw_groups, draw_learning_curve, write_evaluation_plots
 from utils.report.series import list_series
 

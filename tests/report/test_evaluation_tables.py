@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.report.made_up_results import (
+from tests.support.made_up_results import (
     METRICS,
     TUNED,
     build_analysis,
@@ -16,7 +16,7 @@ from tests.report.made_up_results import (
     build_result,
     build_results,
 )
-from tests.report.test_data_page import HOSTILE, RIGHT_TO_LEFT
+from tests.support.pages import HOSTILE, RIGHT_TO_LEFT
 from utils.report.evaluation_tables import guarded, write_csv, write_evaluation_tables
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 
-from tests.report.test_data_page import HOSTILE, Page
+from tests.support.pages import HOSTILE, Page
 from utils.report.learning_curve import learning_section, load_metrics, read_curves, read_points, thinned
 
 METRICS = [

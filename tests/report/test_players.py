@@ -4,7 +4,7 @@ import base64
 
 import numpy as np
 
-from tests.report.test_data_page import tone
+from tests.support.pages import tone
 from utils.audio.flac import SAMPLE_RATE, decode_flac
 from utils.report.players import Example, audio_element, load_player, load_players
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tests.report.made_up_results import build_result, group
+from tests.support.made_up_results import build_result, group
 from utils.report.series import (
     find_result,
     list_models,

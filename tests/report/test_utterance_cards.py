@@ -1,7 +1,7 @@
 """Which utterances are shown, and that each plays once."""
 
-from tests.report.made_up_results import BASE, TUNED, build_prediction
-from tests.report.test_data_page import Page, tone
+from tests.support.made_up_results import BASE, TUNED, build_prediction
+from tests.support.pages import Page, tone
 from utils.evaluation.records import Prediction
 from utils.report.utterance_cards import (
     CASES_IN_A_LIST,

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.report.test_data_page import HOSTILE, RIGHT_TO_LEFT, Page
+from tests.support.pages import HOSTILE, RIGHT_TO_LEFT, Page
 from utils.report.word_differences import LONGEST_RUN, LONGEST_TEXT, differences_legend, mark_differences
 from utils.scoring.word_alignment import Edit
 

@@ -1,7 +1,6 @@
 """One run to a folder, by the operating system's lock."""
 
 import contextlib
-import errno
 import fcntl
 import os
 import signal
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.locks import refuse_to_lock
 from utils.runtime.errors import UserError
 from utils.runtime.locking import sole_holder, sole_run_in
 
@@ -91,7 +91,3 @@ def test_without_locks_a_run_goes_on_and_leaves_nothing_that_holds_up_the_next(t
         pass
     told = f"{tmp_path}: no locks on this file system; see to it that only one run writes here."
     assert capsys.readouterr().out.splitlines() == [told, told]
-
-
-def refuse_to_lock(*_) -> None:
-    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))

@@ -1,8 +1,6 @@
 """Expected values are worked out by hand, come from jiwer and sclite, or from textbook formulas."""
 
 import json
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import jiwer
@@ -12,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 
-from tests.support.sclite import align_with_sclite, draw_hypotheses, draw_references, read_alignments
+from tests.support.sclite import (
+    align_with_sclite,
+    count_edits,
+    draw_hypotheses,
+    draw_references,
+    read_alignments,
+)
 from utils.scoring import intervals
 from utils.scoring.error_counts import (
     ErrorCounts,
@@ -31,13 +35,6 @@ counts = st.builds(ErrorCounts, *[st.integers(0, 5)] * 3, st.integers(0, 9))
 
 def errors(*per_utterance: int, length: int = 10) -> list[ErrorCounts]:
     return [ErrorCounts(number, 0, 0, length) for number in per_utterance]
-
-
-def count_edits(alignment: Sequence[Edit]) -> ErrorCounts:
-    """The errors of one alignment."""
-    kinds = Counter(edit.operation for edit in alignment)
-    substitutions, insertions, deletions = kinds["substitute"], kinds["insert"], kinds["delete"]
-    return ErrorCounts(substitutions, insertions, deletions, len(alignment) - insertions)
 
 
 @pytest.mark.parametrize(

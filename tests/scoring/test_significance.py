@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.scoring.test_model_comparison import count_edits
 from tests.support.sclite import (
     align_with_sclite,
     compare_with_sc_stats,
+    count_edits,
     draw_hypotheses,
     draw_references,
     read_alignments,

@@ -3,8 +3,12 @@
 import random
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+
+from utils.scoring.error_counts import ErrorCounts
+from utils.scoring.word_alignment import Edit
 
 # article 1 of the Universal Declaration of Human Rights; Thai, Chinese and Japanese parted into words by hand
 SENTENCES = """
@@ -156,3 +160,10 @@ def compare_with_sc_stats(sctk: str, first: Path, second: Path) -> dict[str, flo
         "is_different": found[5] == "Yes",
         "p_value": 0.0 if below_table else float(verdict[2]),
     }
+
+
+def count_edits(alignment: Sequence[Edit]) -> ErrorCounts:
+    """The errors of one alignment."""
+    kinds = Counter(edit.operation for edit in alignment)
+    substitutions, insertions, deletions = kinds["substitute"], kinds["insert"], kinds["delete"]
+    return ErrorCounts(substitutions, insertions, deletions, len(alignment) - insertions)

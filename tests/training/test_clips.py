@@ -1,45 +1,20 @@
 """What an epoch draws: shares of datasets, stitches, speeds; and an example as tokens and audio."""
 
 from collections import Counter
-from functools import cache
 
 import numpy as np
 import pytest
-from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import WhisperTokenizerFast
 
-from tests.conftest import flac_tone
+from tests.support.clip_tables import build_clips, table, tokenizer
+from tests.support.tones import flac_tone
 from utils.audio.augmentation import Augmentation
 from utils.audio.flac import decode_flac
-from utils.model.resolving import resolve_model
 from utils.runtime.errors import UserError
-from utils.text.label_tokens import MAX_LABEL_TOKENS, LabelWriter
-from utils.training.clip_rows import DrawOptions, read_clips
+from utils.text.label_tokens import MAX_LABEL_TOKENS
+from utils.training.clip_rows import read_clips
 from utils.training.clips import TrainingClips
-
-
-@cache
-def tokenizer():
-    loaded = WhisperTokenizerFast.from_pretrained(resolve_model("openai/whisper-base"))
-    loaded.set_prefix_tokens(language="it", task="transcribe", predict_timestamps=False)
-    return loaded
-
-
-def build_clips(rows: Dataset, datasets=None, seed: int = 0, **options) -> TrainingClips:
-    clips = read_clips(rows, tokenizer(), ["it"] * len(rows), list(rows["text"]))
-    numbers = datasets or [0] * len(rows)
-    return TrainingClips(rows, clips, numbers, LabelWriter(tokenizer()), DrawOptions(**options), seed)
-
-
-def table(durations, **columns) -> Dataset:
-    """Rows whose audio nobody reads."""
-    size = len(durations)
-    texts = columns.pop("text", [f"testo {number}" for number in range(size)])
-    names = [str(number) for number in range(size)]
-    required = {"id": names, "audio": [b""] * size, "duration": durations, "text": texts}
-    return Dataset.from_dict({**required, **columns})
 
 
 def test_by_default_an_epoch_is_every_clip_once():

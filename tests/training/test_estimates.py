@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from utils.data.length_batches import Example
+from utils.runtime.files import free_disk_bytes
 from utils.training.estimates import (
     Disk,
     Estimate,
@@ -14,7 +15,6 @@ from utils.training.estimates import (
     estimate_seconds,
     estimate_table,
     format_seconds,
-    free_disk_bytes,
     pick_steps,
 )
 from utils.training.steps import Step

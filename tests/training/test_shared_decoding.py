@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from accelerate import DistributedType
 from datasets import Dataset
 
 from utils.model.adapters import Adapter, add_adapter
@@ -39,14 +38,12 @@ def process(index: int, of: int) -> SimpleNamespace:
         process_index=index,
         num_processes=of,
         is_main_process=index == 0,
-        distributed_type=DistributedType.MULTI_CPU,
         autocast=contextlib.nullcontext,
-        unwrap_model=lambda prepared: prepared,
     )
 
 
-@pytest.mark.parametrize("num_processes", [1, 2, 3])
-def test_hypotheses_come_in_the_order_of_the_rows_on_every_process(monkeypatch, num_processes):
+@pytest.mark.parametrize("have_a_model", [[True], [True, True], [True, True, True], [True, False]])
+def test_hypotheses_come_in_the_order_of_the_rows_on_every_process(monkeypatch, have_a_model):
     """Each says a clip's own name; what one process gathers from all is noted in a first round."""
     names = list("abcde")
     rows = Dataset.from_dict(
@@ -54,22 +51,28 @@ def test_hypotheses_come_in_the_order_of_the_rows_on_every_process(monkeypatch, 
     )
     decoded, shares = [], []
 
-    def transcribe(model, processor, clips, *_, **__) -> list[str]:
+    def spell(model, processor, clips, languages, contexts, **_) -> list[str]:
         texts = [clip.decode() for clip in clips]
         decoded.extend(texts)
         return texts
 
-    def found_by_all() -> list[list[str] | None]:
-        loss = SimpleNamespace(model=torch.nn.Identity())
+    def found_by_all() -> list[list[str]]:
         words = {"batch_size": 2, "max_length": 9, "task": "transcribe"}
         return [
-            transcribe_on_all_processes(process(index, num_processes), loss, None, rows, **words)
-            for index in range(num_processes)
+            transcribe_on_all_processes(
+                process(index, len(have_a_model)), torch.nn.Identity() if has else None, None, rows, **words
+            )
+            for index, has in enumerate(have_a_model)
         ]
 
-    monkeypatch.setattr("utils.training.shared_decoding.transcribe", transcribe)
-    monkeypatch.setattr("utils.training.shared_decoding.gather_object", lambda own: shares.extend(own) or own)
-    found_by_all()
+    monkeypatch.setattr("utils.training.shared_decoding.transcribe_batch", spell)
+    monkeypatch.setattr("utils.training.shared_decoding.ready_to_decode", contextlib.nullcontext)
+    monkeypatch.setattr("utils.training.shared_decoding.gather_object", lambda own: have_a_model)
+    with monkeypatch.context() as first_round:
+        first_round.setattr(
+            "utils.training.shared_decoding.gather_hypotheses", lambda own, _: shares.append(own) or []
+        )
+        found_by_all()
     assert sorted(decoded) == names  # each once
-    monkeypatch.setattr("utils.training.shared_decoding.gather_object", lambda own: shares)
-    assert found_by_all() == [names] * num_processes
+    monkeypatch.setattr("utils.model.transcription.gather_object", lambda own: shares)
+    assert found_by_all() == [names] * len(have_a_model)

@@ -198,8 +198,7 @@ class TrainArguments(ScriptArguments):
     )
 
     dry_run: bool = argument(
-        "Check the labels, estimate steps, memory, time and disk from a few measured steps, write nothing, "
-        "and stop.",
+        "Estimate steps, memory, time and disk from a few measured steps, write nothing, and stop.",
         default=False,
     )
     save_steps: int = argument("Steps between checkpoints; 0: never.", default=100)

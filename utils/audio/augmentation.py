@@ -95,7 +95,7 @@ def augment(
         millisecond; the input itself where nothing was drawn and nothing is too loud.
 
     Raises:
-        AudioError: A file of noise_dir or reverb_dir cannot be read any more; see `check_augmentation`.
+        UserError: A file of noise_dir or reverb_dir cannot be read any more; see `check_augmentation`.
     """
     changed = change_speed(samples, speed)
     for stream, probability, change in (

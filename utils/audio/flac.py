@@ -6,12 +6,14 @@ import math
 import numpy as np
 import soundfile
 
+from utils.runtime.problems import BadItem
+
 SAMPLE_RATE = 16000
 """Samples per second everything is brought to; Whisper knows no other."""
 
 
-class AudioError(Exception):
-    """Audio that cannot be used; its text is the reject reason, `kind: details`."""
+class AudioError(BadItem):
+    """Audio that cannot be used."""
 
 
 def encode_flac(samples: np.ndarray) -> bytes:
@@ -35,9 +37,9 @@ def decode_flac(data: bytes) -> np.ndarray:
     try:
         samples, rate = soundfile.read(io.BytesIO(data), dtype="float32")
     except soundfile.SoundFileError as error:
-        raise AudioError(f"not audio: {error}") from None
+        raise AudioError("not audio", str(error)) from None
     if rate != SAMPLE_RATE or samples.ndim != 1:
-        raise AudioError(f"not 16 kHz mono: {rate} Hz, shape {samples.shape}; run preprocess.py on it")
+        raise AudioError("not 16 kHz mono", f"{rate} Hz, shape {samples.shape}; run preprocess.py on it")
     return samples
 
 

@@ -48,12 +48,12 @@ class Miscounted(Exception):
 def decode_with_soundfile(sound: soundfile.SoundFile) -> Iterator[Block]:
     _check_rate(sound.samplerate)
     num_frames = max(BLOCK_SAMPLES // sound.channels, 1)
-    decoded, problem = 0, ""
+    decoded, problem = 0, None
     while True:
         try:
             block = sound.read(num_frames, dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, OSError) as error:
-            problem = f"broken audio: {error}"
+            problem = BrokenOff("broken audio", str(error))
             break
         if not len(block):
             break
@@ -62,12 +62,13 @@ def decode_with_soundfile(sound: soundfile.SoundFile) -> Iterator[Block]:
     # of the formats that libsndfile reads, FLAC alone counts its samples in the header and not its bytes
     promised = sound.frames if sound.format == "FLAC" else decoded
     if (promised - decoded) / sound.samplerate > MISSING_SECONDS:
-        problem = (
-            f"truncated: its header promises {promised / sound.samplerate:.1f} s, "
-            f"{decoded / sound.samplerate:.1f} s can be decoded; copy it again"
+        problem = BrokenOff(
+            "truncated",
+            f"its header promises {promised / sound.samplerate:.1f} s, "
+            f"{decoded / sound.samplerate:.1f} s can be decoded; copy it again",
         )
     if problem:
-        raise BrokenOff(problem)
+        raise problem
 
 
 def decode_with_av(file: BinaryIO, name: str | None) -> Iterator[Block]:
@@ -77,10 +78,10 @@ def decode_with_av(file: BinaryIO, name: str | None) -> Iterator[Block]:
     try:
         container = av.open(file, mode="r", format=name, options=options, metadata_errors="replace")
     except (av.FFmpegError, ValueError, OSError) as error:
-        raise AudioError(f"not audio: no decoder recognises it ({first_line_of(error)})") from None
+        raise AudioError("not audio", f"no decoder recognises it ({first_line_of(error)})") from None
     with container:
         if not container.streams.audio:
-            raise AudioError("not audio: the file holds no audio stream")
+            raise AudioError("not audio", "the file holds no audio stream")
         packets = container.demux(container.streams.audio[0])
         frames = _decode_packets(packets, pass_tags=name == "mp3")
         is_timed = container.format.name in TIMED_FORMATS and container.start_time is not None
@@ -145,11 +146,11 @@ def _join_short(blocks: Iterator[Block]) -> Iterator[Block]:
             waiting.append(block)
             num_samples += block[1].size
     except (av.FFmpegError, ValueError, OSError) as error:
-        problem = f"broken audio: {first_line_of(error)}"
+        problem = BrokenOff("broken audio", first_line_of(error))
     if waiting:
         yield waiting[0][0], np.concatenate([samples for _, samples in waiting])
     if problem:
-        raise BrokenOff(problem)
+        raise problem
 
 
 def _samples_of(frame: av.AudioFrame) -> np.ndarray:
@@ -166,7 +167,7 @@ def _samples_of(frame: av.AudioFrame) -> np.ndarray:
 
 def _check_rate(rate: int) -> None:
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        raise AudioError(f"broken audio: {rate} samples a second, expected {LOWEST_RATE} to {HIGHEST_RATE}")
+        raise AudioError("broken audio", f"{rate} samples a second, expected {LOWEST_RATE} to {HIGHEST_RATE}")
 
 
 def first_line_of(error: Exception) -> str:

@@ -22,6 +22,16 @@ def pad_waveforms(clips: list[np.ndarray], context: float) -> torch.Tensor:
     return torch.from_numpy(waveforms)
 
 
+def input_features(
+    clips: list[np.ndarray],
+    context: float,
+    feature_extractor: WhisperFeatureExtractor,
+    device: torch.device | str = "cpu",
+) -> torch.Tensor:
+    """(B, n_mels, frames) of clips, (samples,) float32 at 16 kHz each, padded or cut to `context` seconds."""
+    return log_mel(pad_waveforms(clips, context).to(device), feature_extractor)
+
+
 def log_mel(waveforms: torch.Tensor, feature_extractor: WhisperFeatureExtractor) -> torch.Tensor:
     """Whisper's log-mel spectrogram, as `WhisperFeatureExtractor` computes it, of clips padded to one length.
 

@@ -53,7 +53,7 @@ def make_window(duration: float, folder: str | None, seed: tuple[int, ...]) -> n
         (duration * 16000,) float32; loud noise may exceed [-1, 1].
 
     Raises:
-        AudioError: A file of the folder cannot be read any more; see `check_non_speech`.
+        UserError: A file of the folder cannot be read any more; see `check_non_speech`.
     """
     random = np.random.default_rng((NON_SPEECH, *seed))
     num_samples = round(duration * SAMPLE_RATE)

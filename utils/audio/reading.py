@@ -24,7 +24,6 @@ from utils.audio.libraries import (
     decode_with_soundfile,
 )
 from utils.audio.truncation import missing_end
-from utils.data.archives.members import ArchiveMember, MemberError, read_member
 
 # fmt: off
 AUDIO_EXTENSIONS = frozenset((
@@ -34,13 +33,19 @@ AUDIO_EXTENSIONS = frozenset((
 # fmt: on
 """Files with these extensions are looked at when a folder is searched for audio."""
 
+LONGEST_AUDIO = 6 * 3600.0  # seconds; 6 h take 1.4 GB while they are cut
+
 LOUDEST_SAMPLE = 8.0  # full scale is 1; floats far above it were never scaled and would be clipped to noise
 
 CANCELLED = 0.01  # of the loudest channel's energy; below it the channels' mean has lost the sound
 
 
 def decode_audio(
-    source: Path | bytes | ArchiveMember, *, max_seconds: float = 6 * 3600, allow_truncated: bool = False
+    source: Path | bytes,
+    *,
+    suffix: str | None = None,
+    max_seconds: float = LONGEST_AUDIO,
+    allow_truncated: bool = False,
 ) -> np.ndarray:
     """Decode a file or its bytes to 16 kHz mono.
 
@@ -48,7 +53,8 @@ def decode_audio(
     loudest of them is taken.
 
     Args:
-        source: Path of a file, the bytes of one, or a member of an archive.
+        source: Path of a file, or the bytes of one.
+        suffix: Extension of the name that the bytes had, which alone tells some formats; a path has its own.
         max_seconds: Decoding stops with an error here, so that a small hostile file cannot fill the memory;
             a second takes 64 kB.
         allow_truncated: Take what decodes of a file that ends or breaks off before its header says.
@@ -60,11 +66,12 @@ def decode_audio(
         AudioError: Missing, empty, not audio, broken, cut off, without samples, too long, or with NaN or Inf
             samples.
     """
-    suffix = "" if isinstance(source, bytes) else Path(source.name).suffix.lower()
+    if suffix is None:
+        suffix = "" if isinstance(source, bytes) else source.suffix
     with _open_binary(source) as file:
-        headerless = _headerless_format(suffix, file)
+        headerless = _headerless_format(suffix.lower(), file)
         if headerless is None and not allow_truncated and (problem := missing_end(file)):
-            raise AudioError(problem)
+            raise AudioError(problem.kind, problem.details)
         usable = _until_it_breaks if allow_truncated else iter
         try:
             return _join(usable(_decode(file, headerless, to_the_last=allow_truncated)), max_seconds)
@@ -97,7 +104,7 @@ def _decode(file: BinaryIO, headerless: str | None, *, to_the_last: bool) -> Ite
         except AudioError as error:
             if number == 0:
                 raise
-            raise BrokenOff(f"broken audio: part {number + 1} of a chained Ogg file: {error}") from None
+            raise BrokenOff("broken audio", f"part {number + 1} of a chained Ogg file: {error}") from None
 
 
 def _decode_part(file: BinaryIO, to_the_last: bool) -> Iterator[Block]:
@@ -149,27 +156,22 @@ def _until_it_breaks(blocks: Iterator[Block]) -> Iterator[Block]:
             raise
 
 
-def _open_binary(source: Path | bytes | ArchiveMember) -> BinaryIO:
-    if isinstance(source, ArchiveMember):
-        try:
-            source = read_member(source)
-        except MemberError as problem:
-            raise AudioError(str(problem)) from None
+def _open_binary(source: Path | bytes) -> BinaryIO:
     if isinstance(source, bytes):
         if not source:
-            raise AudioError("empty file: 0 bytes of audio")
+            raise AudioError("empty file", "0 bytes of audio")
         return io.BytesIO(source)
     try:
         if not source.exists():
-            raise AudioError(f"no such file: {source}")
+            raise AudioError("no such file", str(source))
         if not source.is_file():
-            raise AudioError(f"not a file: {source}")
+            raise AudioError("not a file", str(source))
         if source.stat().st_size == 0:
-            raise AudioError(f"empty file: {source} has 0 bytes")
+            raise AudioError("empty file", f"{source} has 0 bytes")
         return source.open("rb")
     except (OSError, ValueError) as error:  # no permission; a name too long or with a NUL character
         reason = getattr(error, "strerror", None) or error  # without the name, which may be endless
-        raise AudioError(f"unreadable file: {str(source)[:200]!a}: {reason}") from None
+        raise AudioError("unreadable file", f"{str(source)[:200]!a}: {reason}") from None
 
 
 def _join(blocks: Iterator[Block], max_seconds: float) -> np.ndarray:
@@ -178,20 +180,20 @@ def _join(blocks: Iterator[Block], max_seconds: float) -> np.ndarray:
     resampler, source_rate, seconds = None, 0, 0.0
     for rate, block in blocks:
         if rate != source_rate and source_rate:
-            raise AudioError(f"broken audio: the sample rate changes from {source_rate} to {rate} Hz")
+            raise AudioError("broken audio", f"the sample rate changes from {source_rate} to {rate} Hz")
         if not source_rate and rate != SAMPLE_RATE:
             resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
         source_rate = rate
         _check_samples(block, seconds)
         seconds += len(block) / rate
         if seconds > max_seconds:
-            raise AudioError(f"too long: over {max_seconds:g} s of audio")
+            raise AudioError("too long", f"over {max_seconds:g} s of audio")
         mono = mix_channels(block)
         joined += (resampler.resample_chunk(mono) if resampler else mono).tobytes()
     if resampler:
         joined += resampler.resample_chunk(np.zeros(0, dtype=np.float32), last=True).tobytes()
     if not joined:
-        raise AudioError("no samples: the file is audio, but 0 samples long")
+        raise AudioError("no samples", "the file is audio, but 0 samples long")
     return np.frombuffer(joined, dtype=np.float32)
 
 
@@ -212,6 +214,6 @@ def _check_samples(block: np.ndarray, start: float) -> None:
         return
     low, high = float(block.min()), float(block.max())
     if not math.isfinite(low) or not math.isfinite(high):
-        raise AudioError(f"NaN or infinite samples: first seen after {start:.1f} s")
+        raise AudioError("NaN or infinite samples", f"first seen after {start:.1f} s")
     if (loudest := max(-low, high)) > LOUDEST_SAMPLE:
-        raise AudioError(f"samples out of range: up to {loudest:.4g}, expected -1 to 1; scale the file")
+        raise AudioError("samples out of range", f"up to {loudest:.4g}, expected -1 to 1; scale the file")

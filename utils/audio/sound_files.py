@@ -9,6 +9,7 @@ import numpy as np
 
 from utils.audio.flac import AudioError, to_int16
 from utils.audio.reading import AUDIO_EXTENSIONS, decode_audio
+from utils.runtime.errors import UserError
 
 LONGEST_RESPONSE = 4.0  # seconds of a file that holds a room's response
 
@@ -62,16 +63,16 @@ def draw_sound(folder: str, random: np.random.Generator) -> SoundFile:
     """One of a folder's files.
 
     Raises:
-        AudioError: There is none any more, or it cannot be read; see `folder_problems`.
+        UserError: There is none any more, or it cannot be read; see `folder_problems`.
     """
     paths = _find_sounds(folder)
     if not paths:
-        raise AudioError(f"{folder}: no audio files any more")
+        raise UserError(f"{folder}: no audio files any more")
     path = paths[int(random.integers(len(paths)))]
     try:
         return _CACHE.get(path)
     except AudioError as error:
-        raise AudioError(f"{path}: {error}") from None
+        raise UserError(f"{path}: {error}") from None
 
 
 @lru_cache(maxsize=4)
@@ -92,7 +93,7 @@ def _read_sound(path: Path) -> SoundFile:
     floats = samples.astype(np.float32)
     power = float(np.mean(np.square(floats))) / 32768.0**2
     if power == 0.0:
-        raise AudioError("silent: every sample is 0")
+        raise AudioError("silent", "every sample is 0")
     return SoundFile(samples, power)
 
 

@@ -8,6 +8,8 @@ import os
 import struct
 from typing import BinaryIO
 
+from utils.runtime.problems import Problem
+
 MISSING_SHARE = 0.01  # of the promised size; below it a header is merely a little wrong
 
 MISSING_BYTES = 1000  # 0.03 s of 16 kHz WAV, some tenths of a second of compressed speech
@@ -23,7 +25,7 @@ LARGEST_OGG_PAGE = 27 + 255 + 255 * 255
 HEAD_BYTES = 64
 
 
-def missing_end(file: BinaryIO) -> str | None:
+def missing_end(file: BinaryIO) -> Problem | None:
     """Why a file is taken for cut off, or None. The file is left at its beginning.
 
     Known are WAV, AIFF, MP4 and its kin, Matroska and WebM, Ogg, and MP3 with a Xing or Info header.
@@ -40,7 +42,7 @@ def missing_end(file: BinaryIO) -> str | None:
         file.seek(0)
 
 
-def _find_missing_end(file: BinaryIO, head: bytes, size: int) -> str | None:
+def _find_missing_end(file: BinaryIO, head: bytes, size: int) -> Problem | None:
     if head[:4] in (b"RIFF", b"FORM"):
         return _compare("its header", _end_of_chunk(file, head), size)
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide"):
@@ -54,13 +56,14 @@ def _find_missing_end(file: BinaryIO, head: bytes, size: int) -> str | None:
     return None
 
 
-def _compare(what: str, promised: int | None, size: int) -> str | None:
+def _compare(what: str, promised: int | None, size: int) -> Problem | None:
     missing = 0 if promised is None else promised - size
     if promised is None or missing <= max(MISSING_BYTES, MISSING_SHARE * promised):
         return None
-    return (
-        f"truncated: {what} promises {promised:,} bytes, the file has {size:,}; copy it again, "
-        "or keep what is there with --skip_rules truncated"
+    return Problem(
+        "truncated",
+        f"{what} promises {promised:,} bytes, the file has {size:,}; copy it again, "
+        "or keep what is there with --skip_rules truncated",
     )
 
 
@@ -80,7 +83,7 @@ def _end_of_chunk(file: BinaryIO, head: bytes) -> int | None:
     return None
 
 
-def _missing_end_of_mp4(file: BinaryIO, size: int) -> str | None:
+def _missing_end_of_mp4(file: BinaryIO, size: int) -> Problem | None:
     """Walk the boxes, see https://developer.apple.com/documentation/quicktime-file-format/atoms."""
     position, names = 0, set[bytes]()
     for _ in range(MOST_CHUNKS):
@@ -100,7 +103,9 @@ def _missing_end_of_mp4(file: BinaryIO, size: int) -> str | None:
     if problem := _compare("its index", position, size):
         return problem
     if b"moov" not in names:
-        return "truncated: an MP4 file without its index (moov), which is written last; copy it again"
+        return Problem(
+            "truncated", "an MP4 file without its index (moov), which is written last; copy it again"
+        )
     return None
 
 
@@ -126,7 +131,7 @@ def _read_variable_integer(data: bytes, position: int) -> tuple[int | None, int]
     return (None if value == mask else value), position + width
 
 
-def _missing_end_of_ogg(file: BinaryIO, size: int) -> str | None:
+def _missing_end_of_ogg(file: BinaryIO, size: int) -> Problem | None:
     """Whether the last page is whole (RFC 3533, section 6)."""
     file.seek(max(size - LARGEST_OGG_PAGE, 0))
     tail = file.read(LARGEST_OGG_PAGE)
@@ -139,7 +144,9 @@ def _missing_end_of_ogg(file: BinaryIO, size: int) -> str | None:
     end = page + 27 + num_segments + sum(table)
     if len(header) == 27 and len(table) == num_segments and end <= len(tail):
         return None
-    return "truncated: the last page of the Ogg file is cut off; copy it again, or --skip_rules truncated"
+    return Problem(
+        "truncated", "the last page of the Ogg file is cut off; copy it again, or --skip_rules truncated"
+    )
 
 
 def _end_of_mp3(file: BinaryIO, head: bytes) -> int | None:

@@ -23,6 +23,7 @@ from utils.data.catalogue import (
     read_catalogue,
     read_index,
 )
+from utils.data.clips.records import problem_of
 from utils.data.dataset_statistics import DatasetStatistics
 from utils.data.grouping import TEST, TRAIN, VALIDATION, Keys
 from utils.data.leaks import count_shared
@@ -32,6 +33,7 @@ from utils.data.utterance import Reject
 from utils.data.writing import SplitWriter, dataset_features, in_order
 from utils.runtime.errors import UserError
 from utils.runtime.files import write_json, write_text
+from utils.runtime.problems import Problem
 
 MOST_EXAMPLES = 5  # of each kind of reject, in the report
 
@@ -117,14 +119,14 @@ class Outcome:
 
     def reject(self, file: TextIO, entry: dict) -> None:
         """Write a line of `rejects.jsonl`; the first of each kind are kept as examples."""
-        reject = Reject(entry["source"], entry["position"], entry["reason"])
-        record = {"source": reject.source, "position": reject.position, "reason": reject.reason}
+        kind = entry["kind"]
+        record = {name: entry[name] for name in ("source", "position", "reason")}
         # a name of bytes that are no UTF-8 must not end the run
         line = json.dumps(record, ensure_ascii=False).encode("utf-8", errors="backslashreplace")
         file.write(line.decode("utf-8") + "\n")
-        self.reasons[reject.kind] += 1
-        if self.reasons[reject.kind] <= MOST_EXAMPLES:
-            self.examples.append({"kind": reject.kind, **entry})
+        self.reasons[kind] += 1
+        if self.reasons[kind] <= MOST_EXAMPLES:
+            self.examples.append(entry)
 
     def keep(self, entry: dict, row: dict, split: str) -> None:
         """Count a clip that goes to `split`."""
@@ -137,7 +139,7 @@ def _write(
     blocks: Sequence[Path],
     columns: Mapping[str, set[str]],
     fates: np.ndarray,
-    late: Mapping[int, str],
+    late: Mapping[int, Problem],
 ) -> Outcome:
     """Copy the clips into their splits and every reject, early or late, into `rejects.jsonl`."""
     features, outcome, number = dataset_features(columns), Outcome(), 0
@@ -153,8 +155,8 @@ def _write(
                     outcome.reject(rejects, entry)
                     continue
                 if number in late:
-                    told = {"reason": late[number], "flac": row["audio"], "text": row["text"]}
-                    outcome.reject(rejects, entry | told)
+                    told = {"kind": late[number].kind, "reason": str(late[number])}
+                    outcome.reject(rejects, entry | told | {"flac": row["audio"], "text": row["text"]})
                 else:
                     split = int(fates[number])
                     outcome.keep(entry, row, SPLITS[split])
@@ -215,7 +217,7 @@ def _report_split(
     )
 
 
-def _describe(blocks: Sequence[Path], late: Mapping[int, str]) -> str:
+def _describe(blocks: Sequence[Path], late: Mapping[int, Problem]) -> str:
     """The commonest kinds of reject with one example each, for when nothing else is left."""
     from utils.data.utterance import commonest_reasons
 
@@ -223,7 +225,7 @@ def _describe(blocks: Sequence[Path], late: Mapping[int, str]) -> str:
     for block in blocks:
         index = read_index(block)
         rejects += [
-            Reject(entry["source"], entry["position"], entry["reason"]) for entry in index["rejected"]
+            Reject(entry["source"], entry["position"], problem_of(entry)) for entry in index["rejected"]
         ]
         for entry in index["kept"]:
             rejects.append(Reject(entry["source"], entry["position"], late[number]))

@@ -14,6 +14,7 @@ from utils.data.leaks import text_key
 from utils.data.quality.speech_rates import count_characters, rate_limits, rate_problem
 from utils.data.split_names import SPLITS
 from utils.data.splits import SplitResult, assign_splits
+from utils.runtime.problems import Problem
 from utils.text.normalizing import normalize_text
 
 NUMBERS_FILE = "data_report.json"
@@ -83,7 +84,7 @@ def _number(known: dict[str, int], name: str | None) -> int:
 
 def decide(
     catalogue: Catalogue, blocks: Sequence[Path], settings: SplitSettings
-) -> tuple[dict[int, str], SplitResult]:
+) -> tuple[dict[int, Problem], SplitResult]:
     """Which clips are left out after all, and why; and the split of every clip."""
     late = _screened(blocks)
     if "speech_rate" in settings.rules:
@@ -107,19 +108,19 @@ def decide(
     return late, dataclasses.replace(result, splits=splits)
 
 
-def _screened(blocks: Sequence[Path]) -> dict[int, str]:
+def _screened(blocks: Sequence[Path]) -> dict[int, Problem]:
     """What a model found wrong (utils.screening); its findings stand beside the blocks."""
-    late: dict[int, str] = {}
+    late: dict[int, Problem] = {}
     first = 0
     for block in blocks:
         found = block.with_suffix(".screened")
         if found.is_file():
-            late |= {first + int(row): reason for row, reason in read_index(found)["problems"].items()}
+            late |= {first + int(row): Problem(*told) for row, told in read_index(found)["problems"].items()}
         first += len(read_index(block)["kept"])
     return late
 
 
-def _unlikely_rates(catalogue: Catalogue, blocks: Sequence[Path]) -> dict[int, str]:
+def _unlikely_rates(catalogue: Catalogue, blocks: Sequence[Path]) -> dict[int, Problem]:
     """Clips in which far more or less is written than can be said in their time, each language on its own."""
     characters, seconds = np.asarray(catalogue.num_characters), np.asarray(catalogue.durations)
     languages = np.asarray(catalogue.languages)
@@ -137,11 +138,11 @@ def _unlikely_rates(catalogue: Catalogue, blocks: Sequence[Path]) -> dict[int, s
     return late
 
 
-def _duplicates(catalogue: Catalogue, late: Mapping[int, str]) -> dict[int, str]:
+def _duplicates(catalogue: Catalogue, late: Mapping[int, Problem]) -> dict[int, Problem]:
     """Clips with the very samples of another; the one of the later split stays, or the first."""
     contents, given = np.asarray(catalogue.contents), np.asarray(catalogue.given)
     there = np.setdiff1d(np.arange(len(contents)), np.fromiter(late, np.int64, len(late)))
     rank = np.where(given[there] == TEST, 0, np.where(given[there] == VALIDATION, 1, 2))
     order = there[np.lexsort((there, rank, contents[there]))]
     same = np.flatnonzero(contents[order][1:] == contents[order][:-1]) + 1
-    return {int(order[place]): "duplicate: the same samples as another clip" for place in same}
+    return {int(order[place]): Problem("duplicate", "the same samples as another clip") for place in same}

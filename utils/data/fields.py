@@ -6,20 +6,33 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from utils.data.utterance import PREPARED_COLUMNS, BadItem, Scalar
-from utils.text.cleaning import CONTROL_TOKEN
+from utils.data.utterance import PREPARED_COLUMNS, Scalar
+from utils.runtime.problems import BadItem, Problem
+from utils.text.cleaning import CONTROL_TOKEN, clean_text
 
 
-def text_problem(text: str) -> str | None:
+def usable_text(text: str) -> str:
+    """A transcript, cleaned.
+
+    Raises:
+        BadItem: Nothing can be learnt from it.
+    """
+    cleaned = clean_text(text)
+    if problem := text_problem(cleaned):
+        raise BadItem(problem.kind, problem.details)
+    return cleaned
+
+
+def text_problem(text: str) -> Problem | None:
     """Why a cleaned text cannot be learnt from, or None."""
     if not text:
-        return "empty text: nothing is left after cleaning"
+        return Problem("empty text", "nothing is left after cleaning")
     if token := CONTROL_TOKEN.search(text):
-        return f"control token in the text: {token.group()}; remove it"
+        return Problem("control token in the text", f"{token.group()}; remove it")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        return "broken characters in the text: half of a surrogate pair; save the text as UTF-8"
+        return Problem("broken characters in the text", "half of a surrogate pair; save the text as UTF-8")
     return None
 
 
@@ -35,7 +48,7 @@ def read_language(code: str | None) -> str | None:
         return code
     known = whisper_language(code)
     hint = f"write {known!r}" if known else "expected a code Whisper knows, such as it, en or fa"
-    raise BadItem(f"unknown language: {code!r}, {hint}")
+    raise BadItem("unknown language", f"{code!r}, {hint}")
 
 
 def whisper_language(name: str) -> str | None:
@@ -57,7 +70,7 @@ def read_extras(row: Mapping[str, object], taken: Iterable[str] = ()) -> dict[st
         name = f"original_{key}" if key in PREPARED_COLUMNS else key
         plain = value if isinstance(value, str | bool | float) else _as_scalar(value)
         if not is_utf8(key) or (isinstance(plain, str) and not is_utf8(plain)):
-            raise BadItem(f"broken characters in {key!a}: half of a surrogate pair")
+            raise BadItem(f"broken characters in {key!a}", "half of a surrogate pair")
         extras[name] = plain
     return extras
 

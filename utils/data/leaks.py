@@ -7,6 +7,7 @@ import numpy as np
 
 from utils.data.grouping import LEVELS, TEST, TRAIN, VALIDATION, Keys, draw_groups, is_fair, join_groups
 from utils.data.split_names import SPLITS
+from utils.runtime.problems import Problem
 
 MOST_LOST = 0.2  # of a split, left out to keep it apart from others; beyond that the leak is kept and told
 
@@ -32,9 +33,9 @@ def count_shared(keys: Keys, splits: np.ndarray) -> dict[str, int]:
     return counts
 
 
-def find_leaks(keys: Keys, splits: np.ndarray) -> tuple[dict[int, str], list[str]]:
+def find_leaks(keys: Keys, splits: np.ndarray) -> tuple[dict[int, Problem], list[str]]:
     """What is to be left out of train and validation, and notes of what is too much to leave out."""
-    leaks: dict[int, str] = {}
+    leaks: dict[int, Problem] = {}
     notes = []
     for level in LEVELS:
         for loser, keeper in _LOSER_AND_KEEPER:
@@ -46,7 +47,7 @@ def find_leaks(keys: Keys, splits: np.ndarray) -> tuple[dict[int, str], list[str
                 )
                 continue
             for index in found.tolist():
-                leaks.setdefault(index, f"leak: its {level} is also in {SPLITS[keeper]}")
+                leaks.setdefault(index, Problem("leak", f"its {level} is also in {SPLITS[keeper]}"))
     return leaks, notes
 
 
@@ -57,7 +58,7 @@ def _shared_with(values: np.ndarray, splits: np.ndarray, loser: int, keeper: int
 
 def cut_off(
     keys: Keys, splits: np.ndarray, free: np.ndarray, lacking: Mapping[int, float]
-) -> tuple[str | None, dict[int, str]]:
+) -> tuple[str | None, dict[int, Problem]]:
     """Move whole groups of the `free` utterances to the lacking splits, in the strictest way that is fair.
 
     Sentences that many speakers read can tie everything together. Then groups are made without regard to the
@@ -82,9 +83,9 @@ def cut_off(
     return None, {}
 
 
-def _leaks_by_text(texts: np.ndarray, assigned: np.ndarray) -> dict[int, str]:
-    leaks: dict[int, str] = {}
+def _leaks_by_text(texts: np.ndarray, assigned: np.ndarray) -> dict[int, Problem]:
+    leaks: dict[int, Problem] = {}
     for loser, keeper in _LOSER_AND_KEEPER:
         for index in _shared_with(texts, assigned, loser, keeper).tolist():
-            leaks.setdefault(index, f"leak: its text is also in {SPLITS[keeper]}")
+            leaks.setdefault(index, Problem("leak", f"its text is also in {SPLITS[keeper]}"))
     return leaks

@@ -8,14 +8,14 @@ import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from utils.audio.flac import decode_flac
-from utils.audio.log_mel import log_mel, pad_waveforms
 from utils.data.writing import read_rows
 from utils.model.context import FULL_CONTEXT
-from utils.model.encoder import encode
-from utils.model.generation import EncodedClips, decode_greedily
-from utils.model.languages import language_codes, language_ids
+from utils.model.encoder import encode_clips
+from utils.model.generation import EncodedClips, decode_greedily, detect_languages
+from utils.model.languages import language_codes
 from utils.model.whisper import eval_mode, whisper_of
 from utils.runtime.files import write_json
+from utils.runtime.problems import Problem
 from utils.scoring.error_counts import count_errors
 from utils.text.label_tokens import prompt_tokens
 from utils.text.loops import find_loop
@@ -124,9 +124,9 @@ def _hear(
     longest: int,
 ) -> list[_Hypothesis]:
     """Decode a batch; a hypothesis ends where it is too long for the longest text anyway."""
-    waveforms = pad_waveforms([decode_flac(clip) for clip in clips], FULL_CONTEXT)
-    states = encode(model, log_mel(waveforms.to(model.device), processor.feature_extractor))
-    detected = _language_probabilities(model, states)
+    samples = [decode_flac(clip) for clip in clips]
+    states = encode_clips(model, processor.feature_extractor, samples, FULL_CONTEXT)
+    detected = detect_languages(model, states)
     spoken = [given or found for given, (found, _) in zip(languages, detected, strict=True)]
     if not language_codes(model):
         spoken = [None] * len(clips)
@@ -140,22 +140,6 @@ def _hear(
         _Hypothesis(text.strip(), len(row), *found)
         for text, row, found in zip(decoded, tokens, detected, strict=True)
     ]
-
-
-def _language_probabilities(
-    model: WhisperForConditionalGeneration, states: torch.Tensor
-) -> list[tuple[str | None, float]]:
-    """The likeliest language of each clip and its share of the probability of all languages."""
-    languages = language_ids(model)
-    if not languages:
-        return [(None, 0.0)] * len(states)
-    codes = list(languages)
-    ids = torch.tensor(list(languages.values()), device=states.device)
-    start = torch.full((len(states), 1), model.config.decoder_start_token_id, device=states.device)
-    decoded = model.model.decoder(input_ids=start, encoder_hidden_states=states, use_cache=False)
-    logits = model.proj_out(decoded.last_hidden_state[:, -1])[:, ids].float()  # (B, languages)
-    best, index = logits.softmax(dim=-1).max(dim=-1)
-    return [(codes[i], share) for i, share in zip(index.tolist(), best.tolist(), strict=True)]
 
 
 def _most_tokens(text_tokens: int) -> int:
@@ -194,7 +178,7 @@ def screen_block(
         model, processor, [row["audio"] for row in rows], [row["text"] for row in rows], languages
     )
     problems = {
-        number: problem
+        number: (problem.kind, problem.details)
         for number, (clip, language) in enumerate(zip(clips, languages, strict=True))
         if (problem := screening_problem(clip, max_wer, language))
     }
@@ -202,7 +186,7 @@ def screen_block(
     return sum(row["duration"] for row in rows)
 
 
-def screening_problem(clip: ScreenedClip, max_wer: float, language: str | None) -> str | None:
+def screening_problem(clip: ScreenedClip, max_wer: float, language: str | None) -> Problem | None:
     """Why a clip should not be learnt from, or None.
 
     A text that agrees with what is heard is never rejected for its language: short clips are often taken for
@@ -217,15 +201,15 @@ def screening_problem(clip: ScreenedClip, max_wer: float, language: str | None) 
         return None
     heard = _shortened(clip.heard)
     if clip.is_runaway:
-        return f"model ran away: no end or a loop where the text has one; heard {heard}"
+        return Problem("model ran away", f"no end or a loop where the text has one; heard {heard}")
     sure = clip.language_probability >= LANGUAGE_CERTAINTY
     if language and clip.language and clip.language != language and sure:
         share = f"{clip.language_probability:.2f}"
-        return (
-            f"other language: the model hears {clip.language} ({share}), expected {language}; heard {heard}"
+        return Problem(
+            "other language", f"the model hears {clip.language} ({share}), expected {language}; heard {heard}"
         )
     rate = f"{clip.error_unit} {clip.error_rate:.2f}"
-    return f"far from what the model hears: {rate}, expected at most {max_wer:g}; heard {heard}"
+    return Problem("far from what the model hears", f"{rate}, expected at most {max_wer:g}; heard {heard}")
 
 
 def _shortened(text: str) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 
 from utils.data.fields import printable
-from utils.data.utterance import BadItem
+from utils.runtime.problems import BadItem
 
 SPLITS = ("train", "validation", "test")
 
@@ -56,7 +56,7 @@ def known_split(given: str, splits: Mapping[str, str | None]) -> str:
     """
     split = splits.get(given)
     if split is None:
-        raise BadItem(f"unknown split: {given!r}, expected {', '.join(SPLITS)}")
+        raise BadItem("unknown split", f"{given!r}, expected {', '.join(SPLITS)}")
     return split
 
 

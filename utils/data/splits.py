@@ -14,6 +14,7 @@ import numpy as np
 from utils.data.grouping import LEVELS, TEST, TRAIN, VALIDATION, Keys
 from utils.data.leaks import cut_off, find_leaks
 from utils.data.utterance import Reject, Utterance
+from utils.runtime.problems import Problem
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class SplitResult:
     """Where each utterance goes."""
 
     splits: np.ndarray  # (utterances,) int8: TRAIN, VALIDATION or TEST
-    leaks: dict[int, str]  # utterances to be left out, and why
+    leaks: dict[int, Problem]  # utterances to be left out, and why
     split_by: str | None  # the level at which splits were cut off; None where none had to be
     notes: tuple[str, ...] = ()
 

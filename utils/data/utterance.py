@@ -7,6 +7,7 @@ from pathlib import Path
 
 from utils.data.archives.members import ArchiveMember
 from utils.runtime.errors import UserError
+from utils.runtime.problems import Problem
 
 # fmt: off
 PREPARED_COLUMNS = (
@@ -58,15 +59,11 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Reject:
-    """One item that is not kept; `reason` is `kind: details`, and rejects are counted by kind."""
+    """One item that is not kept, and why."""
 
     source: str
     position: int | str
-    reason: str
-
-    @property
-    def kind(self) -> str:
-        return self.reason.split(": ", maxsplit=1)[0]
+    problem: Problem
 
 
 @dataclass(frozen=True)
@@ -80,10 +77,6 @@ class Source:
     total: int | None = None  # of items, where that is known beforehand
     credit: str | None = None
     notes: tuple[str, ...] = ()
-
-
-class BadItem(Exception):
-    """An item that becomes a reject; its text is the reason."""
 
 
 def check_any_usable(items: Iterable[Utterance | Reject], name: str) -> None:
@@ -101,10 +94,10 @@ def commonest_reasons(rejects: Iterable[Reject], most: int = 3) -> str:
     first: dict[str, Reject] = {}
     counts: Counter[str] = Counter()
     for reject in rejects:
-        first.setdefault(reject.kind, reject)
-        counts[reject.kind] += 1
+        first.setdefault(reject.problem.kind, reject)
+        counts[reject.problem.kind] += 1
     shown = [
-        f"{count} × {first[kind].reason} ({first[kind].source}, {first[kind].position})"
+        f"{count} × {first[kind].problem} ({first[kind].source}, {first[kind].position})"
         for kind, count in counts.most_common(most)
     ]
     return f"Rejected: {'; '.join(shown)}." if shown else "It holds no items."

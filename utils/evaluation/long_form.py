@@ -13,9 +13,9 @@ from utils.audio.voice_activity import SpeechSpan, find_speech
 from utils.data.segmentation.pieces import join_texts
 from utils.evaluation.backends.faster_whisper import FasterWhisperTranscriber
 from utils.evaluation.backends.transcriber import Transcriber
-from utils.evaluation.transcription import transcribe_share
 from utils.model.languages import language_ids
 from utils.model.loading import LoadedModel
+from utils.model.transcription import BatchTranscriber, transcribe_clips
 from utils.model.whisper import whisper_of
 
 WAYS = ("sequential", "chunked")
@@ -81,7 +81,7 @@ def transcribe_sequential(
 
 
 def transcribe_chunked(
-    transcriber: Transcriber,
+    transcribe_batch: BatchTranscriber,
     samples: np.ndarray,
     language: str | None,
     *,
@@ -94,7 +94,7 @@ def transcribe_chunked(
     et al. 2023, arXiv:2303.00747).
 
     Args:
-        transcriber: Any.
+        transcribe_batch: Of any backend.
         samples: (samples,) float32 at 16 kHz.
         language: Code; None lets the model detect it in each window.
         audio_context: "full" or "dynamic".
@@ -104,18 +104,19 @@ def transcribe_chunked(
         RuntimeError: The decoder failed on a window; without it the text would lack a part.
     """
     windows = cut_windows(samples)
-    share = transcribe_share(
-        transcriber,
+    heard = transcribe_clips(
+        transcribe_batch,
         [encode_flac(samples[_place(window.start) : _place(window.end)]) for window in windows],
         [window.end - window.start for window in windows],
         [language] * len(windows),
         audio_context=audio_context,
         batch_size=batch_size,
-    )
-    errors = [share[number].error for number in sorted(share) if share[number].error]
+        keeps_failures=True,
+    ).values()
+    errors = [hypothesis.error for hypothesis in heard if hypothesis.error]
     if errors:
         raise RuntimeError(f"{len(errors)} of {len(windows)} windows: {errors[0]}")
-    return join_texts(share[number].text for number in sorted(share))
+    return join_texts(hypothesis.text for hypothesis in heard)
 
 
 def cut_windows(samples: np.ndarray, longest: float = LONGEST_WINDOW) -> list[SpeechSpan]:

@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.audio.flac import SAMPLE_RATE, AudioError
-from utils.audio.reading import decode_audio
+from utils.audio.flac import SAMPLE_RATE
 from utils.data.clips.records import name_of
+from utils.data.decoding import decode_recording
 from utils.data.segmentation.pieces import join_texts
 from utils.data.sources.manifest import read_manifest
 from utils.data.utterance import Audio, Reject, Utterance
 from utils.evaluation.backends.transcriber import Transcriber
 from utils.evaluation.long_form import transcribe_chunked, transcribe_sequential
-from utils.evaluation.transcription import Hypothesis, in_a_line
 from utils.model.loading import LoadedModel
+from utils.model.transcription import Hypothesis, failed
 from utils.runtime.errors import UserError
+from utils.runtime.problems import BadItem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +38,7 @@ class Recording:
 
     def decode(self) -> "np.ndarray":
         """(samples,) float32 at 16 kHz."""
-        return decode_audio(self.audio)
+        return decode_recording(self.audio)
 
 
 def read_recordings(manifest: str, language: str) -> list[Recording]:
@@ -51,7 +52,7 @@ def read_recordings(manifest: str, language: str) -> list[Recording]:
         UserError: A line or a recording cannot be used. None is left out, for it would be missing in the WER.
     """
     items = list(read_manifest(Path(manifest)).items)
-    problems = [f"line {item.position}: {item.reason}" for item in items if isinstance(item, Reject)]
+    problems = [f"line {item.position}: {item.problem}" for item in items if isinstance(item, Reject)]
     by_audio: dict[Audio, list[Utterance]] = {}
     for item in items:
         if isinstance(item, Utterance):
@@ -60,7 +61,7 @@ def read_recordings(manifest: str, language: str) -> list[Recording]:
     for audio, utterances in by_audio.items():
         try:
             recordings.append(_join(audio, utterances, language))
-        except AudioError as error:
+        except BadItem as error:
             problems.append(f"{name_of(audio)}: {error}")
     if problems:
         shown = "; ".join(problems[:SHOWN_PROBLEMS]) + ("; …" if len(problems) > SHOWN_PROBLEMS else "")
@@ -77,7 +78,7 @@ def _join(audio: Audio, utterances: Sequence[Utterance], language: str) -> Recor
         name=name_of(audio) or ordered[0].id,
         audio=audio,
         text=join_texts(utterance.text for utterance in ordered),
-        duration=len(decode_audio(audio)) / SAMPLE_RATE,
+        duration=len(decode_recording(audio)) / SAMPLE_RATE,
         language=own or (None if language == "auto" else language),
         speaker=speakers.pop() if len(speakers) == 1 else None,
     )
@@ -127,10 +128,14 @@ def transcribe_recordings(
                 )
             else:
                 text = transcribe_chunked(
-                    transcriber, samples, language, audio_context=audio_context, batch_size=batch_size
+                    transcriber.transcribe_batch,
+                    samples,
+                    language,
+                    audio_context=audio_context,
+                    batch_size=batch_size,
                 )
             found[number] = Hypothesis(text)
         except Exception as error:  # whatever it is, it is told, and the recording counts
-            found[number] = Hypothesis("", in_a_line(error))
+            found[number] = failed(error)
         on_batch(1, recording.duration)
     return found

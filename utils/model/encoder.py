@@ -1,11 +1,24 @@
 """Whisper's encoder at any length, with the silence behind a clip condensed."""
 
+import numpy as np
 import torch
 from torch import nn
-from transformers import WhisperForConditionalGeneration
+from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from utils.audio.log_mel import input_features
 from utils.model.silence import CondensedSilence, condense, extend_features
+
+
+def encode_clips(
+    model: WhisperForConditionalGeneration,
+    feature_extractor: WhisperFeatureExtractor,
+    clips: list[np.ndarray],
+    context: float,
+    silence_run: int = 0,
+) -> torch.Tensor:
+    """Encode clips, (samples,) float32 at 16 kHz each, padded or cut to `context` seconds; see `encode`."""
+    return encode(model, input_features(clips, context, feature_extractor, model.device), silence_run)
 
 
 def encode(

@@ -39,14 +39,25 @@ class EncodedClips:
         self.mask = None if self.mask is None else self.mask[rows]
 
 
-def detect_languages(model: WhisperForConditionalGeneration, states: torch.Tensor) -> list[str]:
-    """The likeliest language token after the start token, for each clip of states (B, frames, d_model)."""
-    codes = {token_id: code for code, token_id in language_ids(model).items()}
-    ids = torch.tensor(list(codes), device=states.device)
-    start = torch.full((states.shape[0], 1), model.config.decoder_start_token_id, device=states.device)
+def detect_languages(
+    model: WhisperForConditionalGeneration, states: torch.Tensor
+) -> list[tuple[str | None, float]]:
+    """The likeliest language of each clip and its share of the probability of all languages.
+
+    Args:
+        model: One that knows languages; an English-only model gives None and 0.
+        states: (B, positions, d_model), the encoder's output.
+    """
+    languages = language_ids(model)
+    if not languages:
+        return [(None, 0.0)] * len(states)
+    codes, ids = list(languages), torch.tensor(list(languages.values()), device=states.device)
+    start = torch.full((len(states), 1), model.config.decoder_start_token_id, device=states.device)
     decoded = model.model.decoder(input_ids=start, encoder_hidden_states=states, use_cache=False)
-    logits = model.proj_out(decoded.last_hidden_state[:, -1])  # (B, vocabulary)
-    return [codes[token_id] for token_id in ids[logits[:, ids].argmax(dim=-1)].tolist()]
+    logits = model.proj_out(decoded.last_hidden_state[:, -1])[:, ids].float()  # (B, languages)
+    index = logits.argmax(dim=-1, keepdim=True)
+    shares = logits.softmax(dim=-1).gather(1, index)
+    return [(codes[i], share) for i, share in zip(index[:, 0].tolist(), shares[:, 0].tolist(), strict=True)]
 
 
 def decode_greedily(

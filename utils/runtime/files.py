@@ -138,3 +138,11 @@ def write_failure(error: Exception) -> str:
     if own_kind and any(words in str(error) for words in WRITER_COMPLAINTS):
         return str(error).splitlines()[0]
     return ""
+
+
+def free_disk_bytes(folder: Path) -> int:
+    """Room on the disk that a folder is on, or will be."""
+    there = folder.resolve()
+    while not there.exists():
+        there = there.parent
+    return shutil.disk_usage(there).free

@@ -4,7 +4,6 @@ import contextlib
 import datetime
 import os
 from collections.abc import Iterator
-from typing import TypeVar
 
 from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
@@ -12,8 +11,6 @@ from accelerate.utils import gather_object
 from utils.runtime.devices import pick_device
 from utils.runtime.errors import UserError, WriteError
 from utils.runtime.files import write_failure
-
-Value = TypeVar("Value")
 
 
 def start_processes() -> PartialState:
@@ -31,20 +28,6 @@ def start_processes() -> PartialState:
             "everything. Use a configuration of accelerate_configs/."
         )
     return state
-
-
-def join_shares(share: dict[int, Value]) -> dict[int, Value]:
-    """What all processes have, by its number, on every process; all of them call it.
-
-    Raises:
-        RuntimeError: Two processes have the same number.
-    """
-    joined: dict[int, Value] = {}
-    for other in gather_object([share]):
-        if not joined.keys().isdisjoint(other):
-            raise RuntimeError(f"decoded twice: {sorted(joined.keys() & other.keys())[:5]}")
-        joined |= other
-    return dict(sorted(joined.items()))
 
 
 @contextlib.contextmanager

@@ -9,14 +9,14 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from utils.runtime.errors import UserError
-from utils.training.state import (
+from utils.training.checkpoint_files import (
     STATE_FILE,
-    TrainingState,
     fingerprint_file,
     newest_first,
     origin_of_checkpoint,
     read_state,
 )
+from utils.training.state import TrainingState
 
 
 def origin_of(resume_from_checkpoint: str | None, arguments: Mapping[str, object]) -> str:
@@ -74,7 +74,7 @@ def check_same_plan(folder: Path, state: TrainingState, step_size: str, data: st
 
     Args:
         folder: The checkpoint.
-        state: What it holds; one written before plans were noted passes.
+        state: What it holds.
         step_size: Of the run that is to go on.
         data: Digest of its clips.
 
@@ -84,13 +84,13 @@ def check_same_plan(folder: Path, state: TrainingState, step_size: str, data: st
     way_out = (
         "Start in another --output_dir, or go on at this step all the same: --resume_from_checkpoint latest"
     )
-    if state.step_size and state.step_size != step_size:
+    if state.step_size != step_size:
         raise UserError(
             f"{folder}: its steps were of {state.step_size}, here they are of {step_size}: the number of "
             "processes has changed. Run as many as before, or change per_device_train_batch_size or "
             f"gradient_accumulation_steps so that steps stay as they were. {way_out}."
         )
-    if state.data and state.data != data:
+    if state.data != data:
         raise UserError(f"{folder}: it was trained on other clips than the datasets hold now. {way_out}.")
 
 

@@ -14,15 +14,15 @@ from accelerate.utils import gather_object
 from utils.runtime.errors import UserError, WriteError
 from utils.runtime.files import delete_folder, move_into_place, write_json
 from utils.runtime.processes import failing_together
-from utils.training.state import (
+from utils.training.checkpoint_files import (
     PREFIX,
     STATE_FILE,
-    TrainingState,
     files_of_state,
     fingerprint_share,
     newest_first,
     read_state,
 )
+from utils.training.state import TrainingState
 
 WEIGHTS_FILE = "model.safetensors"  # Accelerate's name
 

@@ -2,23 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from accelerate import Accelerator
 from datasets import Dataset, Value
 
 from utils.arguments.train import TrainArguments
+from utils.data.length_batches import StepSize
 from utils.data.prepared_dataset import digest_of, draw_rows, load_prepared
 from utils.model.languages import check_languages
 from utils.model.loading import LoadedModel
 from utils.runtime.errors import UserError
 from utils.runtime.files import write_jsonl
 from utils.text.label_tokens import MAX_LABEL_TOKENS, LabelWriter
-from utils.training.clip_rows import DrawOptions, read_clips
+from utils.training.clip_rows import DrawOptions, TrainingClip, read_clips
 from utils.training.clips import TrainingClips
-from utils.training.encoder_states import EncoderStates
-from utils.training.options import choose_augmentation, choose_non_speech
-from utils.training.step_plan import fix_contexts, limit_micro_batches, plan_steps
+from utils.training.encoder_cache import EncoderCache, encoder_is_fixed
+from utils.training.fixed_contexts import draw_in_contexts, fixed_contexts
+from utils.training.options import choose_augmentation, choose_non_speech, limit_micro_batches, step_size
 from utils.training.steps import Step, StepPlan
 
 
@@ -33,8 +35,8 @@ class TrainingData:
     validation: Dataset
     validation_digest: str  # of these clips, and of how they are scored
     clips_that_fit: Callable[[float], int]  # into a micro-batch, by audio context
-    contexts: list[float] | None = None  # of each clip, where the encoder gives the same in every epoch
-    encoder_states: EncoderStates | None = None  # what it gave
+    contexts: list[float] | None  # of each clip, where the encoder gives the same in every epoch
+    encoder_cache: EncoderCache | None = None  # what it gave
 
     def ids_of(self, step: Step) -> list[str]:
         """Ids of all clips of a step."""
@@ -43,23 +45,12 @@ class TrainingData:
 
 def load_data(args: TrainArguments, loaded: LoadedModel, accelerator: Accelerator) -> TrainingData:
     """The training and validation splits; labels too long for Whisper are set aside."""
-    sizes = [len(load_prepared([folder], "train", language="auto")) for folder in args.dataset]
-    rows = load_prepared(args.dataset, "train", language=args.language)
-    digest = digest_of(rows)
-    rows = rows.remove_columns([name for name in rows.column_names if name == "dataset"])  # a source's own
-    rows = rows.add_column("dataset", [number for number, size in enumerate(sizes) for _ in range(size)])
-    rows = draw_rows(rows, args.max_train_samples, args.seed)
+    rows, digest = load_training_rows(args)
     languages = check_languages(loaded.model, rows["language"], args.model_name_or_path)
     tokenizer = loaded.processor.tokenizer
     writer = LabelWriter(tokenizer, args.task)
     clips = read_clips(rows, tokenizer, languages, list(rows["text"]), lower_case=args.do_lower_case)
-    num_targets = [writer.count_targets([clip.text], clip.language) for clip in clips]
-    fitting = [index for index, number in enumerate(num_targets) if number <= MAX_LABEL_TOKENS]
-    if len(fitting) < len(clips):
-        set_aside_long_labels(args, accelerator, list(rows["id"]), num_targets)
-    if not fitting:
-        raise UserError(f"{', '.join(args.dataset)}: no utterance of the training split can be trained on.")
-    rows, clips = rows.select(fitting), [clips[index] for index in fitting]
+    rows, clips = leave_out_long_labels(args, accelerator, rows, clips, writer)
     options = DrawOptions(
         passes=tuple(args.dataset_passes or [1.0] * len(args.dataset)),
         stitch_probability=args.stitch_probability,
@@ -75,38 +66,82 @@ def load_data(args: TrainArguments, loaded: LoadedModel, accelerator: Accelerato
             f"{', '.join(args.dataset)} has a text before it. Expected a column previous_text, or start and "
             "end of clips in a recording they share. Leave it out."
         )
-    needs_validation = args.eval_steps or args.eval_on_start or args.interpolation_alphas
-    validation = load_validation(args) if needs_validation else rows.select([])
+    validates = args.eval_steps or args.eval_on_start or args.interpolation_alphas
+    validation = load_validation(args) if validates else rows.select([])
     check_languages(loaded.model, known_languages(validation), args.model_name_or_path)
-    scored_by = digest_of(validation, args.normalizer, args.task, args.generation_max_length)
-    contexts = fix_contexts(args, accelerator, loaded, clips, options)
-    plan = plan_steps(args, accelerator, training, contexts)
-    limit = limit_micro_batches(args, accelerator)
-    return TrainingData(training, list(rows["id"]), digest, plan, validation, scored_by, limit, contexts)
+    size, contexts = step_size(args, accelerator), None
+    if options.is_the_same_every_epoch and not args.apply_spec_augment and encoder_is_fixed(loaded.model):
+        contexts = choose_contexts(args, size, clips)
+    return TrainingData(
+        training,
+        list(rows["id"]),
+        digest,
+        plan_steps(args, size, training, contexts),
+        validation,
+        digest_of(validation, args.normalizer, args.task, args.generation_max_length),
+        limit_micro_batches(args, accelerator),
+        contexts,
+    )
 
 
-def set_aside_long_labels(
-    args: TrainArguments, accelerator: Accelerator, ids: list[str], num_targets: list[int]
-) -> None:
-    """Write the utterances whose labels Whisper's decoder cannot hold to rejects.jsonl."""
+def load_training_rows(args: TrainArguments) -> tuple[Dataset, str]:
+    """Rows of all training splits, each with the number of its dataset, cut down; and a digest of all."""
+    sizes = [len(load_prepared([folder], "train", language="auto")) for folder in args.dataset]
+    rows = load_prepared(args.dataset, "train", language=args.language)
+    digest = digest_of(rows)
+    rows = rows.remove_columns([name for name in rows.column_names if name == "dataset"])  # a source's own
+    rows = rows.add_column("dataset", [number for number, size in enumerate(sizes) for _ in range(size)])
+    return draw_rows(rows, args.max_train_samples, args.seed), digest
+
+
+def leave_out_long_labels(
+    args: TrainArguments,
+    accelerator: Accelerator,
+    rows: Dataset,
+    clips: list[TrainingClip],
+    writer: LabelWriter,
+) -> tuple[Dataset, list[TrainingClip]]:
+    """Leave out the utterances whose labels Whisper's decoder cannot hold; rejects.jsonl names them.
+
+    Raises:
+        UserError: None is left.
+    """
+    counts = [writer.count_targets([clip.text], clip.language) for clip in clips]
+    fitting = [index for index, count in enumerate(counts) if count <= MAX_LABEL_TOKENS]
     rejects = [
         {
             "source": row_id,
             "position": "train",
-            "reason": f"{number} label tokens, expected at most {MAX_LABEL_TOKENS}",
+            "reason": f"{count} label tokens, expected at most {MAX_LABEL_TOKENS}",
         }
-        for row_id, number in zip(ids, num_targets, strict=True)
-        if number > MAX_LABEL_TOKENS
+        for row_id, count in zip(rows["id"], counts, strict=True)
+        if count > MAX_LABEL_TOKENS
     ]
-    if args.dry_run:
-        named = ", ".join(reject["source"] for reject in rejects[:5])
-        accelerator.print(f"{len(rejects)} utterances have labels too long for Whisper, such as {named}")
-    elif accelerator.is_main_process:
-        write_jsonl(Path(args.output_dir) / "rejects.jsonl", rejects)
-        print(
-            f"{len(rejects)} utterances have labels too long for Whisper: "
-            f"set aside in {args.output_dir}/rejects.jsonl"
-        )
+    if rejects and accelerator.is_main_process:
+        found = f"{len(rejects)} utterances have labels too long for Whisper"
+        if args.dry_run:
+            print(f"{found}, such as {', '.join(reject['source'] for reject in rejects[:5])}")
+        else:
+            write_jsonl(Path(args.output_dir) / "rejects.jsonl", rejects)
+            print(f"{found}: set aside in {args.output_dir}/rejects.jsonl")
+    if not fitting:
+        raise UserError(f"{', '.join(args.dataset)}: no utterance of the training split can be trained on.")
+    return rows.select(fitting), [clips[index] for index in fitting]
+
+
+def choose_contexts(args: TrainArguments, size: StepSize, clips: list[TrainingClip]) -> list[float]:
+    """One context for each clip all through the run, so that what the encoder makes of it can be kept."""
+    durations = [clip.duration for clip in clips]
+    jitter = args.context_jitter
+    return fixed_contexts(durations, size, audio_context=args.audio_context, jitter=jitter, seed=args.seed)
+
+
+def plan_steps(
+    args: TrainArguments, size: StepSize, clips: TrainingClips, contexts: list[float] | None
+) -> StepPlan:
+    """The steps of the run, in contexts of their own or in those that are fixed for each clip."""
+    draw = clips.draw if contexts is None else partial(draw_in_contexts, clips.draw, contexts)
+    return StepPlan(draw, size, audio_context=args.audio_context, jitter=args.context_jitter, seed=args.seed)
 
 
 def load_validation(args: TrainArguments) -> Dataset:

@@ -1,10 +1,8 @@
 """What a run will take, from a few of its steps: time, memory, disk."""
 
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from rich.table import Table
@@ -98,14 +96,6 @@ def estimate_disk(
     kept = checkpoints + 1 if checkpoints else 0
     fullest = checkpoint * kept + weights * models + encoder_states
     return Disk(checkpoint, weights, encoder_states, fullest)
-
-
-def free_disk_bytes(folder: Path) -> int:
-    """Room on the disk that a folder is on, or will be."""
-    there = folder.resolve()
-    while not there.exists():
-        there = there.parent
-    return shutil.disk_usage(there).free
 
 
 def estimate_table(estimate: Estimate, limit_bytes: int | None) -> Table:

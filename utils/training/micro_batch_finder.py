@@ -8,11 +8,11 @@ process. Here a size is tried only if the line says that it fits.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import gather_object
 
@@ -21,7 +21,7 @@ from utils.runtime.errors import UserError
 from utils.runtime.files import write_json
 from utils.runtime.memory import Limit, memory_limits, read_usage
 from utils.runtime.out_of_memory import is_out_of_memory
-from utils.training.gradients import backward_through
+from utils.training.batches import Batch
 from utils.training.micro_batch_demand import Demand, FoundClips, demand_of_plan, neighbours
 from utils.training.micro_batch_probe import (
     Edge,
@@ -34,8 +34,7 @@ from utils.training.micro_batch_probe import (
     too_little,
 )
 from utils.training.optimizers import moment_bytes
-from utils.training.options import choose_spec_augment
-from utils.training.setup import Setup
+from utils.training.run import Run
 
 
 def save_found(found: FoundClips, path: Path, saving: str) -> None:
@@ -125,25 +124,22 @@ def _find_here(probe: Probe, demand: Demand, limits: Sequence[Limit]) -> FoundCl
     return read_off(demand, edges, bytes_of_a_token(probe, edges[-1], limits), limits)
 
 
-def with_found_micro_batches(setup: Setup, *, resumed: bool) -> Setup:
+def with_found_micro_batches(run: Run, compute_gradients: Callable[..., torch.Tensor]) -> Run:
     """Measure how many clips of a micro-batch fit into memory; a run that goes on keeps what was found."""
-    args, accelerator, data = setup.args, setup.accelerator, setup.data
-    path = Path(args.output_dir) / "micro_batches.json"
+    args, accelerator, data = run.args, run.accelerator, run.data
+    path = run.output_dir / "micro_batches.json"
     saving = f"memory {args.memory}, gradient_checkpointing {args.gradient_checkpointing}"
-    found = read_found(path, accelerator, saving) if resumed else None
+    found = read_found(path, accelerator, saving) if run.state.step else None
     if found is None:
-        backward = partial(
-            backward_through,
-            accelerator,
-            setup.model,
-            loaded=setup.loaded,
-            masking=choose_spec_augment(args),
-            exchange=False,
-        )
-        probe = Probe(accelerator, setup.model, backward, setup.optimizer, moment_bytes(args.optim))
+        uncached = replace(run, data=replace(data, encoder_cache=None))
+
+        def backward(batch: Batch) -> torch.Tensor:
+            return compute_gradients(uncached, [batch], accelerator.num_processes, exchange=False)
+
+        probe = Probe(accelerator, run.model, backward, run.optimizer, moment_bytes(args.optim))
         demand = demand_of_plan(data.clips, data.plan, args.num_train_epochs, accelerator.num_processes)
         found = find_clips_that_fit(probe, demand)
         if accelerator.is_main_process and not args.dry_run:
             save_found(found, path, saving)
     accelerator.print(found.describe())
-    return replace(setup, data=replace(data, clips_that_fit=found))
+    return replace(run, data=replace(data, clips_that_fit=found))

@@ -16,7 +16,7 @@ from utils.runtime.allocator import return_freed_memory
 from utils.runtime.errors import UserError
 from utils.runtime.memory import Limit, Usage, read_usage, watching_peak
 from utils.runtime.out_of_memory import is_out_of_memory
-from utils.training.collators import Batch
+from utils.training.batches import Batch
 from utils.training.micro_batch_demand import Demand, FoundClips, Shape, describe_fit
 
 FIRST_SECONDS = 16.0  # padded, of the second measurement at a context; the first has one clip

@@ -24,14 +24,16 @@ from utils.model.interpolation import (
     interpolation_record,
     mixed_weights,
 )
+from utils.model.loading import load_model
 from utils.model.quantization import Quantization
 from utils.model.resolving import resolve_model
 from utils.model.saving import RESULTS_FILE
 from utils.model.stored_weights import is_adapter, local_folder, read_adapter_config, write_variant
 from utils.runtime.files import move_into_place, write_json
+from utils.runtime.launch import loading_whole
 from utils.runtime.processes import failing_together
-from utils.scoring.error_rates import METRIC_LABELS, ErrorRates
-from utils.training.shared_decoding import score_folder
+from utils.scoring.error_rates import METRIC_LABELS, ErrorRates, error_rates, score_utterances
+from utils.training.shared_decoding import transcribe_on_all_processes
 
 AVERAGE_FILE, INTERPOLATION_FILE, SNAPSHOTS = "averaging.json", "interpolation.json", "snapshots"
 
@@ -52,22 +54,37 @@ class Scorer:
     cut_short: Callable[[], bool] = lambda: False  # whether this process is told to stop
 
     def score(self, name_or_path: str, splits: Mapping[str, Dataset]) -> dict[str, ErrorRates]:
-        """Error rates of a model on the rows given, on every process.
+        """Load a model on every process and score it in the full audio context; all processes call it.
+
+        Args:
+            name_or_path: A model folder, adapter folder or Hub id, which every process can read.
+            splits: Rows to decode, by any name.
+
+        Returns:
+            The error rates by the same names, equal on every process.
 
         Raises:
             CutShortError: On all processes, where one was told to stop.
         """
-        return score_folder(
-            self.accelerator,
-            name_or_path,
-            splits,
-            normalizer=self.normalizer,
-            batch_size=self.batch_size,
-            max_length=self.max_length,
-            task=self.task,
-            quantization=self.quantization,
-            cut_short=self.cut_short,
-        )
+        is_quantized = self.quantization is not None
+        with loading_whole(self.accelerator):
+            loaded = load_model(name_or_path, keep_adapter=is_quantized, quantization=self.quantization)
+        model = loaded.model if is_quantized else loaded.model.to(self.accelerator.device)
+        found = {}
+        for name, rows in splits.items():
+            hypotheses = transcribe_on_all_processes(
+                self.accelerator,
+                model,
+                loaded.processor,
+                rows,
+                batch_size=self.batch_size,
+                max_length=self.max_length,
+                task=self.task,
+                cut_short=self.cut_short,
+            )
+            scored = score_utterances(list(rows["id"]), list(rows["text"]), hypotheses, self.normalizer)
+            found[name] = error_rates(scored)
+        return found
 
 
 def forget_mixtures(accelerator: Accelerator, run: Path) -> None:

@@ -1,14 +1,25 @@
-"""Whether a run has ended already, and what it takes up from the folder it goes on in."""
+"""Whether a run has ended already, where it goes on, and what it takes up from the folder it goes on in."""
 
-import json
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+from accelerate import Accelerator
 
 from utils.arguments.train import TrainArguments
 from utils.data.prepared_dataset import digest_of, load_prepared
 from utils.model.averaging import find_snapshots, snapshot_step
 from utils.runtime.errors import UserError
 from utils.runtime.resolved_arguments import differing_arguments
+from utils.training.checkpoint_search import (
+    check_not_beyond,
+    check_same_plan,
+    find_checkpoint_together,
+    origin_of,
+)
+from utils.training.checkpoints import load_checkpoint
 from utils.training.mixing import SNAPSHOTS, read_results
+from utils.training.optimizers import settings_kept
+from utils.training.run import Run
 from utils.training.state import TrainingState
 
 # mixtures of finished weights: may be asked for, and changed, after training
@@ -22,6 +33,49 @@ FREE_ARGUMENTS = (
     *("save_steps", "save_total_limit", "logging_steps"),
     *MIXING_ARGUMENTS,
 )
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run starts."""
+
+    checkpoint: Path | None
+    origin: str  # see `origin_of`
+
+
+def find_start(args: TrainArguments, accelerator: Accelerator) -> Start:
+    """The checkpoint that a run goes on from, if any, looked for before anything long begins."""
+    told = {name: value for name, value in asdict(args).items() if name not in FREE_ARGUMENTS}
+    origin = origin_of(args.resume_from_checkpoint, told)
+    output_dir = Path(args.output_dir)
+    checkpoint = find_checkpoint_together(accelerator, output_dir, args.resume_from_checkpoint, origin)
+    return Start(checkpoint, origin)
+
+
+def take_up(run: Run, start: Start) -> Run:
+    """The run as its checkpoint left it, or at its beginning, judged by what it validates on now.
+
+    Raises:
+        UserError: The checkpoint does not fit the run.
+    """
+    args, data, checkpoint, state = run.args, run.data, start.checkpoint, run.state
+    if checkpoint:
+        with settings_kept(run.optimizer, run.scheduler):
+            state = load_checkpoint(run.accelerator, checkpoint)
+        check_not_beyond(checkpoint, state, run.total_steps)
+        if args.resume_from_checkpoint is None:
+            check_same_plan(checkpoint, state, str(data.plan.size), data.digest)
+    state.step_size, state.data = str(data.plan.size), data.digest
+    state.judge_by(args.metric_for_best_model, data.validation_digest)
+    state.origin = start.origin or state.origin
+    if checkpoint:
+        take_up_what_is_kept(
+            state,
+            run.output_dir,
+            is_own=checkpoint.parent.resolve() == run.output_dir.resolve(),
+            goes_its_own_way=args.resume_from_checkpoint is not None,
+        )
+    return replace(run, state=state)
 
 
 def take_up_what_is_kept(
@@ -84,8 +138,7 @@ def check_same_clips(args: TrainArguments, final: Path) -> None:
         rows = load_prepared(args.dataset, "train", language=args.language)
     except UserError:
         return
-    trained_on = json.loads((final / "train_results.json").read_text(encoding="utf-8")).get("data")
-    if trained_on and trained_on != digest_of(rows):
+    if read_results(final)["data"] != digest_of(rows):
         raise UserError(
             f"{final} is there already, trained on other clips than {', '.join(args.dataset)} holds now. "
             f"Give another --output_dir, or delete {final.parent} to train anew."

@@ -1,6 +1,6 @@
 """What a run starts with: model, data, optimiser and schedule, prepared for the device and the processes."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,6 +9,7 @@ from accelerate.utils import set_seed
 from transformers import get_scheduler
 
 from utils.arguments.train import TrainArguments
+from utils.model.adapters import adapter_loss, register_adapter
 from utils.model.cross_entropy import CHUNK_TOKENS
 from utils.model.kernels.fast_paths import take_fast_paths
 from utils.model.kernels.onednn import choose_multiples
@@ -17,46 +18,17 @@ from utils.model.loss import WhisperLoss
 from utils.model.whisper import whisper_of
 from utils.runtime.allocator import keep_no_freed_memory
 from utils.runtime.devices import sum_in_a_fixed_order
-from utils.runtime.launch import build_accelerator, loading_whole
+from utils.runtime.interruption import StopRequest
+from utils.runtime.launch import build_accelerator, is_sharded, loading_whole
+from utils.training.after_training import check_mixing
 from utils.training.checkpoint_weights import register_weights
 from utils.training.data import TrainingData, load_data
+from utils.training.encoder_cache import FixedEncoding, open_encoder_cache
 from utils.training.optimizers import build_optimizer, parameter_groups
-from utils.training.step_loading import keep_encoder_states
-from utils.training.step_plan import silence_run
+from utils.training.options import silence_run
+from utils.training.run import Run
+from utils.training.run_log import RunLog
 from utils.training.trainable_model import load_trainable_model
-from utils.training.weight_mixing import check_mixing
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What a run starts with."""
-
-    args: TrainArguments
-    accelerator: Accelerator
-    loaded: LoadedModel
-    data: TrainingData
-    model: torch.nn.Module  # behind its loss, as Accelerate has prepared it
-    optimizer: torch.optim.Optimizer
-    scheduler: torch.optim.lr_scheduler.LRScheduler
-    total_steps: int
-
-
-def build_setup(args: TrainArguments, accelerator: Accelerator) -> Setup:
-    """Load model and data, and prepare them."""
-    set_seed(args.seed, device_specific=True)
-    if accelerator.device.type == "cpu":
-        sum_in_a_fixed_order()
-    if args.memory == "low" or args.auto_find_batch_size:
-        keep_no_freed_memory()
-    with loading_whole(accelerator):
-        loaded = load_trainable_model(args, accelerator)
-    check_mixing(args, loaded)
-    data = load_data(args, loaded, accelerator)
-    total_steps = args.max_steps if args.max_steps > 0 else data.plan.count_steps(args.num_train_epochs)
-    if not args.dry_run:
-        data = keep_encoder_states(args, accelerator, loaded, data, total_steps)
-    prepared = prepare_for_training(args, accelerator, loaded, total_steps)
-    return Setup(args, accelerator, loaded, data, *prepared, total_steps)
 
 
 def start_accelerator(args: TrainArguments) -> Accelerator:
@@ -67,6 +39,45 @@ def start_accelerator(args: TrainArguments) -> Accelerator:
         log_with=[name for name in args.report_to if name != "none" and not args.dry_run] or None,
         project_dir=str(Path(args.output_dir) / "logs"),
     )
+
+
+def build_run(args: TrainArguments, accelerator: Accelerator, stop_request: StopRequest | None = None) -> Run:
+    """Load model and data, and prepare them for the first step."""
+    set_seed(args.seed, device_specific=True)
+    if accelerator.device.type == "cpu":
+        sum_in_a_fixed_order()
+    if args.memory == "low" or args.auto_find_batch_size:
+        keep_no_freed_memory()
+    with loading_whole(accelerator):
+        loaded = load_trainable_model(args, accelerator)
+    check_mixing(args, loaded)
+    data = load_data(args, loaded, accelerator)
+    total_steps = args.max_steps if args.max_steps > 0 else data.plan.count_steps(args.num_train_epochs)
+    encoding = choose_fixed_encoding(args, accelerator, data, total_steps)
+    if encoding is not None and not args.dry_run:
+        folder, audio = Path(args.output_dir) / "encoder_states", (row["audio"] for row in data.clips.rows)
+        cache = open_encoder_cache(accelerator, folder, loaded, encoding, audio)
+        data = replace(data, encoder_cache=cache)
+    return Run(
+        args,
+        accelerator,
+        stop_request or StopRequest(),
+        loaded,
+        data,
+        *prepare_for_training(args, accelerator, loaded, total_steps),
+        total_steps,
+        RunLog(Path(args.output_dir), accelerator),
+    )
+
+
+def choose_fixed_encoding(
+    args: TrainArguments, accelerator: Accelerator, data: TrainingData, total_steps: int
+) -> FixedEncoding | None:
+    """How a frozen encoder encodes each clip; None where no clip is seen again, or another encodes it."""
+    if data.contexts is None or total_steps <= data.plan.count_steps(1) or is_sharded(accelerator):
+        return None
+    multiples = choose_multiples(accelerator.device, accelerator.mixed_precision)
+    return FixedEncoding(data.contexts, silence_run(args), multiples.positions)
 
 
 def prepare_for_training(
@@ -80,12 +91,7 @@ def prepare_for_training(
         is_whole=accelerator.distributed_type in (DistributedType.NO, DistributedType.MULTI_CPU),
         torch_compile=args.torch_compile,
     )
-    if args.use_peft:
-        from utils.model.adapters import adapter_loss, register_adapter
-
-        model = adapter_loss(loaded.model)
-    else:
-        model = WhisperLoss(loaded.model)
+    model = adapter_loss(loaded.model) if args.use_peft else WhisperLoss(loaded.model)
     model.silence_run = silence_run(args)
     model.multiples = choose_multiples(accelerator.device, accelerator.mixed_precision)
     if args.memory == "low":

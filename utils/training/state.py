@@ -1,20 +1,8 @@
 """Where a run stands: what a checkpoint holds beside weights and optimiser."""
 
-import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import xxhash
-from accelerate import Accelerator
-
-STATE_FILE = "trainer_state.json"
-
-PREFIX = "checkpoint-"
-
-BLOCK_BYTES = 1 << 22
 
 
 @dataclass
@@ -58,8 +46,7 @@ class TrainingState:
             metric: Of `ErrorRates`.
             validation: Digest of the clips and of how they are scored.
         """
-        before = (self.metric_for_best_model, self.validation or validation)  # not noted in old checkpoints
-        if before != (metric, validation):
+        if (self.metric_for_best_model, self.validation) != (metric, validation):
             self.best_metric = self.best_step = self.first_metric = None
             self.evaluations_without_improvement, self.ranking = 0, []
         self.metric_for_best_model, self.validation = metric, validation
@@ -79,8 +66,8 @@ class TrainingState:
         Args:
             results: Its train_results.json.
         """
-        value = results.get("best_metric")
-        judged_by = (results.get("metric_for_best_model"), results.get("validation", self.validation))
+        value = results["best_metric"]
+        judged_by = (results["metric_for_best_model"], results["validation"])
         if value is None or judged_by != (self.metric_for_best_model, self.validation):
             return
         if not self.is_behind(results) and (self.best_metric is None or value < self.best_metric):
@@ -109,59 +96,3 @@ class TrainingState:
         """Forget a new best that could not be saved; patience stands where it stood `before`."""
         self.best_metric, self.best_step = before.best_metric, before.best_step
         self.evaluations_without_improvement = before.evaluations_without_improvement
-
-
-def fingerprint_share(accelerator: Accelerator, temporary: Path) -> list[tuple[str, str]]:
-    """Name and identity of every `num_processes`-th file; they are read back for it."""
-    share = files_of_state(temporary)[accelerator.process_index :: accelerator.num_processes]
-    return [(file.relative_to(temporary).as_posix(), fingerprint_file(file)) for file in share]
-
-
-def fingerprint_file(file: Path) -> str:
-    """Size in bytes and 128-bit XXH3 of the content, ten times as fast as SHA-256: against faults alone."""
-    digest = xxhash.xxh3_128()
-    size, block = 0, memoryview(bytearray(BLOCK_BYTES))
-    with file.open("rb", buffering=0) as handle:
-        while count := handle.readinto(block):
-            digest.update(block[:count])
-            size += count
-    return f"{size} {digest.hexdigest()}"
-
-
-def files_of_state(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.is_file())
-
-
-def checkpoint_step(folder: Path) -> int:
-    """The step in a checkpoint folder's name, -1 if it has none."""
-    match = re.fullmatch(PREFIX + r"(\d+)", folder.name)
-    return int(match[1]) if match else -1
-
-
-def newest_first(output_dir: Path) -> list[Path]:
-    """The checkpoints, last written first; a run that went back to an older one writes lower steps later."""
-    found = [folder for folder in output_dir.glob(f"{PREFIX}*") if checkpoint_step(folder) >= 0]
-    return sorted(found, key=lambda folder: (_saved_at(folder), checkpoint_step(folder)), reverse=True)
-
-
-def origin_of_checkpoint(folder: Path) -> str:
-    try:
-        return str(json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["state"]["origin"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""  # broken, or written before origins were
-
-
-def _saved_at(folder: Path) -> float:
-    try:
-        return float(json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["saved_at"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return folder.stat().st_mtime  # broken, but its age still says where it stands
-
-
-def read_state(record: dict) -> TrainingState:
-    saved = dict(record["state"])
-    if "best_wer" in saved:  # written when normalised WER was the only choice
-        saved["best_metric"] = saved.pop("best_wer")
-        saved["padded_seconds"] = saved["audio_seconds"]
-    saved["ranking"] = [(step, value) for step, value in saved.get("ranking", [])]
-    return TrainingState(**saved)

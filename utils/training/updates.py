@@ -1,11 +1,24 @@
 """One update of the weights: clipped, left out where it is not finite, agreed among the processes."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator, DistributedType
 from torch import nn
+
+
+@contextmanager
+def exchanging_gradients(accelerator: Accelerator, model: nn.Module, at_once: bool) -> Iterator[None]:
+    """Have the processes average their gradients in the backward pass of the block, or not yet.
+
+    Not `accelerator.accumulate`, because the number of micro-batches changes from step to step.
+    """
+    accelerator.sync_gradients = at_once
+    with nullcontext() if at_once else accelerator.no_sync(model):
+        yield
 
 
 def clip_gradients(accelerator: Accelerator, prepared: nn.Module, max_grad_norm: float) -> torch.Tensor:

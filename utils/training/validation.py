@@ -8,6 +8,7 @@ from utils.arguments.train import TrainArguments
 from utils.model.averaging import drop_snapshots, rank_evaluation, save_snapshot
 from utils.model.model_card import build_model_card
 from utils.model.saving import save_model_folder
+from utils.model.transcription import CutShortError
 from utils.model.whisper import adapter_name, count_parameters
 from utils.runtime.errors import WriteError
 from utils.runtime.out_of_memory import IN_EVALUATION, explaining_out_of_memory
@@ -15,10 +16,9 @@ from utils.runtime.processes import failing_together
 from utils.runtime.resolved_arguments import arguments_as_yaml
 from utils.scoring.error_rates import ErrorRates, describe_rates, error_rates, score_utterances
 from utils.training.mixing import SNAPSHOTS
-from utils.training.run import Run, is_due
+from utils.training.run import Run
 from utils.training.samples import pick_samples
 from utils.training.shared_decoding import transcribe_on_all_processes
-from utils.training.state import TrainingState
 from utils.training.whole_model import whole_model
 
 
@@ -31,9 +31,10 @@ def evaluate_and_keep_best(run: Run) -> bool:
         Whether it came to its end; it is left, and counts for nothing, where some process is asked to stop.
     """
     args, state = run.args, run.state
-    with explaining_out_of_memory(IN_EVALUATION):
-        rates = validate(run)
-    if rates is None:
+    try:
+        with explaining_out_of_memory(IN_EVALUATION):
+            rates = validate(run)
+    except CutShortError:
         return False
     state.evaluated_step = state.step
     value = rates.of(args.metric_for_best_model)
@@ -60,13 +61,17 @@ def evaluate_and_keep_best(run: Run) -> bool:
     return True
 
 
-def validate(run: Run) -> ErrorRates | None:
-    """Error rates of the model as it is, written down with samples; None where it was cut short."""
+def validate(run: Run) -> ErrorRates:
+    """Error rates of the model as it is, written down with samples.
+
+    Raises:
+        CutShortError: On all processes, where one is asked to stop.
+    """
     args, rows = run.args, run.data.validation
     started = time.perf_counter()
     hypotheses = transcribe_on_all_processes(
         run.accelerator,
-        run.model,
+        whole_model(run.accelerator, run.model),
         run.loaded.processor,
         rows,
         batch_size=args.per_device_eval_batch_size,
@@ -74,8 +79,6 @@ def validate(run: Run) -> ErrorRates | None:
         task=args.task,
         cut_short=lambda: run.stop_request.reason is not None,
     )
-    if hypotheses is None:
-        return None
     seconds = time.perf_counter() - started
     scored = score_utterances(list(rows["id"]), list(rows["text"]), hypotheses, args.normalizer)
     shows_raw = args.metric_for_best_model.startswith("raw")
@@ -84,17 +87,11 @@ def validate(run: Run) -> ErrorRates | None:
     return error_rates(scored)
 
 
-def evaluation_is_owed(args: TrainArguments, state: TrainingState, total_steps: int) -> bool:
+def evaluation_is_owed(run: Run) -> bool:
     """Whether the run begins with an evaluation: of the model before training, or one that was cut short."""
-    if state.step == 0:
-        return args.eval_on_start
-    return state.evaluated_step < state.step and is_due(state.step, args.eval_steps, total_steps)
-
-
-def patience_is_over(args: TrainArguments, state: TrainingState) -> bool:
-    """Whether so many evaluations have brought nothing better that training ends."""
-    patience = args.early_stopping_patience
-    return patience is not None and state.evaluations_without_improvement >= patience
+    if run.state.step == 0:
+        return run.args.eval_on_start
+    return run.state.evaluated_step < run.state.step and run.is_due(run.args.eval_steps)
 
 
 def keep_snapshot(run: Run, value: float) -> None:

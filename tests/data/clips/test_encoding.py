@@ -18,6 +18,7 @@ from utils.data.clips.records import EncodedClip, Rejected
 from utils.data.utterance import Reject, TimedText, Utterance
 from utils.data.writing import in_order
 from utils.runtime.errors import UserError
+from utils.runtime.problems import Problem
 
 SETTINGS = ClipSettings(0.1, 30.0, rules=frozenset(), language="it", tokenizer=None)
 
@@ -36,7 +37,7 @@ def utterance(audio, number: int, start: float | None = None, end: float | None 
 def encode(group, settings=SETTINGS, align=None) -> list[EncodedClip | str]:
     """The clip of each utterance of one recording, or the reason why there is none."""
     results = encode_group(group, settings, align)
-    return [result.reject.reason if isinstance(result, Rejected) else result[1] for result in results]
+    return [str(result.reject.problem) if isinstance(result, Rejected) else result[1] for result in results]
 
 
 def test_clips_are_cut_where_they_should(ramp):
@@ -68,9 +69,9 @@ def test_thirty_seconds_are_the_limit(tmp_path, seconds, kept):
 
 def test_a_recording_is_decoded_once(ramp, monkeypatch):
     decoded = []
-    decode = recordings.decode_audio
+    decode = recordings.decode_recording
     monkeypatch.setattr(
-        recordings, "decode_audio", lambda audio, **more: decoded.append(audio) or decode(audio, **more)
+        recordings, "decode_recording", lambda audio, **more: decoded.append(audio) or decode(audio, **more)
     )
     assert len(encode([utterance(ramp, n, n / 2, n / 2 + 0.5) for n in range(8)])) == 8
     assert decoded == [ramp]
@@ -91,7 +92,10 @@ def test_a_long_plain_recording_is_aligned(tmp_path):
 
     def align(samples, whole):
         assert len(samples) == 40 * 16000 and whole.text == "ciao"
-        return [replace(whole, id="u-0_0", start=0.0, end=9.0), Reject("corpus", 0, "low confidence: 0.1")]
+        return [
+            replace(whole, id="u-0_0", start=0.0, end=9.0),
+            Reject("corpus", 0, Problem("low confidence", "0.1")),
+        ]
 
     clip, reject = encode([utterance(tmp_path / "long.wav", 0)], align=align)
     assert isinstance(clip, EncodedClip) and clip.duration == 9.0
@@ -186,12 +190,12 @@ def test_rejected_clips_can_be_listened_to(ramp, tmp_path):
 @pytest.mark.parametrize("num_proc", [1, 2])
 def test_order_and_rejects(ramp, tmp_path, num_proc):
     items = [
-        Reject("corpus", 0, "empty text: nothing"),
+        Reject("corpus", 0, Problem("empty text", "nothing")),
         utterance(ramp, 1, 0.0, 1.0),
         utterance(ramp, 2, 1.0, 9.0),
         utterance(tmp_path / "missing.wav", 3),
         utterance(ramp.read_bytes(), 4),
-        Reject("corpus", 5, "empty text: nothing"),
+        Reject("corpus", 5, Problem("empty text", "nothing")),
         *(utterance(ramp, n) for n in range(6, 200)),
     ]
     blocks = list(cut_blocks(items, ""))

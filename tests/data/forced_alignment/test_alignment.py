@@ -136,7 +136,7 @@ def test_windows_are_packed_and_long_speech_is_cut():
 def test_problem_of_a_segment():
     assert alignment_problem(AlignedSegment(0, 1, "a", 0.5), 0.5) is None
     assert (
-        alignment_problem(AlignedSegment(0, 1, "a", 0.314), 0.5)
+        str(alignment_problem(AlignedSegment(0, 1, "a", 0.314), 0.5))
         == "low alignment confidence: 0.31, expected at least 0.5"
     )
 

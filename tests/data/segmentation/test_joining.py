@@ -8,6 +8,7 @@ from utils.data.segmentation.joining import join_pieces
 from utils.data.segmentation.overlaps import OVERLAP_TOLERANCE
 from utils.data.segmentation.pieces import BadPiece, Piece, Segment, join_texts, segment_problem
 from utils.data.utterance import TimedText
+from utils.runtime.problems import Problem
 
 
 def join(
@@ -55,7 +56,7 @@ def test_nothing_is_joined_over_a_long_pause_another_speaker_or_a_reject():
     found = join(
         [
             *pieces((0, 1, "a", "Anna"), (2.01, 3, "b", "Anna"), (3, 4, "c", "Bruno"), (4, 5, "d", "Anna")),
-            BadPiece(5, "no speech: music", 5, 6),
+            BadPiece(5, Problem("no speech", "music"), 5, 6),
             Piece(6, 6, 7, "e", "Anna"),
         ],
         target=25,
@@ -87,7 +88,7 @@ def test_pieces_out_of_order_are_sorted():
 
 
 def test_a_reject_without_times_stays_behind_what_came_before_it():
-    given_items = [*pieces((3, 4, "b")), BadPiece(2, "malformed line: x"), Piece(3, 0, 1, "a")]
+    given_items = [*pieces((3, 4, "b")), BadPiece(2, Problem("malformed line", "x")), Piece(3, 0, 1, "a")]
     assert [item.position for item in join(given_items)] == [3, 1, 2]
 
 
@@ -96,8 +97,8 @@ def test_two_speakers_at_once_are_both_rejected():
     rows = [(0, 5, "a", "Anna"), (4, 6, "b", "Bruno"), (6, 7, "c", "Anna"), (late, 9, "d", "Bruno")]
     found = join(pieces(*rows))
     assert [type(item) for item in found] == [BadPiece, BadPiece, Segment, Segment]
-    assert "overlapping speech: 0 to 5 s while 'Bruno' speaks (4 to 6 s)" in found[0].reason
-    assert "'Anna'" in found[1].reason
+    assert "overlapping speech: 0 to 5 s while 'Bruno' speaks (4 to 6 s)" in str(found[0].problem)
+    assert "'Anna'" in str(found[1].problem)
 
 
 def test_a_short_remark_within_a_long_turn_rejects_both_and_nothing_else():
@@ -136,10 +137,10 @@ def test_two_texts_at_once_without_speakers_are_both_rejected():
     found = join(pieces(*rows))
     # 2 s of 4, 0.5 s of 0.5, 1 s of 3
     assert [item.position for item in found if isinstance(item, Segment)] == [3]
-    assert found[0].reason == (
+    assert str(found[0].problem) == (
         "overlapping speech: 0 to 4 s beside another text (2 to 6 s); correct the times"
     )
-    assert "(0 to 4 s)" in found[1].reason
+    assert "(0 to 4 s)" in str(found[1].problem)
 
 
 def test_lines_that_stay_on_the_screen_end_where_the_next_begins():
@@ -169,7 +170,9 @@ def test_a_credit_over_the_whole_film_takes_nothing_with_it():
 
 def test_a_repeated_piece_is_rejected():
     first, second = join(pieces((0, 2, "a"), (0, 2, "a")))
-    assert isinstance(first, Segment) and second.reason == "repeated piece: the same times and text as 1"
+    assert (
+        isinstance(first, Segment) and str(second.problem) == "repeated piece: the same times and text as 1"
+    )
 
 
 def words(*rows: tuple[float, float, str]) -> tuple[TimedText, ...]:
@@ -206,7 +209,7 @@ def test_a_long_piece_without_words_stays_whole_and_alone():
 
 def test_a_long_piece_of_one_long_word_says_what_to_do():
     (item,) = join([Piece(1, 0, 40, "ciao", None, words((0, 40, "ciao")))])
-    assert item.reason.startswith("segment too long: 40 s") and "leave no place" in item.reason
+    assert str(item.problem).startswith("segment too long: 40 s") and "leave no place" in str(item.problem)
 
 
 def test_limits_are_kept_exactly():
@@ -214,7 +217,7 @@ def test_limits_are_kept_exactly():
     found = join(pieces((0.3, 0.8, "b"), (1.1, 1.6, "a"), (5.7, 35.7, "c")), shortest=0.5)
     assert all(isinstance(item, Segment) for item in found)
     (item,) = join(pieces((0, 0.49, "a")), shortest=0.5)
-    assert item.reason == "segment too short: 0.49 s, expected at least 0.5 s"
+    assert str(item.problem) == "segment too short: 0.49 s, expected at least 0.5 s"
 
 
 def test_padding_reaches_into_pauses_and_no_further():
@@ -251,7 +254,7 @@ def transcripts(draw) -> list[Piece | BadPiece]:
     for number in range(draw(st.integers(0, 12))):
         start = draw(st.integers(0, 3000)) / 20
         if draw(st.integers(0, 9)) == 0:
-            items.append(BadPiece(number, "no speech: x", draw(st.sampled_from([None, start]))))
+            items.append(BadPiece(number, Problem("no speech", "x"), draw(st.sampled_from([None, start]))))
             continue
         speaker = draw(st.sampled_from([None, "Anna", "Bruno"]))
         lengths = draw(st.lists(st.integers(0, 100), min_size=1, max_size=12).filter(any))
@@ -288,7 +291,7 @@ def test_any_transcript(items, target, longest, gap, shortest, padding):
     everything = {word for item in items if isinstance(item, Piece) for word in item.text.split()}
     assert set(spoken) <= everything
     lost = everything - set(spoken)
-    too_short = [item for item in found if isinstance(item, BadPiece) and "too short" in item.reason]
+    too_short = [item for item in found if isinstance(item, BadPiece) and "too short" in str(item.problem)]
     if not too_short:  # a joined segment that is too short is one reject of several pieces
         assert {int(word.split(".")[0]) for word in lost} <= rejected
 

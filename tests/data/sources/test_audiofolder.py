@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from utils.audio.reading import decode_audio
+from utils.data.decoding import decode_recording
 from utils.data.sources.audiofolder import read_audiofolder
 from utils.data.utterance import Utterance
 from utils.runtime.errors import UserError
@@ -70,7 +70,7 @@ def test_audiofolder(folder, each_way, by_id, texts, clips):
     ]
     assert {id: replace(u, audio=ANYWHERE) for id, u in utterances.items()} == {u.id: u for u in expected}
     for number, utterance in zip((0, 1, 3), expected, strict=True):
-        samples = decode_audio(utterances[utterance.id].audio)
+        samples = decode_recording(utterances[utterance.id].audio)
         assert abs(len(samples) - len(clips[number][0])) <= 1152 * 2  # MP3 rounds up to frames of 1152
     assert sorted(rejects, key=str) == [
         ("data/lonely.WAV", "file", "no transcript"),

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from utils.audio.reading import decode_audio
+from utils.data.decoding import decode_recording
 from utils.data.sources import hub_rows
 from utils.data.sources.hub import read_hub
-from utils.data.utterance import BadItem, Utterance
+from utils.data.utterance import Utterance
 from utils.runtime.errors import UserError
+from utils.runtime.problems import BadItem
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def csv_folder(audio_folder, tmp_path, texts, write_files) -> Path:
 def comparable(items: list) -> list:
     """Audio as its samples: a file that was copied to a cache is the same file."""
     return [
-        (replace(item, audio=Path()), decode_audio(item.audio).tobytes())
+        (replace(item, audio=Path()), decode_recording(item.audio).tobytes())
         if isinstance(item, Utterance)
         else item
         for item in items
@@ -88,9 +89,9 @@ def test_what_a_stream_gives(audio_folder, tmp_path, texts, clips):
     first, empty, third, fourth, last = items
     assert (first.id, first.text, first.language, first.split) == ("train-000000", texts[0], "it", "train")
     assert first.extra == {"age": 0, "locale": "it"} and first.source == f"{audio_folder}:train"
-    assert (empty.kind, last.kind) == ("empty text", "empty text")
+    assert (empty.problem.kind, last.problem.kind) == ("empty text", "empty text")
     assert (third.id, fourth.id, fourth.split) == ("train-000002", "test-000000", "test")
-    assert np.abs(decode_audio(fourth.audio) - clips[3][0]).max() <= 1 / 32768
+    assert np.abs(decode_recording(fourth.audio) - clips[3][0]).max() <= 1 / 32768
 
 
 def test_class_labels_of_a_stream(parquet, tmp_path):
@@ -181,7 +182,7 @@ def test_audio_that_a_row_only_names(monkeypatch, encoded, clips):
             hub_rows._row_audio(name, None)
     monkeypatch.setattr(hub_rows, "_REMOTE", ("memory://",))
     for number, name in enumerate(names):
-        samples = decode_audio(hub_rows._row_audio({"bytes": None, "path": name}, None))
+        samples = decode_recording(hub_rows._row_audio({"bytes": None, "path": name}, None))
         assert np.abs(samples - clips[number][0]).max() <= 1 / 32768
     with pytest.raises(BadItem, match=r"not fetched: 'memory://corpus/lost\.flac'"):
         hub_rows._row_audio("memory://corpus/lost.flac", None)
@@ -214,7 +215,7 @@ def test_a_row_of_the_hub_names_no_file_of_this_machine(tmp_path, monkeypatch, e
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: whole)
     items = list(read_hub("someone/something", local_cache=tmp_path).items)
     assert [item.audio.read_bytes() for item in items[:2]] == [encoded(0, "wav"), encoded(1, "wav")]
-    assert {item.kind for item in items[2:]} == {"path outside the dataset"} and len(items) == 8
+    assert {item.problem.kind for item in items[2:]} == {"path outside the dataset"} and len(items) == 8
 
 
 def test_relative_paths_of_a_local_table_stay_in_its_folder(tmp_path, encoded, write_files):
@@ -223,11 +224,11 @@ def test_relative_paths_of_a_local_table_stay_in_its_folder(tmp_path, encoded, w
     folder = write_files(tmp_path, files) / "csv"
     items = list(read_hub(str(folder), local_cache=tmp_path / "cache").items)
     assert [item.audio for item in items[:2]] == [tmp_path / "0.wav", folder / "wav/1.wav"]
-    assert [item.kind for item in items[2:]] == ["path outside the dataset"] * 2
+    assert [item.problem.kind for item in items[2:]] == ["path outside the dataset"] * 2
 
 
 @pytest.mark.hub
 def test_a_stream_from_the_hub(tmp_path):
     source = read_hub("google/fleurs", config="it_it", local_cache=tmp_path, streaming=True)
     first = next(item for item in source.items if isinstance(item, Utterance))
-    assert first.id.startswith("train-") and decode_audio(first.audio).size > 16_000
+    assert first.id.startswith("train-") and decode_recording(first.audio).size > 16_000

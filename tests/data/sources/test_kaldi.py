@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from utils.audio.reading import decode_audio
+from utils.data.decoding import decode_recording
 from utils.data.sources.kaldi import read_kaldi
 from utils.data.utterance import Reject, Utterance
 from utils.runtime.errors import UserError
@@ -91,7 +91,7 @@ def test_kaldi(kaldi, each_way, by_id, texts, clips):
         3,
     )  # rec1 together
     for id, number in {"a": 0, "b": 1, "dev1": 3}.items():
-        assert np.abs(decode_audio(utterances[id].audio) - clips[number][0]).max() <= 1 / 32768
+        assert np.abs(decode_recording(utterances[id].audio) - clips[number][0]).max() <= 1 / 32768
     assert sorted(rejects, key=str) == [
         ("data/dev/text", 2, "Kaldi archive"),
         ("data/dev/wav.scp", 2, "no transcript"),
@@ -127,7 +127,7 @@ def test_commands_are_not_run(tmp_path, write_files, by_id):
     utterances, rejects = by_id(read_kaldi(write_files(tmp_path / "k", {"wav.scp": scp, "text": text})))
     for utterance in utterances.values():
         with pytest.raises(Exception, match="no such file"):
-            decode_audio(utterance.audio)
+            decode_recording(utterance.audio)
     assert not marker.exists()
     assert [kind for _, _, kind in rejects].count("command in wav.scp") == 3
 
@@ -139,7 +139,7 @@ def test_absolute_paths(tmp_path, encoded, write_files, packed, by_id):
         tmp_path / "k", {"wav.scp": f"u {outside}\nv ../outside/secret.wav\n", "text": "u a\nv b\n"}
     )
     utterances, _ = by_id(read_kaldi(corpus))
-    assert utterances["u"].audio == outside and decode_audio(utterances["v"].audio).size
+    assert utterances["u"].audio == outside and decode_recording(utterances["v"].audio).size
     utterances, rejects = by_id(read_kaldi(packed(corpus, "zip")))
     assert not utterances
     assert [kind for _, _, kind in rejects] == ["no such file", "path outside the corpus"]
@@ -162,8 +162,8 @@ def test_kaldi_that_is_no_use(tmp_path, write_files, by_id):
 def test_an_open_end_says_what_to_write(tmp_path, write_files):
     files = {"wav.scp": "rec x.wav\n", "segments": "a rec 5.0 -1\nb rec 0 -1\n", "text": "a uno\nb due\n"}
     bad, whole = read_kaldi(write_files(tmp_path / "k", files)).items
-    assert isinstance(bad, Reject) and bad.kind == "open end"
-    assert "from 5 s" in bad.reason and "write the length of the recording" in bad.reason
+    assert isinstance(bad, Reject) and bad.problem.kind == "open end"
+    assert "from 5 s" in str(bad.problem) and "write the length of the recording" in str(bad.problem)
     assert isinstance(whole, Utterance) and (whole.start, whole.end) == (None, None)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from utils.audio.reading import decode_audio
+from utils.data.decoding import decode_recording
 from utils.data.sources.lhotse import read_lhotse
 from utils.data.sources.nemo import read_nemo
 from utils.data.utterance import Utterance
@@ -22,7 +22,7 @@ def as_lines(rows: list) -> str:
 
 
 def assert_sounds_like(utterance: Utterance, samples: np.ndarray) -> None:
-    assert np.abs(decode_audio(utterance.audio) - samples).max() <= 1 / 32768
+    assert np.abs(decode_recording(utterance.audio) - samples).max() <= 1 / 32768
 
 
 # ---- NeMo --------------------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ def test_a_split_in_a_nemo_manifest_must_be_known(tmp_path, write_files, by_id):
 def test_one_nemo_manifest(nemo, by_id):
     utterances, _ = by_id(read_nemo(nemo / "test/manifest.jsonl"))
     assert [(u.id, u.split) for u in utterances.values()] == [("manifest-000001", None)]
-    assert decode_audio(utterances["manifest-000001"].audio).size  # ../wav is followed on this machine
+    assert decode_recording(utterances["manifest-000001"].audio).size  # ../wav is followed on this machine
     with pytest.raises(UserError, match="no JSON lines with audio_filepath"):
         read_nemo(nemo / "config.json")
     with pytest.raises(UserError, match="no such file or folder"):

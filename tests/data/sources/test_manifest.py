@@ -20,6 +20,7 @@ from utils.data.sources.manifest import read_manifest
 from utils.data.split_names import split_name, splits_of_names
 from utils.data.utterance import Reject, Source, TimedText, Utterance
 from utils.runtime.errors import UserError
+from utils.runtime.problems import Problem
 
 
 def write_wav(path: Path, seconds: float = 1.0) -> Path:
@@ -114,7 +115,7 @@ def test_bad_manifest_lines(tmp_path, line, reason):
     utterances, rejects = parts(read_manifest(path))
     assert [u.position for u in utterances] == [1, 4]
     assert [(r.source, r.position) for r in rejects] == [(str(path), 3)]
-    assert rejects[0].reason.startswith(reason)
+    assert str(rejects[0].problem).startswith(reason)
 
 
 def test_manifest_lines_of_one_recording_come_together(tmp_path):
@@ -180,7 +181,7 @@ def test_a_line_without_end_is_rejected_and_the_next_one_read(tmp_path, monkeypa
     assert len(exactly) + 1 == 100
     utterances, rejects = parts(read_manifest(write_manifest(tmp_path, [exactly, "x" * 350, "", GOOD])))
     assert [u.position for u in utterances] == [1, 4]
-    assert [(r.position, r.kind) for r in rejects] == [(2, "line too long")]
+    assert [(r.position, r.problem.kind) for r in rejects] == [(2, "line too long")]
 
 
 def test_manifest_lines_with_timed_text_and_context(tmp_path):
@@ -227,7 +228,7 @@ PART = {"start": 0, "end": 1, "text": "ciao"}
 )
 def test_bad_timed_text_of_manifest_lines(tmp_path, columns, reason):
     utterances, rejects = parts(read_manifest(write_manifest(tmp_path, [GOOD, GOOD | columns])))
-    assert len(utterances) == 1 and rejects[0].reason.startswith(reason)
+    assert len(utterances) == 1 and str(rejects[0].problem).startswith(reason)
 
 
 def test_manifest_that_is_no_use(tmp_path):
@@ -254,7 +255,7 @@ def test_folder_of_plain_and_timed_texts(tmp_path):
         ("test/deep/b_segment_001", "quattro cinque", 3.0, 4.0, "test"),
         ("train/a", "Ciao bella", None, None, "train"),
     ]
-    assert [(r.source, r.position, r.kind) for r in rejects] == [
+    assert [(r.source, r.position, r.problem.kind) for r in rejects] == [
         ("test/deep/b.txt", 2, "malformed line"),
         ("test/deep/b.txt", 3, "end not after start"),
     ]
@@ -285,7 +286,7 @@ def test_folder_says_what_stands_alone(tmp_path):
     (tmp_path / ".hidden.wav").write_bytes(b"x")
     utterances, rejects = folder_parts(tmp_path)
     assert [u.audio.name for u in utterances if isinstance(u.audio, Path)] == ["good.flac"]
-    assert {(r.source, r.kind) for r in rejects} == {
+    assert {(r.source, r.problem.kind) for r in rejects} == {
         ("good.wav", "two recordings of one stem"),
         ("mute.wav", "no transcript"),
         ("empty.txt", "empty text"),
@@ -351,7 +352,7 @@ def test_pieces_of_a_folder_are_joined(tmp_path):
         recording="a",
         segments=(TimedText(0, 1, "uno"), TimedText(1.2, 2, "due")),
     )
-    assert reject == Reject("a.vtt", 9, "segment too short: 0.2 s, expected at least 0.5 s")
+    assert reject == Reject("a.vtt", 9, Problem("segment too short", "0.2 s, expected at least 0.5 s"))
     apart, _ = folder_parts(tmp_path, target_duration=25.0, max_gap=0.1, padding=0.5)
     assert [(u.start, u.end, u.previous_text) for u in apart] == [(0, 1.1, None), (1.1, 2.5, "uno")]
 
@@ -362,7 +363,7 @@ def test_of_several_transcripts_the_preferred_is_used(tmp_path):
         (tmp_path / f"a.{extension}").write_text(content)
     utterances, rejects = folder_parts(tmp_path)
     assert [u.source for u in utterances] == ["a.eaf"]
-    assert [(r.source, r.reason) for r in rejects] == [
+    assert [(r.source, str(r.problem)) for r in rejects] == [
         (f"a.{extension}", "another transcript: a.eaf is used") for extension in ("srt", "txt", "json")
     ]
 
@@ -402,7 +403,7 @@ def test_every_file_of_a_folder_is_accounted_for(tmp_path):
     source = read_folder(tmp_path, min_segment_duration=0.5, max_duration=30.0)
     utterances, rejects = parts(source)
     assert [u.id for u in utterances] == ["a"]
-    assert {(r.source, r.kind) for r in rejects} == {
+    assert {(r.source, r.problem.kind) for r in rejects} == {
         ("broken.srt", "unreadable transcript"),
         ("no_times.srt", "empty transcript"),
         ("no.TextGrid", "not a TextGrid"),
@@ -425,7 +426,7 @@ def test_links_of_a_folder_lead_nowhere_twice(tmp_path):
     source = read_folder(tmp_path, min_segment_duration=0.5, max_duration=30.0)
     utterances, rejects = parts(source)
     assert [u.id for u in utterances] == ["copy", "data/a"]
-    assert [(r.source, r.kind) for r in rejects] == [("data/itself.txt", "no recording")]
+    assert [(r.source, r.problem.kind) for r in rejects] == [("data/itself.txt", "no recording")]
     assert source.notes == (f"{tmp_path}: links to folders: 1, not followed; give such a folder as --input.",)
 
 
@@ -474,7 +475,7 @@ def test_prompts(tmp_path):
         ("digits/1", "uno", tmp_path / "digits/1.g722"),
         ("bye", "A dopo: ciao.", tmp_path / "bye.g722"),
     ]
-    assert {(r.source, r.kind) for r in rejects} == {
+    assert {(r.source, r.problem.kind) for r in rejects} == {
         ("beep.g722", "no speech"),
         ("tones.g722", "no speech"),
         ("muted.g722", "faulty transcript"),
@@ -513,7 +514,7 @@ def test_hub_reads_an_audio_folder(audio_folder, tmp_path):
     ]
     assert utterances[0].extra == {"age": 0, "locale": "sv-SE"}
     assert Path(str(utterances[0].audio)).is_file()
-    assert [(r.source, r.position, r.kind) for r in rejects] == [
+    assert [(r.source, r.position, r.problem.kind) for r in rejects] == [
         (f"{audio_folder}:train", 1, "empty text"),
         (f"{audio_folder}:test", 1, "empty text"),
     ]
@@ -528,14 +529,14 @@ def test_hub_reads_bytes_paths_and_saved_datasets(audio_folder, tmp_path):
     rows = {"audio": [{"bytes": raw, "path": "a.wav"}] * 2, "sentence": ["uno", None]}
     Dataset.from_dict(rows).to_parquet(parquet / "train.parquet")
     utterances, rejects = parts(read_hub(str(parquet), local_cache=tmp_path / "cache"))
-    assert [u.audio for u in utterances] == [raw] and rejects[0].kind == "wrong type of 'sentence'"
+    assert [u.audio for u in utterances] == [raw] and rejects[0].problem.kind == "wrong type of 'sentence'"
 
     csv = tmp_path / "csv"
     csv.mkdir()
     (csv / "dev.csv").write_text(f"path,sentence\n{audio_folder}/train/0.wav,uno\n,due\n")
     utterances, rejects = parts(read_hub(str(csv), local_cache=tmp_path / "cache"))
     assert [u.audio for u in utterances] == [audio_folder / "train/0.wav"]
-    assert rejects[0].kind == "no audio"
+    assert rejects[0].problem.kind == "no audio"
 
     DatasetDict({"dev": Dataset.from_dict({"audio": [raw], "text": ["uno"]})}).save_to_disk(
         tmp_path / "saved"
@@ -619,7 +620,7 @@ def test_manifest_with_dev_and_eval(tmp_path):
     lines = [GOOD | {"split": split} for split in ("training", "eval2000", "dev", "held-out")]
     utterances, rejects = parts(read_manifest(write_manifest(tmp_path, lines)))
     assert [u.split for u in utterances] == ["train", "test", "validation"]
-    assert [(r.position, r.kind) for r in rejects] == [(4, "unknown split")]
+    assert [(r.position, r.problem.kind) for r in rejects] == [(4, "unknown split")]
 
 
 def test_folder_tells_which_subfolders_have_no_split_in_their_names(tmp_path):

@@ -10,6 +10,7 @@ from utils.data.archives.members import ArchiveMember
 from utils.data.archives.tree import open_tree
 from utils.data.sources.ordering import in_archive_order, recordings_together
 from utils.data.utterance import Reject, TimedText, Utterance
+from utils.runtime.problems import Problem
 
 FULL = Utterance(
     id="é\u2028",
@@ -39,7 +40,7 @@ def test_nothing_is_lost_on_the_way():
 def test_rejects_whole_files_and_bytes_go_first():
     whole = replace(FULL, start=None, end=None)
     loaded = replace(FULL, audio=ArchiveMember(Path("a.tgz"), "x", 0, 1, "gz", data=b"x"))
-    reject = Reject("t", 1, "empty text: x")
+    reject = Reject("t", 1, Problem("empty text", "x"))
     found = list(recordings_together([FULL, reject, whole, loaded, replace(FULL, audio=b"x")]))
     assert found == [reject, whole, loaded, replace(FULL, audio=b"x"), FULL]
     assert found[2].audio.data == b"x"
@@ -61,7 +62,7 @@ def test_in_archive_order(tmp_path, write_files, packed):
         replace(FULL, audio=trees[path].audio(f"{number}.wav"), position=place)
         for place, (path, number) in enumerate(wanted)
     ]
-    plain, reject = replace(FULL, position=9), Reject("t", 1, "empty text: x")
+    plain, reject = replace(FULL, position=9), Reject("t", 1, Problem("empty text", "x"))
     found = list(in_archive_order([items[0], reject, *items[1:], plain]))
     assert found[:2] == [reject, plain]
     # the tars hold their files from the last to the first

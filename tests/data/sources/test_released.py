@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from utils.audio.reading import decode_audio
+from utils.data.decoding import decode_recording
 from utils.data.sources.afrispeech import read_afrispeech
 from utils.data.sources.common_voice import read_common_voice
 from utils.data.sources.fleurs import read_fleurs
@@ -27,7 +27,7 @@ def without_audio(utterance: Utterance) -> Utterance:
 def assert_sounds_like(utterance: Utterance, data: bytes) -> None:
     """Decoded through our reader, the audio is what soundfile decodes from the bytes of the file."""
     expected, rate = soundfile.read(io.BytesIO(data), dtype="float32")
-    samples = decode_audio(utterance.audio)
+    samples = decode_recording(utterance.audio)
     assert rate == 16_000 and samples.shape == expected.shape
     assert np.abs(samples - expected).max() < 1e-6  # MP3 decoders add in an order that memory decides
 
@@ -95,7 +95,7 @@ def test_common_voice_clip_that_is_missing(common_voice, packed, by_id):
     utterances, _ = by_id(read_common_voice(common_voice))
     assert utterances.keys() == {f"common_voice_it_{n}" for n in (0, 1, 2, 9)}
     with pytest.raises(Exception, match=r"no such file: .*clips/common_voice_it_9\.mp3"):
-        decode_audio(utterances["common_voice_it_9"].audio)  # of a folder it is told when it is decoded
+        decode_recording(utterances["common_voice_it_9"].audio)  # of a folder it is told when it is decoded
     _, rejects = by_id(read_common_voice(packed(common_voice, "zip")))
     assert ("cv-corpus-17.0-2024-03-15/it/train.tsv", 4, "no such file") in rejects
 

@@ -22,14 +22,16 @@ from utils.data.sources.ljspeech import read_ljspeech
 from utils.data.sources.nemo import read_nemo
 from utils.data.sources.rows import language_of, split_in_name
 from utils.data.sources.tables import Row, read_json_lines, read_lines, read_table
-from utils.data.utterance import BadItem, Reject, Utterance
+from utils.data.utterance import Reject, Utterance
 from utils.runtime.errors import UserError
+from utils.runtime.problems import BadItem
 
 
 def rows_of(folder, name: str, **options) -> list[tuple[int, list]]:
     found = read_table(Folder(folder), name, **options)
     return [
-        (r.line, list(r.values.values())) if isinstance(r, Row) else (r.position, [r.kind]) for r in found
+        (r.line, list(r.values.values())) if isinstance(r, Row) else (r.position, [r.problem.kind])
+        for r in found
     ]
 
 

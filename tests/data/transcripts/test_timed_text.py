@@ -10,7 +10,8 @@ from utils.data.segmentation.pieces import BadPiece, Piece
 from utils.data.transcripts.pieces import fit_words, is_sound_note, read_seconds
 from utils.data.transcripts.tab_lines import is_timed
 from utils.data.transcripts.timed_text import decode_transcript, read_transcript
-from utils.data.utterance import BadItem, TimedText
+from utils.data.utterance import TimedText
+from utils.runtime.problems import BadItem
 
 
 def read(text: str, extension: str, tier: str | None = None) -> list[Piece | BadPiece]:
@@ -22,7 +23,7 @@ def brief(items: list[Piece | BadPiece]) -> list[tuple]:
     return [
         (item.position, item.start, item.end, item.text)
         if isinstance(item, Piece)
-        else (item.position, item.reason.split(": ")[0])
+        else (item.position, item.problem.kind)
         for item in items
     ]
 
@@ -77,7 +78,7 @@ def test_blank_lines_and_line_ends_count_as_lines_but_not_as_items():
 )
 def test_unfit_lines_say_why(line, reason):
     (item,) = read(line, ".txt")
-    assert isinstance(item, BadPiece) and item.reason.startswith(reason)
+    assert isinstance(item, BadPiece) and str(item.problem).startswith(reason)
 
 
 def test_audacity_labels():
@@ -530,7 +531,7 @@ def test_textgrid_as_elan_writes_it():
 def test_damaged_textgrids():
     cut = LONG_TEXTGRID[: LONG_TEXTGRID.index("            xmin = 3.5")]
     assert brief(read(cut, ".textgrid"))[-1] == ("tier 'Bruno'", "damaged tier")
-    assert "announces 2 intervals and has 1" in read(cut, ".textgrid")[-1].reason
+    assert "announces 2 intervals and has 1" in str(read(cut, ".textgrid")[-1].problem)
     with pytest.raises(BadItem, match="not a TextGrid"):
         read("ciao", ".textgrid")
     with pytest.raises(BadItem, match="damaged TextGrid: no name and times for tier 1"):
@@ -751,9 +752,9 @@ def test_json_that_is_no_transcript():
         {"start": 0, "end": 1e300, "text": "a"},
     ]
     found = read(json.dumps(bad) + "\n", ".json")
-    assert [item.reason.split(": ")[0] for item in found] == ["malformed segment"] * 4
+    assert [item.problem.kind for item in found] == ["malformed segment"] * 4
     (item,) = read('[{"start": 0, "end": NaN, "text": "a"}]', ".json")
-    assert item.reason.startswith("malformed segment: keys 'start', 'end', 'text'")
+    assert str(item.problem).startswith("malformed segment: keys 'start', 'end', 'text'")
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import torch
 from utils.audio.flac import encode_flac
 from utils.evaluation.backends.opening import open_transcriber
 from utils.model.context import DECODING_GRID, dynamic_context
+from utils.model.decoding import transcribe_batch
 from utils.model.silence import SILENCE_RUN
-from utils.model.transcribing import transcribe_batch
 from utils.runtime.errors import UserError
 
 BASE = "openai/whisper-base"

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from utils.model.decoding import encode_in_contexts
 from utils.model.kernels.attention import attending_by_products, mask_cross_attention
 from utils.model.kernels.onednn import TrainedLinear, is_available, multiply_by_onednn, packed
 from utils.model.loading import load_model
-from utils.model.transcribing import encode_clips
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
@@ -111,7 +111,7 @@ def test_padding_and_products_change_no_next_token(tiny_whisper, italian_prompts
 
     def logits(rows: list[int]) -> torch.Tensor:
         model = loaded.model.eval()
-        encoded = encode_clips(
+        encoded = encode_in_contexts(
             model,
             loaded.processor,
             [clips[row] for row in rows],

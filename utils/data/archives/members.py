@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from utils.runtime.errors import UserError
+from utils.runtime.problems import BadItem, Problem
 
 MOST_MEMBER_BYTES = 1 << 30  # a member is read whole; six hours of 16-bit speech at 16 kHz are 0.7 GB
 
@@ -28,10 +29,6 @@ BROKEN_ARCHIVE = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError,
     ValueError, OverflowError, NotImplementedError, RecursionError,
 )  # fmt: skip
-
-
-class MemberError(Exception):
-    """A file of a corpus that cannot be read; its text is the reject reason, `kind: details`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +55,13 @@ class ArchiveMember:
         return bool(self.compression) and self.data is None
 
 
-def size_problem(size: int, packed_size: int) -> str | None:
+def size_problem(size: int, packed_size: int) -> Problem | None:
     if size > MOST_MEMBER_BYTES:
-        return f"too large: {size} bytes, expected at most {MOST_MEMBER_BYTES}"
+        return Problem("too large", f"{size} bytes, expected at most {MOST_MEMBER_BYTES}")
     if is_bomb(size, packed_size):
-        return f"suspicious compression: {size} bytes packed in {packed_size}; pack the archive again"
+        return Problem(
+            "suspicious compression", f"{size} bytes packed in {packed_size}; pack the archive again"
+        )
     return None
 
 
@@ -74,7 +73,7 @@ def read_member(member: ArchiveMember) -> bytes:
     """The bytes of a member, found by its place; in a compressed tar that reads everything before it.
 
     Raises:
-        MemberError: The archive is gone, was changed or is broken.
+        BadItem: The archive is gone, was changed or is broken.
     """
     if member.data is not None:
         return member.data
@@ -84,7 +83,7 @@ def read_member(member: ArchiveMember) -> bytes:
                 return _read_exactly(file, member.offset, member.size)
             return _read_zipped(file, member)
     except BROKEN_ARCHIVE as error:
-        raise MemberError(f"broken archive: {member.name} in {member.archive.name}: {error}") from None
+        raise BadItem("broken archive", f"{member.name} in {member.archive.name}: {error}") from None
 
 
 def read_in_order(members: Iterable[ArchiveMember]) -> Iterator[ArchiveMember]:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from utils.data.archives.members import BROKEN_ARCHIVE, MemberError
-from utils.data.archives.zip_and_tar import Archive, is_clutter, list_tar, list_zip, plain_name, refused_name
+from utils.data.archives.members import BROKEN_ARCHIVE
+from utils.data.archives.zip_and_tar import Archive, is_clutter, list_tar, list_zip, outside, plain_name
 from utils.runtime.errors import UserError
 
 _MAGIC = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip", b"PK\x05\x06": "zip"}
@@ -48,7 +48,7 @@ class Folder:
     def audio(self, name: str) -> Path:
         plain = plain_name(name)
         if plain is None:
-            raise MemberError(refused_name(name))
+            raise outside(name)
         return self.root / plain
 
 

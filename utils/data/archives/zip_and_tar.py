@@ -17,13 +17,13 @@ from utils.data.archives.members import (
     MOST_RATIO,
     OPENERS,
     ArchiveMember,
-    MemberError,
     is_bomb,
     read_member,
     size_problem,
 )
 from utils.runtime.errors import UserError
 from utils.runtime.file_parts import FilePart
+from utils.runtime.problems import BadItem, Problem
 
 MOST_HEADER_BYTES = 1 << 20  # of a tar header; a hostile one claims gigabytes, which `tarfile` would read
 
@@ -47,7 +47,7 @@ class Archive:
         self,
         root: Path,
         members: dict[str, ArchiveMember],
-        unusable: dict[str, str],
+        unusable: dict[str, Problem],
         tables: tuple[BinaryIO, dict[str, tuple[int, int]]] | None = None,
     ) -> None:
         self.root = root
@@ -68,7 +68,7 @@ class Archive:
         """
         try:
             member = self._member(name)
-        except MemberError as problem:
+        except BadItem as problem:
             raise UserError(f"{self.root}: {problem}.") from None
         if self._tables is not None:
             spool, places = self._tables
@@ -82,25 +82,26 @@ class Archive:
             with zipfile.ZipFile(self.root) as archive:
                 info = next(i for i in archive.infolist() if i.header_offset == member.offset)
                 return archive.open(info)  # type: ignore[return-value]
-        except (MemberError, *BROKEN_ARCHIVE) as error:
+        except (BadItem, *BROKEN_ARCHIVE) as error:
             raise UserError(f"{self.root}: {name} cannot be read: {error}.") from error
 
     def audio(self, name: str) -> ArchiveMember:
         """Where the audio of that name is; it is not read yet.
 
         Raises:
-            MemberError: There is no such member, or it is no plain file.
+            BadItem: There is no such member, or it is no plain file.
         """
         return self._member(name)
 
     def _member(self, name: str) -> ArchiveMember:
         plain = plain_name(name)
         if plain is None:
-            raise MemberError(refused_name(name))
+            raise outside(name)
         if plain in self._unusable:
-            raise MemberError(self._unusable[plain])
+            problem = self._unusable[plain]
+            raise BadItem(problem.kind, problem.details)
         if plain not in self._members:
-            raise MemberError(f"no such file: {plain} in {self.root.name}")
+            raise BadItem("no such file", f"{plain} in {self.root.name}")
         return self._members[plain]
 
 
@@ -112,8 +113,8 @@ def plain_name(name: str) -> str | None:
     return "/".join(parts)
 
 
-def refused_name(name: str) -> str:
-    return f"path outside the corpus: {name!r}, expected one below its root"
+def outside(name: str) -> BadItem:
+    return BadItem("path outside the corpus", f"{name!r}, expected one below its root")
 
 
 def is_clutter(name: str) -> bool:
@@ -126,13 +127,15 @@ class _Listing:
 
     def __init__(self) -> None:
         self.members: dict[str, ArchiveMember] = {}
-        self.unusable: dict[str, str] = {}
+        self.unusable: dict[str, Problem] = {}
 
-    def add(self, member: ArchiveMember, problem: str | None) -> None:
+    def add(self, member: ArchiveMember, problem: Problem | None) -> None:
         name = member.name
         if name in self.members or name in self.unusable:
             self.members.pop(name, None)
-            self.unusable[name] = f"duplicate name: {name} stands more than once in {member.archive.name}"
+            self.unusable[name] = Problem(
+                "duplicate name", f"{name} stands more than once in {member.archive.name}"
+            )
         elif problem:
             self.unusable[name] = problem
         else:
@@ -159,13 +162,15 @@ def list_zip(path: Path) -> Archive:
     return Archive(path, listing.members, listing.unusable)
 
 
-def _zip_problem(info: zipfile.ZipInfo) -> str | None:
+def _zip_problem(info: zipfile.ZipInfo) -> Problem | None:
     if info.flag_bits & 1:
-        return f"encrypted: {info.filename}; unpack the archive with its password first"
+        return Problem("encrypted", f"{info.filename}; unpack the archive with its password first")
     if stat.S_ISLNK(info.external_attr >> 16):
-        return f"link: {info.filename} in the archive, expected a file"
+        return Problem("link", f"{info.filename} in the archive, expected a file")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return f"unknown compression: method {info.compress_type}, expected stored or deflated; pack it again"
+        return Problem(
+            "unknown compression", f"method {info.compress_type}, expected stored or deflated; pack it again"
+        )
     return size_problem(info.file_size, info.compress_size)
 
 
@@ -210,15 +215,15 @@ def _tar_headers(file: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, int]]:
         raise tarfile.ReadError("found something else where a header should be")
 
 
-def _tar_problem(info: tarfile.TarInfo) -> str | None:
+def _tar_problem(info: tarfile.TarInfo) -> Problem | None:
     if info.issym() or info.islnk():
-        return f"link: {info.name} in the archive, expected a file"
+        return Problem("link", f"{info.name} in the archive, expected a file")
     if info.issparse():
-        return f"sparse file: {info.name}; pack the archive again without --sparse"
+        return Problem("sparse file", f"{info.name}; pack the archive again without --sparse")
     if not info.isreg():
-        return f"no file: {info.name} is a device or pipe"
+        return Problem("no file", f"{info.name} is a device or pipe")
     if info.size > MOST_MEMBER_BYTES:
-        return f"too large: {info.size} bytes, expected at most {MOST_MEMBER_BYTES}"
+        return Problem("too large", f"{info.size} bytes, expected at most {MOST_MEMBER_BYTES}")
     return None
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 
-from utils.audio.flac import SAMPLE_RATE, AudioError, encode_flac, num_samples_at
-from utils.audio.reading import decode_audio
+from utils.audio.flac import SAMPLE_RATE, encode_flac, num_samples_at
+from utils.audio.reading import LONGEST_AUDIO
 from utils.audio.voice_activity import speech_extent
 from utils.data.blocks import Block, files_of
 from utils.data.clips.records import (
@@ -24,11 +24,13 @@ from utils.data.clips.records import (
     one_row,
     rejected_entry,
 )
+from utils.data.decoding import decode_recording
 from utils.data.quality.clip_checks import check_clip, content_hash
 from utils.data.quality.text_checks import check_text
 from utils.data.segmentation.pieces import END_TOLERANCE, segment_problem
 from utils.data.utterance import Reject, TimedText, Utterance
 from utils.runtime.files import write_text
+from utils.runtime.problems import BadItem, Problem
 from utils.text.token_counts import load_token_counter
 
 LABEL_LIMIT = 448
@@ -36,9 +38,6 @@ LABEL_LIMIT = 448
 
 LABEL_FRAME = 4
 """Label tokens besides the text: language, task, no timestamps, end. The shift adds the start token."""
-
-MOST_SECONDS = 6 * 3600.0
-"""Longest recording; 6 h take 1.4 GB while they are cut."""
 
 MOST_TRIMMED = 120.0
 """Seconds of a clip over the limit that may fit without its silence; what is longer hardly says so little."""
@@ -97,13 +96,15 @@ def encode_group(
         return
     utterances = [item for item in group if isinstance(item, Utterance)]
     # A clip that is the whole file need not be decoded far beyond what is kept.
-    most = MOST_TRIMMED if first.start is None and align is None else MOST_SECONDS
+    most = MOST_TRIMMED if first.start is None and align is None else LONGEST_AUDIO
     try:
-        samples = decode_audio(
+        samples = decode_recording(
             first.audio, max_seconds=most, allow_truncated="truncated" not in settings.rules
         )
-    except AudioError as error:
-        problem = f"{error}{TOO_LONG_ADVICE}" if str(error).startswith("too long") else str(error)
+    except BadItem as error:
+        problem = error.problem
+        if problem.kind == "too long":
+            problem = replace(problem, details=f"{problem.details}{TOO_LONG_ADVICE}")
         yield from (Rejected(Reject(u.source, u.position, problem), text=u.text) for u in utterances)
         return
     for utterance in utterances:
@@ -174,8 +175,8 @@ def encode_utterance(
     if problem is None and settings.tokenizer is not None:
         num_tokens = _token_counter(settings.tokenizer)(utterance.text) + LABEL_FRAME
         if num_tokens > LABEL_LIMIT:
-            problem = (
-                f"label too long: {num_tokens} tokens, expected at most {LABEL_LIMIT}; cut the utterance"
+            problem = Problem(
+                "label too long", f"{num_tokens} tokens, expected at most {LABEL_LIMIT}; cut the utterance"
             )
     problem = problem or check_clip(samples, settings.rules)
     if problem is not None:
@@ -186,11 +187,13 @@ def encode_utterance(
     return replace(utterance, language=language), clip
 
 
-def _length_problem(duration: float, settings: ClipSettings) -> str | None:
+def _length_problem(duration: float, settings: ClipSettings) -> Problem | None:
     if duration < settings.min_duration:
-        return f"too short: {duration:.3f} s, expected at least {settings.min_duration:g} s"
+        return Problem("too short", f"{duration:.3f} s, expected at least {settings.min_duration:g} s")
     if duration > settings.max_duration + END_TOLERANCE:
-        return f"too long: {duration:.1f} s, expected at most {settings.max_duration:g} s{TOO_LONG_ADVICE}"
+        return Problem(
+            "too long", f"{duration:.1f} s, expected at most {settings.max_duration:g} s{TOO_LONG_ADVICE}"
+        )
     return None
 
 

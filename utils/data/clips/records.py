@@ -9,6 +9,7 @@ import pyarrow
 from utils.data.archives.members import ArchiveMember
 from utils.data.fields import printable
 from utils.data.utterance import Audio, Reject, Scalar, Utterance
+from utils.runtime.problems import Problem
 
 EXAMPLES_OF_A_KIND = 2  # rejected clips of each kind that a block keeps, to be listened to in the report
 
@@ -134,9 +135,15 @@ def _extra_columns(utterance: Utterance) -> dict[str, Scalar]:
 def rejected_entry(result: Rejected, examples: dict[str, int], position: int) -> dict:
     """A line of rejects.jsonl; the first of a kind keep their audio. `before` tells where it stood."""
     reject = result.reject
-    entry = {"source": reject.source, "position": reject.position, "reason": reject.reason}
-    entry["before"] = position
-    if result.flac is not None and examples.get(reject.kind, 0) < EXAMPLES_OF_A_KIND:
-        examples[reject.kind] = examples.get(reject.kind, 0) + 1
+    kind = reject.problem.kind
+    entry = {"source": reject.source, "position": reject.position, "kind": kind}
+    entry |= {"reason": str(reject.problem), "before": position}
+    if result.flac is not None and examples.get(kind, 0) < EXAMPLES_OF_A_KIND:
+        examples[kind] = examples.get(kind, 0) + 1
         entry |= {"flac": base64.b64encode(result.flac).decode(), "text": result.text}
     return entry
+
+
+def problem_of(entry: dict) -> Problem:
+    """Why an item was rejected, from what `rejected_entry` wrote."""
+    return Problem(entry["kind"], entry["reason"].removeprefix(f"{entry['kind']}: "))

@@ -31,6 +31,7 @@ from utils.data.forced_alignment.units import split_units
 from utils.data.utterance import Reject, Utterance
 from utils.model.languages import language_codes
 from utils.model.whisper import eval_mode, whisper_of
+from utils.runtime.problems import Problem
 from utils.text.cleaning import clean_text
 
 LONGEST_WINDOW = 28.0  # seconds; a little under Whisper's 30, so that an edge can move into a pause
@@ -118,7 +119,8 @@ def align_utterance(
         start, end = offset + segment.start, offset + segment.end
         place = f"{start:.2f} to {end:.2f} s"
         if problem := alignment_problem(segment, min_confidence):
-            parts.append(Reject(utterance.source, place, f"{problem}: {shown(segment.text)}"))
+            problem = replace(problem, details=f"{problem.details}: {shown(segment.text)}")
+            parts.append(Reject(utterance.source, place, problem))
             continue
         parts.append(
             replace(
@@ -137,11 +139,13 @@ def align_utterance(
     return parts
 
 
-def alignment_problem(segment: AlignedSegment, min_confidence: float) -> str | None:
+def alignment_problem(segment: AlignedSegment, min_confidence: float) -> Problem | None:
     """Why a segment should be set aside, or None."""
     if segment.confidence >= min_confidence:
         return None
-    return f"low alignment confidence: {segment.confidence:.2f}, expected at least {min_confidence:g}"
+    return Problem(
+        "low alignment confidence", f"{segment.confidence:.2f}, expected at least {min_confidence:g}"
+    )
 
 
 def place_units(

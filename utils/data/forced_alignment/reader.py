@@ -10,7 +10,6 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from utils.audio.flac import SAMPLE_RATE, num_samples_at
 from utils.audio.levels import LEVEL_SECONDS, Levels
-from utils.audio.log_mel import log_mel, pad_waveforms
 from utils.audio.voice_activity import SpeechSpan
 from utils.data.forced_alignment.segments import PlacedUnit, confidence_of
 from utils.data.forced_alignment.stretches import Stretch
@@ -18,7 +17,7 @@ from utils.data.forced_alignment.token_path import FRAME_SECONDS
 from utils.data.forced_alignment.units import Heard, Unit, split_units
 from utils.data.forced_alignment.word_timing import time_units
 from utils.model.context import FULL_CONTEXT
-from utils.model.encoder import encode
+from utils.model.encoder import encode_clips
 from utils.model.generation import EncodedClips, decode_greedily, detect_languages
 from utils.text.label_tokens import prompt_tokens
 
@@ -36,7 +35,7 @@ def commonest_language(
     found = Counter(
         language
         for window in windows
-        for language in detect_languages(model, _encode(model, processor, samples, [window]))
+        for language, _ in detect_languages(model, _encode(model, processor, samples, [window]))
     )
     return found.most_common(1)[0][0] if found else None
 
@@ -49,8 +48,7 @@ def _encode(
 ) -> torch.Tensor:
     """(B, 1500, d_model) encoder output of parts of the recording, each padded to 30 s."""
     clips = [samples[num_samples_at(window.start) : num_samples_at(window.end)] for window in windows]
-    waveforms = pad_waveforms(clips, FULL_CONTEXT).to(model.device)
-    return encode(model, log_mel(waveforms, processor.feature_extractor))
+    return encode_clips(model, processor.feature_extractor, clips, FULL_CONTEXT)
 
 
 def count_tokens(processor: WhisperProcessor, text: str, units: Sequence[Unit]) -> list[int]:

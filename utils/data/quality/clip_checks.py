@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from utils.audio.flac import SAMPLE_RATE, to_int16
+from utils.runtime.problems import Problem
 
 WINDOW = SAMPLE_RATE // 10  # 100 ms
 
@@ -27,7 +28,7 @@ STEADY_MIN_DURATION = 0.5  # a single vowel may well be steady
 FRAME = SAMPLE_RATE // 50  # 20 ms
 
 
-def check_clip(samples: np.ndarray, rules: frozenset[str]) -> str | None:
+def check_clip(samples: np.ndarray, rules: frozenset[str]) -> Problem | None:
     """Why a clip cannot be learnt from, by the first of the rules in force that says so, or None.
 
     Args:
@@ -38,14 +39,15 @@ def check_clip(samples: np.ndarray, rules: frozenset[str]) -> str | None:
     return next(filter(None, reasons), None)
 
 
-def _find_silence(samples: np.ndarray) -> str | None:
+def _find_silence(samples: np.ndarray) -> Problem | None:
     loudest = loudest_level(samples)
     if loudest == -math.inf:
-        return "silent: digital silence, every sample is 0"
+        return Problem("silent", "digital silence, every sample is 0")
     if loudest < SILENCE_DBFS:
-        return (
-            f"silent: the loudest 100 ms have {loudest:.0f} dBFS, expected at least {SILENCE_DBFS:.0f}; "
-            "check the recording, or amplify it"
+        return Problem(
+            "silent",
+            f"the loudest 100 ms have {loudest:.0f} dBFS, expected at least {SILENCE_DBFS:.0f}; "
+            "check the recording, or amplify it",
         )
     return None
 
@@ -56,20 +58,21 @@ def loudest_level(samples: np.ndarray) -> float:
     return 10 * math.log10(power) if (power := float(windows.var(axis=1).max())) > 0 else -math.inf
 
 
-def _find_offset(samples: np.ndarray) -> str | None:
+def _find_offset(samples: np.ndarray) -> Problem | None:
     mean = float(samples.mean(dtype=np.float64))
     if abs(mean) <= OFFSET_LIMIT:
         return None
-    return f"DC offset: the mean is {mean:+.2f} of full scale, expected 0; filter the recording"
+    return Problem("DC offset", f"the mean is {mean:+.2f} of full scale, expected 0; filter the recording")
 
 
-def _find_clipping(samples: np.ndarray) -> str | None:
+def _find_clipping(samples: np.ndarray) -> Problem | None:
     share = clipped_share(samples)
     if share <= CLIPPED_SHARE:
         return None
-    return (
-        f"clipped: {share:.1%} of the samples are cut flat at the top, expected at most {CLIPPED_SHARE:.0%}; "
-        "record at a lower level"
+    return Problem(
+        "clipped",
+        f"{share:.1%} of the samples are cut flat at the top, expected at most {CLIPPED_SHARE:.0%}; "
+        "record at a lower level",
     )
 
 
@@ -89,14 +92,16 @@ def clipped_share(samples: np.ndarray) -> float:
     return flat if flat > 2 * just_below else 0.0
 
 
-def _find_steady_sound(samples: np.ndarray) -> str | None:
+def _find_steady_sound(samples: np.ndarray) -> Problem | None:
     if len(samples) < STEADY_MIN_DURATION * SAMPLE_RATE:
         return None
     power = np.square(_in_frames(samples, FRAME)).mean(axis=1)
     low, high = np.percentile(10 * np.log10(np.maximum(power, 1e-12)), [5, 95])
     if high - low >= STEADY_RANGE_DB:
         return None
-    return f"steady sound: the level varies by {high - low:.1f} dB only, as of noise or a tone; no speech"
+    return Problem(
+        "steady sound", f"the level varies by {high - low:.1f} dB only, as of noise or a tone; no speech"
+    )
 
 
 def _in_frames(samples: np.ndarray, length: int) -> np.ndarray:
@@ -104,7 +109,7 @@ def _in_frames(samples: np.ndarray, length: int) -> np.ndarray:
     return samples[: len(samples) // length * length].reshape(-1, length)
 
 
-_CLIP_CHECKS: dict[str, Callable[[np.ndarray], str | None]] = {
+_CLIP_CHECKS: dict[str, Callable[[np.ndarray], Problem | None]] = {
     "silent": _find_silence,
     "dc_offset": _find_offset,
     "clipped": _find_clipping,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from utils.data.quality.text_checks import FASTEST, SLOWEST
+from utils.runtime.problems import Problem
 
 MIN_RATES = 50
 """Utterances below which a corpus does not show what is usual in it."""
@@ -61,7 +62,7 @@ def rate_limits(characters: np.ndarray, seconds: np.ndarray) -> RateLimits | Non
     return RateLimits(math.exp(median), max(low, SLOWEST), min(high, FASTEST))
 
 
-def rate_problem(text: str, seconds: float, limits: RateLimits | None) -> str | None:
+def rate_problem(text: str, seconds: float, limits: RateLimits | None) -> Problem | None:
     """Why a text cannot be what is said in a clip of this length, or None.
 
     Both directions are lenient with short utterances, which are mostly pause or cut tightly.
@@ -81,7 +82,8 @@ def rate_problem(text: str, seconds: float, limits: RateLimits | None) -> str | 
         return None
     usual = f"usual here {low:.1f} to {high:.1f}" if limits else f"expected {low:.1f} to {high:.1f}"
     what = "more text than can be said" if too_fast else "less text than the clip has room for"
-    return (
-        f"speech rate: {num_characters / seconds:.1f} characters a second, {usual}; {what}, "
-        "check that text and audio belong together"
+    return Problem(
+        "speech rate",
+        f"{num_characters / seconds:.1f} characters a second, {usual}; {what}, "
+        "check that text and audio belong together",
     )

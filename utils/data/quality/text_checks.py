@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from utils.data.fields import text_problem
-from utils.text.cleaning import clean_text
+from utils.runtime.problems import Problem
 from utils.text.scripts import expected_scripts, script_of
 
 LONGEST_TEXT = 5000
@@ -38,22 +37,21 @@ REPEATED_LETTERS = 4  # of a phrase; "no no no no no no" is how people speak
 REPEATS_OF_ANYTHING = 20
 
 
-def check_text(text: str, language: str | None, rules: frozenset[str]) -> str | None:
+def check_text(text: str, language: str | None, rules: frozenset[str]) -> Problem | None:
     """Why the text of a clip cannot be learnt from, by the first of the rules in force that says so, or None.
 
-    What no rule can allow comes first: nothing left after cleaning, Whisper's control tokens, halves of
-    surrogate pairs, more text than any clip can hold.
+    What no rule can allow comes first: more text than any clip can hold.
 
     Args:
-        text: Of one clip of at most 30 s.
+        text: Of one clip of at most 30 s, as readers give it (`usable_text`).
         language: Whisper's code, or None where it is not known.
         rules: Names from `RULES`.
     """
     if len(text) > LONGEST_TEXT:
-        return f"text too long: {len(text):,} characters, expected at most {LONGEST_TEXT:,} for 30 s"
-    if problem := text_problem(clean_text(text)):
-        return problem
-    checks: dict[str, Callable[[], str | None]] = {
+        return Problem(
+            "text too long", f"{len(text):,} characters, expected at most {LONGEST_TEXT:,} for 30 s"
+        )
+    checks: dict[str, Callable[[], Problem | None]] = {
         "no_words": lambda: _find_no_words(text),
         "markup": lambda: _find_markup(text),
         "digits": lambda: _find_digits(text),
@@ -64,25 +62,29 @@ def check_text(text: str, language: str | None, rules: frozenset[str]) -> str | 
     return next(filter(None, (check() for name, check in checks.items() if name in rules)), None)
 
 
-def _find_no_words(text: str) -> str | None:
+def _find_no_words(text: str) -> Problem | None:
     if any(character.isalnum() for character in text):
         return None
-    return f"no words: the text {_shortened(text)} holds no letter and no digit"
+    return Problem("no words", f"the text {_shortened(text)} holds no letter and no digit")
 
 
-def _find_markup(text: str) -> str | None:
+def _find_markup(text: str) -> Problem | None:
     for what, pattern in MARKUP.items():
         if found := pattern.search(text):
-            return f"markup: {what}, {_shortened(found.group())}; write what is said and nothing else"
+            return Problem(
+                "markup", f"{what}, {_shortened(found.group())}; write what is said and nothing else"
+            )
     return None
 
 
-def _find_digits(text: str) -> str | None:
+def _find_digits(text: str) -> Problem | None:
     found = re.search(r"\d[\d.,]*", text)
-    return f"digits: {_shortened(found.group())}; write numbers as they are spoken" if found else None
+    if not found:
+        return None
+    return Problem("digits", f"{_shortened(found.group())}; write numbers as they are spoken")
 
 
-def _find_wrong_script(text: str, language: str | None) -> str | None:
+def _find_wrong_script(text: str, language: str | None) -> Problem | None:
     expected = expected_scripts(language) if language else frozenset[str]()
     if not expected:
         return None
@@ -92,9 +94,10 @@ def _find_wrong_script(text: str, language: str | None) -> str | None:
     num_letters, num_foreign = scripts.total(), sum(foreign.values())
     if 2 * num_foreign <= num_letters or (foreign.keys() == {"LATIN"} and num_letters <= LATIN_NAME):
         return None
-    return (
-        f"wrong script: {num_foreign} of {num_letters} letters are {_names(foreign)}, "
-        f"expected {_names(expected)} for {language}; check the language"
+    return Problem(
+        "wrong script",
+        f"{num_foreign} of {num_letters} letters are {_names(foreign)}, "
+        f"expected {_names(expected)} for {language}; check the language",
     )
 
 
@@ -102,7 +105,7 @@ def _names(scripts: Iterable[str]) -> str:
     return ", ".join(sorted("Han" if script == "CJK" else script.capitalize() for script in scripts))
 
 
-def _find_lookalikes(text: str) -> str | None:
+def _find_lookalikes(text: str) -> Problem | None:
     for word in WORD.findall(text):
         latin = [letter for letter in word if script_of(letter) == "LATIN"]
         cyrillic = [letter for letter in word if script_of(letter) == "CYRILLIC"]
@@ -111,19 +114,19 @@ def _find_lookalikes(text: str) -> str | None:
             wrong, table, script = cyrillic, CYRILLIC_LOOKALIKES, "Cyrillic"
         # several capitals are an abbreviation with an ending
         if latin and cyrillic and table.issuperset(wrong) and sum(map(str.isupper, wrong)) <= 1:
-            return (
-                f"lookalike letters: {', '.join(wrong)} in {_shortened(word)} is {script}; correct the word"
+            return Problem(
+                "lookalike letters", f"{', '.join(wrong)} in {_shortened(word)} is {script}; correct the word"
             )
     return None
 
 
-def _find_repetition(text: str) -> str | None:
+def _find_repetition(text: str) -> Problem | None:
     phrase, times = longest_repetition(text)
     num_letters = sum(character.isalpha() for character in phrase)
     if times < (REPEATS if num_letters >= REPEATED_LETTERS else REPEATS_OF_ANYTHING):
         return None
-    return (
-        f"repeated text: {_shortened(phrase.strip())} {times} times in a row, a sign of machine transcripts"
+    return Problem(
+        "repeated text", f"{_shortened(phrase.strip())} {times} times in a row, a sign of machine transcripts"
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from utils.data.segmentation.pieces import BadPiece, Piece, duration_of
+from utils.runtime.problems import Problem
 from utils.text.cleaning import clean_text
 
 MOST_PIECES = 200  # joined into one segment; 30 s of single words are about 100
@@ -15,7 +16,6 @@ def cut_long(item: Piece | BadPiece, max_duration: float) -> list[Piece | BadPie
     """The item itself, or the parts of a piece that is too long, or the reject it becomes."""
     if isinstance(item, BadPiece) or duration_of(item) <= max_duration or not item.words:
         return [item]
-    found = f"segment too long: {duration_of(item):g} s, expected at most {max_duration:g} s"
     parts: list[Piece | BadPiece] = []
     waiting = [(0, len(item.words))]
     while waiting:
@@ -26,8 +26,12 @@ def cut_long(item: Piece | BadPiece, max_duration: float) -> list[Piece | BadPie
             continue
         cut = _best_cut(part)
         if cut is None:
-            reason = f"{found}; its words leave no place to cut it, so cut it in the transcript"
-            return [BadPiece(item.position, reason, item.start, item.end)]
+            problem = Problem(
+                "segment too long",
+                f"{duration_of(item):g} s, expected at most {max_duration:g} s; its words leave no place "
+                "to cut it, so cut it in the transcript",
+            )
+            return [BadPiece(item.position, problem, item.start, item.end)]
         waiting += [(first + cut, end), (first, first + cut)]
     return parts
 

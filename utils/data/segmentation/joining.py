@@ -12,6 +12,7 @@ from utils.data.segmentation.overlaps import (
 )
 from utils.data.segmentation.pieces import BadPiece, Piece, Segment, duration_of, join_texts
 from utils.data.utterance import TimedText
+from utils.runtime.problems import Problem
 
 
 def join_pieces(
@@ -67,8 +68,8 @@ def _build_segment(
     start, end = group[0].start, max(piece.end for piece in group)
     duration = round(end - start, 6)  # 0.5 written as 1.1 to 1.6 must not count as 0.49999
     if duration < min_duration:
-        reason = f"segment too short: {duration:g} s, expected at least {min_duration:g} s"
-        return BadPiece(group[0].position, reason, start, end)
+        problem = Problem("segment too short", f"{duration:g} s, expected at least {min_duration:g} s")
+        return BadPiece(group[0].position, problem, start, end)
     segments = tuple(
         TimedText(round(piece.start - start, 6), round(piece.end - start, 6), piece.text) for piece in group
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from utils.data.segmentation.pieces import BadPiece, Piece, duration_of
+from utils.runtime.problems import Problem
 
 OVERLAP_TOLERANCE = 0.2
 """Seconds by which pieces of two speakers may overlap: borders set by hand are hardly finer."""
@@ -33,8 +34,8 @@ def reject_repeats(items: Sequence[Piece | BadPiece]) -> Iterator[Piece | BadPie
         if isinstance(item, Piece):
             first = seen.setdefault((item.start, item.end, item.text, item.speaker), item.position)
             if first != item.position:
-                reason = f"repeated piece: the same times and text as {first}"
-                item = BadPiece(item.position, reason, item.start, item.end)
+                problem = Problem("repeated piece", f"the same times and text as {first}")
+                item = BadPiece(item.position, problem, item.start, item.end)
         yield item
 
 
@@ -55,11 +56,12 @@ def settle_unnamed(items: Sequence[Piece | BadPiece], max_duration: float) -> li
     settled: dict[int, Piece | BadPiece] = {**pieces}
     for index, rival in _unnamed_rivals(pieces).items():
         piece = pieces[index]
-        reason = (
-            f"overlapping speech: {piece.start:g} to {piece.end:g} s beside another text "
-            f"({rival.start:g} to {rival.end:g} s); correct the times"
+        problem = Problem(
+            "overlapping speech",
+            f"{piece.start:g} to {piece.end:g} s beside another text "
+            f"({rival.start:g} to {rival.end:g} s); correct the times",
         )
-        settled[index] = BadPiece(piece.position, reason, piece.start, piece.end)
+        settled[index] = BadPiece(piece.position, problem, piece.start, piece.end)
     return [settled.get(index, item) for index, item in enumerate(items)]
 
 
@@ -102,11 +104,12 @@ def reject_overlaps(items: Iterable[Piece | BadPiece]) -> list[Piece | BadPiece]
         rivals.setdefault(index, rival)
     for index, rival in rivals.items():
         item = found[index]
-        reason = (
-            f"overlapping speech: {item.start:g} to {item.end:g} s while {rival.speaker!r} speaks "
-            f"({rival.start:g} to {rival.end:g} s); if these are tiers of the same speech, name one of them"
+        problem = Problem(
+            "overlapping speech",
+            f"{item.start:g} to {item.end:g} s while {rival.speaker!r} speaks "
+            f"({rival.start:g} to {rival.end:g} s); if these are tiers of the same speech, name one of them",
         )
-        found[index] = BadPiece(item.position, reason, item.start, item.end)
+        found[index] = BadPiece(item.position, problem, item.start, item.end)
     return found
 
 

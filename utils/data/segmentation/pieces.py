@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from utils.data.utterance import TimedText
+from utils.runtime.problems import BadItem, Problem
 
 END_TOLERANCE = 0.05
 """Seconds a segment may reach beyond its audio: transcripts are often rounded to tenths. It is clipped."""
@@ -32,10 +33,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class BadPiece:
-    """A piece that gives no segment, and why: `kind: details`. The times are None where the file has none."""
+    """A piece that gives no segment, and why. The times are None where the file has none."""
 
     position: int | str
-    reason: str
+    problem: Problem
     start: float | None = None
     end: float | None = None
 
@@ -56,14 +57,24 @@ class Segment:
     previous_text: str | None
 
 
-def segment_problem(start: float, end: float, audio_duration: float = math.inf) -> str | None:
+def check_segment(start: float, end: float) -> None:
+    """Raise a BadItem where nothing lies between start and end."""
+    if problem := segment_problem(start, end):
+        raise BadItem(problem.kind, problem.details)
+
+
+def segment_problem(start: float, end: float, audio_duration: float = math.inf) -> Problem | None:
     """Why audio from `start` to `end` seconds cannot be cut out, or None."""
     if end <= start:
-        return f"end not after start: segment {start:g} to {end:g} s"
+        return Problem("end not after start", f"segment {start:g} to {end:g} s")
     if end > audio_duration + END_TOLERANCE:
-        return f"segment beyond the end of the audio: {start:g} to {end:g} s of {audio_duration:.2f} s"
+        return Problem(
+            "segment beyond the end of the audio", f"{start:g} to {end:g} s of {audio_duration:.2f} s"
+        )
     if start >= audio_duration:
-        return f"segment beyond the end of the audio: starts at {start:g} s of {audio_duration:.2f} s"
+        return Problem(
+            "segment beyond the end of the audio", f"starts at {start:g} s of {audio_duration:.2f} s"
+        )
     return None
 
 

@@ -11,8 +11,9 @@ from utils.data.archives.tree import FileTree, find_files, is_archive_name, open
 from utils.data.sources.released import path_of_archive
 from utils.data.sources.rows import rows_as_source, split_in_name
 from utils.data.sources.tables import Row, read_table, usable_id
-from utils.data.utterance import Audio, BadItem, Reject, Source, Utterance
+from utils.data.utterance import Audio, Reject, Source, Utterance
 from utils.runtime.errors import UserError
+from utils.runtime.problems import BadItem
 
 _AFRISPEECH_PATHS = ("path", "audio_paths", "audio_path")
 
@@ -69,7 +70,7 @@ def _afrispeech_rows(tree: FileTree, tables: dict[str, str], wanted: set[str]) -
 def _afrispeech_row(find_audio: Callable[[str], Audio], row: Row) -> Utterance:
     written = row.label(*_AFRISPEECH_PATHS)
     if written is None:
-        raise BadItem(f"no audio path: expected a column {', '.join(_AFRISPEECH_PATHS)}")
+        raise BadItem("no audio path", f"expected a column {', '.join(_AFRISPEECH_PATHS)}")
     taken = (*_AFRISPEECH_PATHS, "audio", "transcript", "speaker_id", "user_ids", "accent")
     return Utterance(
         id=usable_id(PurePosixPath(_tail(written)).with_suffix("").as_posix()),
@@ -104,7 +105,9 @@ def _open_shards(tree: FileTree, accents: set[str]) -> Iterator[FileTree]:
 def _find_by_tail(trees: Sequence[FileTree], places: dict[str, tuple[int, str]], written: str) -> Audio:
     place = places.get(_tail(written)) or places.get(posixpath.basename(written))
     if place is None:
-        raise BadItem(f"no such file: {_tail(written)}, looked for in all folders and archives of the corpus")
+        raise BadItem(
+            "no such file", f"{_tail(written)}, looked for in all folders and archives of the corpus"
+        )
     number, name = place
     return trees[number].audio(name)
 

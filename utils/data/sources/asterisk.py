@@ -4,8 +4,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.data.fields import text_problem
+from utils.data.fields import usable_text
 from utils.data.utterance import Reject, Source, Utterance, check_any_usable
+from utils.runtime.problems import BadItem, Problem
 from utils.text.cleaning import clean_text
 
 # Beeps, which the Italian list describes in words without brackets.
@@ -35,7 +36,10 @@ def read_prompts(folder: Path, transcripts: Sequence[tuple[str, str]], *, credit
         for key, text in dict(transcripts).items()
     ]
     unlisted = sorted(recordings.keys() - dict(transcripts).keys())
-    items += [Reject(f"{key}.g722", "file", "no transcript: the list does not name it") for key in unlisted]
+    items += [
+        Reject(f"{key}.g722", "file", Problem("no transcript", "the list does not name it"))
+        for key in unlisted
+    ]
     check_any_usable(items, str(folder))
     return Source(items, len(items), credit=credit)
 
@@ -44,12 +48,12 @@ def _read_prompt(key: str, texts: list[str], audio: Path | None) -> Utterance | 
     """One prompt; several texts are several entries of the list that stand in one line."""
     written, source = clean_text(texts[0]), f"{key}.g722"
     if audio is None:
-        return Reject(source, "file", "no recording: only the transcript is there")
+        return Reject(source, "file", Problem("no recording", "only the transcript is there"))
     if len(texts) > 1:
-        return Reject(source, "file", f"faulty transcript: {len(texts)} prompts stand in one line")
+        return Reject(source, "file", Problem("faulty transcript", f"{len(texts)} prompts stand in one line"))
     if re.fullmatch(r"[\[(<].*[\])>]", written) or key in TONE_PROMPTS or key.split("/")[0] == "silence":
-        return Reject(source, "file", f"no speech: the transcript is {written!r}")
-    cleaned = clean_text(PROMPT_NOTE.sub(" ", written))
-    if problem := text_problem(cleaned):
-        return Reject(source, "file", problem)
-    return Utterance(key, audio, cleaned, source, "file")
+        return Reject(source, "file", Problem("no speech", f"the transcript is {written!r}"))
+    try:
+        return Utterance(key, audio, usable_text(PROMPT_NOTE.sub(" ", written)), source, "file")
+    except BadItem as error:
+        return Reject(source, "file", error.problem)

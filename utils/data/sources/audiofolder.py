@@ -18,9 +18,10 @@ from utils.data.sources.tables import (
     usable_id,
 )
 from utils.data.split_names import given_splits, known_split, splits_of_names
-from utils.data.utterance import BadItem, Reject, Source, Utterance
+from utils.data.utterance import Reject, Source, Utterance
 from utils.runtime.errors import UserError
 from utils.runtime.files import spellings
+from utils.runtime.problems import BadItem
 
 
 def read_audiofolder(path: Path, *, text_column: str | None = None) -> Source:
@@ -85,12 +86,12 @@ def _audiofolder_row(
 ) -> Utterance:
     written, name = row.text("file_name"), _audiofolder_name(tree, row)
     if not written.strip():
-        raise BadItem("empty audio path: expected a path relative to the metadata")
+        raise BadItem("empty audio path", "expected a path relative to the metadata")
     candidates = (text_column,) if text_column else TEXT_COLUMNS
     text = next((column for column in candidates if row.values.get(column) is not None), None)
     if text is None:
         found = ", ".join(map(str, row.values))
-        raise BadItem(f"no transcript: found {found}; expected {', '.join(candidates)}")
+        raise BadItem("no transcript", f"found {found}; expected {', '.join(candidates)}")
     language = row.label(*LANGUAGE_COLUMNS)
     code, given = whisper_language(language) if language else None, row.label("split")
     taken = ("file_name", "split", "group", text, *SPEAKER_COLUMNS, *(("language",) if code else ()))

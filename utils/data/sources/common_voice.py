@@ -10,8 +10,9 @@ from utils.data.sources.released import choose_folder
 from utils.data.sources.rows import language_of, rows_as_source
 from utils.data.sources.tables import Row, read_table, usable_id
 from utils.data.split_names import split_name
-from utils.data.utterance import BadItem, Reject, Source, Utterance
+from utils.data.utterance import Reject, Source, Utterance
 from utils.runtime.errors import UserError
+from utils.runtime.problems import BadItem
 
 _COMMON_VOICE_TABLES = ("train.tsv", "dev.tsv", "test.tsv", "validated.tsv")
 
@@ -77,7 +78,7 @@ def _common_voice_row(tree: FileTree, folder: str, min_net_votes: int | None, ro
     if min_net_votes is not None:
         up, down = int(extra.get("up_votes", 0)), int(extra.get("down_votes", 0))
         if up - down < min_net_votes:
-            raise BadItem(f"too few votes: {up} up and {down} down, expected a net {min_net_votes}")
+            raise BadItem("too few votes", f"{up} up and {down} down, expected a net {min_net_votes}")
     split = split_name(PurePosixPath(row.table).stem)
     return Utterance(
         id=usable_id(PurePosixPath(clip).stem),

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from utils.data.archives.tree import is_archive_name
-from utils.data.fields import printable, text_problem
+from utils.data.fields import printable, usable_text
 from utils.data.segmentation.joining import join_pieces
 from utils.data.segmentation.pieces import BadPiece, Piece
 from utils.data.sources.listings import (
@@ -22,9 +22,9 @@ from utils.data.sources.manifest import Rereadable
 from utils.data.split_names import splits_of_names, unsplit_notes
 from utils.data.transcripts.tab_lines import is_timed
 from utils.data.transcripts.timed_text import TRANSCRIPT_EXTENSIONS, decode_transcript, read_transcript
-from utils.data.utterance import BadItem, Reject, Source, Utterance, check_any_usable
+from utils.data.utterance import Reject, Source, Utterance, check_any_usable
 from utils.runtime.errors import UserError
-from utils.text.cleaning import clean_text
+from utils.runtime.problems import BadItem, Problem
 
 MOST_TRANSCRIPT_BYTES = 64 << 20
 """A larger transcript is rejected: it would be held in memory whole."""
@@ -115,10 +115,10 @@ def _read_listing(listing: Listing, top: Path, cutting: _Cutting) -> Iterator[Ut
     for name in listing.recordings:
         stem, source = stem_of(name), printable((listing.folder / name).relative_to(top))
         if stem in used:
-            yield Reject(source, "file", f"two recordings of one stem: {used[stem]} is used")
+            yield Reject(source, "file", Problem("two recordings of one stem", f"{used[stem]} is used"))
         elif stem not in transcripts:
-            reason = f"no transcript: expected {printable(stem)}.txt or the like beside it"
-            yield Reject(source, "file", reason)
+            problem = Problem("no transcript", f"expected {printable(stem)}.txt or the like beside it")
+            yield Reject(source, "file", problem)
         else:
             used[stem] = printable(name)
             yield from _read_pair(listing.folder / name, transcripts[stem], top, cutting)
@@ -126,8 +126,8 @@ def _read_listing(listing: Listing, top: Path, cutting: _Cutting) -> Iterator[Ut
         if stem not in used:
             for name in names:
                 source = printable((listing.folder / name).relative_to(top))
-                reason = f"no recording: expected {printable(stem)}.wav or another format"
-                yield Reject(source, "file", reason)
+                problem = Problem("no recording", f"expected {printable(stem)}.wav or another format")
+                yield Reject(source, "file", problem)
 
 
 def _read_pair(
@@ -143,7 +143,7 @@ def _read_pair(
     yield from rejects
     for name in transcripts[1:]:
         source = printable(audio.with_name(name).relative_to(top))
-        yield Reject(source, "file", f"another transcript: {printable(transcripts[0])} is used")
+        yield Reject(source, "file", Problem("another transcript", f"{printable(transcripts[0])} is used"))
 
 
 def _read_transcript(
@@ -163,14 +163,11 @@ def _read_transcript(
     try:
         text = _load_transcript(transcript)
         if extension == ".txt" and not is_timed(text):
-            cleaned = clean_text(text)
-            if problem := text_problem(cleaned):
-                raise BadItem(problem)
-            yield replace(whole, text=cleaned)
+            yield replace(whole, text=usable_text(text))
         else:
             yield from _cut(whole, read_transcript(text, extension, tier=cutting.tier), cutting)
     except BadItem as error:
-        yield Reject(source, "file", str(error))
+        yield Reject(source, "file", error.problem)
 
 
 def _load_transcript(path: Path) -> str:
@@ -181,14 +178,15 @@ def _load_transcript(path: Path) -> str:
     """
     try:
         if not path.is_file():
-            raise BadItem("unreadable transcript: a broken link, or no ordinary file")
+            raise BadItem("unreadable transcript", "a broken link, or no ordinary file")
         if (size := path.stat().st_size) > MOST_TRANSCRIPT_BYTES:
             raise BadItem(
-                f"transcript too large: {size >> 20} MiB, expected at most {MOST_TRANSCRIPT_BYTES >> 20} MiB"
+                "transcript too large",
+                f"{size >> 20} MiB, expected at most {MOST_TRANSCRIPT_BYTES >> 20} MiB",
             )
         return decode_transcript(path.read_bytes())
     except OSError as error:
-        raise BadItem(f"unreadable transcript: {error.strerror}; give permission to read it") from None
+        raise BadItem("unreadable transcript", f"{error.strerror}; give permission to read it") from None
 
 
 def _cut(
@@ -207,7 +205,7 @@ def _cut(
     for item in items:
         is_empty = False
         if isinstance(item, BadPiece):
-            yield Reject(whole.source, item.position, item.reason)
+            yield Reject(whole.source, item.position, item.problem)
             continue
         yield replace(
             whole,
@@ -222,4 +220,4 @@ def _cut(
         )
         index += 1
     if is_empty:
-        yield Reject(whole.source, "file", "empty transcript: no timed text in it")
+        yield Reject(whole.source, "file", Problem("empty transcript", "no timed text in it"))

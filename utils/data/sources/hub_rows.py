@@ -8,12 +8,12 @@ from pathlib import Path
 
 from utils.data.archives.members import MOST_MEMBER_BYTES
 from utils.data.archives.zip_and_tar import plain_name
-from utils.data.fields import is_utf8, read_extras, shown, text_problem, whisper_language
+from utils.data.fields import is_utf8, read_extras, shown, usable_text, whisper_language
 from utils.data.sources.manifest_line import read_previous_text, read_segments
 from utils.data.sources.tables import LANGUAGE_COLUMNS, SPEAKER_COLUMNS
-from utils.data.utterance import BadItem, Reject, Utterance
+from utils.data.utterance import Reject, Utterance
 from utils.runtime.errors import UserError
-from utils.text.cleaning import clean_text
+from utils.runtime.problems import BadItem
 
 # What every prepared dataset has, see `utils.data.writing.dataset_features`.
 _PREPARED_TYPES = dict.fromkeys(("id", "text", "language", "source"), "string") | {"duration": "float64"}
@@ -90,18 +90,16 @@ def read_rows(
         try:
             utterance = _read_row(row, f"{split}-{number:06d}", source, number, as_split, base, audio, text)
             yield _as_it_was(utterance, row) if is_prepared else utterance
-        except BadItem as problem:
-            yield Reject(source, number, str(problem))
+        except BadItem as error:
+            yield Reject(source, number, error.problem)
 
 
 def _read_row(
     row: dict, id: str, source: str, number: int, split: str | None, base: Path | None, audio: str, text: str
 ) -> Utterance:
     if not isinstance(row[text], str):
-        raise BadItem(f"wrong type of {text!r}: found {shown(row[text])}, expected text")
-    cleaned = clean_text(row[text])
-    if problem := text_problem(cleaned):
-        raise BadItem(problem)
+        raise BadItem(f"wrong type of {text!r}", f"found {shown(row[text])}, expected text")
+    cleaned = usable_text(row[text])
     language = next((row[c] for c in LANGUAGE_COLUMNS if isinstance(row.get(c), str)), None)
     speaker = next((row[c] for c in SPEAKER_COLUMNS if isinstance(row.get(c), str | int)), None)
     # a language Whisper does not know is no fault of the row: it is trained under --language
@@ -130,7 +128,7 @@ def _as_it_was(utterance: Utterance, row: Mapping[str, object]) -> Utterance:
     """The utterance of a prepared row under its own id; where it first came from is kept."""
     id = row["id"]
     if not isinstance(id, str) or not id.strip() or not is_utf8(id):
-        raise BadItem(f"unusable id: found {shown(id)}, expected text")
+        raise BadItem("unusable id", f"found {shown(id)}, expected text")
     duration = row["duration"]
     extra = {name: value for name, value in utterance.extra.items() if name not in _READ_ANEW}
     for name in ("start", "end"):  # the clip is cut already; `source` is kept likewise, as `original_source`
@@ -161,7 +159,7 @@ def _row_audio(value: object, base: Path | None) -> Path | bytes:
         return _fetch(value)
     if isinstance(value, str) and value:
         return _cached_file(value) if base is None else _local_file(value, base)
-    raise BadItem(f"no audio: found {shown(value)}, expected bytes or a path")
+    raise BadItem("no audio", f"found {shown(value)}, expected bytes or a path")
 
 
 def _local_file(written: str, base: Path) -> Path:
@@ -170,7 +168,7 @@ def _local_file(written: str, base: Path) -> Path:
         return Path(written)
     plain = plain_name(written)
     if plain is None:
-        raise BadItem(f"path outside the dataset: {shown(written)}, expected one below {base}")
+        raise BadItem("path outside the dataset", f"{shown(written)}, expected one below {base}")
     return base / plain
 
 
@@ -189,7 +187,7 @@ def _cached_file(written: str) -> Path:
         path = Path(written).resolve()
         if any(path.is_relative_to(Path(cache).resolve()) for cache in caches):
             return path
-    raise BadItem(f"path outside the dataset: {shown(written)}, expected audio that comes with it")
+    raise BadItem("path outside the dataset", f"{shown(written)}, expected audio that comes with it")
 
 
 def _fetch(address: str) -> bytes:
@@ -197,12 +195,12 @@ def _fetch(address: str) -> bytes:
     import fsspec
 
     if not address.rsplit("::", maxsplit=1)[-1].startswith(_REMOTE):
-        raise BadItem(f"no audio: found the address {shown(address)}, expected one of {', '.join(_REMOTE)}")
+        raise BadItem("no audio", f"found the address {shown(address)}, expected one of {', '.join(_REMOTE)}")
     try:
         with fsspec.open(address, "rb") as file:
             data = file.read(MOST_MEMBER_BYTES + 1)
     except Exception as error:  # each file system has its own; none is ours
-        raise BadItem(f"not fetched: {shown(address)} {describe_audio(error)}") from None
+        raise BadItem("not fetched", f"{shown(address)} {describe_audio(error)}") from None
     if len(data) > MOST_MEMBER_BYTES:
-        raise BadItem(f"too large: {shown(address)} has over {MOST_MEMBER_BYTES} bytes")
+        raise BadItem("too large", f"{shown(address)} has over {MOST_MEMBER_BYTES} bytes")
     return data

@@ -10,14 +10,15 @@ from pathlib import Path
 
 from utils.data.archives.tree import FileTree, find_files, open_tree
 from utils.data.fields import printable, shown
-from utils.data.segmentation.pieces import segment_problem
+from utils.data.segmentation.pieces import check_segment
 from utils.data.sources.manifest_audio import find_audio, manifest_seconds
 from utils.data.sources.ordering import temporary_database
 from utils.data.sources.rows import language_of, rows_as_source, split_in_name
 from utils.data.sources.tables import Row, read_lines, usable_id
 from utils.data.split_names import splits_of_names, unsplit_notes
-from utils.data.utterance import Audio, BadItem, Reject, Source, Utterance
+from utils.data.utterance import Audio, Reject, Source, Utterance
 from utils.runtime.errors import UserError
+from utils.runtime.problems import BadItem, Problem
 
 _KALDI_FILES = ("text", "wav.scp", "segments", "utt2spk", "utt2lang", "spk2gender")
 
@@ -85,7 +86,9 @@ def _load_kaldi_file(
         try:
             database.execute(f'INSERT INTO "{name}" VALUES (?, ?, ?, ?)', values)
         except sqlite3.IntegrityError:
-            yield Reject(printable(table), number, f"duplicate id: {printable(key)} stands there before")
+            yield Reject(
+                printable(table), number, Problem("duplicate id", f"{printable(key)} stands there before")
+            )
 
 
 def _joined_kaldi_rows(database: sqlite3.Connection, table: str) -> Iterator[Row]:
@@ -115,7 +118,9 @@ def _untold_kaldi_keys(database: sqlite3.Connection, tree: FileTree, folder: str
     query = f'SELECT line, key FROM "{name}" WHERE key NOT IN (SELECT key FROM text) ORDER BY line'
     for line, key in database.execute(query):
         id = key.decode("utf-8", "replace")
-        yield Reject(printable(posixpath.join(folder, name)), line, f"no transcript: {id} is not in text")
+        yield Reject(
+            printable(posixpath.join(folder, name)), line, Problem("no transcript", f"{id} is not in text")
+        )
 
 
 def _has_segments(database: sqlite3.Connection) -> bool:
@@ -125,9 +130,9 @@ def _has_segments(database: sqlite3.Connection) -> bool:
 def _kaldi_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Utterance:
     folder = posixpath.dirname(row.table)
     if row.values["is_cut"] and row.values["segment"] is None:
-        raise BadItem(f"no segment: {shown(row.values['id'])} is not in segments")
+        raise BadItem("no segment", f"{shown(row.values['id'])} is not in segments")
     if row.values["wav"] is None:
-        raise BadItem(f"no recording: that of {shown(row.values['id'])} is not in wav.scp")
+        raise BadItem("no recording", f"that of {shown(row.values['id'])} is not in wav.scp")
     start, end = _kaldi_times(row.label("segment"))
     return Utterance(
         id=usable_id(row.text("id")),
@@ -151,25 +156,25 @@ def _kaldi_times(segment: str | None) -> tuple[float | None, float | None]:
         return None, None
     fields = segment.split()
     if len(fields) != 3:
-        raise BadItem(f"malformed segment: {shown(segment)}, expected a recording, start and end")
+        raise BadItem("malformed segment", f"{shown(segment)}, expected a recording, start and end")
     start, end = manifest_seconds("start", fields[1]), manifest_seconds("end", fields[2], least=-1.0)
     if end == -1:
         if start == 0:
             return None, None
         raise BadItem(
-            f"open end: segment from {start:g} s with end -1, expected its end in seconds; "
-            "write the length of the recording, as Kaldi's get_reco2dur.sh tells it"
+            "open end",
+            f"segment from {start:g} s with end -1, expected its end in seconds; "
+            "write the length of the recording, as Kaldi's get_reco2dur.sh tells it",
         )
-    if problem := segment_problem(start, end):
-        raise BadItem(problem)
+    check_segment(start, end)
     return start, end
 
 
 def _kaldi_audio(tree: FileTree, folder: str, written: str) -> Audio:
     if written.endswith("|") or written.startswith("|"):
-        raise BadItem(f"command in wav.scp: {shown(written)}; it is not run, write its output to a file")
+        raise BadItem("command in wav.scp", f"{shown(written)}; it is not run, write its output to a file")
     if _KALDI_ARCHIVE.search(written):
-        raise BadItem(f"Kaldi archive: {shown(written)}; write the audio to files, as with wav-copy")
+        raise BadItem("Kaldi archive", f"{shown(written)}; write the audio to files, as with wav-copy")
     return find_audio(tree, folder, written)
 
 

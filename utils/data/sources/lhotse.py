@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 
 from utils.data.archives.tree import FileTree, Folder
 from utils.data.fields import shown
-from utils.data.segmentation.pieces import segment_problem
+from utils.data.segmentation.pieces import check_segment
 from utils.data.sources.manifest_audio import find_audio, manifest_seconds, manifests_at
 from utils.data.sources.nemo import json_rows
 from utils.data.sources.ordering import recordings_together, temporary_database
 from utils.data.sources.rows import Items, language_of, rows_as_source, split_in_name
 from utils.data.sources.tables import Row, read_json_lines, usable_id
 from utils.data.split_names import splits_of_names, unsplit_notes
-from utils.data.utterance import Audio, BadItem, Reject, Source, Utterance
+from utils.data.utterance import Audio, Reject, Source, Utterance
 from utils.runtime.errors import UserError
+from utils.runtime.problems import BadItem, Problem
 
 if TYPE_CHECKING:
     from lhotse import Recording, SupervisionSegment
@@ -66,7 +67,9 @@ def _cut_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
             yield row
         elif not isinstance(supervisions, list) or not supervisions:
             what = "a mixed cut" if "tracks" in row.values else "a cut without supervisions"
-            yield Reject(row.source, row.line, f"no plain cut: found {what}, expected one with supervisions")
+            yield Reject(
+                row.source, row.line, Problem("no plain cut", f"found {what}, expected one with supervisions")
+            )
         else:
             parts = ({**row.values, "supervisions": [supervision]} for supervision in supervisions)
             yield from (Row(row.table, row.line, {"cut": part}) for part in parts)
@@ -98,7 +101,9 @@ def _with_recordings(rows: Iterable[Row | Reject], database: sqlite3.Connection)
         wanted = json.dumps(row.values.get("recording_id"))
         found = database.execute("SELECT content FROM recordings WHERE id = ?", (wanted,)).fetchone()
         if found is None:
-            yield Reject(row.source, row.line, f"no recording: {shown(row.values.get('recording_id'))}")
+            yield Reject(
+                row.source, row.line, Problem("no recording", f"{shown(row.values.get('recording_id'))}")
+            )
         else:
             yield Row(row.table, row.line, {"supervision": row.values, "recording": json.loads(found[0])})
 
@@ -107,14 +112,14 @@ def _lhotse_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> U
     try:
         return _lhotse_utterance(tree, splits, row)
     except (TypeError, KeyError, ValueError, AttributeError, AssertionError, IndexError) as error:
-        raise BadItem(f"bad manifest: lhotse cannot read it ({type(error).__name__}: {error})") from None
+        raise BadItem("bad manifest", f"lhotse cannot read it ({type(error).__name__}: {error})") from None
 
 
 def _lhotse_utterance(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Utterance:
     supervision, recording, offset = _read_lhotse(row)
     start, end = _lhotse_times(supervision, recording, offset)
     if set(_as_list(supervision.channel)) != set(recording.channel_ids or (0,)):
-        raise BadItem(f"one channel of several: {recording.id}; write each channel to a file of its own")
+        raise BadItem("one channel of several", f"{recording.id}; write each channel to a file of its own")
     said = {name: getattr(supervision, name) for name in ("text", "speaker", "language", "gender")}
     details = Row(row.table, row.line, {**(supervision.custom or {}), **said})
     language = language_of(details.label("language") or "")
@@ -143,8 +148,7 @@ def _lhotse_times(
     end = start + manifest_seconds("duration", supervision.duration)
     if start == 0 and end >= manifest_seconds("duration", recording.duration) - 0.001:
         return None, None
-    if problem := segment_problem(start, end):
-        raise BadItem(problem)
+    check_segment(start, end)
     return start, end
 
 
@@ -174,22 +178,22 @@ def _read_cut(row: Row) -> "Cut":
     content = row.values["cut"]
     cut = deserialize_item(json.loads(json.dumps(content)))  # it takes its dictionary apart
     if not isinstance(cut, MonoCut | MultiCut) or cut.recording is None:
-        raise BadItem(f"no plain cut: found a {type(cut).__name__}, expected a cut of a recording")
+        raise BadItem("no plain cut", f"found a {type(cut).__name__}, expected a cut of a recording")
     return cut
 
 
 def _lhotse_audio(tree: FileTree, folder: str, recording: "Recording") -> Audio:
     if len(recording.sources) != 1:
-        raise BadItem(f"several files: recording {recording.id} has {len(recording.sources)}, expected one")
+        raise BadItem("several files", f"recording {recording.id} has {len(recording.sources)}, expected one")
     source = recording.sources[0]
     if source.type == "command":
         raise BadItem(
-            f"command in a manifest: {shown(source.source)}; it is not run, write its output to a file"
+            "command in a manifest", f"{shown(source.source)}; it is not run, write its output to a file"
         )
     if source.type != "file" or not isinstance(source.source, str):
-        raise BadItem(f"no file: recording {recording.id} is a {source.type!r}; save its audio to a file")
+        raise BadItem("no file", f"recording {recording.id} is a {source.type!r}; save its audio to a file")
     if recording.transforms:
         raise BadItem(
-            f"altered recording: {recording.id} is to be transformed; save what comes out to a file"
+            "altered recording", f"{recording.id} is to be transformed; save what comes out to a file"
         )
     return find_audio(tree, folder, source.source)

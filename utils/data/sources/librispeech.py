@@ -10,8 +10,9 @@ from utils.data.fields import shown
 from utils.data.sources.rows import reject_unlisted, rows_as_source
 from utils.data.sources.tables import Row, read_lines, usable_id
 from utils.data.split_names import split_name
-from utils.data.utterance import BadItem, Reject, Source, Utterance
+from utils.data.utterance import Reject, Source, Utterance
 from utils.runtime.errors import UserError
+from utils.runtime.problems import BadItem
 
 
 def read_librispeech(path: Path) -> Source:
@@ -49,7 +50,7 @@ def _librispeech_row(tree: FileTree, genders: dict[str, str], row: Row) -> Utter
     id, chapter = row.text("id"), posixpath.dirname(row.table)
     parts = f"{tree.root.name}/{chapter}".split("/")  # …, subset, speaker, chapter
     if len(parts) < 3 or id.split("-")[:2] != parts[-2:]:
-        raise BadItem(f"malformed row: {shown(id)} in {row.table}, expected speaker-chapter-number")
+        raise BadItem("malformed row", f"{shown(id)} in {row.table}, expected speaker-chapter-number")
     return Utterance(
         id=usable_id(id),
         audio=tree.audio(f"{chapter}/{id}.flac"),

@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 
 from utils.audio.reading import AUDIO_EXTENSIONS
 from utils.data.transcripts.timed_text import TRANSCRIPT_EXTENSIONS
+from utils.runtime.problems import Problem
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Listing:
     transcripts: list[str]
     num_others: int
     num_links: int  # to folders
-    problem: str | None = None
+    problem: Problem | None = None
 
 
 def describe_others(folder: Path, counts: Mapping[str, int]) -> Iterator[str]:
@@ -38,7 +39,7 @@ def list_folders(top: Path) -> Iterator[Listing]:
             with os.scandir(folder) as entries:
                 visible = {entry.name: entry for entry in entries if not entry.name.startswith(".")}
         except OSError as error:
-            problem = f"unreadable folder: {error.strerror}; give permission to read it"
+            problem = Problem("unreadable folder", f"{error.strerror}; give permission to read it")
             yield Listing(folder, [], [], 0, 0, problem)
             continue
         subfolders = sorted(name for name, entry in visible.items() if _is_folder(entry))

@@ -12,8 +12,9 @@ import numpy as np
 from utils.data.archives.tree import is_archive_name
 from utils.data.sources.manifest_line import MOST_LINE_BYTES, parse_if_usable, read_manifest_line
 from utils.data.split_names import given_splits, splits_of_names
-from utils.data.utterance import BadItem, Reject, Source, Utterance, check_any_usable
+from utils.data.utterance import Reject, Source, Utterance, check_any_usable
 from utils.runtime.errors import UserError
+from utils.runtime.problems import BadItem
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,8 @@ def _read_lines(
         for number, _, line in lines:
             try:
                 yield read_manifest_line(line, path, number, splits)
-            except BadItem as problem:
-                yield Reject(str(path), number, str(problem))
+            except BadItem as error:
+                yield Reject(str(path), number, error.problem)
 
 
 def _lines_of(file: BinaryIO) -> Iterator[tuple[int, int, bytes | None]]:

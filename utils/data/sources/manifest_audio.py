@@ -7,7 +7,8 @@ from pathlib import Path
 
 from utils.data.archives.tree import FileTree, Folder, find_files, open_tree
 from utils.data.fields import shown
-from utils.data.utterance import Audio, BadItem
+from utils.data.utterance import Audio
+from utils.runtime.problems import BadItem
 
 
 def manifests_at(path: Path, *patterns: str) -> tuple[FileTree, list[str]]:
@@ -23,7 +24,7 @@ def find_audio(tree: FileTree, folder: str, written: str) -> Audio:
     try:
         os.fsencode(written)
     except UnicodeEncodeError:
-        raise BadItem(f"broken characters in the audio path: {shown(written)}") from None
+        raise BadItem("broken characters in the audio path", f"{shown(written)}") from None
     parts = [part for part in written.split("/") if part]
     tails = ["/".join(parts[index:]) for index in range(len(parts))]
     if written.startswith("/"):
@@ -51,5 +52,5 @@ def manifest_seconds(name: str, value: object, least: float = 0.0) -> float:
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not least <= seconds < 1e9:  # also False for NaN
-        raise BadItem(f"time out of range: {name} is {shown(value)}, expected seconds from 0")
+        raise BadItem("time out of range", f"{name} is {shown(value)}, expected seconds from 0")
     return seconds

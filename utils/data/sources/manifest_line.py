@@ -6,11 +6,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from utils.data.fields import is_utf8, printable, read_extras, read_language, shown, text_problem
-from utils.data.segmentation.pieces import END_TOLERANCE, segment_problem
+from utils.data.fields import is_utf8, printable, read_extras, read_language, shown, text_problem, usable_text
+from utils.data.segmentation.pieces import END_TOLERANCE, check_segment
 from utils.data.split_names import known_split
-from utils.data.utterance import BadItem, TimedText, Utterance
+from utils.data.utterance import TimedText, Utterance
 from utils.runtime.files import spellings
+from utils.runtime.problems import BadItem
 from utils.text.cleaning import clean_text
 
 MOST_LINE_BYTES = 16 << 20
@@ -29,19 +30,18 @@ def read_manifest_line(
     line: bytes | None, path: Path, number: int, splits: Mapping[str, str | None]
 ) -> Utterance:
     if line is None:
-        raise BadItem(f"line too long: over {MOST_LINE_BYTES >> 20} MiB, expected one utterance a line")
+        raise BadItem("line too long", f"over {MOST_LINE_BYTES >> 20} MiB, expected one utterance a line")
     row = _parse_json_object(line)
     for key in ("audio", "text"):
         if key not in row:
-            raise BadItem(f"missing key {key!r}: found {', '.join(map(repr, row)) or 'none'}")
+            raise BadItem(f"missing key {key!r}", f"found {', '.join(map(repr, row)) or 'none'}")
     audio = _read_string(row, "audio")
     if not audio:
-        raise BadItem("empty audio path: expected a path relative to the manifest")
-    text = clean_text(_read_string(row, "text") or "")
+        raise BadItem("empty audio path", "expected a path relative to the manifest")
+    text = _read_string(row, "text") or ""
     start, end = _read_times(row)
     split = (_read_string(row, "split") or "").strip()
-    if problem := text_problem(text):
-        raise BadItem(problem)
+    text = usable_text(text)
     return Utterance(
         id=f"{printable(path.stem)}-{number:06d}",
         audio=_find_spelling(path.parent, audio),
@@ -76,7 +76,7 @@ def read_previous_text(row: Mapping[str, object]) -> str | None:
     """
     text = clean_text(_read_string(row, "previous_text") or "")
     if problem := text_problem(text) if text else None:
-        raise BadItem(f"{problem} (in 'previous_text')")
+        raise BadItem(problem.kind, f"{problem.details} (in 'previous_text')")
     return text or None
 
 
@@ -91,19 +91,21 @@ def read_segments(row: Mapping[str, object], text: str, duration: float) -> tupl
         return ()
     expected = 'expected a list of {"start": s, "end": s, "text": "..."}, seconds from the utterance\'s start'
     if not isinstance(value, list) or not all(isinstance(part, dict) for part in value):
-        raise BadItem(f"wrong type of 'segments': found {shown(value)}, {expected}")
+        raise BadItem("wrong type of 'segments'", f"found {shown(value)}, {expected}")
     segments: list[TimedText] = []
     for part in value:
         start, end = _read_times(part)
         if start is None or end is None or not isinstance(part.get("text"), str):
-            raise BadItem(f"malformed segments: keys {', '.join(map(repr, part)) or 'none'}, {expected}")
+            raise BadItem("malformed segments", f"keys {', '.join(map(repr, part)) or 'none'}, {expected}")
         if not clean_text(part["text"]) or start >= duration or end > duration + END_TOLERANCE:
-            raise BadItem(f"malformed segments: no text, or beyond the utterance at {start:g} s, {expected}")
+            raise BadItem(
+                "malformed segments", f"no text, or beyond the utterance at {start:g} s, {expected}"
+            )
         if segments and start < segments[-1].start:
-            raise BadItem(f"malformed segments: out of order at {start:g} s, {expected}")
+            raise BadItem("malformed segments", f"out of order at {start:g} s, {expected}")
         segments.append(TimedText(start, min(end, duration), clean_text(part["text"])))
     if "".join("".join(part.text for part in segments).split()) != "".join(text.split()):
-        raise BadItem("segments without the text: their texts one after the other must be 'text'")
+        raise BadItem("segments without the text", "their texts one after the other must be 'text'")
     return tuple(segments)
 
 
@@ -111,11 +113,11 @@ def _parse_json_object(line: bytes) -> dict[str, object]:
     try:
         row = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise BadItem(f"not UTF-8: {error.reason} at byte {error.start}") from None
+        raise BadItem("not UTF-8", f"{error.reason} at byte {error.start}") from None
     except (ValueError, RecursionError) as error:
-        raise BadItem(f"bad JSON: {error or 'nested too deeply'}") from None
+        raise BadItem("bad JSON", f"{error or 'nested too deeply'}") from None
     if not isinstance(row, dict):
-        raise BadItem(f"bad JSON: found a {type(row).__name__}, expected an object {{...}}")
+        raise BadItem("bad JSON", f"found a {type(row).__name__}, expected an object {{...}}")
     return row
 
 
@@ -126,9 +128,9 @@ def _read_string(row: Mapping[str, object], key: str) -> str | None:
     if key in ("speaker", "group", "recording") and isinstance(value, int) and not isinstance(value, bool):
         return str(value)  # speakers are often numbered
     if not isinstance(value, str):
-        raise BadItem(f"wrong type of {key!r}: found {shown(value)}, expected text")
+        raise BadItem(f"wrong type of {key!r}", f"found {shown(value)}, expected text")
     if key != "text" and not is_utf8(value):
-        raise BadItem(f"broken characters in {key!r}: half of a surrogate pair")
+        raise BadItem(f"broken characters in {key!r}", "half of a surrogate pair")
     return value
 
 
@@ -136,15 +138,14 @@ def _read_times(row: Mapping[str, object]) -> tuple[float | None, float | None]:
     values = {key: row[key] for key in ("start", "end") if row.get(key) is not None}
     for key, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise BadItem(f"wrong type of {key!r}: found {shown(value)}, expected seconds as a number")
+            raise BadItem(f"wrong type of {key!r}", f"found {shown(value)}, expected seconds as a number")
         if not 0 <= value < 1e9:  # also False for NaN
-            raise BadItem(f"time out of range: {key} is {shown(value)}, expected seconds from 0")
+            raise BadItem("time out of range", f"{key} is {shown(value)}, expected seconds from 0")
     if not values:
         return None, None
     if len(values) == 1:
         there, lacking = ("start", "end") if "start" in values else ("end", "start")
-        raise BadItem(f"{there} without {lacking}: give both or neither")
+        raise BadItem(f"{there} without {lacking}", "give both or neither")
     start, end = float(values["start"]), float(values["end"])  # type: ignore[arg-type]
-    if problem := segment_problem(start, end):
-        raise BadItem(problem)
+    check_segment(start, end)
     return start, end

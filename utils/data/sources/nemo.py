@@ -8,14 +8,15 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from utils.data.archives.tree import FileTree
-from utils.data.segmentation.pieces import segment_problem
+from utils.data.segmentation.pieces import check_segment
 from utils.data.sources.manifest_audio import find_audio, manifest_seconds, manifests_at
 from utils.data.sources.ordering import recordings_together
 from utils.data.sources.rows import Items, language_of, rows_as_source, split_in_name
 from utils.data.sources.tables import Row, read_json_lines, usable_id
 from utils.data.split_names import given_splits, known_split, splits_of_names, unsplit_notes
-from utils.data.utterance import BadItem, Reject, Source, Utterance
+from utils.data.utterance import Reject, Source, Utterance
 from utils.runtime.errors import UserError
+from utils.runtime.problems import BadItem
 
 _NEMO_TAKEN = ("audio_filepath", "offset", "duration", "text", "speaker", "split")
 
@@ -62,7 +63,7 @@ def json_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
 def _nemo_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Utterance:
     written = row.text("audio_filepath")
     if not written:
-        raise BadItem("empty audio path: expected one relative to the manifest")
+        raise BadItem("empty audio path", "expected one relative to the manifest")
     start, end = _nemo_times(row)
     split = row.label("split")
     language = language_of(row.label(*_NEMO_LANGUAGES) or "")
@@ -94,9 +95,8 @@ def _nemo_times(row: Row) -> tuple[float | None, float | None]:
     if row.values.get("offset") is None:
         return None, None
     if row.values.get("duration") is None:
-        raise BadItem("offset without duration: give both or neither")
+        raise BadItem("offset without duration", "give both or neither")
     start = manifest_seconds("offset", row.values["offset"])
     end = start + manifest_seconds("duration", row.values["duration"])
-    if problem := segment_problem(start, end):
-        raise BadItem(problem)
+    check_segment(start, end)
     return start, end

@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from utils.audio.reading import AUDIO_EXTENSIONS
-from utils.data.archives.members import MemberError
 from utils.data.archives.tree import FileTree
 from utils.data.fields import printable, whisper_language
 from utils.data.sources.ordering import in_archive_order
 from utils.data.sources.tables import Row
 from utils.data.split_names import split_name
-from utils.data.utterance import BadItem, Reject, Source, Utterance
+from utils.data.utterance import Reject, Source, Utterance
+from utils.runtime.problems import BadItem, Problem
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def rows_as_source(
 
     Args:
         read_rows: Reads them from the beginning, each time it is called.
-        read_row: Raises BadItem or MemberError for a row that is not kept.
+        read_row: Raises BadItem for a row that is not kept.
         notes: Kept in the source.
     """
     total = sum(1 for _ in read_rows())
@@ -59,9 +59,9 @@ def _utterances(
         try:
             utterance = read_row(row)
             if utterance.id in ids:
-                raise BadItem(f"duplicate id: {utterance.id} has been read before")
-        except (BadItem, MemberError) as problem:
-            yield Reject(row.source, row.line, str(problem))
+                raise BadItem("duplicate id", f"{utterance.id} has been read before")
+        except BadItem as error:
+            yield Reject(row.source, row.line, error.problem)
             continue
         ids.add(utterance.id)
         yield utterance
@@ -86,4 +86,4 @@ def reject_unlisted(tree: FileTree, listed: set[str], table: str) -> Iterator[Re
     """Audio that no row names."""
     for name in tree.names():
         if PurePosixPath(name).suffix.lower() in AUDIO_EXTENSIONS and name not in listed:
-            yield Reject(printable(name), "file", f"no transcript: not in {table}")
+            yield Reject(printable(name), "file", Problem("no transcript", f"not in {table}"))

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from utils.data.archives.members import BROKEN_ARCHIVE
 from utils.data.archives.tree import FileTree
-from utils.data.fields import is_utf8, printable, read_extras, shown, text_problem
-from utils.data.utterance import PREPARED_COLUMNS, BadItem, Reject, Scalar
+from utils.data.fields import is_utf8, printable, read_extras, shown, usable_text
+from utils.data.utterance import PREPARED_COLUMNS, Reject, Scalar
 from utils.runtime.errors import UserError
-from utils.text.cleaning import clean_text
+from utils.runtime.problems import BadItem, Problem
 
 MOST_LINE_BYTES = 1 << 20
 
@@ -45,10 +45,10 @@ class Row:
             BadItem: It is missing or no text.
         """
         if column not in self.values:
-            raise BadItem(f"missing key {column!r}: found {', '.join(map(repr, self.values)) or 'none'}")
+            raise BadItem(f"missing key {column!r}", f"found {', '.join(map(repr, self.values)) or 'none'}")
         value = self.values[column]
         if not isinstance(value, str):
-            raise BadItem(f"wrong type of {column!r}: found {shown(value)}, expected text")
+            raise BadItem(f"wrong type of {column!r}", f"found {shown(value)}, expected text")
         return value
 
     def label(self, *columns: str) -> str | None:
@@ -62,9 +62,9 @@ class Row:
             if value is None or (isinstance(value, str) and not value.strip()):
                 continue
             if isinstance(value, bool) or not isinstance(value, str | int):
-                raise BadItem(f"wrong type of {column!r}: found {shown(value)}, expected text")
+                raise BadItem(f"wrong type of {column!r}", f"found {shown(value)}, expected text")
             if not is_utf8(str(value)):
-                raise BadItem(f"broken characters in {column!r}: save the table as UTF-8")
+                raise BadItem(f"broken characters in {column!r}", "save the table as UTF-8")
             return str(value).strip()
         return None
 
@@ -88,18 +88,6 @@ class Row:
         return read_extras(rest)
 
 
-def usable_text(text: str) -> str:
-    """A transcript, cleaned.
-
-    Raises:
-        BadItem: Nothing can be learnt from it.
-    """
-    cleaned = clean_text(text)
-    if problem := text_problem(cleaned):
-        raise BadItem(problem)
-    return cleaned
-
-
 def usable_id(id: str) -> str:
     """An id as it is.
 
@@ -107,7 +95,7 @@ def usable_id(id: str) -> str:
         BadItem: It cannot be written as UTF-8.
     """
     if not is_utf8(id):
-        raise BadItem(f"broken characters in the id: {shown(id)}; save the table as UTF-8")
+        raise BadItem("broken characters in the id", f"{shown(id)}; save the table as UTF-8")
     return id
 
 
@@ -115,7 +103,7 @@ def _as_number(column: str, value: object, kind: type) -> Scalar:
     try:
         return kind(value)
     except (TypeError, ValueError, OverflowError):
-        raise BadItem(f"wrong type of {column!r}: found {shown(value)}, expected a number") from None
+        raise BadItem(f"wrong type of {column!r}", f"found {shown(value)}, expected a number") from None
 
 
 def read_lines(tree: FileTree, name: str) -> Iterator[tuple[int, str]]:
@@ -179,12 +167,14 @@ def read_table(
     names = list(columns)
     for line, fields in rows:
         if isinstance(fields, str):
-            yield Reject(printable(name), line, f"malformed row: {fields}")
+            yield Reject(printable(name), line, Problem("malformed row", fields))
         elif not names:
             names = _check_header([field.strip() for field in fields], needed, f"{tree.root}: {name}")
         elif not len(names) - optional <= len(fields) <= len(names):
             yield Reject(
-                printable(name), line, f"malformed row: found {len(fields)} fields, expected {len(names)}"
+                printable(name),
+                line,
+                Problem("malformed row", f"found {len(fields)} fields, expected {len(names)}"),
             )
         else:
             yield Row(name, line, dict(zip(names, fields, strict=False)))
@@ -230,7 +220,7 @@ def read_json_lines(tree: FileTree, name: str) -> Iterator[Row | Reject]:
         try:
             values = json.loads(line)
         except (ValueError, RecursionError) as error:
-            yield Reject(printable(name), number, f"bad JSON: {error or 'nested too deeply'}")
+            yield Reject(printable(name), number, Problem("bad JSON", f"{error or 'nested too deeply'}"))
             continue
         if isinstance(values, dict):
             yield Row(name, number, values)
@@ -238,5 +228,5 @@ def read_json_lines(tree: FileTree, name: str) -> Iterator[Row | Reject]:
             yield Reject(
                 printable(name),
                 number,
-                f"bad JSON: found a {type(values).__name__}, expected an object {{...}}",
+                Problem("bad JSON", f"found a {type(values).__name__}, expected an object {{...}}"),
             )

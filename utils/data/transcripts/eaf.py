@@ -9,7 +9,7 @@ from xml.parsers import expat
 from utils.data.segmentation.pieces import BadPiece, Piece, join_texts
 from utils.data.transcripts.pieces import build_piece, read_seconds
 from utils.data.transcripts.textgrid import choose_names
-from utils.data.utterance import BadItem
+from utils.runtime.problems import BadItem, Problem
 from utils.text.cleaning import clean_text
 
 
@@ -26,7 +26,7 @@ def read_eaf(text: str, tier: str | None = None) -> Iterator[Piece | BadPiece]:
     """
     root = _parse_xml(text)
     if root.tag != "ANNOTATION_DOCUMENT":
-        raise BadItem(f"not an ELAN file: found <{root.tag[:40]}>, expected <ANNOTATION_DOCUMENT>")
+        raise BadItem("not an ELAN file", f"found <{root.tag[:40]}>, expected <ANNOTATION_DOCUMENT>")
     tiers = [found for found in root.iterfind("TIER") if found.find("ANNOTATION") is not None]
     if tier is not None:
         names = choose_names([_tier_name(found) for found in tiers], tier)
@@ -35,8 +35,8 @@ def read_eaf(text: str, tier: str | None = None) -> Iterator[Piece | BadPiece]:
         chosen = [found for found in tiers if not found.get("PARENT_REF")]
         for found in tiers:
             if parent := found.get("PARENT_REF"):
-                reason = f"tier not read: it depends on {parent!r}; name the tier to read it"
-                yield BadPiece(f"tier {_tier_name(found)!r}", reason)
+                problem = Problem("tier not read", f"it depends on {parent!r}; name the tier to read it")
+                yield BadPiece(f"tier {_tier_name(found)!r}", problem)
     document = _EafDocument(_eaf_slots(root), _eaf_annotations(tiers), _eaf_origin(root))
     for found in chosen:
         speaker = found.get("PARTICIPANT") or (_tier_name(found) if len(chosen) > 1 else None)
@@ -63,12 +63,12 @@ def _parse_xml(text: str) -> Element:
     try:
         parser.Parse(text, True)
     except expat.ExpatError as error:
-        raise BadItem(f"bad XML: {error}") from None
+        raise BadItem("bad XML", f"{error}") from None
     return builder.close()
 
 
 def _refuse_doctype(*_: object) -> NoReturn:
-    raise BadItem("bad XML: a document type declaration, which no ELAN file needs")
+    raise BadItem("bad XML", "a document type declaration, which no ELAN file needs")
 
 
 def _tier_name(tier: Element) -> str:
@@ -84,7 +84,7 @@ def _eaf_slots(root: Element) -> dict[str, float | None]:
     header = root.find("HEADER")
     unit = "milliseconds" if header is None else header.get("TIME_UNITS", "milliseconds")
     if unit != "milliseconds":
-        raise BadItem(f"unknown time unit: {unit!r}, expected milliseconds; save the file in ELAN again")
+        raise BadItem("unknown time unit", f"{unit!r}, expected milliseconds; save the file in ELAN again")
     slots: dict[str, float | None] = {}
     for slot in root.iterfind("TIME_ORDER/TIME_SLOT"):
         milliseconds = read_seconds(slot.get("TIME_VALUE", ""))
@@ -97,7 +97,9 @@ def _eaf_origin(root: Element) -> float:
     media = root.findall("HEADER/MEDIA_DESCRIPTOR")
     origins = {read_seconds(descriptor.get("TIME_ORIGIN", "0")) or 0.0 for descriptor in media}
     if len(origins) > 1:
-        raise BadItem("several time origins: the linked media begin at different times; link the audio only")
+        raise BadItem(
+            "several time origins", "the linked media begin at different times; link the audio only"
+        )
     return origins.pop() / 1000 if origins else 0.0
 
 
@@ -111,7 +113,7 @@ def _eaf_annotations(tiers: Iterable[Element]) -> dict[str, Element]:
     for tier in tiers:
         for annotation in tier.iterfind("ANNOTATION/*"):
             if annotations.setdefault(_id_of(annotation), annotation) is not annotation:
-                raise BadItem(f"damaged ELAN file: several annotations have the id {_id_of(annotation)!r}")
+                raise BadItem("damaged ELAN file", f"several annotations have the id {_id_of(annotation)!r}")
     return annotations
 
 
@@ -130,7 +132,9 @@ def _read_eaf_tier(document: _EafDocument, tier: Element, speaker: str | None) -
         start, end = (document.slots.get(slot) for slot in slots)
         text = join_texts(filter(None, (_value_of(annotation) for annotation in annotations)))
         if start is None or end is None:
-            yield BadPiece(position, "no times: the annotation is not aligned; give it times in ELAN")
+            yield BadPiece(
+                position, Problem("no times", "the annotation is not aligned; give it times in ELAN")
+            )
         else:
             yield build_piece(position, start + document.origin, end + document.origin, text, speaker)
 

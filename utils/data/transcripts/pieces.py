@@ -10,6 +10,7 @@ from utils.data.fields import text_problem
 from utils.data.segmentation.pieces import BadPiece, Piece, segment_problem
 from utils.data.transcripts.cue_text import plain_text_of
 from utils.data.utterance import TimedText
+from utils.runtime.problems import Problem
 from utils.text.cleaning import clean_text
 
 LATEST_SECOND = 1e9
@@ -69,14 +70,16 @@ def build_piece(
 ) -> Piece | BadPiece:
     """A piece of text not yet cleaned, or the reject it becomes."""
     if not 0 <= start < LATEST_SECOND or not 0 <= end < LATEST_SECOND:  # also where one is NaN
-        return BadPiece(position, f"time out of range: {start:g} to {end:g}, expected seconds from 0")
+        return BadPiece(
+            position, Problem("time out of range", f"{start:g} to {end:g}, expected seconds from 0")
+        )
     if problem := segment_problem(start, end):
         return BadPiece(position, problem, start)
     cleaned = clean_text(text)
     if not cleaned:
-        return BadPiece(position, f"empty text: segment {start:g} to {end:g} s", start, end)
+        return BadPiece(position, Problem("empty text", f"segment {start:g} to {end:g} s"), start, end)
     if is_sound_note(cleaned):
-        return BadPiece(position, f"no speech: the text is {cleaned[:60]!r}", start, end)
+        return BadPiece(position, Problem("no speech", f"the text is {cleaned[:60]!r}"), start, end)
     if problem := text_problem(cleaned):
         return BadPiece(position, problem, start, end)
     name = clean_text(speaker or "") or None

@@ -16,6 +16,7 @@ from utils.data.transcripts.cue_text import (
     words_of,
 )
 from utils.data.transcripts.pieces import FEWEST_ECHOES, build_piece, is_same, is_sound_note, lines_of
+from utils.runtime.problems import Problem
 from utils.text.cleaning import clean_text
 
 _TIME_LINE = re.compile(rf"\s*{CLOCK}\s*-->\s*{CLOCK}(?:\s.*)?")
@@ -122,7 +123,7 @@ def _strays(paragraphs: Iterable[Sequence[tuple[int, str]]], is_vtt: bool) -> It
     for paragraph in paragraphs:
         number, line = paragraph[0]
         if line.strip() and not (is_vtt and _COMMENT.match(line)):
-            yield BadPiece(number, f"malformed cue: no line of times above {line[:60]!r}")
+            yield BadPiece(number, Problem("malformed cue", f"no line of times above {line[:60]!r}"))
 
 
 def _repeats_lines(cues: Sequence[_Cue], is_vtt: bool) -> bool:
@@ -149,13 +150,14 @@ def _read_cue(cue: _Cue, payload: Sequence[str], is_vtt: bool, echoes: bool) -> 
     match = _TIME_LINE.fullmatch(cue.time_line)
     if match is None:
         return BadPiece(
-            cue.number, f"malformed line: {cue.time_line[:60]!r}, expected 00:00:01,000 --> 00:00:02,500"
+            cue.number,
+            Problem("malformed line", f"{cue.time_line[:60]!r}, expected 00:00:01,000 --> 00:00:02,500"),
         )
     start, end = seconds_of(match.groups()[:4]), seconds_of(match.groups()[4:])
     spoken = [SPEAKER_SIGN.sub("", plain_text_of(line, is_vtt), count=1) for line in payload]
     if echoes and not any(spoken):
-        reason = f"repeated text: {start:g} to {end:g} s shows the line above again"
-        return BadPiece(cue.number, reason, start, end)
+        problem = Problem("repeated text", f"{start:g} to {end:g} s shows the line above again")
+        return BadPiece(cue.number, problem, start, end)
     text = clean_text(" ".join(spoken))
     without_remarks = clean_text(BRACKETS.sub(" ", text))
     voices = {clean_text(name) for line in payload for name in _VOICE.findall(line)}

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from utils.data.segmentation.pieces import BadPiece, Piece
 from utils.data.transcripts.pieces import build_piece, lines_of, read_seconds
+from utils.runtime.problems import Problem
 
 _TWO_DECIMALS = re.compile(r"\s*\d+\.\d+\s+\d+\.\d+(\s|$)")
 
@@ -32,11 +33,13 @@ def _read_tab_line(number: int, line: str) -> Piece | BadPiece:
     fields = line.split("\t", maxsplit=2)
     if len(fields) < 3:
         return BadPiece(
-            number, f"malformed line: found {len(fields) - 1} tabs, expected start<TAB>end<TAB>text"
+            number,
+            Problem("malformed line", f"found {len(fields) - 1} tabs, expected start<TAB>end<TAB>text"),
         )
     start, end = read_seconds(fields[0]), read_seconds(fields[1])
     if start is None or end is None:
         return BadPiece(
-            number, f"malformed line: times {fields[0]!r} and {fields[1]!r}, expected seconds from 0"
+            number,
+            Problem("malformed line", f"times {fields[0]!r} and {fields[1]!r}, expected seconds from 0"),
         )
     return build_piece(number, start, end, fields[2])

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from utils.data.fields import shown
 from utils.data.segmentation.pieces import BadPiece, Piece
 from utils.data.transcripts.pieces import LATEST_SECOND, build_piece
-from utils.data.utterance import BadItem
+from utils.runtime.problems import BadItem, Problem
 from utils.text.cleaning import clean_text
 
 # Praat reads strings, free-standing numbers and flags; all else in its long form is comment for people.
@@ -77,19 +77,19 @@ def read_textgrid(text: str, tier: str | None = None) -> Iterator[Piece | BadPie
     else:
         chosen = [found for found in tiers if _why_not(found) is None]
         for found in tiers:
-            if reason := _why_not(found):
-                yield BadPiece(f"tier {found.name!r}", reason)
+            if problem := _why_not(found):
+                yield BadPiece(f"tier {found.name!r}", problem)
     several = sum(bool(found.intervals) for found in chosen) > 1
     for found in chosen:
         yield from _read_tier(found, found.name if several else None)
 
 
-def _why_not(tier: _Tier) -> str | None:
+def _why_not(tier: _Tier) -> Problem | None:
     """Why a tier that nobody named is not read, or None."""
     if tier.is_points:
-        return "tier not read: it holds points, which have no length"
+        return Problem("tier not read", "it holds points, which have no length")
     if _SOUND_TIER.fullmatch(tier.name):
-        return "tier not read: by its name it holds single sounds; name the tier to read it"
+        return Problem("tier not read", "by its name it holds single sounds; name the tier to read it")
     return None
 
 
@@ -97,17 +97,19 @@ def _read_tier(tier: _Tier, speaker: str | None) -> Iterator[Piece | BadPiece]:
     for number, start, end, text in tier.intervals:
         yield build_piece(f"tier {tier.name!r}, interval {number}", start, end, text, speaker)
     if tier.is_points:
-        yield BadPiece(f"tier {tier.name!r}", "tier not read: it holds points, which have no length")
+        yield BadPiece(
+            f"tier {tier.name!r}", Problem("tier not read", "it holds points, which have no length")
+        )
     elif tier.found < tier.announced:
-        reason = f"damaged tier: it announces {tier.announced} intervals and has {tier.found}"
-        yield BadPiece(f"tier {tier.name!r}", reason)
+        problem = Problem("damaged tier", f"it announces {tier.announced} intervals and has {tier.found}")
+        yield BadPiece(f"tier {tier.name!r}", problem)
 
 
 def _parse_textgrid(text: str) -> list[_Tier]:
     tokens = _PraatTokens(text)
     head = tokens.take(str, str)
     if head is None or not str(head[0]).startswith("ooTextFile") or head[1] != "TextGrid":
-        raise BadItem(f"not a TextGrid: it begins with {shown(text[:40])}, expected a File type")
+        raise BadItem("not a TextGrid", f"it begins with {shown(text[:40])}, expected a File type")
     tiers: list[_Tier] = []
     while tokens.next is not None:
         kind = tokens.next
@@ -116,7 +118,7 @@ def _parse_textgrid(text: str) -> list[_Tier]:
             continue  # the times and the number of tiers
         name, sizes = tokens.take(str), tokens.take(float, float, float)
         if name is None or sizes is None:
-            raise BadItem(f"damaged TextGrid: no name and times for tier {len(tiers) + 1}")
+            raise BadItem("damaged TextGrid", f"no name and times for tier {len(tiers) + 1}")
         announced = int(min(float(sizes[2]), LATEST_SECOND))
         tiers.append(_parse_tier(tokens, str(name[0]), kind == "TextTier", announced))
     return tiers
@@ -141,5 +143,5 @@ def choose_names(names: Sequence[str], wanted: str) -> set[str]:
     chosen = {name for name in names if name == wanted}
     chosen = chosen or {name for name in names if fnmatchcase(name, wanted)}
     if not chosen:
-        raise BadItem(f"no such tier: {wanted!r}; found {', '.join(map(repr, names[:9])) or 'none'}")
+        raise BadItem("no such tier", f"{wanted!r}; found {', '.join(map(repr, names[:9])) or 'none'}")
     return chosen

@@ -9,7 +9,7 @@ from utils.data.transcripts.subtitles import read_subtitles
 from utils.data.transcripts.tab_lines import read_tab_lines
 from utils.data.transcripts.textgrid import read_textgrid
 from utils.data.transcripts.whisper_json import read_whisper_json
-from utils.data.utterance import BadItem
+from utils.runtime.problems import BadItem
 
 TRANSCRIPT_EXTENSIONS = (".textgrid", ".eaf", ".labels", ".srt", ".vtt", ".txt", ".json")
 """Of transcripts, the preferred first: what people make by hand goes before what programs write."""
@@ -47,10 +47,10 @@ def decode_transcript(data: bytes) -> str:
         BadItem: Another encoding, or a binary file.
     """
     if data.startswith(b"ooBinaryFile"):
-        raise BadItem("unreadable transcript: a binary TextGrid; save it in Praat as a text file")
+        raise BadItem("unreadable transcript", "a binary TextGrid; save it in Praat as a text file")
     is_utf32 = data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE))
     is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and not is_utf32
     try:
         return data.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadItem(f"unreadable transcript: {error}; save it as UTF-8") from None
+        raise BadItem("unreadable transcript", f"{error}; save it as UTF-8") from None

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 
 from utils.data.segmentation.pieces import BadPiece, Piece
 from utils.data.transcripts.pieces import LATEST_SECOND, build_piece
-from utils.data.utterance import BadItem, TimedText
+from utils.data.utterance import TimedText
+from utils.runtime.problems import BadItem, Problem
 
 
 def read_whisper_json(text: str) -> Iterator[Piece | BadPiece]:
@@ -19,13 +20,13 @@ def read_whisper_json(text: str) -> Iterator[Piece | BadPiece]:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadItem(f"bad JSON: {error or 'nested too deeply'}") from None
+        raise BadItem("bad JSON", f"{error or 'nested too deeply'}") from None
     keys = ("segments", "transcription", "chunks")
     segments = document
     if isinstance(document, dict):
         segments = next((document[key] for key in keys if key in document), None)
     if not isinstance(segments, list):
-        raise BadItem("not a Whisper transcript: no list of segments, transcription or chunks")
+        raise BadItem("not a Whisper transcript", "no list of segments, transcription or chunks")
     for number, segment in enumerate(segments, start=1):
         yield _read_whisper_segment(f"segment {number}", segment)
 
@@ -33,13 +34,13 @@ def read_whisper_json(text: str) -> Iterator[Piece | BadPiece]:
 def _read_whisper_segment(position: str, segment: object) -> Piece | BadPiece:
     if not isinstance(segment, dict):
         kind = type(segment).__name__
-        return BadPiece(position, f"malformed segment: found a {kind}, expected an object {{...}}")
+        return BadPiece(position, Problem("malformed segment", f"found a {kind}, expected an object {{...}}"))
     start, end = _whisper_times(segment)
     text, speaker = segment.get("text"), segment.get("speaker")
     if start is None or end is None or not isinstance(text, str):
         found = ", ".join(map(repr, list(segment)[:9])) or "none"
-        reason = f"malformed segment: keys {found}, expected numbers for start and end, and text"
-        return BadPiece(position, reason)
+        problem = Problem("malformed segment", f"keys {found}, expected numbers for start and end, and text")
+        return BadPiece(position, problem)
     words = _whisper_words(segment.get("words"))
     return build_piece(position, start, end, text, speaker if isinstance(speaker, str) else None, words)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from utils.audio.flac import decode_flac
-from utils.audio.log_mel import log_mel, pad_waveforms
+from utils.audio.log_mel import input_features
 from utils.model.languages import language_ids
 from utils.model.loading import LoadedModel
 from utils.model.whisper import whisper_of
@@ -41,9 +41,9 @@ class CTranslate2Transcriber:
         from ctranslate2 import StorageView
 
         processor, tokenizer = self.loaded.processor, self.loaded.processor.tokenizer
-        waveforms = pad_waveforms([decode_flac(clip) for clip in clips], context)
-        features = StorageView.from_array(log_mel(waveforms, processor.feature_extractor).numpy())
-        states = self.engine.encode(features)
+        samples = [decode_flac(clip) for clip in clips]
+        features = input_features(samples, context, processor.feature_extractor)
+        states = self.engine.encode(StorageView.from_array(features.numpy()))
         prompts = [
             prompt_tokens(tokenizer, language, task=self.task) for language in self._spoken(states, languages)
         ]

@@ -13,8 +13,8 @@ from utils.evaluation.backends.faster_whisper import SAMPLING_SEED, FasterWhispe
 from utils.evaluation.backends.transcriber import Transcriber
 from utils.evaluation.backends.transformers import TransformersTranscriber
 from utils.model.ctranslate2.conversion import is_ctranslate2_folder
+from utils.model.decoding import ready_to_decode
 from utils.model.loading import LoadedModel, load_model
-from utils.model.transcribing import ready_to_decode
 from utils.model.whisper import whisper_of
 from utils.runtime.devices import pick_dtype
 from utils.runtime.errors import UserError

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from utils.model.decoding import transcribe_batch
 from utils.model.loading import LoadedModel
-from utils.model.transcribing import transcribe_batch
 
 
 @dataclass(frozen=True)
 class TransformersTranscriber:
-    """Greedy decoding by utils/model/transcribing.py."""
+    """Greedy decoding by utils/model/decoding.py."""
 
     loaded: LoadedModel
     max_length: int
@@ -23,7 +23,7 @@ class TransformersTranscriber:
             self.loaded.processor,
             clips,
             languages,
-            contexts=contexts,
+            contexts,
             max_length=self.max_length,
             task=self.task,
             silence_run=self.loaded.decoding_silence_run,

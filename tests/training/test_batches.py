@@ -7,14 +7,14 @@ import pytest
 import torch
 from datasets import load_from_disk
 
-from tests.training.test_clips import build_clips
+from tests.support.clip_tables import build_clips
 from utils.audio.augmentation import Augmentation
 from utils.audio.flac import decode_flac
 from utils.data.length_batches import StepSize
 from utils.runtime.errors import UserError
 from utils.runtime.workers import outlive_signals
 from utils.text.label_tokens import IGNORED
-from utils.training.collators import MicroBatches, load_steps, pad_tokens
+from utils.training.batches import MicroBatches, pad_tokens, read_steps
 from utils.training.steps import MicroBatch, Step, StepPlan
 
 
@@ -75,7 +75,7 @@ def test_steps_come_in_order_with_their_own_clips(clips, num_workers):
     def own_share(step: Step) -> list[MicroBatch]:
         return step.micro_batches(1, 0, accumulation=2, clips_that_fit=lambda context: 8)
 
-    loaded = load_steps(
+    loaded = read_steps(
         plan,
         MicroBatches(clips, pad_token_id=0),
         1,
@@ -99,7 +99,7 @@ def test_steps_come_in_order_with_their_own_clips(clips, num_workers):
 def read_a_step(clips, num_workers: int) -> None:
     """All of an epoch in one step."""
     size = StepSize(clips=len(clips.clips))
-    steps = load_steps(
+    steps = read_steps(
         StepPlan(clips.draw, size, audio_context="full", jitter=[0.0], seed=0),
         MicroBatches(clips, pad_token_id=0),
         0,

@@ -1,24 +1,27 @@
-"""Outputs of a frozen encoder on disk: what is read is what was written, whole, or nothing."""
+"""Outputs of a frozen encoder on disk: what is read is what was written, whole, or nothing.
+
+What keeping them does in a run: tests/test_train_frozen.py.
+"""
 
 import pytest
 import torch
-from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-from utils.training.encoder_states import EncoderStates, digest_of
+from tests.support.tiny_whisper import small_whisper
+from utils.training.encoder_cache import EncoderCache, digest_of_outputs, encoder_is_fixed
 
 POSITIONS = [100, 100, 5, 100]
 
 
 @pytest.fixture
 def kept(tmp_path):
-    states = EncoderStates(tmp_path / "states", POSITIONS, 8, torch.float32)
+    states = EncoderCache(tmp_path / "states", POSITIONS, 8, torch.float32)
     states.prepare("one")
     return states
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_what_is_read_is_what_was_written(tmp_path, dtype):
-    kept = EncoderStates(tmp_path / "states", POSITIONS, 8, dtype)
+    kept = EncoderCache(tmp_path / "states", POSITIONS, 8, dtype)
     kept.prepare("one")
     written = torch.randn(3, 100, 8)
     kept.write([3, 0, 1], written)
@@ -63,11 +66,11 @@ def test_its_size_is_known_from_the_start(kept, tmp_path):
     # 3 clips of 100 positions and one of 5, 8 numbers of 4 bytes each, and a checksum of 4 bytes a clip
     assert kept.num_bytes == 305 * 8 * 4 + 4 * 4 == (tmp_path / "states" / "states.bin").stat().st_size
     assert kept.fits()
-    assert not EncoderStates(tmp_path / "large", [1500] * 10**6, 1280, torch.float32).fits()
+    assert not EncoderCache(tmp_path / "large", [1500] * 10**6, 1280, torch.float32).fits()
 
 
 def test_a_full_disk_is_told_once_and_nothing_is_lost(small_disk, capsys):
-    kept = EncoderStates(small_disk(1_000_000) / "states", [1500] * 4, 64, torch.float32)  # 384 kB each
+    kept = EncoderCache(small_disk(1_000_000) / "states", [1500] * 4, 64, torch.float32)  # 384 kB each
     kept.prepare("one")
     states = torch.randn(4, 1500, 64)
     for row in range(4):
@@ -78,19 +81,28 @@ def test_a_full_disk_is_told_once_and_nothing_is_lost(small_disk, capsys):
     assert torch.equal(found[0][0], states[0]) and torch.equal(found[1][0], states[1]) and found[3] is None
 
 
-def small_whisper(**options) -> WhisperForConditionalGeneration:
-    shape = dict.fromkeys(("encoder_layers", "decoder_layers"), 1) | {"d_model": 8, "vocab_size": 60}
-    shape |= dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2)
-    ids = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 1)
-    return WhisperForConditionalGeneration(WhisperConfig(**shape, **ids, **options))
-
-
 def test_the_digest_knows_weights_audio_and_settings():
     encoder = small_whisper().model.encoder
-    first = digest_of(encoder, [b"a", b"b"], (1.0, "bf16"))
-    assert digest_of(encoder, [b"a", b"b"], (1.0, "bf16")) == first
-    assert digest_of(encoder, [b"a", b"c"], (1.0, "bf16")) != first
-    assert digest_of(encoder, [b"a", b"b"], (1.0, "fp32")) != first
+    first = digest_of_outputs(encoder, [b"a", b"b"], (1.0, "bf16"))
+    assert digest_of_outputs(encoder, [b"a", b"b"], (1.0, "bf16")) == first
+    assert digest_of_outputs(encoder, [b"a", b"c"], (1.0, "bf16")) != first
+    assert digest_of_outputs(encoder, [b"a", b"b"], (1.0, "fp32")) != first
     with torch.no_grad():
         encoder.layers[0].fc1.weight[0, 0] += 1e-3
-    assert digest_of(encoder, [b"a", b"b"], (1.0, "bf16")) != first
+    assert digest_of_outputs(encoder, [b"a", b"b"], (1.0, "bf16")) != first
+
+
+def test_an_encoder_is_fixed_when_frozen():
+    model = small_whisper()
+    assert not encoder_is_fixed(model)
+    model.model.encoder.requires_grad_(False)
+    assert encoder_is_fixed(model)
+    model.model.encoder.layers[0].fc2.requires_grad_(True)
+    assert not encoder_is_fixed(model)
+
+
+@pytest.mark.parametrize("name", ["dropout", "attention_dropout", "activation_dropout"])
+def test_an_encoder_with_dropout_is_never_fixed(name):
+    model = small_whisper(**{name: 0.1})
+    model.model.encoder.requires_grad_(False)
+    assert not encoder_is_fixed(model)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from utils.model.transcription import Hypothesis
+
 # Eight words, 24 characters; without the comma and in lower case, as Whisper's normaliser has them, 23.
 TEXT = "Aa, bb cc dd ee ff gg hh"
 
@@ -20,11 +22,11 @@ def script_decoding(monkeypatch, *hypotheses: str) -> list[Asked]:
     asked: list[Asked] = []
     left = iter(hypotheses)
 
-    def transcribe(model, processor, clips, durations, languages, *, task, **_) -> list[str]:
-        asked.append(Asked(list(languages), task))
-        return [next(left)] * len(durations)
+    def transcribe(transcribe_batch, clips, durations, languages, **_) -> dict[int, Hypothesis]:
+        asked.append(Asked(list(languages), transcribe_batch.keywords["task"]))
+        return dict.fromkeys(range(len(durations)), Hypothesis(next(left)))
 
-    monkeypatch.setattr("utils.training.shared_decoding.transcribe", transcribe)
+    monkeypatch.setattr("utils.training.shared_decoding.transcribe_clips", transcribe)
     return asked
 
 
@@ -48,7 +50,7 @@ def write_short_clips(folder: Path, sizes: dict[str, int], text: str = TEXT, lan
     """A prepared dataset of tones of half a second that all say the same; a language of "" is none."""
     from datasets import Dataset, DatasetDict, Features, Value
 
-    from tests.conftest import flac_tone
+    from tests.support.tones import flac_tone
 
     kinds = {name: Value("string") for name in ("id", "text", "language")}
     features = Features(kinds | {"audio": Value("binary"), "duration": Value("float64")})

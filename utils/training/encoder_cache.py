@@ -1,7 +1,7 @@
 """Outputs of a frozen encoder on disk, so that each clip is encoded once in a run and not once an epoch.
 
 They never change where the encoder, its dropout and the audio do not, and each clip keeps one context for the
-run (`batching.fixed_contexts`). Kept are what the first epoch computes anyway: no pass goes before training,
+run (see `fixed_contexts`). Kept are what the first epoch computes anyway: no pass goes before training,
 and a run that is interrupted loses nothing. The file is as large as all of them from the start, sparse where
 nothing is written yet; later epochs read it through the system's page cache, from memory where that suffices.
 Each record carries a checksum. What is missing, torn by a kill or being written by another process does not
@@ -11,21 +11,31 @@ match it and is computed again, so that processes need not agree on anything.
 import hashlib
 import shutil
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import nn
 
-from utils.runtime.files import write_failure, write_text
+from utils.model.loading import LoadedModel
+from utils.model.silence import count_positions, encoder_positions
+from utils.model.whisper import whisper_of
+from utils.runtime.files import free_disk_bytes, write_failure, write_text
 
 LARGEST_SHARE = 0.5  # of the free disk space; checkpoints need the rest
 
 CHECKSUM_BYTES = 4
 
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # what the decoder casts its input to anyway
 
-class EncoderStates:
+
+class EncoderCache:
     """Reads and writes outputs of clips, by the clip's row.
 
     Args:
@@ -104,7 +114,82 @@ class EncoderStates:
             )
 
 
-def digest_of(encoder: nn.Module, clips: Iterable[bytes], settings: object) -> str:
+@dataclass(frozen=True)
+class FixedEncoding:
+    """What decides the outputs of a frozen encoder, beside its weights and the audio."""
+
+    contexts: Sequence[float]  # seconds of each clip, the same all through the run
+    silence_run: int  # see `encode`
+    multiple: int  # see `encode`
+
+    def cache_in(self, folder: Path, loaded: LoadedModel, mixed_precision: str) -> EncoderCache:
+        """The outputs in a folder for them alone; nothing is read or written yet."""
+        config = whisper_of(loaded.model).config
+        positions = [
+            count_positions(
+                encoder_positions(context), self.silence_run, config.max_source_positions, self.multiple
+            )
+            for context in self.contexts
+        ]
+        return EncoderCache(folder, positions, config.d_model, DTYPES.get(mixed_precision, torch.float32))
+
+
+def encoder_is_fixed(model: nn.Module) -> bool:
+    """Whether Whisper's encoder gives the same for the same input all through training."""
+    encoder = whisper_of(model).model.encoder
+    config = encoder.config
+    dropouts = (config.dropout, config.attention_dropout, config.activation_dropout)
+    return not any(dropouts) and not any(parameter.requires_grad for parameter in encoder.parameters())
+
+
+def open_encoder_cache(
+    accelerator: Accelerator,
+    folder: Path,
+    loaded: LoadedModel,
+    encoding: FixedEncoding,
+    audio: Iterable[bytes],
+) -> EncoderCache | None:
+    """Where the outputs of a frozen encoder are kept, old ones among them; all processes call this.
+
+    Args:
+        accelerator: Its precision is that of the outputs.
+        folder: For them alone.
+        loaded: The model, its encoder not trained.
+        encoding: How it encodes.
+        audio: Of each clip, as it is stored.
+
+    Returns:
+        None where the disk has no room for them, which is told.
+    """
+    cache = encoding.cache_in(folder, loaded, accelerator.mixed_precision)
+    (fits,) = broadcast_object_list([cache.fits()])
+    if fits and accelerator.is_main_process:
+        settings = (encoding, accelerator.mixed_precision, loaded.processor.feature_extractor.to_dict())
+        cache.prepare(digest_of_outputs(whisper_of(loaded.model).model.encoder, audio, settings))
+    elif accelerator.is_main_process:
+        cache.remove()
+    accelerator.wait_for_everyone()
+    size = f"{cache.num_bytes / 1e9:.2f} GB in {folder}"
+    outcome = f"kept until the end of training, {size}" if fits else f"not kept: {size} is over half the disk"
+    accelerator.print(f"The encoder is frozen and no audio is changed: its outputs are {outcome}.")
+    return cache if fits else None
+
+
+@contextmanager
+def rehearsing_with_cache(
+    mixed_precision: str, output_dir: Path, loaded: LoadedModel, encoding: FixedEncoding
+) -> Iterator[EncoderCache | None]:
+    """Keep the outputs of a few steps in a temporary folder, where a run in `output_dir` would keep all."""
+    with TemporaryDirectory() as folder:
+        cache = encoding.cache_in(Path(folder) / "states", loaded, mixed_precision)
+        if cache.fits_into(free_disk_bytes(output_dir)):
+            cache.prepare("")
+            yield cache
+        else:
+            yield None
+
+
+def digest_of_outputs(encoder: nn.Module, clips: Iterable[bytes], settings: object) -> str:
     """A name for everything that decides the outputs: weights, audio, and settings by their `repr`."""
     digest = hashlib.sha256(repr(settings).encode())
     for name, tensor in encoder.state_dict().items():

@@ -14,6 +14,7 @@ from utils.model.languages import check_languages
 from utils.model.loading import LoadedModel
 from utils.model.resolving import resolve_model
 from utils.model.stored_weights import local_folder
+from utils.model.transcription import CutShortError
 from utils.model.whisper import whisper_of
 from utils.runtime.interruption import StopRequest
 from utils.runtime.out_of_memory import IN_EVALUATION, explaining_out_of_memory
@@ -28,7 +29,6 @@ from utils.training.mixing import (
 )
 from utils.training.resuming import MIXING_ARGUMENTS
 from utils.training.run import leave_to_be_continued
-from utils.training.shared_decoding import CutShortError
 from utils.training.trainable_model import choose_quantization
 from utils.training.validation import write_card
 

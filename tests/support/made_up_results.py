@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tests.report.test_data_page import HOSTILE, RIGHT_TO_LEFT, tone
+from tests.support.pages import HOSTILE, RIGHT_TO_LEFT, tone
 from utils.evaluation.records import (
     Analysis,
     EvaluationResult,

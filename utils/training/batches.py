@@ -10,7 +10,7 @@ from utils.runtime.errors import UserError
 from utils.runtime.workers import end_workers_at_exit, outlive_signals
 from utils.text.label_tokens import IGNORED
 from utils.training.clips import TrainingClips
-from utils.training.encoder_states import EncoderStates
+from utils.training.encoder_cache import EncoderCache
 from utils.training.steps import MicroBatch, Step, StepPlan
 
 
@@ -53,7 +53,7 @@ class MicroBatches(torch.utils.data.Dataset):
         kept: What a frozen encoder has made of clips already, instead of their audio.
     """
 
-    def __init__(self, clips: TrainingClips, pad_token_id: int, kept: EncoderStates | None = None) -> None:
+    def __init__(self, clips: TrainingClips, pad_token_id: int, kept: EncoderCache | None = None) -> None:
         self._clips, self._pad_token_id, self._kept = clips, pad_token_id, kept
 
     def __getitem__(self, micro_batch: MicroBatch) -> Batch:
@@ -95,7 +95,7 @@ def pad_tokens(sequences: Sequence[list[int]], padding: int) -> torch.Tensor:
     return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=padding)
 
 
-def load_steps(
+def read_steps(
     plan: StepPlan,
     dataset: MicroBatches,
     first: int,

@@ -1,0 +1,62 @@
+"""Pages as a parser and a browser see them, and texts that would break one."""
+
+import html.parser
+
+import numpy as np
+
+from utils.audio.flac import SAMPLE_RATE, encode_flac
+
+HOSTILE = "<script>document.title='taken'</script><img src=x onerror=alert(1)>\"'&amp; </details>"
+RIGHT_TO_LEFT = "سلام \u202egnp.elif 🎧"
+BROWSER_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+
+
+def tone(seconds: float, hertz: float = 220.0) -> bytes:
+    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    noise = np.random.default_rng(1).normal(scale=0.02, size=len(time))
+    return encode_flac((0.3 * np.sin(2 * np.pi * hertz * time) + noise).astype(np.float32))
+
+
+class Page(html.parser.HTMLParser):
+    """Elements with their attributes, and the text that is shown; complains of elements left open."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.texts.append(data)
+
+    def find(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def check_policy(page) -> None:
+    """Whatever gets into the page after all, it can neither run nor call home."""
+    blocked = page.evaluate(
+        """async () => {
+            const seen = [];
+            document.addEventListener("securitypolicyviolation",
+                event => seen.push(event.effectiveDirective));
+            document.body.append(Object.assign(new Image(), {src: "http://127.0.0.1:9/x.png"}));
+            const script = document.createElement("script");
+            script.textContent = "window.taken = true";
+            document.body.append(script);
+            await new Promise(resolve => setTimeout(resolve, 500));
+            return [...seen, String(window.taken)];
+        }"""
+    )
+    assert sorted(blocked) == ["img-src", "script-src-elem", "undefined"]

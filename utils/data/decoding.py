@@ -1,0 +1,24 @@
+"""The audio of an utterance to samples, wherever its source has it: in a file, in memory, in an archive."""
+
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from utils.audio.reading import LONGEST_AUDIO, decode_audio
+from utils.data.archives.members import ArchiveMember, read_member
+from utils.data.utterance import Audio
+
+
+def decode_recording(
+    audio: Audio, *, max_seconds: float = LONGEST_AUDIO, allow_truncated: bool = False
+) -> np.ndarray:
+    """Decode to (samples,) float32 at 16 kHz mono; see `decode_audio`.
+
+    Raises:
+        BadItem: It cannot be read or decoded.
+    """
+    suffix = None
+    if isinstance(audio, ArchiveMember):
+        suffix = PurePosixPath(audio.name).suffix
+        audio = read_member(audio)
+    return decode_audio(audio, suffix=suffix, max_seconds=max_seconds, allow_truncated=allow_truncated)

@@ -1,0 +1,43 @@
+"""What a micro-batch gives the model to hear: log-mel features, or the kept outputs of a frozen encoder."""
+
+from collections.abc import Sequence
+
+import torch
+
+from utils.audio.log_mel import log_mel
+from utils.audio.spec_augment import spec_augment
+from utils.model.encoder import encode
+from utils.model.whisper import whisper_of
+from utils.training.batches import Batch
+from utils.training.encoder_cache import EncoderCache
+from utils.training.options import choose_spec_augment
+from utils.training.run import Run
+
+
+def encoder_inputs(run: Run, batch: Batch) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Features (B, n_mels, frames) to encode, masked where asked for; or encoder outputs known already.
+
+    Args:
+        batch: On the device.
+    """
+    if batch.encoder_states is not None:
+        return None, batch.encoder_states
+    features = log_mel(batch.waveforms, run.loaded.processor.feature_extractor)
+    if run.data.encoder_cache is not None:
+        return None, encode_and_keep(run, batch.rows, features, run.data.encoder_cache)
+    masking = choose_spec_augment(run.args)
+    if masking is not None:
+        num_frames = [round(100 * seconds) for seconds in batch.durations]
+        features = spec_augment(features, num_frames, masking, batch.seeds)
+    return features, None
+
+
+def encode_and_keep(
+    run: Run, rows: Sequence[int], features: torch.Tensor, cache: EncoderCache
+) -> torch.Tensor:
+    """(B, positions, d_model) that a frozen encoder makes of features, kept for the epochs to come."""
+    loss = run.accelerator.unwrap_model(run.model)
+    with torch.no_grad(), run.accelerator.autocast():
+        states = encode(whisper_of(run.loaded.model), features, loss.silence_run, loss.multiples.positions)
+    cache.write(rows, states)
+    return states
