@@ -10,10 +10,6 @@ from utils.runtime.files import write_bytes
 
 PAGE_STYLE = "page.css"
 
-CHART_WIDTH, CHART_HEIGHT = 720, 220
-
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 42  # room around the bars
-
 # Control characters have no meaning in a text, and could steer a terminal or break a page.
 _CONTROLS = dict.fromkeys((*range(9), 11, 12, *range(14, 32), *range(127, 160)), "\ufffd")
 

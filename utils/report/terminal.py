@@ -40,26 +40,29 @@ def print_report(
         print(score_line(result), file=console.file)
 
 
+def _build_table(title: str, names: Sequence[str], figures: Sequence[str]) -> Table:
+    """An empty table: long names are folded, figures stand at the right."""
+    table = Table(title=Text(title))
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for name in figures:
+        table.add_column(name, justify="right")
+    return table
+
+
 def build_results_table(results: Sequence[EvaluationResult]) -> Table:
     """One row for each model, dataset and context."""
     normalizers = ", ".join(dict.fromkeys(r.normalizer for r in results))
-    table = Table(title=f"Word and character error rates in percent (normaliser: {normalizers})")
     measures = list(dict.fromkeys(result.measure for result in results))
     first = " or ".join(measure.upper() for measure in measures)
     other = " or ".join("WER" if measure == "cer" else "CER" for measure in measures)
     several = len({(r.dataset, r.split) for r in results}) > 1
-    for name in ("model", *(["dataset"] if several else []), "context"):
-        table.add_column(name, overflow="fold")
-    for name in (
-        "clips",
-        f"{first} raw",
-        f"{first} normalised",
-        "95 % interval",
-        f"{other} normalised",
-        "sub / ins / del",
-        "RTFx",
-    ):
-        table.add_column(name, justify="right")
+    rates = (f"{first} raw", f"{first} normalised", "95 % interval", f"{other} normalised")
+    table = _build_table(
+        f"Word and character error rates in percent (normaliser: {normalizers})",
+        ("model", *(["dataset"] if several else []), "context"),
+        ("clips", *rates, "sub / ins / del", "RTFx"),
+    )
     for result in results:
         score = result.normalized
         table.add_row(
@@ -79,13 +82,12 @@ def build_results_table(results: Sequence[EvaluationResult]) -> Table:
 
 def build_comparison_table(comparisons: Sequence[ModelComparison]) -> Table:
     """One row for each candidate, dataset, context and form of the text."""
-    baselines = ", ".join(dict.fromkeys(c.baseline for c in comparisons))
-    table = Table(title=Text(f"Reduction of the error rate in points against {baselines}"))
     several = len({(c.dataset, c.split) for c in comparisons}) > 1
-    for name in ("model", *(["dataset"] if several else []), "context", "text"):
-        table.add_column(name, overflow="fold")
-    for name in ("reduction", "95 % interval", "relative", "p", "better / worse / same clips"):
-        table.add_column(name, justify="right")
+    table = _build_table(
+        f"Reduction of the error rate in points against {comparisons[0].baseline}",
+        ("model", *(["dataset"] if several else []), "context", "text"),
+        ("reduction", "95 % interval", "relative", "p", "better / worse / same clips"),
+    )
     for row in comparisons:
         table.add_row(
             Text(row.candidate),
@@ -105,11 +107,11 @@ def build_failures_table(results: Sequence[EvaluationResult]) -> Table:
     """Utterances by kind of failure, and words a minute made up where nobody speaks."""
     kinds = [kind for kind in KINDS if any(result.failures.get(kind) for result in results)]
     sorts = list(dict.fromkeys(sort for result in results for sort in result.hallucination or {}))
-    table = Table(title="What failed: utterances, and words a minute made up in sounds without speech")
-    for name in ("model", "dataset", "context"):
-        table.add_column(name, overflow="fold")
-    for name in (*kinds, *[f"in {sort}" for sort in sorts]):
-        table.add_column(name, justify="right")
+    table = _build_table(
+        "What failed: utterances, and words a minute made up in sounds without speech",
+        ("model", "dataset", "context"),
+        (*kinds, *[f"in {sort}" for sort in sorts]),
+    )
     for result in results:
         made_up = [(result.hallucination or {}).get(sort) for sort in sorts]
         table.add_row(
