@@ -74,6 +74,41 @@ def write_page(path: Path, title: str, body: Html, *more_styles: str) -> None:
     write_bytes(path, page.encode("utf-8", errors="replace"))
 
 
+def write_report_page(
+    path: Path,
+    kind: str,
+    name: str,
+    figures: Sequence[tuple[str, str]],
+    sections: Sequence[tuple[str, str, Html]],
+    footer: Html,
+    *more_styles: str,
+) -> None:
+    """Write a page of a heading, the few figures to remember, links, sections and a footer.
+
+    Args:
+        path: Of the page.
+        kind: What it is a report of.
+        name: Of what was reported on.
+        figures: Labels and what stands below them.
+        sections: Identifier, title and content; those without content are left out.
+        footer: What stands at the end.
+        more_styles: As in `write_page`.
+    """
+    shown = [(key, title, content) for key, title, content in sections if content]
+    links = [tag("a", title, href=f"#{key}") for key, title, _ in shown]
+    tiles = [tag("div", tag("dt", label), tag("dd", value)) for label, value in figures]
+    parts = [
+        tag("h1", f"{kind}: ", isolated(name)),
+        tag("dl", *tiles, class_="tiles"),
+        tag("nav", *links, aria_label="Sections"),
+    ]
+    for key, title, content in shown:
+        heading = tag("h2", title, id=f"{key}-heading")
+        parts.append(tag("section", heading, content, id=key, aria_labelledby=f"{key}-heading"))
+    body = tag("main", *parts, tag("footer", footer))
+    write_page(path, f"{kind}: {name}", body, *more_styles)
+
+
 def table(
     caption: str, headings: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = ()
 ) -> Html:
