@@ -22,10 +22,9 @@ from utils.runtime.errors import UserError, WriteError, user_errors_end_the_scri
 from utils.runtime.resolved_arguments import arguments_as_yaml, differing_arguments
 
 if TYPE_CHECKING:
-    from utils.data.assembly import DataReport
     from utils.data.blocks import Block
-    from utils.data.catalogue import SplitSettings
     from utils.data.clips.encoding import Aligner, ClipSettings
+    from utils.data.selection import SplitSettings
     from utils.data.utterance import Reject, Source, Utterance
 
 # How many processes do the work, where it lies and what else is made of it do not change the dataset.
@@ -72,7 +71,7 @@ def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> boo
     Raises:
         UserError: It holds something else, which is never overwritten.
     """
-    from utils.data.catalogue import ARGUMENTS_FILE, NUMBERS_FILE
+    from utils.data.data_report import ARGUMENTS_FILE, NUMBERS_FILE
 
     if output_dir.is_file():
         raise UserError(
@@ -114,8 +113,9 @@ def prepare(arguments: PreprocessArguments, output_dir: Path) -> bool:
     Returns:
         Whether the dataset is there; False for a job of an array, which does only its own blocks.
     """
-    from utils.data.assembly import assemble
-    from utils.data.catalogue import ARGUMENTS_FILE
+    from utils.data.building import build_dataset
+    from utils.data.data_report import ARGUMENTS_FILE
+    from utils.report.data_page import write_data_page
     from utils.runtime.files import folder_written_whole, write_text
 
     with working_folder(output_dir, arguments.shard_index) as blocks_dir:
@@ -125,10 +125,11 @@ def prepare(arguments: PreprocessArguments, output_dir: Path) -> bool:
         if arguments.shard_index is not None:
             return False
         with forgetting_blocks(blocks_dir), folder_written_whole(output_dir) as folder:
-            report, examples = assemble(
+            report, rejected = build_dataset(
                 folder, blocks, split_settings(arguments), credit=source.credit, notes=source.notes
             )
-            write_report(arguments, folder, report, examples)
+            command = training_command(arguments)
+            write_data_page(folder, report, rejected, name=output_dir.name, next_command=command)
             write_text(folder / ARGUMENTS_FILE, arguments_as_yaml(arguments))
     return True
 
@@ -317,8 +318,8 @@ def clip_settings(arguments: PreprocessArguments) -> "ClipSettings":
 
 def split_settings(arguments: PreprocessArguments) -> "SplitSettings":
     """What decides the splits and what is left out once all clips are known."""
-    from utils.data.catalogue import SplitSettings
     from utils.data.quality.rules import choose_rules
+    from utils.data.selection import SplitSettings
 
     return SplitSettings(
         validation_share=arguments.validation_share,
@@ -326,37 +327,6 @@ def split_settings(arguments: PreprocessArguments) -> "SplitSettings":
         seed=arguments.seed,
         as_original=arguments.as_original,
         rules=choose_rules(skip=arguments.skip_rules, add=arguments.add_rules),
-    )
-
-
-def write_report(
-    arguments: PreprocessArguments, folder: Path, report: "DataReport", rejected: list[dict]
-) -> None:
-    """Write `data_report.html` beside the data, with clips to listen to."""
-    import base64
-    import dataclasses
-
-    from utils.data.writing import kept_rows
-    from utils.report.data_page import KEPT_EXAMPLES, write_html
-    from utils.report.data_summary import REPORT_FILE
-    from utils.report.players import Example
-
-    def example(entry: dict) -> Example:
-        flac = entry.get("flac")
-        sound = base64.b64decode(flac) if isinstance(flac, str) else flac
-        return Example(f"{entry['source']}, {entry['position']}", entry.get("text"), sound, entry["reason"])
-
-    kept = [
-        Example(title=row["id"], text=row["text"], flac=row["audio"], detail=f"{row['duration']:.1f} s")
-        for row in kept_rows(folder, KEPT_EXAMPLES)
-    ]
-    write_html(
-        folder / REPORT_FILE,
-        dataclasses.asdict(report),
-        kept,
-        [example(entry) for entry in rejected],
-        name=Path(arguments.output_dir).name,
-        next_command=training_command(arguments),
     )
 
 
@@ -424,15 +394,12 @@ def push(arguments: PreprocessArguments, output_dir: Path) -> None:
 
 def show_report(output_dir: Path) -> None:
     """Print what was kept and what was not, from the report beside the data."""
-    import json
-
     from rich.console import Console
 
-    from utils.data.catalogue import NUMBERS_FILE
+    from utils.data.data_report import read_data_report
     from utils.report.data_summary import print_summary
 
-    numbers = json.loads((output_dir / NUMBERS_FILE).read_text(encoding="utf-8"))
-    print_summary(numbers, output_dir, Console(highlight=False, markup=False))
+    print_summary(read_data_report(output_dir), output_dir, Console(highlight=False, markup=False))
 
 
 def training_command(arguments: PreprocessArguments) -> str:

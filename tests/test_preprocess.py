@@ -291,12 +291,12 @@ def test_shards_of_an_array_are_put_together(corpus, tmp_path, capsys):
 
 
 def test_a_full_disk_at_the_end_keeps_what_is_done(corpus, tmp_path, capsys, monkeypatch):
-    from utils.data import assembly
+    from utils.data import building
 
     whole = run(corpus, tmp_path / "whole")
     words = ["--source", "manifest", "--input", str(corpus), "--language", "it"]
     with monkeypatch.context() as patches:
-        patches.setattr(assembly, "_write", fill_the_disk)
+        patches.setattr(building, "_write", fill_the_disk)
         error = fails(capsys, *words, "--output_dir", str(tmp_path / "out"))
     assert "No space left" in error and not (tmp_path / "out").exists()
     done = list((tmp_path / ".out.blocks").glob("*.json"))

@@ -56,7 +56,7 @@ def write_evaluation_page(
         ("notes", "How to read this", notes_section(results, analysis)),
     ]
     name = shorten(list_candidates(results, analysis)[0])
-    figures = figures_to_remember(results, analysis)
+    figures = evaluation_figures(results, analysis)
     write_report_page(path, "Evaluation", name, figures, sections, tag("p", FOOTER), EVALUATION_STYLE)
 
 
@@ -65,7 +65,7 @@ def list_candidates(results: Sequence[EvaluationResult], analysis: Analysis | No
     return analysis.candidates if analysis else [results[0].model]
 
 
-def figures_to_remember(
+def evaluation_figures(
     results: Sequence[EvaluationResult], analysis: Analysis | None
 ) -> list[tuple[str, str]]:
     """Labels and figures of the best candidate on the first dataset."""

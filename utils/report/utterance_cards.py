@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from utils.evaluation.records import Prediction
 from utils.report.labels import counted, shorten
 from utils.report.page import Html, isolated, tag
-from utils.report.players import Example, Player, audio_element, load_players
+from utils.report.players import AudioExample, Player, audio_element, load_players
 from utils.report.word_differences import LONGEST_TEXT, mark_differences
 
 CASES_IN_A_LIST, CASES_OF_A_FAILURE = 8, 3
@@ -83,7 +83,7 @@ def build_cards(lists: Sequence[CaseList], clip_of: ClipOf, *, several_datasets:
     """
     anchors: dict[tuple[str, str], str] = {}
     first: list[list[bool]] = []
-    groups: list[list[Example]] = []
+    groups: list[list[AudioExample]] = []
     for case_list in lists:
         first.append([(case.dataset, case.id) not in anchors for case in case_list.cases])
         groups.append([])
@@ -91,7 +91,7 @@ def build_cards(lists: Sequence[CaseList], clip_of: ClipOf, *, several_datasets:
             anchors.setdefault((case.dataset, case.id), f"clip-{len(anchors) + 1}")
             title = f"{case.id} · {shorten(case.dataset)}" if several_datasets else case.id
             flac = clip_of(case.dataset, case.id) if is_first else None
-            groups[-1].append(Example(title, None, flac, ""))
+            groups[-1].append(AudioExample(title, None, flac, ""))
     players = load_players(groups, most_characters=MOST_CHARACTERS, longest=LONGEST_CLIP)
     built = []
     for case_list, its_players, its_first in zip(lists, players, first, strict=True):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.data.forced_alignment.anchors import Run, match_units
+from utils.data.forced_alignment.anchors import MatchedRun, match_units
 from utils.data.forced_alignment.stretches import Stretch, is_unsaid, plan_stretches
 from utils.data.forced_alignment.units import Heard, split_units
 
@@ -58,7 +58,7 @@ def keys(text: str) -> list[str]:
 
 
 def test_equal_texts_are_one_run():
-    assert match_units(keys("a b c d"), keys("a b c d")) == [Run(0, 0, 4)]
+    assert match_units(keys("a b c d"), keys("a b c d")) == [MatchedRun(0, 0, 4)]
 
 
 def test_runs_grow_over_words_spelt_alike():
@@ -137,7 +137,7 @@ def test_speech_without_text_is_in_no_stretch():
     words = HUNDRED.split()[:90]
     foreign = " ".join(f"altro{index}" for index in range(50))
     heard = spoken(" ".join([*words[:30], foreign, *words[30:]]))
-    units, runs = split_units(" ".join(words)), [Run(0, 0, 30), Run(30, 80, 60)]
+    units, runs = split_units(" ".join(words)), [MatchedRun(0, 0, 30), MatchedRun(30, 80, 60)]
     assert match_units([u.key for u in units], [h.key for h in heard]) == runs
     stretches = plan_stretches(units, [2] * 90, runs, heard, 56.0, lambda *edges: edges, **LIMITS)
     assert [(s.first, s.last) for s in stretches] == [(0, 30), (30, 90)]

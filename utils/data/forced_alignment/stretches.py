@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.data.forced_alignment.anchors import Run
+from utils.data.forced_alignment.anchors import MatchedRun
 from utils.data.forced_alignment.units import Heard, Unit
 
 SPARE = 5.0  # seconds of heard words without text that are taken for foreign sound
@@ -33,7 +33,7 @@ Cut = Callable[[float, float], tuple[float, float]]
 def plan_stretches(
     units: Sequence[Unit],
     num_tokens: Sequence[int],
-    runs: Sequence[Run],
+    runs: Sequence[MatchedRun],
     heard: Sequence[Heard],
     duration: float,
     cut: Cut,
