@@ -22,9 +22,7 @@ def report_console() -> Console:
 
 
 def print_report(
-    results: Sequence[EvaluationResult],
-    analysis: Analysis | None,
-    console: Console | None = None,
+    results: Sequence[EvaluationResult], analysis: Analysis | None, console: Console | None = None
 ) -> None:
     """Print scores, comparison and verdict, rates in percent."""
     console = console or report_console()
