@@ -417,13 +417,13 @@ def probe_hallucination(
 ) -> "dict[str, MadeUpWords] | None":
     """Words that the model writes for sounds in which nobody speaks; None where nobody asked for them."""
     from utils.audio.flac import encode_flac
-    from utils.audio.probe_sounds import KINDS, build_sounds
+    from utils.audio.non_speech import PROBE_KINDS, build_probes
     from utils.evaluation.scoring import count_made_up_words
     from utils.model.transcription import gather_hypotheses, transcribe_clips
 
     if not arguments.probe_hallucination:
         return None
-    sounds = build_sounds(PROBE_DURATIONS, seed=PROBE_SEED)
+    sounds = build_probes(PROBE_DURATIONS, seed=PROBE_SEED)
     share = transcribe_clips(
         transcriber.transcribe_batch,
         [encode_flac(sound.samples) for sound in sounds],
@@ -436,7 +436,7 @@ def probe_hallucination(
         keeps_failures=True,
     )
     texts = [None if heard.error else heard.text for heard in gather_hypotheses(share, len(sounds))]
-    kinds, durations = [KINDS[sound.kind] for sound in sounds], [sound.duration for sound in sounds]
+    kinds, durations = [PROBE_KINDS[sound.kind] for sound in sounds], [sound.duration for sound in sounds]
     return count_made_up_words(kinds, durations, texts, arguments.normalizer)
 
 

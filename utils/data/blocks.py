@@ -60,9 +60,9 @@ def cut_blocks(items: Iterable[Utterance | Reject], settings: str) -> Iterator[B
         yield Block(number, tuple(block), _digest(block, settings))
 
 
-def is_own_block(block: Block, shard_index: int | None, num_shards: int) -> bool:
-    """Whether a job of an array does this block; None does all."""
-    return shard_index is None or block.number % num_shards == shard_index
+def is_own_block(number: int, shard_index: int | None, num_shards: int) -> bool:
+    """Whether a job of an array does the block of this number; None does all."""
+    return shard_index is None or number % num_shards == shard_index
 
 
 def _groups(items: Iterable[Utterance | Reject]) -> Iterator[list[Utterance | Reject]]:

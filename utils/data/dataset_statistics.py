@@ -23,10 +23,11 @@ from utils.data.speed_up import BATCH_SIZE, CHARACTERS_PER_TOKEN, MOST_PLANNED_C
 from utils.data.split_names import SPLITS
 from utils.model.context import FULL_CONTEXT
 from utils.model.silence import SILENCE_RUN
+from utils.text.label_tokens import MAX_LABEL_TOKENS
 
 DURATION_EDGES = tuple(step / 10 for step in range(301))  # seconds; fine, because contexts follow from it
 
-TOKEN_EDGES = tuple(range(0, 449, 4))  # 448 is the longest label
+TOKEN_EDGES = tuple(range(0, MAX_LABEL_TOKENS + 1, 4))
 
 RATE_EDGES = tuple(range(0, 41))  # characters a second
 

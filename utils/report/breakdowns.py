@@ -15,7 +15,7 @@ from utils.report.series import (
     name_measures,
     split_by_dataset,
 )
-from utils.scoring.failures import KINDS
+from utils.scoring.failures import FAILURE_KINDS
 from utils.scoring.word_alignment import MAX_CONFUSIONS
 
 DURATION = "duration"  # the column of groups that is drawn as a chart
@@ -123,7 +123,7 @@ def failures_section(results: Sequence[EvaluationResult]) -> Html:
 def _failure_table(series: Sequence[Series]) -> list[Html]:
     """Counts by kind; what happens to none of the models is summed up in a sentence."""
     lines, absent = [], []
-    for kind, meaning in KINDS.items():
+    for kind, meaning in FAILURE_KINDS.items():
         counts = [one.result.failures[kind] for one in series]
         if not any(counts):
             absent.append(kind)

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from utils.evaluation.records import Analysis, EvaluationResult, ModelComparison
 from utils.report.labels import TEXT_LABELS, in_percent, interval_in_percent
-from utils.scoring.failures import KINDS
+from utils.scoring.failures import FAILURE_KINDS
 
 DECIMALS = 2  # of percent
 
@@ -103,7 +103,7 @@ def build_comparison_table(comparisons: Sequence[ModelComparison]) -> Table:
 
 def build_failures_table(results: Sequence[EvaluationResult]) -> Table:
     """Utterances by kind of failure, and words a minute made up where nobody speaks."""
-    kinds = [kind for kind in KINDS if any(result.failures.get(kind) for result in results)]
+    kinds = [kind for kind in FAILURE_KINDS if any(result.failures.get(kind) for result in results)]
     sorts = list(dict.fromkeys(sort for result in results for sort in result.hallucination or {}))
     table = _build_table(
         "What failed: utterances, and words a minute made up in sounds without speech",

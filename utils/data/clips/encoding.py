@@ -30,10 +30,8 @@ from utils.data.quality.text_checks import check_text
 from utils.data.segmentation.pieces import END_TOLERANCE, segment_problem
 from utils.data.utterance import Reject, TimedText, Utterance
 from utils.runtime.problems import BadItem, Problem
+from utils.text.label_tokens import MAX_LABEL_TOKENS
 from utils.text.token_counts import load_token_counter
-
-LABEL_LIMIT = 448
-"""Tokens of a label, `max_target_positions` of every Whisper."""
 
 LABEL_FRAME = 4
 """Label tokens besides the text: language, task, no timestamps, end. The shift adds the start token."""
@@ -172,9 +170,10 @@ def encode_utterance(
     num_tokens = None
     if problem is None and settings.tokenizer is not None:
         num_tokens = _token_counter(settings.tokenizer)(utterance.text) + LABEL_FRAME
-        if num_tokens > LABEL_LIMIT:
+        if num_tokens > MAX_LABEL_TOKENS:
             problem = Problem(
-                "label too long", f"{num_tokens} tokens, expected at most {LABEL_LIMIT}; cut the utterance"
+                "label too long",
+                f"{num_tokens} tokens, expected at most {MAX_LABEL_TOKENS}; cut the utterance",
             )
     problem = problem or check_clip(samples, settings.rules)
     if problem is not None:

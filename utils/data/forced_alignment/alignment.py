@@ -26,7 +26,7 @@ from utils.data.forced_alignment.segments import (
     cut_between,
     join_units,
 )
-from utils.data.forced_alignment.stretches import plan_stretches
+from utils.data.forced_alignment.stretches import StretchLimits, plan_stretches
 from utils.data.forced_alignment.units import split_units
 from utils.data.utterance import Reject, Utterance
 from utils.model.languages import language_codes
@@ -35,11 +35,7 @@ from utils.runtime.problems import Problem
 from utils.text.cleaning import clean_text
 from utils.text.label_tokens import prompt_tokens
 
-LONGEST_WINDOW = 28.0  # seconds; a little under Whisper's 30, so that an edge can move into a pause
-
-SHORTEST_WINDOW = 8.0
-
-MOST_TOKENS = 400  # of a window's text; the decoder has 448 positions, some of them for the prompt
+LIMITS = StretchLimits()
 
 
 def align_transcript(
@@ -173,9 +169,7 @@ def place_units(
             heard,
             len(samples) / SAMPLE_RATE,
             partial(cut_between, levels),
-            shortest=SHORTEST_WINDOW,
-            longest=LONGEST_WINDOW,
-            most_tokens=MOST_TOKENS,
+            LIMITS,
         )
         return reader.place(text, units, stretches)
 
@@ -185,7 +179,7 @@ def plan_windows(speech: Sequence[SpeechSpan], levels: Levels) -> list[SpeechSpa
     windows: list[SpeechSpan] = []
     for span in speech:
         for part in _cut_long(span, levels):
-            fits = windows and part.end - windows[-1].start <= LONGEST_WINDOW
+            fits = windows and part.end - windows[-1].start <= LIMITS.longest
             if fits and part.start - windows[-1].end <= LONG_PAUSE:
                 windows[-1] = SpeechSpan(windows[-1].start, part.end)
             else:
@@ -195,9 +189,9 @@ def plan_windows(speech: Sequence[SpeechSpan], levels: Levels) -> list[SpeechSpa
 
 def _cut_long(span: SpeechSpan, levels: Levels) -> Iterator[SpeechSpan]:
     start = span.start
-    while span.end - start > LONGEST_WINDOW:
-        middle = levels.cut_point(start + 0.7 * LONGEST_WINDOW, start + 0.95 * LONGEST_WINDOW)
-        end = min(middle, start + LONGEST_WINDOW)
+    while span.end - start > LIMITS.longest:
+        middle = levels.cut_point(start + 0.7 * LIMITS.longest, start + 0.95 * LIMITS.longest)
+        end = min(middle, start + LIMITS.longest)
         yield SpeechSpan(start, end)
         start = end
     yield SpeechSpan(start, span.end)
