@@ -11,12 +11,12 @@ from utils.report.data_names import characters_section, names_section
 from utils.report.data_sections import (
     example_list,
     histograms_section,
-    percent,
     rejects_section,
     silence_section,
     splits_section,
 )
 from utils.report.data_summary import REPORT_FILE, list_warnings, next_step
+from utils.report.labels import share_in_percent
 from utils.report.page import Html, isolated, join, tag, write_report_page
 from utils.report.players import AudioExample, Player, load_players
 
@@ -90,7 +90,7 @@ def data_figures(report: DataReport) -> list[tuple[str, str]]:
     figures = [
         ("hours of speech", f"{report.hours:.2f}"),
         ("utterances", f"{report.kept:,}"),
-        ("kept of all seen", percent(report.kept, report.seen)),
+        ("kept of all seen", share_in_percent(report.kept, report.seen)),
     ]
     if speakers := report.statistics.speakers.distinct:
         figures.append(("speakers", f"{speakers:,}"))
@@ -118,7 +118,7 @@ def summary_words(report: DataReport) -> list[str]:
     if report.rejected:
         commonest, count = next(iter(report.reasons.items()))
         words += [
-            f"{report.rejected:,} were rejected ({percent(report.rejected, report.seen)}), "
+            f"{report.rejected:,} were rejected ({share_in_percent(report.rejected, report.seen)}), "
             "most often for this reason: ",
             isolated(commonest),
             f" ({count:,}). ",
