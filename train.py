@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
-from utils.runtime.errors import user_errors_end_the_script
+from utils.runtime.errors import WriteError, user_errors_end_the_script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,9 +171,12 @@ def save_and_evaluate(run: "Run", progress: "AudioProgress", *, stop: bool) -> b
 
     Returns:
         Whether training has come to its end.
+
+    Raises:
+        WriteError: The step at which it is told to stop could not be saved.
     """
     from utils.training.checkpoints import enter_evaluation, save_checkpoint
-    from utils.training.run import check_saved, leave_to_be_continued
+    from utils.training.run import leave_to_be_continued
     from utils.training.validation import evaluate_and_keep_best
 
     args, accelerator, state = run.args, run.accelerator, run.state
@@ -186,8 +189,11 @@ def save_and_evaluate(run: "Run", progress: "AudioProgress", *, stop: bool) -> b
             enter_evaluation(accelerator, run.output_dir, state)
     if saved is None and (stop or (run.patience_is_over and args.save_steps)):  # due at the end, which is now
         saved = save()
+    if stop and not saved:
+        raise WriteError(
+            f"told to stop at step {state.step}, which could not be saved. The checkpoint before is kept."
+        )
     if stop:
-        check_saved(state, bool(saved))
         leave_to_be_continued(accelerator, run.output_dir, state.step, run.stop_request)
     return run.patience_is_over or state.step == run.total_steps
 

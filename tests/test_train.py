@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import train
 from tests.fixtures import gradient_of_first_step
-from tests.support.training_runs import LAUNCH, ROOT, read_metrics, run_script, values_of
+from tests.support.training_runs import LAUNCH, ROOT, assert_same_course, read_metrics, run_script, values_of
 from utils.runtime.errors import UserError
 
 SHORT = ["--generation_max_length", "20"]  # a random model else writes until it may no longer
@@ -282,14 +282,6 @@ def test_resuming_gives_the_losses_and_the_order_of_an_uninterrupted_run(argumen
     assert not (tmp_path / "run/final").exists()
     train.main([*interrupted, "--resume_from_checkpoint", "latest"])
     assert_same_course(tmp_path / "run", drawn_once)
-
-
-def assert_same_course(run: Path, other: Path) -> None:
-    """In steps, losses, order and error rates."""
-    for one, same in zip(read_metrics(run), read_metrics(other), strict=True):
-        assert one.get("loss") == pytest.approx(same.get("loss"), abs=1e-6)
-        for name in ("step", "order", "eval_wer"):
-            assert one.get(name) == same.get(name)
 
 
 def test_a_broken_newest_checkpoint_is_passed_over(arguments, finished, capsys):
