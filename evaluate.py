@@ -417,13 +417,13 @@ def probe_hallucination(
 ) -> "dict[str, MadeUpWords] | None":
     """Words that the model writes for sounds in which nobody speaks; None where nobody asked for them."""
     from utils.audio.flac import encode_flac
-    from utils.audio.probe_sounds import KINDS, build_sounds
+    from utils.audio.non_speech import PROBE_KINDS, build_probes
     from utils.evaluation.scoring import count_made_up_words
     from utils.model.transcription import gather_hypotheses, transcribe_clips
 
     if not arguments.probe_hallucination:
         return None
-    sounds = build_sounds(PROBE_DURATIONS, seed=PROBE_SEED)
+    sounds = build_probes(PROBE_DURATIONS, seed=PROBE_SEED)
     share = transcribe_clips(
         transcriber.transcribe_batch,
         [encode_flac(sound.samples) for sound in sounds],
@@ -436,17 +436,18 @@ def probe_hallucination(
         keeps_failures=True,
     )
     texts = [None if heard.error else heard.text for heard in gather_hypotheses(share, len(sounds))]
-    kinds, durations = [KINDS[sound.kind] for sound in sounds], [sound.duration for sound in sounds]
+    kinds, durations = [PROBE_KINDS[sound.kind] for sound in sounds], [sound.duration for sound in sounds]
     return count_made_up_words(kinds, durations, texts, arguments.normalizer)
 
 
 def write_predictions(scored: list["ScoredDecoding"], material: "Material", output_dir: Path) -> None:
     """Write every utterance's reference, hypothesis and errors."""
-    from utils.evaluation.scoring import prediction_records
+    from utils.evaluation.scoring import list_predictions
     from utils.runtime.files import write_jsonl
 
     sets = {evaluation_set.dataset: evaluation_set for evaluation_set, _ in material}
-    lines = [line for item in scored for line in prediction_records(sets[item.result.dataset], item)]
+    predictions = [line for item in scored for line in list_predictions(sets[item.result.dataset], item)]
+    lines = [prediction.as_line() for prediction in predictions]
     write_jsonl(output_dir / PREDICTIONS_FILE, lines)
 
 
@@ -464,11 +465,12 @@ def write_report(
     """
     from utils.evaluation.comparison import compare_models, rank_candidates, write_verdict
     from utils.evaluation.gate import gate_sentence, judge
-    from utils.evaluation.scoring import prediction_records
+    from utils.evaluation.records import Analysis
+    from utils.evaluation.scoring import list_predictions
     from utils.report.evaluation_page import write_evaluation_page
     from utils.report.evaluation_plots import write_evaluation_plots
     from utils.report.evaluation_tables import write_evaluation_tables
-    from utils.report.learning_curve import load_metrics
+    from utils.report.learning_curve import load_metrics, read_curves
     from utils.runtime.files import write_json
 
     results = [item.result for item in scored]
@@ -478,21 +480,18 @@ def write_report(
         gates = judge(results, comparisons, guard_tolerance=arguments.guard_tolerance)
         promoted = [gate.candidate for gate in gates if gate.promote]
         verdict = [write_verdict(results, comparisons, promoted), *map(gate_sentence, gates)]
-        analysis = {
-            "comparisons": [asdict(comparison) for comparison in comparisons],
-            "gates": [asdict(gate) for gate in gates],
-            "candidates": rank_candidates(results, comparisons, promoted),
-            "verdict": " ".join(verdict),
-        }
-        write_json(output_dir / COMPARISON_FILE, analysis)
-    rows = [asdict(result) for result in results]
+        candidates = rank_candidates(results, comparisons, promoted)
+        analysis = Analysis(comparisons, gates, candidates, " ".join(verdict))
+        write_json(output_dir / COMPARISON_FILE, asdict(analysis))
     sets = {evaluation_set.dataset: evaluation_set for evaluation_set, _ in material}
-    predictions = [line for item in scored for line in prediction_records(sets[item.result.dataset], item)]
-    curves = {model: load_metrics(model) for model in arguments.models}
-    write_evaluation_tables(output_dir / TABLES, rows, analysis, predictions, curves)
-    write_evaluation_plots(output_dir / PLOTS, rows, curves)
+    predictions = [line for item in scored for line in list_predictions(sets[item.result.dataset], item)]
+    metrics = {model: load_metrics(model) for model in arguments.models}
+    curves = read_curves(metrics)
+    write_evaluation_tables(output_dir / TABLES, results, analysis, predictions, metrics)
+    write_evaluation_plots(output_dir / PLOTS, results, curves)
     clip_of = partial(find_clip, material)
-    write_evaluation_page(output_dir / REPORT_FILE, rows, analysis, predictions, clip_of, curves)
+    write_evaluation_page(output_dir / REPORT_FILE, results, analysis, predictions, clip_of, curves)
+    rows = [asdict(result) for result in results]
     write_json(output_dir / RESULTS_FILE, {"results": rows, "inputs": inputs})
 
 
@@ -506,14 +505,12 @@ def find_clip(material: "Material", dataset: str, utterance: str) -> bytes | Non
 
 def show_report(output_dir: Path) -> None:
     """Print the tables from the files, so that a reused report shows the very same."""
-    from utils.evaluation.results_file import read_comparisons, read_results
+    from utils.evaluation.results_file import read_analysis, read_results
     from utils.report.terminal import print_report
 
-    results = read_results(output_dir / RESULTS_FILE)
-    comparisons, verdict = [], None
-    if (output_dir / COMPARISON_FILE).is_file():
-        comparisons, verdict = read_comparisons(output_dir / COMPARISON_FILE)
-    print_report(results, comparisons, verdict)
+    analysis_file = output_dir / COMPARISON_FILE
+    analysis = read_analysis(analysis_file) if analysis_file.is_file() else None
+    print_report(read_results(output_dir / RESULTS_FILE), analysis)
     print(f"Report: {output_dir / REPORT_FILE}; its tables and plots lie beside it.")
 
 

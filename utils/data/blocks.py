@@ -18,6 +18,9 @@ from utils.data.utterance import Audio, Reject, Utterance
 
 MOST_ITEMS = 64  # of a block: what a kill can lose, and what one process is handed at a time
 
+FORMAT = 2
+"""Of a block's files; those of another one are not found, and written anew."""
+
 MOST_BYTES = 32 << 20  # of encoded audio in a block
 
 
@@ -32,6 +35,10 @@ class Block:
     @property
     def name(self) -> str:
         return f"block-{self.number:06d}-{self.digest}"
+
+    def index_in(self, folder: Path) -> Path:
+        """Its index below a folder of blocks, there only when the block is done; the clips lie beside it."""
+        return folder / f"{self.name}.json"
 
     def groups(self) -> Iterator[list[Utterance | Reject]]:
         """The items, those of one recording together, so that it is decoded once."""
@@ -57,9 +64,9 @@ def cut_blocks(items: Iterable[Utterance | Reject], settings: str) -> Iterator[B
         yield Block(number, tuple(block), _digest(block, settings))
 
 
-def is_own_block(block: Block, shard_index: int | None, num_shards: int) -> bool:
-    """Whether a job of an array does this block; None does all."""
-    return shard_index is None or block.number % num_shards == shard_index
+def is_own_block(number: int, shard_index: int | None, num_shards: int) -> bool:
+    """Whether a job of an array does the block of this number; None does all."""
+    return shard_index is None or number % num_shards == shard_index
 
 
 def _groups(items: Iterable[Utterance | Reject]) -> Iterator[list[Utterance | Reject]]:
@@ -93,7 +100,7 @@ def _num_bytes(item: Utterance | Reject) -> int:
 
 
 def _digest(items: Iterable[Utterance | Reject], settings: str) -> str:
-    digest = hashlib.sha256(settings.encode())
+    digest = hashlib.sha256(f"{FORMAT}\0{settings}".encode())
     for item in items:
         values = {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
         if isinstance(item, Utterance):
@@ -122,17 +129,9 @@ def _size_and_time(path: Path) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class BlockFiles:
-    """Where a block's result is."""
+class BlockCount:
+    """A block that is done."""
 
-    clips: Path  # Arrow stream
-    index: Path  # JSON, there only when the block is done
-
-    @property
-    def is_done(self) -> bool:
-        return self.index.is_file() and self.clips.is_file()
-
-
-def files_of(block: Block, folder: Path) -> BlockFiles:
-    """The files of a block below a folder of blocks."""
-    return BlockFiles(folder / f"{block.name}.arrow", folder / f"{block.name}.json")
+    items: int
+    audio_seconds: float  # kept by this run
+    was_done: bool = False  # by an earlier run, or another job

@@ -82,12 +82,38 @@ def _as_scalar(value: object) -> Scalar:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
+def parse_json_object(text: str) -> dict[str, object]:
+    """What a line of JSON holds.
+
+    Raises:
+        BadItem: It is no JSON, or no object.
+    """
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadItem("bad JSON", str(error) or "nested too deeply") from None
+    if not isinstance(row, dict):
+        raise BadItem("bad JSON", f"found a {type(row).__name__}, expected an object {{...}}")
+    return row
+
+
 def is_utf8(text: str) -> bool:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
         return False
     return True
+
+
+def usable_id(id: str) -> str:
+    """An id as it is.
+
+    Raises:
+        BadItem: It cannot be written as UTF-8.
+    """
+    if not is_utf8(id):
+        raise BadItem("broken characters in the id", f"{shown(id)}; save the table as UTF-8")
+    return id
 
 
 def printable(path: Path | str) -> str:

@@ -163,6 +163,50 @@ class ModelComparison:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """Whether a candidate should take the baseline's place; plain sentences on either side."""
+
+    candidate: str
+    promote: bool
+    reasons: list[str]  # not to
+    passed: list[str]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What comparative_analysis.json holds: models against the first, the baseline."""
+
+    comparisons: list[ModelComparison]
+    gates: list[Gate]
+    candidates: list[str]  # the most promising first
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One line of predictions.jsonl, texts as they are; errors count edits, not rates."""
+
+    model: str
+    dataset: str
+    audio_context: str
+    id: str
+    reference: str
+    hypothesis: str
+    raw_word_errors: int
+    normalized_word_errors: int
+    measure: str  # wer or cer
+    normalized_errors: int  # of words or characters, by the measure
+    duration: float  # seconds
+    alignment: list[Edit]  # of normalised words or characters, by the measure
+    failures: list[str]
+    error: str | None = None  # why the decoder failed
+
+    def as_line(self) -> dict[str, object]:
+        """What is written; the error only where there is one."""
+        return {key: value for key, value in vars(self).items() if key != "error" or value is not None}
+
+
+@dataclass(frozen=True)
 class UtteranceCounts:
     """Errors of every utterance in one form of the text."""
 

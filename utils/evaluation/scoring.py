@@ -12,6 +12,7 @@ from utils.evaluation.records import (
     EvaluationSet,
     GroupScore,
     MadeUpWords,
+    Prediction,
     ScoredDecoding,
     TextScore,
     UtteranceCounts,
@@ -175,27 +176,25 @@ def _score_text(
     )
 
 
-def prediction_records(evaluation_set: EvaluationSet, scored: ScoredDecoding) -> list[dict]:
-    """The lines of predictions.jsonl, texts as they are; errors count edits, not rates.
-
-    `normalized_errors` are words, or characters, by the `measure`; so is the alignment.
-    """
+def list_predictions(evaluation_set: EvaluationSet, scored: ScoredDecoding) -> list[Prediction]:
+    """What a model wrote for every utterance, with its errors."""
+    raw, normalized = scored.counts["raw"], scored.counts["normalized"]
     return [
-        {
-            "model": scored.decoding.model,
-            "dataset": evaluation_set.dataset,
-            "audio_context": scored.decoding.audio_context,
-            "id": evaluation_set.ids[i],
-            "reference": evaluation_set.references[i],
-            "hypothesis": hypothesis,
-            "raw_word_errors": scored.counts["raw"].words[i].errors,
-            "normalized_word_errors": scored.counts["normalized"].words[i].errors,
-            "measure": scored.counts["normalized"].measure,
-            "normalized_errors": scored.counts["normalized"].measured[i].errors,
-            "duration": evaluation_set.durations[i],
-            "alignment": scored.counts["normalized"].alignments[i],
-            "failures": scored.failures[i],
-            **({"error": scored.decoding.errors[i]} if i in scored.decoding.errors else {}),
-        }
+        Prediction(
+            model=scored.decoding.model,
+            dataset=evaluation_set.dataset,
+            audio_context=scored.decoding.audio_context,
+            id=evaluation_set.ids[i],
+            reference=evaluation_set.references[i],
+            hypothesis=hypothesis,
+            raw_word_errors=raw.words[i].errors,
+            normalized_word_errors=normalized.words[i].errors,
+            measure=normalized.measure,
+            normalized_errors=normalized.measured[i].errors,
+            duration=evaluation_set.durations[i],
+            alignment=normalized.alignments[i],
+            failures=scored.failures[i],
+            error=scored.decoding.errors.get(i),
+        )
         for i, hypothesis in enumerate(scored.decoding.hypotheses)
     ]

@@ -1,10 +1,8 @@
 """A dry run: a few steps, from which time, memory and disk of the whole run are reckoned."""
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import torch
 from rich import get_console
 
 from utils.arguments.train import TrainArguments
@@ -13,7 +11,6 @@ from utils.runtime.files import free_disk_bytes
 from utils.runtime.memory import memory_limits
 from utils.runtime.out_of_memory import explaining_out_of_memory
 from utils.runtime.progress import silence_libraries
-from utils.training.batches import Batch
 from utils.training.encoder_cache import rehearsing_with_cache
 from utils.training.estimates import (
     Estimate,
@@ -24,22 +21,20 @@ from utils.training.estimates import (
     estimate_table,
     pick_steps,
 )
-from utils.training.micro_batch_finder import with_found_micro_batches
+from utils.training.micro_batch_halving import ComputeGradients, within_memory
+from utils.training.micro_batch_trial import try_largest_step
+from utils.training.model_folders import whole_model
 from utils.training.optimizers import moment_bytes
 from utils.training.options import count_workers
 from utils.training.run import Run
 from utils.training.run_log import end_training
 from utils.training.setup import build_run, choose_fixed_encoding, start_accelerator
-from utils.training.shared_decoding import transcribe_on_all_processes
+from utils.training.shared_decoding import score_rows
 from utils.training.step_loading import load_steps
 from utils.training.steps import Step
 from utils.training.updates import update_weights
-from utils.training.whole_model import whole_model
 
 STEPS_TIMED = 5
-
-# from a run, the micro-batches of a step and its target tokens to the summed loss, as train.py does
-ComputeGradients = Callable[[Run, Sequence[Batch], int], torch.Tensor]
 
 
 def rehearse(args: TrainArguments, compute_gradients: ComputeGradients) -> None:
@@ -49,7 +44,7 @@ def rehearse(args: TrainArguments, compute_gradients: ComputeGradients) -> None:
     with explaining_out_of_memory():
         run = build_run(args, accelerator)
         if args.auto_find_batch_size:
-            run = with_found_micro_batches(run, compute_gradients)
+            try_largest_step(run, compute_gradients)
         limits = memory_limits(accelerator.device)
         estimate = estimate_run(run, compute_gradients)
     if accelerator.is_main_process:
@@ -114,7 +109,7 @@ def time_step(run: Run, step: Step, compute_gradients: ComputeGradients) -> Time
     _, micro_batches = next(load_steps(run, step.number, step.number + 1))
     reading = time.perf_counter() - started if count_workers(args, accelerator) == 0 else 0.0
     started = time.perf_counter()
-    loss_sum = compute_gradients(run, micro_batches, step.num_targets)
+    loss_sum = within_memory(run, step, micro_batches, compute_gradients)
     update_weights(accelerator, run.model, run.optimizer, loss_sum, args.max_grad_norm, stop=False)
     run.scheduler.step()
     return TimedStep(step, reading + time.perf_counter() - started)
@@ -127,13 +122,6 @@ def time_evaluation(run: Run) -> float:
         return 0.0
     some = rows.select(range(min(len(rows), args.per_device_eval_batch_size * accelerator.num_processes)))
     started = time.perf_counter()
-    transcribe_on_all_processes(
-        accelerator,
-        whole_model(accelerator, run.model),
-        run.loaded.processor,
-        some,
-        batch_size=args.per_device_eval_batch_size,
-        max_length=args.generation_max_length,
-        task=args.task,
-    )
+    whole = whole_model(accelerator, run.model)
+    score_rows(args, accelerator, whole, run.loaded.processor, some, run.stop_request)
     return (time.perf_counter() - started) * len(rows) / len(some)

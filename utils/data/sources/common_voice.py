@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from utils.data.archives.tree import FileTree, find_files, open_tree
 from utils.data.sources.released import choose_folder
 from utils.data.sources.rows import language_of, rows_as_source
-from utils.data.sources.tables import Row, read_table, usable_id
+from utils.data.sources.tables import Row, read_table
 from utils.data.split_names import split_name
 from utils.data.utterance import Reject, Source, Utterance
 from utils.runtime.errors import UserError
@@ -18,7 +18,11 @@ _COMMON_VOICE_TABLES = ("train.tsv", "dev.tsv", "test.tsv", "validated.tsv")
 
 
 def read_common_voice(
-    path: Path, *, locale: str | None = None, use_validated: bool = False, min_net_votes: int | None = None
+    path: Path,
+    *,
+    dataset_config_name: str | None = None,
+    use_validated: bool = False,
+    min_net_votes: int | None = None,
 ) -> Source:
     """Read a Common Voice release (https://commonvoice.mozilla.org): `<locale>/*.tsv` and `<locale>/clips/`.
 
@@ -26,7 +30,7 @@ def read_common_voice(
 
     Args:
         path: Folder or archive, of the release or of one locale.
-        locale: Which one, where there are several.
+        dataset_config_name: Which one, where there are several.
         use_validated: Train on `validated.tsv` without what is in dev and test, instead of on `train.tsv`,
             which holds only one recording of each sentence.
         min_net_votes: Clips with fewer votes, up less down, are rejected.
@@ -36,7 +40,7 @@ def read_common_voice(
     """
     tree = open_tree(path)
     folder = choose_folder(
-        tree, find_files(tree, *_COMMON_VOICE_TABLES), locale, "train.tsv or validated.tsv"
+        tree, find_files(tree, *_COMMON_VOICE_TABLES), dataset_config_name, "train.tsv or validated.tsv"
     )
     train = "validated.tsv" if use_validated else "train.tsv"
     there = [name for name in (train, "dev.tsv", "test.tsv") if posixpath.join(folder, name) in tree]
@@ -80,12 +84,10 @@ def _common_voice_row(tree: FileTree, folder: str, min_net_votes: int | None, ro
         if up - down < min_net_votes:
             raise BadItem("too few votes", f"{up} up and {down} down, expected a net {min_net_votes}")
     split = split_name(PurePosixPath(row.table).stem)
-    return Utterance(
-        id=usable_id(PurePosixPath(clip).stem),
+    return row.utterance(
+        id=PurePosixPath(clip).stem,
         audio=tree.audio(posixpath.join(folder, "clips", clip)),
         text=row.spoken("sentence"),
-        source=row.source,
-        position=row.line,
         language=language_of(row.label("locale") or posixpath.basename(folder)),
         speaker=row.label("client_id"),
         group=row.label("accents", "accent"),

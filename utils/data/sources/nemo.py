@@ -10,9 +10,8 @@ from pathlib import Path, PurePosixPath
 from utils.data.archives.tree import FileTree
 from utils.data.segmentation.pieces import check_segment
 from utils.data.sources.manifest_audio import find_audio, manifest_seconds, manifests_at
-from utils.data.sources.ordering import recordings_together
-from utils.data.sources.rows import Items, language_of, rows_as_source, split_in_name
-from utils.data.sources.tables import Row, read_json_lines, usable_id
+from utils.data.sources.rows import language_of, rows_as_source, split_in_name
+from utils.data.sources.tables import Row, read_json_lines
 from utils.data.split_names import given_splits, known_split, splits_of_names, unsplit_notes
 from utils.data.utterance import Reject, Source, Utterance
 from utils.runtime.errors import UserError
@@ -39,11 +38,18 @@ def read_nemo(path: Path) -> Source:
     tables = [name for name in tables if _is_nemo(tree, name)]
     if not tables:
         raise UserError(f"{path}: no JSON lines with audio_filepath. --input must name a NeMo manifest.")
-    given = given_splits(row.values for row in json_rows(tree, tables) if isinstance(row, Row))
+    total, given = 0, set[str]()
+    for row in json_rows(tree, tables):
+        total += 1
+        given |= given_splits([row.values]) if isinstance(row, Row) else set()
     splits = splits_of_names([*tables, *given], split_in_name)
-    source = rows_as_source(partial(json_rows, tree, tables), partial(_nemo_row, tree, splits))
-    notes = () if given else unsplit_notes(splits)
-    return Source(Items(partial(recordings_together, source.items)), source.total, notes=notes)
+    return rows_as_source(
+        partial(json_rows, tree, tables),
+        partial(_nemo_row, tree, splits),
+        () if given else unsplit_notes(splits),
+        total=total,
+        are_parts=True,
+    )
 
 
 def _is_nemo(tree: FileTree, name: str) -> bool:
@@ -68,12 +74,10 @@ def _nemo_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Utt
     split = row.label("split")
     language = language_of(row.label(*_NEMO_LANGUAGES) or "")
     taken = _NEMO_TAKEN if language is None else (*_NEMO_TAKEN, *_NEMO_LANGUAGES)
-    return Utterance(
-        id=usable_id(f"{PurePosixPath(row.table).with_suffix('')}-{row.line:06d}"),
+    return row.utterance(
+        id=f"{PurePosixPath(row.table).with_suffix('')}-{row.line:06d}",
         audio=find_audio(tree, posixpath.dirname(row.table), written),
         text=row.spoken("text"),
-        source=row.source,
-        position=row.line,
         start=start,
         end=end,
         language=language,
