@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from utils.evaluation.backends.transcriber import Transcriber
     from utils.evaluation.recordings import Recording
-    from utils.evaluation.records import Decoding, EvaluationSet, MadeUpWords, ModelSize, ScoredDecoding
+    from utils.evaluation.records import Decoding, EvaluationSet, MadeUpWords, ScoredDecoding
     from utils.model.loading import LoadedModel
     from utils.model.transcription import Hypothesis
     from utils.runtime.progress import AudioProgress
@@ -260,7 +260,12 @@ def evaluate_model(
                 scored.append(
                     score_decoding(
                         evaluation_set,
-                        replace(decoding, model_size=model_size(loaded), hallucination=made_up.get(context)),
+                        replace(
+                            decoding,
+                            hallucination=made_up.get(context),
+                            trainable_parameters=loaded.trainable_parameters,
+                            total_parameters=loaded.total_parameters,
+                        ),
                         arguments.normalizer,
                         arguments.bootstrap_samples,
                         arguments.seed,
@@ -399,13 +404,6 @@ def decode(
 def count_batch(progress: "AudioProgress", by_clip: bool, clips: int, seconds: float) -> None:
     """Move the progress bar on by one batch."""
     progress.advance(clips if by_clip else seconds, seconds)
-
-
-def model_size(loaded: "LoadedModel") -> "ModelSize":
-    """Parameters that were trained, and all."""
-    from utils.evaluation.records import ModelSize
-
-    return ModelSize(loaded.trainable_parameters, loaded.total_parameters)
 
 
 def probe_hallucination(

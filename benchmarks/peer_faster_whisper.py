@@ -26,7 +26,7 @@ from utils.evaluation.backends.opening import open_transcriber
 from utils.runtime.devices import pick_device
 from utils.runtime.errors import user_errors_end_the_script
 from utils.runtime.files import write_json
-from utils.scoring.error_counts import word_error_rates
+from utils.scoring.error_rates import error_rates, score_utterances
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -40,10 +40,13 @@ def main(argv: list[str] | None = None) -> None:
         started = time.perf_counter()
         texts = transcribe(pipeline, args, [decode_flac(data) for data in rows["audio"]])
         seconds = time.perf_counter() - started
-    _, normalized_wer = word_error_rates(list(rows["text"]), texts, "basic")
+    scored = score_utterances(list(rows["id"]), list(rows["text"]), texts, "basic")
     audio_seconds = sum(rows["duration"])
     result = {"audio_seconds": audio_seconds, "seconds": seconds, "threads": torch.get_num_threads()}
-    result |= {"audio_seconds_per_second": audio_seconds / seconds, "normalized_wer": normalized_wer}
+    result |= {
+        "audio_seconds_per_second": audio_seconds / seconds,
+        "normalized_wer": error_rates(scored).normalized_wer,
+    }
     write_json(Path(args.output_dir) / "result.json", result)
 
 

@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from utils.evaluation.comparison import compare_models, rank_candidates, write_verdict
 from utils.evaluation.evaluation_set import build_evaluation_set
-from utils.evaluation.records import Analysis, Decoding, EvaluationSet, Gate, ModelSize, ScoredDecoding
+from utils.evaluation.records import Analysis, Decoding, EvaluationSet, Gate, ScoredDecoding
 from utils.evaluation.results_file import read_analysis, read_results
 from utils.evaluation.scoring import count_made_up_words, list_predictions, score_decoding
 
@@ -54,7 +54,8 @@ def evaluation_set() -> EvaluationSet:
 def score(
     evaluation_set: EvaluationSet, model: str, hypotheses: list[str], context: str = "full"
 ) -> ScoredDecoding:
-    decoding = Decoding(model, context, hypotheses, seconds=2.0, model_size=ModelSize(7, 100))
+    sizes = {"trainable_parameters": 7, "total_parameters": 100}
+    decoding = Decoding(model, context, hypotheses, seconds=2.0, **sizes)
     return score_decoding(evaluation_set, decoding, "basic", bootstrap_samples=200, seed=1)
 
 
