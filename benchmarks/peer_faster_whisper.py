@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = load_prepared([args.dataset], args.split, language=args.language)
     rows = draw_rows(rows, args.max_samples, args.seed)
     options = {"dtype": args.dtype, "device": pick_device(), "max_length": 225}
-    with open_transcriber(args.model_name_or_path, backend="faster-whisper", **options) as (transcriber, _):
+    with open_transcriber(args.model_name_or_path, backend="faster-whisper", **options) as transcriber:
         assert isinstance(transcriber, FasterWhisperTranscriber)
         pipeline = BatchedInferencePipeline(transcriber.engine)
         started = time.perf_counter()

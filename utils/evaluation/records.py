@@ -1,5 +1,6 @@
 """Records of an evaluation: what was decoded, how it scored, how models compare."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from utils.scoring.error_counts import ErrorCounts
@@ -31,6 +32,11 @@ class EvaluationSet:
     def told_languages(self) -> list[str | None]:
         """What the model is told of each utterance's language; None where it detects one itself."""
         return [None if code in self.detected_languages else code for code in self.languages]
+
+    @property
+    def commonest_language(self) -> str | None:
+        """Of those told."""
+        return Counter(self.told_languages).most_common(1)[0][0]
 
 
 @dataclass(frozen=True)
@@ -202,6 +208,7 @@ class Prediction:
 class ScoredDecoding:
     """A decoding, its row of results, and the per-utterance errors behind it."""
 
+    evaluation_set: EvaluationSet
     decoding: Decoding
     utterances: list[ScoredUtterance]
     alignments: dict[str, list[list[Edit]]]  # by form of the text; of words, or of characters, by the measure

@@ -9,7 +9,6 @@ from utils.evaluation.records import (
     EvaluationResult,
     EvaluationSet,
     GroupScore,
-    MadeUpWords,
     Prediction,
     ScoredDecoding,
     TextScore,
@@ -19,7 +18,6 @@ from utils.scoring.error_rates import TEXT_FORMS, ScoredUtterance, TextErrors, s
 from utils.scoring.failures import DECODER_ERROR, count_failures, find_failures
 from utils.scoring.intervals import choose_clusters
 from utils.scoring.word_alignment import Edit, align_words, count_confusions
-from utils.text.normalizing import count_words, normalize_text
 from utils.text.scripts import has_spaceless_script
 
 
@@ -63,7 +61,7 @@ def score_decoding(
         detected_languages=evaluation_set.detected_languages,
     )
     _, clusters = scorer.choose_clusters(everyone)
-    return ScoredDecoding(decoding, utterances, alignments, clusters, failures, result)
+    return ScoredDecoding(evaluation_set, decoding, utterances, alignments, clusters, failures, result)
 
 
 def _align(text: TextErrors, measure: str) -> list[Edit]:
@@ -123,29 +121,12 @@ class _Scorer:
         )
 
 
-def count_made_up_words(
-    sorts: Sequence[str],
-    durations: Sequence[float],
-    texts: Sequence[str | None],
-    normalizer: str = "basic",
-) -> dict[str, MadeUpWords]:
-    """Words in what a model wrote for sounds without speech, by sort of sound; None where it failed."""
-    found = {}
-    for sort in dict.fromkeys(sorts):
-        own = [number for number, name in enumerate(sorts) if name == sort]
-        words = [count_words(normalize_text(texts[number] or "", normalizer)) for number in own]
-        errors = sum(texts[number] is None for number in own)
-        seconds = round(sum(durations[number] for number in own), 3)
-        found[sort] = MadeUpWords(len(own), sum(count > 0 for count in words), sum(words), seconds, errors)
-    return found
-
-
-def list_predictions(evaluation_set: EvaluationSet, scored: ScoredDecoding) -> list[Prediction]:
+def list_predictions(scored: ScoredDecoding) -> list[Prediction]:
     """What a model wrote for every utterance, with its errors."""
     return [
         Prediction(
             model=scored.decoding.model,
-            dataset=evaluation_set.dataset,
+            dataset=scored.result.dataset,
             audio_context=scored.decoding.audio_context,
             id=utterance.id,
             reference=utterance.reference,
@@ -154,7 +135,7 @@ def list_predictions(evaluation_set: EvaluationSet, scored: ScoredDecoding) -> l
             normalized_word_errors=utterance.normalized.words.errors,
             measure=scored.result.measure,
             normalized_errors=utterance.normalized.of(scored.result.measure).errors,
-            duration=evaluation_set.durations[i],
+            duration=scored.evaluation_set.durations[i],
             alignment=scored.alignments["normalized"][i],
             failures=scored.failures[i],
             error=scored.decoding.errors.get(i),
