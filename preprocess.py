@@ -9,23 +9,22 @@ processes. On a cluster, `--num_shards 20 --shard_index 3` does a twentieth; the
 --shard_index then puts all together.
 """
 
-import contextlib
-import shlex
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.preprocess import PreprocessArguments
-from utils.runtime.errors import UserError, WriteError, user_errors_end_the_script
+from utils.runtime.errors import UserError, user_errors_end_the_script
+from utils.runtime.files import real_folder
 from utils.runtime.resolved_arguments import arguments_as_yaml, differing_arguments
 
 if TYPE_CHECKING:
-    from utils.data.assembly import DataReport
     from utils.data.blocks import Block
-    from utils.data.catalogue import SplitSettings
-    from utils.data.clips.encoding import Aligner, ClipSettings
+    from utils.data.clips.encoding import ClipSettings
+    from utils.data.selection import SplitSettings
     from utils.data.utterance import Reject, Source, Utterance
 
 # How many processes do the work, where it lies and what else is made of it do not change the dataset.
@@ -37,33 +36,40 @@ FREE_ARGUMENTS = (
 
 def main(argv: list[str] | None = None) -> None:
     with user_errors_end_the_script():
-        arguments = with_real_output(parse_arguments(PreprocessArguments, argv, __doc__))
-        output_dir = Path(arguments.output_dir)
-        if arguments.push_to_hub and arguments.shard_index is None:
-            check_hub(arguments)
-        check_other_forms(arguments, output_dir)
-        if is_already_prepared(arguments, output_dir):
-            print(
-                f"{output_dir}: prepared before with these arguments, nothing to do. Delete it to start over."
-            )
-        elif not prepare(arguments, output_dir):
-            print(
-                f"Shard {arguments.shard_index} of {arguments.num_shards} is done. When all are, run the "
-                "same command without --shard_index; it puts them together."
-            )
-            return
-        deliver(arguments, output_dir)
-        show_report(output_dir)
-        print(f"Next:\n  {training_command(arguments)}")
+        preprocess(parse_arguments(PreprocessArguments, argv, __doc__))
 
 
-def with_real_output(arguments: PreprocessArguments) -> PreprocessArguments:
-    """The arguments with the folder that `--output_dir` means, where it is a link or `.`."""
-    import dataclasses
+def preprocess(arguments: PreprocessArguments) -> None:
+    """Check what can be checked, prepare the dataset unless it is there, bring it where it is wanted."""
+    from rich.console import Console
 
-    from utils.runtime.files import real_folder
+    from utils.data.data_report import read_data_report
+    from utils.data.delivery.forms import check_forms, choose_forms, write_forms
+    from utils.report.data_summary import print_summary
+    from utils.report.next_command import training_command
 
-    return dataclasses.replace(arguments, output_dir=str(real_folder(Path(arguments.output_dir))))
+    output_dir = real_folder(Path(arguments.output_dir))  # what a link or `.` means
+    arguments = dataclasses.replace(arguments, output_dir=str(output_dir))
+    command = training_command(
+        arguments.output_dir, language=arguments.language, model=arguments.model_name_or_path
+    )
+    if arguments.push_to_hub and arguments.shard_index is None:
+        check_hub(arguments)
+    forms = choose_forms(output_dir, archive=arguments.archive, also_write=arguments.also_write)
+    check_forms(forms, arguments.input)
+    if is_already_prepared(arguments, output_dir):
+        print(f"{output_dir}: prepared before with these arguments, nothing to do. Delete it to start over.")
+    elif not prepare(arguments, output_dir, command):
+        print(
+            f"Shard {arguments.shard_index} of {arguments.num_shards} is done. When all are, run the "
+            "same command without --shard_index; it puts them together."
+        )
+        return
+    write_forms(forms, output_dir)
+    if arguments.push_to_hub:
+        push(arguments, output_dir)
+    print_summary(read_data_report(output_dir), output_dir, Console(highlight=False, markup=False))
+    print(f"Next:\n  {command}")
 
 
 def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> bool:
@@ -72,20 +78,11 @@ def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> boo
     Raises:
         UserError: It holds something else, which is never overwritten.
     """
-    from utils.data.catalogue import ARGUMENTS_FILE, NUMBERS_FILE
+    from utils.data.data_report import ARGUMENTS_FILE
+    from utils.data.output_folder import holds_dataset
 
-    if output_dir.is_file():
-        raise UserError(
-            f"{output_dir}: found a file, expected a folder or nothing. Choose another --output_dir."
-        )
-    if not (output_dir / NUMBERS_FILE).is_file():
-        check_replaceable(output_dir)
-    if not output_dir.is_dir() or not any(output_dir.iterdir()):
+    if not holds_dataset(output_dir):
         return False
-    if not (output_dir / ARGUMENTS_FILE).is_file() or not (output_dir / NUMBERS_FILE).is_file():
-        raise UserError(
-            f"{output_dir}: not empty, and not written by preprocess.py. Choose another --output_dir."
-        )
     different = differing_arguments(arguments, output_dir / ARGUMENTS_FILE, ignored=FREE_ARGUMENTS)
     if different:
         raise UserError(
@@ -95,18 +92,7 @@ def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> boo
     return True
 
 
-def check_replaceable(output_dir: Path) -> None:
-    """Raise a UserError where the finished folder could not take the name of one that is there."""
-    what = None
-    if output_dir.is_mount():
-        what = "a mount point, which no folder can take the place of"
-    elif output_dir.is_dir() and output_dir.samefile(Path.cwd()):
-        what = "the current folder, which you would find deleted and replaced"
-    if what:
-        raise UserError(f"{output_dir}: {what}. Name one below it, such as {output_dir / 'data'}.")
-
-
-def prepare(arguments: PreprocessArguments, output_dir: Path) -> bool:
+def prepare(arguments: PreprocessArguments, output_dir: Path, next_command: str) -> bool:
     """Read, decode, check, split and write; the folder appears whole or not at all.
 
     Finished blocks of work lie in a hidden folder beside it until then, and are found by the next run.
@@ -114,90 +100,27 @@ def prepare(arguments: PreprocessArguments, output_dir: Path) -> bool:
     Returns:
         Whether the dataset is there; False for a job of an array, which does only its own blocks.
     """
-    from utils.data.assembly import assemble
-    from utils.data.catalogue import ARGUMENTS_FILE
+    from utils.data.building import build_dataset
+    from utils.data.data_report import ARGUMENTS_FILE
+    from utils.data.sources.registry import open_source
+    from utils.data.working_folder import forgetting_blocks, working_folder
+    from utils.report.data_page import write_data_page
     from utils.runtime.files import folder_written_whole, write_text
 
     with working_folder(output_dir, arguments.shard_index) as blocks_dir:
         settings = clip_settings(arguments)
-        source = open_source(arguments, local_cache=blocks_dir / "cache")
+        options = vars(arguments) | {"local_cache": blocks_dir / "cache"}
+        source = open_source(arguments.source, arguments.input, options)
         blocks = do_blocks(arguments, source, settings, blocks_dir)
         if arguments.shard_index is not None:
             return False
         with forgetting_blocks(blocks_dir), folder_written_whole(output_dir) as folder:
-            report, examples = assemble(
+            report, rejected = build_dataset(
                 folder, blocks, split_settings(arguments), credit=source.credit, notes=source.notes
             )
-            write_report(arguments, folder, report, examples)
+            write_data_page(folder, report, rejected, name=output_dir.name, next_command=next_command)
             write_text(folder / ARGUMENTS_FILE, arguments_as_yaml(arguments))
     return True
-
-
-def open_source(arguments: PreprocessArguments, local_cache: Path) -> "Source":
-    """Find the data and check that it can be used at all, before anything is decoded."""
-    from utils.data.sources import (
-        afrispeech,
-        asterisk,
-        audiofolder,
-        common_voice,
-        fleurs,
-        folder,
-        hub,
-        kaldi,
-        lhotse,
-        librispeech,
-        ljspeech,
-        manifest,
-        nemo,
-    )
-    from utils.data.sources.asterisk_download import fetch_prompts
-
-    if arguments.source == "asterisk":
-        prompts = fetch_prompts(arguments.language)
-        credit = f"{prompts.credit} ({prompts.licence})"
-        return asterisk.read_prompts(prompts.folder, prompts.transcripts, credit=credit)
-    assert arguments.input is not None
-    path = Path(arguments.input)
-    if arguments.source == "hub":
-        return hub.read_hub(
-            arguments.input,
-            config=arguments.dataset_config_name,
-            audio_column=arguments.audio_column_name,
-            text_column=arguments.text_column_name,
-            streaming=arguments.streaming,
-            local_cache=local_cache,
-        )
-    readers: dict[str, Callable[[Path], Source]] = {
-        "manifest": manifest.read_manifest,
-        "folder": partial(
-            folder.read_folder,
-            min_segment_duration=arguments.min_segment_duration,
-            max_duration=arguments.max_duration,
-            target_duration=arguments.target_duration,
-            max_gap=arguments.max_gap,
-            padding=arguments.padding,
-            tier=arguments.tier,
-        ),
-        "audiofolder": partial(audiofolder.read_audiofolder, text_column=arguments.text_column_name),
-        "common_voice": partial(
-            common_voice.read_common_voice,
-            locale=arguments.dataset_config_name,
-            use_validated=arguments.use_validated,
-            min_net_votes=arguments.min_net_votes,
-        ),
-        "afrispeech": partial(afrispeech.read_afrispeech, accents=arguments.accents),
-        "fleurs": partial(
-            fleurs.read_fleurs,
-            config=arguments.dataset_config_name,
-            text_column=arguments.text_column_name,
-        ),
-        "ljspeech": partial(ljspeech.read_ljspeech, text_column=arguments.text_column_name),
-        "librispeech": librispeech.read_librispeech,
-        "kaldi": kaldi.read_kaldi,
-        "nemo": nemo.read_nemo,
-        "lhotse": lhotse.read_lhotse,
-    }
-    return readers[arguments.source](path)
 
 
 def do_blocks(
@@ -208,79 +131,49 @@ def do_blocks(
     from utils.data.clips.block_encoding import encode_blocks
     from utils.runtime.progress import audio_progress
 
-    align = load_aligner(arguments)
-    indexes: list[Path] = []
-    own_indexes: list[Path] = []
+    names: list[str] = []  # of all blocks, filled as they are cut
+    blocks = noted(cut_blocks(drawn(source.items, arguments), describe(settings, arguments)), names)
+    shard = (arguments.shard_index, arguments.num_shards)
+    own_blocks = (block for block in blocks if is_own_block(block.number, *shard))
+    align = None
+    if arguments.align_with_model is not None:
+        from utils.data.helping_models import load_aligner
 
-    def own_blocks() -> Iterator["Block"]:
-        for block in cut_blocks(drawn(source.items, arguments), describe(settings, arguments)):
-            indexes.append(blocks_dir / f"{block.name}.json")
-            if is_own_block(block, arguments.shard_index, arguments.num_shards):
-                own_indexes.append(indexes[-1])
-                yield block
-
+        align = load_aligner(
+            arguments.align_with_model,
+            arguments.language,
+            max_duration=arguments.max_duration,
+            min_confidence=arguments.min_alignment_confidence,
+        )
     with audio_progress("Preparing", source.total) as progress:
         for count in encode_blocks(
-            own_blocks(), blocks_dir, settings, num_proc=arguments.num_proc, align=align
+            own_blocks, blocks_dir, settings, num_proc=arguments.num_proc, align=align
         ):
             if count.was_done:
                 progress.skip(count.items)
             else:
                 progress.advance(count.items, count.audio_seconds)
+    indexes = [blocks_dir / f"{name}.json" for name in names]
     if arguments.filter_with_model is not None:
-        screen(arguments, own_indexes)
+        from utils.data.helping_models import screen_blocks
+
+        own = [index for number, index in enumerate(indexes) if is_own_block(number, *shard)]
+        screen_blocks(own, arguments.filter_with_model, max_wer=arguments.max_filter_wer)
     return indexes
+
+
+def noted(blocks: "Iterable[Block]", names: list[str]) -> "Iterator[Block]":
+    """Pass blocks on, and add the name of each to a list."""
+    for block in blocks:
+        names.append(block.name)
+        yield block
 
 
 def describe(settings: "ClipSettings", arguments: PreprocessArguments) -> str:
     """All that decides what becomes of an item, as text that is equal in every process."""
-    import dataclasses
-    import json
-
     names = ("align_with_model", "min_alignment_confidence", "filter_with_model", "max_filter_wer")
     values = dataclasses.asdict(settings) | {name: getattr(arguments, name) for name in names}
     return json.dumps(values | {"rules": sorted(settings.rules)}, sort_keys=True)
-
-
-def load_aligner(arguments: PreprocessArguments) -> "Aligner | None":
-    """What finds the times of a long recording's plain transcript, with its model, or None."""
-    if arguments.align_with_model is None:
-        return None
-    from utils.data.forced_alignment.alignment import align_utterance
-    from utils.model.loading import load_model
-    from utils.model.whisper import whisper_of
-    from utils.runtime.devices import pick_device
-    from utils.runtime.progress import silence_libraries
-
-    silence_libraries()
-    loaded = load_model(arguments.align_with_model)
-    return partial(
-        align_utterance,
-        model=whisper_of(loaded.model).to(pick_device()).eval(),
-        processor=loaded.processor,
-        default_language=None if arguments.language == "auto" else arguments.language,
-        max_duration=arguments.max_duration,
-        min_confidence=arguments.min_alignment_confidence,
-    )
-
-
-def screen(arguments: PreprocessArguments, indexes: list[Path]) -> None:
-    """Let a model hear every clip; what it finds wrong is set aside when the clips are put together."""
-    from utils.data.screening import screen_block
-    from utils.model.loading import load_model
-    from utils.model.whisper import whisper_of
-    from utils.runtime.devices import pick_device, pick_dtype
-    from utils.runtime.progress import audio_progress, silence_libraries
-
-    silence_libraries()
-    device = pick_device()
-    assert arguments.filter_with_model is not None
-    loaded = load_model(arguments.filter_with_model, dtype=pick_dtype(device))
-    model = whisper_of(loaded.model).to(device).eval()
-    with audio_progress("Hearing", len(indexes)) as progress:
-        for index in indexes:
-            seconds = screen_block(index, model, loaded.processor, max_wer=arguments.max_filter_wer)
-            progress.advance(1, seconds)
 
 
 def drawn(
@@ -289,8 +182,6 @@ def drawn(
     """The share of the items that `--fraction` and `--test_fraction` draw."""
     from utils.data.splits import draw_fraction
 
-    if arguments.fraction == 1 and arguments.test_fraction is None:
-        return items
     test_fraction = arguments.fraction if arguments.test_fraction is None else arguments.test_fraction
     return draw_fraction(items, arguments.fraction, test_fraction=test_fraction, seed=arguments.seed)
 
@@ -317,8 +208,8 @@ def clip_settings(arguments: PreprocessArguments) -> "ClipSettings":
 
 def split_settings(arguments: PreprocessArguments) -> "SplitSettings":
     """What decides the splits and what is left out once all clips are known."""
-    from utils.data.catalogue import SplitSettings
     from utils.data.quality.rules import choose_rules
+    from utils.data.selection import SplitSettings
 
     return SplitSettings(
         validation_share=arguments.validation_share,
@@ -327,73 +218,6 @@ def split_settings(arguments: PreprocessArguments) -> "SplitSettings":
         as_original=arguments.as_original,
         rules=choose_rules(skip=arguments.skip_rules, add=arguments.add_rules),
     )
-
-
-def write_report(
-    arguments: PreprocessArguments, folder: Path, report: "DataReport", rejected: list[dict]
-) -> None:
-    """Write `data_report.html` beside the data, with clips to listen to."""
-    import base64
-    import dataclasses
-
-    from utils.data.writing import kept_rows
-    from utils.report.data_page import KEPT_EXAMPLES, write_html
-    from utils.report.data_summary import REPORT_FILE
-    from utils.report.players import Example
-
-    def example(entry: dict) -> Example:
-        flac = entry.get("flac")
-        sound = base64.b64decode(flac) if isinstance(flac, str) else flac
-        return Example(f"{entry['source']}, {entry['position']}", entry.get("text"), sound, entry["reason"])
-
-    kept = [
-        Example(title=row["id"], text=row["text"], flac=row["audio"], detail=f"{row['duration']:.1f} s")
-        for row in kept_rows(folder, KEPT_EXAMPLES)
-    ]
-    write_html(
-        folder / REPORT_FILE,
-        dataclasses.asdict(report),
-        kept,
-        [example(entry) for entry in rejected],
-        name=Path(arguments.output_dir).name,
-        next_command=training_command(arguments),
-    )
-
-
-def other_forms(arguments: PreprocessArguments, output_dir: Path) -> dict[Path, Callable[[Path], Path]]:
-    """Where the dataset is to be written in another form, and what writes it there."""
-    from utils.data.delivery.folders import archive_path, audiofolder_path, write_archive, write_audiofolder
-
-    forms: dict[Path, Callable[[Path], Path]] = {}
-    if arguments.archive:
-        forms[archive_path(output_dir)] = write_archive
-    if arguments.also_write == "audiofolder":
-        forms[audiofolder_path(output_dir)] = write_audiofolder
-    return forms
-
-
-def check_other_forms(arguments: PreprocessArguments, output_dir: Path) -> None:
-    """Other forms of a dataset are written anew with it: never over what is read, nor over something else."""
-    from utils.data.delivery.folders import check_own
-
-    for form in other_forms(arguments, output_dir):
-        if arguments.input is not None and Path(arguments.input).resolve().is_relative_to(form.resolve()):
-            raise UserError(
-                f"{form}: --input, and where another form of the dataset is to be written. "
-                "Choose another --output_dir."
-            )
-        check_own(form)
-
-
-def deliver(arguments: PreprocessArguments, output_dir: Path) -> None:
-    """Write the dataset in the other forms that were asked for, unless they are there and no older."""
-    from utils.data.delivery.folders import is_current
-
-    for form, write in other_forms(arguments, output_dir).items():
-        if not is_current(form, output_dir):
-            print(f"Also written: {write(output_dir)}")
-    if arguments.push_to_hub:
-        push(arguments, output_dir)
 
 
 def check_hub(arguments: PreprocessArguments) -> None:
@@ -420,77 +244,6 @@ def push(arguments: PreprocessArguments, output_dir: Path) -> None:
     print(f"On the Hub: {pushed.url} ({who})")
     if not pushed.has_license:
         print("  Its card states no licence. Add --hub_license, such as cc-by-4.0, if the rights are yours.")
-
-
-def show_report(output_dir: Path) -> None:
-    """Print what was kept and what was not, from the report beside the data."""
-    import json
-
-    from rich.console import Console
-
-    from utils.data.catalogue import NUMBERS_FILE
-    from utils.report.data_summary import print_summary
-
-    numbers = json.loads((output_dir / NUMBERS_FILE).read_text(encoding="utf-8"))
-    print_summary(numbers, output_dir, Console(highlight=False, markup=False))
-
-
-def training_command(arguments: PreprocessArguments) -> str:
-    """What to run next."""
-    from utils.runtime.devices import pick_accelerate_config
-
-    config = f"accelerate_configs/{pick_accelerate_config()}.yaml"
-    words = ["accelerate", "launch", "--config_file", config, "train.py"]
-    words += ["--model_name_or_path", arguments.model_name_or_path or "openai/whisper-base"]
-    words += ["--dataset", arguments.output_dir]
-    if arguments.language != "auto":
-        words += ["--language", arguments.language]
-    return shlex.join([*words, "--output_dir", str(Path("runs") / Path(arguments.output_dir).name)])
-
-
-@contextlib.contextmanager
-def working_folder(output_dir: Path, shard_index: int | None) -> Iterator[Path]:
-    """The hidden folder of finished blocks beside `output_dir`, for one run at a time.
-
-    The jobs of an array share it, each with blocks of its own. It stays when a run is interrupted, and goes
-    when it holds nothing that would help the next one; no job of an array takes it from the others.
-
-    Raises:
-        UserError: Another run is at work there.
-    """
-    import shutil
-
-    from utils.runtime.locking import sole_holder
-
-    folder = output_dir.with_name(f".{output_dir.name}.blocks")
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = folder / ("lock" if shard_index is None else f"lock-{shard_index}")
-    refusal = f"{folder}: another preprocess.py is at work on this --output_dir. Wait for it, or stop it."
-    with contextlib.ExitStack() as once_unlocked, sole_holder(lock, refusal):
-        try:
-            yield folder
-        finally:
-            if shard_index is None and not any(folder.glob("*.json")):
-                once_unlocked.callback(shutil.rmtree, folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def forgetting_blocks(blocks_dir: Path) -> Iterator[None]:
-    """Delete the blocks when they have been put together, or when it turns out that none is of use.
-
-    They stay where the dataset could not be written: room can be made.
-    """
-    useless: UserError | None = None
-    try:
-        yield
-    except WriteError:
-        raise
-    except UserError as error:
-        useless = error
-    for index in blocks_dir.glob("*.json"):
-        index.unlink()
-    if useless is not None:
-        raise useless
 
 
 if __name__ == "__main__":

@@ -44,18 +44,18 @@ def main(argv: list[str] | None = None) -> None:
         rehearse(args, compute_gradients)
         return
 
-    from utils.training.after_training import mix_weights, mixing_left
+    from utils.training.after_training import describe_results, mix_weights
+    from utils.training.mixing import mixing_left
     from utils.training.resuming import is_finished
 
     is_trained = is_finished(args, output_dir)
-    if is_trained and not any(mixing_left(args, output_dir)):
+    if is_trained and not any(mixing_left(args)):
         print(f"{output_dir / 'final'} is there already, trained with these arguments. Next: evaluate.py")
         return
 
     from utils.runtime.interruption import forget_interruption, remembering_signals
     from utils.runtime.locking import sole_run_in
     from utils.runtime.progress import output_that_may_be_lost, silence_libraries
-    from utils.training.mixing import describe_run
     from utils.training.run_log import end_training
     from utils.training.setup import start_accelerator
 
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
             fine_tune(args, accelerator, stop_request)
         mix_weights(args, accelerator, stop_request)
         end_training(accelerator)
-        accelerator.print(describe_run(output_dir))
+        accelerator.print(describe_results(output_dir))
 
 
 def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "StopRequest") -> None:
@@ -75,10 +75,11 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
     from utils.runtime.out_of_memory import explaining_out_of_memory
     from utils.training.micro_batch_finder import with_found_micro_batches
     from utils.training.mixing import forget_mixtures
+    from utils.training.model_folders import save_model
     from utils.training.resuming import find_start, take_up
     from utils.training.run import begin, leave_to_be_continued
     from utils.training.setup import build_run
-    from utils.training.validation import evaluate_and_keep_best, evaluation_is_owed, save_model
+    from utils.training.validation import evaluate_and_keep_best, evaluation_is_owed
 
     start = find_start(args, accelerator)
     with explaining_out_of_memory():

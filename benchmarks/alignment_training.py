@@ -234,7 +234,7 @@ def measure_data(times: str, recordings: list[Recording], folder: Path) -> Train
     """Read the prepared segments in `folder`, and how much audio its training has seen."""
     import json
 
-    from utils.data.delivery.folders import read_split
+    from utils.data.prepared_dataset import read_split
 
     rows = list(read_split(folder / "prepare" / "data" / "train"))
     seconds = sum(row["duration"] for row in rows)

@@ -323,7 +323,7 @@ class ForgettingArguments(ScriptArguments):
     learning_rate: float = argument("Peak learning rate.", default=2e-5)
     batch_size: int = argument("Clips in a batch.", default=8)
     max_samples: int | None = argument(
-        "Test clips scored, drawn by the seed; all when not given.", default=None
+        "Clips scored of each split, drawn by the seed; all of test when not given.", default=None
     )
 
     def problems(self) -> list[str]:

@@ -70,6 +70,8 @@ def train(args: ForgettingArguments) -> None:
         learning_rate=args.learning_rate,
         guard_datasets=str(run.with_name("data") / args.guard_language),
         guard_tolerance=args.guard_tolerance,
+        max_eval_samples=args.max_samples,
+        max_guard_samples=args.max_samples,
     )
 
 

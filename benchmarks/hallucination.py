@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.arguments import HallucinationArguments
 from benchmarks.side_by_side import evaluate_command, run_logged, train_model
 from utils.arguments.parsing import parse_arguments
-from utils.audio.probe_sounds import Sound, build_sounds
+from utils.audio.non_speech import Probe, build_probes
 from utils.runtime.errors import user_errors_end_the_script
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
     models[TUNED] = train(args, folder / FOLDERS[TUNED], share=0.0)
     models[WITH_WINDOWS] = train(args, folder / FOLDERS[WITH_WINDOWS], share=args.non_speech_share)
     evaluate(args, list(models.values()), folder / "report")
-    sounds = build_sounds(args.durations, args.seed)
+    sounds = build_probes(args.durations, args.seed)
     found = [
         item
         for name, path in models.items()
@@ -100,7 +100,7 @@ def train(args: HallucinationArguments, folder: Path, share: float) -> str:
 
 
 def transcribe_sounds(
-    args: HallucinationArguments, name: str, path: str, sounds: Sequence[Sound], context: str
+    args: HallucinationArguments, name: str, path: str, sounds: Sequence[Probe], context: str
 ) -> list[MadeUp]:
     """What one model writes for all sounds in one context, kind by kind."""
     from utils.audio.flac import encode_flac

@@ -68,7 +68,7 @@ def write_corpus(dataset: Path, folder: Path, copies: int) -> tuple[Path, float]
     import soundfile
 
     from utils.audio.flac import SAMPLE_RATE, decode_flac
-    from utils.data.delivery.folders import read_split
+    from utils.data.prepared_dataset import read_split
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.tiny_whisper import build_tiny_whisper
+from tests.support.tiny_whisper import build_tiny_whisper, let_it_end_soon
 from tests.support.tones import write_prepared_tones
 
 pytest_plugins = ["tests.support.cpu_times"]
@@ -20,6 +20,12 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 def tiny_whisper(tmp_path_factory) -> Path:
     """Folder of a tiny random multilingual Whisper that every loader accepts."""
     return build_tiny_whisper(tmp_path_factory.mktemp("tiny") / "whisper")
+
+
+@pytest.fixture(scope="session")
+def brief_whisper(tmp_path_factory) -> Path:
+    """Another that ends after one token, where it does not matter what a model writes."""
+    return let_it_end_soon(build_tiny_whisper(tmp_path_factory.mktemp("brief") / "whisper"))
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(ROOT.glob("*.py"))
 MODULES = sorted((ROOT / "utils").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 
 # A room may import those before it, never those after it.
@@ -25,6 +27,9 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
+NAMES = {name_of(path) for path in MODULES}
+
+
 def imported_names(tree: ast.AST) -> Iterator[str]:
     """Dotted name of everything imported, wherever the import stands; `from a import b` gives a and a.b."""
     for node in ast.walk(tree):
@@ -36,13 +41,18 @@ def imported_names(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def imports_of(path: Path) -> set[str]:
-    return set(imported_names(ast.parse(path.read_text(encoding="utf-8"))))
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports_of(path: Path) -> frozenset[str]:
+    return frozenset(imported_names(tree_of(path)))
 
 
 def top_level_imports_of(path: Path) -> set[str]:
     """Imports that run when the file is imported: those in functions and under TYPE_CHECKING do not."""
-    body = ast.parse(path.read_text(encoding="utf-8")).body
+    body = tree_of(path).body
     return {
         name
         for node in body
@@ -52,7 +62,7 @@ def top_level_imports_of(path: Path) -> set[str]:
 
 
 def modules_imported_by(path: Path) -> set[str]:
-    return {name_of(module) for module in MODULES} & imports_of(path)
+    return NAMES & imports_of(path)
 
 
 def test_every_module_lies_in_a_room():
@@ -81,19 +91,19 @@ def test_no_module_imports_itself_by_way_of_others():
 
 @pytest.mark.parametrize("path", [*SCRIPTS, *MODULES], ids=name_of)
 def test_files_and_functions_fit_on_few_screens(path: Path):
-    text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= LARGER.get(path, MOST_LINES)
-    for node in ast.walk(ast.parse(text)):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= LARGER.get(path, MOST_LINES)
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef):
-            lines = (node.end_lineno or 0) - node.lineno + 1
-            assert lines <= MOST_LINES_OF_A_FUNCTION, f"{node.name} has {lines} lines"
+            length = (node.end_lineno or 0) - node.lineno + 1
+            assert length <= MOST_LINES_OF_A_FUNCTION, f"{node.name} has {length} lines"
 
 
 def test_no_two_modules_define_the_same_name():
     """One name, one thing: a reader who searches for it finds one place."""
     places: dict[str, list[str]] = {}
     for path in MODULES:
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in tree_of(path).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(name_of(path))
     assert not {name: found for name, found in places.items() if len(found) > 1}
@@ -103,6 +113,13 @@ def test_no_two_modules_define_the_same_name():
 def test_nothing_imports_a_script(path: Path):
     # `evaluate` is also the name of a Hugging Face package, which the script of that name hides.
     assert not imports_of(path) & {script.stem for script in SCRIPTS}
+
+
+@pytest.mark.parametrize("path", TESTS, ids=name_of)
+def test_tests_share_what_lies_in_support_and_are_named_by_concern(path: Path):
+    others = {name for name in imports_of(path) if name.startswith("tests.")}
+    assert {name for name in others if name.split(".")[1] not in ("support", "fixtures")} == set()
+    assert not path.stem.endswith("_slow"), "slow is a marker"
 
 
 @pytest.mark.parametrize("path", [*SCRIPTS, *MODULES, *BENCHMARKS], ids=name_of)
@@ -130,7 +147,7 @@ def test_no_work_at_import(path: Path):
     calm = (
         ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign | ast.Expr
     )
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in tree_of(path).body:
         if isinstance(node, ast.If):
             assert ast.unparse(node.test) in ("TYPE_CHECKING", "__name__ == '__main__'")
         else:

@@ -20,12 +20,13 @@ import pytest
 import soundfile
 import yaml
 
-from preprocess import drawn, main, split_settings, working_folder
+from preprocess import drawn, main, split_settings
 from tests.support.locks import refuse_to_lock
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.preprocess import PreprocessArguments
 from utils.data.splits import draw_fraction
 from utils.data.utterance import Utterance
+from utils.data.working_folder import working_folder
 
 ROOT = Path(__file__).parent.parent
 
@@ -291,12 +292,12 @@ def test_shards_of_an_array_are_put_together(corpus, tmp_path, capsys):
 
 
 def test_a_full_disk_at_the_end_keeps_what_is_done(corpus, tmp_path, capsys, monkeypatch):
-    from utils.data import assembly
+    from utils.data import building
 
     whole = run(corpus, tmp_path / "whole")
     words = ["--source", "manifest", "--input", str(corpus), "--language", "it"]
     with monkeypatch.context() as patches:
-        patches.setattr(assembly, "_write", fill_the_disk)
+        patches.setattr(building, "_write", fill_the_disk)
         error = fails(capsys, *words, "--output_dir", str(tmp_path / "out"))
     assert "No space left" in error and not (tmp_path / "out").exists()
     done = list((tmp_path / ".out.blocks").glob("*.json"))
@@ -396,9 +397,9 @@ def test_other_forms_are_not_written_over_what_is_read_or_someone_elses(corpus, 
 
 
 def test_the_next_command_suits_the_machine(corpus, tmp_path, monkeypatch, capsys):
-    from utils.runtime import devices as hardware
+    from utils.report import next_command
 
-    monkeypatch.setattr(hardware, "pick_accelerate_config", lambda: "mps")
+    monkeypatch.setattr(next_command, "pick_accelerate_config", lambda: "mps")
     run(corpus, tmp_path / "out")
     assert "--config_file accelerate_configs/mps.yaml train.py" in capsys.readouterr().out
     assert "accelerate_configs/mps.yaml" in (tmp_path / "out/data_report.html").read_text()

@@ -27,6 +27,7 @@ from utils.model.loading import load_model
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = {"preprocess.py": PreprocessArguments, "train.py": TrainArguments, "evaluate.py": EvaluateArguments}
+GUIDES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 PAGES = ["README.md", "CONTRIBUTING.md", "recipes/README.md", "docs/performance.md", "docs/training.md"]
 
 
@@ -82,9 +83,11 @@ def test_the_command_is_known(command: str, monkeypatch):
         assert words[0] in ("source", ".venv/bin/pre-commit", "ct2-transformers-converter")
 
 
-@pytest.mark.parametrize("page", [*PAGES, "docs/data_format.md", "docs/lab_log.md"])
-def test_links_lead_somewhere(page: str):
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "recipes/README.md", *GUIDES])
+def test_links_and_names_of_files_lead_somewhere(page: str):
     text = (ROOT / page).read_text()
+    for path in re.findall(r"(?:utils|tests|benchmarks)/[\w/]*(?:\.py)?", text):
+        assert (ROOT / path).exists(), path
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert target.startswith("https://") or ((ROOT / page).parent / target).exists(), target
 

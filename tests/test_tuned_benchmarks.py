@@ -66,8 +66,8 @@ def test_errors_are_to_the_nearest_boundary_of_the_same_kind():
 
 
 @pytest.mark.slow
-def test_both_run_and_a_rerun_trains_nothing_again(warm, tiny_whisper, prepared, tmp_path):
-    common = ["--model_name_or_path", str(tiny_whisper), "--dataset", str(prepared), "--max_steps", "2"]
+def test_both_run_and_a_rerun_trains_nothing_again(warm, brief_whisper, prepared, tmp_path):
+    common = ["--model_name_or_path", str(brief_whisper), "--dataset", str(prepared), "--max_steps", "2"]
     of_noise = [*common, "--durations", "1", "--output_dir", str(tmp_path / "noise")]
     hallucination.main(of_noise)
     made_up = json.loads((tmp_path / "noise" / "hallucination.json").read_text())["made_up"]

@@ -2,6 +2,8 @@
 
 import ast
 import dataclasses
+import importlib
+import inspect
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,7 @@ from utils.arguments.evaluate import EvaluateArguments
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.preprocess import PreprocessArguments
 from utils.arguments.train import TrainArguments
+from utils.data.sources.registry import SOURCES
 from utils.runtime.errors import UserError
 from utils.runtime.resolved_arguments import arguments_as_yaml, differing_arguments
 
@@ -105,7 +108,16 @@ def test_code_reads_every_field(kind):
             and isinstance(node.value, ast.Name)
             and node.value.id in ("args", "arguments")
         }
+        if kind is PreprocessArguments:
+            read |= parameters_of_sources()
         assert {field.name for field in dataclasses.fields(kind)} <= read, script
+
+
+def parameters_of_sources() -> set[str]:
+    """What readers of sources are called with, each by the name of the argument."""
+    readers = [place.split(".") for place in SOURCES.values()]
+    modules = [(importlib.import_module(f"utils.data.sources.{module}"), name) for module, name in readers]
+    return {name for module, read in modules for name in inspect.signature(getattr(module, read)).parameters}
 
 
 @pytest.mark.parametrize("kind", READERS, ids=lambda kind: kind.__name__)

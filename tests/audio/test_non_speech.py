@@ -1,4 +1,4 @@
-"""Windows without speech: durations, levels, recordings, and their place among the examples."""
+"""Sounds without speech: durations, levels, recordings, their place among the examples; probes."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,15 @@ import soundfile
 
 from tests.support.clip_tables import build_clips, table, tokenizer
 from utils.audio.non_speech import (
-    KINDS,
     LEVELS_DB,
     SHORTEST_LONG,
+    WINDOW_KINDS,
     NonSpeech,
+    build_probes,
     check_non_speech,
     draw_duration,
     make_window,
+    ringing,
 )
 from utils.runtime.errors import UserError
 from utils.text.label_tokens import IGNORED
@@ -26,7 +28,7 @@ def test_windows_are_silence_or_noise_within_the_levels():
     windows = [make_window(2.0, None, (0, 0, number)) for number in range(300)]
     assert all(window.shape == (32_000,) and window.dtype == np.float32 for window in windows)
     loud = [window for window in windows if window.any()]
-    assert 1 - len(loud) / len(windows) == pytest.approx(1 / len(KINDS), abs=0.07)  # digital silence
+    assert 1 - len(loud) / len(windows) == pytest.approx(1 / len(WINDOW_KINDS), abs=0.07)  # digital silence
     levels = [level_db(window) for window in loud]
     # mean power of coloured noise is 1 in expectation only: allow 4 dB
     assert LEVELS_DB[0] - 4 < min(levels) < -70 and -25 < max(levels) < LEVELS_DB[1] + 4
@@ -121,3 +123,22 @@ def test_audio_of_windows_comes_from_the_folder(tmp_path):
     clips = build_clips(table([0.5]), non_speech=NonSpeech(1.0, str(tmp_path)))
     found = clips.waveforms([window for epoch in range(20) for window in windows_of(clips, epoch)])
     assert 4 < sum(bool(np.allclose(samples, 0.25, atol=1e-3)) for samples in found) < 16
+
+
+def test_every_kind_of_probe_comes_in_every_duration_and_never_clips_over():
+    probes = build_probes([0.5, 2.0], seed=0)
+    kinds = [probe.kind for probe in probes]
+    assert len(probes) == 20 and all(kinds.count(kind) == 2 for kind in kinds)
+    assert [probe.duration for probe in probes] == [0.5, 2.0] * 10
+    assert all(np.abs(probe.samples).max() <= 1.0 for probe in probes)
+    levels = {probe.kind: np.sqrt(np.mean(probe.samples**2)) for probe in probes if probe.duration == 2.0}
+    assert levels["silence"] == 0
+    assert 20 * np.log10(levels["floor"]) == pytest.approx(-75, abs=0.5)
+    assert 20 * np.log10(levels["white"]) == pytest.approx(-35, abs=0.5)
+    assert all(20 * np.log10(levels[kind]) > -45 for kind in ("hum", "knocks", "ringing", "tune"))
+
+
+def test_the_ringing_is_of_425_hertz_one_second_in_five():
+    samples = ringing(160_000, np.random.default_rng(0))
+    assert np.argmax(np.abs(np.fft.rfft(samples))) == 4250  # 10 s
+    assert np.mean(samples != 0) == pytest.approx(0.2, abs=0.01)

@@ -78,7 +78,7 @@ def container(request) -> Callable[[Path], Path]:
 def each_way(request) -> Callable[[Path], Path]:
     """A function that packs a folder so that its audio is read in one of the ways that a reader must know.
 
-    That containers of one way are alike, test_archives.py shows.
+    That containers of one way are alike, tests/data/archives/ shows.
     """
     return lambda folder: pack(folder, request.param)
 

@@ -81,5 +81,5 @@ def test_another_content_of_a_file_gives_another_name(tmp_path):
 def test_every_block_belongs_to_one_shard(num_shards):
     blocks = list(cut_blocks([utterance(number) for number in range(500)], ""))
     for block in blocks:
-        assert [is_own_block(block, shard, num_shards) for shard in range(num_shards)].count(True) == 1
-        assert is_own_block(block, None, num_shards)
+        assert [is_own_block(block.number, shard, num_shards) for shard in range(num_shards)].count(True) == 1
+        assert is_own_block(block.number, None, num_shards)

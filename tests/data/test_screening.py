@@ -9,19 +9,19 @@ import pytest
 import soundfile
 
 from utils.audio.flac import encode_flac
-from utils.data.assembly import assemble
 from utils.data.blocks import MOST_ITEMS, cut_blocks
-from utils.data.catalogue import SplitSettings
+from utils.data.building import build_dataset
 from utils.data.clips.block_encoding import encode_blocks
 from utils.data.clips.encoding import ClipSettings
 from utils.data.screening import (
+    HeardText,
     ScreenedClip,
     _compare,
-    _Hypothesis,
     screen_block,
     screen_clips,
     screening_problem,
 )
+from utils.data.selection import SplitSettings
 from utils.data.utterance import Reject, Utterance
 from utils.model.loading import load_model
 from utils.runtime.problems import Problem
@@ -64,7 +64,7 @@ def test_a_doubtful_language_or_a_right_text_is_no_reason():
 
 def test_words_said_again_and_again_are_no_reason_where_the_text_has_them():
     text = "no no no no no no no no no no no no"
-    result = _compare(_Hypothesis(text, 12, "it", 0.9), text, 12)
+    result = _compare(HeardText(text, 12, "it", 0.9), text, 12)
     assert result.is_runaway and screening_problem(result, 0.8, "it") is None
 
 
@@ -83,7 +83,7 @@ def test_a_long_hypothesis_is_shortened():
     ],
 )
 def test_vowel_signs_and_tones_are_compared(text, heard, unit, rate):
-    result = _compare(_Hypothesis(heard, 5, "it", 0.9), text, 5)
+    result = _compare(HeardText(heard, 5, "it", 0.9), text, 5)
     assert (result.error_unit, result.error_rate) == (unit, pytest.approx(rate))
 
 
@@ -101,12 +101,6 @@ def test_results_come_in_order_and_one_for_each(tiny_whisper):
     alone = list(screen_clips(loaded.model, loaded.processor, clips[1:2], texts[1:2], [None]))
     assert alone[0].heard[:20] == results[1].heard[:20]
     assert all(0 < result.language_probability <= 1 for result in results)
-
-
-def test_lists_of_different_length_are_refused(tiny_whisper):
-    loaded = load_model(str(tiny_whisper))
-    with pytest.raises(ValueError, match="1 clips, 2 texts"):
-        list(screen_clips(loaded.model, loaded.processor, [b""], ["a", "b"], [None]))
 
 
 def test_what_was_found_falls_on_the_clip_it_was_found_in(tmp_path, monkeypatch):
@@ -135,7 +129,7 @@ def test_what_was_found_falls_on_the_clip_it_was_found_in(tmp_path, monkeypatch)
     assert heard == pytest.approx(0.2 * (len(items) - 3))
     assert [screen_block(index, None, None, max_wer=0.8) for index in indexes] == [0.0, 0.0]
     (tmp_path / "data").mkdir()
-    assemble(tmp_path / "data", indexes, SplitSettings(validation_share=0.1, test_share=0.1, seed=0))
+    build_dataset(tmp_path / "data", indexes, SplitSettings(validation_share=0.1, test_share=0.1, seed=0))
     assert late_rejects(tmp_path / "data") == {
         10: "sbagliata 10",
         MOST_ITEMS + 5: f"sbagliata {MOST_ITEMS + 5}",
@@ -164,5 +158,5 @@ def test_right_texts_pass_and_wrong_ones_do_not(italian_prompts):
     # the same words heard, beside a text that nobody says
     other = "Il gatto dorme tutto il giorno sul divano rosso della nonna."
     for result in right:
-        heard = _Hypothesis(result.heard, 10, result.language, result.language_probability)
+        heard = HeardText(result.heard, 10, result.language, result.language_probability)
         assert screening_problem(_compare(heard, other, 20), 0.8, "it")

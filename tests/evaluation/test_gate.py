@@ -7,9 +7,9 @@ import pytest
 from tests.report.test_terminal import BASE, SCORE, TUNED
 from utils.evaluation.gate import gate_sentence, judge
 from utils.evaluation.records import EvaluationResult, MadeUpWords, ModelComparison
-from utils.scoring.failures import KINDS
+from utils.scoring.failures import FAILURE_KINDS
 
-NO_FAILURES = dict.fromkeys(KINDS, 0)
+NO_FAILURES = dict.fromkeys(FAILURE_KINDS, 0)
 QUIET = {kind: MadeUpWords(4, 0, 0, 60.0) for kind in ("silence", "noise", "music")}
 BEFORE = replace(BASE, failures=NO_FAILURES, hallucination=QUIET)
 AFTER = replace(TUNED, failures=NO_FAILURES, hallucination=QUIET)

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import unicodedata
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -14,40 +15,42 @@ from rich.console import Console
 
 from tests.support.pages import BROWSER_FLAGS, HOSTILE, RIGHT_TO_LEFT, Page, check_policy, tone
 from utils.audio.flac import SAMPLE_RATE, decode_flac, encode_flac
-from utils.data.dataset_statistics import DatasetStatistics
+from utils.data.data_report import DataReport, SplitReport, Statistics, read_data_report, write_data_report
+from utils.data.dataset_statistics import StatisticsCounter
 from utils.report.data_page import EXAMPLES_PER_REASON, KEPT_EXAMPLES, write_html
 from utils.report.data_sections import OTHER_ADVICE, advice_for, percent, trimmed
 from utils.report.data_summary import print_summary, text_histogram
-from utils.report.players import MOST_AUDIO_CHARACTERS, Example
+from utils.report.players import MOST_AUDIO_CHARACTERS, AudioExample
 
 BROWSER_FLAGS += ["--disable-background-networking", "--disable-component-update"]
 
 
 @cache
-def build_statistics() -> dict:
+def build_statistics() -> Statistics:
     """600 clips of 0.5 to 12 s, most of them short, of nine speakers and two groups."""
-    statistics, random = DatasetStatistics(), np.random.default_rng(7)
+    counter, random = StatisticsCounter(), np.random.default_rng(7)
     sentence = "buongiorno il numero chiamato non è raggiungibile, la preghiamo di attendere. Città più"
     words = sentence.split()
     for number in range(600):
         duration = float(np.clip(random.lognormal(1.0, 0.6), 0.5, 29))
         text = " ".join(random.choice(words, max(1, round(duration * 2.2))))
-        statistics.add(
+        counter.add(
             text=text + ("\u200c" if number == 3 else ""),
             duration=duration,
             split=("train", "train", "train", "validation", "test")[number % 5],
             num_tokens=4 + round(len(text) / 2.8),
-            speech_seconds=0.8 * duration,
             language="it",
             speaker=HOSTILE if number % 40 == 0 else f"speaker {number % 9}" if number % 7 else None,
             group=("telefono", RIGHT_TO_LEFT)[number % 2],
         )
-    return statistics.as_dict()
+    return counter.describe()
 
 
-def build_numbers(**changes) -> dict:
-    split = {"utterances": 360, "hours": 0.31, "mean_duration": 3.1, "longest": 14.23, "distinct_texts": 351}
-    numbers = {
+def build_report(**changes) -> DataReport:
+    split = SplitReport(
+        utterances=360, hours=0.31, mean_duration=3.1, longest=14.23, distinct_texts=351, speakers=9
+    )
+    values = {
         "seen": 660,
         "kept": 600,
         "rejected": 60,
@@ -63,27 +66,34 @@ def build_numbers(**changes) -> dict:
         "notes": ("The split test.other was left out.",),
         "statistics": build_statistics(),
     }
-    return numbers | changes
+    return DataReport(**(values | changes))
 
 
-def rejects(flac: bytes | None) -> list[Example]:
-    return [
-        Example(
+def rejects(flac: bytes | None) -> dict[str, list[AudioExample]]:
+    long = [
+        AudioExample(
             f"clips/{n}.wav, line {n}", "Una frase molto lunga.", flac, f"too long: {31 + n} s, expected 30 s"
         )
         for n in range(8)
-    ] + [
-        Example(f"missing\udcff{HOSTILE}.wav", None, None, "no such file: missing.wav"),
-        Example("x.wav", HOSTILE, b"not audio", f"{HOSTILE}: details"),
     ]
+    missing = AudioExample(f"missing\udcff{HOSTILE}.wav", None, None, "no such file: missing.wav")
+    broken = AudioExample("x.wav", HOSTILE, b"not audio", f"{HOSTILE}: details")
+    return {"too long": long, "no such file": [missing], HOSTILE: [broken]}
 
 
 @pytest.fixture
 def written(tmp_path):
     """A function that writes a page and reads it back."""
 
-    def write(numbers=None, kept=(), rejected=(), **more) -> Page:
-        write_html(tmp_path / "it" / "data_report.html", numbers or build_numbers(), kept, rejected, **more)
+    def write(report=None, kept=(), rejected=None, name="it", next_command="train") -> Page:
+        write_html(
+            tmp_path / "it" / "data_report.html",
+            report or build_report(),
+            kept,
+            rejected or {},
+            name=name,
+            next_command=next_command,
+        )
         assert [path.name for path in (tmp_path / "it").iterdir()] == ["data_report.html"]
         return Page((tmp_path / "it/data_report.html").read_text(encoding="utf-8"))
 
@@ -92,7 +102,7 @@ def written(tmp_path):
 
 def test_foreign_text_is_only_text(written):
     page = written(
-        kept=[Example(RIGHT_TO_LEFT, HOSTILE, tone(1), HOSTILE)],
+        kept=[AudioExample(RIGHT_TO_LEFT, HOSTILE, tone(1), HOSTILE)],
         rejected=rejects(tone(1)),
         name=HOSTILE,
         next_command=f"python train.py {HOSTILE}",
@@ -107,7 +117,7 @@ def test_foreign_text_is_only_text(written):
 
 
 def test_the_page_needs_nothing_else(written):
-    page = written(kept=[Example("a", "ciao", tone(1), "train")], rejected=rejects(tone(1)))
+    page = written(kept=[AudioExample("a", "ciao", tone(1), "train")], rejected=rejects(tone(1)))
     addresses = [
         a[key]
         for _, a in page.elements
@@ -122,7 +132,7 @@ def test_the_page_needs_nothing_else(written):
 
 
 def test_identifiers_and_labels_fit(written):
-    page = written(kept=[Example("a", "ciao", tone(1), "train")], rejected=rejects(tone(1)))
+    page = written(kept=[AudioExample("a", "ciao", tone(1), "train")], rejected=rejects(tone(1)))
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     for _, attributes in page.elements:
@@ -150,25 +160,25 @@ def test_words_say_what_the_numbers_say(written):
     assert "The split test.other was left out." in shown
     assert advice_for("too long") in shown and OTHER_ADVICE in shown
     assert "U+200C ZERO WIDTH NON-JOINER" in shown
-    speed_up = build_numbers()["statistics"]["dynamic_context"]["speed_up"]
+    speed_up = build_statistics().dynamic_context.speed_up
     assert f"× {speed_up:.1f}" in shown and "estimate" in shown
 
 
 def test_bars_are_as_high_as_the_counts(written):
-    numbers = build_numbers()
-    histogram = numbers["statistics"]["duration"]
-    page = written(numbers)
-    _, counts = trimmed(histogram)
+    page = written()
+    _, counts = trimmed(build_statistics().duration)
     bars = [float(r["height"]) for r in page.find("rect") if r["class"] == "bar" and "x" in r][: len(counts)]
     assert np.array(bars) / max(bars) == pytest.approx(np.array(counts) / max(counts), abs=0.01)
 
 
 def test_examples_are_limited_in_number_length_and_size(written, tmp_path):
     long = tone(24)
-    kept = [Example(f"kept {n}", "ciao", long, "train") for n in range(30)]
-    many = [Example(f"{kind} {n}", "no", long, f"kind {kind}: x") for kind in range(4) for n in range(9)]
-    numbers = build_numbers(reasons={f"kind {kind}": 9 for kind in range(4)}, rejected=36)
-    page = written(numbers, kept, many)
+    kept = [AudioExample(f"kept {n}", "ciao", long, "train") for n in range(30)]
+    many = {
+        f"kind {kind}": [AudioExample(f"{kind} {n}", "no", long, f"kind {kind}: x") for n in range(9)]
+        for kind in range(4)
+    }
+    page = written(build_report(reasons=dict.fromkeys(many, 9), rejected=36), kept, many)
     shown = "".join(page.texts)
     assert sum(f"kept {n}" in shown for n in range(30)) == KEPT_EXAMPLES
     assert [sum(f"{kind} {n}" in shown.replace("kept", "") for n in range(9)) for kind in range(4)] == [
@@ -190,48 +200,47 @@ def test_examples_are_limited_in_number_length_and_size(written, tmp_path):
 
 def test_short_clips_stay_the_bytes_they_are(written):
     flac = tone(2)
-    page = written(kept=[Example("a", "ciao", flac, "train")])
+    page = written(kept=[AudioExample("a", "ciao", flac, "train")])
     assert base64.b64decode(page.find("audio")[0]["src"].split(",")[1]) == flac
 
 
-def test_an_older_report_without_statistics(written):
-    numbers = build_numbers(
-        rejected=0, reasons={}, seen=600, shared_texts=0, shared_speakers=0, credit=None, notes=()
-    )
-    del numbers["statistics"], numbers["split_by"]
-    page = written(numbers)
-    assert [section["id"] for section in page.find("section")] == ["summary", "splits", "rejects"]
-    assert "Nothing was rejected." in "".join(page.texts)
-    assert "600 seen, 600 kept (0.51 h), 0 rejected." in printed(numbers)
+def test_nothing_rejected(written):
+    report = build_report(rejected=0, reasons={}, seen=600, shared_texts=0, shared_speakers=0, credit=None)
+    assert "Nothing was rejected." in "".join(written(report).texts)
+    assert "600 seen, 600 kept (0.51 h), 0 rejected." in printed(report)
 
 
-def test_numbers_read_back_from_json_give_the_same_page(written, tmp_path):
-    numbers = build_numbers()
-    first = written(numbers).texts
-    assert written(json.loads(json.dumps(numbers))).texts == first
+def test_a_report_read_back_gives_the_same_page(written, tmp_path):
+    write_data_report(tmp_path, build_report())
+    assert read_data_report(tmp_path) == build_report()
+    older = json.loads((tmp_path / "data_report.json").read_text())
+    older["statistics"]["silence"] |= {"measured_clips": 0, "share_of_clips": None}
+    (tmp_path / "data_report.json").write_text(json.dumps(older))
+    assert written(read_data_report(tmp_path)).texts == written().texts
 
 
 def test_every_character_of_unicode_can_be_listed(written):
-    statistics = DatasetStatistics()
+    counter = StatisticsCounter()
     kinds: dict[str, str] = {}
     for code in range(0x110000):
         kinds.setdefault(unicodedata.category(chr(code)), chr(code))
-    statistics.add(text="".join(kinds.values()), duration=3.0, split="train")
-    page = written(build_numbers(statistics=statistics.as_dict()))
+    counter.add(text="".join(kinds.values()), duration=3.0, split="train")
+    characters = counter.describe().characters
+    page = written(build_report(statistics=replace(build_statistics(), characters=characters)))
     assert len([li for li in page.find("li") if li.get("title", "").startswith("U+")]) == len(kinds)
 
 
 # ---- terminal ----------------------------------------------------------------------------------------------
 
 
-def printed(numbers: dict, width: int = 120, output_dir="data/it", **options) -> str:
+def printed(report: DataReport, width: int = 120, output_dir="data/it", **options) -> str:
     stream = io.StringIO()
-    print_summary(numbers, Path(output_dir), Console(file=stream, width=width, **options))
+    print_summary(report, Path(output_dir), Console(file=stream, width=width, **options))
     return stream.getvalue()
 
 
 def test_the_summary_says_what_was_kept_and_what_was_not():
-    lines = [line.rstrip() for line in printed(build_numbers()).splitlines()]
+    lines = [line.rstrip() for line in printed(build_report()).splitlines()]
     row = next(line for line in lines if "validation" in line)
     cells = [cell.strip() for cell in row.strip("│ ").split("│")]
     assert cells == ["validation", "360", "0.31", "3.1", "14.2", "351"]
@@ -242,14 +251,14 @@ def test_the_summary_says_what_was_kept_and_what_was_not():
         line.startswith("Warning: sentences in more than one of the given splits: 5;") for line in lines
     )
     assert any(line.startswith("Warning: speakers in more than one split: 2;") for line in lines)
-    median = build_numbers()["statistics"]["duration"]["median"]
+    median = build_statistics().duration.median
     assert next(line for line in lines if line.startswith("  duration ")).endswith(f"half below {median:.1f}")
     assert "The split test.other was left out." in lines
     assert lines[-1].startswith("Carlo Flora")
 
 
 def test_foreign_text_does_not_steer_the_terminal():
-    text = printed(build_numbers(notes=("[red]note[/red] \x1b[2J",)), output_dir="data/[it]")
+    text = printed(build_report(notes=("[red]note[/red] \x1b[2J",)), output_dir="data/[it]")
     assert "[red]note[/red] \ufffd[2J" in text and "data/[it]" in text and "\x1b" not in text
 
 
@@ -266,7 +275,7 @@ def test_a_terminal_without_unicode_gets_ascii():
 
     stream = Ascii()
     print_summary(
-        build_numbers(reasons={}, rejected=0, credit=None), Path("x"), Console(file=stream, width=120)
+        build_report(reasons={}, rejected=0, credit=None), Path("x"), Console(file=stream, width=120)
     )
     line = next(line for line in stream.getvalue().splitlines() if line.startswith("  duration"))
     assert line.isascii() and "#" in line
@@ -289,13 +298,11 @@ def test_in_a_browser(tmp_path, italian_prompts, require_program):
     from playwright.sync_api import sync_playwright
 
     clips = [(encode_flac(samples), text) for samples, text in italian_prompts]
-    kept = [Example(f"prompt {n}", text, flac, "train, 2.4 s") for n, (flac, text) in enumerate(clips)]
-    kept.append(Example(RIGHT_TO_LEFT, HOSTILE, tone(12), HOSTILE))
+    kept = [AudioExample(f"prompt {n}", text, flac, "train, 2.4 s") for n, (flac, text) in enumerate(clips)]
+    kept.append(AudioExample(RIGHT_TO_LEFT, HOSTILE, tone(12), HOSTILE))
     page_file = tmp_path / "data_report.html"
-    numbers = build_numbers()
-    write_html(
-        page_file, numbers, kept, rejects(clips[0][0]), name="it", next_command="accelerate launch train.py"
-    )
+    command = "accelerate launch train.py"
+    write_html(page_file, build_report(), kept, rejects(clips[0][0]), name="it", next_command=command)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=BROWSER_FLAGS)
         for scheme in ("light", "dark"):

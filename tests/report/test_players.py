@@ -6,11 +6,11 @@ import numpy as np
 
 from tests.support.pages import tone
 from utils.audio.flac import SAMPLE_RATE, decode_flac
-from utils.report.players import Example, audio_element, load_player, load_players
+from utils.report.players import AudioExample, audio_element, load_player, load_players
 
 
-def examples(name: str, count: int, flac: bytes) -> list[Example]:
-    return [Example(f"{name} {n}", None, flac, "") for n in range(count)]
+def examples(name: str, count: int, flac: bytes) -> list[AudioExample]:
+    return [AudioExample(f"{name} {n}", None, flac, "") for n in range(count)]
 
 
 def test_room_goes_round_the_groups():
@@ -38,13 +38,13 @@ def test_a_smaller_sound_still_finds_its_place():
 
 def test_long_clips_are_cut_where_the_page_wants():
     flac = tone(3)
-    player = load_player(Example("a", None, flac, ""), 2.0)
+    player = load_player(AudioExample("a", None, flac, ""), 2.0)
     heard = decode_flac(base64.b64decode(player.audio))
     assert len(heard) == 2 * SAMPLE_RATE and player.note == "The first 2 of 3.0 s."
     assert np.array_equal(heard, decode_flac(flac)[: 2 * SAMPLE_RATE])
 
 
 def test_what_cannot_be_played_says_so():
-    assert load_player(Example("a", None, b"not audio", "")).note == "Its sound cannot be played."
-    silent = load_player(Example("a", None, None, ""))
+    assert load_player(AudioExample("a", None, b"not audio", "")).note == "Its sound cannot be played."
+    silent = load_player(AudioExample("a", None, None, ""))
     assert silent.audio is None and audio_element(silent) == ""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from utils.scoring.failures import KINDS, count_failures, find_failures
+from utils.scoring.failures import FAILURE_KINDS, count_failures, find_failures
 from utils.scoring.word_alignment import align_words
 from utils.text.scripts import main_script
 
@@ -65,7 +65,7 @@ def test_characters_where_words_have_no_spaces(reference, hypothesis, language, 
 
 def test_counts_name_every_kind():
     counts = count_failures([["loop"], [], ["loop", "truncated"]])
-    assert counts == dict.fromkeys(KINDS, 0) | {"loop": 2, "truncated": 1}
+    assert counts == dict.fromkeys(FAILURE_KINDS, 0) | {"loop": 2, "truncated": 1}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Utterances of tones, encoded and assembled into a prepared dataset as preprocess.py does."""
+"""Utterances of tones, encoded and built into a prepared dataset as preprocess.py does."""
 
 import io
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from utils.data.assembly import assemble
 from utils.data.blocks import cut_blocks
-from utils.data.catalogue import SplitSettings
+from utils.data.building import build_dataset
 from utils.data.clips.block_encoding import encode_blocks
 from utils.data.clips.encoding import ClipSettings
+from utils.data.selection import SplitSettings
 from utils.data.utterance import Utterance
 
 CLIPS = ClipSettings(0.1, 30.0, rules=frozenset(), language="it", tokenizer=None)
@@ -29,7 +29,7 @@ def utterance(number: int, text: str = "", seconds: float = 1.0, **more) -> Utte
 
 
 def build(folder: Path, items: list, rules=(), clips=CLIPS, **more):
-    """Encode and assemble items as preprocess.py does."""
+    """Encode and build items as preprocess.py does."""
     blocks_dir = folder.with_name(f"{folder.name}.blocks")
     blocks_dir.mkdir(parents=True)
     folder.mkdir()
@@ -37,5 +37,5 @@ def build(folder: Path, items: list, rules=(), clips=CLIPS, **more):
     list(encode_blocks(blocks, blocks_dir, clips, num_proc=1))
     options = {"validation_share": 0.1, "test_share": 0.2, "seed": 1, **more}
     settings = SplitSettings(rules=frozenset(rules), **options)
-    report, _ = assemble(folder, [blocks_dir / f"{block.name}.json" for block in blocks], settings)
+    report, _ = build_dataset(folder, [blocks_dir / f"{block.name}.json" for block in blocks], settings)
     return report

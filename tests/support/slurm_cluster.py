@@ -25,6 +25,7 @@ NODES = ("n1", "n2")
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full")  # are said to be GPUs: Slurm wants a device for each
 START_LIMIT = 30.0  # seconds
 STOP_LIMIT = 15.0
+ASKING = 0.3  # between two questions to the cluster, each of which is a process
 FINAL_STATES = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"}
 
 # munge tells whom a command comes from; linuxproc and task/none need no cgroups, which containers often lack;
@@ -86,16 +87,16 @@ class SlurmCluster:
 
     def wait(self, job: str, limit: float) -> list[dict[str, str]]:
         """Wait until a job, or all tasks of an array, ended, at most `limit` seconds; returns `show`."""
-        wait_until(lambda: {record["JobState"] for record in self.show(job)} <= FINAL_STATES, limit)
+        wait_until(lambda: {record["JobState"] for record in self.show(job)} <= FINAL_STATES, limit, ASKING)
         return sorted(self.show(job), key=lambda record: int(record.get("ArrayTaskId", 0)))
 
 
-def wait_until(condition: Callable[[], bool], limit: float) -> None:
-    """Ask again and again, at most `limit` seconds."""
+def wait_until(condition: Callable[[], bool], limit: float, pause: float = 0.05) -> None:
+    """Ask again and again, with pauses of seconds, at most `limit` seconds."""
     deadline = time.monotonic() + limit
     while not condition():
         assert time.monotonic() < deadline, f"not within {limit:g} s"
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 @contextlib.contextmanager
@@ -117,7 +118,7 @@ def slurm_cluster(*, cpus: int, gpus: int = 0) -> Iterator[SlurmCluster]:
             _start(folder, "slurmctld", "-D", environment=environment)
             for node in NODES:
                 _start(folder, "slurmd", "-D", "-N", node, environment=environment)
-            wait_until(lambda: _all_idle(cluster), START_LIMIT)
+            wait_until(lambda: _all_idle(cluster), START_LIMIT, ASKING)
             yield cluster
         except BaseException:
             _print_logs(folder)
@@ -125,7 +126,7 @@ def slurm_cluster(*, cpus: int, gpus: int = 0) -> Iterator[SlurmCluster]:
         finally:
             with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
                 cluster.run("scancel", f"--user={getpass.getuser()}")
-                wait_until(lambda: not cluster.run("squeue", "--noheader"), STOP_LIMIT)
+                wait_until(lambda: not cluster.run("squeue", "--noheader"), STOP_LIMIT, ASKING)
             _stop_everything(folder)
 
 

@@ -62,6 +62,17 @@ def build_tiny_whisper(folder: Path) -> Path:
     return folder
 
 
+def let_it_end_soon(folder: Path) -> Path:
+    """Let a saved model take the end for the likeliest token, where a random one writes on to the limit."""
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    weights["model.decoder.embed_tokens.weight"][build_tokenizer().eos_token_id] = 1.0
+    weights["model.decoder.layer_norm.bias"] += 1.0
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
 def small_whisper(**options):
     """One of a single layer and width 8, with 60 tokens."""
     from transformers import WhisperConfig, WhisperForConditionalGeneration

@@ -60,12 +60,11 @@ def test_every_example_is_a_sequence_as_whisper_was_trained_on(tiny_whisper, dat
     config = WhisperConfig.from_pretrained(tiny_whisper)
     generation = GenerationConfig.from_pretrained(tiny_whisper)
     seen = []
-    for step, (batch,) in load_steps(run, 0, run.data.plan.count_steps(1)):
-        for example, inputs, targets in zip(
-            step.examples, batch.decoder_input_ids, batch.labels, strict=True
-        ):
-            check_sequence(inputs.tolist(), targets.tolist(), config, generation, task)
-            seen.append(example)
+    for step, micro_batches in load_steps(run, 0, run.data.plan.count_steps(1)):
+        seen += step.examples
+        for batch in micro_batches:
+            for inputs, targets in zip(batch.decoder_input_ids, batch.labels, strict=True):
+                check_sequence(inputs.tolist(), targets.tolist(), config, generation, task)
     assert set(run.data.clips.draw(0)) <= set(seen)
 
 

@@ -1,7 +1,7 @@
 """Arguments of preprocess.py."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from utils.arguments.fields import (
     ScriptArguments,
@@ -10,27 +10,19 @@ from utils.arguments.fields import (
     hub_id_problems,
     language_problems,
 )
+from utils.data.sources.registry import SOURCES
+
+if TYPE_CHECKING:
+    SourceName = str
+else:
+    SourceName = Literal[*SOURCES]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessArguments(ScriptArguments):
     """Arguments of preprocess.py."""
 
-    source: Literal[
-        "manifest",
-        "folder",
-        "hub",
-        "audiofolder",
-        "common_voice",
-        "afrispeech",
-        "fleurs",
-        "ljspeech",
-        "librispeech",
-        "kaldi",
-        "nemo",
-        "lhotse",
-        "asterisk",
-    ] = argument(
+    source: SourceName = argument(
         "What is read: a JSONL manifest, a folder of recordings with transcripts beside them, anything "
         "`datasets.load_dataset` reads, a corpus as it is released (a folder, or a .zip or .tar of it), or "
         "the Asterisk telephone prompts (downloaded; it, en or ru). docs/data_format.md shows each."

@@ -1,9 +1,11 @@
-"""Windows without speech, whose text is empty: against words that a model makes up in noise and silence.
+"""Sounds without speech: windows to train on, whose text is empty, and probes of what a model makes up.
 
 Fine-tuning on clips that all hold speech teaches that there always is some. CrisperWhisper (Wagner et al.
-2024, arXiv:2408.16589) met that with examples of noise alone.
+2024, arXiv:2408.16589) met that with examples of noise alone. Whatever a model writes for a probe, it made
+up; probes are generated, so that everybody hears the same, and some kinds (hum, knocks) are in no training.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +18,7 @@ from utils.runtime.errors import UserError
 
 SILENCE = "silence"  # every sample 0, as between the cuts of an edited recording
 
-KINDS = (SILENCE, *NOISE_KINDS)
+WINDOW_KINDS = (SILENCE, *NOISE_KINDS)
 
 LEVELS_DB = (-80.0, -15.0)  # of full scale: the floor of a good microphone to a loud room
 
@@ -59,7 +61,7 @@ def make_window(duration: float, folder: str | None, seed: tuple[int, ...]) -> n
     num_samples = round(duration * SAMPLE_RATE)
     if folder is not None and random.random() < RECORDED_SHARE:
         return draw_sound(folder, random).stretch(num_samples, random)
-    kind = KINDS[int(random.integers(len(KINDS)))]
+    kind = WINDOW_KINDS[int(random.integers(len(WINDOW_KINDS)))]
     if kind == SILENCE:
         return np.zeros(num_samples, dtype=np.float32)
     level_db = random.uniform(*LEVELS_DB)
@@ -76,3 +78,94 @@ def check_non_speech(non_speech: NonSpeech) -> None:
         problems = folder_problems(non_speech.folder)
         if problems:
             raise UserError("\n       ".join(problems))
+
+
+# of full scale; None: digital silence
+PROBE_LEVELS_DB = {
+    "silence": None,
+    "floor": -75.0,  # white: a good microphone in a quiet room
+    "white": -35.0,
+    "pink": -30.0,
+    "brown": -25.0,
+    "babble": -30.0,
+}
+
+PROBE_KINDS = {
+    **dict.fromkeys(("silence", "floor"), "silence"),
+    **dict.fromkeys(("white", "pink", "brown", "babble", "hum", "knocks"), "noise"),
+    **dict.fromkeys(("ringing", "tune"), "music"),
+}
+"""Every kind of sound, and whether people would call it silence, noise or music."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A window without speech."""
+
+    kind: str  # a key of `PROBE_KINDS`
+    samples: np.ndarray  # (samples,) float32 at 16 kHz
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return len(self.samples) / SAMPLE_RATE
+
+
+def build_probes(durations: Sequence[float], seed: int) -> list[Probe]:
+    """Every kind in every duration."""
+    probes = []
+    for number, kind in enumerate(PROBE_KINDS):
+        for place, seconds in enumerate(durations):
+            random = np.random.default_rng((seed, number, place))
+            probes.append(Probe(kind, make_probe(kind, round(seconds * SAMPLE_RATE), random)))
+    return probes
+
+
+def make_probe(kind: str, num_samples: int, random: np.random.Generator) -> np.ndarray:
+    """(num_samples,) float32 of one kind, in [-1, 1]."""
+    builders = {"hum": hum, "knocks": knocks, "ringing": ringing, "tune": tune}
+    if kind in builders:
+        floor = 10 ** (-70 / 20) * random.standard_normal(num_samples)
+        samples = builders[kind](num_samples, random) + floor
+        return np.clip(samples, -1.0, 1.0).astype(np.float32)
+    level_db = PROBE_LEVELS_DB[kind]
+    if level_db is None:
+        return np.zeros(num_samples, dtype=np.float32)
+    noise = colored_noise(num_samples, "white" if kind == "floor" else kind, random)
+    return np.clip(noise * 10 ** (level_db / 20), -1.0, 1.0).astype(np.float32)
+
+
+def hum(num_samples: int, random: np.random.Generator) -> np.ndarray:
+    """Mains of 50 Hz with harmonics."""
+    seconds = np.arange(num_samples) / SAMPLE_RATE
+    phases = random.uniform(0, 2 * np.pi, 8)
+    parts = [np.sin(2 * np.pi * 50 * n * seconds + phases[n - 1]) / n for n in range(1, 9)]
+    return 0.03 * np.sum(parts, axis=0)
+
+
+def knocks(num_samples: int, random: np.random.Generator) -> np.ndarray:
+    """About two short dull bangs a second."""
+    seconds = np.arange(round(0.2 * SAMPLE_RATE)) / SAMPLE_RATE
+    bang = np.exp(-seconds / 0.02) * np.sin(2 * np.pi * 180 * seconds)
+    samples = np.zeros(num_samples + len(bang))
+    for start in random.integers(num_samples, size=max(1, round(2 * num_samples / SAMPLE_RATE))):
+        samples[start : start + len(bang)] += random.uniform(0.05, 0.4) * bang
+    return samples[:num_samples]
+
+
+def ringing(num_samples: int, random: np.random.Generator) -> np.ndarray:
+    """A telephone that rings: 425 Hz, one second on and four off."""
+    seconds = np.arange(num_samples) / SAMPLE_RATE + random.uniform(0, 1)
+    return 0.1 * np.sin(2 * np.pi * 425 * seconds) * (seconds % 5 < 1)
+
+
+def tune(num_samples: int, random: np.random.Generator) -> np.ndarray:
+    """Notes of a pentatonic scale, each with harmonics, three a second."""
+    length = SAMPLE_RATE // 3
+    seconds = np.arange(length) / SAMPLE_RATE
+    notes = []
+    for step in random.choice([0, 2, 4, 7, 9, 12], size=-(-num_samples // length)):
+        hertz = 262 * 2 ** (step / 12)
+        tone = sum(np.sin(2 * np.pi * hertz * n * seconds) / n**2 for n in (1, 2, 3))
+        notes.append(0.1 * np.exp(-seconds / 0.15) * tone)
+    return np.concatenate(notes)[:num_samples]

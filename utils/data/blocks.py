@@ -18,6 +18,9 @@ from utils.data.utterance import Audio, Reject, Utterance
 
 MOST_ITEMS = 64  # of a block: what a kill can lose, and what one process is handed at a time
 
+FORMAT = 2
+"""Of a block's files; those of another one are not found, and written anew."""
+
 MOST_BYTES = 32 << 20  # of encoded audio in a block
 
 
@@ -57,9 +60,9 @@ def cut_blocks(items: Iterable[Utterance | Reject], settings: str) -> Iterator[B
         yield Block(number, tuple(block), _digest(block, settings))
 
 
-def is_own_block(block: Block, shard_index: int | None, num_shards: int) -> bool:
-    """Whether a job of an array does this block; None does all."""
-    return shard_index is None or block.number % num_shards == shard_index
+def is_own_block(number: int, shard_index: int | None, num_shards: int) -> bool:
+    """Whether a job of an array does the block of this number; None does all."""
+    return shard_index is None or number % num_shards == shard_index
 
 
 def _groups(items: Iterable[Utterance | Reject]) -> Iterator[list[Utterance | Reject]]:
@@ -93,7 +96,7 @@ def _num_bytes(item: Utterance | Reject) -> int:
 
 
 def _digest(items: Iterable[Utterance | Reject], settings: str) -> str:
-    digest = hashlib.sha256(settings.encode())
+    digest = hashlib.sha256(f"{FORMAT}\0{settings}".encode())
     for item in items:
         values = {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
         if isinstance(item, Utterance):
@@ -119,6 +122,15 @@ def _size_and_time(path: Path) -> tuple[int, int]:
     except (OSError, ValueError):  # told when the item's turn comes
         return 0, 0
     return status.st_size, status.st_mtime_ns
+
+
+@dataclass(frozen=True)
+class BlockCount:
+    """A block that is done."""
+
+    items: int
+    audio_seconds: float  # kept by this run
+    was_done: bool = False  # by an earlier run, or another job
 
 
 @dataclass(frozen=True)

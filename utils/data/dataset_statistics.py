@@ -1,30 +1,33 @@
 """What a dataset holds, counted one utterance at a time in memory that does not grow with it.
 
-Everything is counted in whole numbers, so that the counts of parts, added up in any order, are those of the
-whole. Names, of which there may be very many, are counted by a sketch that keeps this (`NameCounter`).
+Everything is counted in whole numbers, so that the order makes no difference. Names, of which there may be
+very many, are counted by a sketch that keeps this (`NameCounter`).
 """
 
 from collections import Counter
 from dataclasses import dataclass, field
 
-from utils.data.counters import (
-    MICROSECONDS,
-    MOST_NAMES,
-    Count,
-    Histogram,
-    NameCounter,
-    rounded,
-    shortened,
-    sorted_counts,
+from utils.data.bounded_counts import MICROSECONDS, MOST_NAMES, Histogram, NameCounter, bounded_name, rounded
+from utils.data.data_report import (
+    CharacterCount,
+    Characters,
+    DynamicContext,
+    NamedHours,
+    Names,
+    Silence,
+    Speakers,
+    SplitNames,
+    Statistics,
 )
 from utils.data.speed_up import BATCH_SIZE, CHARACTERS_PER_TOKEN, MOST_PLANNED_CLIPS, estimate_speed_up
 from utils.data.split_names import SPLITS
 from utils.model.context import FULL_CONTEXT
 from utils.model.silence import SILENCE_RUN
+from utils.text.label_tokens import MAX_LABEL_TOKENS
 
 DURATION_EDGES = tuple(step / 10 for step in range(301))  # seconds; fine, because contexts follow from it
 
-TOKEN_EDGES = tuple(range(0, 449, 4))  # 448 is the longest label
+TOKEN_EDGES = tuple(range(0, MAX_LABEL_TOKENS + 1, 4))
 
 RATE_EDGES = tuple(range(0, 41))  # characters a second
 
@@ -38,8 +41,8 @@ MOST_LISTED_NAMES = 20
 
 
 @dataclass
-class SplitCounts:
-    """What one split holds so far. Names are counted with their microseconds."""
+class ClipCounts:
+    """What a split, or the whole, holds so far. Names are counted with their microseconds."""
 
     clips: int = 0
     microseconds: int = 0
@@ -49,34 +52,31 @@ class SplitCounts:
     languages: NameCounter = field(default_factory=lambda: NameCounter(MOST_NAMES))
     durations: Histogram = field(default_factory=lambda: Histogram(DURATION_EDGES))
 
-    def merge(self, other: "SplitCounts") -> None:
-        self.clips += other.clips
-        self.microseconds += other.microseconds
-        self.without_speaker += other.without_speaker
-        self.speakers.merge(other.speakers)
-        self.groups.merge(other.groups)
-        self.languages.merge(other.languages)
-        self.durations.merge(other.durations)
+    def add(self, duration: float, language: str | None, speaker: str | None, group: str | None) -> None:
+        microseconds = round(duration * MICROSECONDS)
+        self.clips += 1
+        self.microseconds += microseconds
+        self.without_speaker += speaker is None
+        self.durations.add(duration)
+        named = ((self.speakers, speaker), (self.groups, group), (self.languages, language))
+        for counter, name in named:
+            if name is not None:
+                counter.add({bounded_name(name): microseconds})
 
-    def as_dict(self) -> Count:
-        return {
-            "clips": self.clips,
-            "hours": _hours(self.microseconds),
-            "speakers": self.speakers.distinct,
-            "groups": self.groups.distinct,
-        }
+    def describe(self) -> SplitNames:
+        hours = _hours(self.microseconds)
+        return SplitNames(self.clips, hours, self.speakers.distinct, self.groups.distinct)
 
 
-class DatasetStatistics:
-    """Counts the kept utterances of a dataset; `as_dict` is part of `data_report.json`."""
+class StatisticsCounter:
+    """Counts the kept utterances of a dataset."""
 
     def __init__(self) -> None:
-        self._splits: dict[str, SplitCounts] = {}
+        self._whole, self._splits = ClipCounts(), dict[str, ClipCounts]()
         self._tokens = Histogram(TOKEN_EDGES)
         self._num_tokens = 0
         self._rates = Histogram(RATE_EDGES)
         self._characters = NameCounter(MOST_CHARACTERS)
-        self._with_speech = self._clip_microseconds = self._speech_microseconds = 0
 
     def add(
         self,
@@ -85,7 +85,6 @@ class DatasetStatistics:
         duration: float,
         split: str,
         num_tokens: int | None = None,
-        speech_seconds: float | None = None,
         language: str | None = None,
         speaker: str | None = None,
         group: str | None = None,
@@ -97,124 +96,76 @@ class DatasetStatistics:
             duration: Seconds of the clip, above 0.
             split: `train`, `validation` or `test`.
             num_tokens: Of the label, where they were counted.
-            speech_seconds: Of the clip, pauses left out, where they were measured.
             language: Whisper's code, where known.
             speaker: Where known.
             group: Where known.
         """
-        microseconds = round(duration * MICROSECONDS)
-        counts = self._splits.setdefault(split, SplitCounts())
-        counts.clips += 1
-        counts.microseconds += microseconds
-        counts.without_speaker += speaker is None
-        counts.durations.add(duration)
-        named = ((counts.speakers, speaker), (counts.groups, group), (counts.languages, language))
-        for counter, name in named:
-            if name is not None:
-                counter.add({shortened(name): microseconds})
+        for counts in (self._whole, self._splits.setdefault(split, ClipCounts())):
+            counts.add(duration, language, speaker, group)
         self._characters.add(Counter(text))
         self._rates.add(len(text) / duration)
         if num_tokens is not None:
             self._tokens.add(num_tokens)
             self._num_tokens += num_tokens
-        if speech_seconds is not None:
-            self._with_speech += 1
-            self._clip_microseconds += microseconds
-            self._speech_microseconds += round(speech_seconds * MICROSECONDS)
 
-    def merge(self, other: "DatasetStatistics") -> None:
-        """Add what another one has counted."""
-        for name, counts in other._splits.items():
-            self._splits.setdefault(name, SplitCounts()).merge(counts)
-        self._tokens.merge(other._tokens)
-        self._num_tokens += other._num_tokens
-        self._rates.merge(other._rates)
-        self._characters.merge(other._characters)
-        self._with_speech += other._with_speech
-        self._clip_microseconds += other._clip_microseconds
-        self._speech_microseconds += other._speech_microseconds
+    def describe(self) -> Statistics:
+        """The numbers of at least one utterance."""
+        whole = self._whole
+        speakers = _describe_names(whole.speakers)
+        return Statistics(
+            splits={name: self._splits[name].describe() for name in SPLITS if name in self._splits},
+            clips=whole.clips,
+            hours=_hours(whole.microseconds),
+            speakers=Speakers(**vars(speakers), clips_without=whole.without_speaker),
+            groups=_describe_names(whole.groups),
+            languages=_describe_names(whole.languages),
+            duration=whole.durations.describe("seconds", SHOWN_DURATION_BINS),
+            label_tokens=self._tokens.describe("tokens"),
+            speech_rate=self._rates.describe("characters per second"),
+            characters=_describe_characters(self._characters),
+            silence=Silence(rounded(1 - whole.microseconds / (whole.clips * FULL_CONTEXT * MICROSECONDS))),
+            dynamic_context=self._estimate_dynamic_context(),
+        )
 
-    def as_dict(self) -> Count:
-        """Everything as plain values with sorted keys, the same for the same utterances in any order."""
-        whole = SplitCounts()
-        for counts in self._splits.values():
-            whole.merge(counts)
-        report = {
-            "splits": {name: self._splits[name].as_dict() for name in SPLITS if name in self._splits},
-            "clips": whole.clips,
-            "hours": _hours(whole.microseconds),
-            "speakers": _describe_names(whole.speakers) | {"clips_without": whole.without_speaker},
-            "groups": _describe_names(whole.groups),
-            "languages": _describe_names(whole.languages),
-            "duration": whole.durations.as_dict("seconds", SHOWN_DURATION_BINS),
-            "label_tokens": self._tokens.as_dict("tokens"),
-            "speech_rate": self._rates.as_dict("characters per second"),
-            "characters": _describe_characters(self._characters),
-            "silence": self._describe_silence(whole),
-            "dynamic_context": self._estimate_dynamic_context(whole),
-        }
-        return sorted_counts(report)
-
-    def _describe_silence(self, whole: SplitCounts) -> Count:
-        """Shares of the 30 s window; of the clips themselves only where speech was measured."""
-        measured = self._with_speech
-        window = FULL_CONTEXT * MICROSECONDS
-        return {
-            "share_of_window": rounded(1 - whole.microseconds / (whole.clips * window))
-            if whole.clips
-            else None,
-            "measured_clips": measured,
-            "share_of_window_without_pauses": rounded(1 - self._speech_microseconds / (measured * window))
-            if measured
-            else None,
-            "share_of_clips": rounded(1 - self._speech_microseconds / max(self._clip_microseconds, 1))
-            if measured
-            else None,
-        }
-
-    def _estimate_dynamic_context(self, whole: SplitCounts) -> Count | None:
+    def _estimate_dynamic_context(self) -> DynamicContext:
         """For the clips of train, or all where there is no train."""
-        counts = self._splits.get("train", whole)
-        if not counts.clips:
-            return None
+        counts = self._splits.get("train", self._whole)
         num_clips = min(counts.clips, MOST_PLANNED_CLIPS)
         durations = counts.durations.quantiles([(index + 0.5) / num_clips for index in range(num_clips)])
         if self._tokens.total:
             mean_tokens = self._num_tokens / self._tokens.total
         else:
-            mean_tokens = self._characters.total / max(whole.clips, 1) / CHARACTERS_PER_TOKEN
+            mean_tokens = self._characters.total / self._whole.clips / CHARACTERS_PER_TOKEN
         condensed = estimate_speed_up(durations, mean_tokens, silence_run=SILENCE_RUN)
-        return {
-            "is_estimate": True,
-            "batch_size": BATCH_SIZE,
-            "silence_run": SILENCE_RUN,
-            "mean_label_tokens": rounded(mean_tokens),
-            "mean_context": rounded(condensed.mean_context),
-            "mean_seconds_of_work": rounded(condensed.mean_seconds_of_work),
-            "speed_up": rounded(condensed.speed_up),
-        }
+        return DynamicContext(
+            batch_size=BATCH_SIZE,
+            silence_run=SILENCE_RUN,
+            mean_label_tokens=rounded(mean_tokens),
+            mean_context=rounded(condensed.mean_context),
+            mean_seconds_of_work=rounded(condensed.mean_seconds_of_work),
+            speed_up=rounded(condensed.speed_up),
+        )
 
 
-def _describe_names(counter: NameCounter) -> Count:
+def _describe_names(counter: NameCounter) -> Names:
     largest = counter.largest(MOST_LISTED_NAMES)
-    return {
-        "distinct": counter.distinct,
-        "is_exact": counter.is_exact,
-        "largest": [{"name": name, "hours": _hours(number)} for name, number in largest],
-        "hours_of_others": _hours(counter.total - sum(number for _, number in largest)),
-    }
+    return Names(
+        distinct=counter.distinct,
+        is_exact=counter.is_exact,
+        largest=[NamedHours(name, _hours(number)) for name, number in largest],
+        hours_of_others=_hours(counter.total - sum(number for _, number in largest)),
+    )
 
 
-def _describe_characters(counter: NameCounter) -> Count:
+def _describe_characters(counter: NameCounter) -> Characters:
     largest = counter.largest(MOST_LISTED_CHARACTERS)
-    listed = sum(number for _, number in largest)
-    return {
-        "distinct": counter.distinct,
-        "is_exact": counter.is_exact,
-        "total": counter.total,
-        "counts": [{"character": name, "count": number} for name, number in largest],
-        "count_of_others": counter.total - listed,
-    }
+    return Characters(
+        distinct=counter.distinct,
+        is_exact=counter.is_exact,
+        total=counter.total,
+        counts=[CharacterCount(name, number) for name, number in largest],
+        count_of_others=counter.total - sum(number for _, number in largest),
+    )
 
 
 def _hours(microseconds: int) -> float:

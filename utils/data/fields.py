@@ -82,6 +82,21 @@ def _as_scalar(value: object) -> Scalar:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
+def parse_json_object(text: str) -> dict[str, object]:
+    """What a line of JSON holds.
+
+    Raises:
+        BadItem: It is no JSON, or no object.
+    """
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadItem("bad JSON", str(error) or "nested too deeply") from None
+    if not isinstance(row, dict):
+        raise BadItem("bad JSON", f"found a {type(row).__name__}, expected an object {{...}}")
+    return row
+
+
 def is_utf8(text: str) -> bool:
     try:
         text.encode("utf-8")

@@ -24,6 +24,10 @@ class Keys:
     recording: np.ndarray
     text: np.ndarray
 
+    def of(self, chosen: np.ndarray) -> "Keys":
+        """The same of some utterances, by their indices or a mask."""
+        return Keys(self.speaker[chosen], self.recording[chosen], self.text[chosen])
+
 
 def is_fair(assigned: np.ndarray, lacking: Mapping[int, float]) -> bool:
     low, high = FAIR_SHARE

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -136,6 +136,18 @@ def read_audio(rows: Mapping[str, Sequence], where: str) -> list["np.ndarray"]:
                 "preprocess.py writes it. Prepare the dataset again."
             ) from None
     return samples
+
+
+def read_split(folder: Path) -> Iterator[dict]:
+    """The rows of one split of a prepared dataset, one at a time."""
+    import pyarrow
+
+    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    for file in state["_data_files"]:
+        with pyarrow.OSFile(str(folder / file["filename"]), "rb") as source:
+            for batch in pyarrow.ipc.open_stream(source):
+                for place in range(len(batch)):
+                    yield from batch.slice(place, 1).to_pylist()
 
 
 def _with_common_types(parts: list["Dataset"]) -> list["Dataset"]:

@@ -8,13 +8,12 @@ import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from utils.audio.flac import decode_flac
-from utils.data.writing import read_rows
+from utils.data.clips.block_files import findings_file, read_rows, write_findings
 from utils.model.context import FULL_CONTEXT
 from utils.model.encoder import encode_clips
 from utils.model.generation import EncodedClips, decode_greedily, detect_languages
 from utils.model.languages import language_codes
 from utils.model.whisper import eval_mode, whisper_of
-from utils.runtime.files import write_json
 from utils.runtime.problems import Problem
 from utils.scoring.error_counts import count_errors
 from utils.text.label_tokens import prompt_tokens
@@ -71,8 +70,6 @@ def screen_clips(
     Yields:
         One result a clip, in order. No more than 16 batches are held in memory.
     """
-    if not len(clips) == len(texts) == len(languages):
-        raise ValueError(f"{len(clips)} clips, {len(texts)} texts, {len(languages)} languages.")
     pool = POOL_BATCHES * batch_size
     for start in range(0, len(clips), pool):
         part = slice(start, start + pool)
@@ -109,7 +106,7 @@ def _screen_pool(
 
 
 @dataclass(frozen=True)
-class _Hypothesis:
+class HeardText:
     text: str
     num_tokens: int
     language: str | None
@@ -122,7 +119,7 @@ def _hear(
     clips: Sequence[bytes],
     languages: Sequence[str | None],
     longest: int,
-) -> list[_Hypothesis]:
+) -> list[HeardText]:
     """Decode a batch; a hypothesis ends where it is too long for the longest text anyway."""
     samples = [decode_flac(clip) for clip in clips]
     states = encode_clips(model, processor.feature_extractor, samples, FULL_CONTEXT)
@@ -137,7 +134,7 @@ def _hear(
     tokens = decode_greedily(model, EncodedClips(states), prompts, limit)
     decoded = processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
     return [
-        _Hypothesis(text.strip(), len(row), *found)
+        HeardText(text.strip(), len(row), *found)
         for text, row, found in zip(decoded, tokens, detected, strict=True)
     ]
 
@@ -147,7 +144,7 @@ def _most_tokens(text_tokens: int) -> int:
     return round(TOKENS_PER_TOKEN * text_tokens) + TOKENS_TO_SPARE
 
 
-def _compare(heard: _Hypothesis, text: str, text_tokens: int) -> ScreenedClip:
+def _compare(heard: HeardText, text: str, text_tokens: int) -> ScreenedClip:
     unit, name = ("char", "CER") if has_spaceless_script(text) else ("word", "WER")
     said, told = normalize_text(text, "script-safe"), normalize_text(heard.text, "script-safe")
     errors = count_errors([said], [told], unit)[0]  # type: ignore[arg-type]
@@ -169,8 +166,7 @@ def screen_block(
     Returns:
         Audio seconds heard now.
     """
-    findings = index.with_suffix(".screened")
-    if findings.is_file():
+    if findings_file(index).is_file():
         return 0.0
     rows = list(read_rows(index))
     languages = [row["language"] for row in rows]
@@ -178,11 +174,11 @@ def screen_block(
         model, processor, [row["audio"] for row in rows], [row["text"] for row in rows], languages
     )
     problems = {
-        number: (problem.kind, problem.details)
-        for number, (clip, language) in enumerate(zip(clips, languages, strict=True))
+        place: problem
+        for place, (clip, language) in enumerate(zip(clips, languages, strict=True))
         if (problem := screening_problem(clip, max_wer, language))
     }
-    write_json(findings, {"problems": problems})
+    write_findings(index, problems)
     return sum(row["duration"] for row in rows)
 
 
@@ -199,18 +195,15 @@ def screening_problem(clip: ScreenedClip, max_wer: float, language: str | None) 
     """
     if clip.error_rate <= max_wer:
         return None
-    heard = _shortened(clip.heard)
+    shown = clip.heard if len(clip.heard) <= SHOWN_CHARACTERS else f"{clip.heard[: SHOWN_CHARACTERS - 1]}…"
+    heard = f"heard '{shown}'"
     if clip.is_runaway:
-        return Problem("model ran away", f"no end or a loop where the text has one; heard {heard}")
+        return Problem("model ran away", f"no end or a loop where the text has one; {heard}")
     sure = clip.language_probability >= LANGUAGE_CERTAINTY
     if language and clip.language and clip.language != language and sure:
         share = f"{clip.language_probability:.2f}"
         return Problem(
-            "other language", f"the model hears {clip.language} ({share}), expected {language}; heard {heard}"
+            "other language", f"the model hears {clip.language} ({share}), expected {language}; {heard}"
         )
     rate = f"{clip.error_unit} {clip.error_rate:.2f}"
-    return Problem("far from what the model hears", f"{rate}, expected at most {max_wer:g}; heard {heard}")
-
-
-def _shortened(text: str) -> str:
-    return f"'{text}'" if len(text) <= SHOWN_CHARACTERS else f"'{text[: SHOWN_CHARACTERS - 1]}…'"
+    return Problem("far from what the model hears", f"{rate}, expected at most {max_wer:g}; {heard}")

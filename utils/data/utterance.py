@@ -1,7 +1,7 @@
 """What a reader of speech yields: utterances not yet decoded, and rejects with their reasons."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,6 +64,16 @@ class Reject:
     source: str
     position: int | str
     problem: Problem
+
+
+@dataclass(frozen=True)
+class Items:
+    """Items that are read anew, in the same order, each time they are asked for."""
+
+    read: Callable[[], Iterator[Utterance | Reject]] = field(repr=False)
+
+    def __iter__(self) -> Iterator[Utterance | Reject]:
+        return self.read()
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def _judge_failures(before: EvaluationResult, after: EvaluationResult) -> list[_
     for kind, share in allowed.items():
         old, new = _failure_share(before, kind), _failure_share(after, kind)
         if new - old > share:
-            meaning = failures.KINDS[kind]
+            meaning = failures.FAILURE_KINDS[kind]
             counts = (
                 f"{after.failures[kind]} of {after.num_utterances} utterances, before {before.failures[kind]}"
             )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from accelerate import PartialState
 
 from utils.audio.flac import encode_flac
-from utils.audio.probe_sounds import KINDS, build_sounds
+from utils.audio.non_speech import PROBE_KINDS, build_probes
 from utils.evaluation.backends.transcriber import Transcriber
 from utils.evaluation.records import MadeUpWords
 from utils.model.transcription import gather_hypotheses, transcribe_clips
@@ -26,7 +26,7 @@ def probe_hallucination(
     normalizer: str,
 ) -> dict[str, MadeUpWords]:
     """Let the model transcribe such sounds, shared among the processes, all of which call this."""
-    sounds = build_sounds(PROBE_DURATIONS, seed=PROBE_SEED)
+    sounds = build_probes(PROBE_DURATIONS, seed=PROBE_SEED)
     durations = [sound.duration for sound in sounds]
     share = transcribe_clips(
         transcriber.transcribe_batch,
@@ -40,7 +40,7 @@ def probe_hallucination(
         keeps_failures=True,
     )
     texts = [None if heard.error else heard.text for heard in gather_hypotheses(share, len(sounds))]
-    return count_made_up_words([KINDS[sound.kind] for sound in sounds], durations, texts, normalizer)
+    return count_made_up_words([PROBE_KINDS[sound.kind] for sound in sounds], durations, texts, normalizer)
 
 
 def count_made_up_words(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.audio.flac import SAMPLE_RATE
-from utils.data.clips.records import name_of
+from utils.data.clips.block_files import name_of
 from utils.data.decoding import decode_recording
 from utils.data.segmentation.pieces import join_texts
 from utils.data.sources.manifest import read_manifest

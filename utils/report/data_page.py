@@ -1,8 +1,12 @@
 """The data report: one HTML file to read and listen to."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from utils.data.clips.block_files import Rejected
+from utils.data.data_report import DataReport
+from utils.data.prepared_dataset import read_split
 from utils.report.data_names import characters_section, names_section
 from utils.report.data_sections import (
     example_list,
@@ -12,118 +16,134 @@ from utils.report.data_sections import (
     silence_section,
     splits_section,
 )
-from utils.report.data_summary import list_warnings, next_step
+from utils.report.data_summary import REPORT_FILE, list_warnings, next_step
 from utils.report.page import Html, isolated, join, tag, write_page
-from utils.report.players import Example, Player, load_players
+from utils.report.players import AudioExample, Player, load_players
 
 KEPT_EXAMPLES = 12  # shown at most
 
 EXAMPLES_PER_REASON = 5  # the same, of each kind of reject
 
 
+def write_data_page(
+    folder: Path, report: DataReport, rejected: Sequence[Rejected], *, name: str, next_command: str
+) -> None:
+    """Write `data_report.html` beside the data of a prepared dataset, with clips to listen to."""
+    by_kind: dict[str, list[AudioExample]] = {}
+    for item in rejected:
+        title = f"{item.reject.source}, {item.reject.position}"
+        example = AudioExample(title, item.text, item.flac, str(item.reject.problem))
+        by_kind.setdefault(item.reject.problem.kind, []).append(example)
+    kept = [
+        AudioExample(title=row["id"], text=row["text"], flac=row["audio"], detail=f"{row['duration']:.1f} s")
+        for row in spread_rows(folder, report)
+    ]
+    write_html(folder / REPORT_FILE, report, kept, by_kind, name=name, next_command=next_command)
+
+
+def spread_rows(folder: Path, report: DataReport) -> Iterable[dict]:
+    """Rows of train spread over the whole split."""
+    if "train" not in report.splits:
+        return ()
+    stride = max(1, report.splits["train"].utterances // KEPT_EXAMPLES)
+    return itertools.islice(read_split(folder / "train"), 0, stride * KEPT_EXAMPLES, stride)
+
+
 def write_html(
     path: Path,
-    numbers: dict,
-    kept: Sequence[Example],
-    rejected: Sequence[Example],
+    report: DataReport,
+    kept: Sequence[AudioExample],
+    rejected: Mapping[str, Sequence[AudioExample]],
     *,
-    name: str | None = None,
-    next_command: str | None = None,
+    name: str,
+    next_command: str,
 ) -> None:
     """Write the report as one file of about 3 MB at most that needs nothing else, whole or not at all.
 
     Args:
         path: Of the page.
-        numbers: What `data_report.json` holds; keys that are lacking leave their part out.
+        report: On the dataset.
         kept: Of these the first `KEPT_EXAMPLES` are shown.
-        rejected: Of each kind the first `EXAMPLES_PER_REASON` are shown.
-        name: Of the dataset; its folder's when not given.
+        rejected: By kind; of each the first `EXAMPLES_PER_REASON` are shown.
+        name: Of the dataset.
         next_command: Shown as what to run next.
     """
-    name = name or path.parent.name
-    by_kind: dict[str, list[Example]] = {}
-    for example in rejected:
-        by_kind.setdefault(example.kind, []).append(example)
-    groups = [kept[:KEPT_EXAMPLES], *[examples[:EXAMPLES_PER_REASON] for examples in by_kind.values()]]
+    groups = [kept[:KEPT_EXAMPLES], *[examples[:EXAMPLES_PER_REASON] for examples in rejected.values()]]
     kept_players, *rejected_players = load_players(groups)
-    players = dict(zip(by_kind, rejected_players, strict=True))
-    statistics = numbers.get("statistics")
+    players = dict(zip(rejected, rejected_players, strict=True))
+    statistics = report.statistics
     sections = [
-        ("summary", "Summary", summary_section(numbers, next_command)),
-        ("splits", "Splits", splits_section(numbers)),
+        ("summary", "Summary", summary_section(report, next_command)),
+        ("splits", "Splits", splits_section(report)),
         ("lengths", "Lengths and pace", histograms_section(statistics)),
-        ("silence", "Silence and speed", silence_section(statistics)),
+        ("silence", "Silence and speed", silence_section(statistics.silence, statistics.dynamic_context)),
         ("people", "Speakers and groups", names_section(statistics)),
-        ("characters", "Characters", characters_section(statistics)),
-        ("rejects", "Rejects", rejects_section(numbers, players)),
+        ("characters", "Characters", characters_section(statistics.characters)),
+        ("rejects", "Rejects", rejects_section(report, players)),
         ("listen", "Listen", kept_section(kept_players)),
     ]
     shown = [(key, title, content) for key, title, content in sections if content]
     links = [tag("a", title, href=f"#{key}") for key, title, _ in shown]
     parts = [
         tag("h1", "Data report: ", isolated(name)),
-        tiles(numbers),
+        tiles(report),
         tag("nav", *links, aria_label="Sections"),
     ]
     for key, title, content in shown:
         heading = tag("h2", title, id=f"{key}-heading")
         parts.append(tag("section", heading, content, id=key, aria_labelledby=f"{key}-heading"))
-    parts.append(footer(numbers))
+    parts.append(footer(report))
     write_page(path, f"Data report: {name}", tag("main", *parts))
 
 
-def tiles(numbers: dict) -> Html:
+def tiles(report: DataReport) -> Html:
     """The few figures to remember."""
-    statistics = numbers.get("statistics") or {}
     figures = [
-        ("hours of speech", f"{numbers['hours']:.2f}"),
-        ("utterances", f"{numbers['kept']:,}"),
-        ("kept of all seen", percent(numbers["kept"], numbers["seen"])),
+        ("hours of speech", f"{report.hours:.2f}"),
+        ("utterances", f"{report.kept:,}"),
+        ("kept of all seen", percent(report.kept, report.seen)),
     ]
-    if speakers := statistics.get("speakers", {}).get("distinct"):
+    if speakers := report.statistics.speakers.distinct:
         figures.append(("speakers", f"{speakers:,}"))
-    if dynamic := statistics.get("dynamic_context"):
-        figures.append(("expected speed-up", f"× {dynamic['speed_up']:.1f}"))
+    figures.append(("expected speed-up", f"× {report.statistics.dynamic_context.speed_up:.1f}"))
     return tag(
         "dl", *[tag("div", tag("dt", label), tag("dd", value)) for label, value in figures], class_="tiles"
     )
 
 
-def summary_section(numbers: dict, next_command: str | None) -> Html:
+def summary_section(report: DataReport, next_command: str) -> Html:
     """What is there in plain words, the warnings, and the next step."""
-    parts = [tag("p", *summary_words(numbers))]
-    parts += [tag("p", warning, class_="warning", role="note") for warning in list_warnings(numbers)]
-    parts += [tag("p", isolated(str(note))) for note in numbers.get("notes", ())]
+    parts = [tag("p", *summary_words(report))]
+    parts += [tag("p", warning, class_="warning", role="note") for warning in list_warnings(report)]
+    parts += [tag("p", isolated(note)) for note in report.notes]
     parts.append(tag("h3", "Next step"))
-    parts.append(tag("p", next_step(numbers)))
-    if next_command:
-        parts.append(tag("pre", tag("code", next_command), tabindex="0"))
+    parts.append(tag("p", next_step(report)))
+    parts.append(tag("pre", tag("code", next_command), tabindex="0"))
     return join(parts)
 
 
-def summary_words(numbers: dict) -> list[str]:
+def summary_words(report: DataReport) -> list[str]:
     """Sentences on what was kept, how long and how fast it is."""
-    statistics = numbers.get("statistics") or {}
+    statistics = report.statistics
     words = [
-        f"{numbers['seen']:,} items were seen and {numbers['kept']:,} of them are in the dataset: "
-        f"{numbers['hours']:.2f} hours of speech. "
+        f"{report.seen:,} items were seen and {report.kept:,} of them are in the dataset: "
+        f"{report.hours:.2f} hours of speech. "
     ]
-    if numbers["rejected"]:
-        commonest, count = next(iter(numbers["reasons"].items()))
+    if report.rejected:
+        commonest, count = next(iter(report.reasons.items()))
         words += [
-            f"{numbers['rejected']:,} were rejected ({percent(numbers['rejected'], numbers['seen'])}), "
+            f"{report.rejected:,} were rejected ({percent(report.rejected, report.seen)}), "
             "most often for this reason: ",
             isolated(commonest),
             f" ({count:,}). ",
         ]
     else:
         words.append("Nothing was rejected. ")
-    if (median := statistics.get("duration", {}).get("median")) is not None:
-        words.append(f"Half of the clips are shorter than {median:.1f} seconds. ")
-    languages = [language["name"] for language in statistics.get("languages", {}).get("largest", ())]
+    words.append(f"Half of the clips are shorter than {statistics.duration.median:.1f} seconds. ")
+    languages = [language.name for language in statistics.languages.largest]
     if languages:
         words += [f"Language{'s' if len(languages) > 1 else ''}: ", isolated(", ".join(languages)), ". "]
-    if statistics.get("speakers") and not statistics["speakers"]["distinct"]:
+    if not statistics.speakers.distinct:
         words.append("Speakers are not known, so the splits cannot keep them apart. ")
     return words
 
@@ -136,9 +156,9 @@ def kept_section(players: Sequence[Player]) -> Html:
     return join([tag("p", words), example_list(players)])
 
 
-def footer(numbers: dict) -> Html:
+def footer(report: DataReport) -> Html:
     """Whose data it is, and where the numbers are."""
     parts = [tag("p", "The same numbers for programs: data_report.json beside this page.")]
-    if numbers.get("credit"):
-        parts.insert(0, tag("p", "Credit: ", isolated(numbers["credit"])))
+    if report.credit:
+        parts.insert(0, tag("p", "Credit: ", isolated(report.credit)))
     return tag("footer", *parts)

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+from utils.data.data_report import DataReport, Distribution, DynamicContext, Silence, Statistics
+from utils.model.context import FULL_CONTEXT
 from utils.report.histogram import histogram_chart
 from utils.report.page import Html, isolated, join, meter, table, tag
 from utils.report.players import Player, audio_element
 
 OPEN_REASONS = 3  # the commonest kinds are shown unfolded
-
-FULL_WINDOW = 30.0  # seconds Whisper pads every clip to
 
 FEWEST_BINS, MOST_COLUMNS = 8, 40  # of a histogram that is cut behind its last value; of one in the terminal
 
@@ -84,125 +84,111 @@ def example_list(players: Sequence[Player]) -> Html:
     return tag("ul", *cards, class_="examples")
 
 
-def splits_section(numbers: dict) -> Html:
+def splits_section(report: DataReport) -> Html:
     """A table of the splits."""
-    counted = (numbers.get("statistics") or {}).get("splits", {})
     rows = []
-    for name, split in numbers["splits"].items():
-        more = counted.get(name, {})
-        rows.append(
-            [
-                name,
-                f"{split['utterances']:,}",
-                f"{split['hours']:.2f}",
-                f"{split['mean_duration']:.1f}",
-                f"{split['longest']:.1f}",
-                f"{split['distinct_texts']:,}",
-                *[f"{more[key]:,}" if more.get(key) else "–" for key in ("speakers", "groups")],
-            ]
-        )
+    for name, split in report.splits.items():
+        names = report.statistics.splits[name]
+        cells = [name, f"{split.utterances:,}", f"{split.hours:.2f}", f"{split.mean_duration:.1f}"]
+        cells += [f"{split.longest:.1f}", f"{split.distinct_texts:,}"]
+        rows.append(cells + [f"{count:,}" if count else "–" for count in (names.speakers, names.groups)])
     headings = ("split", "utterances", "hours", "mean s", "longest s", "distinct texts", "speakers", "groups")
     caption = "Train is learnt from, validation chooses the best step, test is scored once at the end."
     parts = [table(caption, headings, rows, numeric=range(1, len(headings)))]
-    if split_by := numbers.get("split_by"):
-        parts.append(tag("p", f"The splits were cut so that no {split_by} is in two of them.", class_="soft"))
+    if report.split_by:
+        words = f"The splits were cut so that no {report.split_by} is in two of them."
+        parts.append(tag("p", words, class_="soft"))
     return join(parts)
 
 
-def histograms_section(statistics: dict | None) -> Html:
+def histograms_section(statistics: Statistics) -> Html:
     """How long clips and labels are, and how fast people speak."""
-    if not statistics:
-        return Html("")
-    charts = [
-        ("duration", "Duration of clips", "Whisper hears 30 seconds at a time."),
-        ("label_tokens", "Tokens of a label", "Whisper's decoder writes 448 tokens at most."),
-        (
-            "speech_rate",
-            "Speech rate",
-            "Clips far from the others often have a text that does not belong to their sound.",
-        ),
-    ]
-    return join([histogram_figure(key, title, why, statistics[key]) for key, title, why in charts])
+    pace = "Clips far from the others often have a text that does not belong to their sound."
+    return join(
+        [
+            histogram_figure(
+                "duration", "Duration of clips", "Whisper hears 30 seconds at a time.", statistics.duration
+            ),
+            histogram_figure(
+                "label_tokens",
+                "Tokens of a label",
+                "Whisper's decoder writes 448 tokens at most.",
+                statistics.label_tokens,
+            ),
+            histogram_figure("speech_rate", "Speech rate", pace, statistics.speech_rate),
+        ]
+    )
 
 
-def histogram_figure(key: str, title: str, why: str, histogram: dict) -> Html:
+def histogram_figure(key: str, title: str, why: str, counted: Distribution) -> Html:
     """A chart, its caption, and the same numbers as a table; nothing where nothing was counted."""
-    edges, counts = trimmed(histogram)
-    if histogram["median"] is None:
+    edges, counts = trimmed(counted)
+    if counted.median is None:
         return Html("")
     middle = (
-        f"Nine of ten clips lie between {histogram['p5']:.1f} and {histogram['p95']:.1f} "
-        f"{histogram['unit']}, half below {histogram['median']:.1f} (dashed)."
+        f"Nine of ten clips lie between {counted.p5:.1f} and {counted.p95:.1f} "
+        f"{counted.unit}, half below {counted.median:.1f} (dashed)."
     )
-    if histogram["above"]:
-        middle += f" {histogram['above']:,} above {edges[-1]:g} are not drawn."
+    if counted.above:
+        middle += f" {counted.above:,} above {edges[-1]:g} are not drawn."
     chart = histogram_chart(
-        key, edges, counts, title=title, description=middle, unit=histogram["unit"], mark=histogram["median"]
+        key, edges, counts, title=title, description=middle, unit=counted.unit, mark=counted.median
     )
     rows = [
         [f"{low:g} to {high:g}", f"{count:,}"]
         for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
         if count
     ]
-    numbers = table(title, (histogram["unit"], "clips"), rows, numeric=(1,))
+    numbers = table(title, (counted.unit, "clips"), rows, numeric=(1,))
     caption = tag("figcaption", tag("strong", title), f"{middle} {why}")
     as_table = tag("details", tag("summary", "Numbers"), numbers, class_="numbers")
     return tag("figure", caption, chart, as_table)
 
 
-def trimmed(histogram: dict) -> tuple[list[float], list[int]]:
+def trimmed(counted: Distribution) -> tuple[list[float], list[int]]:
     """Edges and counts up to the last bin that holds something, a few at least."""
-    counts = histogram["counts"]
-    used = [place for place, count in enumerate(counts) if count]
-    last = len(counts) if histogram["above"] or not used else max(used[-1] + 1, FEWEST_BINS)
-    return histogram["edges"][: last + 1], counts[:last]
+    used = [place for place, count in enumerate(counted.counts) if count]
+    last = len(counted.counts) if counted.above or not used else max(used[-1] + 1, FEWEST_BINS)
+    return counted.edges[: last + 1], counted.counts[:last]
 
 
-def silence_section(statistics: dict | None) -> Html:
+def silence_section(silence: Silence, dynamic: DynamicContext) -> Html:
     """How much of Whisper's window is silence, and what the dynamic context saves of it."""
-    dynamic = (statistics or {}).get("dynamic_context")
-    if not statistics or not dynamic:
-        return Html("")
-    silence = statistics["silence"]
-    speech = FULL_WINDOW * (1 - silence["share_of_window"])
     rows = [
-        ("the clips themselves", speech, ""),
-        ("padded to the longest of a batch", dynamic["mean_context"], ""),
-        ("dynamic context: with the silence condensed", dynamic["mean_seconds_of_work"], dynamic["speed_up"]),
-        ("full context", FULL_WINDOW, 1.0),
+        ("the clips themselves", FULL_CONTEXT * (1 - silence.share_of_window), None),
+        ("padded to the longest of a batch", dynamic.mean_context, None),
+        ("dynamic context: with the silence condensed", dynamic.mean_seconds_of_work, dynamic.speed_up),
+        ("full context", FULL_CONTEXT, 1.0),
     ]
     cells = [
-        [label, f"{seconds:.1f}", f"× {faster:.1f}" if faster else "–", meter(seconds / FULL_WINDOW)]
+        [label, f"{seconds:.1f}", f"× {faster:.1f}" if faster else "–", meter(seconds / FULL_CONTEXT)]
         for label, seconds, faster in rows
     ]
-    words = (
-        f"Padded to 30 seconds, {percent(silence['share_of_window'])} of what Whisper hears would be silence."
-    )
-    if silence["share_of_clips"] is not None:
-        words += f" Of the clips themselves {percent(silence['share_of_clips'])} are pauses."
+    share = percent(silence.share_of_window)
+    words = f"Padded to 30 seconds, {share} of what Whisper hears would be silence."
     note = (
         "The speed-up is an estimate for training Whisper base, from the durations of the clips: batches of "
-        f"{dynamic['batch_size']} as the sampler makes them, the arithmetic of encoder and decoder, and a "
+        f"{dynamic.batch_size} as the sampler makes them, the arithmetic of encoder and decoder, and a "
         "fixed part of every step. Larger models gain more, slow disks and busy machines less. Condensed: "
-        f"after the first second of silence, {dynamic['silence_run']} positions of it are heard as one."
+        f"after the first second of silence, {dynamic.silence_run} positions of it are heard as one."
     )
     headings = ("seconds heard for a clip", "mean s", "training speed", "share of 30 s")
     bars = table("Mean context of a training step", headings, cells, numeric=(1, 2))
     return join([tag("p", words), bars, tag("p", note, class_="soft")])
 
 
-def rejects_section(numbers: dict, players: Mapping[str, Sequence[Player]]) -> Html:
+def rejects_section(report: DataReport, players: Mapping[str, Sequence[Player]]) -> Html:
     """Each reason with its count, what to do about it, and examples."""
-    if not numbers["rejected"]:
+    if not report.rejected:
         return tag("p", "Nothing was rejected.")
     rows = [
-        [isolated(kind), f"{count:,}", meter(count / numbers["rejected"]), advice_for(kind)]
-        for kind, count in numbers["reasons"].items()
+        [isolated(kind), f"{count:,}", meter(count / report.rejected), advice_for(kind)]
+        for kind, count in report.reasons.items()
     ]
     caption = "Why items are not in the dataset. rejects.jsonl names every one of them with its reason."
     parts = [table(caption, ("reason", "count", "share", "what to do"), rows, numeric=(1,))]
-    for place, kind in enumerate(kind for kind in numbers["reasons"] if players.get(kind)):
-        heading = tag("summary", isolated(kind), f" · {numbers['reasons'][kind]:,}")
+    for place, kind in enumerate(kind for kind in report.reasons if players.get(kind)):
+        heading = tag("summary", isolated(kind), f" · {report.reasons[kind]:,}")
         unfolded = {"open": ""} if place < OPEN_REASONS else {}
         parts.append(tag("details", heading, example_list(players[kind]), class_="reason", **unfolded))
     return join(parts)

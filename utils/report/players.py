@@ -13,30 +13,26 @@ MOST_AUDIO_CHARACTERS = 2_900_000  # of all players as base64, so that the page 
 
 
 @dataclass(frozen=True)
-class Example:
+class AudioExample:
     """One utterance or reject to look at and listen to."""
 
     title: str  # where it comes from
     text: str | None
     flac: bytes | None  # 16 kHz mono, as `utils.audio.flac.encode_flac` writes it
-    detail: str  # of a reject its reason, `kind: details`
-
-    @property
-    def kind(self) -> str:
-        return self.detail.split(": ", maxsplit=1)[0]
+    detail: str  # of a reject its reason
 
 
 @dataclass(frozen=True)
 class Player:
     """An example with the sound the page has room for."""
 
-    example: Example
+    example: AudioExample
     audio: str | None  # base64
     note: str = ""
 
 
 def load_players(
-    groups: Sequence[Sequence[Example]],
+    groups: Sequence[Sequence[AudioExample]],
     *,
     most_characters: int = MOST_AUDIO_CHARACTERS,
     longest: float = EXAMPLE_SECONDS,
@@ -60,7 +56,7 @@ def load_players(
     return players
 
 
-def load_player(example: Example, longest: float = EXAMPLE_SECONDS) -> Player:
+def load_player(example: AudioExample, longest: float = EXAMPLE_SECONDS) -> Player:
     """The sound of an example as base64, cut to `longest` seconds."""
     if example.flac is None:
         return Player(example, None)

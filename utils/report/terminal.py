@@ -6,11 +6,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from utils.evaluation.records import Analysis, EvaluationResult, ModelComparison
-from utils.report.labels import TEXT_LABELS, in_percent, interval_in_percent
-from utils.scoring.failures import KINDS
+from utils.evaluation.records import EvaluationResult, ModelComparison
+from utils.scoring.failures import FAILURE_KINDS
 
-DECIMALS = 2  # of percent
+TEXT_LABELS = {"raw": "raw", "normalized": "normalised"}
 
 PLAIN_WIDTH = 160  # columns of a table that goes to a file
 
@@ -23,18 +22,19 @@ def report_console() -> Console:
 
 def print_report(
     results: Sequence[EvaluationResult],
-    analysis: Analysis | None,
+    comparisons: Sequence[ModelComparison],
+    verdict: str | None,
     console: Console | None = None,
 ) -> None:
     """Print scores, comparison and verdict, rates in percent."""
     console = console or report_console()
     console.print(build_results_table(results))
-    if analysis:
-        console.print(build_comparison_table(analysis.comparisons))
+    if comparisons:
+        console.print(build_comparison_table(comparisons))
     if any(any(r.failures.values()) or r.hallucination for r in results):
         console.print(build_failures_table(results))
-    if analysis:
-        console.print(Text(analysis.verdict))
+    if verdict:
+        console.print(Text(verdict))
     for result in results:
         # plain print: one line however narrow the terminal, for scripts that look for it
         print(score_line(result), file=console.file)
@@ -67,10 +67,10 @@ def build_results_table(results: Sequence[EvaluationResult]) -> Table:
             *([Text(f"{result.dataset} ({result.split})")] if several else []),
             result.audio_context,
             str(result.num_utterances),
-            in_percent(result.rate(result.raw), DECIMALS),
-            in_percent(result.rate(score), DECIMALS),
-            interval_in_percent(score.ci95, DECIMALS),
-            in_percent(score.wer if result.measure == "cer" else score.cer, DECIMALS),
+            _percent(result.rate(result.raw)),
+            _percent(result.rate(score)),
+            f"{_percent(score.ci95[0])} to {_percent(score.ci95[1])}",
+            _percent(score.wer if result.measure == "cer" else score.cer),
             f"{score.substitutions} / {score.insertions} / {score.deletions}",
             f"{result.rtfx:.1f}",
         )
@@ -92,9 +92,9 @@ def build_comparison_table(comparisons: Sequence[ModelComparison]) -> Table:
             *([Text(f"{row.dataset} ({row.split})")] if several else []),
             row.audio_context,
             TEXT_LABELS[row.text],
-            in_percent(row.wer_reduction, DECIMALS),
-            interval_in_percent(row.ci95, DECIMALS),
-            f"{in_percent(row.relative_reduction)} %",
+            _percent(row.wer_reduction),
+            f"{_percent(row.ci95[0])} to {_percent(row.ci95[1])}",
+            f"{100 * row.relative_reduction:.1f} %",
             f"{row.p_value:.4f}",
             f"{row.wins} / {row.losses} / {row.ties}",
         )
@@ -103,7 +103,7 @@ def build_comparison_table(comparisons: Sequence[ModelComparison]) -> Table:
 
 def build_failures_table(results: Sequence[EvaluationResult]) -> Table:
     """Utterances by kind of failure, and words a minute made up where nobody speaks."""
-    kinds = [kind for kind in KINDS if any(result.failures.get(kind) for result in results)]
+    kinds = [kind for kind in FAILURE_KINDS if any(result.failures.get(kind) for result in results)]
     sorts = list(dict.fromkeys(sort for result in results for sort in result.hallucination or {}))
     table = Table(title="What failed: utterances, and words a minute made up in sounds without speech")
     for name in ("model", "dataset", "context"):
@@ -129,3 +129,7 @@ def score_line(result: EvaluationResult) -> str:
         "normalised_wer_score": round(100 * result.normalized.wer, 3),
     }
     return f"{result.model} on {result.dataset}, {result.audio_context} context: {scores}"
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.2f}"

@@ -30,7 +30,7 @@ NO_PUNCTUATION = "no punctuation"
 
 DECODER_ERROR = "decoder error"
 
-KINDS = {
+FAILURE_KINDS = {
     LOOP: "the same words over and over",
     INSERTION_RUN: "a run of words that nobody said",
     TRUNCATED: "the end of what was said is missing",
@@ -64,7 +64,7 @@ def find_failures(
     language: str | None = None,
     measure: str = "wer",
 ) -> list[str]:
-    """The kinds of failure of one utterance, in the order of `KINDS`.
+    """The kinds of failure of one utterance, in the order of `FAILURE_KINDS`.
 
     Args:
         reference: Text as it is.
@@ -91,7 +91,7 @@ def find_failures(
 def count_failures(found: Iterable[Sequence[str]]) -> dict[str, int]:
     """Utterances with each kind of failure; every kind has a number."""
     counts = Counter(kind for kinds in found for kind in kinds)
-    return {kind: counts[kind] for kind in KINDS}
+    return {kind: counts[kind] for kind in FAILURE_KINDS}
 
 
 def has_casing(text: str) -> bool:

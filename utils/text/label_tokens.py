@@ -8,8 +8,10 @@ as in Whisper's own training data.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from transformers import WhisperTokenizer
+if TYPE_CHECKING:
+    from transformers import WhisperTokenizer
 
 IGNORED = -100  # cross-entropy skips targets of this value
 
@@ -48,7 +50,7 @@ class DecoderSequence:
         return [IGNORED] * (self.num_context - 1) + self.tokens[self.num_context :]
 
 
-def encode_texts(tokenizer: WhisperTokenizer, texts: Sequence[str]) -> list[list[int]]:
+def encode_texts(tokenizer: "WhisperTokenizer", texts: Sequence[str]) -> list[list[int]]:
     """Tokens of each text alone, without special tokens."""
     if not texts:
         return []
@@ -56,7 +58,7 @@ def encode_texts(tokenizer: WhisperTokenizer, texts: Sequence[str]) -> list[list
 
 
 def encode_segments(
-    tokenizer: WhisperTokenizer, segments: Sequence[Mapping] | None, text: str, duration: float
+    tokenizer: "WhisperTokenizer", segments: Sequence[Mapping] | None, text: str, duration: float
 ) -> list[TimedTokens] | None:
     """The timed pieces of a clip; None where they do not make up its text, so that nothing is left out.
 
@@ -81,7 +83,7 @@ def encode_segments(
 
 
 def prompt_tokens(
-    tokenizer: WhisperTokenizer,
+    tokenizer: "WhisperTokenizer",
     language: str | None,
     task: str = "transcribe",
     *,
@@ -102,7 +104,7 @@ def prompt_tokens(
     return [special_token_id(tokenizer, name) for name in names]
 
 
-def special_token_id(tokenizer: WhisperTokenizer, name: str) -> int:
+def special_token_id(tokenizer: "WhisperTokenizer", name: str) -> int:
     token_id = tokenizer.convert_tokens_to_ids(name)
     if token_id in (None, tokenizer.unk_token_id):
         raise KeyError(f"the tokenizer has no {name} token")
@@ -113,7 +115,7 @@ def special_token_id(tokenizer: WhisperTokenizer, name: str) -> int:
 class LabelWriter:
     """Puts the special tokens of one model around the tokens of texts."""
 
-    def __init__(self, tokenizer: WhisperTokenizer, task: str = "transcribe") -> None:
+    def __init__(self, tokenizer: "WhisperTokenizer", task: str = "transcribe") -> None:
         self._end: int = tokenizer.eos_token_id
         self._first_timestamp = special_token_id(tokenizer, "<|notimestamps|>") + 1
         self._start_of_previous = special_token_id(tokenizer, "<|startofprev|>")

@@ -1,10 +1,10 @@
 """Averages and mixtures of finished weights, as the arguments ask for them."""
 
-from functools import partial
 from pathlib import Path
 
 from accelerate import Accelerator
 from datasets import Dataset
+from peft import PeftModel
 
 from utils.arguments.train import TrainArguments
 from utils.data.prepared_dataset import draw_rows, load_prepared, pick_split
@@ -15,22 +15,17 @@ from utils.model.loading import LoadedModel
 from utils.model.resolving import resolve_model
 from utils.model.stored_weights import local_folder
 from utils.model.transcription import CutShortError
-from utils.model.whisper import whisper_of
 from utils.runtime.interruption import StopRequest
 from utils.runtime.out_of_memory import IN_EVALUATION, explaining_out_of_memory
 from utils.training.data import in_the_case_that_is_learnt, known_languages, load_validation
 from utils.training.mixing import (
-    Scorer,
+    FinishedRun,
     average_best_evaluations,
     interpolate_with_base,
-    is_averaged,
-    is_interpolated,
-    read_results,
+    mixing_left,
 )
-from utils.training.resuming import MIXING_ARGUMENTS
+from utils.training.model_folders import read_results
 from utils.training.run import leave_to_be_continued
-from utils.training.trainable_model import choose_quantization
-from utils.training.validation import write_card
 
 
 def check_mixing(args: TrainArguments, loaded: LoadedModel) -> None:
@@ -39,17 +34,17 @@ def check_mixing(args: TrainArguments, loaded: LoadedModel) -> None:
     Raises:
         UserError: They cannot, or a guard dataset is missing or in a language that the model does not know.
     """
-    is_whole = whisper_of(loaded.model) is loaded.model
-    adapter_config = None if is_whole else loaded.model.active_peft_config.to_dict()
+    model = loaded.model
+    adapter_config = model.active_peft_config.to_dict() if isinstance(model, PeftModel) else None
     if args.average_checkpoints:
         check_averaging(adapter_config)
     if args.interpolation_alphas:
         check_interpolation(local_folder(resolve_model(args.model_name_or_path)), adapter_config)
         for rows in load_guards(args).values():
-            check_languages(loaded.model, known_languages(rows), args.model_name_or_path)
+            check_languages(model, known_languages(rows), args.model_name_or_path)
 
 
-def load_guards(args: TrainArguments) -> dict[str, "Dataset"]:
+def load_guards(args: TrainArguments) -> dict[str, Dataset]:
     """Of every guard dataset the validation split, or the test split where there is no other, cut down.
 
     `--language` fills nothing here: for a row without a language of its own the model detects one.
@@ -62,55 +57,38 @@ def load_guards(args: TrainArguments) -> dict[str, "Dataset"]:
     return guards
 
 
-def mixing_left(args: TrainArguments, output_dir: Path) -> tuple[bool, bool]:
-    """Whether a finished run is still to be averaged, and to be mixed with the base model."""
-    if not (args.average_checkpoints or args.interpolation_alphas):
-        return False, False
-
-    asked = {name: getattr(args, name) for name in MIXING_ARGUMENTS}
-    averages = args.average_checkpoints > 0 and not is_averaged(output_dir)
-    return averages, bool(args.interpolation_alphas) and not is_interpolated(output_dir, asked)
-
-
 def mix_weights(args: TrainArguments, accelerator: Accelerator, stop_request: StopRequest) -> None:
     """Average the best evaluations and mix with the base model, where asked for and not done yet.
 
     What a stop cuts short is done anew by the next run.
     """
-    output_dir = Path(args.output_dir)
-    averages, interpolates = mixing_left(args, output_dir)
+    averages, interpolates = mixing_left(args)
     accelerator.wait_for_everyone()  # all have looked before the main process writes
     if not (averages or interpolates):
         return
-    # what can be averaged or mixed is plain LoRA, or no adapter
-    write = partial(write_card, args, adapter="lora" if args.use_peft else None)
-    scorer = Scorer(
-        accelerator,
-        metric=args.metric_for_best_model,
-        normalizer=args.normalizer,
-        batch_size=args.per_device_eval_batch_size,
-        max_length=args.generation_max_length,
-        task=args.task,
-        quantization=choose_quantization(args, accelerator),
-        cut_short=lambda: stop_request.reason is not None,
-    )
-    validation = load_validation(args)
+    run, validation = FinishedRun(args, accelerator, stop_request), load_validation(args)
     try:
         with explaining_out_of_memory(IN_EVALUATION):
             if averages:
-                average_best_evaluations(scorer, output_dir, validation, write)
+                average_best_evaluations(run, validation)
             if interpolates:
-                interpolate_with_base(
-                    scorer,
-                    output_dir,
-                    args.model_name_or_path,
-                    args.interpolation_alphas,
-                    validation=validation,
-                    guards=load_guards(args),
-                    tolerance=args.guard_tolerance,
-                    arguments={name: getattr(args, name) for name in MIXING_ARGUMENTS},
-                    write_card=write,
-                )
+                interpolate_with_base(run, validation, load_guards(args))
     except CutShortError:
-        step = read_results(output_dir / "final")["step"]
-        leave_to_be_continued(accelerator, output_dir, step, stop_request)
+        step = read_results(run.folder / "final")["step"]
+        leave_to_be_continued(accelerator, run.folder, step, stop_request)
+
+
+def describe_results(run: Path) -> str:
+    """What the run has left, and what to do next."""
+    found = [f"{run / 'final'} (last step)"]
+    if (run / "best").is_dir():
+        results = read_results(run / "best")
+        steps = results.get("averaged_steps")
+        origin = f"average of steps {', '.join(map(str, steps))}" if steps else f"step {results['best_step']}"
+        found.append(f"{run / 'best'} ({origin})")
+        first = results["metric_before_training"]
+        if first is not None and results["best_metric"] >= first:
+            found.append("no evaluation was better than the model before training")
+    if (run / "interpolated").is_dir():
+        found.append(f"{run / 'interpolated'} (mixed with the base)")
+    return f"Done: {'; '.join(found)}. Next: evaluate.py on the test split."

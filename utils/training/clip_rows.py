@@ -13,8 +13,6 @@ from utils.model.context import FULL_CONTEXT
 from utils.runtime.errors import UserError
 from utils.text.label_tokens import TimedTokens, encode_segments, encode_texts
 
-LONGEST_PAUSE = 2.0  # seconds between two clips of one recording that stitching keeps
-
 
 @dataclass(frozen=True)
 class TrainingClip:

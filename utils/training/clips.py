@@ -21,11 +21,8 @@ from utils.text.label_tokens import (
     LabelWriter,
     TimedTokens,
 )
-from utils.training.clip_rows import LONGEST_PAUSE, DrawOptions, TrainingClip, check_passes, find_clips_before
-
-DRAWN_PAUSES = (0.2, 1.0)  # seconds between stitched clips otherwise
-
-SHORTEST_STITCH = 10.0  # seconds: the length a stitch aims at is drawn from here to 30 s
+from utils.training.clip_rows import DrawOptions, TrainingClip, check_passes, find_clips_before
+from utils.training.stitching import Stitcher
 
 
 class TrainingClips:
@@ -54,8 +51,9 @@ class TrainingClips:
     ) -> None:
         self.rows, self.clips, self.writer = rows.select_columns(["id", "audio"]), clips, writer
         self._options, self._seed = options, seed
-        self._numbers = np.asarray(datasets)
-        self._datasets = [np.flatnonzero(self._numbers == number) for number in range(len(options.passes))]
+        numbers = np.asarray(datasets)
+        self._datasets = [np.flatnonzero(numbers == number) for number in range(len(options.passes))]
+        self._stitcher = Stitcher(clips, datasets, writer, options.stitch_probability)
         check_passes(options.passes, [len(rows) for rows in self._datasets])
         self._before = find_clips_before(clips, datasets) if options.previous_probability else []
 
@@ -70,7 +68,7 @@ class TrainingClips:
         """The examples of an epoch, in the order of the rows; then the windows without speech."""
         random = np.random.default_rng((self._seed, 2, epoch))
         chosen = np.concatenate([self._draw_rows(number, epoch) for number in range(len(self._datasets))])
-        groups = self._stitch(chosen, random)
+        groups = self._stitcher.groups(chosen.tolist(), random)
         chances = random.random((len(groups), 2))
         examples = [
             self._example(rows, offsets, *chance, seed=(self._seed, epoch, number))
@@ -115,46 +113,6 @@ class TrainingClips:
             own = order[max(0, first - turn * len(rows)) : last - turn * len(rows)]
             drawn.append(np.sort(own))
         return np.concatenate(drawn) if drawn else rows[:0]
-
-    def _stitch(
-        self, rows: np.ndarray, random: np.random.Generator
-    ) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
-        """Groups of rows that make up an example, each with the seconds at which its rows begin."""
-        probability = self._options.stitch_probability
-        if not probability:
-            return [((row,), (0.0,)) for row in rows.tolist()]
-        groups: list[tuple[tuple[int, ...], tuple[float, ...]]] = []
-        rest = rows.tolist()[::-1]
-        while rest:
-            row = rest.pop()
-            group, offsets, end = [row], [0.0], self.clips[row].duration
-            target = random.uniform(SHORTEST_STITCH, FULL_CONTEXT - TAIL)
-            is_stitched = random.random() < probability
-            while is_stitched and rest:
-                pause = self._pause(group[-1], rest[-1], random)
-                if pause is None or not self._fits(group, rest[-1], end + pause, target):
-                    break
-                offsets.append(end + pause)
-                end += pause + self.clips[rest[-1]].duration
-                group.append(rest.pop())
-            groups.append((tuple(group), tuple(offsets)))
-        return groups
-
-    def _pause(self, row: int, following: int, random: np.random.Generator) -> float | None:
-        """Seconds of silence between two clips; None where they do not belong together."""
-        one, other = self.clips[row], self.clips[following]
-        drawn = random.uniform(*DRAWN_PAUSES)
-        is_near = self._numbers[row] == self._numbers[following] and one.neighbourhood == other.neighbourhood
-        if not is_near or row == following:
-            return None
-        if one.end is not None and other.start is not None and 0 <= other.start - one.end <= LONGEST_PAUSE:
-            return other.start - one.end
-        return drawn
-
-    def _fits(self, group: list[int], row: int, start: float, target: float) -> bool:
-        pieces = [piece for member in [*group, row] for piece in self.clips[member].pieces]
-        num_targets = self.writer.count_targets(pieces, self.clips[row].language, with_timestamps=True)
-        return start + self.clips[row].duration <= target and num_targets <= MAX_LABEL_TOKENS
 
     def _example(
         self,

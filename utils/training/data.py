@@ -59,7 +59,7 @@ def load_data(args: TrainArguments, loaded: LoadedModel, accelerator: Accelerato
         augmentation=choose_augmentation(args, accelerator),
         non_speech=choose_non_speech(args, accelerator),
     )
-    training = TrainingClips(rows, clips, rows["dataset"], writer, options, args.seed)
+    training = TrainingClips(rows, clips, list(rows["dataset"]), writer, options, args.seed)
     if args.condition_on_prev_probability and not training.knows_texts_before:
         raise UserError(
             f"condition_on_prev_probability {args.condition_on_prev_probability}: no clip of "

@@ -25,16 +25,16 @@ from utils.training.estimates import (
     pick_steps,
 )
 from utils.training.micro_batch_finder import with_found_micro_batches
+from utils.training.model_folders import whole_model
 from utils.training.optimizers import moment_bytes
 from utils.training.options import count_workers
 from utils.training.run import Run
 from utils.training.run_log import end_training
 from utils.training.setup import build_run, choose_fixed_encoding, start_accelerator
-from utils.training.shared_decoding import transcribe_on_all_processes
+from utils.training.shared_decoding import score_rows
 from utils.training.step_loading import load_steps
 from utils.training.steps import Step
 from utils.training.updates import update_weights
-from utils.training.whole_model import whole_model
 
 STEPS_TIMED = 5
 
@@ -127,13 +127,6 @@ def time_evaluation(run: Run) -> float:
         return 0.0
     some = rows.select(range(min(len(rows), args.per_device_eval_batch_size * accelerator.num_processes)))
     started = time.perf_counter()
-    transcribe_on_all_processes(
-        accelerator,
-        whole_model(accelerator, run.model),
-        run.loaded.processor,
-        some,
-        batch_size=args.per_device_eval_batch_size,
-        max_length=args.generation_max_length,
-        task=args.task,
-    )
+    whole = whole_model(accelerator, run.model)
+    score_rows(args, accelerator, whole, run.loaded.processor, some, run.stop_request)
     return (time.perf_counter() - started) * len(rows) / len(some)

@@ -17,13 +17,11 @@ from utils.training.checkpoint_search import (
     origin_of,
 )
 from utils.training.checkpoints import load_checkpoint
-from utils.training.mixing import SNAPSHOTS, read_results
+from utils.training.mixing import MIXING_ARGUMENTS
+from utils.training.model_folders import SNAPSHOTS, read_results
 from utils.training.optimizers import settings_kept
 from utils.training.run import Run
 from utils.training.state import TrainingState
-
-# mixtures of finished weights: may be asked for, and changed, after training
-MIXING_ARGUMENTS = ("interpolation_alphas", "guard_datasets", "guard_tolerance", "max_guard_samples")
 
 # the result does not depend on them; not torch_compile, by which dropout draws other numbers
 FREE_ARGUMENTS = (

@@ -32,7 +32,7 @@ class Run:
     data: TrainingData
     model: torch.nn.Module  # behind its loss, as Accelerate has prepared it
     optimizer: torch.optim.Optimizer
-    scheduler: torch.optim.lr_scheduler.LRScheduler
+    scheduler: torch.optim.lr_scheduler.LambdaLR
     total_steps: int
     log: RunLog
     state: TrainingState = field(default_factory=TrainingState)

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import set_seed
+from peft import PeftModel
 from transformers import get_scheduler
 
 from utils.arguments.train import TrainArguments
@@ -82,16 +83,17 @@ def choose_fixed_encoding(
 
 def prepare_for_training(
     args: TrainArguments, accelerator: Accelerator, loaded: LoadedModel, total_steps: int
-) -> tuple[torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+) -> tuple[torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
     """The model behind its loss, AdamW and the schedule, on the device and among the processes."""
+    whisper = loaded.model
     take_fast_paths(
-        whisper_of(loaded.model),
+        whisper_of(whisper),
         accelerator.device,
         accelerator.mixed_precision,
         is_whole=accelerator.distributed_type in (DistributedType.NO, DistributedType.MULTI_CPU),
         torch_compile=args.torch_compile,
     )
-    model = adapter_loss(loaded.model) if args.use_peft else WhisperLoss(loaded.model)
+    model = adapter_loss(whisper) if isinstance(whisper, PeftModel) else WhisperLoss(whisper)
     model.silence_run = silence_run(args)
     model.multiples = choose_multiples(accelerator.device, accelerator.mixed_precision)
     if args.memory == "low":
@@ -109,7 +111,7 @@ def prepare_for_training(
     scheduler = get_scheduler(args.lr_scheduler_type, optimizer, round(warmup_steps), total_steps)
     register_weights(accelerator, trained_only=args.use_peft)
     accelerator.register_for_checkpointing(scheduler)
-    if args.use_peft:
-        register_adapter(accelerator, loaded.model, optimizer, total_steps)
+    if isinstance(whisper, PeftModel):
+        register_adapter(accelerator, whisper, optimizer, total_steps)
     model, optimizer = accelerator.prepare(model.train(), optimizer)
     return model, optimizer, scheduler

@@ -9,9 +9,41 @@ from datasets import Dataset
 from torch import nn
 from transformers import WhisperProcessor
 
+from utils.arguments.train import TrainArguments
 from utils.model.decoding import ready_to_decode, transcribe_batch
 from utils.model.transcription import Hypothesis, gather_hypotheses, transcribe_clips
+from utils.runtime.interruption import StopRequest
 from utils.runtime.progress import audio_progress
+from utils.scoring.error_rates import ScoredUtterance, score_utterances
+
+
+def score_rows(
+    args: TrainArguments,
+    accelerator: Accelerator,
+    model: nn.Module | None,
+    processor: WhisperProcessor,
+    rows: Dataset,
+    stop_request: StopRequest,
+) -> list[ScoredUtterance]:
+    """Decode the rows as the arguments say and count their errors; all processes call it and get all.
+
+    Args:
+        model: From `whole_model`: all processes have one, or the first alone.
+
+    Raises:
+        CutShortError: On all processes, where one is asked to stop.
+    """
+    hypotheses = transcribe_on_all_processes(
+        accelerator,
+        model,
+        processor,
+        rows,
+        batch_size=args.per_device_eval_batch_size,
+        max_length=args.generation_max_length,
+        task=args.task,
+        cut_short=lambda: stop_request.reason is not None,
+    )
+    return score_utterances(list(rows["id"]), list(rows["text"]), hypotheses, args.normalizer)
 
 
 def transcribe_on_all_processes(

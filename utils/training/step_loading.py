@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
+from utils.model.whisper import whisper_of
 from utils.training.batches import Batch, MicroBatches, read_steps
 from utils.training.options import count_workers
 from utils.training.run import Run
@@ -16,6 +17,7 @@ def load_steps(run: Run, first: int, last: int | None = None) -> Iterator[tuple[
         last: The step to stop before; not given: the end of the run.
     """
     data, accelerator = run.data, run.accelerator
+    padding = whisper_of(run.loaded.model).config.pad_token_id or 0  # of what nothing looks at
     own_share = partial(
         Step.micro_batches,
         num_processes=accelerator.num_processes,
@@ -25,7 +27,7 @@ def load_steps(run: Run, first: int, last: int | None = None) -> Iterator[tuple[
     )
     return read_steps(
         data.plan,
-        MicroBatches(data.clips, run.loaded.model.config.pad_token_id, data.encoder_cache),
+        MicroBatches(data.clips, padding, data.encoder_cache),
         first,
         run.total_steps if last is None else last,
         own_share=own_share,

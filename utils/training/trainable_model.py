@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 from accelerate import Accelerator
+from peft import PeftModel
 
 from utils.arguments.train import TrainArguments
 from utils.model.adapters import Adapter, add_adapter, describe_adapter
@@ -46,8 +47,9 @@ def mark_what_is_trained(
 ) -> torch.nn.Module:
     """Freeze parts of the model, or put an adapter beside it; an adapter folder goes on with its own."""
     if not args.use_peft:
+        model.requires_grad_(True)  # a merged adapter leaves its base frozen
         freeze(
-            model.requires_grad_(True),  # a merged adapter leaves its base frozen
+            whisper_of(model),
             encoder=args.freeze_encoder,
             convolutions=args.freeze_feature_encoder,
             encoder_layers=args.freeze_encoder_layers,
@@ -55,7 +57,7 @@ def mark_what_is_trained(
         )
         return model
 
-    if whisper_of(model) is not model:
+    if isinstance(model, PeftModel):
         accelerator.print(f"{args.model_name_or_path} goes on as it is: {describe_adapter(model)}")
         return model
     adapter = Adapter(
@@ -69,7 +71,7 @@ def mark_what_is_trained(
         use_dora=args.use_dora,
         token_ids=new_tokens,
     )
-    return add_adapter(model, args.model_name_or_path, adapter)
+    return add_adapter(whisper_of(model), args.model_name_or_path, adapter)
 
 
 def choose_quantization(args: TrainArguments, accelerator: Accelerator) -> Quantization | None:

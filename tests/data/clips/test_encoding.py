@@ -1,6 +1,5 @@
 """Blocks of recordings: decoded once, cut where they should, kept in order in any number of processes."""
 
-import json
 import os
 import pathlib
 from dataclasses import replace
@@ -13,10 +12,9 @@ from utils.audio.flac import SAMPLE_RATE, decode_flac
 from utils.data.blocks import cut_blocks
 from utils.data.clips import encoding as recordings
 from utils.data.clips.block_encoding import encode_blocks
+from utils.data.clips.block_files import EncodedClip, Rejected, read_in_order, read_index
 from utils.data.clips.encoding import ClipSettings, encode_block, encode_group
-from utils.data.clips.records import EncodedClip, Rejected
 from utils.data.utterance import Reject, TimedText, Utterance
-from utils.data.writing import in_order
 from utils.runtime.errors import UserError
 from utils.runtime.problems import Problem
 
@@ -183,8 +181,9 @@ def test_rejected_clips_can_be_listened_to(ramp, tmp_path):
     items = [utterance(ramp, n, 0.0, 0.05) for n in range(5)]
     (block,) = cut_blocks(items, "")
     list(encode_blocks([block], tmp_path, SETTINGS, num_proc=1))
-    entries = json.loads((tmp_path / f"{block.name}.json").read_text())["rejected"]
-    assert [entry.get("text") for entry in entries] == ["ciao", "ciao", None, None, None]
+    rejected = read_index(tmp_path / f"{block.name}.json").rejected
+    assert [item.text for item in rejected] == ["ciao", "ciao", "", "", ""]
+    assert [len(decode_flac(item.flac)) for item in rejected if item.flac] == [800, 800]
 
 
 @pytest.mark.parametrize("num_proc", [1, 2])
@@ -202,9 +201,10 @@ def test_order_and_rejects(ramp, tmp_path, num_proc):
     assert len(blocks) > 2
     counts = list(encode_blocks(blocks, tmp_path, SETTINGS, num_proc=num_proc))
     assert [count.items for count in counts] == [len(block.items) for block in blocks]
-    found = [entry for block in blocks for entry in in_order(tmp_path / f"{block.name}.json")]
-    assert [entry["position"] for entry, _ in found] == list(range(200))
-    kinds = {entry["position"]: entry["reason"].split(":")[0] for entry, row in found if row is None}
+    found = [item for block in blocks for item in read_in_order(tmp_path / f"{block.name}.json")]
+    items = [item.reject if isinstance(item, Rejected) else item[0] for item in found]
+    assert [item.position for item in items] == list(range(200))
+    kinds = {item.position: item.problem.kind for item in items if isinstance(item, Reject)}
     beyond = "segment beyond the end of the audio"
     assert kinds == {0: "empty text", 2: beyond, 3: "no such file", 5: "empty text"}
 

@@ -1,23 +1,29 @@
 """The card of a dataset: valid metadata whatever the report holds, and nobody's words lost."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
 from huggingface_hub import DatasetCard
 
+from utils.data.data_report import DataReport, SplitReport
 from utils.data.delivery.dataset_card import build_dataset_card, is_ours, size_category, split_card
 
-REPORT = {
-    "seen": 12,
-    "kept": 10,
-    "rejected": 2,
-    "hours": 1.5,
-    "splits": {
-        "train": {"utterances": 10, "hours": 1.5, "mean_duration": 5.4, "distinct_texts": 9, "speakers": 0}
-    },
-    "reasons": {"no such file": 2},
-    "split_by": "speaker",
-    "notes": ["Splits not read: <script>other</script>."],
-}
+REPORT = DataReport(
+    seen=12,
+    kept=10,
+    rejected=2,
+    hours=1.5,
+    splits={"train": SplitReport(10, 1.5, 5.4, 8.0, distinct_texts=9, speakers=0)},
+    reasons={"no such file": 2},
+    split_by="speaker",
+    shared_speakers=0,
+    shared_recordings=0,
+    shared_texts=3,
+    leaked_utterances=0,
+    statistics=None,  # the card shows none
+    notes=("Splits not read: <script>other</script>.",),
+)
 INFO = {
     "features": [{"name": "id", "dtype": "string"}, {"name": "start", "dtype": "float64"}],
     "splits": [{"name": "train", "num_bytes": 5, "num_examples": 10}],
@@ -49,7 +55,10 @@ def test_the_text_tells_the_numbers():
     card = build()
     assert "| train | 10 | 1.50 | 5.4 | 9 | unknown |" in card
     assert "2 of 12 items" in card and "| no such file | 2 |" in card
-    assert "no speaker is in two of them" in card and "None stated" in card
+    assert (
+        "no speaker is in two of them (speakers in more than one split: 0, texts" in card
+        and "None stated" in card
+    )
     assert "&lt;script>" in card and "<script>" not in card
     assert "````yaml\nsource: manifest\n" in card  # a fence longer than any in the arguments
     assert "`start` and `end`" in card and "`segments`" not in card
@@ -68,14 +77,14 @@ def test_what_others_wrote_stays():
     head, body = split_card(first)
     theirs = {**head, "license": "mit", "tags": ["radio"], "pretty_name": "Ours"}
     edited = f"---\n{yaml.safe_dump(theirs)}---\nBefore.\n{body}\nAfter.\n"
-    again = build(existing=edited, report=REPORT | {"kept": 2_000})
+    again = build(existing=edited, report=replace(REPORT, kept=2_000))
     new_head, new_body = split_card(again)
     assert new_head["license"] == "mit" and new_head["pretty_name"] == "Ours"
     assert new_head["tags"] == ["radio", "audio", "speech", "whisper"]
     assert new_head["size_categories"] == ["1K<n<10K"]
     assert new_body.startswith("Before.") and new_body.rstrip().endswith("After.")
     assert new_body.count("## Licence") == 1 and "`mit`" in new_body
-    assert build(existing=again, report=REPORT | {"kept": 2_000}) == again
+    assert build(existing=again, report=replace(REPORT, kept=2_000)) == again
 
 
 def test_a_card_of_others_is_told_from_ours():

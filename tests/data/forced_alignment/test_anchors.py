@@ -1,16 +1,17 @@
 """Transcript and heard words: units, runs of agreement, stretches. All by hand."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.data.forced_alignment.anchors import Run, match_units
-from utils.data.forced_alignment.stretches import Stretch, is_unsaid, plan_stretches
+from utils.data.forced_alignment.anchors import MatchedRun, match_units
+from utils.data.forced_alignment.stretches import Stretch, StretchLimits, is_unsaid, plan_stretches
 from utils.data.forced_alignment.units import Heard, split_units
 
-LIMITS = {"shortest": 8.0, "longest": 28.0, "most_tokens": 400}
+LIMITS = StretchLimits(shortest=8.0, longest=28.0, most_tokens=400)
 
 
 def middle(end: float, start: float) -> tuple[float, float]:
@@ -58,7 +59,7 @@ def keys(text: str) -> list[str]:
 
 
 def test_equal_texts_are_one_run():
-    assert match_units(keys("a b c d"), keys("a b c d")) == [Run(0, 0, 4)]
+    assert match_units(keys("a b c d"), keys("a b c d")) == [MatchedRun(0, 0, 4)]
 
 
 def test_runs_grow_over_words_spelt_alike():
@@ -104,7 +105,7 @@ def spoken(text: str, start: float = 0.0, pause_after: dict[int, float] | None =
 def plan(text: str, heard: list[Heard], duration: float, **limits) -> list[Stretch]:
     units = split_units(text)
     runs = match_units([unit.key for unit in units], [word.key for word in heard])
-    return plan_stretches(units, [2] * len(units), runs, heard, duration, middle, **(LIMITS | limits))
+    return plan_stretches(units, [2] * len(units), runs, heard, duration, middle, replace(LIMITS, **limits))
 
 
 HUNDRED = " ".join(f"parola{index:03d}x" for index in range(100))
@@ -137,9 +138,9 @@ def test_speech_without_text_is_in_no_stretch():
     words = HUNDRED.split()[:90]
     foreign = " ".join(f"altro{index}" for index in range(50))
     heard = spoken(" ".join([*words[:30], foreign, *words[30:]]))
-    units, runs = split_units(" ".join(words)), [Run(0, 0, 30), Run(30, 80, 60)]
+    units, runs = split_units(" ".join(words)), [MatchedRun(0, 0, 30), MatchedRun(30, 80, 60)]
     assert match_units([u.key for u in units], [h.key for h in heard]) == runs
-    stretches = plan_stretches(units, [2] * 90, runs, heard, 56.0, lambda *edges: edges, **LIMITS)
+    stretches = plan_stretches(units, [2] * 90, runs, heard, 56.0, lambda *edges: edges, LIMITS)
     assert [(s.first, s.last) for s in stretches] == [(0, 30), (30, 90)]
     edges = [edge for s in stretches for edge in (s.start, s.end)]
     assert edges == pytest.approx([0.0, 12.0, 32.0, 56.0])

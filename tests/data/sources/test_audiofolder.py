@@ -85,7 +85,7 @@ def test_audiofolder(folder, each_way, by_id, texts, clips):
 
 
 def test_audiofolder_with_a_column_given(folder, by_id):
-    utterances, rejects = by_id(read_audiofolder(folder, text_column="words"))
+    utterances, rejects = by_id(read_audiofolder(folder, text_column_name="words"))
     assert [(u.text, u.position) for u in utterances.values()] == [("x", 5)]
     assert ("data/test/metadata.csv", 2, "no transcript") in rejects
 

@@ -107,9 +107,11 @@ def test_class_labels_of_a_stream(parquet, tmp_path):
 
 def test_columns_of_a_stream_are_found_or_given(csv_folder, tmp_path, texts):
     options = {"local_cache": tmp_path / "cache", "streaming": True}
-    assert next(iter(read_hub(str(csv_folder), text_column="sentence", **options).items)).text == texts[0]
+    assert (
+        next(iter(read_hub(str(csv_folder), text_column_name="sentence", **options).items)).text == texts[0]
+    )
     with pytest.raises(UserError, match=r"no column 'lyrics'; found path, sentence"):
-        read_hub(str(csv_folder), text_column="lyrics", **options)
+        read_hub(str(csv_folder), text_column_name="lyrics", **options)
     (csv_folder / "train.csv").write_text("sound,words\nx,y\n")
     with pytest.raises(UserError, match=r"no text column recognised; found sound, words.*--text_column_name"):
         read_hub(str(csv_folder), **options)
@@ -229,6 +231,6 @@ def test_relative_paths_of_a_local_table_stay_in_its_folder(tmp_path, encoded, w
 
 @pytest.mark.hub
 def test_a_stream_from_the_hub(tmp_path):
-    source = read_hub("google/fleurs", config="it_it", local_cache=tmp_path, streaming=True)
+    source = read_hub("google/fleurs", dataset_config_name="it_it", local_cache=tmp_path, streaming=True)
     first = next(item for item in source.items if isinstance(item, Utterance))
     assert first.id.startswith("train-") and decode_recording(first.audio).size > 16_000

@@ -552,10 +552,12 @@ def test_hub_names_the_columns_it_found(tmp_path):
     with pytest.raises(UserError, match=r"no text column.*found path, words.*--text_column_name"):
         read_hub(str(folder), local_cache=tmp_path / "cache")
     with pytest.raises(UserError, match=r"no column 'lyrics'; found path, words"):
-        read_hub(str(folder), text_column="lyrics", local_cache=tmp_path / "cache")
+        read_hub(str(folder), text_column_name="lyrics", local_cache=tmp_path / "cache")
     with pytest.raises(UserError, match=r"no column 'sound'.*--audio_column_name"):
-        read_hub(str(folder), text_column="words", audio_column="sound", local_cache=tmp_path / "cache")
-    utterances, _ = parts(read_hub(str(folder), text_column="words", local_cache=tmp_path / "cache"))
+        read_hub(
+            str(folder), text_column_name="words", audio_column_name="sound", local_cache=tmp_path / "cache"
+        )
+    utterances, _ = parts(read_hub(str(folder), text_column_name="words", local_cache=tmp_path / "cache"))
     assert [u.text for u in utterances] == ["ciao"]
 
 

@@ -146,11 +146,11 @@ def test_common_voice_that_is_no_use(common_voice, tmp_path, write_files):
     with pytest.raises(UserError, match="no such file or folder"):
         read_common_voice(tmp_path / "nowhere")
     with pytest.raises(UserError, match="found no language 'fa', but it"):
-        read_common_voice(common_voice, locale="fa")
+        read_common_voice(common_voice, dataset_config_name="fa")
     write_files(common_voice, {"cv-corpus-17.0-2024-03-15/fa/train.tsv": CV_HEADER})
     with pytest.raises(UserError, match=r"found several languages: fa, it\. Name one"):
         read_common_voice(common_voice)
-    assert read_common_voice(common_voice, locale="it").total == 6
+    assert read_common_voice(common_voice, dataset_config_name="it").total == 6
     with pytest.raises(UserError, match=r"train\.tsv has no column client_id, sentence; found 'path'"):
         read_common_voice(write_files(tmp_path / "wrong", {"train.tsv": "path\ttext\n"}))
     with pytest.raises(UserError, match=r"train\.tsv is empty"):
@@ -309,7 +309,7 @@ def test_fleurs_with_packed_audio(fleurs, packed, by_id, encoded):
         whole.mkdir()
         (audio / split).rename(whole / split)
         packed(whole, "tar.gz").rename(audio / f"{split}.tar.gz")
-    utterances, _ = by_id(read_fleurs(fleurs / "it_it", text_column="transcription"))
+    utterances, _ = by_id(read_fleurs(fleurs / "it_it", text_column_name="transcription"))
     for number, id in enumerate(("train/100", "train/101", "dev/200")):
         assert_sounds_like(utterances[id], encoded(number, "wav"))
     assert utterances["dev/200"].text.islower() and utterances["dev/200"].language == "it"
@@ -336,11 +336,11 @@ def test_fleurs_languages(tmp_path, write_files, by_id, folder, language):
 
 def test_fleurs_that_is_no_use(fleurs, write_files):
     with pytest.raises(UserError, match="no column 'text' in FLEURS"):
-        read_fleurs(fleurs, text_column="text")
+        read_fleurs(fleurs, text_column_name="text")
     write_files(fleurs, {"fa_ir/test.tsv": ""})
     with pytest.raises(UserError, match="several languages: fa_ir, it_it"):
         read_fleurs(fleurs)
-    assert read_fleurs(fleurs, config="it_it").total == 4
+    assert read_fleurs(fleurs, dataset_config_name="it_it").total == 4
 
 
 # ---- LJSpeech ----------------------------------------------------------------------------------------------
@@ -380,13 +380,13 @@ def test_ljspeech(ljspeech, each_way, by_id, texts, encoded):
 
 
 def test_ljspeech_normalized(ljspeech, by_id, texts):
-    utterances, rejects = by_id(read_ljspeech(ljspeech, text_column="normalized_text"))
+    utterances, rejects = by_id(read_ljspeech(ljspeech, text_column_name="normalized_text"))
     assert [(u.text, u.extra) for u in utterances.values()] == [
         (texts[0].lower(), {"original_text": f'"{texts[0]}'})
     ]
     assert ("LJSpeech-1.1/metadata.csv", 2, "missing key 'normalized_text'") in rejects
     with pytest.raises(UserError, match="no column 'sentence' in LJSpeech"):
-        read_ljspeech(ljspeech, text_column="sentence")
+        read_ljspeech(ljspeech, text_column_name="sentence")
     with pytest.raises(UserError, match=r"no metadata\.csv"):
         read_ljspeech(ljspeech / "LJSpeech-1.1/wavs")
 

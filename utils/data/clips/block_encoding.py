@@ -10,9 +10,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from utils.data.blocks import Block, files_of
+from utils.data.blocks import Block, BlockCount, files_of
 from utils.data.clips.encoding import Aligner, ClipSettings, encode_block
-from utils.data.clips.records import BlockCount
 from utils.runtime.errors import UserError
 
 WAITING_PER_WORKER = 2  # blocks handed out ahead: enough to keep a worker busy, few enough to stay small

@@ -1,6 +1,5 @@
 """A block of items to a file of clips: each recording is decoded once, cut, checked and encoded as FLAC."""
 
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,28 +12,26 @@ import pyarrow
 from utils.audio.flac import SAMPLE_RATE, encode_flac, num_samples_at
 from utils.audio.reading import LONGEST_AUDIO
 from utils.audio.voice_activity import speech_extent
-from utils.data.blocks import Block, files_of
-from utils.data.clips.records import (
+from utils.data.blocks import Block, BlockCount, files_of
+from utils.data.clips.block_files import (
     EXAMPLE_SECONDS,
     SCHEMA,
-    BlockCount,
+    BlockIndex,
     EncodedClip,
+    KeptClip,
     Rejected,
-    kept_entry,
+    kept_clip,
     one_row,
-    rejected_entry,
+    write_index,
 )
 from utils.data.decoding import decode_recording
 from utils.data.quality.clip_checks import check_clip, content_hash
 from utils.data.quality.text_checks import check_text
 from utils.data.segmentation.pieces import END_TOLERANCE, segment_problem
 from utils.data.utterance import Reject, TimedText, Utterance
-from utils.runtime.files import write_text
 from utils.runtime.problems import BadItem, Problem
+from utils.text.label_tokens import MAX_LABEL_TOKENS
 from utils.text.token_counts import load_token_counter
-
-LABEL_LIMIT = 448
-"""Tokens of a label, `max_target_positions` of every Whisper."""
 
 LABEL_FRAME = 4
 """Label tokens besides the text: language, task, no timestamps, end. The shift adds the start token."""
@@ -66,24 +63,23 @@ def encode_block(
 ) -> BlockCount:
     """Do one block and write its two files into `folder`, the index last."""
     files = files_of(block, folder)
-    kept, rejected = list[dict](), list[dict]()
-    examples: dict[str, int] = {}
+    kept, rejected, places = list[KeptClip](), list[Rejected](), list[int]()
     temporary = files.clips.with_suffix(f".{os.getpid()}.tmp")
     with pyarrow.OSFile(str(temporary), "wb") as file, pyarrow.ipc.new_stream(file, SCHEMA) as writer:
         for group in block.groups():
             for result in encode_group(group, settings, align):
                 if isinstance(result, Rejected):
-                    rejected.append(rejected_entry(result, examples, position=len(kept)))
+                    rejected.append(result)
+                    places.append(len(kept))
                     continue
                 utterance, clip = result
                 writer.write_batch(one_row(utterance, clip))
-                kept.append(kept_entry(utterance, clip))
+                kept.append(kept_clip(utterance, clip))
     with temporary.open("rb") as written:
         os.fsync(written.fileno())
     temporary.replace(files.clips)
-    index = {"items": len(block.items), "kept": kept, "rejected": rejected}
-    write_text(files.index, json.dumps(index))  # ASCII: names of files may be no UTF-8
-    return BlockCount(len(block.items), sum(entry["duration"] for entry in kept))
+    write_index(files.index, BlockIndex(kept, rejected, places))
+    return BlockCount(len(block.items), sum(clip.duration for clip in kept))
 
 
 def encode_group(
@@ -174,9 +170,10 @@ def encode_utterance(
     num_tokens = None
     if problem is None and settings.tokenizer is not None:
         num_tokens = _token_counter(settings.tokenizer)(utterance.text) + LABEL_FRAME
-        if num_tokens > LABEL_LIMIT:
+        if num_tokens > MAX_LABEL_TOKENS:
             problem = Problem(
-                "label too long", f"{num_tokens} tokens, expected at most {LABEL_LIMIT}; cut the utterance"
+                "label too long",
+                f"{num_tokens} tokens, expected at most {MAX_LABEL_TOKENS}; cut the utterance",
             )
     problem = problem or check_clip(samples, settings.rules)
     if problem is not None:

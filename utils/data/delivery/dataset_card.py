@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import yaml
 
+from utils.data.data_report import DataReport
+
 BEGIN = (
     "<!-- Written by preprocess.py: what stands from here to the end mark is replaced by the next push. -->"
 )
@@ -23,7 +25,7 @@ _HEAD = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | r
 def build_dataset_card(
     *,
     dataset_id: str,
-    report: Mapping,
+    report: DataReport,
     arguments: Mapping,
     languages: Sequence[str],
     dataset_info: Mapping,
@@ -34,7 +36,7 @@ def build_dataset_card(
 
     Args:
         dataset_id: `user/name`.
-        report: Contents of data_report.json.
+        report: On the dataset.
         arguments: The resolved arguments that made the dataset; shown as they are.
         languages: Whisper's codes of the languages in it.
         dataset_info: Features, splits and sizes as `datasets` writes them into a card.
@@ -49,7 +51,7 @@ def build_dataset_card(
     head |= {
         "pretty_name": head.get("pretty_name") or _pretty_name(dataset_id),
         "task_categories": ["automatic-speech-recognition"],
-        "size_categories": [size_category(report["kept"])],
+        "size_categories": [size_category(report.kept)],
         "tags": [*dict.fromkeys([*(head.get("tags") or []), "audio", "speech", "whisper"])],
         "configs": [{"config_name": "default", "data_files": _data_files(dataset_info)}],
         "dataset_info": dict(dataset_info),
@@ -105,10 +107,10 @@ def _data_files(dataset_info: Mapping) -> list[dict[str, str]]:
     return [{"split": split["name"], "path": f"data/{split['name']}-*"} for split in dataset_info["splits"]]
 
 
-def _describe(dataset_id: str, report: Mapping, arguments: Mapping, head: Mapping) -> str:
+def _describe(dataset_id: str, report: DataReport, arguments: Mapping, head: Mapping) -> str:
     parts = [
         f"# {head['pretty_name']}",
-        f"{report['kept']:,} clips of speech with their transcripts, {report['hours']:.2f} hours: FLAC, "
+        f"{report.kept:,} clips of speech with their transcripts, {report.hours:.2f} hours: FLAC, "
         "16 kHz, mono, at most 30 s each.",
         _splits_table(report),
         f'```python\nfrom datasets import load_dataset\n\ndataset = load_dataset("{dataset_id}")\n```',
@@ -116,8 +118,8 @@ def _describe(dataset_id: str, report: Mapping, arguments: Mapping, head: Mappin
         "## What was left out",
         _rejects_table(report),
         "## How it was made",
-        *([f"Source: {_one_line(report['credit'])}."] if report.get("credit") else []),
-        *[_one_line(note) for note in report.get("notes", ())],
+        *([f"Source: {_one_line(report.credit)}."] if report.credit else []),
+        *[_one_line(note) for note in report.notes],
         _splits_note(report),
         f"The arguments of `preprocess.py`:\n\n{_fenced(yaml.safe_dump(dict(arguments), sort_keys=False))}",
         "## Licence",
@@ -126,11 +128,11 @@ def _describe(dataset_id: str, report: Mapping, arguments: Mapping, head: Mappin
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _splits_table(report: Mapping) -> str:
+def _splits_table(report: DataReport) -> str:
     rows = [
-        f"| {name} | {split['utterances']:,} | {split['hours']:.2f} | {split['mean_duration']:.1f} | "
-        f"{split['distinct_texts']:,} | {split.get('speakers') or 'unknown'} |"
-        for name, split in report["splits"].items()
+        f"| {name} | {split.utterances:,} | {split.hours:.2f} | {split.mean_duration:.1f} | "
+        f"{split.distinct_texts:,} | {split.speakers or 'unknown'} |"
+        for name, split in report.splits.items()
     ]
     head = (
         "| split | clips | hours | mean length in s | distinct texts | speakers |\n|---|---|---|---|---|---|"
@@ -149,24 +151,22 @@ def _columns(dataset_info: Mapping) -> str:
     return " ".join([f"Columns: {lists}.", *(f"{told[name]}." for name in told if name in names)])
 
 
-def _rejects_table(report: Mapping) -> str:
-    if not report["rejected"]:
-        return f"Nothing: all {report['seen']:,} items were kept."
-    rows = [f"| {_one_line(kind)} | {count:,} |" for kind, count in report["reasons"].items()]
+def _rejects_table(report: DataReport) -> str:
+    if not report.rejected:
+        return f"Nothing: all {report.seen:,} items were kept."
+    rows = [f"| {_one_line(kind)} | {count:,} |" for kind, count in report.reasons.items()]
     return "\n".join(
-        [f"{report['rejected']:,} of {report['seen']:,} items.\n", "| reason | items |\n|---|---|", *rows]
+        [f"{report.rejected:,} of {report.seen:,} items.\n", "| reason | items |\n|---|---|", *rows]
     )
 
 
-def _splits_note(report: Mapping) -> str:
-    shared = ", ".join(
-        f"{what} in more than one split: {report[key]:,}"
-        for what, key in (("speakers", "shared_speakers"), ("texts", "shared_texts"))
-        if key in report
-    )
-    by = report.get("split_by")
+def _splits_note(report: DataReport) -> str:
+    by = report.split_by
     how = f"Splits were cut so that no {by} is in two of them" if by else "Splits are those of the source"
-    return f"{how}{f' ({shared})' if shared else ''}."
+    return (
+        f"{how} (speakers in more than one split: {report.shared_speakers:,}, "
+        f"texts in more than one split: {report.shared_texts:,})."
+    )
 
 
 def _licence(name: object) -> str:

@@ -2,13 +2,12 @@
 
 import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow
 import soundfile
 
 from utils.audio.flac import SAMPLE_RATE, decode_flac
+from utils.data.prepared_dataset import read_split
 from utils.data.split_names import SPLITS
 from utils.runtime.errors import UserError
 from utils.runtime.files import folder_written_whole
@@ -97,16 +96,6 @@ def _with_columns(record: dict, columns: dict) -> dict:
         if value is not None:
             record[name] = value
     return record
-
-
-def read_split(folder: Path) -> Iterator[dict]:
-    """The rows of one split of a prepared dataset, one at a time."""
-    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    for file in state["_data_files"]:
-        with pyarrow.OSFile(str(folder / file["filename"]), "rb") as source:
-            for batch in pyarrow.ipc.open_stream(source):
-                for place in range(len(batch)):
-                    yield from batch.slice(place, 1).to_pylist()
 
 
 def _file_name(id: str, taken: set[str]) -> str:

@@ -1,6 +1,5 @@
 """Push a prepared dataset to the Hugging Face Hub as Parquet shards that its viewer plays, with a card."""
 
-import json
 import math
 import re
 import tempfile
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow.compute
 import yaml
 
-from utils.data.catalogue import ARGUMENTS_FILE, NUMBERS_FILE
+from utils.data.data_report import ARGUMENTS_FILE, read_data_report
 from utils.data.delivery.dataset_card import build_dataset_card, is_ours, split_card
 from utils.data.delivery.hub_errors import check_visibility, hub_errors_told
 from utils.data.delivery.parquet import SHARD_BYTES, hub_features, without_folders, write_shard
@@ -87,7 +86,7 @@ def push_dataset(
     additions, info = _send_splits(repository, splits, shard_bytes)
     text = build_dataset_card(
         dataset_id=dataset_id,
-        report=json.loads((folder / NUMBERS_FILE).read_text(encoding="utf-8")),
+        report=read_data_report(folder),
         arguments=_shown_arguments(folder / ARGUMENTS_FILE, hidden_arguments),
         languages=_languages(splits),
         dataset_info=_as_yaml(info),

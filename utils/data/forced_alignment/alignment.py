@@ -5,7 +5,7 @@ stretches of less than 30 s (`anchors.py`). In each the model is then led throug
 cross-attention tells when each word is spoken (`word_timing.py`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -26,19 +26,16 @@ from utils.data.forced_alignment.segments import (
     cut_between,
     join_units,
 )
-from utils.data.forced_alignment.stretches import plan_stretches
+from utils.data.forced_alignment.stretches import StretchLimits, plan_stretches
 from utils.data.forced_alignment.units import split_units
 from utils.data.utterance import Reject, Utterance
 from utils.model.languages import language_codes
 from utils.model.whisper import eval_mode, whisper_of
 from utils.runtime.problems import Problem
 from utils.text.cleaning import clean_text
+from utils.text.label_tokens import prompt_tokens
 
-LONGEST_WINDOW = 28.0  # seconds; a little under Whisper's 30, so that an edge can move into a pause
-
-SHORTEST_WINDOW = 8.0
-
-MOST_TOKENS = 400  # of a window's text; the decoder has 448 positions, some of them for the prompt
+LIMITS = StretchLimits()
 
 
 def align_transcript(
@@ -49,8 +46,6 @@ def align_transcript(
     processor: WhisperProcessor,
     language: str | None,
     max_duration: float = 30.0,
-    batch_size: int = 8,
-    on_seconds: Callable[[float], None] = lambda seconds: None,
 ) -> list[AlignedSegment]:
     """Align the plain transcript of a recording of any length.
 
@@ -60,8 +55,6 @@ def align_transcript(
         model: Whisper, or a PEFT model around it, on any device.
         language: Code of the language; None lets the model find out.
         max_duration: Most seconds of a segment.
-        batch_size: Windows of up to 28 s in a batch.
-        on_seconds: Called with audio seconds as they are finished, about the recording's length in all.
 
     Returns:
         Segments in order. Their texts put together are the transcript, whitespace aside. The caller sets
@@ -71,16 +64,7 @@ def align_transcript(
         words = text.strip()
         return [AlignedSegment(0.0, len(samples) / SAMPLE_RATE, words, 0.0)] if words else []
     levels = measure_levels(samples)
-    placed = place_units(
-        samples,
-        text,
-        levels,
-        model=model,
-        processor=processor,
-        language=language,
-        batch_size=batch_size,
-        on_seconds=on_seconds,
-    )
+    placed = place_units(samples, text, levels, model=model, processor=processor, language=language)
     return join_units(text, placed, levels, max_duration)
 
 
@@ -114,29 +98,35 @@ def align_utterance(
         language=utterance.language or default_language,
         max_duration=max_duration,
     )
-    parts: list[Utterance | Reject] = []
-    for number, segment in enumerate(segments):
-        start, end = offset + segment.start, offset + segment.end
-        place = f"{start:.2f} to {end:.2f} s"
-        if problem := alignment_problem(segment, min_confidence):
-            problem = replace(problem, details=f"{problem.details}: {shown(segment.text)}")
-            parts.append(Reject(utterance.source, place, problem))
-            continue
-        parts.append(
-            replace(
-                utterance,
-                id=f"{utterance.id}_segment_{number:03d}",
-                text=clean_text(segment.text),
-                position=place,
-                start=start,
-                end=end,
-                recording=utterance.recording or (utterance.id if utterance.start is None else None),
-                segments=(),
-                previous_text=clean_text(segments[number - 1].text) if number else utterance.previous_text,
-                extra={**utterance.extra, "alignment_confidence": round(segment.confidence, 4)},
-            )
-        )
-    return parts
+    return [_part_of(utterance, number, segments, offset, min_confidence) for number in range(len(segments))]
+
+
+def _part_of(
+    utterance: Utterance,
+    number: int,
+    segments: Sequence[AlignedSegment],
+    offset: float,
+    min_confidence: float,
+) -> Utterance | Reject:
+    """One segment as an utterance of its own, or a reject; its times are those of the recording."""
+    segment = segments[number]
+    start, end = offset + segment.start, offset + segment.end
+    place = f"{start:.2f} to {end:.2f} s"
+    if problem := alignment_problem(segment, min_confidence):
+        details = f"{problem.details}: {shown(segment.text)}"
+        return Reject(utterance.source, place, Problem(problem.kind, details))
+    return replace(
+        utterance,
+        id=f"{utterance.id}_segment_{number:03d}",
+        text=clean_text(segment.text),
+        position=place,
+        start=start,
+        end=end,
+        recording=utterance.recording or (utterance.id if utterance.start is None else None),
+        segments=(),
+        previous_text=clean_text(segments[number - 1].text) if number else utterance.previous_text,
+        extra={**utterance.extra, "alignment_confidence": round(segment.confidence, 4)},
+    )
 
 
 def alignment_problem(segment: AlignedSegment, min_confidence: float) -> Problem | None:
@@ -156,24 +146,21 @@ def place_units(
     model: torch.nn.Module,
     processor: WhisperProcessor,
     language: str | None,
-    batch_size: int,
-    on_seconds: Callable[[float], None] = lambda seconds: None,
+    batch_size: int = 8,
 ) -> list[PlacedUnit]:
     """Find each word of the transcript (each character, in scripts without spaces) in the recording.
 
-    See `align_transcript` for the arguments. Times never go back; a unit that was not found has a confidence
-    of 0 and the times of the gap it falls in.
+    See `align_transcript` for the arguments; `batch_size` windows of up to 28 s are read at once. Times never
+    go back; a unit that was not found has a confidence of 0 and the times of the gap it falls in.
     """
     units = split_units(text)
-    if not units:
-        return []
     whisper = whisper_of(model)
     windows = plan_windows(find_speech(samples), levels)
     with eval_mode(model), torch.inference_mode():
         if language is None and language_codes(whisper):
             language = commonest_language(whisper, processor, samples, windows[:LANGUAGE_WINDOWS])
-        known = language if language_codes(whisper) else None
-        reader = Reader(whisper, processor, known, samples, levels, batch_size, on_seconds)
+        prompt = prompt_tokens(processor.tokenizer, language if language_codes(whisper) else None)
+        reader = Reader(whisper, processor, prompt, samples, levels, batch_size)
         heard = reader.write_down(windows)
         stretches = plan_stretches(
             units,
@@ -182,9 +169,7 @@ def place_units(
             heard,
             len(samples) / SAMPLE_RATE,
             partial(cut_between, levels),
-            shortest=SHORTEST_WINDOW,
-            longest=LONGEST_WINDOW,
-            most_tokens=MOST_TOKENS,
+            LIMITS,
         )
         return reader.place(text, units, stretches)
 
@@ -194,7 +179,7 @@ def plan_windows(speech: Sequence[SpeechSpan], levels: Levels) -> list[SpeechSpa
     windows: list[SpeechSpan] = []
     for span in speech:
         for part in _cut_long(span, levels):
-            fits = windows and part.end - windows[-1].start <= LONGEST_WINDOW
+            fits = windows and part.end - windows[-1].start <= LIMITS.longest
             if fits and part.start - windows[-1].end <= LONG_PAUSE:
                 windows[-1] = SpeechSpan(windows[-1].start, part.end)
             else:
@@ -204,9 +189,9 @@ def plan_windows(speech: Sequence[SpeechSpan], levels: Levels) -> list[SpeechSpa
 
 def _cut_long(span: SpeechSpan, levels: Levels) -> Iterator[SpeechSpan]:
     start = span.start
-    while span.end - start > LONGEST_WINDOW:
-        middle = levels.cut_point(start + 0.7 * LONGEST_WINDOW, start + 0.95 * LONGEST_WINDOW)
-        end = min(middle, start + LONGEST_WINDOW)
+    while span.end - start > LIMITS.longest:
+        middle = levels.cut_point(start + 0.7 * LIMITS.longest, start + 0.95 * LIMITS.longest)
+        end = min(middle, start + LIMITS.longest)
         yield SpeechSpan(start, end)
         start = end
     yield SpeechSpan(start, span.end)

@@ -18,7 +18,7 @@ ALIKE = 0.6  # similarity of two spellings that count as one word right beside w
 
 
 @dataclass(frozen=True)
-class Run:
+class MatchedRun:
     """`length` units from `unit` on agree with as many heard words from `heard` on."""
 
     unit: int
@@ -26,7 +26,7 @@ class Run:
     length: int
 
 
-def match_units(keys: Sequence[str], heard: Sequence[str]) -> list[Run]:
+def match_units(keys: Sequence[str], heard: Sequence[str]) -> list[MatchedRun]:
     """Find the runs of equal words by one edit distance over both whole texts.
 
     rapidfuzz computes it in bits and by Hirschberg's division, so that memory stays flat even for the words
@@ -34,16 +34,16 @@ def match_units(keys: Sequence[str], heard: Sequence[str]) -> list[Run]:
     """
     blocks = Levenshtein.opcodes(keys, heard)
     runs = [
-        Run(block.src_start, block.dest_start, block.src_end - block.src_start)
+        MatchedRun(block.src_start, block.dest_start, block.src_end - block.src_start)
         for block in blocks
         if block.tag == "equal"
     ]
     return _grow(_drop_chance(runs, keys, len(heard)), keys, heard)
 
 
-def _drop_chance(runs: list[Run], keys: Sequence[str], num_heard: int) -> list[Run]:
+def _drop_chance(runs: list[MatchedRun], keys: Sequence[str], num_heard: int) -> list[MatchedRun]:
     """Drop short runs where text and sound are out of step, as beside a paragraph that only one side has."""
-    framed = [Run(0, 0, 0), *runs, Run(len(keys), num_heard, 0)]
+    framed = [MatchedRun(0, 0, 0), *runs, MatchedRun(len(keys), num_heard, 0)]
     kept = []
     for index, run in enumerate(runs, start=1):
         before, after = framed[index - 1], framed[index + 1]
@@ -59,16 +59,16 @@ def _drop_chance(runs: list[Run], keys: Sequence[str], num_heard: int) -> list[R
     return kept
 
 
-def _lag(earlier: Run, later: Run) -> int:
+def _lag(earlier: MatchedRun, later: MatchedRun) -> int:
     """How many more words one side has between two runs than the other."""
     units = later.unit - earlier.unit - earlier.length
     words = later.heard - earlier.heard - earlier.length
     return abs(units - words)
 
 
-def _grow(runs: list[Run], keys: Sequence[str], heard: Sequence[str]) -> list[Run]:
+def _grow(runs: list[MatchedRun], keys: Sequence[str], heard: Sequence[str]) -> list[MatchedRun]:
     """Lengthen each run over words spelt alike, first forwards, then backwards."""
-    grown: list[Run] = []
+    grown: list[MatchedRun] = []
     ends = [*((run.unit, run.heard) for run in runs), (len(keys), len(heard))][1:]
     floor = (0, 0)
     for run, limit in zip(runs, ends, strict=True):
@@ -81,7 +81,7 @@ def _grow(runs: list[Run], keys: Sequence[str], heard: Sequence[str]) -> list[Ru
             and _alike(keys[unit + length], heard[word + length])
         ):
             length += 1
-        grown.append(Run(unit, word, length))
+        grown.append(MatchedRun(unit, word, length))
         floor = unit + length, word + length
     return grown
 

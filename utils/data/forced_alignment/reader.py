@@ -1,8 +1,8 @@
 """The model as it reads a recording: window by window, what is said and when."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,11 +15,10 @@ from utils.data.forced_alignment.segments import PlacedUnit, confidence_of
 from utils.data.forced_alignment.stretches import Stretch
 from utils.data.forced_alignment.token_path import FRAME_SECONDS
 from utils.data.forced_alignment.units import Heard, Unit, split_units
-from utils.data.forced_alignment.word_timing import time_units
+from utils.data.forced_alignment.word_timing import UnitTimes, time_units
 from utils.model.context import FULL_CONTEXT
 from utils.model.encoder import encode_clips
 from utils.model.generation import EncodedClips, decode_greedily, detect_languages
-from utils.text.label_tokens import prompt_tokens
 
 MOST_HEARD_TOKENS = 250  # more in one window is a loop
 
@@ -62,54 +61,48 @@ class Reader:
 
     model: WhisperForConditionalGeneration
     processor: WhisperProcessor
-    language: str | None
+    prompt: list[int]
     samples: np.ndarray
     levels: Levels
     batch_size: int
-    on_seconds: Callable[[float], None]
 
     def write_down(self, windows: Sequence[SpeechSpan]) -> list[Heard]:
         """The words the model hears in each window, and when."""
-        heard = []
-        for batch in self._batches(windows):
-            states = _encode(self.model, self.processor, self.samples, batch)
-            prompts = torch.tensor([self._prompt] * len(batch), device=states.device)
+        heard: list[Heard] = []
+        for batch, states in self._batches(windows):
+            prompts = torch.tensor([self.prompt] * len(batch), device=states.device)
             limit = prompts.shape[1] + MOST_HEARD_TOKENS
             tokens = decode_greedily(self.model, EncodedClips(states), prompts, limit)
-            texts = [text.strip() for text in self._decode(tokens)]
+            decoded = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+            texts = [text.strip() for text in decoded]
             units = [split_units(text) for text in texts]
-            for window, words, times in self._time(batch, states, texts, units):
-                for word, start, end in zip(words, times.starts, times.ends, strict=True):
-                    times_of_word = window.start + float(start), window.start + float(end)
-                    heard.append(Heard(word.key, *times_of_word))
+            for row, times in self._time(batch, states, texts, units):
+                keys = [unit.key for unit in units[row]]
+                heard += map(Heard, keys, times.starts.tolist(), times.ends.tolist())
         return heard
 
     def place(self, text: str, units: Sequence[Unit], stretches: Sequence[Stretch]) -> list[PlacedUnit]:
         """Time the units of each stretch; those in none are given the gap between their neighbours."""
         found: dict[int, PlacedUnit] = {}
-        for batch in self._batches([stretch for stretch in stretches if stretch.end > stretch.start]):
-            states = _encode(self.model, self.processor, self.samples, batch)
+        for batch, states in self._batches([stretch for stretch in stretches if stretch.end > stretch.start]):
             texts, shifted = [], []
             for stretch in batch:
                 own = units[stretch.first : stretch.last]
-                texts.append(text[own[0].start : own[-1].end])
-                shifted.append([_shift(unit, -own[0].start) for unit in own])
-            for stretch, _, times in self._time(batch, states, texts, shifted):
-                for index, values in enumerate(
-                    zip(times.starts, times.ends, confidence_of(times), strict=True)
-                ):
-                    start, end, confidence = map(float, values)
-                    unit = units[stretch.first + index]
-                    found[stretch.first + index] = PlacedUnit(
-                        unit, stretch.start + start, stretch.start + end, confidence
-                    )
+                begin = own[0].start
+                texts.append(text[begin : own[-1].end])
+                shifted.append([Unit(unit.start - begin, unit.end - begin, unit.key) for unit in own])
+            for row, times in self._time(batch, states, texts, shifted):
+                indices = range(batch[row].first, batch[row].last)
+                spans = (times.starts.tolist(), times.ends.tolist(), confidence_of(times).tolist())
+                for index, *placed in zip(indices, *spans, strict=True):
+                    found[index] = PlacedUnit(units[index], *placed)
         return list(_fill_gaps(units, found, len(self.samples) / SAMPLE_RATE))
 
-    def _batches(self, windows: Sequence) -> Iterator[Sequence]:
+    def _batches(self, windows: Sequence) -> Iterator[tuple[Sequence, torch.Tensor]]:
+        """Some windows at once, with the encoder's output."""
         for start in range(0, len(windows), self.batch_size):
             batch = windows[start : start + self.batch_size]
-            yield batch
-            self.on_seconds(sum(window.end - window.start for window in batch) / 2)  # of two passes
+            yield batch, _encode(self.model, self.processor, self.samples, batch)
 
     def _time(
         self,
@@ -117,8 +110,8 @@ class Reader:
         states: torch.Tensor,
         texts: Sequence[str],
         units: Sequence[Sequence[Unit]],
-    ) -> Iterator[tuple]:
-        """Each window that has words, its words and their times."""
+    ) -> Iterator[tuple[int, UnitTimes]]:
+        """Each row that has words, and their times in the recording."""
         rows = [row for row, words in enumerate(units) if words]
         if not rows:
             return
@@ -126,13 +119,14 @@ class Reader:
             self.model,
             self.processor,
             states[rows],
-            self._prompt,
+            self.prompt,
             [texts[row] for row in rows],
             [units[row] for row in rows],
             [self._silence(windows[row]) for row in rows],
         )
-        for row, result in zip(rows, times, strict=True):
-            yield windows[row], units[row], result
+        for row, found in zip(rows, times, strict=True):
+            start = windows[row].start
+            yield row, replace(found, starts=found.starts + start, ends=found.ends + start)
 
     def _silence(self, window: SpeechSpan | Stretch) -> np.ndarray:
         """(frames,) bool, which encoder frames of a window are silence all through."""
@@ -143,17 +137,6 @@ class Reader:
         there = self.levels.silent[first : first + len(silent)]
         silent[: len(there)] = there
         return np.logical_and.reduce(silent.reshape(num_frames, per_frame), axis=1)
-
-    def _decode(self, tokens: list[list[int]]) -> list[str]:
-        return self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-
-    @property
-    def _prompt(self) -> list[int]:
-        return prompt_tokens(self.processor.tokenizer, self.language)
-
-
-def _shift(unit: Unit, by: int) -> Unit:
-    return Unit(unit.start + by, unit.end + by, unit.key)
 
 
 def _fill_gaps(units: Sequence[Unit], found: dict[int, PlacedUnit], duration: float) -> Iterator[PlacedUnit]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.data.forced_alignment.anchors import Run
+from utils.data.forced_alignment.anchors import MatchedRun
 from utils.data.forced_alignment.units import Heard, Unit
 
 SPARE = 5.0  # seconds of heard words without text that are taken for foreign sound
@@ -26,6 +26,15 @@ class Stretch:
     end: float
 
 
+@dataclass(frozen=True)
+class StretchLimits:
+    """How long a stretch may be."""
+
+    shortest: float = 8.0  # seconds before which it is not cut unless it must
+    longest: float = 28.0  # seconds; a little under Whisper's 30, so that an edge can move into a pause
+    most_tokens: int = 400  # the decoder has 448 positions, some of them for the prompt
+
+
 Cut = Callable[[float, float], tuple[float, float]]
 """Given where a word ends and the next begins: where the stretch before ends and the one after begins."""
 
@@ -33,14 +42,11 @@ Cut = Callable[[float, float], tuple[float, float]]
 def plan_stretches(
     units: Sequence[Unit],
     num_tokens: Sequence[int],
-    runs: Sequence[Run],
+    runs: Sequence[MatchedRun],
     heard: Sequence[Heard],
     duration: float,
     cut: Cut,
-    *,
-    shortest: float,
-    longest: float,
-    most_tokens: int,
+    limits: StretchLimits,
 ) -> list[Stretch]:
     """Cut transcript and recording together into stretches that the model can hold.
 
@@ -51,9 +57,7 @@ def plan_stretches(
         heard: What the runs' `heard` counts.
         duration: Seconds of the recording.
         cut: Finds the silence between two words.
-        shortest: A stretch is not cut earlier than this unless it must, in seconds.
-        longest: Most seconds of a stretch.
-        most_tokens: Most tokens of one.
+        limits: Of each stretch.
 
     Returns:
         Stretches in order. Units in none of them are not spoken where they should be.
@@ -64,7 +68,7 @@ def plan_stretches(
     for passage in _find_passages(units, links, heard, pace, duration, cut):
         inside = [(unit, word) for unit, word in links if passage.first <= unit < passage.last]
         times = _guess_times(units, inside, heard, passage)
-        stretches += _cut_passage(passage, times, inside, num_tokens, cut, shortest, longest, most_tokens)
+        stretches += _cut_passage(passage, times, inside, num_tokens, cut, limits)
     return stretches
 
 
@@ -151,17 +155,15 @@ def _cut_passage(
     links: list[tuple[int, int]],
     num_tokens: Sequence[int],
     cut: Cut,
-    shortest: float,
-    longest: float,
-    most_tokens: int,
+    limits: StretchLimits,
 ) -> Iterator[Stretch]:
     """Cut at the safest places: anchors on both sides, then a long pause, then a long stretch."""
-    first, start = passage.first, passage.start
+    first, start, longest = passage.first, passage.start, limits.longest
     steadiness = _steadiness(passage, links)
     tokens = np.concatenate([[0], np.cumsum(num_tokens[passage.first : passage.last])])
     while first < passage.last:
         begin = first - passage.first
-        fits = tokens[begin + 1 :] - tokens[begin] <= most_tokens
+        fits = tokens[begin + 1 :] - tokens[begin] <= limits.most_tokens
         if passage.end - start <= longest and fits.all():
             yield Stretch(first, passage.last, start, passage.end)
             return
@@ -171,7 +173,7 @@ def _cut_passage(
             0.5 * steadiness[begin + 1 :]
             + np.clip(starts - ends, 0.0, 1.0)
             + 0.5 * (ends - start) / longest
-            - 2.0 * (ends - start < shortest)
+            - 2.0 * (ends - start < limits.shortest)
         )
         best = int(np.where(allowed, scores, -np.inf).argmax()) if allowed.any() else 0
         if begin + best + 1 >= len(times):

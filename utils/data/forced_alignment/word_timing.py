@@ -76,9 +76,8 @@ def time_units(
     encoded = processor.tokenizer(
         [" " + text for text in texts], add_special_tokens=False, return_offsets_mapping=True
     )
-    led = lead_through(
-        model, states, list(prompt), encoded["input_ids"], [len(silence) for silence in silences]
-    )
+    frames = [len(silence) for silence in silences]
+    led = lead_through(model, states, list(prompt), encoded["input_ids"], frames)
     times = []
     for row, clip in enumerate(led):
         # the character that a token completes, without the space in front

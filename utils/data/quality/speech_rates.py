@@ -37,6 +37,11 @@ def count_characters(text: str) -> int:
     return sum(unicodedata.category(character)[0] in "LMN" for character in text)
 
 
+def spoken_characters(text: str) -> int:
+    """The same, with a digit as long as the word it is spoken as."""
+    return count_characters(text) + (LETTERS_OF_A_DIGIT - 1) * sum(map(str.isdecimal, text))
+
+
 def rate_limits(characters: np.ndarray, seconds: np.ndarray) -> RateLimits | None:
     """What speech rate is usual in a corpus: median and median absolute deviation of its logarithm.
 
@@ -62,20 +67,21 @@ def rate_limits(characters: np.ndarray, seconds: np.ndarray) -> RateLimits | Non
     return RateLimits(math.exp(median), max(low, SLOWEST), min(high, FASTEST))
 
 
-def rate_problem(text: str, seconds: float, limits: RateLimits | None) -> Problem | None:
+def rate_problem(
+    num_characters: int, spoken: int, seconds: float, limits: RateLimits | None
+) -> Problem | None:
     """Why a text cannot be what is said in a clip of this length, or None.
 
     Both directions are lenient with short utterances, which are mostly pause or cut tightly.
 
     Args:
-        text: Of the clip.
-        seconds: Its duration.
+        num_characters: Of the clip's text, from `count_characters`.
+        spoken: From `spoken_characters`.
+        seconds: The clip's duration.
         limits: Of the corpus and language; None where there are too few utterances: then only what nobody can
             say is rejected.
     """
     low, high = (limits.low, limits.high) if limits else (SLOWEST, FASTEST)
-    num_characters = count_characters(text)
-    spoken = num_characters + (LETTERS_OF_A_DIGIT - 1) * sum(character.isdecimal() for character in text)
     too_fast = num_characters - CHARACTERS_ALLOWED > high * seconds
     too_slow = spoken < low * (seconds - PAUSE_ALLOWED)
     if not too_fast and not too_slow:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.data.fields import usable_text
+from utils.data.sources.asterisk_download import fetch_prompts
 from utils.data.utterance import Reject, Source, Utterance, check_any_usable
 from utils.runtime.problems import BadItem, Problem
 from utils.text.cleaning import clean_text
@@ -16,6 +17,12 @@ TONE_PROMPTS = frozenset(
 
 # Remarks of the translators that nobody speaks: `(in inglese)`, `dollaro [$]`, `Il [suo] messaggio`.
 PROMPT_NOTE = re.compile(r"\([^)]*\)|\[[^\]]*\]")
+
+
+def read_asterisk(*, language: str) -> Source:
+    """The prompts in a language, downloaded once."""
+    prompts = fetch_prompts(language)
+    return read_prompts(prompts.folder, prompts.transcripts, credit=f"{prompts.credit} ({prompts.licence})")
 
 
 def read_prompts(folder: Path, transcripts: Sequence[tuple[str, str]], *, credit: str) -> Source:

@@ -24,7 +24,7 @@ from utils.runtime.files import spellings
 from utils.runtime.problems import BadItem
 
 
-def read_audiofolder(path: Path, *, text_column: str | None = None) -> Source:
+def read_audiofolder(path: Path, *, text_column_name: str | None = None) -> Source:
     """Read an audio folder (https://huggingface.co/docs/datasets/audio_dataset): files and their metadata.
 
     `metadata.csv` or `metadata.jsonl`, at the root or in subfolders, with `file_name` relative to it and a
@@ -32,7 +32,7 @@ def read_audiofolder(path: Path, *, text_column: str | None = None) -> Source:
 
     Args:
         path: Folder or archive.
-        text_column: Found by its name when None.
+        text_column_name: Found by its name when None.
 
     Raises:
         UserError: There is no metadata, or it has no column `file_name`.
@@ -41,9 +41,15 @@ def read_audiofolder(path: Path, *, text_column: str | None = None) -> Source:
     tables = find_files(tree, "metadata.csv", "metadata.jsonl")
     if not tables:
         raise UserError(f"{path}: no metadata.csv or metadata.jsonl. --input must name an audio folder.")
-    splits = _audiofolder_splits(tree, tables)
+    total, names = 0, set[str]()  # of splits: of folders, and values of the column
+    for row in _audiofolder_rows(tree, tables):
+        total += 1
+        if isinstance(row, Row):
+            names.update(_audiofolder_name(tree, row).split("/")[:-1], given_splits([row.values]))
     return rows_as_source(
-        partial(_audiofolder_rows, tree, tables), partial(_audiofolder_row, tree, splits, text_column)
+        partial(_audiofolder_rows, tree, tables),
+        partial(_audiofolder_row, tree, splits_of_names(names), text_column_name),
+        total=total,
     )
 
 
@@ -62,15 +68,6 @@ def _listed_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject
             yield from read_table(tree, table, separator=",", needed=("file_name",))
         else:
             yield from read_json_lines(tree, table)
-
-
-def _audiofolder_splits(tree: FileTree, tables: Sequence[str]) -> dict[str, str | None]:
-    """What the values of `split` mean, and the names of the folders."""
-    names = set[str]()
-    for row in _listed_rows(tree, tables):
-        if isinstance(row, Row):
-            names.update(_audiofolder_name(tree, row).split("/")[:-1], given_splits([row.values]))
-    return splits_of_names(names)
 
 
 def _audiofolder_name(tree: FileTree, row: Row) -> str:

@@ -18,7 +18,11 @@ _COMMON_VOICE_TABLES = ("train.tsv", "dev.tsv", "test.tsv", "validated.tsv")
 
 
 def read_common_voice(
-    path: Path, *, locale: str | None = None, use_validated: bool = False, min_net_votes: int | None = None
+    path: Path,
+    *,
+    dataset_config_name: str | None = None,
+    use_validated: bool = False,
+    min_net_votes: int | None = None,
 ) -> Source:
     """Read a Common Voice release (https://commonvoice.mozilla.org): `<locale>/*.tsv` and `<locale>/clips/`.
 
@@ -26,7 +30,7 @@ def read_common_voice(
 
     Args:
         path: Folder or archive, of the release or of one locale.
-        locale: Which one, where there are several.
+        dataset_config_name: Which one, where there are several.
         use_validated: Train on `validated.tsv` without what is in dev and test, instead of on `train.tsv`,
             which holds only one recording of each sentence.
         min_net_votes: Clips with fewer votes, up less down, are rejected.
@@ -36,7 +40,7 @@ def read_common_voice(
     """
     tree = open_tree(path)
     folder = choose_folder(
-        tree, find_files(tree, *_COMMON_VOICE_TABLES), locale, "train.tsv or validated.tsv"
+        tree, find_files(tree, *_COMMON_VOICE_TABLES), dataset_config_name, "train.tsv or validated.tsv"
     )
     train = "validated.tsv" if use_validated else "train.tsv"
     there = [name for name in (train, "dev.tsv", "test.tsv") if posixpath.join(folder, name) in tree]

@@ -21,7 +21,9 @@ _FLEURS_COLUMNS = (
 _FLEURS_FOLDER = re.compile(r"[a-z]{2,3}(_[a-z]{4})?_([a-z]{2}|\d{3})")  # it_it, es_419, cmn_hans_cn
 
 
-def read_fleurs(path: Path, *, config: str | None = None, text_column: str | None = None) -> Source:
+def read_fleurs(
+    path: Path, *, dataset_config_name: str | None = None, text_column_name: str | None = None
+) -> Source:
     """Read FLEURS (https://huggingface.co/datasets/google/fleurs).
 
     `<config>/{train,dev,test}.tsv` without a header, and the audio in `audio/<split>/` or
@@ -29,18 +31,19 @@ def read_fleurs(path: Path, *, config: str | None = None, text_column: str | Non
 
     Args:
         path: Folder or archive of the corpus or of one language.
-        config: Language such as `it_it`, where there are several.
-        text_column: `raw_transcription`, as it was written (also if None), or `transcription`, in lower case.
+        dataset_config_name: Language such as `it_it`, where there are several.
+        text_column_name: `raw_transcription`, as it was written (also if None), or `transcription`, in
+            lower case.
 
     Raises:
         UserError: There is no such corpus, or no such column.
     """
-    text_column = text_column or "raw_transcription"
+    text_column = text_column_name or "raw_transcription"
     if text_column not in _FLEURS_COLUMNS[2:4]:
         raise UserError(f"no column {text_column!r} in FLEURS; expected raw_transcription or transcription.")
     tree = open_tree(path)
     tables = find_files(tree, "train.tsv", "dev.tsv", "test.tsv")
-    folder = choose_folder(tree, tables, config, "train.tsv, dev.tsv or test.tsv")
+    folder = choose_folder(tree, tables, dataset_config_name, "train.tsv, dev.tsv or test.tsv")
     tables = [name for name in tables if posixpath.dirname(name) == folder]
     name = posixpath.basename(folder) or tree.root.name.split(".")[0]
     language = language_of(name) if _FLEURS_FOLDER.fullmatch(name) else None

@@ -18,11 +18,10 @@ from utils.data.sources.listings import (
     stem_of,
     subfolder_of,
 )
-from utils.data.sources.manifest import Rereadable
 from utils.data.split_names import splits_of_names, unsplit_notes
 from utils.data.transcripts.tab_lines import is_timed
 from utils.data.transcripts.timed_text import TRANSCRIPT_EXTENSIONS, decode_transcript, read_transcript
-from utils.data.utterance import Reject, Source, Utterance, check_any_usable
+from utils.data.utterance import Items, Reject, Source, Utterance, check_any_usable
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem, Problem
 
@@ -43,7 +42,7 @@ class _Cutting:
 
 
 def read_folder(
-    folder: Path,
+    path: Path,
     *,
     min_segment_duration: float,
     max_duration: float,
@@ -60,7 +59,7 @@ def read_folder(
     over, and links to folders are not followed, so that nothing is read twice.
 
     Args:
-        folder: Searched at each reading of the items, one subfolder after the other.
+        path: Searched at each reading of the items, one subfolder after the other.
         min_segment_duration: Shorter segments of timed transcripts are rejected, in seconds.
         max_duration: Longer ones are cut between words or rejected, in seconds.
         target_duration: Seconds up to which neighbouring pieces are joined; 0 leaves each on its own.
@@ -71,28 +70,28 @@ def read_folder(
     Raises:
         UserError: There is no such folder, or nothing usable in it.
     """
-    if folder.is_file() and is_archive_name(folder.name):
-        raise UserError(f"{folder}: an archive, expected a folder. Unpack it first.")
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder. --input must name a folder of audio and transcripts.")
+    if path.is_file() and is_archive_name(path.name):
+        raise UserError(f"{path}: an archive, expected a folder. Unpack it first.")
+    if not path.is_dir():
+        raise UserError(f"{path}: no such folder. --input must name a folder of audio and transcripts.")
     cutting = _Cutting(min_segment_duration, max_duration, target_duration, max_gap, padding, tier)
     counts: Counter[str] = Counter()
     names: dict[str, None] = {}  # of subfolders with recordings, in their order
-    for listing in list_folders(folder):
-        names |= {subfolder_of(listing.folder, folder): None} if listing.recordings else {}
+    for listing in list_folders(path):
+        names |= {subfolder_of(listing.folder, path): None} if listing.recordings else {}
         counts["found"] += len(listing.recordings) + len(listing.transcripts) + bool(listing.problem)
         counts["others"] += listing.num_others
         counts["links"] += listing.num_links
     if not counts["found"]:
         known = ", ".join(TRANSCRIPT_EXTENSIONS)
         raise UserError(
-            f"{folder}: no audio and no .txt files found, nor other transcripts ({known}). "
+            f"{path}: no audio and no .txt files found, nor other transcripts ({known}). "
             "Expected clip.wav beside clip.txt."
         )
     splits = splits_of_names(names)
-    items = Rereadable(partial(_read_listings, folder, cutting, splits))
-    check_any_usable(items, str(folder))
-    return Source(items, notes=(*describe_others(folder, counts), *unsplit_notes(splits)))
+    items = Items(partial(_read_listings, path, cutting, splits))
+    check_any_usable(items, str(path))
+    return Source(items, notes=(*describe_others(path, counts), *unsplit_notes(splits)))
 
 
 def _read_listings(

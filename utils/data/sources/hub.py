@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from utils.data.sources.hub_rows import audio_left_encoded, describe_audio, read_rows, rows_of
-from utils.data.sources.rows import Items
 from utils.data.sources.tables import TEXT_COLUMNS
 from utils.data.split_names import split_name, splits_of_names
-from utils.data.utterance import Reject, Source, Utterance
+from utils.data.utterance import Items, Reject, Source, Utterance
 from utils.runtime.errors import UserError
 
 # Names seen in public corpora, the most common first; a name given by the user goes before all of them.
@@ -21,9 +20,9 @@ _AUDIO_COLUMNS = ("audio", "path", "file", "file_name", "audio_path")
 def read_hub(
     name: str,
     *,
-    config: str | None = None,
-    audio_column: str | None = None,
-    text_column: str | None = None,
+    dataset_config_name: str | None = None,
+    audio_column_name: str | None = None,
+    text_column_name: str | None = None,
     streaming: bool = False,
     local_cache: Path,
 ) -> Source:
@@ -31,9 +30,9 @@ def read_hub(
 
     Args:
         name: Hub id, or a local folder; one written by `save_to_disk` is read too.
-        config: Configuration, such as a language.
-        audio_column: Found when None.
-        text_column: Found when None.
+        dataset_config_name: Configuration, such as a language.
+        audio_column_name: Found when None.
+        text_column_name: Found when None.
         streaming: Fetch row by row and keep nothing on disk; how many rows there are is then not known.
         local_cache: Receives what `datasets` writes while it reads a local folder; the caller removes it. A
             dataset of the Hub stays in the Hub's own cache, so that it is downloaded once.
@@ -46,11 +45,11 @@ def read_hub(
     is_local = Path(name).exists()
     if is_local:
         disable_progress_bars()
-    splits = load_splits(name, config, local_cache if is_local else None, streaming)
+    splits = load_splits(name, dataset_config_name, local_cache if is_local else None, streaming)
     chosen, notes = _choose_splits(splits, name)
     columns = {split: _columns(splits[split], name) for split in chosen}
-    text = _find_column(columns, text_column, TEXT_COLUMNS, "text", name)
-    audio = _find_column(columns, audio_column, _audio_names(columns), "audio", name)
+    text = _find_column(columns, text_column_name, TEXT_COLUMNS, "text", name)
+    audio = _find_column(columns, audio_column_name, _audio_names(columns), "audio", name)
     datasets = [(split, as_split, _undecoded(splits[split], audio)) for split, as_split in chosen.items()]
     total = _count_rows([rows for _, _, rows in datasets])
     if total == 0:

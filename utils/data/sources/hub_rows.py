@@ -15,7 +15,7 @@ from utils.data.utterance import Reject, Utterance
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem
 
-# What every prepared dataset has, see `utils.data.writing.dataset_features`.
+# What every prepared dataset has, see `utils.data.split_writing.dataset_features`.
 _PREPARED_TYPES = dict.fromkeys(("id", "text", "language", "source"), "string") | {"duration": "float64"}
 
 _READ_ANEW = ("original_id", "original_duration", "original_segments", "original_previous_text")

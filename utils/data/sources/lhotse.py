@@ -14,8 +14,8 @@ from utils.data.fields import shown
 from utils.data.segmentation.pieces import check_segment
 from utils.data.sources.manifest_audio import find_audio, manifest_seconds, manifests_at
 from utils.data.sources.nemo import json_rows
-from utils.data.sources.ordering import recordings_together, temporary_database
-from utils.data.sources.rows import Items, language_of, rows_as_source, split_in_name
+from utils.data.sources.ordering import temporary_database
+from utils.data.sources.rows import language_of, rows_as_source, split_in_name
 from utils.data.sources.tables import Row, read_json_lines, usable_id
 from utils.data.split_names import splits_of_names, unsplit_notes
 from utils.data.utterance import Audio, Reject, Source, Utterance
@@ -53,10 +53,9 @@ def read_lhotse(path: Path) -> Source:
         )
     read_rows = partial(_cut_rows, tree, cuts) if cuts else partial(_supervision_rows, tree, supervisions)
     splits = splits_of_names(cuts or supervisions, split_in_name)
-    source = rows_as_source(read_rows, partial(_lhotse_row, tree, splits))
     unread = (f"Cuts are read; not read: {', '.join(supervisions)}.",) if cuts and supervisions else ()
     notes = (*unread, *unsplit_notes(splits))
-    return Source(Items(partial(recordings_together, source.items)), source.total, notes=notes)
+    return rows_as_source(read_rows, partial(_lhotse_row, tree, splits), notes, are_parts=True)
 
 
 def _cut_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:

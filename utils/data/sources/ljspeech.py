@@ -15,19 +15,19 @@ from utils.runtime.errors import UserError
 _LJSPEECH_COLUMNS = ("id", "text", "normalized_text")
 
 
-def read_ljspeech(path: Path, *, text_column: str | None = None) -> Source:
+def read_ljspeech(path: Path, *, text_column_name: str | None = None) -> Source:
     """Read LJSpeech (https://keithito.com/LJ-Speech-Dataset) and what is laid out like it.
 
     `metadata.csv` with `id|text|normalised text`, the last of which may lack, and `wavs/<id>.wav`.
 
     Args:
         path: Folder or archive.
-        text_column: `text` (also when None), or `normalized_text` with numbers in words.
+        text_column_name: `text` (also when None), or `normalized_text` with numbers in words.
 
     Raises:
         UserError: There is no such corpus, or no such column.
     """
-    text_column = text_column or "text"
+    text_column = text_column_name or "text"
     if text_column not in _LJSPEECH_COLUMNS[1:]:
         raise UserError(f"no column {text_column!r} in LJSpeech; expected text or normalized_text.")
     tree = open_tree(path)

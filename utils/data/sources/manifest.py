@@ -1,7 +1,7 @@
 """Reader of manifests: a line of JSON for every utterance."""
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,19 +12,9 @@ import numpy as np
 from utils.data.archives.tree import is_archive_name
 from utils.data.sources.manifest_line import MOST_LINE_BYTES, parse_if_usable, read_manifest_line
 from utils.data.split_names import given_splits, splits_of_names
-from utils.data.utterance import Reject, Source, Utterance, check_any_usable
+from utils.data.utterance import Items, Reject, Source, Utterance, check_any_usable
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem
-
-
-@dataclass(frozen=True)
-class Rereadable:
-    """Items that are read anew each time they are asked for, so that they need not be held."""
-
-    read: Callable[[], Iterator[Utterance | Reject]]
-
-    def __iter__(self) -> Iterator[Utterance | Reject]:
-        return self.read()
 
 
 def read_manifest(path: Path) -> Source:
@@ -42,7 +32,7 @@ def read_manifest(path: Path) -> Source:
     if is_archive_name(path.name):
         raise UserError(f"{path}: an archive, expected a JSONL file. Unpack it first.")
     total, places, splits = _find_order(path)
-    items = Rereadable(partial(_read_lines, path, places, splits))
+    items = Items(partial(_read_lines, path, places, splits))
     check_any_usable(items, str(path))
     return Source(items, total)
 

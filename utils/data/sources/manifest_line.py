@@ -1,12 +1,20 @@
 """One line of a manifest to an utterance, or to the reason it cannot be one."""
 
-import json
 import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from utils.data.fields import is_utf8, printable, read_extras, read_language, shown, text_problem, usable_text
+from utils.data.fields import (
+    is_utf8,
+    parse_json_object,
+    printable,
+    read_extras,
+    read_language,
+    shown,
+    text_problem,
+    usable_text,
+)
 from utils.data.segmentation.pieces import END_TOLERANCE, check_segment
 from utils.data.split_names import known_split
 from utils.data.utterance import TimedText, Utterance
@@ -21,7 +29,7 @@ MOST_LINE_BYTES = 16 << 20
 def parse_if_usable(line: bytes | None) -> Mapping[str, object]:
     """What a line holds; nothing if it is no use."""
     try:
-        return _parse_json_object(line or b"")
+        return _parse_line(line or b"")
     except BadItem:
         return {}
 
@@ -31,7 +39,7 @@ def read_manifest_line(
 ) -> Utterance:
     if line is None:
         raise BadItem("line too long", f"over {MOST_LINE_BYTES >> 20} MiB, expected one utterance a line")
-    row = _parse_json_object(line)
+    row = _parse_line(line)
     for key in ("audio", "text"):
         if key not in row:
             raise BadItem(f"missing key {key!r}", f"found {', '.join(map(repr, row)) or 'none'}")
@@ -109,16 +117,11 @@ def read_segments(row: Mapping[str, object], text: str, duration: float) -> tupl
     return tuple(segments)
 
 
-def _parse_json_object(line: bytes) -> dict[str, object]:
+def _parse_line(line: bytes) -> dict[str, object]:
     try:
-        row = json.loads(line.decode("utf-8-sig"))
+        return parse_json_object(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise BadItem("not UTF-8", f"{error.reason} at byte {error.start}") from None
-    except (ValueError, RecursionError) as error:
-        raise BadItem("bad JSON", f"{error or 'nested too deeply'}") from None
-    if not isinstance(row, dict):
-        raise BadItem("bad JSON", f"found a {type(row).__name__}, expected an object {{...}}")
-    return row
 
 
 def _read_string(row: Mapping[str, object], key: str) -> str | None:

@@ -10,8 +10,7 @@ from pathlib import Path, PurePosixPath
 from utils.data.archives.tree import FileTree
 from utils.data.segmentation.pieces import check_segment
 from utils.data.sources.manifest_audio import find_audio, manifest_seconds, manifests_at
-from utils.data.sources.ordering import recordings_together
-from utils.data.sources.rows import Items, language_of, rows_as_source, split_in_name
+from utils.data.sources.rows import language_of, rows_as_source, split_in_name
 from utils.data.sources.tables import Row, read_json_lines, usable_id
 from utils.data.split_names import given_splits, known_split, splits_of_names, unsplit_notes
 from utils.data.utterance import Reject, Source, Utterance
@@ -39,11 +38,18 @@ def read_nemo(path: Path) -> Source:
     tables = [name for name in tables if _is_nemo(tree, name)]
     if not tables:
         raise UserError(f"{path}: no JSON lines with audio_filepath. --input must name a NeMo manifest.")
-    given = given_splits(row.values for row in json_rows(tree, tables) if isinstance(row, Row))
+    total, given = 0, set[str]()
+    for row in json_rows(tree, tables):
+        total += 1
+        given |= given_splits([row.values]) if isinstance(row, Row) else set()
     splits = splits_of_names([*tables, *given], split_in_name)
-    source = rows_as_source(partial(json_rows, tree, tables), partial(_nemo_row, tree, splits))
-    notes = () if given else unsplit_notes(splits)
-    return Source(Items(partial(recordings_together, source.items)), source.total, notes=notes)
+    return rows_as_source(
+        partial(json_rows, tree, tables),
+        partial(_nemo_row, tree, splits),
+        () if given else unsplit_notes(splits),
+        total=total,
+        are_parts=True,
+    )
 
 
 def _is_nemo(tree: FileTree, name: str) -> bool:

@@ -2,50 +2,45 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePosixPath
 
 from utils.audio.reading import AUDIO_EXTENSIONS
 from utils.data.archives.tree import FileTree
 from utils.data.fields import printable, whisper_language
-from utils.data.sources.ordering import in_archive_order
+from utils.data.sources.ordering import in_archive_order, recordings_together
 from utils.data.sources.tables import Row
 from utils.data.split_names import split_name
-from utils.data.utterance import Reject, Source, Utterance
+from utils.data.utterance import Items, Reject, Source, Utterance
 from utils.runtime.problems import BadItem, Problem
-
-
-@dataclass(frozen=True)
-class Items:
-    """Items that are read anew, in the same order, each time they are asked for."""
-
-    read: Callable[[], Iterator[Utterance | Reject]] = field(repr=False)
-
-    def __iter__(self) -> Iterator[Utterance | Reject]:
-        return self.read()
 
 
 def rows_as_source(
     read_rows: Callable[[], Iterable[Row | Reject]],
     read_row: Callable[[Row], Utterance],
     notes: Sequence[str] = (),
+    *,
+    total: int | None = None,
+    are_parts: bool = False,
 ) -> Source:
-    """A source of what rows say; the rows are counted once and read again for the utterances.
+    """A source of what rows say; the rows are read again for the utterances.
 
     Args:
         read_rows: Reads them from the beginning, each time it is called.
         read_row: Raises BadItem for a row that is not kept.
         notes: Kept in the source.
+        total: Of the rows, where they have been counted.
+        are_parts: Whether rows of one recording may stand apart; they are brought together.
     """
-    total = sum(1 for _ in read_rows())
-    return Source(Items(partial(_read_items, read_rows, read_row)), total, notes=tuple(notes))
+    total = sum(1 for _ in read_rows()) if total is None else total
+    return Source(Items(partial(_read_items, read_rows, read_row, are_parts)), total, notes=tuple(notes))
 
 
 def _read_items(
-    read_rows: Callable[[], Iterable[Row | Reject]], read_row: Callable[[Row], Utterance]
+    read_rows: Callable[[], Iterable[Row | Reject]], read_row: Callable[[Row], Utterance], are_parts: bool
 ) -> Iterator[Utterance | Reject]:
-    return in_archive_order(_utterances(read_rows(), read_row))
+    items = in_archive_order(_utterances(read_rows(), read_row))
+    return recordings_together(items) if are_parts else items
 
 
 def _utterances(

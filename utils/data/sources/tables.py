@@ -5,13 +5,12 @@ import csv
 import gzip
 import io
 import itertools
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from utils.data.archives.members import BROKEN_ARCHIVE
 from utils.data.archives.tree import FileTree
-from utils.data.fields import is_utf8, printable, read_extras, shown, usable_text
+from utils.data.fields import is_utf8, parse_json_object, printable, read_extras, shown, usable_text
 from utils.data.utterance import PREPARED_COLUMNS, Reject, Scalar
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem, Problem
@@ -218,15 +217,6 @@ def read_json_lines(tree: FileTree, name: str) -> Iterator[Row | Reject]:
         if not line.strip():
             continue
         try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            yield Reject(printable(name), number, Problem("bad JSON", f"{error or 'nested too deeply'}"))
-            continue
-        if isinstance(values, dict):
-            yield Row(name, number, values)
-        else:
-            yield Reject(
-                printable(name),
-                number,
-                Problem("bad JSON", f"found a {type(values).__name__}, expected an object {{...}}"),
-            )
+            yield Row(name, number, parse_json_object(line))
+        except BadItem as error:
+            yield Reject(printable(name), number, error.problem)

@@ -158,9 +158,9 @@ def test_speech_rates_are_those_of_the_own_language(tmp_path):
 
 
 def test_many_rows_and_files_of_a_split(tmp_path, monkeypatch):
-    from utils.data import writing
+    from utils.data import split_writing
 
-    monkeypatch.setattr(writing, "FILE_BYTES", 200_000)
+    monkeypatch.setattr(split_writing, "FILE_BYTES", 200_000)
     items = [utterance(n, seconds=0.5) for n in range(250)]
     build(tmp_path / "x", items, validation_share=0, test_share=0)
     names = sorted(path.name for path in (tmp_path / "x/train").glob("*.arrow"))

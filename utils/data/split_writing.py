@@ -1,16 +1,13 @@
 """Splits written as Arrow files that `datasets` loads."""
 
 import json
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow
 
-from utils.data.catalogue import NUMBERS_FILE, read_index
-from utils.data.clips.records import SCHEMA
-from utils.data.grouping import TRAIN
+from utils.data.clips.block_files import SCHEMA
 from utils.data.split_names import SPLITS
 from utils.runtime.files import write_text
 
@@ -31,25 +28,6 @@ TYPES: Mapping[str, tuple[str, type]] = {
     "float": ("float64", float),
     "bool": ("bool", bool),
 }
-
-
-def in_order(block: Path) -> Iterator[tuple[dict, dict | None]]:
-    """What a block holds as its items came: the index entry with the clip's row, or a reject with None."""
-    index = read_index(block)
-    rejected = deque(index["rejected"])
-    for place, row in enumerate(read_rows(block)):
-        while rejected and rejected[0]["before"] <= place:
-            yield rejected.popleft(), None
-        yield index["kept"][place], row
-    for entry in rejected:
-        yield entry, None
-
-
-def read_rows(block: Path) -> Iterator[dict]:
-    """The clips of one block, one at a time."""
-    with pyarrow.OSFile(str(block.with_suffix(".arrow")), "rb") as file:
-        for batch in pyarrow.ipc.open_stream(file):
-            yield from batch.to_pylist()
 
 
 def dataset_features(columns: Mapping[str, set[str]]) -> "Features":
@@ -139,17 +117,3 @@ class SplitWriter:
             "_split": self._folder.name,
         }
         write_text(self._folder / "state.json", json.dumps(state, indent=2))
-
-
-def kept_rows(folder: Path, most: int) -> list[dict]:
-    """Rows of train spread over the whole split, to be looked at."""
-    import itertools
-
-    from utils.data.delivery.folders import read_split
-
-    state_file = folder / SPLITS[TRAIN] / "state.json"
-    if not state_file.is_file():
-        return []
-    numbers = json.loads((folder / NUMBERS_FILE).read_text(encoding="utf-8"))
-    stride = max(1, numbers["splits"][SPLITS[TRAIN]]["utterances"] // most)
-    return list(itertools.islice(read_split(folder / SPLITS[TRAIN]), 0, stride * most, stride))

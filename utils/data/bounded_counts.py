@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from utils.data.data_report import Distribution
+
 MICROSECONDS = 1_000_000  # seconds are added up as whole microseconds, which no order of adding changes
 
 MOST_NAMES = 20_000  # of speakers, groups or languages of a split that are counted one by one
 
 LONGEST_NAME = 120  # characters
-
-Count = dict[str, object]
 
 
 class NameCounter:
@@ -21,7 +21,7 @@ class NameCounter:
 
     Kept are the names with the smallest hashes (a bottom-k sketch: Bar-Yossef et al., Counting distinct
     elements in a data stream, 2002). A name that belongs to them at the end has belonged to them all along,
-    so its number is exact, and neither order nor a division into parts makes a difference.
+    so its number is exact, and the order makes no difference.
     """
 
     def __init__(self, limit: int) -> None:
@@ -38,13 +38,6 @@ class NameCounter:
                 self._numbers[name] += number
         if len(self._numbers) > 2 * self._limit:  # not at every name, for speed
             self._leave_out()
-
-    def merge(self, other: "NameCounter") -> None:
-        """Add what another one of the same limit has counted."""
-        self._numbers.update(other._numbers)
-        self._total += other._total
-        self._bound = min((b for b in (self._bound, other._bound) if b is not None), default=None)
-        self._leave_out()
 
     def _leave_out(self) -> None:
         if len(self._numbers) <= self._limit:
@@ -84,7 +77,7 @@ def _hash(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=8).digest())
 
 
-def shortened(name: str) -> str:
+def bounded_name(name: str) -> str:
     """The name; a very long one as its beginning and a hash, so that it takes little room."""
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 20]}… {_hash(name):016x}"
 
@@ -104,23 +97,15 @@ class Histogram:
         else:
             self.counts[min(bisect_right(self.edges, value), len(self.counts)) - 1] += 1
 
-    def merge(self, other: "Histogram") -> None:
-        """Add the counts of another one with the same edges."""
-        self.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
-        self.above += other.above
-
     @property
     def total(self) -> int:
         return sum(self.counts) + self.above
 
     def quantiles(self, shares: Sequence[float]) -> list[float]:
-        """Values below which those shares lie, spread evenly within a bin; `above` counts as the last edge.
+        """Values below which those shares of what was counted lie, spread evenly within a bin.
 
-        Raises:
-            ValueError: Nothing was counted.
+        What is above the last edge counts as that.
         """
-        if not self.total:
-            raise ValueError("an empty histogram has no quantiles")
         reached = np.concatenate([[0], np.cumsum(self.counts)])
         places = np.asarray(shares) * self.total
         # from the right of the empty bins before the one that holds the place
@@ -138,27 +123,12 @@ class Histogram:
         result.above = self.above
         return result
 
-    def as_dict(self, unit: str, shown_bins: int = 1) -> Count:
+    def describe(self, unit: str, shown_bins: int = 1) -> Distribution:
         """Edges and counts, so many bins made one, and three quantiles, None where nothing was counted."""
         shown = self.coarser(shown_bins)
-        five, half, ninety_five = self.quantiles((0.05, 0.5, 0.95)) if self.total else [None] * 3
-        return {
-            "unit": unit,
-            "edges": list(shown.edges),
-            "counts": shown.counts,
-            "above": self.above,
-            "p5": rounded(five),
-            "median": rounded(half),
-            "p95": rounded(ninety_five),
-        }
+        quantiles = map(rounded, self.quantiles((0.05, 0.5, 0.95))) if self.total else (None, None, None)
+        return Distribution(unit, list(shown.edges), shown.counts, shown.above, *quantiles)
 
 
-def rounded(value: float | None) -> float | None:
-    return None if value is None else round(float(value), 4)
-
-
-def sorted_counts(value):
-    """The value with the keys of every dictionary in order."""
-    if isinstance(value, dict):
-        return {key: sorted_counts(value[key]) for key in sorted(value)}
-    return [sorted_counts(item) for item in value] if isinstance(value, list) else value
+def rounded(value: float) -> float:
+    return round(float(value), 4)

@@ -1,0 +1,179 @@
+"""Finished blocks to a prepared dataset: splits, rejects and the report; clips are written as they are read.
+
+Only a few numbers of each clip stay in memory.
+"""
+
+import hashlib
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from utils.data.clips.block_files import KeptClip, Rejected, read_in_order
+from utils.data.data_report import DataReport, SplitReport, write_data_report
+from utils.data.dataset_statistics import StatisticsCounter
+from utils.data.grouping import TEST, TRAIN, VALIDATION, Keys
+from utils.data.leaks import count_shared
+from utils.data.selection import ClipFacts, SplitSettings, read_facts, select_clips
+from utils.data.split_names import SPLITS
+from utils.data.split_writing import SplitWriter, dataset_features
+from utils.data.splits import SplitResult
+from utils.data.utterance import Reject, commonest_reasons
+from utils.runtime.errors import UserError
+from utils.runtime.files import write_text
+from utils.runtime.problems import Problem
+
+REJECTS_FILE = "rejects.jsonl"
+
+LEFT_OUT = -1  # in place of a split
+
+MOST_EXAMPLES = 5  # of each kind of reject, in the report
+
+
+def build_dataset(
+    folder: Path,
+    blocks: Sequence[Path],
+    settings: SplitSettings,
+    *,
+    credit: str | None = None,
+    notes: Sequence[str] = (),
+) -> tuple[DataReport, list[Rejected]]:
+    """Write finished blocks as a `DatasetDict` with `rejects.jsonl` and `data_report.json` beside it.
+
+    Args:
+        folder: Exists; best one that takes its name when all is done (`folder_written_whole`).
+        blocks: The index files of the blocks in their order.
+        settings: What decides the splits.
+        credit: Kept in the report.
+        notes: Kept in the report.
+
+    Returns:
+        The report, and the first rejects of each kind, to be listened to.
+
+    Raises:
+        UserError: Nothing was kept.
+    """
+    facts = read_facts(blocks, settings.seed)
+    late, result = select_clips(facts, settings)
+    if len(late) == len(facts.texts):
+        raise UserError(f"no usable utterance left. {commonest_reasons(_all_rejects(blocks, late))}")
+    result.splits[list(late)] = LEFT_OUT
+    outcome = _write(folder, blocks, facts.columns, result.splits, late)
+    report = _report(facts, outcome, result, credit, [*notes, *result.notes])
+    write_data_report(folder, report)
+    return report, outcome.examples
+
+
+@dataclass
+class Outcome:
+    """What is counted while the clips are copied to their splits."""
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    examples: list[Rejected] = field(default_factory=list)
+    statistics: StatisticsCounter = field(default_factory=StatisticsCounter)
+
+    def reject(self, file: TextIO, item: Rejected) -> None:
+        """Write a line of `rejects.jsonl`; the first of each kind are kept as examples."""
+        reject = item.reject
+        record = {"source": reject.source, "position": reject.position, "reason": str(reject.problem)}
+        # a name of bytes that are no UTF-8 must not end the run
+        line = json.dumps(record, ensure_ascii=False).encode("utf-8", errors="backslashreplace")
+        file.write(line.decode("utf-8") + "\n")
+        self.reasons[reject.problem.kind] += 1
+        if self.reasons[reject.problem.kind] <= MOST_EXAMPLES:
+            self.examples.append(item)
+
+    def keep(self, clip: KeptClip, row: dict, split: str) -> None:
+        """Count a clip that goes to `split`."""
+        known = {name: row[name] for name in ("text", "duration", "language", "speaker", "group")}
+        self.statistics.add(**known, num_tokens=clip.num_tokens, split=split)
+
+
+def _write(
+    folder: Path,
+    blocks: Sequence[Path],
+    columns: Mapping[str, set[str]],
+    splits: np.ndarray,
+    late: Mapping[int, Problem],
+) -> Outcome:
+    """Copy the clips into their splits and every reject, early or late, into `rejects.jsonl`."""
+    features, outcome, numbers = dataset_features(columns), Outcome(), itertools.count()
+    names = [split for split in (TRAIN, VALIDATION, TEST) if (splits == split).any()]
+    fingerprint = hashlib.sha256(
+        splits.tobytes() + "".join(block.stem for block in blocks).encode()
+    ).hexdigest()
+    writers = {split: SplitWriter(folder / SPLITS[split], features, fingerprint[:15]) for split in names}
+    with (folder / REJECTS_FILE).open("w", encoding="utf-8") as rejects:
+        for item in itertools.chain.from_iterable(map(read_in_order, blocks)):
+            if isinstance(item, Rejected):
+                outcome.reject(rejects, item)
+                continue
+            clip, row = item
+            number = next(numbers)
+            if number in late:
+                reject = Reject(clip.source, clip.position, late[number])
+                outcome.reject(rejects, Rejected(reject, row["audio"], row["text"]))
+            else:
+                split = int(splits[number])
+                outcome.keep(clip, row, SPLITS[split])
+                writers[split].write(row)
+    for writer in writers.values():
+        writer.close()
+    write_text(folder / "dataset_dict.json", json.dumps({"splits": [SPLITS[split] for split in names]}))
+    return outcome
+
+
+def _report(
+    facts: ClipFacts, outcome: Outcome, result: SplitResult, credit: str | None, notes: Sequence[str]
+) -> DataReport:
+    kept = np.flatnonzero(result.splits != LEFT_OUT)
+    keys, splits = facts.keys().of(kept), result.splits[kept]
+    durations = np.asarray(facts.durations, dtype=float)[kept]
+    shared = count_shared(keys, splits)
+    in_train = np.isin(keys.text, keys.text[splits == TRAIN])
+    return DataReport(
+        seen=len(kept) + outcome.reasons.total(),
+        kept=len(kept),
+        rejected=outcome.reasons.total(),
+        hours=float(durations.sum()) / 3600,
+        splits={
+            SPLITS[split]: _report_split(keys.of(splits == split), durations[splits == split])
+            for split in (TRAIN, VALIDATION, TEST)
+            if (splits == split).any()
+        },
+        reasons=dict(outcome.reasons.most_common()),
+        split_by=result.split_by,
+        shared_speakers=shared["speaker"],
+        shared_recordings=shared["recording"],
+        shared_texts=shared["text"],
+        leaked_utterances=int((in_train & (splits != TRAIN)).sum()),
+        statistics=outcome.statistics.describe(),
+        credit=credit,
+        notes=tuple(notes),
+    )
+
+
+def _report_split(keys: Keys, seconds: np.ndarray) -> SplitReport:
+    return SplitReport(
+        utterances=len(seconds),
+        hours=float(seconds.sum()) / 3600,
+        mean_duration=float(seconds.mean()),
+        longest=float(seconds.max()),
+        distinct_texts=len(np.unique(keys.text)),
+        speakers=len(np.unique(keys.speaker[keys.speaker >= 0])),
+    )
+
+
+def _all_rejects(blocks: Iterable[Path], late: Mapping[int, Problem]) -> Iterable[Reject]:
+    """Every item, where none is kept."""
+    numbers = itertools.count()
+    for item in itertools.chain.from_iterable(map(read_in_order, blocks)):
+        if isinstance(item, Rejected):
+            yield item.reject
+        else:
+            yield Reject(item[0].source, item[0].position, late[next(numbers)])

@@ -1,0 +1,217 @@
+"""What a block's files hold: the clips (Arrow), and the index (JSON) of its items, kept and rejected."""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow
+
+from utils.data.archives.members import ArchiveMember
+from utils.data.fields import printable
+from utils.data.utterance import Audio, Reject, Scalar, Utterance
+from utils.runtime.files import write_json, write_text
+from utils.runtime.problems import Problem
+from utils.runtime.records import record_from
+
+EXAMPLES_OF_A_KIND = 2  # rejected clips of each kind that a block keeps, to be listened to in the report
+
+EXAMPLE_SECONDS = 10.0
+
+SCHEMA = pyarrow.schema(
+    [
+        ("id", pyarrow.string()),
+        ("audio", pyarrow.binary()),
+        ("text", pyarrow.string()),
+        ("duration", pyarrow.float64()),
+        ("language", pyarrow.string()),
+        ("speaker", pyarrow.string()),
+        ("group", pyarrow.string()),
+        ("start", pyarrow.float64()),
+        ("end", pyarrow.float64()),
+        ("source", pyarrow.string()),
+        ("previous_text", pyarrow.string()),
+        (
+            "segments",
+            pyarrow.list_(
+                pyarrow.struct(
+                    [("start", pyarrow.float64()), ("end", pyarrow.float64()), ("text", pyarrow.string())]
+                )
+            ),
+        ),
+        ("extra", pyarrow.string()),  # JSON
+    ]
+)
+"""Of a block's clips. The columns before `extra` are those of the prepared dataset."""
+
+
+@dataclass(frozen=True)
+class EncodedClip:
+    """16 kHz mono FLAC bytes and what is to be known of them."""
+
+    flac: bytes
+    duration: float  # seconds
+    content: str  # hash of the samples
+    num_tokens: int | None  # of the label
+
+
+@dataclass(frozen=True)
+class KeptClip:
+    """What is to be known of a clip before the splits are made."""
+
+    source: str
+    position: int | str
+    text: str
+    duration: float  # seconds
+    content: str  # hash of the samples
+    num_tokens: int | None  # of the label
+    language: str | None
+    speaker: str | None
+    recording: str | None
+    split: str | None  # that the source gave
+    columns: dict[str, str]  # those with a value here, and its type; of our own columns `named`
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A reject, with its audio and its text where there is any to listen to."""
+
+    reject: Reject
+    flac: bytes | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class BlockIndex:
+    """What became of a block's items."""
+
+    kept: Sequence[KeptClip]  # in the order of the clips
+    rejected: Sequence[Rejected]
+    places: Sequence[int]
+    """Of each reject the clip that it stood before."""
+
+
+def write_index(path: Path, index: BlockIndex) -> None:
+    """Write the index; of each kind the first rejects keep their audio."""
+    rejected, examples = [], dict[str, int]()
+    for item in index.rejected:
+        kind, entry = item.reject.problem.kind, dict[str, object](reject=asdict(item.reject))
+        if item.flac is not None and examples.get(kind, 0) < EXAMPLES_OF_A_KIND:
+            examples[kind] = examples.get(kind, 0) + 1
+            entry |= {"flac": base64.b64encode(item.flac).decode(), "text": item.text}
+        rejected.append(entry)
+    plain = {"kept": [asdict(clip) for clip in index.kept], "rejected": rejected, "places": index.places}
+    write_text(path, json.dumps(plain))  # ASCII: names of files may be no UTF-8
+
+
+def read_index(path: Path) -> BlockIndex:
+    """The index of one block."""
+    plain = json.loads(path.read_text(encoding="utf-8"))
+    rejected = [
+        Rejected(
+            record_from(Reject, entry["reject"]),
+            base64.b64decode(entry["flac"]) if "flac" in entry else None,
+            entry.get("text", ""),
+        )
+        for entry in plain["rejected"]
+    ]
+    return BlockIndex([KeptClip(**clip) for clip in plain["kept"]], rejected, plain["places"])
+
+
+def read_rows(index: Path) -> Iterator[dict]:
+    """The clips of one block, one at a time."""
+    with pyarrow.OSFile(str(index.with_suffix(".arrow")), "rb") as file:
+        for batch in pyarrow.ipc.open_stream(file):
+            yield from batch.to_pylist()
+
+
+def read_in_order(path: Path) -> Iterator[Rejected | tuple[KeptClip, dict]]:
+    """What a block holds as its items came: rejects, and clips with their rows."""
+    index = read_index(path)
+    waiting = list(zip(index.places, index.rejected, strict=True))[::-1]
+    for place, (clip, row) in enumerate(zip(index.kept, read_rows(path), strict=True)):
+        while waiting and waiting[-1][0] <= place:
+            yield waiting.pop()[1]
+        yield clip, row
+    yield from (rejected for _, rejected in waiting[::-1])
+
+
+def findings_file(index: Path) -> Path:
+    """Where stands what a model found in the clips of a block."""
+    return index.with_suffix(".screened")
+
+
+def write_findings(index: Path, problems: Mapping[int, Problem]) -> None:
+    """Write what a model found wrong, by the place of the clip in its block."""
+    plain = {place: asdict(problem) for place, problem in problems.items()}
+    write_json(findings_file(index), {"problems": plain})
+
+
+def read_findings(index: Path) -> dict[int, Problem]:
+    """What a model found wrong, by the place of the clip in its block; nothing where none heard it."""
+    file = findings_file(index)
+    if not file.is_file():
+        return {}
+    problems = json.loads(file.read_text(encoding="utf-8"))["problems"]
+    return {int(place): Problem(**problem) for place, problem in problems.items()}
+
+
+def one_row(utterance: Utterance, clip: EncodedClip) -> pyarrow.RecordBatch:
+    row = {
+        "id": utterance.id,
+        "audio": clip.flac,
+        "text": utterance.text,
+        "duration": clip.duration,
+        "language": utterance.language,
+        "speaker": utterance.speaker,
+        "group": utterance.group,
+        "start": utterance.start,
+        "end": utterance.end,
+        "source": name_of(utterance.audio) or utterance.source,
+        "previous_text": utterance.previous_text,
+        "segments": [asdict(segment) for segment in utterance.segments] or None,
+        "extra": json.dumps(extra, ensure_ascii=False) if (extra := _extra_columns(utterance)) else None,
+    }
+    return pyarrow.RecordBatch.from_pylist([row], schema=SCHEMA)
+
+
+def kept_clip(utterance: Utterance, clip: EncodedClip) -> KeptClip:
+    return KeptClip(
+        source=utterance.source,
+        position=utterance.position,
+        text=utterance.text,
+        duration=clip.duration,
+        content=clip.content,
+        num_tokens=clip.num_tokens,
+        language=utterance.language,
+        speaker=utterance.speaker,
+        recording=utterance.recording or _recording_of(utterance),
+        split=utterance.split,
+        columns=_filled_columns(utterance),
+    )
+
+
+def _recording_of(utterance: Utterance) -> str | None:
+    """What a part of a file is cut from; a file of its own says nothing of what else was recorded with it."""
+    return None if utterance.start is None else name_of(utterance.audio)
+
+
+def name_of(audio: Audio) -> str | None:
+    """Where audio comes from, as text that can be written; None for bytes."""
+    if isinstance(audio, ArchiveMember):
+        return printable(f"{audio.archive}:{audio.name}")
+    return None if isinstance(audio, bytes) else printable(audio)
+
+
+def _filled_columns(utterance: Utterance) -> dict[str, str]:
+    """Type of each extra column that has a value here; of the named columns that may be empty, `named`."""
+    optional = ("speaker", "group", "start", "end", "previous_text", "segments")
+    named = {name: "named" for name in optional if getattr(utterance, name) not in (None, ())}
+    return named | {name: type(value).__name__ for name, value in _extra_columns(utterance).items()}
+
+
+def _extra_columns(utterance: Utterance) -> dict[str, Scalar]:
+    """The source's own columns, and the recording where it is known and more than this utterance."""
+    known = utterance.recording not in (None, utterance.id)
+    return ({"recording": str(utterance.recording)} if known else {}) | dict(utterance.extra)
