@@ -5,8 +5,8 @@ import re
 import pytest
 
 from tests.support.pages import Page
+from utils.report.axis import BOTTOM, CHART_HEIGHT, CHART_WIDTH, LEFT, RIGHT, TOP
 from utils.report.charts import Colour, Line, Measure, chart_top, column_chart, line_chart, stacked_bars
-from utils.report.page import BOTTOM, CHART_HEIGHT, CHART_WIDTH, LEFT, RIGHT, TOP
 
 HEIGHT = CHART_HEIGHT - TOP - BOTTOM
 WIDTH = CHART_WIDTH - LEFT - RIGHT

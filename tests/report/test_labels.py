@@ -2,7 +2,7 @@
 
 import pytest
 
-from utils.report.labels import counted, in_percent, in_time, interval_in_percent, shorten
+from utils.report.labels import counted, in_percent, in_time, interval_in_percent, share_in_percent, shorten
 
 
 @pytest.mark.parametrize(("rate", "text"), [(0.1234, "12.3"), (9.64, "964.0"), (0.0, "0.0")])
@@ -22,3 +22,10 @@ def test_long_names_keep_their_end():
 
 def test_one_thing_is_no_plural():
     assert [counted(n, "clip") for n in (0, 1, 2000)] == ["0 clips", "1 clip", "2,000 clips"]
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "shown"), [(1, 3, "33 %"), (999, 1000, "99.9 %"), (1, 1000, "0.1 %"), (0, 0, "0.0 %")]
+)
+def test_share_in_percent(part, whole, shown):
+    assert share_in_percent(part, whole) == shown

@@ -14,7 +14,7 @@ from utils.evaluation.records import (
     TextScore,
 )
 from utils.report.learning_curve import LearningCurve
-from utils.scoring.failures import KINDS
+from utils.scoring.failures import FAILURE_KINDS
 from utils.scoring.word_alignment import Confusion, Edit
 
 BASE, TUNED = "openai/whisper-base", "runs/it/best"
@@ -53,7 +53,7 @@ def group(wer: float, clips: int = 40) -> GroupScore:
 
 def failures(**counts: int) -> dict[str, int]:
     """Utterances by kind, which are written with an underline here; 0 of the others."""
-    return dict.fromkeys(KINDS, 0) | {kind.replace("_", " "): count for kind, count in counts.items()}
+    return dict.fromkeys(FAILURE_KINDS, 0) | {kind.replace("_", " "): count for kind, count in counts.items()}
 
 
 def build_result(model: str = BASE, wer: float = 0.303, **changes) -> EvaluationResult:

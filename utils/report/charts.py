@@ -1,11 +1,10 @@
 """Charts of an evaluation as inline SVG: bars with intervals, grouped columns, lines."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from utils.report.histogram import nice_step
-from utils.report.page import BOTTOM, CHART_HEIGHT, CHART_WIDTH, LEFT, RIGHT, TOP, Html, isolated, tag
+from utils.report.axis import Axis, chart_of
+from utils.report.page import Html, isolated, tag
 
 # Grey for the baseline, then the colours of Okabe and Ito, told apart in every form of colour blindness.
 NUM_COLOURS = 6
@@ -113,7 +112,7 @@ def column_chart(
         description: The same, what it shows in a sentence.
     """
     axis = Axis(max(1.0, len(labels)), 100 * chart_top(m for *_, ms in columns for m in ms))
-    parts = axis.grid()
+    parts = axis.levels()
     width = 0.8 / max(len(columns), 1)
     for group, (label, size) in enumerate(labels):
         for text, below in ((label, 17), (size, 33)):
@@ -125,7 +124,7 @@ def column_chart(
 
 
 def _column(
-    axis: "Axis", left: float, width: float, measure: Measure, colour: Colour, label: str
+    axis: Axis, left: float, width: float, measure: Measure, colour: Colour, label: str
 ) -> list[Html]:
     top, x = axis.y(100 * measure.rate), axis.x(left)
     size = {"x": x, "width": round(axis.x(left + width) - x, 2), "y": top}
@@ -162,9 +161,9 @@ def line_chart(
     """
     highest = max(y for line in lines for _, y in line.points)
     axis = Axis(max(last, 1.0), max(highest, 1e-9))
-    parts = [*axis.grid(), *axis.steps(unit)]
+    parts = [*axis.levels(), *axis.ticks(unit)]
     if mark is not None:
-        parts.append(tag("line", class_="mark", x1=axis.x(mark), x2=axis.x(mark), y1=TOP, y2=axis.y(0)))
+        parts.append(axis.mark(mark))
     for line in lines:
         drawn = [(axis.x(x), axis.y(y)) for x, y in line.points]
         shape = {"points": " ".join(f"{x},{y}" for x, y in drawn), "class_": f"{line.colour.classes} curve"}
@@ -176,51 +175,3 @@ def line_chart(
                 for label, (x, y) in zip(labels, drawn, strict=True)
             ]
     return chart_of(name, parts, title, description)
-
-
-@dataclass(frozen=True)
-class Axis:
-    """From values to places in the picture; both axes begin at 0."""
-
-    last: float
-    highest: float
-
-    @property
-    def step(self) -> float:
-        return nice_step(self.highest, most=5)
-
-    @property
-    def top(self) -> float:
-        return self.step * math.ceil(self.highest / self.step - 1e-9)
-
-    def x(self, value: float) -> float:
-        return round(LEFT + value / self.last * (CHART_WIDTH - LEFT - RIGHT), 2)
-
-    def y(self, value: float) -> float:
-        share = min(max(value / self.top, 0.0), 1.0)
-        return round(TOP + (1 - share) * (CHART_HEIGHT - TOP - BOTTOM), 2)
-
-    def grid(self) -> list[Html]:
-        """Level lines with their values at the left."""
-        parts = []
-        for number in range(round(self.top / self.step) + 1):
-            y = self.y(number * self.step)
-            parts.append(tag("line", class_="grid", x1=LEFT, x2=CHART_WIDTH - RIGHT, y1=y, y2=y))
-            parts.append(tag("text", f"{number * self.step:g}", x=LEFT - 8, y=y + 4, text_anchor="end"))
-        return parts
-
-    def steps(self, unit: str) -> list[Html]:
-        """Values of the horizontal axis with its unit."""
-        step = nice_step(self.last, most=10)
-        ticks = [step * number for number in range(int(self.last / step + 1e-9) + 1)]
-        below = self.y(0) + 17
-        parts = [tag("text", f"{tick:g}", x=self.x(tick), y=below, text_anchor="middle") for tick in ticks]
-        middle = (LEFT + CHART_WIDTH - RIGHT) / 2
-        return [*parts, tag("text", unit, x=middle, y=CHART_HEIGHT - 6, text_anchor="middle")]
-
-
-def chart_of(name: str, parts: Sequence[Html], title: str, description: str) -> Html:
-    words = [tag("title", title, id=f"{name}-title"), tag("desc", description, id=f"{name}-desc")]
-    labels = {"role": "img", "aria_labelledby": f"{name}-title {name}-desc"}
-    labels |= {"class_": "chart", "viewBox": f"0 0 {CHART_WIDTH} {CHART_HEIGHT}"}
-    return tag("div", tag("svg", *words, *parts, **labels), class_="scroll")

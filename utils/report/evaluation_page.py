@@ -1,7 +1,4 @@
-"""The report of an evaluation: one HTML file to read and listen to.
-
-It is made of what stands in the evaluation's folder, so it can be made again from there.
-"""
+"""The report of an evaluation: one HTML file to read and listen to."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +8,7 @@ from utils.report.breakdowns import confusions_section, duration_section, failur
 from utils.report.evaluation_notes import notes_section
 from utils.report.labels import counted, in_percent, in_time, shorten
 from utils.report.learning_curve import LearningCurve, learning_section
-from utils.report.page import Html, isolated, join, tag, write_page
+from utils.report.page import Html, isolated, join, tag, write_report_page
 from utils.report.score_tables import before_after_section, scores_section
 from utils.report.series import find_result, list_models, name_dataset, split_by_dataset
 from utils.report.utterance_cards import MOST_CANDIDATES, ClipOf, build_cards, join_cases, pick_cases
@@ -21,6 +18,11 @@ from utils.scoring.failures import DECODER_ERROR
 OPEN_LISTS = 2  # of the best candidate's utterances that are shown unfolded
 
 EVALUATION_STYLE = "evaluation.css"
+
+FOOTER = (
+    "The same numbers for programs: evaluation_results.json, comparative_analysis.json and "
+    "predictions.jsonl beside this page; tables as CSV in tables/, pictures as PNG in plots/."
+)
 
 
 def write_evaluation_page(
@@ -41,7 +43,6 @@ def write_evaluation_page(
         clip_of: (dataset, id) to the clip as 16 kHz mono FLAC, or None. Asked only for what is shown.
         curves: Of those models whose run is known.
     """
-    name = shorten(list_candidates(results, analysis)[0])
     sections = [
         ("summary", "Summary", summary_section(results, analysis)),
         ("scores", "Scores", scores_section(results, analysis)),
@@ -54,18 +55,9 @@ def write_evaluation_page(
         ("utterances", "Utterances", utterances_section(results, analysis, predictions, clip_of)),
         ("notes", "How to read this", notes_section(results, analysis)),
     ]
-    shown = [(key, title, content) for key, title, content in sections if content]
-    links = [tag("a", title, href=f"#{key}") for key, title, _ in shown]
-    parts = [
-        tag("h1", "Evaluation: ", isolated(name)),
-        tiles(results, analysis),
-        tag("nav", *links, aria_label="Sections"),
-    ]
-    for key, title, content in shown:
-        heading = tag("h2", title, id=f"{key}-heading")
-        parts.append(tag("section", heading, content, id=key, aria_labelledby=f"{key}-heading"))
-    parts.append(footer())
-    write_page(path, f"Evaluation: {name}", tag("main", *parts), EVALUATION_STYLE)
+    name = shorten(list_candidates(results, analysis)[0])
+    figures = evaluation_figures(results, analysis)
+    write_report_page(path, "Evaluation", name, figures, sections, tag("p", FOOTER), EVALUATION_STYLE)
 
 
 def list_candidates(results: Sequence[EvaluationResult], analysis: Analysis | None) -> list[str]:
@@ -73,8 +65,10 @@ def list_candidates(results: Sequence[EvaluationResult], analysis: Analysis | No
     return analysis.candidates if analysis else [results[0].model]
 
 
-def tiles(results: Sequence[EvaluationResult], analysis: Analysis | None) -> Html:
-    """The few figures to remember: of the best candidate on the first dataset."""
+def evaluation_figures(
+    results: Sequence[EvaluationResult], analysis: Analysis | None
+) -> list[tuple[str, str]]:
+    """Labels and figures of the best candidate on the first dataset."""
     rows = split_by_dataset(results)[0]
     after = find_result(rows, list_candidates(results, analysis)[0])
     score, in_characters = after.normalized, after.measure == "cer"
@@ -91,12 +85,8 @@ def tiles(results: Sequence[EvaluationResult], analysis: Analysis | None) -> Htm
     else:
         shown = ((name, rate), (other, other_rate))
         figures = [(f"{label}, normalised", f"{in_percent(value)} %") for label, value in shown]
-    figures += [
-        (f"clips, {in_time(after.audio_seconds)}", f"{after.num_utterances:,}"),
-        ("times real time", f"{after.rtfx:.1f}"),
-    ]
-    content = [tag("div", tag("dt", label), tag("dd", value)) for label, value in figures]
-    return tag("dl", *content, class_="tiles")
+    clips = f"clips, {in_time(after.audio_seconds)}"
+    return [*figures, (clips, f"{after.num_utterances:,}"), ("times real time", f"{after.rtfx:.1f}")]
 
 
 def summary_section(results: Sequence[EvaluationResult], analysis: Analysis | None) -> Html:
@@ -104,10 +94,8 @@ def summary_section(results: Sequence[EvaluationResult], analysis: Analysis | No
     parts = []
     if analysis:
         parts.append(tag("p", isolated(analysis.verdict), class_="verdict"))
-        # the most promising candidate first
-        parts += map(
-            _gate, sorted(analysis.gates, key=lambda gate: analysis.candidates.index(gate.candidate))
-        )
+        gates = {gate.candidate: gate for gate in analysis.gates}
+        parts += [_gate(gates[name]) for name in analysis.candidates]
     errors = sum(result.failures[DECODER_ERROR] for result in results)
     if errors:
         words = f"Warning: the decoder failed on {errors:,} utterances; they stay in every score."
@@ -169,12 +157,3 @@ def utterances_section(
         "marked:"
     )
     return join([tag("p", words), differences_legend(), *parts])
-
-
-def footer() -> Html:
-    """Where the numbers and the pictures are."""
-    words = (
-        "The same numbers for programs: evaluation_results.json, comparative_analysis.json and "
-        "predictions.jsonl beside this page; tables as CSV in tables/, pictures as PNG in plots/."
-    )
-    return tag("footer", tag("p", words))

@@ -5,14 +5,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from utils.evaluation.records import (
-    Analysis,
-    EvaluationResult,
-    Gate,
-    ModelComparison,
-    Prediction,
-    TextScore,
-)
+from utils.evaluation.records import Analysis, EvaluationResult, Gate, ModelComparison, Prediction, TextScore
 from utils.report.labels import TEXT_LABELS
 from utils.report.page import without_controls
 from utils.runtime.files import write_bytes

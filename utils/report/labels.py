@@ -19,6 +19,12 @@ def in_percent(rate: float, decimals: int = 1) -> str:
     return f"{100 * rate:.{decimals}f}"
 
 
+def share_in_percent(part: float, whole: float = 1.0) -> str:
+    """A share in percent, with a decimal where it is close to none or all of it."""
+    share = 100 * part / whole if whole else 0.0
+    return f"{share:.1f} %" if share < 10 or share > 90 else f"{share:.0f} %"
+
+
 def interval_in_percent(ends: tuple[float, float], decimals: int = 1) -> str:
     """An interval of fractions in percent."""
     return " to ".join(in_percent(end, decimals) for end in ends)

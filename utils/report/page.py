@@ -10,10 +10,6 @@ from utils.runtime.files import write_bytes
 
 PAGE_STYLE = "page.css"
 
-CHART_WIDTH, CHART_HEIGHT = 720, 220
-
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 42  # room around the bars
-
 # Control characters have no meaning in a text, and could steer a terminal or break a page.
 _CONTROLS = dict.fromkeys((*range(9), 11, 12, *range(14, 32), *range(127, 160)), "\ufffd")
 
@@ -76,6 +72,41 @@ def write_page(path: Path, title: str, body: Html, *more_styles: str) -> None:
     )
     # a file name of bytes that are no UTF-8 must not end the run
     write_bytes(path, page.encode("utf-8", errors="replace"))
+
+
+def write_report_page(
+    path: Path,
+    kind: str,
+    name: str,
+    figures: Sequence[tuple[str, str]],
+    sections: Sequence[tuple[str, str, Html]],
+    footer: Html,
+    *more_styles: str,
+) -> None:
+    """Write a page of a heading, the few figures to remember, links, sections and a footer.
+
+    Args:
+        path: Of the page.
+        kind: What it is a report of.
+        name: Of what was reported on.
+        figures: Labels and what stands below them.
+        sections: Identifier, title and content; those without content are left out.
+        footer: What stands at the end.
+        more_styles: As in `write_page`.
+    """
+    shown = [(key, title, content) for key, title, content in sections if content]
+    links = [tag("a", title, href=f"#{key}") for key, title, _ in shown]
+    tiles = [tag("div", tag("dt", label), tag("dd", value)) for label, value in figures]
+    parts = [
+        tag("h1", f"{kind}: ", isolated(name)),
+        tag("dl", *tiles, class_="tiles"),
+        tag("nav", *links, aria_label="Sections"),
+    ]
+    for key, title, content in shown:
+        heading = tag("h2", title, id=f"{key}-heading")
+        parts.append(tag("section", heading, content, id=key, aria_labelledby=f"{key}-heading"))
+    body = tag("main", *parts, tag("footer", footer))
+    write_page(path, f"{kind}: {name}", body, *more_styles)
 
 
 def table(

@@ -9,9 +9,7 @@ from utils.report.page import Html, isolated, join, table, tag
 from utils.report.series import Series, list_series, name_dataset, name_measures, split_by_dataset
 
 
-def headed_datasets(
-    results: Sequence[EvaluationResult],
-) -> list[tuple[list[Html], list[EvaluationResult]]]:
+def headed_datasets(results: Sequence[EvaluationResult]) -> list[tuple[list[Html], list[EvaluationResult]]]:
     """The results of each dataset below its heading; none where there is one dataset alone."""
     datasets = split_by_dataset(results)
     if len(datasets) == 1:
