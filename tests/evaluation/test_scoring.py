@@ -9,9 +9,10 @@ from datasets import Dataset
 
 from utils.evaluation.comparison import compare_models, rank_candidates, write_verdict
 from utils.evaluation.evaluation_set import build_evaluation_set
-from utils.evaluation.records import Analysis, Decoding, EvaluationSet, Gate, ModelSize, ScoredDecoding
+from utils.evaluation.made_up_words import count_made_up_words
+from utils.evaluation.records import Analysis, Decoding, EvaluationSet, Gate, ScoredDecoding
 from utils.evaluation.results_file import read_analysis, read_results
-from utils.evaluation.scoring import count_made_up_words, list_predictions, score_decoding
+from utils.evaluation.scoring import list_predictions, score_decoding
 
 REFERENCES = ["Premere uno.", "Il  numero è occupato", "[bip]", "Grazie"]
 BASELINE = ["premere un", "Il numero è", "bip bip", "Grazie"]
@@ -54,7 +55,8 @@ def evaluation_set() -> EvaluationSet:
 def score(
     evaluation_set: EvaluationSet, model: str, hypotheses: list[str], context: str = "full"
 ) -> ScoredDecoding:
-    decoding = Decoding(model, context, hypotheses, seconds=2.0, model_size=ModelSize(7, 100))
+    sizes = {"trainable_parameters": 7, "total_parameters": 100}
+    decoding = Decoding(model, context, hypotheses, seconds=2.0, **sizes)
     return score_decoding(evaluation_set, decoding, "basic", bootstrap_samples=200, seed=1)
 
 
@@ -102,7 +104,7 @@ def test_groups_score_their_own_utterances_and_leave_out_unknown_values(evaluati
 
 
 def test_prediction_lines(evaluation_set):
-    predictions = list_predictions(evaluation_set, score(evaluation_set, "base", BASELINE))
+    predictions = list_predictions(score(evaluation_set, "base", BASELINE))
     assert predictions[1].as_line() == {
         "model": "base",
         "dataset": "data/it",
@@ -296,7 +298,7 @@ def test_a_language_that_the_model_must_detect_is_still_the_one_spoken():
 
 def test_characters_are_the_measure_where_words_have_no_spaces():
     chinese = EvaluationSet("data/zh", "test", ["1"], ["請再說一次"], [1.0], {}, ["zh"])
-    (line,) = list_predictions(chinese, score(chinese, "base", ["請說兩次"]))
+    (line,) = list_predictions(score(chinese, "base", ["請說兩次"]))
     # 再 left out, 一 substituted; one word, wrong
     assert (line.measure, line.normalized_errors, line.normalized_word_errors) == ("cer", 2, 1)
 

@@ -36,6 +36,10 @@ class Block:
     def name(self) -> str:
         return f"block-{self.number:06d}-{self.digest}"
 
+    def index_in(self, folder: Path) -> Path:
+        """Its index below a folder of blocks, there only when the block is done; the clips lie beside it."""
+        return folder / f"{self.name}.json"
+
     def groups(self) -> Iterator[list[Utterance | Reject]]:
         """The items, those of one recording together, so that it is decoded once."""
         return iter(_groups(self.items))
@@ -131,20 +135,3 @@ class BlockCount:
     items: int
     audio_seconds: float  # kept by this run
     was_done: bool = False  # by an earlier run, or another job
-
-
-@dataclass(frozen=True)
-class BlockFiles:
-    """Where a block's result is."""
-
-    clips: Path  # Arrow stream
-    index: Path  # JSON, there only when the block is done
-
-    @property
-    def is_done(self) -> bool:
-        return self.index.is_file() and self.clips.is_file()
-
-
-def files_of(block: Block, folder: Path) -> BlockFiles:
-    """The files of a block below a folder of blocks."""
-    return BlockFiles(folder / f"{block.name}.arrow", folder / f"{block.name}.json")

@@ -105,6 +105,17 @@ def is_utf8(text: str) -> bool:
     return True
 
 
+def usable_id(id: str) -> str:
+    """An id as it is.
+
+    Raises:
+        BadItem: It cannot be written as UTF-8.
+    """
+    if not is_utf8(id):
+        raise BadItem("broken characters in the id", f"{shown(id)}; save the table as UTF-8")
+    return id
+
+
 def printable(path: Path | str) -> str:
     """A path as text that can be written as UTF-8, whatever bytes its name has."""
     return os.fsencode(path).decode("utf-8", errors="replace")

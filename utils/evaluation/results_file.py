@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 from utils.evaluation.records import (
-    TEXT_FORMS,
     Analysis,
     EvaluationResult,
     Gate,
@@ -13,6 +12,7 @@ from utils.evaluation.records import (
     ModelComparison,
     TextScore,
 )
+from utils.scoring.error_rates import TEXT_FORMS
 from utils.scoring.word_alignment import Confusion
 
 

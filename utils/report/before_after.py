@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from utils.evaluation.comparison import find_baseline
-from utils.evaluation.records import TEXT_FORMS, EvaluationResult
+from utils.evaluation.records import EvaluationResult
 from utils.report.labels import TEXT_LABELS, in_percent, shorten
 from utils.report.plotting import BAR_COLOURS, LEGEND, calm, drawable, whiskers
 from utils.report.series import split_by_dataset
+from utils.scoring.error_rates import TEXT_FORMS
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -10,7 +10,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from utils.data.blocks import Block, BlockCount, files_of
+from utils.data.blocks import Block, BlockCount
+from utils.data.clips.block_files import clips_file
 from utils.data.clips.encoding import Aligner, ClipSettings, encode_block
 from utils.runtime.errors import UserError
 
@@ -61,8 +62,9 @@ def encode_blocks(
 
 
 def _count_of(block: Block, folder: Path) -> BlockCount | None:
-    files = files_of(block, folder)
-    return BlockCount(len(block.items), 0.0, was_done=True) if files.is_done else None
+    index = block.index_in(folder)
+    is_done = index.is_file() and clips_file(index).is_file()
+    return BlockCount(len(block.items), 0.0, was_done=True) if is_done else None
 
 
 def _result(waiting: "BlockCount | Future[BlockCount]") -> BlockCount:

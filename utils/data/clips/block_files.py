@@ -119,9 +119,13 @@ def read_index(path: Path) -> BlockIndex:
     return BlockIndex([KeptClip(**clip) for clip in plain["kept"]], rejected, plain["places"])
 
 
+def clips_file(index: Path) -> Path:
+    return index.with_suffix(".arrow")
+
+
 def read_rows(index: Path) -> Iterator[dict]:
     """The clips of one block, one at a time."""
-    with pyarrow.OSFile(str(index.with_suffix(".arrow")), "rb") as file:
+    with pyarrow.OSFile(str(clips_file(index)), "rb") as file:
         for batch in pyarrow.ipc.open_stream(file):
             yield from batch.to_pylist()
 

@@ -12,7 +12,7 @@ import pyarrow
 from utils.audio.flac import SAMPLE_RATE, encode_flac, num_samples_at
 from utils.audio.reading import LONGEST_AUDIO
 from utils.audio.voice_activity import speech_extent
-from utils.data.blocks import Block, BlockCount, files_of
+from utils.data.blocks import Block, BlockCount
 from utils.data.clips.block_files import (
     EXAMPLE_SECONDS,
     SCHEMA,
@@ -20,6 +20,7 @@ from utils.data.clips.block_files import (
     EncodedClip,
     KeptClip,
     Rejected,
+    clips_file,
     kept_clip,
     one_row,
     write_index,
@@ -62,9 +63,9 @@ def encode_block(
     block: Block, folder: Path, settings: ClipSettings, align: Aligner | None = None
 ) -> BlockCount:
     """Do one block and write its two files into `folder`, the index last."""
-    files = files_of(block, folder)
+    index = block.index_in(folder)
     kept, rejected, places = list[KeptClip](), list[Rejected](), list[int]()
-    temporary = files.clips.with_suffix(f".{os.getpid()}.tmp")
+    temporary = index.with_suffix(f".{os.getpid()}.tmp")
     with pyarrow.OSFile(str(temporary), "wb") as file, pyarrow.ipc.new_stream(file, SCHEMA) as writer:
         for group in block.groups():
             for result in encode_group(group, settings, align):
@@ -77,8 +78,8 @@ def encode_block(
                 kept.append(kept_clip(utterance, clip))
     with temporary.open("rb") as written:
         os.fsync(written.fileno())
-    temporary.replace(files.clips)
-    write_index(files.index, BlockIndex(kept, rejected, places))
+    temporary.replace(clips_file(index))
+    write_index(index, BlockIndex(kept, rejected, places))
     return BlockCount(len(block.items), sum(clip.duration for clip in kept))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from utils.data.archives.tree import FileTree, find_files, is_archive_name, open_tree
 from utils.data.sources.released import path_of_archive
 from utils.data.sources.rows import rows_as_source, split_in_name
-from utils.data.sources.tables import Row, read_table, usable_id
+from utils.data.sources.tables import Row, read_table
 from utils.data.utterance import Audio, Reject, Source, Utterance
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem
@@ -72,12 +72,10 @@ def _afrispeech_row(find_audio: Callable[[str], Audio], row: Row) -> Utterance:
     if written is None:
         raise BadItem("no audio path", f"expected a column {', '.join(_AFRISPEECH_PATHS)}")
     taken = (*_AFRISPEECH_PATHS, "audio", "transcript", "speaker_id", "user_ids", "accent")
-    return Utterance(
-        id=usable_id(PurePosixPath(_tail(written)).with_suffix("").as_posix()),
+    return row.utterance(
+        id=PurePosixPath(_tail(written)).with_suffix("").as_posix(),
         audio=find_audio(written),
         text=row.spoken("transcript"),
-        source=row.source,
-        position=row.line,
         language="en",
         speaker=row.label("speaker_id", "user_ids"),
         group=row.label("accent"),

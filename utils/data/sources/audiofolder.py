@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from utils.data.archives.tree import FileTree, find_files, open_tree
+from utils.data.archives.tree import FileTree, open_tree
 from utils.data.fields import whisper_language
-from utils.data.sources.rows import reject_unlisted, rows_as_source
+from utils.data.sources.released import find_tables
+from utils.data.sources.rows import and_unlisted, rows_as_source
 from utils.data.sources.tables import (
     LANGUAGE_COLUMNS,
     SPEAKER_COLUMNS,
@@ -15,11 +16,9 @@ from utils.data.sources.tables import (
     Row,
     read_json_lines,
     read_table,
-    usable_id,
 )
 from utils.data.split_names import given_splits, known_split, splits_of_names
 from utils.data.utterance import Reject, Source, Utterance
-from utils.runtime.errors import UserError
 from utils.runtime.files import spellings
 from utils.runtime.problems import BadItem
 
@@ -38,9 +37,7 @@ def read_audiofolder(path: Path, *, text_column_name: str | None = None) -> Sour
         UserError: There is no metadata, or it has no column `file_name`.
     """
     tree = open_tree(path)
-    tables = find_files(tree, "metadata.csv", "metadata.jsonl")
-    if not tables:
-        raise UserError(f"{path}: no metadata.csv or metadata.jsonl. --input must name an audio folder.")
+    tables = find_tables(tree, "metadata.csv", "metadata.jsonl", corpus="an audio folder")
     total, names = 0, set[str]()  # of splits: of folders, and values of the column
     for row in _audiofolder_rows(tree, tables):
         total += 1
@@ -54,12 +51,8 @@ def read_audiofolder(path: Path, *, text_column_name: str | None = None) -> Sour
 
 
 def _audiofolder_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
-    listed = set[str]()
-    for row in _listed_rows(tree, tables):
-        if isinstance(row, Row):
-            listed.add(_audiofolder_name(tree, row))
-        yield row
-    yield from reject_unlisted(tree, listed, "the metadata")
+    rows = _listed_rows(tree, tables)
+    return and_unlisted(rows, tree, partial(_audiofolder_name, tree), "the metadata")
 
 
 def _listed_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
@@ -93,12 +86,10 @@ def _audiofolder_row(
     code, given = whisper_language(language) if language else None, row.label("split")
     taken = ("file_name", "split", "group", text, *SPEAKER_COLUMNS, *(("language",) if code else ()))
     by_folder = (splits[part] for part in name.split("/")[:-1])
-    return Utterance(
-        id=usable_id(name),
+    return row.utterance(
+        id=name,
         audio=tree.audio(name),
         text=row.spoken(text),
-        source=row.source,
-        position=row.line,
         language=code,
         speaker=row.label(*SPEAKER_COLUMNS),
         group=row.label("group"),

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from utils.data.archives.tree import FileTree, find_files, open_tree
 from utils.data.sources.released import choose_folder
 from utils.data.sources.rows import language_of, rows_as_source
-from utils.data.sources.tables import Row, read_table, usable_id
+from utils.data.sources.tables import Row, read_table
 from utils.data.split_names import split_name
 from utils.data.utterance import Reject, Source, Utterance
 from utils.runtime.errors import UserError
@@ -84,12 +84,10 @@ def _common_voice_row(tree: FileTree, folder: str, min_net_votes: int | None, ro
         if up - down < min_net_votes:
             raise BadItem("too few votes", f"{up} up and {down} down, expected a net {min_net_votes}")
     split = split_name(PurePosixPath(row.table).stem)
-    return Utterance(
-        id=usable_id(PurePosixPath(clip).stem),
+    return row.utterance(
+        id=PurePosixPath(clip).stem,
         audio=tree.audio(posixpath.join(folder, "clips", clip)),
         text=row.spoken("sentence"),
-        source=row.source,
-        position=row.line,
         language=language_of(row.label("locale") or posixpath.basename(folder)),
         speaker=row.label("client_id"),
         group=row.label("accents", "accent"),

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from utils.data.archives.tree import FileTree, find_files, open_tree
 from utils.data.sources.released import choose_folder, path_of_archive
 from utils.data.sources.rows import language_of, rows_as_source
-from utils.data.sources.tables import Row, read_table, usable_id
+from utils.data.sources.tables import Row, read_table
 from utils.data.split_names import split_name
 from utils.data.utterance import Audio, Reject, Source, Utterance
 from utils.runtime.errors import UserError
@@ -79,12 +79,10 @@ def _fleurs_row(
     find_audio: dict[str, Callable[[str], Audio]], text_column: str, language: str | None, row: Row
 ) -> Utterance:
     file_name, split = row.text("file_name"), PurePosixPath(row.table).stem
-    return Utterance(
-        id=usable_id(f"{split}/{PurePosixPath(file_name).stem}"),
+    return row.utterance(
+        id=f"{split}/{PurePosixPath(file_name).stem}",
         audio=find_audio[row.table](file_name),
         text=row.spoken(text_column),
-        source=row.source,
-        position=row.line,
         language=language,
         split=split_name(split),
         extra=row.extras("file_name", "chars", text_column, numbers={"id": int, "num_samples": int}),

@@ -14,7 +14,7 @@ from utils.data.segmentation.pieces import check_segment
 from utils.data.sources.manifest_audio import find_audio, manifest_seconds
 from utils.data.sources.ordering import temporary_database
 from utils.data.sources.rows import language_of, rows_as_source, split_in_name
-from utils.data.sources.tables import Row, read_lines, usable_id
+from utils.data.sources.tables import Row, read_lines
 from utils.data.split_names import splits_of_names, unsplit_notes
 from utils.data.utterance import Audio, Reject, Source, Utterance
 from utils.runtime.errors import UserError
@@ -134,12 +134,10 @@ def _kaldi_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Ut
     if row.values["wav"] is None:
         raise BadItem("no recording", f"that of {shown(row.values['id'])} is not in wav.scp")
     start, end = _kaldi_times(row.label("segment"))
-    return Utterance(
-        id=usable_id(row.text("id")),
+    return row.utterance(
+        id=row.text("id"),
         audio=_kaldi_audio(tree, folder, row.text("wav")),
         text=row.spoken("text"),
-        source=row.source,
-        position=row.line,
         start=start,
         end=end,
         language=language_of(row.label("language") or ""),

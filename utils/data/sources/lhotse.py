@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.data.archives.tree import FileTree, Folder
-from utils.data.fields import shown
+from utils.data.fields import shown, usable_id
 from utils.data.segmentation.pieces import check_segment
 from utils.data.sources.manifest_audio import find_audio, manifest_seconds, manifests_at
 from utils.data.sources.nemo import json_rows
 from utils.data.sources.ordering import temporary_database
 from utils.data.sources.rows import language_of, rows_as_source, split_in_name
-from utils.data.sources.tables import Row, read_json_lines, usable_id
+from utils.data.sources.tables import Row, read_json_lines
 from utils.data.split_names import splits_of_names, unsplit_notes
 from utils.data.utterance import Audio, Reject, Source, Utterance
 from utils.runtime.errors import UserError
@@ -123,12 +123,10 @@ def _lhotse_utterance(tree: FileTree, splits: Mapping[str, str | None], row: Row
     details = Row(row.table, row.line, {**(supervision.custom or {}), **said})
     language = language_of(details.label("language") or "")
     taken = ("text", "speaker", *(("language",) if language else ()))
-    return Utterance(
-        id=usable_id(str(supervision.id)),
+    return row.utterance(
+        id=str(supervision.id),
         audio=_lhotse_audio(tree, posixpath.dirname(row.table), recording),
         text=details.spoken("text"),
-        source=row.source,
-        position=row.line,
         start=start,
         end=end,
         language=language,

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from utils.data.archives.tree import FileTree, find_files, open_tree
 from utils.data.fields import shown
-from utils.data.sources.rows import reject_unlisted, rows_as_source
-from utils.data.sources.tables import Row, read_lines, usable_id
+from utils.data.sources.released import find_tables
+from utils.data.sources.rows import and_unlisted, rows_as_source
+from utils.data.sources.tables import Row, read_lines
 from utils.data.split_names import split_name
 from utils.data.utterance import Reject, Source, Utterance
-from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem
 
 
@@ -25,9 +25,7 @@ def read_librispeech(path: Path) -> Source:
         UserError: There is no such corpus.
     """
     tree = open_tree(path)
-    tables = find_files(tree, "*.trans.txt")
-    if not tables:
-        raise UserError(f"{path}: no *.trans.txt. --input must name LibriSpeech or one of its subsets.")
+    tables = find_tables(tree, "*.trans.txt", corpus="LibriSpeech or one of its subsets")
     return rows_as_source(
         partial(_librispeech_rows, tree, tables),
         partial(_librispeech_row, tree, _librispeech_genders(tree)),
@@ -36,14 +34,17 @@ def read_librispeech(path: Path) -> Source:
 
 
 def _librispeech_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
-    listed = set[str]()
-    for table in tables:
-        for line, content in read_lines(tree, table):
-            if content.strip():
-                id, _, text = content.partition(" ")
-                listed.add(posixpath.join(posixpath.dirname(table), f"{id}.flac"))
-                yield Row(table, line, {"id": id, "text": text})
-    yield from reject_unlisted(tree, listed, "its .trans.txt")
+    rows = (
+        Row(table, line, dict(zip(("id", "text"), content.partition(" ")[::2], strict=True)))
+        for table in tables
+        for line, content in read_lines(tree, table)
+        if content.strip()
+    )
+    return and_unlisted(rows, tree, _librispeech_flac, "its .trans.txt")
+
+
+def _librispeech_flac(row: Row) -> str:
+    return posixpath.join(posixpath.dirname(row.table), f"{row.values['id']}.flac")
 
 
 def _librispeech_row(tree: FileTree, genders: dict[str, str], row: Row) -> Utterance:
@@ -51,12 +52,10 @@ def _librispeech_row(tree: FileTree, genders: dict[str, str], row: Row) -> Utter
     parts = f"{tree.root.name}/{chapter}".split("/")  # …, subset, speaker, chapter
     if len(parts) < 3 or id.split("-")[:2] != parts[-2:]:
         raise BadItem("malformed row", f"{shown(id)} in {row.table}, expected speaker-chapter-number")
-    return Utterance(
-        id=usable_id(id),
-        audio=tree.audio(f"{chapter}/{id}.flac"),
+    return row.utterance(
+        id=id,
+        audio=tree.audio(_librispeech_flac(row)),
         text=row.spoken("text"),
-        source=row.source,
-        position=row.line,
         language="en",
         speaker=parts[-2],
         recording="-".join(parts[-2:]),

@@ -11,7 +11,7 @@ from utils.data.archives.tree import FileTree
 from utils.data.segmentation.pieces import check_segment
 from utils.data.sources.manifest_audio import find_audio, manifest_seconds, manifests_at
 from utils.data.sources.rows import language_of, rows_as_source, split_in_name
-from utils.data.sources.tables import Row, read_json_lines, usable_id
+from utils.data.sources.tables import Row, read_json_lines
 from utils.data.split_names import given_splits, known_split, splits_of_names, unsplit_notes
 from utils.data.utterance import Reject, Source, Utterance
 from utils.runtime.errors import UserError
@@ -74,12 +74,10 @@ def _nemo_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Utt
     split = row.label("split")
     language = language_of(row.label(*_NEMO_LANGUAGES) or "")
     taken = _NEMO_TAKEN if language is None else (*_NEMO_TAKEN, *_NEMO_LANGUAGES)
-    return Utterance(
-        id=usable_id(f"{PurePosixPath(row.table).with_suffix('')}-{row.line:06d}"),
+    return row.utterance(
+        id=f"{PurePosixPath(row.table).with_suffix('')}-{row.line:06d}",
         audio=find_audio(tree, posixpath.dirname(row.table), written),
         text=row.spoken("text"),
-        source=row.source,
-        position=row.line,
         start=start,
         end=end,
         language=language,

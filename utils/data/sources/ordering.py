@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from utils.data.archives.members import ArchiveMember, read_in_order
@@ -18,24 +18,34 @@ def in_archive_order(items: Iterable[Utterance | Reject]) -> Iterator[Utterance 
     These carry their bytes (`ArchiveMember.data`); the tar is read front to back once.
     """
     with contextlib.closing(temporary_database()) as database:
-        database.execute("CREATE TABLE items (archive, place, utterance)")
-        for item in items:
-            if (
-                isinstance(item, Utterance)
-                and isinstance(item.audio, ArchiveMember)
-                and item.audio.needs_order
-            ):
-                row = (
-                    str(item.audio.archive).encode("utf-8", "surrogateescape"),
-                    item.audio.offset,
-                    _dump(item),
-                )
-                database.execute("INSERT INTO items VALUES (?, ?, ?)", row)
-            else:
-                yield item
-        rows = database.execute("SELECT archive, utterance FROM items ORDER BY archive, place, rowid")
-        for _, group in itertools.groupby(rows, key=lambda row: row[0]):
-            yield from _with_data(_load(text) for _, text in group)
+        yield from _set_aside(database, items, _needs_order)
+        utterances = _ordered(database, "archive, place, rowid")
+        for _, group in itertools.groupby(utterances, key=lambda utterance: _member_of(utterance).archive):
+            yield from _with_data(group)
+
+
+def _needs_order(utterance: Utterance) -> bool:
+    return isinstance(utterance.audio, ArchiveMember) and utterance.audio.needs_order
+
+
+def _set_aside(
+    database: sqlite3.Connection, items: Iterable[Utterance | Reject], moves: Callable[[Utterance], bool]
+) -> Iterator[Utterance | Reject]:
+    """Pass items on but the utterances that are to move, which go into a table."""
+    database.execute("CREATE TABLE items (audio, archive, place, utterance)")
+    for item in items:
+        if isinstance(item, Reject) or not moves(item):
+            yield item
+            continue
+        audio = _dump_audio(item.audio)
+        place = item.audio.offset if isinstance(item.audio, ArchiveMember) else 0
+        row = (json.dumps(audio), json.dumps(audio[0]), place, _dump(item))
+        database.execute("INSERT INTO items VALUES (?, ?, ?, ?)", row)
+
+
+def _ordered(database: sqlite3.Connection, order: str) -> Iterator[Utterance]:
+    for (text,) in database.execute(f"SELECT utterance FROM items ORDER BY {order}"):
+        yield _load(text)
 
 
 def _with_data(utterances: Iterable[Utterance]) -> Iterator[Utterance]:
@@ -59,16 +69,8 @@ def recordings_together(items: Iterable[Utterance | Reject]) -> Iterator[Utteran
     Rejects and whole recordings come first.
     """
     with contextlib.closing(temporary_database()) as database:
-        database.execute("CREATE TABLE items (recording, utterance)")
-        for item in items:
-            if isinstance(item, Utterance) and _may_move(item):
-                row = (json.dumps(_dump_audio(item.audio)), _dump(item))
-                database.execute("INSERT INTO items VALUES (?, ?)", row)
-            else:
-                yield item
-        order = "MIN(rowid) OVER (PARTITION BY recording), rowid"
-        for (text,) in database.execute(f"SELECT utterance FROM items ORDER BY {order}"):
-            yield _load(text)
+        yield from _set_aside(database, items, _may_move)
+        yield from _ordered(database, "MIN(rowid) OVER (PARTITION BY audio), rowid")
 
 
 def _may_move(utterance: Utterance) -> bool:

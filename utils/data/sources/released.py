@@ -4,8 +4,20 @@ import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.data.archives.tree import FileTree, Folder
+from utils.data.archives.tree import FileTree, Folder, find_files
 from utils.runtime.errors import UserError
+
+
+def find_tables(tree: FileTree, *patterns: str, corpus: str) -> list[str]:
+    """The files that fit a pattern.
+
+    Raises:
+        UserError: There is none, so that it is no such corpus.
+    """
+    tables = find_files(tree, *patterns)
+    if not tables:
+        raise UserError(f"{tree.root}: no {' or '.join(patterns)}. --input must name {corpus}.")
+    return tables
 
 
 def choose_folder(tree: FileTree, tables: Sequence[str], chosen: str | None, expected: str) -> str:

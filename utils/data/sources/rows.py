@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from utils.audio.reading import AUDIO_EXTENSIONS
 from utils.data.archives.tree import FileTree
-from utils.data.fields import printable, whisper_language
+from utils.data.fields import printable, usable_id, whisper_language
 from utils.data.sources.ordering import in_archive_order, recordings_together
 from utils.data.sources.tables import Row
 from utils.data.split_names import split_name
@@ -53,6 +53,7 @@ def _utterances(
             continue
         try:
             utterance = read_row(row)
+            usable_id(utterance.id)
             if utterance.id in ids:
                 raise BadItem("duplicate id", f"{utterance.id} has been read before")
         except BadItem as error:
@@ -77,8 +78,15 @@ def language_of(name: str) -> str | None:
     return whisper_language(_OTHER_CODES.get(head, head))
 
 
-def reject_unlisted(tree: FileTree, listed: set[str], table: str) -> Iterator[Reject]:
-    """Audio that no row names."""
+def and_unlisted(
+    rows: Iterable[Row | Reject], tree: FileTree, audio_of: Callable[[Row], str], table: str
+) -> Iterator[Row | Reject]:
+    """Rows, and then a reject for each audio file that none of them names."""
+    listed = set[str]()
+    for row in rows:
+        if isinstance(row, Row):
+            listed.add(audio_of(row))
+        yield row
     for name in tree.names():
         if PurePosixPath(name).suffix.lower() in AUDIO_EXTENSIONS and name not in listed:
             yield Reject(printable(name), "file", Problem("no transcript", f"not in {table}"))

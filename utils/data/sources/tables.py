@@ -7,11 +7,12 @@ import io
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from utils.data.archives.members import BROKEN_ARCHIVE
 from utils.data.archives.tree import FileTree
 from utils.data.fields import is_utf8, parse_json_object, printable, read_extras, shown, usable_text
-from utils.data.utterance import PREPARED_COLUMNS, Reject, Scalar
+from utils.data.utterance import PREPARED_COLUMNS, Reject, Scalar, Utterance
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem, Problem
 
@@ -75,6 +76,11 @@ class Row:
         """
         return usable_text(self.text(column))
 
+    @property
+    def utterance(self) -> "partial[Utterance]":
+        """Builds the utterance of this row; what the row says is still to be given."""
+        return partial(Utterance, source=self.source, position=self.line)
+
     def extras(self, *taken: str, numbers: Mapping[str, type] | None = None) -> dict[str, Scalar]:
         """The values that are kept as they are, without empty ones and those taken; some read as numbers."""
         rest: dict[str, object] = {}
@@ -85,17 +91,6 @@ class Row:
                 value = _as_number(column, value, numbers[column])
             rest[f"original_{column}" if column in PREPARED_COLUMNS else column] = value
         return read_extras(rest)
-
-
-def usable_id(id: str) -> str:
-    """An id as it is.
-
-    Raises:
-        BadItem: It cannot be written as UTF-8.
-    """
-    if not is_utf8(id):
-        raise BadItem("broken characters in the id", f"{shown(id)}; save the table as UTF-8")
-    return id
 
 
 def _as_number(column: str, value: object, kind: type) -> Scalar:
