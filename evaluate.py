@@ -19,7 +19,17 @@ from typing import TYPE_CHECKING
 
 from utils.arguments.evaluate import EvaluateArguments
 from utils.arguments.parsing import parse_arguments
-from utils.evaluation import evaluation_folder as files
+from utils.evaluation.evaluation_folder import (
+    ARGUMENTS_FILE,
+    COMPARISON_FILE,
+    PLOTS,
+    PREDICTIONS_FILE,
+    REPORT_FILE,
+    RESULTS_FILE,
+    TABLES,
+    describe_inputs,
+    is_already_evaluated,
+)
 from utils.runtime.errors import user_errors_end_the_script
 from utils.runtime.resolved_arguments import arguments_as_yaml
 
@@ -36,14 +46,14 @@ def main(argv: list[str] | None = None) -> None:
         arguments = parse_arguments(EvaluateArguments, argv, __doc__)
         output_dir = Path(arguments.output_dir)
         names = [*arguments.models, *arguments.dataset, *arguments.recordings, *arguments.guard_datasets]
-        inputs = files.describe_inputs(names, output_dir)
-        if not files.is_already_evaluated(arguments, inputs, output_dir):
+        inputs = describe_inputs(names, output_dir)
+        if not is_already_evaluated(arguments, inputs, output_dir):
             evaluate(arguments, output_dir, inputs)
         elif is_main_process():
             show_report(output_dir)
             print(
                 f"{output_dir}: evaluated before with these arguments, reused. "
-                f"Delete its {files.RESULTS_FILE} to start over."
+                f"Delete its {RESULTS_FILE} to start over."
             )
 
 
@@ -69,7 +79,7 @@ def evaluate(arguments: EvaluateArguments, output_dir: Path, inputs: dict[str, s
     material = load_evaluated(arguments)
     processes.wait_for_everyone()  # whoever comes late must not find a finished report
     if processes.is_main_process:
-        write_text(output_dir / files.ARGUMENTS_FILE, arguments_as_yaml(arguments))
+        write_text(output_dir / ARGUMENTS_FILE, arguments_as_yaml(arguments))
     scored: list[ScoredDecoding] = []
     for model in arguments.models:
         scored += evaluate_model(model, material, task, arguments, processes)
@@ -113,6 +123,8 @@ def evaluate_model(
     from utils.evaluation.timed_decoding import decode
 
     scored, made_up = [], {}
+    draws = {"bootstrap_samples": arguments.bootstrap_samples, "seed": arguments.seed}
+    score = partial(score_decoding, normalizer=arguments.normalizer, **draws)
     with open_transcriber(
         name,
         backend=arguments.backend,
@@ -144,15 +156,7 @@ def evaluate_model(
                     backend=backend,
                 )
                 decoding = replace(decoding, hallucination=made_up.get(context))
-                scored.append(
-                    score_decoding(
-                        part.evaluation_set,
-                        decoding,
-                        arguments.normalizer,
-                        arguments.bootstrap_samples,
-                        arguments.seed,
-                    )
-                )
+                scored.append(score(part.evaluation_set, decoding))
     return scored
 
 
@@ -162,7 +166,7 @@ def write_predictions(scored: "list[ScoredDecoding]", output_dir: Path) -> None:
     from utils.runtime.files import write_jsonl
 
     lines = [prediction.as_line() for item in scored for prediction in list_predictions(item)]
-    write_jsonl(output_dir / files.PREDICTIONS_FILE, lines)
+    write_jsonl(output_dir / PREDICTIONS_FILE, lines)
 
 
 def write_report(
@@ -190,16 +194,16 @@ def write_report(
             seed=arguments.seed,
             guard_tolerance=arguments.guard_tolerance,
         )
-        write_json(output_dir / files.COMPARISON_FILE, asdict(analysis))
+        write_json(output_dir / COMPARISON_FILE, asdict(analysis))
     predictions = [prediction for item in scored for prediction in list_predictions(item)]
     metrics = {model: load_metrics(model) for model in arguments.models}
     curves = read_curves(metrics)
-    write_evaluation_tables(output_dir / files.TABLES, results, analysis, predictions, metrics)
-    write_evaluation_plots(output_dir / files.PLOTS, results, curves)
+    write_evaluation_tables(output_dir / TABLES, results, analysis, predictions, metrics)
+    write_evaluation_plots(output_dir / PLOTS, results, curves)
     clip_of = partial(find_clip, material)
-    write_evaluation_page(output_dir / files.REPORT_FILE, results, analysis, predictions, clip_of, curves)
+    write_evaluation_page(output_dir / REPORT_FILE, results, analysis, predictions, clip_of, curves)
     rows = [asdict(result) for result in results]
-    write_json(output_dir / files.RESULTS_FILE, {"results": rows, "inputs": inputs})
+    write_json(output_dir / RESULTS_FILE, {"results": rows, "inputs": inputs})
 
 
 def show_report(output_dir: Path) -> None:
@@ -207,10 +211,10 @@ def show_report(output_dir: Path) -> None:
     from utils.evaluation.results_file import read_analysis, read_results
     from utils.report.terminal import print_report
 
-    analysis_file = output_dir / files.COMPARISON_FILE
+    analysis_file = output_dir / COMPARISON_FILE
     analysis = read_analysis(analysis_file) if analysis_file.is_file() else None
-    print_report(read_results(output_dir / files.RESULTS_FILE), analysis)
-    print(f"Report: {output_dir / files.REPORT_FILE}; its tables and plots lie beside it.")
+    print_report(read_results(output_dir / RESULTS_FILE), analysis)
+    print(f"Report: {output_dir / REPORT_FILE}; its tables and plots lie beside it.")
 
 
 if __name__ == "__main__":

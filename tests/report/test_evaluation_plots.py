@@ -14,7 +14,7 @@ from tests.support.made_up_results import (
     hostile_inputs,
 )
 from tests.support.pages import HOSTILE, RIGHT_TO_LEFT
-from utils.report.evaluation_plots import draw_groups, draw_learning_curve, write_evaluation_plots
+from utils.report.evaluation_plots import draw_learning_curve, plot_groups, write_evaluation_plots
 from utils.report.series import list_series
 
 NAMES = ["before_after", "group-accent-1", "duration-1", "learning_curve"]
@@ -52,7 +52,7 @@ def test_foreign_text_in_pictures(tmp_path):
 
 def test_bars_have_the_length_of_the_rates():
     results = [build_result(), build_result(TUNED, 0.116)]
-    axes = draw_groups(list_series(results, results), "accent").axes[0]
+    axes = plot_groups(list_series(results, results), "accent").axes[0]
     lengths = [round(bar.get_width(), 1) for bar in axes.patches]
     assert lengths == [50.3, 30.3, 25.3, 31.6, 11.6, 6.6]  # napoletano, ligure, toscano of both
     assert [label.get_text() for label in axes.get_yticklabels()] == [

@@ -50,36 +50,22 @@ def spec_augment(
     num_mels, most_frames = features.shape[1:]
     lengths = [min(length, most_frames) for length in num_frames]
     time_starts, mel_starts = [], []
+    in_time = settings.mask_time_prob, settings.mask_time_length, settings.mask_time_min_masks
+    in_mels = settings.mask_feature_prob, settings.mask_feature_length, settings.mask_feature_min_masks
     for length, seed in zip(lengths, seeds, strict=True):
         random = np.random.default_rng((SPEC_AUGMENT, *seed))
-        time_starts.append(
-            draw_spans(
-                length,
-                settings.mask_time_prob,
-                settings.mask_time_length,
-                settings.mask_time_min_masks,
-                random,
-            )
-        )
-        mel_starts.append(
-            draw_spans(
-                num_mels,
-                settings.mask_feature_prob,
-                settings.mask_feature_length,
-                settings.mask_feature_min_masks,
-                random,
-            )
-        )
+        time_starts.append(draw_spans(length, *in_time, random))
+        mel_starts.append(draw_spans(num_mels, *in_mels, random))
     if not any(map(len, time_starts + mel_starts)):
         return features
     device = features.device
     frames = torch.arange(most_frames, device=device)
     real = (frames < torch.tensor(lengths, device=device)[:, None])[:, None]  # (B, 1, frames)
-    in_time = _cover(time_starts, settings.mask_time_length, most_frames, device)[:, None]
-    in_mels = _cover(mel_starts, settings.mask_feature_length, num_mels, device)[:, :, None]
+    frames_masked = _cover(time_starts, settings.mask_time_length, most_frames, device)[:, None]
+    mels_masked = _cover(mel_starts, settings.mask_feature_length, num_mels, device)[:, :, None]
     sums = (features * real).sum(dim=(1, 2), keepdim=True, dtype=torch.float32)
     means = sums / (real.sum(dim=2, keepdim=True) * num_mels).clamp(min=1)
-    return torch.where((in_time | in_mels) & real, means.to(features.dtype), features)
+    return torch.where((frames_masked | mels_masked) & real, means.to(features.dtype), features)
 
 
 def draw_spans(

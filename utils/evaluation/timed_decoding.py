@@ -1,6 +1,7 @@
 """One split or manifest through one model, by all processes together, under a progress bar and a clock."""
 
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from utils.evaluation.material import Material
 from utils.evaluation.recordings import transcribe_recordings
 from utils.evaluation.records import Decoding
 from utils.model.context import FULL_CONTEXT
-from utils.model.transcription import gather_hypotheses, transcribe_clips
+from utils.model.transcription import Hypothesis, gather_hypotheses, transcribe_clips
 from utils.runtime.progress import AudioProgress, audio_progress
 
 
@@ -38,17 +39,7 @@ def decode(
     # every clip costs its 30 s in the full context, so clips give the honest time left
     by_clip = audio_context == "full" and max(evaluation_set.durations) <= FULL_CONTEXT
     total = len(evaluation_set.ids) if by_clip else sum(evaluation_set.durations)
-    if material.rows is None:
-        transcribe = partial(transcribe_recordings, transcriber, material.recordings, way=long_form)
-    else:
-        transcribe = partial(
-            transcribe_clips,
-            transcriber.transcribe_batch,
-            material.rows["audio"],
-            evaluation_set.durations,
-            evaluation_set.told_languages,
-            keeps_failures=True,
-        )
+    transcribe = _choose_transcription(transcriber, material, long_form)
     processes.wait_for_everyone()
     with audio_progress(
         description, total / processes.num_processes, shown=processes.is_main_process
@@ -72,6 +63,22 @@ def decode(
         errors={number: found.error for number, found in enumerate(hypotheses) if found.error},
         trainable_parameters=transcriber.loaded.trainable_parameters,
         total_parameters=transcriber.loaded.total_parameters,
+    )
+
+
+def _choose_transcription(
+    transcriber: Transcriber, material: Material, long_form: str
+) -> Callable[..., dict[int, Hypothesis]]:
+    """What transcribes a process's share: of whole recordings, or of clips in batches."""
+    if material.rows is None:
+        return partial(transcribe_recordings, transcriber, material.recordings, way=long_form)
+    return partial(
+        transcribe_clips,
+        transcriber.transcribe_batch,
+        material.rows["audio"],
+        material.evaluation_set.durations,
+        material.evaluation_set.told_languages,
+        keeps_failures=True,
     )
 
 

@@ -44,7 +44,7 @@ def write_evaluation_page(
         curves: Of those models whose run is known.
     """
     sections = [
-        ("summary", "Summary", summary_section(results, analysis)),
+        ("summary", "Summary", verdict_section(results, analysis)),
         ("scores", "Scores", scores_section(results, analysis)),
         ("before-after", "Before and after", before_after_section(results)),
         ("groups", "Groups", groups_section(results)),
@@ -89,7 +89,7 @@ def evaluation_figures(
     return [*figures, (clips, f"{after.num_utterances:,}"), ("times real time", f"{after.rtfx:.1f}")]
 
 
-def summary_section(results: Sequence[EvaluationResult], analysis: Analysis | None) -> Html:
+def verdict_section(results: Sequence[EvaluationResult], analysis: Analysis | None) -> Html:
     """The verdict, whether each candidate is to be promoted and why not, and what was compared."""
     parts = []
     if analysis:

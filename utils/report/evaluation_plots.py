@@ -43,7 +43,7 @@ def write_evaluation_plots(
         suffix = f"-{number}" if len(datasets) > 1 else ""
         for column in rows[0].groups:
             name = _file_name(column, suffix, figures)
-            figures[name] = draw_groups(list_series(results, rows), column)
+            figures[name] = plot_groups(list_series(results, rows), column)
     if curves:
         figures["learning_curve"] = draw_learning_curve(curves, list_models(results))
     for name, figure in figures.items():
@@ -58,7 +58,7 @@ def _file_name(column: str, suffix: str, taken: Collection[str]) -> str:
     return next(n for n in (name, *(f"{name}-{k}" for k in range(2, len(taken) + 3))) if n not in taken)
 
 
-def draw_groups(series: Sequence[Series], column: str) -> "Figure":
+def plot_groups(series: Sequence[Series], column: str) -> "Figure":
     """Bars of normalised error rates, one for each value and model, with whiskers; values from the top."""
     from matplotlib.figure import Figure
 

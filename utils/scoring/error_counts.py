@@ -7,7 +7,7 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from utils.scoring.intervals import bootstrap_ratio
-from utils.scoring.word_alignment import Unit, split_units
+from utils.scoring.word_alignment import Unit, words_or_characters
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def count_errors(
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references and {len(hypotheses)} hypotheses: expected as many.")
     return [
-        _count_opcodes(split_units(reference, unit), split_units(hypothesis, unit))
+        _count_opcodes(words_or_characters(reference, unit), words_or_characters(hypothesis, unit))
         for reference, hypothesis in zip(references, hypotheses, strict=True)
     ]
 

@@ -44,7 +44,7 @@ def align_words(reference: str, hypothesis: str, unit: Unit = "word") -> list[Ed
         hypothesis: The same.
         unit: `char` aligns characters, for scripts without spaces between words.
     """
-    said, heard = split_units(reference, unit), split_units(hypothesis, unit)
+    said, heard = words_or_characters(reference, unit), words_or_characters(hypothesis, unit)
     edits: list[Edit] = []
     place = heard_place = 0
     for block in Levenshtein.opcodes(said, heard):
@@ -93,7 +93,7 @@ def _pair_alike(said: Sequence[str], heard: Sequence[str]) -> list[Edit]:
     return edits[::-1]
 
 
-def split_units(text: str, unit: Unit) -> list[str]:
+def words_or_characters(text: str, unit: Unit) -> list[str]:
     words = text.split()
     return words if unit == "word" else list(" ".join(words))
 

@@ -71,7 +71,7 @@ def load_data(args: TrainArguments, loaded: LoadedModel, accelerator: Accelerato
     check_languages(loaded.model, known_languages(validation), args.model_name_or_path)
     size, contexts = step_size(args, accelerator), None
     if options.is_the_same_every_epoch and not args.apply_spec_augment and encoder_is_fixed(loaded.model):
-        contexts = choose_contexts(args, size, clips)
+        contexts = contexts_of_clips(args, size, clips)
     return TrainingData(
         training,
         list(rows["id"]),
@@ -129,7 +129,7 @@ def leave_out_long_labels(
     return rows.select(fitting), [clips[index] for index in fitting]
 
 
-def choose_contexts(args: TrainArguments, size: StepSize, clips: list[TrainingClip]) -> list[float]:
+def contexts_of_clips(args: TrainArguments, size: StepSize, clips: list[TrainingClip]) -> list[float]:
     """One context for each clip all through the run, so that what the encoder makes of it can be kept."""
     durations = [clip.duration for clip in clips]
     jitter = args.context_jitter

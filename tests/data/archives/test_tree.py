@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from utils.audio.flac import AudioError
 from utils.data.archives import members, zip_and_tar
-from utils.data.archives.members import ArchiveMember, read_in_order, read_member
+from utils.data.archives.members import ArchiveMember, read_archived, read_member
 from utils.data.archives.tree import find_files, is_archive_name, open_tree
 from utils.data.archives.zip_and_tar import plain_name
 from utils.data.decoding import decode_recording
@@ -53,7 +53,7 @@ def test_members_of_a_compressed_tar_in_order(tmp_path, write_files, packed):
     members = sorted((tree.audio(name) for name in FILES), key=lambda member: member.offset)
     assert [member.name for member in members] == sorted(FILES, reverse=True)  # as it was packed
     assert all(member.needs_order for member in members)
-    read = list(read_in_order(members))
+    read = list(read_archived(members))
     assert read == members  # data is not compared
     assert {member.name: member.data for member in read} == {
         name: content if isinstance(content, bytes) else content.encode() for name, content in FILES.items()
@@ -72,7 +72,7 @@ def test_audio_of_a_member_decodes(tmp_path, write_files, container, encoded, cl
 def test_members_travel_to_other_processes(tmp_path, write_files, packed):
     for kind in ("zip", "tar.gz"):
         tree = open_tree(packed(write_files(tmp_path / "corpus", FILES), kind))
-        (member,) = read_in_order([tree.audio("text")]) if kind == "tar.gz" else [tree.audio("text")]
+        (member,) = read_archived([tree.audio("text")]) if kind == "tar.gz" else [tree.audio("text")]
         copied = pickle.loads(pickle.dumps(member))
         assert copied == member and read_member(copied) == b"b"
 
@@ -335,7 +335,7 @@ def test_an_archive_that_changes_while_it_is_read(tmp_path, write_files, packed)
             read_member(members[-1])
         if kind == "tar.gz":
             with pytest.raises(UserError, match="changed while it was read"):
-                list(read_in_order(members))
+                list(read_archived(members))
         path.unlink()
         with pytest.raises(BadItem, match="broken archive"):
             decode_recording(members[0])

@@ -86,7 +86,7 @@ def read_member(member: ArchiveMember) -> bytes:
         raise BadItem("broken archive", f"{member.name} in {member.archive.name}: {error}") from None
 
 
-def read_in_order(members: Iterable[ArchiveMember]) -> Iterator[ArchiveMember]:
+def read_archived(members: Iterable[ArchiveMember]) -> Iterator[ArchiveMember]:
     """Members of one compressed tar with their data, read front to back in one go.
 
     Args:

@@ -2,7 +2,7 @@
 
 Nothing is unpacked to a path of the archive's choosing: tables are read as streams, and audio is named as an
 `ArchiveMember`, which a worker process reads later by its place. A compressed tar has no such places; its
-audio is read front to back (`read_in_order`).
+audio is read front to back (`read_archived`).
 """
 
 import fnmatch

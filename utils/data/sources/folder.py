@@ -75,23 +75,29 @@ def read_folder(
         min_duration=min_segment_duration,
         padding=padding,
     )
+    names, counts = _look_over(path)
+    splits = splits_of_names(names)
+    items = Items(partial(_read_listings, path, cut, splits))
+    check_any_usable(items, str(path))
+    return Source(items, notes=(*describe_others(path, counts), *unsplit_notes(splits)))
+
+
+def _look_over(top: Path) -> tuple[list[str], Counter[str]]:
+    """Subfolders with recordings in their order, and how many files of each sort lie there."""
     counts: Counter[str] = Counter()
-    names: dict[str, None] = {}  # of subfolders with recordings, in their order
-    for listing in list_folders(path):
-        names |= {subfolder_of(listing.folder, path): None} if listing.recordings else {}
+    names: dict[str, None] = {}
+    for listing in list_folders(top):
+        names |= {subfolder_of(listing.folder, top): None} if listing.recordings else {}
         counts["found"] += len(listing.recordings) + len(listing.transcripts) + bool(listing.problem)
         counts["others"] += listing.num_others
         counts["links"] += listing.num_links
     if not counts["found"]:
         known = ", ".join(TRANSCRIPT_EXTENSIONS)
         raise UserError(
-            f"{path}: no audio and no .txt files found, nor other transcripts ({known}). "
+            f"{top}: no audio and no .txt files found, nor other transcripts ({known}). "
             "Expected clip.wav beside clip.txt."
         )
-    splits = splits_of_names(names)
-    items = Items(partial(_read_listings, path, cut, splits))
-    check_any_usable(items, str(path))
-    return Source(items, notes=(*describe_others(path, counts), *unsplit_notes(splits)))
+    return list(names), counts
 
 
 def _read_listings(top: Path, cut: _Cut, splits: Mapping[str, str | None]) -> Iterator[Utterance | Reject]:

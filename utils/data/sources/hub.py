@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from utils.data.sources.hub_rows import audio_left_encoded, describe_audio, read_rows, rows_of
+from utils.data.sources.hub_rows import audio_left_encoded, describe_audio, read_hub_rows, rows_of
 from utils.data.sources.tables import TEXT_COLUMNS
 from utils.data.split_names import split_name, splits_of_names
 from utils.data.utterance import Items, Reject, Source, Utterance
@@ -148,4 +148,4 @@ def _undecoded(dataset, audio: str):
 
 def _read_splits(name: str, datasets: list, audio: str, text: str) -> Iterator[Utterance | Reject]:
     for split, as_split, rows in datasets:
-        yield from read_rows(name, split, as_split, rows, audio, text)
+        yield from read_hub_rows(name, split, as_split, rows, audio, text)

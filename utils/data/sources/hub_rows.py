@@ -76,7 +76,7 @@ def rows_of(rows, name: str) -> Iterator[dict]:
         yield row
 
 
-def read_rows(
+def read_hub_rows(
     name: str, split: str, as_split: str | None, rows, audio: str, text: str
 ) -> Iterator[Utterance | Reject]:
     source = f"{name}:{split}"

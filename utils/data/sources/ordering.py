@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from utils.data.archives.members import ArchiveMember, read_in_order
+from utils.data.archives.members import ArchiveMember, read_archived
 from utils.data.utterance import Reject, TimedText, Utterance
 
 
@@ -52,7 +52,7 @@ def _with_data(utterances: Iterable[Utterance]) -> Iterator[Utterance]:
     """Utterances of one tar, sorted by place, with the bytes of their audio; each member is read once."""
     first, second = itertools.tee(utterances)  # never more than one recording apart
     places = (key for key, _ in itertools.groupby(first, key=_member_of))
-    read = read_in_order(places)
+    read = read_archived(places)
     for _, group in itertools.groupby(second, key=_member_of):
         audio = next(read)
         yield from (dataclasses.replace(utterance, audio=audio) for utterance in group)
