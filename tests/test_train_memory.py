@@ -165,7 +165,7 @@ def test_under_a_cap_a_run_in_halves_has_the_losses_of_one_in_small_parts(argume
     words = arguments(
         options, "--micro_batch_seconds 1000 --auto_find_batch_size", output_dir=tmp_path / "whole"
     )
-    child, log = start_under_cap("80000000", words, tmp_path)
+    child, log = start_under_cap("100000000", words, tmp_path)
     train.main(small)
     child.join(120)
     assert child.exitcode == 0, log.read_text()
