@@ -104,8 +104,8 @@ def transcribe_sounds(
 ) -> list[MadeUp]:
     """What one model writes for all sounds in one context, kind by kind."""
     from utils.audio.flac import encode_flac
-    from utils.model.loading import load_model
     from utils.model.decoding import ready_to_decode, transcribe_batch
+    from utils.model.loading import load_model
     from utils.model.transcription import transcribe_clips
     from utils.text.normalizing import normalize_text
 

@@ -73,7 +73,7 @@ def write_html(
     players = dict(zip(rejected, rejected_players, strict=True))
     statistics = report.statistics
     sections = [
-        ("summary", "Summary", summary_section(report, next_command)),
+        ("summary", "Summary", data_summary_section(report, next_command)),
         ("splits", "Splits", splits_section(report)),
         ("lengths", "Lengths and pace", histograms_section(statistics)),
         ("silence", "Silence and speed", silence_section(statistics.silence, statistics.dynamic_context)),
@@ -86,17 +86,17 @@ def write_html(
     links = [tag("a", title, href=f"#{key}") for key, title, _ in shown]
     parts = [
         tag("h1", "Data report: ", isolated(name)),
-        tiles(report),
+        data_tiles(report),
         tag("nav", *links, aria_label="Sections"),
     ]
     for key, title, content in shown:
         heading = tag("h2", title, id=f"{key}-heading")
         parts.append(tag("section", heading, content, id=key, aria_labelledby=f"{key}-heading"))
-    parts.append(footer(report))
+    parts.append(data_footer(report))
     write_page(path, f"Data report: {name}", tag("main", *parts))
 
 
-def tiles(report: DataReport) -> Html:
+def data_tiles(report: DataReport) -> Html:
     """The few figures to remember."""
     figures = [
         ("hours of speech", f"{report.hours:.2f}"),
@@ -111,7 +111,7 @@ def tiles(report: DataReport) -> Html:
     )
 
 
-def summary_section(report: DataReport, next_command: str) -> Html:
+def data_summary_section(report: DataReport, next_command: str) -> Html:
     """What is there in plain words, the warnings, and the next step."""
     parts = [tag("p", *summary_words(report))]
     parts += [tag("p", warning, class_="warning", role="note") for warning in list_warnings(report)]
@@ -156,7 +156,7 @@ def kept_section(players: Sequence[Player]) -> Html:
     return join([tag("p", words), example_list(players)])
 
 
-def footer(report: DataReport) -> Html:
+def data_footer(report: DataReport) -> Html:
     """Whose data it is, and where the numbers are."""
     parts = [tag("p", "The same numbers for programs: data_report.json beside this page.")]
     if report.credit:

@@ -27,7 +27,7 @@ from utils.data.delivery.hub_push import push_dataset
 from utils.data.sources.hub import read_hub
 from utils.runtime.errors import UserError
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 NAME = f"{USER}/prompts"
 FILE_OF_A_REPO = "/{repo_id}/resolve/{revision}/{filename}"
 PUSH = ["--push_to_hub", "--hub_dataset_id", NAME]
