@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
-from utils.runtime.errors import user_errors_end_the_script
+from utils.runtime.errors import WriteError, user_errors_end_the_script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
 def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "StopRequest") -> None:
     """Train from the start or the newest checkpoint to the end; leaves best/ and final/."""
     from utils.runtime.out_of_memory import explaining_out_of_memory
-    from utils.training.micro_batch_finder import with_found_micro_batches
+    from utils.training.micro_batch_trial import try_largest_step
     from utils.training.mixing import forget_mixtures
     from utils.training.model_folders import save_model
     from utils.training.resuming import find_start, take_up
@@ -85,7 +85,7 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
     with explaining_out_of_memory():
         run = take_up(build_run(args, accelerator, stop_request), start)
         if args.auto_find_batch_size:
-            run = with_found_micro_batches(run, compute_gradients)
+            try_largest_step(run, compute_gradients)
         begin(run, is_resumed=start.checkpoint is not None)
         forget_mixtures(accelerator, run.output_dir)
         if evaluation_is_owed(run) and not evaluate_and_keep_best(run):
@@ -108,6 +108,7 @@ def train_steps(run: "Run") -> None:
     """Do the steps that are left, until all are done or nothing gets better; log, save, evaluate when due."""
     from utils.runtime.progress import audio_progress
     from utils.runtime.workers import replacing_dead_workers
+    from utils.training.micro_batch_halving import within_memory
     from utils.training.step_loading import load_steps
     from utils.training.step_log import record_step
     from utils.training.updates import update_weights
@@ -116,7 +117,7 @@ def train_steps(run: "Run") -> None:
     with audio_progress("training", run.total_steps, shown=accelerator.is_main_process) as progress:
         progress.skip(run.state.step)
         for step, micro_batches in replacing_dead_workers(partial(load_steps, run), run.state.step):
-            loss_sum = compute_gradients(run, micro_batches, step.num_targets)
+            loss_sum = within_memory(run, step, micro_batches, compute_gradients)
             is_told_to_stop = run.stop_request.reason is not None
             update = update_weights(
                 accelerator, run.model, run.optimizer, loss_sum, run.args.max_grad_norm, stop=is_told_to_stop
@@ -170,9 +171,12 @@ def save_and_evaluate(run: "Run", progress: "AudioProgress", *, stop: bool) -> b
 
     Returns:
         Whether training has come to its end.
+
+    Raises:
+        WriteError: The step at which it is told to stop could not be saved.
     """
     from utils.training.checkpoints import enter_evaluation, save_checkpoint
-    from utils.training.run import check_saved, leave_to_be_continued
+    from utils.training.run import leave_to_be_continued
     from utils.training.validation import evaluate_and_keep_best
 
     args, accelerator, state = run.args, run.accelerator, run.state
@@ -185,8 +189,11 @@ def save_and_evaluate(run: "Run", progress: "AudioProgress", *, stop: bool) -> b
             enter_evaluation(accelerator, run.output_dir, state)
     if saved is None and (stop or (run.patience_is_over and args.save_steps)):  # due at the end, which is now
         saved = save()
+    if stop and not saved:
+        raise WriteError(
+            f"told to stop at step {state.step}, which could not be saved. The checkpoint before is kept."
+        )
     if stop:
-        check_saved(state, bool(saved))
         leave_to_be_continued(accelerator, run.output_dir, state.step, run.stop_request)
     return run.patience_is_over or state.step == run.total_steps
 

@@ -76,7 +76,7 @@ class Score:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(AlignmentTrainingArguments, argv, __doc__)
-    from utils.evaluation.results_file import read_comparisons, read_results
+    from utils.evaluation.results_file import read_analysis, read_results
     from utils.runtime.files import write_json
 
     folder = Path(args.output_dir)
@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
         print(data_line(data[-1]), flush=True)
     report = evaluate(args)
     scores = read_scores(read_results(report / "evaluation_results.json"), args)
-    comparisons, _ = read_comparisons(report / "comparative_analysis.json")
+    comparisons = read_analysis(report / "comparative_analysis.json").comparisons
     difference = [item for item in comparisons if item.candidate == model_folder(ALIGNED, args)]
     for score in scores:
         print(score_line(score))

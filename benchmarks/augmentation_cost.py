@@ -96,10 +96,10 @@ def time_augmentation(
     samples: "np.ndarray", augmentation: "Augmentation", speed: float, rounds: int, seed: int
 ) -> float:
     """Median processor microseconds."""
-    from utils.audio.augmentation import augment
+    from utils.audio.augmentation import augment, change_speed
 
     return time_rounds(
-        lambda number: augment(samples, augmentation, speed=speed, seed=(seed, number)), rounds
+        lambda number: augment(change_speed(samples, speed), augmentation, seed=(seed, number)), rounds
     )
 
 

@@ -26,7 +26,7 @@ from utils.evaluation.backends.opening import open_transcriber
 from utils.runtime.devices import pick_device
 from utils.runtime.errors import user_errors_end_the_script
 from utils.runtime.files import write_json
-from utils.scoring.error_counts import word_error_rates
+from utils.scoring.error_rates import error_rates, score_utterances
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -34,16 +34,19 @@ def main(argv: list[str] | None = None) -> None:
     rows = load_prepared([args.dataset], args.split, language=args.language)
     rows = draw_rows(rows, args.max_samples, args.seed)
     options = {"dtype": args.dtype, "device": pick_device(), "max_length": 225}
-    with open_transcriber(args.model_name_or_path, backend="faster-whisper", **options) as (transcriber, _):
+    with open_transcriber(args.model_name_or_path, backend="faster-whisper", **options) as transcriber:
         assert isinstance(transcriber, FasterWhisperTranscriber)
         pipeline = BatchedInferencePipeline(transcriber.engine)
         started = time.perf_counter()
         texts = transcribe(pipeline, args, [decode_flac(data) for data in rows["audio"]])
         seconds = time.perf_counter() - started
-    _, normalized_wer = word_error_rates(list(rows["text"]), texts, "basic")
+    scored = score_utterances(list(rows["id"]), list(rows["text"]), texts, "basic")
     audio_seconds = sum(rows["duration"])
     result = {"audio_seconds": audio_seconds, "seconds": seconds, "threads": torch.get_num_threads()}
-    result |= {"audio_seconds_per_second": audio_seconds / seconds, "normalized_wer": normalized_wer}
+    result |= {
+        "audio_seconds_per_second": audio_seconds / seconds,
+        "normalized_wer": error_rates(scored).normalized_wer,
+    }
     write_json(Path(args.output_dir) / "result.json", result)
 
 

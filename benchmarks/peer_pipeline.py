@@ -24,7 +24,7 @@ from utils.runtime.devices import pick_device
 from utils.runtime.errors import user_errors_end_the_script
 from utils.runtime.files import write_json
 from utils.runtime.progress import silence_libraries
-from utils.scoring.error_counts import word_error_rates
+from utils.scoring.error_rates import error_rates, score_utterances
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     texts = [answer["text"].strip() for answer in answers]
     seconds = time.perf_counter() - started
 
-    _, normalized_wer = word_error_rates(list(rows["text"]), texts, "basic")
+    scored = score_utterances(list(rows["id"]), list(rows["text"]), texts, "basic")
     audio_seconds = sum(rows["duration"])
     write_json(
         Path(args.output_dir) / "result.json",
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
             "audio_seconds": audio_seconds,
             "seconds": seconds,
             "audio_seconds_per_second": audio_seconds / seconds,
-            "normalized_wer": normalized_wer,
+            "normalized_wer": error_rates(scored).normalized_wer,
         },
     )
 

@@ -17,8 +17,10 @@ from datasets import Dataset, DatasetDict, Features, Value, load_from_disk
 
 import evaluate
 from tests.support.warm_processes import start_warm
-from utils.model.loading import LoadedModel
-from utils.runtime.errors import UserError
+from utils.arguments.evaluate import EvaluateArguments
+from utils.arguments.parsing import parse_arguments
+from utils.evaluation.evaluation_folder import describe_inputs, is_already_evaluated
+from utils.evaluation.models import find_task
 
 ROOT = Path(__file__).parent.parent
 TEXTS = ["uno due", "tre", "quattro cinque sei", "sette otto", "nove dieci", "zero"]
@@ -178,43 +180,26 @@ def test_other_arguments_are_refused_and_named(finished, tiny_whisper, tuned, da
 
 
 def test_another_model_or_dataset_of_the_name_is_evaluated_again(scratch, tiny_whisper, tuned, dataset):
-    arguments = evaluate.parse_arguments(
-        evaluate.EvaluateArguments, command([tiny_whisper, tuned], dataset, scratch, probe=True)
+    arguments = parse_arguments(
+        EvaluateArguments, command([tiny_whisper, tuned], dataset, scratch, probe=True)
     )
-    assert evaluate.is_already_evaluated(arguments, scratch)
+
+    def is_reused(arguments=arguments) -> bool:
+        names = [*arguments.models, *arguments.dataset]
+        return is_already_evaluated(arguments, describe_inputs(names, scratch), scratch)
+
+    assert is_reused()
     for file in (tuned / "model.safetensors", dataset / "test" / "state.json"):
         written = file.stat().st_mtime_ns
         for other in (written + 10**10, written - 10**10):  # a model that was moved here may well be older
             os.utime(file, ns=(other, other))
-            assert not evaluate.is_already_evaluated(arguments, scratch)
+            assert not is_reused()
         os.utime(file, ns=(written, written))
-    assert evaluate.is_already_evaluated(arguments, scratch)
+    assert is_reused()
     (scratch / "evaluation_results.json").unlink()  # a run that was killed
-    assert not evaluate.is_already_evaluated(arguments, scratch)
+    assert not is_reused()
     others = replace(arguments, split="validation")  # nothing is lost by other arguments
-    assert not evaluate.is_already_evaluated(others, scratch)
-
-
-def test_own_report_and_caches_do_not_count_as_another_model(tmp_path):
-    def describe(output_dir: Path) -> dict[str, str]:
-        words = command([model, "openai/whisper-base"], tmp_path / "data", output_dir)
-        return evaluate.describe_inputs(
-            evaluate.parse_arguments(evaluate.EvaluateArguments, words), output_dir
-        )
-
-    model = tmp_path / "run/best"
-    for folder in (model, tmp_path / "data"):
-        folder.mkdir(parents=True)
-        (folder / "weights").touch()
-    for output_dir in (model / "report", model, tmp_path / "run"):
-        before = describe(output_dir)
-        for own in (output_dir / "predictions.jsonl", output_dir / "plots/wer.png", model / "cache-1.arrow"):
-            own.parent.mkdir(parents=True, exist_ok=True)
-            own.touch()
-        assert describe(output_dir) == before
-        (model / "weights").write_bytes(b"x" * (1 + len(output_dir.parts)))
-        assert {name for name, of in describe(output_dir).items() if of != before[name]} == {str(model)}
-    assert before["openai/whisper-base"] == ""
+    assert not is_reused(others)
 
 
 def test_one_model_in_a_folder_that_holds_other_things(tuned, dataset, tmp_path, capsys):
@@ -367,22 +352,15 @@ def test_in_the_dynamic_context_alone_guards_have_the_full_one_and_nothing_is_pr
 
 
 def test_a_guard_is_not_taken_for_the_language_of_the_data(tiny_whisper, dataset, tmp_path):
-    from utils.arguments.evaluate import EvaluateArguments
-    from utils.arguments.parsing import parse_arguments
-
     guard = str(write_dataset(tmp_path / "guard"))
     words = command([tiny_whisper], dataset, tmp_path / "out", "--guard_datasets", guard)
-    own, its_guard = evaluate.load_material(parse_arguments(EvaluateArguments, words, None))
-    assert own[0].languages[0] == "it" and its_guard[0].languages[0] is None
+    own, its_guard = evaluate.load_evaluated(parse_arguments(EvaluateArguments, words, None))
+    assert (own.evaluation_set.languages[0], its_guard.evaluation_set.languages[0]) == ("it", None)
 
 
 def test_all_models_do_what_the_tuned_one_was_trained_for(tiny_whisper, tuned, dataset, tmp_path, capsys):
-    from utils.arguments.evaluate import EvaluateArguments
-    from utils.arguments.parsing import parse_arguments
-
-    def task_of(models: list, *further: str) -> str:
-        words = command(models, dataset, tmp_path / "out", *further)
-        return evaluate.check_models(parse_arguments(EvaluateArguments, words, None))
+    def task_of(models: list, task: str = "auto") -> str:
+        return find_task([str(model) for model in models], task)
 
     translating = Path(shutil.copytree(tuned, tmp_path / "translating"))
     (translating / "train.yaml").write_text("task: translate\n")
@@ -390,7 +368,7 @@ def test_all_models_do_what_the_tuned_one_was_trained_for(tiny_whisper, tuned, d
     (transcribing / "train.yaml").write_text("task: transcribe\n")
     assert task_of([tiny_whisper]) == "transcribe"
     assert task_of([tiny_whisper, translating]) == "translate"
-    assert task_of([translating], "--task", "transcribe") == "transcribe"
+    assert task_of([translating], "transcribe") == "transcribe"
     message = error_of(command([translating, transcribing], dataset, tmp_path / "out"), capsys)
     assert "trained for different tasks" in message and "give --task" in message
 
@@ -456,37 +434,3 @@ def test_recordings_that_cannot_be_read_are_told_and_none_is_left_out(tuned, tmp
 )
 def test_backends_refuse_what_they_cannot(further, expected, tiny_whisper, dataset, tmp_path, capsys):
     assert expected in error_of(command([tiny_whisper], dataset, tmp_path / "out", *further), capsys)
-
-
-def choose_contexts(wanted, *, backend="transformers", trained_on_dynamic=True, silence_run=64):
-    loaded = LoadedModel(None, None, trained_on_dynamic, None, 0, silence_run)
-    return evaluate.choose_contexts(wanted, loaded, "runs/it/best", backend)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "trained_on_dynamic", "expected"),
-    [
-        ("auto", False, ["full"]),
-        ("auto", True, ["full", "dynamic"]),
-        ("full", True, ["full"]),
-        ("dynamic", False, ["dynamic"]),
-    ],
-)
-def test_choice_of_contexts(wanted, trained_on_dynamic, expected):
-    assert choose_contexts(wanted, trained_on_dynamic=trained_on_dynamic) == expected
-
-
-@pytest.mark.parametrize("silence_run", [0, 64])
-def test_faster_whisper_decodes_in_the_full_context_alone(silence_run):
-    assert choose_contexts("auto", backend="faster-whisper", silence_run=silence_run) == ["full"]
-
-
-def test_ctranslate2_has_no_condensed_silence():
-    assert choose_contexts("auto", backend="ctranslate2") == ["full"]
-    assert choose_contexts("auto", backend="ctranslate2", silence_run=0) == ["full", "dynamic"]
-    for run in (0, None):  # none, or nobody knows: a converted folder does not tell
-        assert choose_contexts("dynamic", backend="ctranslate2", silence_run=run) == ["dynamic"]
-    with pytest.raises(
-        UserError, match=r"--audio_context dynamic of runs/it/best.* trained with --silence_run 0"
-    ):
-        choose_contexts("dynamic", backend="ctranslate2")

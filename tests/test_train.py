@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import train
 from tests.fixtures import gradient_of_first_step
-from tests.support.training_runs import LAUNCH, ROOT, read_metrics, run_script, values_of
+from tests.support.training_runs import LAUNCH, ROOT, assert_same_course, read_metrics, run_script, values_of
 from utils.runtime.errors import UserError
 
 SHORT = ["--generation_max_length", "20"]  # a random model else writes until it may no longer
@@ -284,14 +284,6 @@ def test_resuming_gives_the_losses_and_the_order_of_an_uninterrupted_run(argumen
     assert_same_course(tmp_path / "run", drawn_once)
 
 
-def assert_same_course(run: Path, other: Path) -> None:
-    """In steps, losses, order and error rates."""
-    for one, same in zip(read_metrics(run), read_metrics(other), strict=True):
-        assert one.get("loss") == pytest.approx(same.get("loss"), abs=1e-6)
-        for name in ("step", "order", "eval_wer"):
-            assert one.get(name) == same.get(name)
-
-
 def test_a_broken_newest_checkpoint_is_passed_over(arguments, finished, capsys):
     newest = finished / "checkpoint-6/model.safetensors"
     newest.write_bytes(newest.read_bytes()[:1000])
@@ -473,14 +465,14 @@ def test_all_may_change_while_nothing_is_saved(arguments, tmp_path, monkeypatch,
         train.main(arguments("--max_steps", "3"))  # final/ is there, and no checkpoint
 
 
-def test_memory_that_runs_out_in_an_evaluation_names_its_batch(arguments, monkeypatch):
+def test_memory_that_runs_out_in_an_evaluation_is_told_as_that(arguments, monkeypatch):
     import utils.training.shared_decoding
 
     def run_out(*_, **__):
         raise RuntimeError("DefaultCPUAllocator: not enough memory")
 
     monkeypatch.setattr(utils.training.shared_decoding, "transcribe_clips", run_out)
-    with pytest.raises(UserError, match="a smaller --per_device_eval_batch_size"):
+    with pytest.raises(UserError, match="in halves down to one clip"):
         train.main(arguments("--eval_steps", "1"))
 
 

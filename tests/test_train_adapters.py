@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import train
-from tests.support.training_runs import read_metrics
+from tests.support.training_runs import launch, read_metrics, run_to_the_end
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
 from utils.model.languages import language_ids
@@ -383,8 +383,6 @@ def test_whisper_base_learns_prompts_by_heart(tmp_path, prompts, variant, learni
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["adalora", "int8"])
 def test_two_processes_have_the_losses_of_one(tiny_whisper, prepared, tmp_path, variant):
-    from tests.test_train_slow import launch, run_to_the_end
-
     def command(run: str, config: str, batch: int) -> list[str]:
         words = f"--model_name_or_path {tiny_whisper} --dataset {prepared} --language it --report_to none"
         words += f" --max_steps 6 --eval_steps 0 --save_steps 0 --logging_steps 1 {VARIANTS[variant]}"

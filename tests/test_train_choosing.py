@@ -1,6 +1,5 @@
 """train.py: which evaluation is the best, when training stops, and what an evaluation is asked for."""
 
-import json
 import math
 import shutil
 from dataclasses import replace
@@ -11,6 +10,7 @@ import torch
 
 import train
 from tests.support.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips, wrong
+from tests.support.training_runs import evaluated_steps, read_json, read_metrics
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
 from utils.training.setup import build_run, start_accelerator
@@ -33,18 +33,6 @@ def arguments(tiny_whisper, clips, tmp_path):
         return short_run(tiny_whisper, clips, output_dir or tmp_path / "run", *more)
 
     return build
-
-
-def read_metrics(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def read_json(path: Path) -> dict:
-    return json.loads(path.read_text())
-
-
-def evaluated_steps(run: Path) -> list[int]:
-    return [record["step"] for record in read_metrics(run) if "eval_wer" in record]
 
 
 def best_of(run: Path) -> tuple[float, int]:

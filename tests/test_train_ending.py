@@ -10,6 +10,7 @@ import torch
 
 import train
 from tests.support.scripted_decoding import script_decoding, short_run, write_short_clips, wrong
+from tests.support.training_runs import read_metrics
 from utils.runtime.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
@@ -25,10 +26,6 @@ def clips(tmp_path_factory) -> Path:
 def arguments(tiny_whisper, clips, tmp_path):
     """Arguments of a run of four steps, each evaluated; later ones override them."""
     return lambda *more: short_run(tiny_whisper, clips, tmp_path / "run", *more)
-
-
-def read_metrics(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_samples_predictions_and_measures(arguments, tmp_path, prepared, capsys):

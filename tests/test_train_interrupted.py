@@ -5,7 +5,6 @@ import itertools
 import json
 import math
 import os
-import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import train
-from tests.support.training_runs import read_metrics
+from tests.support.training_runs import losses, plant_poison, read_metrics
 from utils.runtime.errors import UserError, WriteError
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
@@ -74,10 +73,6 @@ def acting_after(actions: dict[int, Callable[[], None]]) -> Iterator[None]:
 
 def send(name: str) -> Callable[[], None]:
     return lambda: os.kill(os.getpid(), getattr(signal, name))
-
-
-def losses(run: Path) -> list[tuple]:
-    return [(record["step"], record.get("loss"), record.get("order")) for record in read_metrics(run)]
 
 
 # ---- told to stop ------------------------------------------------------------------------------------------
@@ -140,15 +135,6 @@ def test_an_evaluation_is_cut_short_and_done_again(command, tmp_path, monkeypatc
 
 
 # ---- not finite --------------------------------------------------------------------------------------------
-
-
-def plant_poison(model: Path, folder: Path, position: int) -> Path:
-    """A copy of the model whose decoder has an infinity at one position: only longer texts ever meet it."""
-    shutil.copytree(model, folder)
-    weights = load_file(folder / "model.safetensors")
-    weights["model.decoder.embed_positions.weight"][position] = math.inf
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    return folder
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 """train.py: the best evaluations averaged, base and tuned weights mixed; all of it on two processes."""
 
-import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,10 +10,8 @@ from safetensors.torch import load_file
 
 import train
 from tests.support.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips, wrong
+from tests.support.training_runs import evaluated_steps, launch, read_json, run_to_the_end
 from utils.model.loading import load_model
-
-ROOT = Path(__file__).parents[1]
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file"]
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
@@ -59,18 +54,6 @@ def averaged(build, tmp_path_factory) -> Path:
 
 def copied(run: Path, target: Path) -> Path:
     return Path(shutil.copytree(run, target))
-
-
-def read_metrics(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def read_json(path: Path) -> dict:
-    return json.loads(path.read_text())
-
-
-def evaluated_steps(run: Path) -> list[int]:
-    return [record["step"] for record in read_metrics(run) if "eval_wer" in record]
 
 
 # ---- averaging ---------------------------------------------------------------------------------------------
@@ -233,20 +216,6 @@ def test_a_run_that_goes_on_is_not_taken_for_the_finished_one(build, tmp_path, c
 # ---- several processes -------------------------------------------------------------------------------------
 
 
-def run_to_the_end(command: list[str], **environment: str) -> str:
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("config", ["cpu_2_processes", "deepspeed_zero3"])
 def test_all_of_it_on_two_processes(tiny_whisper, prepared, tmp_path, config):
@@ -259,7 +228,7 @@ def test_all_of_it_on_two_processes(tiny_whisper, prepared, tmp_path, config):
     )
     words += " --learning_rate 0 --max_steps 12 --eval_steps 2 --save_steps 0 --logging_steps 1"
     words += " --generation_max_length 24 --per_device_train_batch_size 4 --report_to tensorboard"
-    command = [*LAUNCH, str(ROOT / f"accelerate_configs/{config}.yaml"), "train.py", *words.split()]
+    command = [*launch(config), *words.split()]
     environment = {"DS_ACCELERATOR": "cpu"} if "deepspeed" in config else {}
     output = run_to_the_end(command, OMP_NUM_THREADS="1", **environment)
     assert output.count("Done: ") == 1

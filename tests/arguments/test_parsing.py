@@ -370,10 +370,12 @@ def test_yaml_of_the_arguments_holds_every_field():
     assert set(yaml.safe_load(arguments_as_yaml(args))) == {field.name for field in dataclasses.fields(args)}
 
 
-def test_a_run_from_before_there_was_condensed_silence_had_none(tmp_path):
+def test_an_argument_that_a_run_did_not_know_had_its_default(tmp_path):
     arguments = TrainArguments(output_dir="x", model_name_or_path="x", dataset=["x"])
     path = tmp_path / "train.yaml"
     written = yaml.safe_load(arguments_as_yaml(arguments))
     assert written.pop("silence_run") == 128
     path.write_text(yaml.safe_dump(written))
-    assert differing_arguments(arguments, path) == ["silence_run: 0 there, 128 now"]
+    assert differing_arguments(arguments, path) == []
+    now = dataclasses.replace(arguments, silence_run=64)
+    assert differing_arguments(now, path) == ["silence_run: 128 there, 64 now"]

@@ -44,7 +44,7 @@ def noises(tmp_path_factory):
 
 
 def vary(samples: np.ndarray, augmentation: Augmentation, *seed: int) -> np.ndarray:
-    return augment(samples, augmentation, speed=draw_speed(augmentation, seed), seed=seed)
+    return augment(change_speed(samples, draw_speed(augmentation, seed)), augmentation, seed=seed)
 
 
 def _vary_all(task: tuple[np.ndarray, Augmentation, list[int]]) -> list[bytes]:
@@ -135,7 +135,7 @@ def test_any_clip_stays_finite_within_range_and_as_long_as_promised(num_samples,
         EVERYTHING, reverb_probability=1.0, noise_probability=1.0, gain_probability=1.0, codec_probability=1.0
     )
     speed = draw_speed(always, seed)
-    found = augment(samples, always, speed=speed, seed=seed)
+    found = augment(change_speed(samples, speed), always, seed=seed)
     assert found.dtype == np.float32
     assert found.shape == (max(round(num_samples / speed), 0),)
     assert np.isfinite(found).all()

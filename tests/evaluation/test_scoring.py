@@ -9,9 +9,10 @@ from datasets import Dataset
 
 from utils.evaluation.comparison import compare_models, rank_candidates, write_verdict
 from utils.evaluation.evaluation_set import build_evaluation_set
-from utils.evaluation.records import Decoding, EvaluationSet, ModelSize, ScoredDecoding
-from utils.evaluation.results_file import read_comparisons, read_results
-from utils.evaluation.scoring import count_made_up_words, prediction_records, score_decoding
+from utils.evaluation.made_up_words import count_made_up_words
+from utils.evaluation.records import Analysis, Decoding, EvaluationSet, Gate, ScoredDecoding
+from utils.evaluation.results_file import read_analysis, read_results
+from utils.evaluation.scoring import list_predictions, score_decoding
 
 REFERENCES = ["Premere uno.", "Il  numero è occupato", "[bip]", "Grazie"]
 BASELINE = ["premere un", "Il numero è", "bip bip", "Grazie"]
@@ -54,7 +55,8 @@ def evaluation_set() -> EvaluationSet:
 def score(
     evaluation_set: EvaluationSet, model: str, hypotheses: list[str], context: str = "full"
 ) -> ScoredDecoding:
-    decoding = Decoding(model, context, hypotheses, seconds=2.0, model_size=ModelSize(7, 100))
+    sizes = {"trainable_parameters": 7, "total_parameters": 100}
+    decoding = Decoding(model, context, hypotheses, seconds=2.0, **sizes)
     return score_decoding(evaluation_set, decoding, "basic", bootstrap_samples=200, seed=1)
 
 
@@ -102,8 +104,8 @@ def test_groups_score_their_own_utterances_and_leave_out_unknown_values(evaluati
 
 
 def test_prediction_lines(evaluation_set):
-    lines = prediction_records(evaluation_set, score(evaluation_set, "base", BASELINE))
-    assert lines[1] == {
+    predictions = list_predictions(score(evaluation_set, "base", BASELINE))
+    assert predictions[1].as_line() == {
         "model": "base",
         "dataset": "data/it",
         "audio_context": "full",
@@ -123,9 +125,9 @@ def test_prediction_lines(evaluation_set):
         ],
         "failures": [],
     }
-    assert lines[2]["failures"] == ["insertion run"]  # words where only a beep is
-    assert [line["raw_word_errors"] for line in lines] == [2, 1, 2, 0]
-    assert [line["normalized_word_errors"] for line in lines] == [1, 1, 2, 0]
+    assert predictions[2].failures == ["insertion run"]  # words where only a beep is
+    assert [prediction.raw_word_errors for prediction in predictions] == [2, 1, 2, 0]
+    assert [prediction.normalized_word_errors for prediction in predictions] == [1, 1, 2, 0]
 
 
 def test_comparison_by_hand(evaluation_set):
@@ -296,9 +298,9 @@ def test_a_language_that_the_model_must_detect_is_still_the_one_spoken():
 
 def test_characters_are_the_measure_where_words_have_no_spaces():
     chinese = EvaluationSet("data/zh", "test", ["1"], ["請再說一次"], [1.0], {}, ["zh"])
-    (line,) = prediction_records(chinese, score(chinese, "base", ["請說兩次"]))
+    (line,) = list_predictions(score(chinese, "base", ["請說兩次"]))
     # 再 left out, 一 substituted; one word, wrong
-    assert (line["measure"], line["normalized_errors"], line["normalized_word_errors"]) == ("cer", 2, 1)
+    assert (line.measure, line.normalized_errors, line.normalized_word_errors) == ("cer", 2, 1)
 
 
 def test_words_made_up_in_silence():
@@ -324,13 +326,12 @@ def test_recordings_are_what_several_utterances_were_cut_from():
 
 def test_records_survive_the_files(evaluation_set, tmp_path):
     scored = [score(evaluation_set, "base", BASELINE), score(evaluation_set, "tuned", CANDIDATE)]
-    results, comparisons = [s.result for s in scored], compare_models(scored, 100, 1)
+    results, gate = [s.result for s in scored], Gate("tuned", False, ["Too few."], [])
+    analysis = Analysis(compare_models(scored, 100, 1), [gate], ["tuned"], "Better.")
     (tmp_path / "r.json").write_text(json.dumps({"results": [asdict(r) for r in results]}))
-    (tmp_path / "c.json").write_text(
-        json.dumps({"comparisons": [asdict(c) for c in comparisons], "verdict": "Better."})
-    )
+    (tmp_path / "c.json").write_text(json.dumps(asdict(analysis)))
     assert read_results(tmp_path / "r.json") == results
-    assert read_comparisons(tmp_path / "c.json") == (comparisons, "Better.")
+    assert read_analysis(tmp_path / "c.json") == analysis
 
 
 def test_groups_come_from_known_columns_and_text_extras_of_2_to_50_values():

@@ -1,12 +1,18 @@
-"""A split over several processes, and clips that the decoder fails on."""
+"""A split over several processes, clips that the decoder fails on, and memory that runs out."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
+import torch
+from datasets import load_from_disk
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers.models.whisper.modeling_whisper import WhisperDecoderLayer
 
-from utils.model.transcription import CutShortError, gather_hypotheses, transcribe_clips
+from utils.model.decoding import ready_to_decode, transcribe_batch
+from utils.model.loading import load_model
+from utils.model.transcription import CutShortError, Hypothesis, gather_hypotheses, transcribe_clips
 
 
 def spell(clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]) -> list[str]:
@@ -91,3 +97,65 @@ def test_what_is_cut_short_on_one_process_counts_on_none(monkeypatch):
     monkeypatch.setattr("utils.model.transcription.gather_object", lambda own: [left, left])
     with pytest.raises(RuntimeError, match="decoded twice"):
         gather_hypotheses(left, 2)
+
+
+def test_a_batch_that_memory_is_too_small_for_is_decoded_in_halves_from_then_on(capsys):
+    asked = []
+
+    def spell_three(clips, languages, contexts) -> list[str]:
+        asked.append(len(clips))
+        if len(clips) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return spell(clips, languages, contexts)
+
+    clips = [str(number).encode() for number in range(17)]
+    durations, languages = [1.0 + number for number in range(17)], ["it", None] * 8 + ["de"]
+    words = {"audio_context": "dynamic", "batch_size": 8, "keeps_failures": True}
+    found = transcribe_clips(spell_three, clips, durations, languages, **words)
+    assert found == transcribe_clips(spell, clips, durations, languages, **words)
+    assert asked == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2, 1]
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 2 and told[-1].endswith("4 clips at once; from now on it is 2.")
+
+
+@pytest.mark.parametrize("keeps_failures", [True, False])
+def test_one_clip_that_memory_is_too_small_for_fails_as_any_other(keeps_failures):
+    def run_out(clips, languages, contexts) -> list[str]:
+        raise MemoryError
+
+    options = {"audio_context": "full", "batch_size": 3, "keeps_failures": keeps_failures}
+    if not keeps_failures:
+        with pytest.raises(MemoryError):
+            transcribe_clips(run_out, [b"a", b"b"], [1.0, 2.0], ["it"] * 2, **options)
+        return
+    found = transcribe_clips(run_out, [b"a", b"b"], [1.0, 2.0], ["it"] * 2, **options)
+    assert [heard.error for heard in found.values()] == ["MemoryError:", "MemoryError:"]
+
+
+def test_whisper_hears_the_same_in_halves(tiny_whisper, prepared, monkeypatch):
+    loaded, rows = load_model(str(tiny_whisper)), load_from_disk(prepared)["test"]
+    decode = partial(transcribe_batch, loaded.model, loaded.processor, max_length=24)
+
+    def hear() -> dict[int, Hypothesis]:
+        with ready_to_decode(loaded.model):
+            return transcribe_clips(
+                decode,
+                rows["audio"],
+                rows["duration"],
+                rows["language"],
+                audio_context="dynamic",
+                batch_size=6,
+            )
+
+    expected = hear()
+    forward, sizes = WhisperDecoderLayer.forward, set()
+
+    def forward_or_fail(self, hidden_states, *args, **kwargs):
+        sizes.add(len(hidden_states))
+        if len(hidden_states) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return forward(self, hidden_states, *args, **kwargs)
+
+    monkeypatch.setattr(WhisperDecoderLayer, "forward", forward_or_fail)
+    assert hear() == expected and sizes >= {6, 3}
+    assert len({heard.text for heard in expected.values()}) > 1

@@ -18,7 +18,7 @@ from utils.audio.flac import SAMPLE_RATE, decode_flac, encode_flac
 from utils.data.data_report import DataReport, SplitReport, Statistics, read_data_report, write_data_report
 from utils.data.dataset_statistics import StatisticsCounter
 from utils.report.data_page import EXAMPLES_PER_REASON, KEPT_EXAMPLES, write_html
-from utils.report.data_sections import OTHER_ADVICE, advice_for, percent, trimmed
+from utils.report.data_sections import OTHER_ADVICE, advice_for, trimmed
 from utils.report.data_summary import print_summary, text_histogram
 from utils.report.players import MOST_AUDIO_CHARACTERS, AudioExample
 
@@ -279,13 +279,6 @@ def test_a_terminal_without_unicode_gets_ascii():
     )
     line = next(line for line in stream.getvalue().splitlines() if line.startswith("  duration"))
     assert line.isascii() and "#" in line
-
-
-@pytest.mark.parametrize(
-    ("part", "whole", "shown"), [(1, 3, "33 %"), (999, 1000, "99.9 %"), (1, 1000, "0.1 %"), (0, 0, "0.0 %")]
-)
-def test_percent(part, whole, shown):
-    assert percent(part, whole) == shown
 
 
 # ---- browser -----------------------------------------------------------------------------------------------

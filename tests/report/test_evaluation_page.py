@@ -1,115 +1,44 @@
 """The page made of results by hand and real prompts; a real browser opens it."""
 
 import base64
-import json
-import math
 import re
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
+from tests.support.made_up_results import (
+    BASE,
+    CURVE,
+    TUNED,
+    build_analysis,
+    build_prediction,
+    build_predictions,
+    build_result,
+    build_results,
+    failures,
+    hostile_inputs,
+)
 from tests.support.pages import BROWSER_FLAGS, HOSTILE, RIGHT_TO_LEFT, Page, check_policy, tone
 from utils.audio.flac import SAMPLE_RATE, decode_flac, encode_flac
+from utils.evaluation.records import Gate
+from utils.evaluation.results_file import read_analysis, read_results
 from utils.report.evaluation_page import write_evaluation_page
 from utils.report.utterance_cards import CASES_IN_A_LIST, MOST_CHARACTERS
+from utils.runtime.files import write_json
+from utils.scoring.word_alignment import Edit
 
-BASE, TUNED = "openai/whisper-base", "runs/it/best"
 TITLES = ["summary", "scores", "before-after", "groups", "duration", "learning", "failures", "confusions"]
 TITLES += ["utterances", "notes"]
-
-
-def score(wer: float, interval: tuple[float, float] | None = None, **changes) -> dict:
-    low, high = interval or (wer - 0.03, wer + 0.04)
-    rates = {"wer": wer, "cer": wer / 3, "mer": 0.9 * wer, "wil": 1.2 * wer}
-    edits = {"num_words": 1000, "substitutions": 120, "insertions": 31, "deletions": 17}
-    return {**rates, **edits, "ci95": [low, high], "ci95_unit": "utterance", **changes}
-
-
-def group(wer: float, clips: int = 40) -> dict:
-    sizes = {"num_utterances": clips, "audio_seconds": 3.0 * clips}
-    return {**sizes, "raw": score(wer + 0.1), "normalized": score(wer)}
-
-
-def build_row(model: str = BASE, wer: float = 0.303, **changes) -> dict:
-    """One row of evaluation_results.json."""
-    row = {"model": model, "dataset": "data/it", "split": "test", "audio_context": "full"}
-    row |= {"backend": "transformers", "normalizer": "basic", "is_guard": False}
-    row |= {"num_utterances": 139, "audio_seconds": 330.0, "rtfx": 4.25}
-    row |= {"raw": score(wer + 0.15), "normalized": score(wer)}
-    row["groups"] = {
-        "accent": {"napoletano": group(wer + 0.2), "toscano": group(wer - 0.05), "ligure": group(wer, 4)},
-        "duration": {"0 to 2 s": group(wer + 0.1), "2 to 5 s": group(wer), "5 to 10 s": group(wer - 0.02)},
-    }
-    row["confusions"] = [
-        {"reference": "anche", "hypothesis": "anke", "count": 9 if model == BASE else 4},
-        {"reference": None, "hypothesis": "grazie", "count": 7},
-        {"reference": "ehm", "hypothesis": None, "count": 3},
-    ]
-    row["failures"] = {"loop": 2 if model == BASE else 0, "truncated": 5, "wrong language": 0}
-    words = 30 if model == BASE else 0
-    silence = {"clips": 20, "clips_with_text": 6, "words": words, "audio_seconds": 200.0}
-    row["hallucination"] = {"silence": silence, "noise": {**silence, "words": 4}}
-    return row | {"trainable_parameters": None, "total_parameters": 72_593_920, **changes}
-
-
-def build_results() -> list[dict]:
-    """A baseline, a tuned model in both contexts, and a guard dataset."""
-    english = {"dataset": "data/en", "is_guard": True, "groups": {}, "hallucination": None}
-    return [
-        build_row(),
-        build_row(TUNED, 0.116),
-        build_row(TUNED, 0.125, audio_context="dynamic"),
-        build_row(wer=0.067, **english),
-        build_row(TUNED, 0.071, **english),
-    ]
-
-
-def build_analysis(promote: bool = True) -> dict:
-    comparison = {"baseline": BASE, "candidate": TUNED, "dataset": "data/it", "split": "test"}
-    comparison |= {"text": "normalized", "audio_context": "full", "wer_reduction": 0.187}
-    comparison |= {"relative_reduction": 0.617, "ci95": [0.14, 0.23], "test": "MAPSSWE", "p_value": 0.0004}
-    comparison |= {"wins": 60, "losses": 5, "ties": 74}
-    gate = {"candidate": TUNED, "promote": promote, "passed": ["The error rate fell."]}
-    gate["reasons"] = [] if promote else ["English was forgotten.", "It loops on silence."]
-    return {"comparisons": [comparison], "gates": [gate], "verdict": "It got better on data/it."}
-
-
-def prediction(number: int, model: str, errors: int, **changes) -> dict:
-    """A line of predictions.jsonl: `errors` of its six words are others."""
-    words = [f"parola{number}", "due", "tre", "quattro", "cinque", "sei"]
-    alignment = [
-        ["substitute", word, f"{word}x"] if place < errors else ["equal", word, word]
-        for place, word in enumerate(words)
-    ]
-    line = {"model": model, "dataset": "data/it", "audio_context": "full", "id": f"clip {number}"}
-    line |= {"reference": " ".join(words).capitalize() + ".", "hypothesis": " ".join(w[2] for w in alignment)}
-    line |= {"raw_word_errors": errors, "normalized_word_errors": errors, "duration": 2.5}
-    return line | {"alignment": alignment, "failures": [], **changes}
-
-
-def build_predictions(count: int = 6) -> list[dict]:
-    """The tuned model gains 2 words on even clips, and loses 1 on odd ones."""
-    lines = [prediction(n, BASE, 3) for n in range(count)]
-    return lines + [prediction(n, TUNED, 1 if n % 2 == 0 else 4) for n in range(count)]
-
-
-METRICS = [
-    {"step": 10, "loss": 1.5},
-    {"step": 20, "loss": 0.5},
-    {"step": 20, "eval_wer": 0.3, "eval_normalized_wer": 0.2, "eval_utterances": 58},
-    {"step": 30, "loss": None},
-    {"step": 40, "loss": 0.25},
-    {"step": 40, "eval_wer": 0.31, "eval_normalized_wer": 0.15, "eval_utterances": 58},
-]
 
 
 @pytest.fixture
 def written(tmp_path):
     """A function that writes a page and reads it back."""
 
-    def write(results=None, analysis=None, predictions=(), clip_of=lambda *_: None, curves=None) -> Page:
+    def write(results=None, analysis=None, predictions=(), clip_of=lambda *_: None, curves=()) -> Page:
         path = tmp_path / "report" / "report.html"
-        write_evaluation_page(path, results or build_results(), analysis, predictions, clip_of, curves or {})
+        write_evaluation_page(path, results or build_results(), analysis, predictions, clip_of, curves)
         assert [file.name for file in path.parent.iterdir()] == ["report.html"]
         return Page(path.read_text(encoding="utf-8"))
 
@@ -124,24 +53,6 @@ def sections(page: Page) -> list[str]:
     return [section["id"] for section in page.find("section")]
 
 
-def hostile_inputs() -> tuple:
-    """Foreign text wherever it can stand."""
-    strange = {"accent": {HOSTILE: group(0.3), RIGHT_TO_LEFT: group(0.2)}, HOSTILE: {"a": group(0.1)}}
-    pairs = [{"reference": HOSTILE, "hypothesis": RIGHT_TO_LEFT, "count": 3}]
-    more = {"groups": strange, "confusions": pairs, "dataset": HOSTILE, "normalizer": HOSTILE}
-    more |= {"failures": {HOSTILE: 2}, "hallucination": {HOSTILE: build_row()["hallucination"]["noise"]}}
-    results = [build_row(wer=0.3, **more), build_row(HOSTILE, 0.2, backend=HOSTILE, split=HOSTILE, **more)]
-    analysis = build_analysis(promote=False)
-    analysis["comparisons"][0] |= {"candidate": HOSTILE, "test": HOSTILE, "dataset": HOSTILE}
-    analysis["gates"][0] |= {"candidate": HOSTILE, "reasons": [HOSTILE], "passed": [HOSTILE]}
-    analysis["verdict"] = HOSTILE
-    words = [["equal", HOSTILE, HOSTILE], ["insert", None, RIGHT_TO_LEFT], ["delete", HOSTILE, None]]
-    line = {"id": HOSTILE, "dataset": HOSTILE, "reference": RIGHT_TO_LEFT, "hypothesis": HOSTILE}
-    line |= {"alignment": words, "failures": [HOSTILE]}
-    predictions = [prediction(1, BASE, 1, **line), prediction(1, HOSTILE, 2, **line)]
-    return results, analysis, predictions, lambda *_: tone(1), {HOSTILE: METRICS, BASE: METRICS}
-
-
 def test_foreign_text_is_only_text(written):
     page = written(*hostile_inputs())
     assert not page.find("script") and not page.find("img") and not page.find("link")
@@ -153,9 +64,7 @@ def test_foreign_text_is_only_text(written):
 
 
 def test_the_page_needs_nothing_else(written):
-    page = written(
-        build_results(), build_analysis(), build_predictions(), lambda *_: tone(1), {TUNED: METRICS}
-    )
+    page = written(build_results(), build_analysis(), build_predictions(), lambda *_: tone(1), [CURVE])
     keys = ("src", "href", "action", "data", "xlink:href")
     addresses = [a[key] for _, a in page.elements for key in keys if key in a]
     assert addresses and all(re.match(r"#|data:audio/flac;base64,", address) for address in addresses)
@@ -166,9 +75,7 @@ def test_the_page_needs_nothing_else(written):
 
 
 def test_identifiers_and_labels_fit(written):
-    page = written(
-        build_results(), build_analysis(), build_predictions(), lambda *_: tone(1), {TUNED: METRICS}
-    )
+    page = written(build_results(), build_analysis(), build_predictions(), lambda *_: tone(1), [CURVE])
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     for _, attributes in page.elements:
@@ -182,7 +89,7 @@ def test_identifiers_and_labels_fit(written):
 
 
 def test_words_say_what_the_numbers_say(written):
-    page = written(build_results(), build_analysis(), build_predictions(), curves={TUNED: METRICS})
+    page = written(build_results(), build_analysis(), build_predictions(), curves=[CURVE])
     text = shown(page)
     assert "It got better on data/it." in text and f"✓ Promote {TUNED}" in text
     assert "1 check passed" in text and "The error rate fell." in text
@@ -195,7 +102,7 @@ def test_words_say_what_the_numbers_say(written):
     assert "fewer than 20 speakers or recordings are known" in text and "MAPSSWE" in text
     assert "pads every clip to 30 seconds" in text and "cuts a hypothesis short that repeats itself" in text
     assert "9.0" in text and "6 of 20 clips" in text  # 30 words in 200 s are 9 a minute
-    assert "In no clip of any model: wrong language" in text
+    assert "In no clip of any model: insertion run, wrong language" in text
     assert "nothing" in text and "grazie" in text and "– / 72.6 M" in text
 
 
@@ -206,10 +113,10 @@ def test_a_candidate_that_is_not_to_be_promoted(written):
 
 
 def test_the_best_candidate_comes_first(written):
-    results = [build_row(), build_row("worse", 0.4), build_row(TUNED, 0.116)]
+    results = [build_result(), build_result("worse", 0.4), build_result(TUNED, 0.116)]
     analysis = build_analysis()
-    analysis["candidates"] = [TUNED, "worse"]
-    analysis["gates"].insert(0, {"candidate": "worse", "promote": False, "reasons": ["Worse."], "passed": []})
+    gates = [Gate("worse", False, ["Worse."], []), *analysis.gates]
+    analysis = replace(analysis, gates=gates, candidates=[TUNED, "worse"])
     page = written(results, analysis, build_predictions())
     text = shown(page)
     assert text.index(f"Promote {TUNED}") < text.index("Do not promote worse")
@@ -217,7 +124,7 @@ def test_the_best_candidate_comes_first(written):
 
 
 def test_bars_are_as_long_as_the_rates(written):
-    page = written([build_row(), build_row(TUNED, 0.1)])
+    page = written([build_result(), build_result(TUNED, 0.1)], build_analysis())
     stacks = [
         float(a["width"]) for a in page.find("rect") if "series-" in a["class"] and a.get("height") == "9"
     ]
@@ -230,7 +137,7 @@ def test_bars_are_as_long_as_the_rates(written):
 
 def test_a_script_without_spaces_is_shown_by_its_characters(written):
     """Rates, bars and intervals are of the CER, which is a third of the WER in these scores."""
-    results = [build_row(wer=0.9, measure="cer"), build_row(TUNED, 0.5, measure="cer")]
+    results = [build_result(wer=0.9, measure="cer"), build_result(TUNED, 0.5, measure="cer")]
     page = written(results, build_analysis())
     text = shown(page)
     assert "CER before30.0 %" in text and "CER after16.7 %" in text and "WER after50.0 %" in text
@@ -243,7 +150,7 @@ def test_a_script_without_spaces_is_shown_by_its_characters(written):
 
 
 def test_groups_with_the_highest_rate_come_first(written):
-    text = shown(written())
+    text = shown(written(build_results(), build_analysis()))
     assert "By accent" in text
     places = [text.index(name) for name in ("napoletano40", "ligure4", "toscano40")]
     assert places == sorted(places)
@@ -251,7 +158,7 @@ def test_groups_with_the_highest_rate_come_first(written):
 
 def test_utterances_are_sorted_by_what_changed(written):
     predictions = build_predictions(4)
-    predictions[-2:] = [prediction(2, TUNED, 0), prediction(3, TUNED, 6, failures=["truncated"])]
+    predictions[-2:] = [build_prediction(2, TUNED, 0), build_prediction(3, TUNED, 6, failures=["truncated"])]
     page = written(build_results(), build_analysis(), predictions, lambda *_: tone(0.5))
     text = shown(page)
     utterances = text[text.index("Differences from the reference") :]
@@ -266,10 +173,10 @@ def test_utterances_are_sorted_by_what_changed(written):
 
 
 def test_differences_are_marked_by_elements(written):
-    alignment = [["equal", "la", "la"], ["substitute", "rosa", "rossa"], ["delete", "è", None]]
-    alignment += [["insert", None, "non"], ["insert", None, "mai"], ["equal", "bella", "bella"]]
-    lines = [prediction(1, BASE, 0, alignment=[]), prediction(1, TUNED, 4, alignment=alignment)]
-    page = written(build_results(), None, lines)
+    alignment = [Edit("equal", "la", "la"), Edit("substitute", "rosa", "rossa"), Edit("delete", "è", None)]
+    alignment += [Edit("insert", None, "non"), Edit("insert", None, "mai"), Edit("equal", "bella", "bella")]
+    lines = [build_prediction(1, BASE, 0, alignment=[]), build_prediction(1, TUNED, 4, alignment=alignment)]
+    page = written(build_results(), build_analysis(), lines)
     text = shown(page)
     assert "la rosa rossa è non mai bella" in text
     # two in the legend; the utterance stands among the worsened and among those with most errors
@@ -279,57 +186,43 @@ def test_differences_are_marked_by_elements(written):
 
 
 def test_a_hypothesis_that_runs_away_does_not_fill_the_page(written, tmp_path):
-    loop = [["insert", None, "ancora"]] * 5000
-    giant = [["insert", None, "a" * 100_000], ["equal", "b" * 100_000, "b" * 100_000]]
-    many = [["substitute", "a", "b"]] * 50_000
-    lines = [prediction(0, BASE, 0)]
-    lines += [prediction(n, TUNED, 9, alignment=words) for n, words in enumerate((loop, giant, many))]
-    text = shown(written(build_results(), None, lines))
+    loop = [Edit("insert", None, "ancora")] * 5000
+    giant = [Edit("insert", None, "a" * 100_000), Edit("equal", "b" * 100_000, "b" * 100_000)]
+    many = [Edit("substitute", "a", "b")] * 50_000
+    lines = [build_prediction(0, BASE, 0)]
+    lines += [build_prediction(n, TUNED, 9, alignment=words) for n, words in enumerate((loop, giant, many))]
+    text = shown(written(build_results(), build_analysis(), lines))
     assert "… 4,976 more words" in text and "… the rest is not shown" in text
     assert (tmp_path / "report/report.html").stat().st_size < 300_000
 
 
-def test_an_older_evaluation_without_the_newer_keys(written):
-    newer = ("backend", "is_guard", "confusions", "failures", "hallucination")
-    results = [{key: value for key, value in row.items() if key not in newer} for row in build_results()[:3]]
-    for row in results:
-        row["groups"] = {}
-        for text in ("raw", "normalized"):
-            row[text] = {key: row[text][key] for key in row[text] if key not in ("mer", "wil", "ci95_unit")}
-    analysis = build_analysis()
-    del analysis["gates"]
-    lines = [
-        {key: line[key] for key in line if key not in ("alignment", "failures")}
-        for line in build_predictions()
-    ]
-    page = written(results, analysis, lines)
-    assert sections(page) == ["summary", "scores", "before-after", "utterances", "notes"]
-    assert "Parola0 due tre quattro cinque sei." in shown(page)
+def test_what_is_not_known_leaves_its_part_out(written):
+    result = build_result(groups={}, confusions=[], failures=failures(), hallucination=None)
+    page = written([result])
+    assert sections(page) == ["summary", "scores", "failures", "notes"]
+    assert "In no clip of any model: loop" in shown(page) and "Words where nobody speaks" not in shown(page)
 
 
 def test_one_model_alone(written):
-    lines = [prediction(n, BASE, n) for n in range(3)]
-    page = written([build_row()], None, lines)
+    lines = [build_prediction(n, BASE, n) for n in range(3)]
+    page = written([build_result()], None, lines)
     assert sections(page) == [title for title in TITLES if title not in ("before-after", "learning")]
     text = shown(page)
     assert "WER, normalised30.3 %" in text and "Most errors · 2" in text and "Most worsened" not in text
 
 
-def test_rates_that_are_not_known(written):
-    """References without words have no rate; a decoder may fail on everything."""
-    for nothing in (math.nan, math.inf, None):
-        silent = score(0.1) | {"wer": nothing, "cer": nothing, "ci95": [nothing, nothing], "num_words": 0}
-        groups = {"accent": {"a": {**group(0.1), "normalized": silent}}}
-        row = build_row(raw=silent, normalized=silent, groups=groups, failures={"decoder error": 3})
-        text = shown(written([row, row | {"model": TUNED}]))
-        assert "nan" not in text.lower().replace("finance", "") and "inf" not in text.replace(
-            "information", ""
-        )
-        assert "the decoder failed on 6 utterances" in text
+def test_what_the_decoder_failed_on_is_said_first(written):
+    results = [
+        build_result(failures=failures(decoder_error=3)),
+        build_result(TUNED, failures=failures(decoder_error=4)),
+    ]
+    text = shown(written(results, build_analysis()))
+    assert "Warning: the decoder failed on 7 utterances; they stay in every score." in text
+    assert text.index("Warning") < text.index("Models:")
 
 
 def test_a_model_that_runs_away_does_not_flatten_the_others(written):
-    page = written([build_row(wer=9.64), build_row(TUNED, 0.116)])
+    page = written([build_result(wer=9.64), build_result(TUNED, 0.116)], build_analysis())
     bars = [
         float(a["width"]) for a in page.find("rect") if "series-" in a["class"] and a.get("height") == "9"
     ]
@@ -337,10 +230,12 @@ def test_a_model_that_runs_away_does_not_flatten_the_others(written):
     assert "964.0" in shown(page)
 
 
-def test_numbers_read_back_from_json_give_the_same_page(written):
-    inputs = (build_results(), build_analysis(), build_predictions())
-    first = written(*inputs).texts
-    assert written(*json.loads(json.dumps(inputs))).texts == first
+def test_results_read_back_from_json_give_the_same_page(written, tmp_path):
+    results, analysis = build_results(), build_analysis()
+    write_json(tmp_path / "r.json", {"results": [asdict(result) for result in results]})
+    write_json(tmp_path / "a.json", asdict(analysis))
+    first = written(results, analysis).texts
+    assert written(read_results(tmp_path / "r.json"), read_analysis(tmp_path / "a.json")).texts == first
 
 
 def test_five_hundred_utterances_with_real_audio_stay_below_5_mb(written, tmp_path, italian_prompts):
@@ -348,15 +243,15 @@ def test_five_hundred_utterances_with_real_audio_stay_below_5_mb(written, tmp_pa
     joined = np.concatenate([samples for samples, _ in italian_prompts])
     clips = [encode_flac(np.resize(joined, round(seconds * SAMPLE_RATE))) for seconds in (12, 16, 20, 24)]
     number_of = {f"clip {n}": n for n in range(500)}
-    predictions = [prediction(n, BASE, 3 + n % 2) for n in range(500)]
-    predictions += [prediction(n, TUNED, n % 7, failures=["no casing"]) for n in range(500)]
+    predictions = [build_prediction(n, BASE, 3 + n % 2) for n in range(500)]
+    predictions += [build_prediction(n, TUNED, n % 7, failures=["no casing"]) for n in range(500)]
     asked = []
 
     def clip_of(dataset: str, name: str) -> bytes:
         asked.append(name)
         return clips[number_of[name] % len(clips)]
 
-    page = written(build_results(), build_analysis(), predictions, clip_of, {TUNED: METRICS})
+    page = written(build_results(), build_analysis(), predictions, clip_of, [CURVE])
     assert (tmp_path / "report/report.html").stat().st_size < 5_000_000
     assert len(asked) == len(set(asked)) <= 4 * CASES_IN_A_LIST
     players = [attributes["src"] for attributes in page.find("audio")]
@@ -384,7 +279,7 @@ def test_in_a_browser(tmp_path, italian_prompts, require_program):
         build_analysis(),
         lines,
         lambda dataset, name: clips.get(name, tone(20)),
-        {TUNED: METRICS},
+        [CURVE],
     )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=BROWSER_FLAGS)

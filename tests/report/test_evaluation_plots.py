@@ -5,17 +5,23 @@ import warnings
 import pytest
 from matplotlib import image
 
-from tests.report.test_evaluation_page import METRICS, TUNED, build_results, build_row, group, hostile_inputs
+from tests.support.made_up_results import (
+    CURVE,
+    TUNED,
+    build_result,
+    build_results,
+    group,
+    hostile_inputs,
+)
 from tests.support.pages import HOSTILE, RIGHT_TO_LEFT
-from utils.report.evaluation_plots import as_record, draw_groups, draw_learning_curve, write_evaluation_plots
-from utils.report.learning_curve import read_curves
-from utils.report.result_rows import list_series
+from utils.report.evaluation_plots import draw_groups, draw_learning_curve, write_evaluation_plots
+from utils.report.series import list_series
 
 NAMES = ["before_after", "group-accent-1", "duration-1", "learning_curve"]
 
 
 def test_a_picture_for_each_plot(tmp_path):
-    written = write_evaluation_plots(tmp_path / "plots", build_results(), {TUNED: METRICS})
+    written = write_evaluation_plots(tmp_path / "plots", build_results(), [CURVE])
     assert [path.name for path in written] == [f"{name}.png" for name in NAMES]
     assert sorted(tmp_path.joinpath("plots").iterdir()) == sorted(written)
     for path in written:
@@ -24,12 +30,12 @@ def test_a_picture_for_each_plot(tmp_path):
 
 
 def test_one_model_without_groups_has_no_pictures(tmp_path):
-    assert write_evaluation_plots(tmp_path, [build_row(groups={})], {}) == []
+    assert write_evaluation_plots(tmp_path, [build_result(groups={})], []) == []
 
 
 def test_names_of_files_are_safe_and_unlike(tmp_path):
     groups = {name: {"a": group(0.3), "b": group(0.2)} for name in ("../../x", "x", "X", "方言", HOSTILE)}
-    written = write_evaluation_plots(tmp_path, [build_row(groups=groups)], {})
+    written = write_evaluation_plots(tmp_path, [build_result(groups=groups)], [])
     names = [path.name for path in written]
     assert names[:4] == ["group-x.png", "group-x-2.png", "group-x-3.png", "group-column.png"]
     assert len(set(names)) == 5 and sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
@@ -37,28 +43,18 @@ def test_names_of_files_are_safe_and_unlike(tmp_path):
 
 def test_foreign_text_in_pictures(tmp_path):
     results, _, _, _, curves = hostile_inputs()
-    results[0]["groups"]["accent"] |= {
-        "$x^$ \x1b\n": group(0.2),
-        "हिन्दी": group(0.1),
-        RIGHT_TO_LEFT: group(1),
-    }
+    for result in results:
+        result.groups["accent"] |= {"$x^$ \x1b\n": group(0.2), "हिन्दी": group(0.1), RIGHT_TO_LEFT: group(1)}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(write_evaluation_plots(tmp_path, results, curves)) >= 3
 
 
 def test_bars_have_the_length_of_the_rates():
-    results = [build_row(), build_row(TUNED, 0.116)]
-    results[1]["groups"]["accent"].pop("toscano")
+    results = [build_result(), build_result(TUNED, 0.116)]
     axes = draw_groups(list_series(results, results), "accent").axes[0]
     lengths = [round(bar.get_width(), 1) for bar in axes.patches]
-    assert lengths == [
-        50.3,
-        30.3,
-        25.3,
-        31.6,
-        11.6,
-    ]  # napoletano, ligure, toscano; the tuned one has no third
+    assert lengths == [50.3, 30.3, 25.3, 31.6, 11.6, 6.6]  # napoletano, ligure, toscano of both
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         "napoletano (40 clips)",
         "ligure (4 clips)",
@@ -67,21 +63,9 @@ def test_bars_have_the_length_of_the_rates():
 
 
 def test_lines_have_the_values_of_the_log():
-    above, below = draw_learning_curve(read_curves({TUNED: METRICS}), [TUNED]).axes
+    above, below = draw_learning_curve([CURVE], [TUNED]).axes
     normalised, raw = (list(zip(*line.get_data(), strict=True)) for line in above.get_lines())
     assert normalised == [pytest.approx((20, 20.0)), pytest.approx((40, 15.0))]
     assert raw == [pytest.approx((20, 30.0)), pytest.approx((40, 31.0))]
     (loss,) = below.get_lines()
     assert list(loss.get_data()[1]) == [1.5, 0.5, 0.25]
-
-
-def test_a_record_of_an_older_row():
-    row = build_row()
-    for key in ("backend", "is_guard", "confusions"):
-        del row[key]
-    record = as_record(row)
-    assert (record.model, record.raw.wer, record.normalized.ci95) == (
-        "openai/whisper-base",
-        row["raw"]["wer"],
-        tuple(row["normalized"]["ci95"]),
-    )

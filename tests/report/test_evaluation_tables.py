@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.report.test_evaluation_page import METRICS, TUNED, build_analysis, build_predictions, build_results
+from tests.support.made_up_results import (
+    METRICS,
+    TUNED,
+    build_analysis,
+    build_prediction,
+    build_predictions,
+    build_result,
+    build_results,
+)
 from tests.support.pages import HOSTILE, RIGHT_TO_LEFT
 from utils.report.evaluation_tables import guarded, write_csv, write_evaluation_tables
 
@@ -51,9 +59,17 @@ def test_a_file_for_each_table(tmp_path):
 
 
 def test_what_is_not_there_has_no_file(tmp_path):
-    newer = ("groups", "confusions", "failures", "hallucination")
-    results = [{key: row[key] for key in row if key not in newer} for row in build_results()]
+    nothing = {"groups": {}, "confusions": [], "failures": {}, "hallucination": None}
+    results = [build_result(**nothing)]
     assert [path.name for path in write_evaluation_tables(tmp_path, results, None, [], {})] == ["scores.csv"]
+
+
+def test_an_error_of_the_decoder_has_a_column_where_there_is_one(tmp_path):
+    broken = build_prediction(2, TUNED, 6, failures=["decoder error", "truncated"], error="out of memory")
+    write_evaluation_tables(tmp_path, [], None, [build_prediction(1, TUNED, 0), broken], {})
+    lines = read(tmp_path / "utterances.csv")
+    assert [line["error"] for line in lines] == ["", "out of memory"]
+    assert lines[1]["failures"] == "decoder error, truncated"
 
 
 @pytest.mark.parametrize(

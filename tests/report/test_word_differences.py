@@ -5,16 +5,24 @@ from hypothesis import strategies as st
 
 from tests.support.pages import HOSTILE, RIGHT_TO_LEFT, Page
 from utils.report.word_differences import LONGEST_RUN, LONGEST_TEXT, differences_legend, mark_differences
+from utils.scoring.word_alignment import Edit
 
 words = st.text(min_size=1, max_size=5)
-equal = words.map(lambda word: ["equal", word, word])
-substitute = st.tuples(words, words).map(lambda pair: ["substitute", *pair])
-one_sided = words.flatmap(lambda word: st.sampled_from([["insert", None, word], ["delete", word, None]]))
+equal = words.map(lambda word: Edit("equal", word, word))
+substitute = st.tuples(words, words).map(lambda pair: Edit("substitute", *pair))
+one_sided = words.flatmap(
+    lambda word: st.sampled_from([Edit("insert", None, word), Edit("delete", word, None)])
+)
 
 
 def test_runs_are_marked_together_and_substitutions_one_by_one():
-    alignment = [["equal", "a", "a"], ["equal", "b", "b"], ["delete", "c", None], ["delete", "d", None]]
-    alignment += [["substitute", "e", "f"], ["substitute", "g", "h"], ["insert", None, "i"]]
+    alignment = [
+        Edit("equal", "a", "a"),
+        Edit("equal", "b", "b"),
+        Edit("delete", "c", None),
+        Edit("delete", "d", None),
+    ]
+    alignment += [Edit("substitute", "e", "f"), Edit("substitute", "g", "h"), Edit("insert", None, "i")]
     assert mark_differences(alignment) == (
         '<p class="text differences" dir="auto"><span>a b</span> <del>c d</del> '
         '<span class="swapped"><del>e</del> <ins>f</ins></span> '
@@ -23,19 +31,19 @@ def test_runs_are_marked_together_and_substitutions_one_by_one():
 
 
 def test_foreign_words_are_only_text():
-    page = Page(mark_differences([["substitute", HOSTILE, RIGHT_TO_LEFT]]))
+    page = Page(mark_differences([Edit("substitute", HOSTILE, RIGHT_TO_LEFT)]))
     assert not page.find("script") and not page.find("img")
     assert "document.title" in "".join(page.texts) and RIGHT_TO_LEFT in "".join(page.texts)
 
 
 def test_a_loop_is_cut_and_counted():
-    page = Page(mark_differences([["insert", None, "eco"]] * 300))
+    page = Page(mark_differences([Edit("insert", None, "eco")] * 300))
     text = "".join(page.texts)
     assert text.count("eco") == LONGEST_RUN and f"… {300 - LONGEST_RUN} more words" in text
 
 
 def test_characters_stand_together():
-    alignment = [["equal", "ก", "ก"], ["equal", "ิ", "ิ"], ["insert", None, "น"]]
+    alignment = [Edit("equal", "ก", "ก"), Edit("equal", "ิ", "ิ"), Edit("insert", None, "น")]
     page = Page(mark_differences(alignment, between=""))
     assert "".join(page.texts) == "กิน"
 

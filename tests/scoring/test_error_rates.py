@@ -56,3 +56,26 @@ def test_records(scored):
 def test_lists_of_different_length_are_an_error():
     with pytest.raises(ValueError):
         score_utterances(["a"], ["uno"], ["uno", "due"], "basic")
+
+
+def word_error_rates(references: list[str], hypotheses: list[str], normalizer: str) -> tuple[float, float]:
+    rates = error_rates(score_utterances(references, references, hypotheses, normalizer))
+    return rates.raw_wer, rates.normalized_wer
+
+
+def test_the_normaliser_makes_case_and_punctuation_equal():
+    # raw: "Ciao," and "CIAO" differ, so do "mondo!" and "mondo"
+    texts = ["Ciao, mondo!", "due  parole"], ["CIAO mondo", "due parole"]
+    assert word_error_rates(*texts, "basic") == (0.5, 0.0)
+
+
+def test_a_reference_that_the_normaliser_empties_stays_in_the_count():
+    # "[musica]" is a bracketed remark: no reference word is left, the two words heard are insertions
+    raw, normalized = word_error_rates(["[musica]", "uno due"], ["buona sera", "uno due"], "basic")
+    assert raw == pytest.approx(2 / 3)  # a substitution and an insertion over 1 + 2 words
+    assert normalized == pytest.approx(2 / 2)
+
+
+def test_english_normaliser_joins_spellings_that_the_basic_one_keeps_apart():
+    assert word_error_rates(["I can't"], ["I can not"], "english")[1] == 0
+    assert word_error_rates(["I can't"], ["I can not"], "basic")[1] > 0

@@ -1,6 +1,7 @@
 """Micro-batches as tensors."""
 
 import pickle
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -39,6 +40,27 @@ def test_a_filler_predicts_nothing(clips):
     example = clips.draw(0)[0]
     batch = MicroBatches(clips, pad_token_id=0)[MicroBatch((example,), 6.5, is_filler=True)]
     assert (batch.labels == IGNORED).all() and batch.waveforms.any()
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(5, [5]), (4, [2, 3]), (2, [2, 1, 2]), (1, [1] * 5)])
+def test_a_batch_is_split_into_parts_of_about_equal_size_that_are_padded_as_it_is(clips, most, sizes):
+    examples = clips.draw(0)[:5]
+    kept = replace(
+        MicroBatches(clips, pad_token_id=0)[MicroBatch(tuple(examples), 6.5)],
+        rows=tuple(example.rows[0] for example in examples),
+        encoder_states=torch.arange(10.0).reshape(5, 2, 1),
+    )
+    parts = kept.split(most)
+    assert sorted(len(part.durations) for part in parts) == sorted(sizes)
+    for field in fields(kept):
+        whole, of_parts = getattr(kept, field.name), [getattr(part, field.name) for part in parts]
+        if isinstance(whole, torch.Tensor):
+            assert torch.equal(torch.cat(of_parts), whole)
+        elif isinstance(whole, tuple):
+            assert sum(of_parts, ()) == whole
+        else:
+            assert set(of_parts) == {whole}
+    assert MicroBatches(clips, pad_token_id=0)[MicroBatch(tuple(examples), 6.5)].split(2)[0].rows == ()
 
 
 def test_what_a_loader_gets_passes_through_pickle(clips):

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from utils.scoring.error_rates import score_utterances
-from utils.training.samples import Sample, pick_samples, print_samples, samples_as_markdown, word_edits
+from utils.scoring.word_alignment import align_words
+from utils.training.samples import Sample, pick_samples, print_samples, samples_as_markdown, word_runs
 
 SAMPLE = Sample("clip-1", "il gatto nero dorme qui ora", "il ratto dorme qui ora bene", 3, 6)
 
@@ -19,25 +20,27 @@ def printed(*samples: Sample, colours: bool) -> str:
     return file.getvalue()
 
 
-def test_edits_by_hand():
-    edits = [(edit.kind, edit.reference, edit.hypothesis) for edit in word_edits("a b c d", "a x c d e f")]
-    assert edits == [
-        ("equal", ("a",), ("a",)),
-        ("substitute", ("b",), ("x",)),
-        ("equal", ("c", "d"), ("c", "d")),
-        ("insert", (), ("e", "f")),
+def runs(reference: str, hypothesis: str, side: str) -> list[tuple[str, list[str]]]:
+    return list(word_runs(align_words(reference, hypothesis), side))
+
+
+def test_runs_of_words_by_hand():
+    assert runs("a b c d", "a x c d e f", "reference") == [
+        ("equal", ["a"]),
+        ("substitute", ["b"]),
+        ("equal", ["c", "d"]),
     ]
-    assert [edit.kind for edit in word_edits("a b c", "a c")] == ["equal", "delete", "equal"]
+    assert runs("a b c d", "a x c d e f", "hypothesis")[3:] == [("insert", ["e", "f"])]
+    assert [operation for operation, _ in runs("a b c", "a c", "reference")] == ["equal", "delete", "equal"]
 
 
 words = st.lists(st.sampled_from(["uno", "due", "tre", "[x]", "[bold]"]), max_size=8).map(" ".join)
 
 
 @given(words, words)
-def test_edits_spell_both_texts(reference, hypothesis):
-    edits = word_edits(reference, hypothesis)
-    assert " ".join(word for edit in edits for word in edit.reference) == reference
-    assert " ".join(word for edit in edits for word in edit.hypothesis) == hypothesis
+def test_runs_spell_both_texts(reference, hypothesis):
+    for text, side in ((reference, "reference"), (hypothesis, "hypothesis")):
+        assert " ".join(word for _, run in runs(reference, hypothesis, side) for word in run) == text
 
 
 def test_colours_tell_substituted_inserted_and_deleted_words():

@@ -12,8 +12,8 @@ from datasets import Dataset
 from utils.model.adapters import Adapter, add_adapter
 from utils.model.loading import load_model
 from utils.model.saving import save_weights
-from utils.training.shared_decoding import transcribe_on_all_processes
 from utils.training.model_folders import _empty_copy
+from utils.training.shared_decoding import transcribe_on_all_processes
 
 
 def test_a_copy_of_an_adapter_names_the_base_of_the_adapter(tiny_whisper, tmp_path):

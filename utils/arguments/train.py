@@ -51,8 +51,8 @@ class TrainArguments(ScriptArguments):
         default=None,
     )
     auto_find_batch_size: bool = argument(
-        "Measure before training how many clips of each length fit into memory, and cut micro-batches to "
-        "that instead; same result.",
+        "Where memory runs out in a step, halve the micro-batch, do the step again and go on so; on a CPU, "
+        "where running out ends the process, try the largest step before training. Same result.",
         default=False,
     )
     memory: Literal["fast", "low"] = argument(
@@ -261,8 +261,6 @@ class TrainArguments(ScriptArguments):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 found.append(f"{name} {value}: expected a number above 0.")
-        if self.auto_find_batch_size and self.micro_batch_seconds is not None:
-            found.append("auto_find_batch_size and micro_batch_seconds: expected one of them.")
         if self.batch_label_tokens is not None and self.batch_audio_seconds is None:
             found.append("batch_label_tokens goes with batch_audio_seconds, which is not given.")
         passes = self.dataset_passes

@@ -75,29 +75,26 @@ def draw_speed(augmentation: Augmentation, seed: tuple[int, ...]) -> float:
 
 
 def num_samples_at_speed(num_samples: int, speed: float) -> int:
-    """How many samples `augment` makes of so many."""
+    """How many samples `change_speed` makes of so many."""
     return round(num_samples / speed)
 
 
-def augment(
-    samples: np.ndarray, augmentation: Augmentation, *, speed: float, seed: tuple[int, ...]
-) -> np.ndarray:
-    """Change a clip in the order in which speech travels: speaker, room, noise, microphone, line.
+def augment(samples: np.ndarray, augmentation: Augmentation, *, seed: tuple[int, ...]) -> np.ndarray:
+    """Change a clip in the order in which speech travels: room, noise, microphone, line.
 
     Args:
         samples: (n,) float32 at 16 kHz, finite, at least two. Stays as it is.
-        augmentation: What may happen.
-        speed: Drawn by `draw_speed`.
+        augmentation: What may happen; its speed is changed before, see `change_speed`.
         seed: The same as `draw_speed` got.
 
     Returns:
-        (num_samples_at_speed(n, speed),) float32, finite, in [-1, 1], in step with the input to a
-        millisecond; the input itself where nothing was drawn and nothing is too loud.
+        (n,) float32, finite, in [-1, 1], in step with the input to a millisecond; the input itself where
+        nothing was drawn and nothing is too loud.
 
     Raises:
         UserError: A file of noise_dir or reverb_dir cannot be read any more; see `check_augmentation`.
     """
-    changed = change_speed(samples, speed)
+    changed = samples
     for stream, probability, change in (
         (_REVERB, augmentation.reverb_probability, _add_room),
         (_NOISE, augmentation.noise_probability, _add_noise),

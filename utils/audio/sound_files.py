@@ -17,6 +17,10 @@ CACHE_BYTES = 256_000_000  # of decoded noises and responses in one process: 2.2
 
 MOST_PROBLEMS = 10  # bad files named one by one
 
+PUT_BACK = (  # what helps where a file has gone since it was looked at
+    "It could be read when the run began. Put it back; the same command goes on from the last checkpoint."
+)
+
 
 @dataclass(frozen=True)
 class SoundFile:
@@ -67,12 +71,12 @@ def draw_sound(folder: str, random: np.random.Generator) -> SoundFile:
     """
     paths = _find_sounds(folder)
     if not paths:
-        raise UserError(f"{folder}: no audio files any more")
+        raise UserError(f"{folder}: no audio files any more. {PUT_BACK}")
     path = paths[int(random.integers(len(paths)))]
     try:
         return _CACHE.get(path)
     except AudioError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{path}: {error}. {PUT_BACK}") from None
 
 
 @lru_cache(maxsize=4)

@@ -2,10 +2,13 @@
 
 import dataclasses
 from collections.abc import Collection, Sequence
+from typing import TypeVar
 
-from utils.evaluation.records import TEXT_FORMS, EvaluationResult, ModelComparison, ScoredDecoding
-from utils.evaluation.scoring import Row
+from utils.evaluation.records import EvaluationResult, ModelComparison, ScoredDecoding
+from utils.scoring.error_rates import TEXT_FORMS
 from utils.scoring.model_comparison import Comparison, compare
+
+Row = TypeVar("Row")
 
 
 def compare_models(
@@ -24,14 +27,13 @@ def compare_models(
         if baseline is None:
             continue
         for text in TEXT_FORMS:
-            before, after = baseline.counts[text], candidate.counts[text]
             outcome = compare(
-                before.measured,
-                after.measured,
+                baseline.measured(text),
+                candidate.measured(text),
                 bootstrap_samples,
                 seed,
                 candidate.clusters,
-                (before.alignments, after.alignments),
+                (baseline.alignments[text], candidate.alignments[text]),
             )
             comparisons.append(_name_comparison(baseline_model, candidate.result, text, outcome))
     return comparisons

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from utils.evaluation.comparison import find_baseline
-from utils.evaluation.records import FEWEST_UTTERANCES, SIGNIFICANT, EvaluationResult, ModelComparison
+from utils.evaluation.records import FEWEST_UTTERANCES, SIGNIFICANT, EvaluationResult, Gate, ModelComparison
 from utils.scoring import failures
 
 MORE_FAILURES = 0.01  # share of the utterances by which a kind of failure may grow
@@ -22,16 +22,6 @@ MORE_FORM_LOST = 0.2  # share of the utterances that may lose their capitals, or
 FORM = (failures.NO_CASING, failures.NO_PUNCTUATION)
 
 MORE_WORDS_PER_MINUTE = 5.0  # that nobody said, in silence, noise or music
-
-
-@dataclass(frozen=True)
-class Gate:
-    """Whether a candidate should take the baseline's place; plain sentences on either side."""
-
-    candidate: str
-    promote: bool
-    reasons: list[str]  # not to
-    passed: list[str]
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from utils.data.segmentation.pieces import join_texts
 from utils.data.sources.manifest import read_manifest
 from utils.data.utterance import Audio, Reject, Utterance
 from utils.evaluation.backends.transcriber import Transcriber
-from utils.evaluation.long_form import transcribe_chunked, transcribe_sequential
-from utils.model.loading import LoadedModel
+from utils.evaluation.long_form import transcribe_chunked
 from utils.model.transcription import Hypothesis, failed
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem
@@ -86,14 +85,11 @@ def _join(audio: Audio, utterances: Sequence[Utterance], language: str) -> Recor
 
 def transcribe_recordings(
     transcriber: Transcriber,
-    loaded: LoadedModel,
     recordings: Sequence[Recording],
     *,
     way: str,
-    task: str,
     audio_context: str,
     batch_size: int,
-    max_length: int,
     process: int = 0,
     num_processes: int = 1,
     on_batch: Callable[[int, float], None] = lambda recordings, seconds: None,
@@ -102,13 +98,10 @@ def transcribe_recordings(
 
     Args:
         transcriber: Of the model.
-        loaded: The model.
         recordings: Of all processes together.
-        way: `sequential` or `chunked`, see utils/evaluation/long_form.py.
-        task: transcribe, or translate into English.
+        way: `sequential`, window after window by timestamps, or `chunked`, cut at pauses.
         audio_context: Of the windows; sequential decoding has the full one only.
         batch_size: Windows decoded at once.
-        max_length: Most tokens of a window.
         process: Number of this process.
         num_processes: That share the recordings.
         on_batch: Called after each with 1 and its seconds.
@@ -123,9 +116,7 @@ def transcribe_recordings(
         try:
             samples, language = recording.decode(), recording.language
             if way == "sequential":
-                text = transcribe_sequential(
-                    transcriber, loaded, samples, language, task=task, max_length=max_length
-                )
+                text = transcriber.transcribe_recording(samples, language)
             else:
                 text = transcribe_chunked(
                     transcriber.transcribe_batch,

@@ -1,11 +1,11 @@
 """Records of an evaluation: what was decoded, how it scored, how models compare."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from utils.scoring.error_counts import ErrorCounts
+from utils.scoring.error_rates import ScoredUtterance
 from utils.scoring.word_alignment import Confusion, Edit
-
-TEXT_FORMS = ("raw", "normalized")
 
 SIGNIFICANT = 0.05
 
@@ -33,6 +33,11 @@ class EvaluationSet:
         """What the model is told of each utterance's language; None where it detects one itself."""
         return [None if code in self.detected_languages else code for code in self.languages]
 
+    @property
+    def commonest_language(self) -> str | None:
+        """Of those told."""
+        return Counter(self.told_languages).most_common(1)[0][0]
+
 
 @dataclass(frozen=True)
 class MadeUpWords:
@@ -50,14 +55,6 @@ class MadeUpWords:
 
 
 @dataclass(frozen=True)
-class ModelSize:
-    """Parameters of a model."""
-
-    trainable_parameters: int | None = None  # of the run that made it; None where that is not known
-    total_parameters: int = 0
-
-
-@dataclass(frozen=True)
 class Decoding:
     """One model's hypotheses for one evaluation set in one audio context."""
 
@@ -67,7 +64,8 @@ class Decoding:
     seconds: float  # wall-clock time of decoding
     backend: str = "transformers"
     errors: dict[int, str] = field(default_factory=dict)  # why the decoder failed, by utterance
-    model_size: ModelSize = ModelSize()
+    trainable_parameters: int | None = None  # of the run that made the model; None where that is not known
+    total_parameters: int = 0
     hallucination: dict[str, MadeUpWords] | None = None  # by sort of sound: silence, noise, music
 
 
@@ -163,26 +161,61 @@ class ModelComparison:
 
 
 @dataclass(frozen=True)
-class UtteranceCounts:
-    """Errors of every utterance in one form of the text."""
+class Gate:
+    """Whether a candidate should take the baseline's place; plain sentences on either side."""
 
-    words: list[ErrorCounts]
-    characters: list[ErrorCounts]
-    alignments: list[list[Edit]]  # by the measure: of words or of characters
+    candidate: str
+    promote: bool
+    reasons: list[str]  # not to
+    passed: list[str]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What comparative_analysis.json holds: models against the first, the baseline."""
+
+    comparisons: list[ModelComparison]
+    gates: list[Gate]
+    candidates: list[str]  # the most promising first
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One line of predictions.jsonl, texts as they are; errors count edits, not rates."""
+
+    model: str
+    dataset: str
+    audio_context: str
+    id: str
+    reference: str
+    hypothesis: str
+    raw_word_errors: int
+    normalized_word_errors: int
     measure: str  # wer or cer
+    normalized_errors: int  # of words or characters, by the measure
+    duration: float  # seconds
+    alignment: list[Edit]  # of normalised words or characters, by the measure
+    failures: list[str]
+    error: str | None = None  # why the decoder failed
 
-    @property
-    def measured(self) -> list[ErrorCounts]:
-        """What intervals and comparisons are of."""
-        return self.characters if self.measure == "cer" else self.words
+    def as_line(self) -> dict[str, object]:
+        """What is written; the error only where there is one."""
+        return {key: value for key, value in vars(self).items() if key != "error" or value is not None}
 
 
 @dataclass(frozen=True)
 class ScoredDecoding:
-    """A decoding, its row of results, and the per-utterance errors behind it (by form of the text)."""
+    """A decoding, its row of results, and the per-utterance errors behind it."""
 
+    evaluation_set: EvaluationSet
     decoding: Decoding
-    counts: dict[str, UtteranceCounts]
+    utterances: list[ScoredUtterance]
+    alignments: dict[str, list[list[Edit]]]  # by form of the text; of words, or of characters, by the measure
     clusters: list[str | None] | None  # of the utterances, for the intervals of comparisons
     failures: list[list[str]]
     result: EvaluationResult
+
+    def measured(self, text: str) -> list[ErrorCounts]:
+        """Errors of each utterance in one form of the text, in what intervals and comparisons are of."""
+        return [utterance.in_form(text).of(self.result.measure) for utterance in self.utterances]

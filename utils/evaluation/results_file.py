@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 
 from utils.evaluation.records import (
-    TEXT_FORMS,
+    Analysis,
     EvaluationResult,
+    Gate,
     GroupScore,
     MadeUpWords,
     ModelComparison,
     TextScore,
 )
+from utils.scoring.error_rates import TEXT_FORMS
 from utils.scoring.word_alignment import Confusion
 
 
@@ -40,8 +42,9 @@ def _read_score(row: dict) -> TextScore:
     return TextScore(**row | {"ci95": tuple(row["ci95"])})
 
 
-def read_comparisons(path: Path) -> tuple[list[ModelComparison], str]:
-    """Read comparative_analysis.json back into records and the verdict."""
+def read_analysis(path: Path) -> Analysis:
+    """Read comparative_analysis.json back into a record."""
     analysis = json.loads(path.read_text(encoding="utf-8"))
-    rows = [ModelComparison(**row | {"ci95": tuple(row["ci95"])}) for row in analysis["comparisons"]]
-    return rows, analysis["verdict"]
+    comparisons = [ModelComparison(**row | {"ci95": tuple(row["ci95"])}) for row in analysis["comparisons"]]
+    gates = [Gate(**gate) for gate in analysis["gates"]]
+    return Analysis(**analysis | {"comparisons": comparisons, "gates": gates})

@@ -1,11 +1,14 @@
 """Many clips to text: in batches of like length that processes share, whatever decodes and whatever fails."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from accelerate.utils import gather_object
 
 from utils.model.context import DECODING_GRID, FULL_CONTEXT, dynamic_context
+from utils.runtime.allocator import return_freed_memory
+from utils.runtime.out_of_memory import is_out_of_memory
 
 # FLAC clips of at most 30 s, the language code of each (None: the model detects it), and the seconds that
 # each is padded to for the encoder -> the texts
@@ -51,7 +54,7 @@ def transcribe_clips(
     The batches are the same however many processes there are, so that all the numbers are as well.
 
     Args:
-        transcribe_batch: Of a model that is ready to decode.
+        transcribe_batch: Of a model that is ready to decode; what memory is too small for it gets in halves.
         clips: FLAC bytes of at most 30 s, 16 kHz mono, of all processes together, read batch by batch.
         durations: Seconds of each clip.
         languages: Language code of each clip; None lets the model detect it.
@@ -68,6 +71,7 @@ def transcribe_clips(
         was cut short.
     """
     found: dict[int, Hypothesis] = {}
+    transcribe_batch = WithinMemory(transcribe_batch)
     batches = list(plan_decoding(durations, audio_context, batch_size))
     for batch in batches[process::num_processes]:
         found |= _transcribe_batch(transcribe_batch, clips, languages, batch, keeps_failures)
@@ -75,6 +79,37 @@ def transcribe_clips(
         if cut_short():
             break
     return dict(sorted(found.items()))
+
+
+class WithinMemory:
+    """A `BatchTranscriber` that does a batch again in halves where memory runs out, and goes on so.
+
+    Args:
+        transcribe_batch: What decodes.
+    """
+
+    def __init__(self, transcribe_batch: BatchTranscriber) -> None:
+        self._transcribe_batch = transcribe_batch
+        self._most_clips: int | None = None  # at once; None: no batch was too large yet
+
+    def __call__(
+        self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
+    ) -> list[str]:
+        """The texts, whatever parts the clips are decoded in."""
+        texts: list[str] = []
+        while len(texts) < len(clips):
+            part = slice(len(texts), len(texts) + (self._most_clips or len(clips)))
+            size = len(clips[part])
+            try:
+                texts += self._transcribe_batch(clips[part], languages[part], contexts[part])
+                continue
+            except Exception as error:
+                if size == 1 or not is_out_of_memory(error):
+                    raise
+            return_freed_memory()  # here, where the error no longer holds what the batch took
+            self._most_clips = math.ceil(size / 2)
+            print(f"Memory ran out in decoding {size} clips at once; from now on it is {self._most_clips}.")
+        return texts
 
 
 def plan_decoding(durations: Sequence[float], audio_context: str, batch_size: int) -> Iterator[DecodingBatch]:

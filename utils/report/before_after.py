@@ -1,24 +1,22 @@
 """A picture of before and after."""
 
-import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.evaluation.comparison import find_baseline
-from utils.evaluation.records import TEXT_FORMS, EvaluationResult, TextScore
-from utils.report.terminal import TEXT_LABELS
-from utils.runtime.files import write_bytes
+from utils.evaluation.records import EvaluationResult
+from utils.report.labels import TEXT_LABELS, in_percent, shorten
+from utils.report.plotting import BAR_COLOURS, LEGEND, calm, drawable, whiskers
+from utils.report.series import split_by_dataset
+from utils.scoring.error_rates import TEXT_FORMS
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
-# grey for the baseline, then the colours of Okabe and Ito, told apart in every form of colour blindness
-BAR_COLOURS = ("#8c8c8c", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00")
-
-
-def draw_before_after(path: Path, results: Sequence[EvaluationResult]) -> None:
+def draw_before_after(results: Sequence[EvaluationResult]) -> "Figure":
     """Draw bars of error rates, a panel for each dataset and context, the first model as the baseline.
 
     Where the baseline was not decoded in a panel's context, its hatched bars show the full context, which is
@@ -26,42 +24,33 @@ def draw_before_after(path: Path, results: Sequence[EvaluationResult]) -> None:
     """
     from matplotlib.figure import Figure
 
-    datasets = list(dict.fromkeys((r.dataset, r.split) for r in results))
+    datasets = split_by_dataset(results)
     contexts = [name for name in ("full", "dynamic") if any(r.audio_context == name for r in results)]
     width = 2.0 + len(contexts) * (2.2 + 1.0 * len({r.model for r in results}))
     figure = Figure(figsize=(max(width, 6.5), 4.9 * len(datasets)), layout="constrained")
     panels = figure.subplots(len(datasets), len(contexts), squeeze=False, sharey="row")
-    for row, (dataset, split) in enumerate(datasets):
-        for column, context in enumerate(contexts):
-            here = [r for r in results if (r.dataset, r.split) == (dataset, split)]
-            axes = panels[row][column]
-            if column == 0:
-                axes.set_ylabel(f"{here[0].measure.upper()} in percent")
-            _draw_panel(axes, _rows_of_panel(here, context))
-            title = f"{context} audio context"
-            axes.set_title(
-                title if len(datasets) == 1 else f"{_shorten(dataset)} ({split})\n{title}", fontsize=10
-            )
-    _add_titles(figure, results, datasets)
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=150)
-    write_bytes(path, image.getvalue())
-
-
-def _add_titles(figure, results: Sequence[EvaluationResult], datasets: list[tuple[str, str]]) -> None:
-    where = f" on {_shorten(datasets[0][0])} ({datasets[0][1]})" if len(datasets) == 1 else ""
-    clips = f", {results[0].num_utterances} clips" if len(datasets) == 1 else ""
+    for axes_in_row, rows in zip(panels, datasets, strict=True):
+        axes_in_row[0].set_ylabel(f"{rows[0].measure.upper()} in percent")
+        where = f"{_where(rows[0])}\n" if len(datasets) > 1 else ""
+        for axes, context in zip(axes_in_row, contexts, strict=True):
+            _draw_panel(axes, _rows_of_panel(rows, context))
+            axes.set_title(f"{where}{context} audio context", fontsize=10)
+    on_one = "" if len(datasets) > 1 else f" on {_where(results[0])}"
+    clips = "" if len(datasets) > 1 else f", {results[0].num_utterances} clips"
     figure.suptitle(
-        f"Error rate before and after{where}\nlower is better; whiskers are 95 % intervals{clips}",
+        f"Error rate before and after{on_one}\nlower is better; whiskers are 95 % intervals{clips}",
         fontsize=12,
     )
-    entries: dict[str, object] = {}
+    entries: dict[str, Artist] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    figure.legend(
-        entries.values(), entries.keys(), loc="outside lower center", ncols=1, frameon=False, fontsize=9
-    )
+    figure.legend(entries.values(), entries.keys(), **LEGEND)
+    return figure
+
+
+def _where(result: EvaluationResult) -> str:
+    return f"{drawable(shorten(result.dataset))} ({result.split})"
 
 
 def _rows_of_panel(results: Sequence[EvaluationResult], context: str) -> list[tuple[int, EvaluationResult]]:
@@ -79,7 +68,7 @@ def _draw_panel(axes: "Axes", rows: list[tuple[int, EvaluationResult]]) -> None:
     if not rows:  # a dataset that was not decoded in this context
         axes.set_visible(False)
         return
-    width = 0.8 / max(len(rows), 1)
+    width = 0.8 / len(rows)
     contexts = {result.audio_context for _, result in rows}
     for place, (number, result) in enumerate(rows):
         stands_in = len(contexts) > 1 and number == 0
@@ -90,33 +79,17 @@ def _draw_panel(axes: "Axes", rows: list[tuple[int, EvaluationResult]]) -> None:
             xs,
             [100 * rate for rate in rates],
             width=0.92 * width,
-            yerr=_error_bars(rates, scores),
+            yerr=whiskers(rates, scores),
             capsize=3,
             color=BAR_COLOURS[number % len(BAR_COLOURS)],
             hatch="//" if stands_in else None,
             edgecolor="white",
             ecolor="#333333",
             error_kw={"linewidth": 1},
-            label=_shorten(result.model) + (" (full context)" if stands_in else ""),
+            label=drawable(shorten(result.model)) + (" (full context)" if stands_in else ""),
         )
-        axes.bar_label(bars, labels=[f"{100 * rate:.1f}" for rate in rates], padding=3, fontsize=9)
-    axes.set_xticks(range(len(TEXT_FORMS)), [TEXT_LABELS[text] + " text" for text in TEXT_FORMS])
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.yaxis.grid(True, color="#e5e5e5")
-    axes.set_axisbelow(True)
+        axes.bar_label(bars, labels=[in_percent(rate) for rate in rates], padding=3, fontsize=9)
+    axes.set_xticks(range(len(TEXT_FORMS)), [f"{TEXT_LABELS[text]} text" for text in TEXT_FORMS])
+    calm(axes, "y")
     axes.margins(y=0.12)  # before the limit below, which ends automatic scaling
     axes.set_ylim(bottom=0)
-
-
-def _error_bars(rates: Sequence[float], scores: Sequence[TextScore]) -> list[list[float]]:
-    """How far the interval reaches below and above each bar, in percent."""
-    pairs = list(zip(rates, scores, strict=True))
-    below = [100 * max(rate - score.ci95[0], 0.0) for rate, score in pairs]
-    above = [100 * max(score.ci95[1] - rate, 0.0) for rate, score in pairs]
-    return [below, above]
-
-
-def _shorten(name: str, length: int = 60) -> str:
-    """The end of a long path, which tells models and datasets apart; `$` would begin a formula."""
-    shown = name if len(name) <= length else "…" + name[1 - length :]
-    return shown.replace("$", r"\$")

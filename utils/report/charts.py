@@ -1,11 +1,10 @@
 """Charts of an evaluation as inline SVG: bars with intervals, grouped columns, lines."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from utils.report.histogram import nice_step
-from utils.report.page import BOTTOM, CHART_HEIGHT, CHART_WIDTH, LEFT, RIGHT, TOP, Html, isolated, tag
+from utils.report.axis import Axis, chart_of
+from utils.report.page import Html, isolated, tag
 
 # Grey for the baseline, then the colours of Okabe and Ito, told apart in every form of colour blindness.
 NUM_COLOURS = 6
@@ -18,38 +17,6 @@ MOST_DOTS = 40  # of a line; with more of them it is drawn without
 
 DASHES = ("none", "7 4", "2 4", "10 4 2 4")
 
-CHART_STYLE = """
-:root {
-  --series-0: #8c8c8c; --series-1: #0072b2; --series-2: #e69f00; --series-3: #009e73; --series-4: #cc79a7;
-  --series-5: #d55e00;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --series-0: #8d949c; --series-1: #56b4e9; --series-3: #2bbd92; --series-4: #dd9bc0; --series-5: #f0803c;
-  }
-}
-@media print {
-  :root { --series-1: #0072b2; --series-3: #009e73; --series-4: #cc79a7; --series-5: #d55e00; }
-}
-svg .series-0 { color: var(--series-0); fill: currentColor; }
-svg .series-1 { color: var(--series-1); fill: currentColor; }
-svg .series-2 { color: var(--series-2); fill: currentColor; }
-svg .series-3 { color: var(--series-3); fill: currentColor; }
-svg .series-4 { color: var(--series-4); fill: currentColor; }
-svg .series-5 { color: var(--series-5); fill: currentColor; }
-svg .dynamic { fill: color-mix(in srgb, currentColor 60%, var(--card)); }
-svg .whisker { stroke: var(--ink); stroke-width: 1.25; fill: none; }
-svg .curve {
-  fill: none; stroke: currentColor; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round;
-}
-svg.stack { display: block; width: 100%; min-width: 6rem; margin-top: .15rem; }
-svg.swatch { display: inline-block; width: 1.5rem; height: .7rem; margin-inline-end: .4rem; }
-.legend {
-  list-style: none; display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; margin: 0 0 .4rem; padding: 0;
-  font-size: .85rem; color: var(--soft);
-}
-"""
-
 
 @dataclass(frozen=True)
 class Measure:
@@ -57,6 +24,11 @@ class Measure:
 
     rate: float
     interval: tuple[float, float] | None = None
+
+    @property
+    def end(self) -> float:
+        """How far bar and whisker reach."""
+        return max(self.rate, self.interval[1] if self.interval else 0.0)
 
 
 @dataclass(frozen=True)
@@ -71,23 +43,28 @@ class Colour:
         return f"series-{self.number % NUM_COLOURS}" + (" dynamic" if self.is_dynamic else "")
 
 
-def chart_top(measures: Sequence[Measure | None]) -> float:
+@dataclass(frozen=True)
+class Line:
+    """A line of a chart; `dash` counts the pattern in which it is drawn, 0 for none."""
+
+    label: str
+    colour: Colour
+    points: Sequence[tuple[float, float]]
+    dash: int = 0
+
+
+def chart_top(measures: Iterable[Measure]) -> float:
     """The rate at which an axis ends so that bars and intervals fit, 150 % at most."""
-    ends = [max(m.rate, m.interval[1] if m.interval else 0.0) for m in measures if m is not None]
-    return min(max(ends, default=0.0), HIGHEST_RATE) or 1.0
+    return min(max((measure.end for measure in measures), default=0.0), HIGHEST_RATE) or 1.0
 
 
-def stacked_bars(measures: Sequence[Measure | None], colours: Sequence[Colour], top: float) -> Html:
+def stacked_bars(measures: Sequence[Measure], colours: Sequence[Colour], top: float) -> Html:
     """Bars one below the other on one scale, with whiskers; for a cell beside the numbers it shows."""
     parts: list[Html] = []
     for place, (measure, colour) in enumerate(zip(measures, colours, strict=True)):
-        y = place * BAR_HEIGHT
+        y, width = place * BAR_HEIGHT, _share(measure.rate, top)
         parts.append(tag("rect", class_="track", width=100, height=BAR_HEIGHT - 2, y=y))
-        if measure is None:
-            continue
-        width = _share(measure.rate, top)
-        bar = {"width": width, "height": BAR_HEIGHT - 2, "y": y, "class_": colour.classes}
-        parts.append(tag("rect", **bar))
+        parts.append(tag("rect", width=width, height=BAR_HEIGHT - 2, y=y, class_=colour.classes))
         if measure.interval:
             low, high = (_share(end, top) for end in measure.interval)
             middle = y + (BAR_HEIGHT - 2) / 2
@@ -120,7 +97,7 @@ def legend(entries: Sequence[tuple[Html, str]]) -> Html:
 def column_chart(
     name: str,
     labels: Sequence[tuple[str, str]],
-    columns: Sequence[tuple[str, Colour, Sequence[Measure | None]]],
+    columns: Sequence[tuple[str, Colour, Sequence[Measure]]],
     *,
     title: str,
     description: str,
@@ -134,22 +111,20 @@ def column_chart(
         title: Read to those who do not see it.
         description: The same, what it shows in a sentence.
     """
-    axis = Axis(0.0, max(1.0, len(labels)), 100 * chart_top([m for *_, ms in columns for m in ms]))
-    parts = axis.grid()
+    axis = Axis(max(1.0, len(labels)), 100 * chart_top(m for *_, ms in columns for m in ms))
+    parts = axis.levels()
     width = 0.8 / max(len(columns), 1)
     for group, (label, size) in enumerate(labels):
         for text, below in ((label, 17), (size, 33)):
             parts.append(tag("text", text, x=axis.x(group + 0.5), y=axis.y(0) + below, text_anchor="middle"))
         for place, (series, colour, measures) in enumerate(columns):
-            measure = measures[group]
-            if measure is not None:
-                left = group + 0.1 + place * width
-                parts += _column(axis, left, 0.9 * width, measure, colour, f"{series}, {label}")
+            left = group + 0.1 + place * width
+            parts += _column(axis, left, 0.9 * width, measures[group], colour, f"{series}, {label}")
     return chart_of(name, parts, title, description)
 
 
 def _column(
-    axis: "Axis", left: float, width: float, measure: Measure, colour: Colour, label: str
+    axis: Axis, left: float, width: float, measure: Measure, colour: Colour, label: str
 ) -> list[Html]:
     top, x = axis.y(100 * measure.rate), axis.x(left)
     size = {"x": x, "width": round(axis.x(left + width) - x, 2), "y": top}
@@ -163,51 +138,40 @@ def _column(
     return parts
 
 
-@dataclass(frozen=True)
-class Axis:
-    """From values to places in the picture; both axes begin at 0 or at `first`."""
+def line_chart(
+    name: str,
+    lines: Sequence[Line],
+    *,
+    title: str,
+    description: str,
+    unit: str,
+    last: float,
+    mark: float | None = None,
+) -> Html:
+    """Lines from 0 on, each point a dot where there are few.
 
-    first: float
-    last: float
-    highest: float
-
-    @property
-    def step(self) -> float:
-        return nice_step(self.highest, most=5)
-
-    @property
-    def top(self) -> float:
-        return self.step * math.ceil(self.highest / self.step - 1e-9)
-
-    def x(self, value: float) -> float:
-        share = (value - self.first) / (self.last - self.first)
-        return round(LEFT + share * (CHART_WIDTH - LEFT - RIGHT), 2)
-
-    def y(self, value: float) -> float:
-        share = min(max(value / self.top, 0.0), 1.0)
-        return round(TOP + (1 - share) * (CHART_HEIGHT - TOP - BOTTOM), 2)
-
-    def grid(self) -> list[Html]:
-        """Level lines with their values at the left."""
-        parts = []
-        for number in range(round(self.top / self.step) + 1):
-            y = self.y(number * self.step)
-            parts.append(tag("line", class_="grid", x1=LEFT, x2=CHART_WIDTH - RIGHT, y1=y, y2=y))
-            parts.append(tag("text", f"{number * self.step:g}", x=LEFT - 8, y=y + 4, text_anchor="end"))
-        return parts
-
-    def steps(self, unit: str) -> list[Html]:
-        """Values of the horizontal axis with its unit."""
-        step = nice_step(self.last - self.first, most=10)
-        ticks = [self.first + step * n for n in range(int((self.last - self.first) / step + 1e-9) + 1)]
-        below = self.y(0) + 17
-        parts = [tag("text", f"{tick:g}", x=self.x(tick), y=below, text_anchor="middle") for tick in ticks]
-        middle = (LEFT + CHART_WIDTH - RIGHT) / 2
-        return [*parts, tag("text", unit, x=middle, y=CHART_HEIGHT - 6, text_anchor="middle")]
-
-
-def chart_of(name: str, parts: Sequence[Html], title: str, description: str) -> Html:
-    words = [tag("title", title, id=f"{name}-title"), tag("desc", description, id=f"{name}-desc")]
-    labels = {"role": "img", "aria_labelledby": f"{name}-title {name}-desc"}
-    labels |= {"class_": "chart", "viewBox": f"0 0 {CHART_WIDTH} {CHART_HEIGHT}"}
-    return tag("div", tag("svg", *words, *parts, **labels), class_="scroll")
+    Args:
+        name: Unique on the page, for the labels.
+        lines: At least one of them with a point.
+        title: Read to those who do not see it.
+        description: The same, what it shows in a sentence.
+        unit: Of the horizontal axis, written below it.
+        last: Where that axis ends.
+        mark: Where an upright line is drawn.
+    """
+    highest = max(y for line in lines for _, y in line.points)
+    axis = Axis(max(last, 1.0), max(highest, 1e-9))
+    parts = [*axis.levels(), *axis.ticks(unit)]
+    if mark is not None:
+        parts.append(axis.mark(mark))
+    for line in lines:
+        drawn = [(axis.x(x), axis.y(y)) for x, y in line.points]
+        shape = {"points": " ".join(f"{x},{y}" for x, y in drawn), "class_": f"{line.colour.classes} curve"}
+        parts.append(tag("polyline", **shape, stroke_dasharray=DASHES[line.dash % len(DASHES)]))
+        if len(drawn) <= MOST_DOTS:
+            labels = [f"{line.label}, {unit} {x:g}: {y:.3g}" for x, y in line.points]
+            parts += [
+                tag("circle", tag("title", label), cx=x, cy=y, r=3.2, class_=line.colour.classes)
+                for label, (x, y) in zip(labels, drawn, strict=True)
+            ]
+    return chart_of(name, parts, title, description)

@@ -11,13 +11,13 @@ from utils.report.data_names import characters_section, names_section
 from utils.report.data_sections import (
     example_list,
     histograms_section,
-    percent,
     rejects_section,
     silence_section,
     splits_section,
 )
 from utils.report.data_summary import REPORT_FILE, list_warnings, next_step
-from utils.report.page import Html, isolated, join, tag, write_page
+from utils.report.labels import share_in_percent
+from utils.report.page import Html, isolated, join, tag, write_report_page
 from utils.report.players import AudioExample, Player, load_players
 
 KEPT_EXAMPLES = 12  # shown at most
@@ -82,33 +82,19 @@ def write_html(
         ("rejects", "Rejects", rejects_section(report, players)),
         ("listen", "Listen", kept_section(kept_players)),
     ]
-    shown = [(key, title, content) for key, title, content in sections if content]
-    links = [tag("a", title, href=f"#{key}") for key, title, _ in shown]
-    parts = [
-        tag("h1", "Data report: ", isolated(name)),
-        data_tiles(report),
-        tag("nav", *links, aria_label="Sections"),
-    ]
-    for key, title, content in shown:
-        heading = tag("h2", title, id=f"{key}-heading")
-        parts.append(tag("section", heading, content, id=key, aria_labelledby=f"{key}-heading"))
-    parts.append(data_footer(report))
-    write_page(path, f"Data report: {name}", tag("main", *parts))
+    write_report_page(path, "Data report", name, data_figures(report), sections, data_footer(report))
 
 
-def data_tiles(report: DataReport) -> Html:
-    """The few figures to remember."""
+def data_figures(report: DataReport) -> list[tuple[str, str]]:
+    """Labels and figures at the top of the page."""
     figures = [
         ("hours of speech", f"{report.hours:.2f}"),
         ("utterances", f"{report.kept:,}"),
-        ("kept of all seen", percent(report.kept, report.seen)),
+        ("kept of all seen", share_in_percent(report.kept, report.seen)),
     ]
     if speakers := report.statistics.speakers.distinct:
         figures.append(("speakers", f"{speakers:,}"))
-    figures.append(("expected speed-up", f"× {report.statistics.dynamic_context.speed_up:.1f}"))
-    return tag(
-        "dl", *[tag("div", tag("dt", label), tag("dd", value)) for label, value in figures], class_="tiles"
-    )
+    return [*figures, ("expected speed-up", f"× {report.statistics.dynamic_context.speed_up:.1f}")]
 
 
 def data_summary_section(report: DataReport, next_command: str) -> Html:
@@ -132,7 +118,7 @@ def summary_words(report: DataReport) -> list[str]:
     if report.rejected:
         commonest, count = next(iter(report.reasons.items()))
         words += [
-            f"{report.rejected:,} were rejected ({percent(report.rejected, report.seen)}), "
+            f"{report.rejected:,} were rejected ({share_in_percent(report.rejected, report.seen)}), "
             "most often for this reason: ",
             isolated(commonest),
             f" ({count:,}). ",
@@ -161,4 +147,4 @@ def data_footer(report: DataReport) -> Html:
     parts = [tag("p", "The same numbers for programs: data_report.json beside this page.")]
     if report.credit:
         parts.insert(0, tag("p", "Credit: ", isolated(report.credit)))
-    return tag("footer", *parts)
+    return join(parts)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from utils.data.data_report import DataReport, Distribution, DynamicContext, Silence, Statistics
 from utils.model.context import FULL_CONTEXT
 from utils.report.histogram import histogram_chart
+from utils.report.labels import share_in_percent
 from utils.report.page import Html, isolated, join, meter, table, tag
 from utils.report.players import Player, audio_element
 
@@ -164,7 +165,7 @@ def silence_section(silence: Silence, dynamic: DynamicContext) -> Html:
         [label, f"{seconds:.1f}", f"× {faster:.1f}" if faster else "–", meter(seconds / FULL_CONTEXT)]
         for label, seconds, faster in rows
     ]
-    share = percent(silence.share_of_window)
+    share = share_in_percent(silence.share_of_window)
     words = f"Padded to 30 seconds, {share} of what Whisper hears would be silence."
     note = (
         "The speed-up is an estimate for training Whisper base, from the durations of the clips: batches of "
@@ -197,9 +198,3 @@ def rejects_section(report: DataReport, players: Mapping[str, Sequence[Player]])
 def advice_for(kind: str) -> str:
     """What to do about a kind of reject."""
     return next((advice for start, advice in ADVICE.items() if kind.startswith(start)), OTHER_ADVICE)
-
-
-def percent(part: float, whole: float = 1.0) -> str:
-    """A share in percent, with a decimal where it is close to none or all of it."""
-    share = 100 * part / whole if whole else 0.0
-    return f"{share:.1f} %" if share < 10 or share > 90 else f"{share:.0f} %"

@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from utils.data.data_report import DataReport, Statistics
-from utils.report.data_sections import MOST_COLUMNS, percent, trimmed
+from utils.report.data_sections import MOST_COLUMNS, trimmed
+from utils.report.labels import share_in_percent
 from utils.report.page import without_controls
 
 REPORT_FILE = "data_report.html"
@@ -108,7 +109,7 @@ def statistics_lines(statistics: Statistics, *, ascii_only: bool) -> Iterable[st
             f"half below {counted.median:.1f}"
         )
     yield (
-        f"Silence in the 30 s window: {percent(statistics.silence.share_of_window)}. Dynamic "
+        f"Silence in the 30 s window: {share_in_percent(statistics.silence.share_of_window)}. Dynamic "
         f"context should make training about {statistics.dynamic_context.speed_up:.1f} times as fast "
         "(an estimate)."
     )

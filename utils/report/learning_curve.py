@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.report.charts import Colour, legend, swatch
-from utils.report.line_chart import Line, line_chart
+from utils.report.charts import Colour, Line, legend, line_chart, swatch
+from utils.report.labels import in_percent, shorten
 from utils.report.page import Html, isolated, join, tag
-from utils.report.result_rows import shorten
 
 Point = tuple[int, float]  # (step, value)
-
-LOSS = "loss"
 
 MOST_POINTS = 300  # of a line on a page
 
@@ -62,13 +59,9 @@ def read_curves(metrics: Mapping[str, Sequence[dict]]) -> list[LearningCurve]:
     Args:
         metrics: The lines of metrics.jsonl of each model.
     """
+    keys = ("loss", "eval_normalized_wer", "eval_wer")
     curves = [
-        LearningCurve(
-            model,
-            read_points(records, LOSS),
-            read_points(records, "eval_normalized_wer"),
-            read_points(records, "eval_wer"),
-        )
+        LearningCurve(model, *[read_points(records, key) for key in keys])
         for model, records in metrics.items()
     ]
     return [curve for curve in curves if curve.loss or curve.normalized_wer or curve.raw_wer]
@@ -98,41 +91,36 @@ def learning_section(curves: Sequence[LearningCurve], models: Sequence[str]) -> 
         curves: Of those models whose run is known.
         models: All of the report in order, for their colours.
     """
-    colours = {model: Colour(number) for number, model in enumerate(models)}
-    several = len(curves) > 1
     rates: list[Line] = []
     losses: list[Line] = []
-    for place, curve in enumerate(curves):
-        colour = colours.get(curve.model, Colour(len(models) + place))
-        name = f", {shorten(curve.model)}" if several else ""
-        rates.append(_line(f"normalised WER{name}", colour, _in_percent(curve.normalized_wer), dash=0))
-        rates.append(_line(f"raw WER{name}", colour, _in_percent(curve.raw_wer), dash=1))
-        losses.append(_line(f"training loss{name}", colour, curve.loss, dash=0))
-    words = "".join(f" {_best_words(curve, several)}" for curve in curves if curve.best)
+    words = ["In percent."]
+    mark = None
+    for curve in curves:
+        colour = Colour(models.index(curve.model))
+        name = f", {shorten(curve.model)}" if len(curves) > 1 else ""
+        rates.append(Line(f"normalised WER{name}", colour, _thinned_percent(curve.normalized_wer)))
+        rates.append(Line(f"raw WER{name}", colour, _thinned_percent(curve.raw_wer), dash=1))
+        losses.append(Line(f"training loss{name}", colour, thinned(curve.loss, MOST_POINTS)))
+        if curve.best:
+            mark = curve.best[0] if len(curves) == 1 else None
+            words.append(_best_words(curve.model, curve.best, len(curves) > 1))
     last = max((step for line in (*rates, *losses) for step, _ in line.points), default=0)
-    mark = curves[0].best[0] if len(curves) == 1 and curves[0].best else None
     loss_words = "Cross-entropy of a target token, mean since the record before."
     figures = [
-        _figure("validation", "WER on the validation split", f"In percent.{words}", rates, last, mark),
+        _figure("validation", "WER on the validation split", " ".join(words), rates, last, mark),
         _figure("loss", "Training loss", loss_words, losses, last, mark),
     ]
     return join(figures)
 
 
-def _line(label: str, colour: Colour, points: Sequence[Point], *, dash: int) -> Line:
-    return Line(label, colour, thinned(points, MOST_POINTS), dash)
+def _thinned_percent(points: Sequence[Point]) -> list[Point]:
+    return [(step, 100 * value) for step, value in thinned(points, MOST_POINTS)]
 
 
-def _in_percent(points: Sequence[Point]) -> list[Point]:
-    return [(step, 100 * value) for step, value in points]
-
-
-def _best_words(curve: LearningCurve, several: bool) -> str:
-    assert curve.best is not None
-    step, rate = curve.best
-    of_model = f" of {shorten(curve.model)}" if several else ""
+def _best_words(model: str, best: Point, several: bool) -> str:
+    of_model = f" of {shorten(model)}" if several else ""
     dashed = "" if several else " (upright line)"
-    return f"The lowest normalised rate{of_model} is {100 * rate:.1f} % at step {step:,}{dashed}."
+    return f"The lowest normalised rate{of_model} is {in_percent(best[1])} % at step {best[0]:,}{dashed}."
 
 
 def _figure(name: str, title: str, words: str, lines: Sequence[Line], last: float, mark: int | None) -> Html:

@@ -8,113 +8,7 @@ from pathlib import Path
 
 from utils.runtime.files import write_bytes
 
-# Colours of Okabe and Ito, told apart in every form of colour blindness: #0072b2 and #56b4e9, #e69f00.
-STYLE = """
-:root {
-  color-scheme: light dark;
-  --page: #f6f6f3; --card: #ffffff; --ink: #1c1e21; --soft: #5c626b; --line: #dfdfd9;
-  --accent: #0072b2; --faint: #e3eef5; --warning: #fff3dc; --warning-line: #e69f00;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --page: #131517; --card: #1c1f23; --ink: #e7e8e6; --soft: #a2a9b2; --line: #343a41;
-    --accent: #56b4e9; --faint: #22384a; --warning: #352a12; --warning-line: #e69f00;
-  }
-}
-* { box-sizing: border-box; }
-body {
-  margin: 0 auto; max-width: 62rem; padding: 2rem 1.25rem 4rem; background: var(--page); color: var(--ink);
-  font: 1rem/1.55 system-ui, "Segoe UI", Roboto, "Noto Sans", sans-serif; overflow-wrap: anywhere;
-}
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 1.1rem; letter-spacing: -.01em; }
-h2 { font-size: 1.25rem; margin: 0 0 .75rem; }
-h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; }
-p { margin: 0 0 .75rem; max-width: 46rem; }
-a { color: var(--accent); }
-.soft, figcaption, caption { color: var(--soft); font-size: .9rem; }
-nav { display: flex; flex-wrap: wrap; gap: .25rem 1.1rem; margin: 1rem 0 1.5rem; font-size: .9rem; }
-section {
-  background: var(--card); border: 1px solid var(--line); border-radius: .75rem; padding: 1.4rem 1.5rem;
-  margin: 0 0 1.25rem;
-}
-section > :last-child { margin-bottom: 0; }
-.tiles {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .75rem;
-  margin: 0 0 1.25rem; padding: 0;
-}
-.tiles div {
-  background: var(--card); border: 1px solid var(--line); border-radius: .75rem; padding: .8rem 1rem;
-}
-.tiles dt { color: var(--soft); font-size: .82rem; }
-.tiles dd { margin: 0; font-size: 1.55rem; font-weight: 650; line-height: 1.3; }
-.warning {
-  background: var(--warning); border-left: .3rem solid var(--warning-line); border-radius: .3rem;
-  padding: .7rem 1rem;
-}
-pre {
-  background: var(--faint); border-radius: .4rem; padding: .8rem 1rem; margin: 0 0 .75rem;
-  white-space: pre-wrap; font-size: .85rem;
-}
-.scroll { overflow-x: auto; margin: 0 0 .75rem; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .93rem; }
-caption { text-align: start; padding: 0 0 .4rem; }
-th, td {
-  text-align: start; vertical-align: top; padding: .38rem .8rem .38rem 0;
-  border-bottom: 1px solid var(--line);
-}
-thead th { font-weight: 600; color: var(--soft); white-space: nowrap; overflow-wrap: normal; }
-tbody th { font-weight: 500; }
-td.number, th.number { text-align: end; white-space: nowrap; padding-inline-end: 1.2rem; }
-td.wide { width: 26%; }
-figure { margin: 0 0 1.5rem; }
-figcaption { margin: 0 0 .3rem; }
-figcaption strong { display: block; color: var(--ink); font-size: 1rem; }
-svg.chart { display: block; width: 100%; min-width: 30rem; height: auto; }
-svg.chart text { fill: var(--soft); font-size: 12px; font-family: inherit; }
-svg .bar { fill: var(--accent); }
-svg .track { fill: var(--faint); }
-svg .grid { stroke: var(--line); stroke-width: 1; }
-svg .mark { stroke: var(--ink); stroke-width: 2; stroke-dasharray: 5 3; }
-svg.meter {
-  display: block; width: 100%; min-width: 5rem; height: .8rem; margin-top: .35rem; border-radius: .2rem;
-}
-details { margin: 0 0 .75rem; }
-summary { cursor: pointer; }
-.numbers > summary { color: var(--soft); font-size: .9rem; }
-.reason { border-top: 1px solid var(--line); padding-top: .75rem; }
-.reason > summary { font-weight: 600; margin-bottom: .4rem; }
-.examples {
-  list-style: none; margin: 0; padding: 0; display: grid; gap: .75rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(18rem, 100%), 1fr));
-}
-.examples li { border: 1px solid var(--line); border-radius: .5rem; padding: .7rem .85rem; min-width: 0; }
-.examples p { margin: 0 0 .35rem; }
-.examples .title, .examples .detail { color: var(--soft); font-size: .82rem; }
-.examples audio { width: 100%; height: 2.3rem; display: block; }
-.characters { list-style: none; display: flex; flex-wrap: wrap; gap: .35rem; margin: 0 0 .75rem; padding: 0; }
-.characters li {
-  border: 1px solid var(--line); border-radius: .35rem; padding: .1rem .5rem; font-size: .85rem;
-}
-.characters b { font-size: 1.05rem; margin-inline-end: .45rem; }
-.characters span { color: var(--soft); font-variant-numeric: tabular-nums; }
-.characters .rare { background: var(--warning); border-color: var(--warning-line); }
-footer { color: var(--soft); font-size: .85rem; margin-top: 1.5rem; }
-@media print {
-  :root {
-    --page: #ffffff; --card: #ffffff; --ink: #000000; --soft: #444444; --line: #cccccc;
-    --accent: #0072b2; --faint: #eeeeee; --warning: #ffffff;
-  }
-  body { max-width: none; padding: 0; font-size: 10pt; }
-  nav, audio { display: none !important; }
-  section, .tiles div { border-color: #cccccc; }
-  figure, .examples li, tr { break-inside: avoid; }
-  svg { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-}
-"""
-
-CHART_WIDTH, CHART_HEIGHT = 720, 220
-
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 42  # room around the bars
+PAGE_STYLE = "page.css"
 
 # Control characters have no meaning in a text, and could steer a terminal or break a page.
 _CONTROLS = dict.fromkeys((*range(9), 11, 12, *range(14, 32), *range(127, 160)), "\ufffd")
@@ -154,16 +48,17 @@ def isolated(text: str) -> Html:
     return tag("bdi", text)
 
 
-def write_page(path: Path, title: str, body: Html, more_style: str = "") -> None:
+def write_page(path: Path, title: str, body: Html, *more_styles: str) -> None:
     """Write one HTML file, whole or not at all. Its policy forbids scripts and every request.
 
     Args:
         path: Of the page.
         title: Of the browser's window.
         body: What is shown.
-        more_style: Rules that follow those of every page.
+        more_styles: Style sheets beside this module, whose rules follow those of every page.
     """
-    style = STYLE + more_style
+    sheets = [Path(__file__).with_name(name) for name in (PAGE_STYLE, *more_styles)]
+    style = "\n" + "\n".join(sheet.read_text(encoding="utf-8") for sheet in sheets)
     style_digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; style-src 'sha256-{style_digest}'; media-src data:; "
@@ -177,6 +72,41 @@ def write_page(path: Path, title: str, body: Html, more_style: str = "") -> None
     )
     # a file name of bytes that are no UTF-8 must not end the run
     write_bytes(path, page.encode("utf-8", errors="replace"))
+
+
+def write_report_page(
+    path: Path,
+    kind: str,
+    name: str,
+    figures: Sequence[tuple[str, str]],
+    sections: Sequence[tuple[str, str, Html]],
+    footer: Html,
+    *more_styles: str,
+) -> None:
+    """Write a page of a heading, the few figures to remember, links, sections and a footer.
+
+    Args:
+        path: Of the page.
+        kind: What it is a report of.
+        name: Of what was reported on.
+        figures: Labels and what stands below them.
+        sections: Identifier, title and content; those without content are left out.
+        footer: What stands at the end.
+        more_styles: As in `write_page`.
+    """
+    shown = [(key, title, content) for key, title, content in sections if content]
+    links = [tag("a", title, href=f"#{key}") for key, title, _ in shown]
+    tiles = [tag("div", tag("dt", label), tag("dd", value)) for label, value in figures]
+    parts = [
+        tag("h1", f"{kind}: ", isolated(name)),
+        tag("dl", *tiles, class_="tiles"),
+        tag("nav", *links, aria_label="Sections"),
+    ]
+    for key, title, content in shown:
+        heading = tag("h2", title, id=f"{key}-heading")
+        parts.append(tag("section", heading, content, id=key, aria_labelledby=f"{key}-heading"))
+    body = tag("main", *parts, tag("footer", footer))
+    write_page(path, f"{kind}: {name}", body, *more_styles)
 
 
 def table(

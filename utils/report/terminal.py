@@ -6,10 +6,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from utils.evaluation.records import EvaluationResult, ModelComparison
+from utils.evaluation.records import Analysis, EvaluationResult, ModelComparison
+from utils.report.labels import TEXT_LABELS, in_percent, interval_in_percent
 from utils.scoring.failures import FAILURE_KINDS
 
-TEXT_LABELS = {"raw": "raw", "normalized": "normalised"}
+DECIMALS = 2  # of percent
 
 PLAIN_WIDTH = 160  # columns of a table that goes to a file
 
@@ -21,45 +22,45 @@ def report_console() -> Console:
 
 
 def print_report(
-    results: Sequence[EvaluationResult],
-    comparisons: Sequence[ModelComparison],
-    verdict: str | None,
-    console: Console | None = None,
+    results: Sequence[EvaluationResult], analysis: Analysis | None, console: Console | None = None
 ) -> None:
     """Print scores, comparison and verdict, rates in percent."""
     console = console or report_console()
     console.print(build_results_table(results))
-    if comparisons:
-        console.print(build_comparison_table(comparisons))
+    if analysis:
+        console.print(build_comparison_table(analysis.comparisons))
     if any(any(r.failures.values()) or r.hallucination for r in results):
         console.print(build_failures_table(results))
-    if verdict:
-        console.print(Text(verdict))
+    if analysis:
+        console.print(Text(analysis.verdict))
     for result in results:
         # plain print: one line however narrow the terminal, for scripts that look for it
         print(score_line(result), file=console.file)
 
 
+def _build_table(title: str, names: Sequence[str], figures: Sequence[str]) -> Table:
+    """An empty table: long names are folded, figures stand at the right."""
+    table = Table(title=Text(title))
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for name in figures:
+        table.add_column(name, justify="right")
+    return table
+
+
 def build_results_table(results: Sequence[EvaluationResult]) -> Table:
     """One row for each model, dataset and context."""
     normalizers = ", ".join(dict.fromkeys(r.normalizer for r in results))
-    table = Table(title=f"Word and character error rates in percent (normaliser: {normalizers})")
     measures = list(dict.fromkeys(result.measure for result in results))
     first = " or ".join(measure.upper() for measure in measures)
     other = " or ".join("WER" if measure == "cer" else "CER" for measure in measures)
     several = len({(r.dataset, r.split) for r in results}) > 1
-    for name in ("model", *(["dataset"] if several else []), "context"):
-        table.add_column(name, overflow="fold")
-    for name in (
-        "clips",
-        f"{first} raw",
-        f"{first} normalised",
-        "95 % interval",
-        f"{other} normalised",
-        "sub / ins / del",
-        "RTFx",
-    ):
-        table.add_column(name, justify="right")
+    rates = (f"{first} raw", f"{first} normalised", "95 % interval", f"{other} normalised")
+    table = _build_table(
+        f"Word and character error rates in percent (normaliser: {normalizers})",
+        ("model", *(["dataset"] if several else []), "context"),
+        ("clips", *rates, "sub / ins / del", "RTFx"),
+    )
     for result in results:
         score = result.normalized
         table.add_row(
@@ -67,10 +68,10 @@ def build_results_table(results: Sequence[EvaluationResult]) -> Table:
             *([Text(f"{result.dataset} ({result.split})")] if several else []),
             result.audio_context,
             str(result.num_utterances),
-            _percent(result.rate(result.raw)),
-            _percent(result.rate(score)),
-            f"{_percent(score.ci95[0])} to {_percent(score.ci95[1])}",
-            _percent(score.wer if result.measure == "cer" else score.cer),
+            in_percent(result.rate(result.raw), DECIMALS),
+            in_percent(result.rate(score), DECIMALS),
+            interval_in_percent(score.ci95, DECIMALS),
+            in_percent(score.wer if result.measure == "cer" else score.cer, DECIMALS),
             f"{score.substitutions} / {score.insertions} / {score.deletions}",
             f"{result.rtfx:.1f}",
         )
@@ -79,22 +80,21 @@ def build_results_table(results: Sequence[EvaluationResult]) -> Table:
 
 def build_comparison_table(comparisons: Sequence[ModelComparison]) -> Table:
     """One row for each candidate, dataset, context and form of the text."""
-    baselines = ", ".join(dict.fromkeys(c.baseline for c in comparisons))
-    table = Table(title=Text(f"Reduction of the error rate in points against {baselines}"))
     several = len({(c.dataset, c.split) for c in comparisons}) > 1
-    for name in ("model", *(["dataset"] if several else []), "context", "text"):
-        table.add_column(name, overflow="fold")
-    for name in ("reduction", "95 % interval", "relative", "p", "better / worse / same clips"):
-        table.add_column(name, justify="right")
+    table = _build_table(
+        f"Reduction of the error rate in points against {comparisons[0].baseline}",
+        ("model", *(["dataset"] if several else []), "context", "text"),
+        ("reduction", "95 % interval", "relative", "p", "better / worse / same clips"),
+    )
     for row in comparisons:
         table.add_row(
             Text(row.candidate),
             *([Text(f"{row.dataset} ({row.split})")] if several else []),
             row.audio_context,
             TEXT_LABELS[row.text],
-            _percent(row.wer_reduction),
-            f"{_percent(row.ci95[0])} to {_percent(row.ci95[1])}",
-            f"{100 * row.relative_reduction:.1f} %",
+            in_percent(row.wer_reduction, DECIMALS),
+            interval_in_percent(row.ci95, DECIMALS),
+            f"{in_percent(row.relative_reduction)} %",
             f"{row.p_value:.4f}",
             f"{row.wins} / {row.losses} / {row.ties}",
         )
@@ -105,11 +105,11 @@ def build_failures_table(results: Sequence[EvaluationResult]) -> Table:
     """Utterances by kind of failure, and words a minute made up where nobody speaks."""
     kinds = [kind for kind in FAILURE_KINDS if any(result.failures.get(kind) for result in results)]
     sorts = list(dict.fromkeys(sort for result in results for sort in result.hallucination or {}))
-    table = Table(title="What failed: utterances, and words a minute made up in sounds without speech")
-    for name in ("model", "dataset", "context"):
-        table.add_column(name, overflow="fold")
-    for name in (*kinds, *[f"in {sort}" for sort in sorts]):
-        table.add_column(name, justify="right")
+    table = _build_table(
+        "What failed: utterances, and words a minute made up in sounds without speech",
+        ("model", "dataset", "context"),
+        (*kinds, *[f"in {sort}" for sort in sorts]),
+    )
     for result in results:
         made_up = [(result.hallucination or {}).get(sort) for sort in sorts]
         table.add_row(
@@ -129,7 +129,3 @@ def score_line(result: EvaluationResult) -> str:
         "normalised_wer_score": round(100 * result.normalized.wer, 3),
     }
     return f"{result.model} on {result.dataset}, {result.audio_context} context: {scores}"
-
-
-def _percent(rate: float) -> str:
-    return f"{100 * rate:.2f}"

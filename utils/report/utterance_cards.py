@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from utils.evaluation.records import Prediction
+from utils.report.labels import counted, shorten
 from utils.report.page import Html, isolated, tag
 from utils.report.players import AudioExample, Player, audio_element, load_players
-from utils.report.result_rows import shorten
 from utils.report.word_differences import LONGEST_TEXT, mark_differences
 
 CASES_IN_A_LIST, CASES_OF_A_FAILURE = 8, 3
@@ -16,25 +17,7 @@ LONGEST_CLIP = 15.0  # seconds; longer ones are cut
 
 MOST_CHARACTERS = 3_900_000  # of all players as base64, so that the page stays below 5 MB
 
-CARD_STYLE = """
-.cards { grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); }
-.cards .title { color: var(--ink); font-weight: 600; font-size: .9rem; }
-.cards .who {
-  display: flex; flex-wrap: wrap; align-items: baseline; gap: .1rem .4rem;
-  color: var(--soft); font-size: .82rem; margin: .6rem 0 .1rem;
-}
-.chip {
-  display: inline-block; background: var(--warning); border: 1px solid var(--warning-line);
-  border-radius: 1rem; padding: 0 .55rem; line-height: 1.45; color: var(--ink);
-}
-"""
-
 ClipOf = Callable[[str, str], bytes | None]
-
-
-def count_errors(line: dict) -> int:
-    """Errors of a line of predictions.jsonl: of characters where that is the measure, else of words."""
-    return line.get("normalized_errors", line["normalized_word_errors"])
 
 
 @dataclass(frozen=True)
@@ -43,17 +26,17 @@ class Case:
 
     dataset: str
     id: str
-    prediction: dict  # the candidate's line of predictions.jsonl
-    before: dict | None  # the baseline's
+    prediction: Prediction  # the candidate's
+    before: Prediction | None  # the baseline's
 
     @property
     def errors(self) -> int:
-        return count_errors(self.prediction)
+        return self.prediction.normalized_errors
 
     @property
     def gain(self) -> int:
         """Errors fewer than the baseline's."""
-        return count_errors(self.before) - self.errors if self.before else 0
+        return self.before.normalized_errors - self.errors if self.before else 0
 
 
 @dataclass(frozen=True)
@@ -64,16 +47,15 @@ class CaseList:
     cases: list[Case]
 
 
-def join_cases(predictions: Iterable[dict], candidate: str, baseline: str | None) -> list[Case]:
+def join_cases(predictions: Iterable[Prediction], candidate: str, baseline: str | None) -> list[Case]:
     """The utterances of a candidate beside the baseline's, both in the full context where they have it."""
-    of_candidate: dict[tuple[str, str], dict] = {}
-    of_baseline: dict[tuple[str, str], dict] = {}
-    for line in predictions:
-        kept = {candidate: of_candidate, baseline: of_baseline}.get(line["model"])
-        key = (line["dataset"], line["id"])
-        if kept is not None and (key not in kept or line["audio_context"] == "full"):
-            kept[key] = line
-    return [Case(*key, line, of_baseline.get(key)) for key, line in of_candidate.items()]
+    of_model: dict[str | None, dict[tuple[str, str], Prediction]] = {candidate: {}, baseline: {}}
+    for prediction in predictions:
+        kept, key = of_model.get(prediction.model), (prediction.dataset, prediction.id)
+        if kept is not None and (key not in kept or prediction.audio_context == "full"):
+            kept[key] = prediction
+    before = of_model[baseline]
+    return [Case(*key, prediction, before.get(key)) for key, prediction in of_model[candidate].items()]
 
 
 def pick_cases(cases: Sequence[Case]) -> list[CaseList]:
@@ -84,9 +66,9 @@ def pick_cases(cases: Sequence[Case]) -> list[CaseList]:
     worst = [case for case in by_errors if case.errors > 0]
     lists = [("Most worsened", worsened), ("Most improved", improved), ("Most errors", worst)]
     picked = [CaseList(title, found[:CASES_IN_A_LIST]) for title, found in lists if found]
-    kinds = dict.fromkeys(kind for case in by_errors for kind in case.prediction.get("failures") or ())
+    kinds = dict.fromkeys(kind for case in by_errors for kind in case.prediction.failures)
     for kind in kinds:
-        found = [case for case in by_errors if kind in (case.prediction.get("failures") or ())]
+        found = [case for case in by_errors if kind in case.prediction.failures]
         picked.append(CaseList(f"Failure: {kind}", found[:CASES_OF_A_FAILURE]))
     return picked
 
@@ -99,55 +81,52 @@ def build_cards(lists: Sequence[CaseList], clip_of: ClipOf, *, several_datasets:
         clip_of: (dataset, id) to 16 kHz mono FLAC, or None where there is no sound.
         several_datasets: Whether each card names its dataset.
     """
-    anchors: dict[tuple[str, str], str] = {}
-    first: list[list[bool]] = []
+    shown: dict[tuple[str, str], tuple[str, AudioExample]] = {}  # where, and as what, it stands first
     groups: list[list[AudioExample]] = []
     for case_list in lists:
-        first.append([(case.dataset, case.id) not in anchors for case in case_list.cases])
         groups.append([])
-        for case, is_first in zip(case_list.cases, first[-1], strict=True):
-            anchors.setdefault((case.dataset, case.id), f"clip-{len(anchors) + 1}")
+        for case in case_list.cases:
+            key = (case.dataset, case.id)
             title = f"{case.id} · {shorten(case.dataset)}" if several_datasets else case.id
-            flac = clip_of(case.dataset, case.id) if is_first else None
+            flac = None if key in shown else clip_of(*key)
             groups[-1].append(AudioExample(title, None, flac, ""))
+            shown.setdefault(key, (f"clip-{len(shown) + 1}", groups[-1][-1]))
     players = load_players(groups, most_characters=MOST_CHARACTERS, longest=LONGEST_CLIP)
     built = []
-    for case_list, its_players, its_first in zip(lists, players, first, strict=True):
-        cards = [
-            _card(case, player, anchors[case.dataset, case.id], shown_first)
-            for case, player, shown_first in zip(case_list.cases, its_players, its_first, strict=True)
-        ]
+    for case_list, its_players in zip(lists, players, strict=True):
+        pairs = zip(case_list.cases, its_players, strict=True)
+        cards = [_card(case, player, *shown[case.dataset, case.id]) for case, player in pairs]
         built.append(tag("ul", *cards, class_="examples cards"))
     return built
 
 
-def _card(case: Case, player: Player, anchor: str, is_first: bool) -> Html:
-    seconds = case.prediction.get("duration")
-    length = f" · {seconds:.1f} s" if seconds is not None else ""
+def _card(case: Case, player: Player, anchor: str, first: AudioExample) -> Html:
+    is_first = player.example is first
+    length = f" · {case.prediction.duration:.1f} s"
     parts = [tag("p", isolated(player.example.title), length, class_="title"), audio_element(player)]
     if player.note:
         parts.append(tag("p", player.note, class_="detail"))
     if not is_first:
         parts.append(tag("p", tag("a", "Also shown further up", href=f"#{anchor}"), class_="detail"))
-    parts += [tag("p", "reference, as given", class_="who"), _plain(case.prediction["reference"])]
-    for line in (case.before, case.prediction):
-        if line is not None:
-            parts += _hypothesis(line)
+    parts += [tag("p", "reference, as given", class_="who"), _plain(case.prediction.reference)]
+    for prediction in (case.before, case.prediction):
+        if prediction is not None:
+            parts += _hypothesis(prediction)
     return tag("li", *parts, **({"id": anchor} if is_first else {}))
 
 
-def _hypothesis(line: dict) -> list[Html]:
+def _hypothesis(prediction: Prediction) -> list[Html]:
     """Who wrote it, with how many errors, and its words against the reference's."""
-    errors, alignment, measure = count_errors(line), line.get("alignment"), line.get("measure", "wer")
-    unit = "character" if measure == "cer" else "word"
-    count = f"{errors:,} {unit} error{'' if errors == 1 else 's'}"
-    kinds = [tag("span", kind, class_="chip") for kind in line.get("failures") or ()]
-    who = tag("p", tag("span", isolated(shorten(line["model"])), f": {count}"), *kinds, class_="who")
-    if alignment is None:
-        return [who, _plain(line["hypothesis"])]
-    if not alignment:
+    in_characters = prediction.measure == "cer"
+    unit = "character error" if in_characters else "word error"
+    name = tag(
+        "span", isolated(shorten(prediction.model)), f": {counted(prediction.normalized_errors, unit)}"
+    )
+    kinds = [tag("span", kind, class_="chip") for kind in prediction.failures]
+    who = tag("p", name, *kinds, class_="who")
+    if not prediction.alignment:
         return [who, tag("p", "nothing was said, and nothing written", class_="detail")]
-    return [who, mark_differences(alignment, between="" if measure == "cer" else " ")]
+    return [who, mark_differences(prediction.alignment, between="" if in_characters else " ")]
 
 
 def _plain(text: str) -> Html:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from utils.report.page import Html, join, tag
+from utils.scoring.word_alignment import Edit
 
 LONGEST_RUN = 24  # words of one insertion or deletion: a hypothesis that loops would fill the page
 
@@ -12,35 +13,12 @@ LONGEST_TEXT = 1200  # characters of one text
 
 LONGEST_WORD = 80  # characters
 
-# Told apart without colour too: struck through, underlined, and both together in one frame.
-DIFFERENCE_STYLE = """
-:root { --gone: #fbe3d9; --extra: #dcebf6; --swapped: #fdf0d2; }
-@media (prefers-color-scheme: dark) { :root { --gone: #4a2a1e; --extra: #1d3c54; --swapped: #45371a; } }
-@media print { :root { --gone: #ffffff; --extra: #ffffff; --swapped: #ffffff; } }
-.differences { line-height: 1.75; }
-.differences span, .differences del, .differences ins { unicode-bidi: isolate; }
-.differences del, .differences ins { border-radius: .25rem; padding: .05rem .25rem; }
-.differences del { background: var(--gone); text-decoration: line-through; text-decoration-thickness: 1.5px; }
-.differences ins {
-  background: var(--extra); text-decoration: underline; text-decoration-thickness: 2px;
-  text-underline-offset: .18em;
-}
-.differences .swapped {
-  background: var(--swapped); border: 1px solid var(--warning-line); border-radius: .3rem;
-  padding: .05rem .2rem;
-}
-.differences .swapped del, .differences .swapped ins { background: none; padding: 0 .1rem; }
-.differences .swapped del { color: var(--soft); }
-.differences .more { color: var(--soft); font-size: .85em; }
-"""
 
-
-def mark_differences(alignment: Sequence[Sequence[str | None]], between: str = " ") -> Html:
+def mark_differences(alignment: Sequence[Edit], between: str = " ") -> Html:
     """Both texts in one: what was only said is struck through, what was only written underlined.
 
     Args:
-        alignment: [op, reference word or None, hypothesis word or None], in the order of the text; op is
-            equal, substitute, insert or delete.
+        alignment: The edits in the order of the text.
         between: What stands between two words; nothing, where the alignment is of characters.
     """
     parts: list[str] = []
@@ -70,24 +48,20 @@ def _mark_run(kind: str, references: list[str], hypotheses: list[str], between: 
     return join([marked, " ", more])
 
 
-def _join_runs(alignment: Sequence[Sequence[str | None]]) -> Iterable[tuple[str, list[str], list[str]]]:
-    """Words that follow one another with one op, together; every substitution by itself."""
-    run: tuple[str, list[str], list[str]] | None = None
-    for op, reference, hypothesis in alignment:
-        if (
-            run is None
-            or op != run[0]
-            or op == "substitute"
-            or (op == "equal" and len(run[1]) == LONGEST_PIECE)
-        ):
-            if run is not None:
+def _join_runs(alignment: Sequence[Edit]) -> Iterable[tuple[str, list[str], list[str]]]:
+    """Words that follow one another with one operation, together; every substitution by itself."""
+    run: tuple[str, list[str], list[str]] = ("", [], [])
+    for operation, reference, hypothesis in alignment:
+        is_full = operation == "equal" and len(run[1]) == LONGEST_PIECE
+        if operation != run[0] or operation == "substitute" or is_full:
+            if run[0]:
                 yield run
-            run = (str(op), [], [])
+            run = (operation, [], [])
         if reference is not None:
             run[1].append(reference)
-        if hypothesis is not None and op != "equal":
+        if hypothesis is not None and operation != "equal":
             run[2].append(hypothesis)
-    if run is not None:
+    if run[0]:
         yield run
 
 

@@ -3,11 +3,6 @@
 import ctypes
 import gc
 import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 MMAP_THRESHOLD_BYTES = 1 << 20
 
@@ -17,11 +12,12 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
 
 def return_freed_memory() -> None:
-    """Hand what Python, glibc and CUDA's allocator keep for reuse back to the machine."""
+    """Hand what Python, glibc and the allocators of devices keep for reuse back to the machine."""
     gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    if "torch" in sys.modules:
+        from accelerate.utils.memory import clear_device_cache
+
+        clear_device_cache()
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)

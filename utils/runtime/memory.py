@@ -30,15 +30,6 @@ class Usage:
     resident: int  # pages in memory: what a cgroup and the machine itself run out of
     private: int  # writable and its own, touched or not: what RLIMIT_DATA counts
     address_space: int  # everything mapped: what RLIMIT_AS counts
-    device: int = 0  # held by the GPU's allocator
-
-    def highest(self, other: "Usage") -> "Usage":
-        return Usage(
-            max(self.resident, other.resident),
-            max(self.private, other.private),
-            max(self.address_space, other.address_space),
-            max(self.device, other.device),
-        )
 
 
 @dataclass(frozen=True)
@@ -59,7 +50,20 @@ def memory_limits(device: "torch.device", sharing: int = 1) -> list[Limit]:
     """
     if device.type == "cuda":
         return [_device_limit(device)]
-    return [*_resource_limits(), *_resident_limits(read_usage(device).resident, sharing)]
+    return [*_resource_limits(), *_resident_limits(read_usage().resident, sharing)]
+
+
+def killing_limit(device: "torch.device", sharing: int) -> Limit | None:
+    """What the kernel kills this process by, if nothing is at its end before: a limit of resident memory.
+
+    None where an allocation fails first, on a GPU or under a limit of the process.
+    """
+    if device.type != "cpu":
+        return None
+    usage = read_usage()
+    limits = memory_limits(device, sharing)
+    tightest = min(limits, key=lambda limit: limit.size_bytes - getattr(usage, limit.kind))
+    return tightest if tightest.kind == "resident" else None
 
 
 def _device_limit(device: "torch.device") -> Limit:
@@ -134,13 +138,8 @@ def _cgroup_room(folder: Path, limit_file: str, usage_file: str) -> int | None:
     return int(text) - used + cache
 
 
-def read_usage(device: "torch.device | None" = None) -> Usage:
+def read_usage() -> Usage:
     """What this process holds now."""
-    on_device = 0
-    if device is not None and device.type == "cuda":
-        import torch
-
-        on_device = torch.cuda.memory_reserved(device)
     statm = Path("/proc/self/statm")
     if statm.exists():
         import resource
@@ -148,37 +147,34 @@ def read_usage(device: "torch.device | None" = None) -> Usage:
         size, resident, _, _, _, private, _ = (
             int(word) * resource.getpagesize() for word in statm.read_text(encoding="ascii").split()
         )
-        return Usage(resident, private, size, on_device)
+        return Usage(resident, private, size)
     import psutil
 
     info = psutil.Process().memory_info()
-    return Usage(info.rss, info.rss, info.vms, on_device)
+    return Usage(info.rss, info.rss, info.vms)
 
 
-class Peak:
-    """The highest usage of a block; complete when the block has ended."""
+class ResidentPeak:
+    """The most resident memory of a block; complete when the block has ended."""
 
-    def __init__(self, usage: Usage) -> None:
-        self.usage = usage
+    def __init__(self) -> None:
+        self.size_bytes = read_usage().resident
 
-    def count(self, usage: Usage) -> None:
-        self.usage = self.usage.highest(usage)
+    def count(self, size_bytes: int) -> None:
+        self.size_bytes = max(self.size_bytes, size_bytes)
 
 
 @contextlib.contextmanager
-def watching_peak(device: "torch.device") -> Iterator[Peak]:
-    """Find the most memory the block holds.
+def watching_resident_peak() -> Iterator[ResidentPeak]:
+    """Find the most memory a block holds.
 
-    Of resident memory and of a GPU's the kernel and the allocator keep the peak, which is set back here. Of
-    the other figures Linux keeps none that can be set back: a thread looks every millisecond.
+    The kernel keeps the peak, which is set back here. Where it cannot be, a thread looks every millisecond.
     """
-    peak = Peak(read_usage(device))
-    on_cuda = device.type == "cuda"
-    if on_cuda:
-        import torch
-
-        torch.cuda.reset_peak_memory_stats(device)
-    was_set_back = _set_back_resident_peak()
+    peak = ResidentPeak()
+    if _set_back_resident_peak():
+        yield peak
+        peak.count(_resident_peak())
+        return
     ended = threading.Event()
     watcher = threading.Thread(target=_watch, args=(peak, ended), daemon=True)
     watcher.start()
@@ -187,15 +183,11 @@ def watching_peak(device: "torch.device") -> Iterator[Peak]:
     finally:
         ended.set()
         watcher.join()
-        if on_cuda:
-            peak.count(Usage(0, 0, 0, torch.cuda.max_memory_reserved(device)))
-        if was_set_back:
-            peak.count(Usage(_resident_peak(), 0, 0))
 
 
-def _watch(peak: Peak, ended: threading.Event) -> None:
+def _watch(peak: ResidentPeak, ended: threading.Event) -> None:
     while not ended.is_set():
-        peak.count(read_usage())
+        peak.count(read_usage().resident)
         time.sleep(POLL)
 
 

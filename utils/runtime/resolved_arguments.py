@@ -50,9 +50,6 @@ def arguments_as_yaml(arguments: "DataclassInstance") -> str:
     return yaml.dump(dataclasses.asdict(arguments), Dumper=_RecipeDumper, sort_keys=False, allow_unicode=True)
 
 
-BEFORE: dict[str, object] = {"silence_run": 0}  # what was done before there were such arguments
-
-
 def differing_arguments(
     arguments: "DataclassInstance", path: Path, *, ignored: tuple[str, ...] = ("output_dir",)
 ) -> list[str]:
@@ -61,7 +58,7 @@ def differing_arguments(
     Args:
         arguments: Those of this run.
         path: YAML written by `arguments_as_yaml`. An argument it lacks (it is from an older version)
-            counts as having had its default, or what was done before there was one.
+            counts as having had its default.
         ignored: Arguments that do not change the result, such as the folder's own name.
 
     Returns:
@@ -78,7 +75,7 @@ def differing_arguments(
         if field_.name in ignored:
             continue
         now = getattr(arguments, field_.name)
-        there = earlier.get(field_.name, BEFORE.get(field_.name, default_of(field_)))
+        there = earlier.get(field_.name, default_of(field_))
         if there != now:
             found.append(f"{field_.name}: {_shown(there)} there, {_shown(now)} now")
     return found

@@ -8,8 +8,6 @@ from rapidfuzz.distance import Levenshtein
 
 from utils.scoring.intervals import bootstrap_ratio
 from utils.scoring.word_alignment import Unit, split_units
-from utils.text.cleaning import clean_text
-from utils.text.normalizing import normalize_text
 
 
 @dataclass(frozen=True)
@@ -94,18 +92,6 @@ def _count_opcodes(reference: list[str], hypothesis: list[str]) -> ErrorCounts:
 def total_counts(counts: Iterable[ErrorCounts]) -> ErrorCounts:
     """The sum over a corpus; its `rate` is the corpus error rate, not a mean of the utterances' rates."""
     return sum(counts, start=ErrorCounts(0, 0, 0, 0))
-
-
-def word_error_rates(
-    references: Sequence[str], hypotheses: Sequence[str], normalizer: str = "basic"
-) -> tuple[float, float]:
-    """Corpus WER as a fraction: raw (cleaned only), and after Whisper's normaliser on both sides."""
-    raw = count_errors([clean_text(r) for r in references], [clean_text(h) for h in hypotheses])
-    normalized = count_errors(
-        [normalize_text(r, normalizer) for r in references],
-        [normalize_text(h, normalizer) for h in hypotheses],
-    )
-    return total_counts(raw).rate, total_counts(normalized).rate
 
 
 def bootstrap_interval(

@@ -1,11 +1,14 @@
-"""Error rates of a corpus, and each utterance's part in them."""
+"""Each utterance's errors in both forms of its text, and from them the rates of a corpus."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 
 from utils.scoring.error_counts import ErrorCounts, count_errors, total_counts
 from utils.text.cleaning import clean_text
 from utils.text.normalizing import normalize_text
+
+TEXT_FORMS = ("raw", "normalized")
 
 METRICS = ("normalized_wer", "raw_wer", "normalized_cer", "raw_cer")  # the lower, the better
 
@@ -28,57 +31,67 @@ class ErrorRates:
 
     def of(self, metric: str) -> float:
         """The rate by its name in `METRICS`."""
-        return {
-            "normalized_wer": self.normalized_wer,
-            "raw_wer": self.raw_wer,
-            "normalized_cer": self.normalized_cer,
-            "raw_cer": self.raw_cer,
-        }[metric]
+        return asdict(self)[metric]
+
+
+@dataclass(frozen=True)
+class TextErrors:
+    """An utterance in one form of its text, and the errors in it."""
+
+    reference: str
+    hypothesis: str
+    words: ErrorCounts
+    characters: ErrorCounts
+
+    def of(self, measure: str) -> ErrorCounts:
+        """Those of words for wer, of characters for cer."""
+        return {"wer": self.words, "cer": self.characters}[measure]
 
 
 @dataclass(frozen=True)
 class ScoredUtterance:
-    """One utterance's texts in both forms, with their errors."""
+    """An utterance as it is, and its errors in both forms of the text."""
 
     id: str
     reference: str
     hypothesis: str
-    normalized_reference: str
-    normalized_hypothesis: str
-    raw_words: ErrorCounts
-    raw_characters: ErrorCounts
-    normalized_words: ErrorCounts
-    normalized_characters: ErrorCounts
+    raw: TextErrors  # cleaned only
+    normalized: TextErrors  # by Whisper's normaliser on both sides
+
+    def in_form(self, form: str) -> TextErrors:
+        """The errors in one of `TEXT_FORMS`."""
+        return {"raw": self.raw, "normalized": self.normalized}[form]
 
 
 def score_utterances(
     ids: Sequence[str], references: Sequence[str], hypotheses: Sequence[str], normalizer: str
 ) -> list[ScoredUtterance]:
-    """Count every utterance's errors, raw (cleaned only) and after Whisper's normaliser on both sides.
+    """Count every utterance's errors in both forms of the text.
 
     Raises:
         ValueError: The lists differ in length.
     """
-    raw = [clean_text(text) for text in references], [clean_text(text) for text in hypotheses]
-    normalized = (
-        [normalize_text(text, normalizer) for text in references],
-        [normalize_text(text, normalizer) for text in hypotheses],
-    )
-    columns = (
-        *(ids, references, hypotheses, *normalized),
-        *(count_errors(*raw, "word"), count_errors(*raw, "char")),
-        *(count_errors(*normalized, "word"), count_errors(*normalized, "char")),
-    )
+    raw = _count_in_form(references, hypotheses, clean_text)
+    normalized = _count_in_form(references, hypotheses, partial(normalize_text, normalizer=normalizer))
+    columns = (ids, references, hypotheses, raw, normalized)
     return [ScoredUtterance(*values) for values in zip(*columns, strict=True)]
+
+
+def _count_in_form(
+    references: Sequence[str], hypotheses: Sequence[str], change: Callable[[str], str]
+) -> list[TextErrors]:
+    said, heard = [change(text) for text in references], [change(text) for text in hypotheses]
+    columns = said, heard, count_errors(said, heard, "word"), count_errors(said, heard, "char")
+    return [TextErrors(*values) for values in zip(*columns, strict=True)]
 
 
 def error_rates(utterances: Sequence[ScoredUtterance]) -> ErrorRates:
     """Total errors over total length, not a mean over utterances."""
     return ErrorRates(
-        normalized_wer=total_counts(utterance.normalized_words for utterance in utterances).rate,
-        raw_wer=total_counts(utterance.raw_words for utterance in utterances).rate,
-        normalized_cer=total_counts(utterance.normalized_characters for utterance in utterances).rate,
-        raw_cer=total_counts(utterance.raw_characters for utterance in utterances).rate,
+        normalized_wer=total_counts(utterance.normalized.words for utterance in utterances).rate,
+        raw_wer=total_counts(utterance.raw.words for utterance in utterances).rate,
+        normalized_cer=total_counts(utterance.normalized.characters for utterance in utterances).rate,
+        raw_cer=total_counts(utterance.raw.characters for utterance in utterances).rate,
     )
 
 
@@ -107,12 +120,12 @@ def prediction_records(utterances: Sequence[ScoredUtterance]) -> list[dict]:
             "id": utterance.id,
             "reference": utterance.reference,
             "hypothesis": utterance.hypothesis,
-            "normalized_reference": utterance.normalized_reference,
-            "normalized_hypothesis": utterance.normalized_hypothesis,
-            "raw_words": utterance.raw_words.reference_length,
-            "raw_word_errors": utterance.raw_words.errors,
-            "normalized_words": utterance.normalized_words.reference_length,
-            "normalized_word_errors": utterance.normalized_words.errors,
+            "normalized_reference": utterance.normalized.reference,
+            "normalized_hypothesis": utterance.normalized.hypothesis,
+            "raw_words": utterance.raw.words.reference_length,
+            "raw_word_errors": utterance.raw.words.errors,
+            "normalized_words": utterance.normalized.words.reference_length,
+            "normalized_word_errors": utterance.normalized.words.errors,
         }
         for utterance in utterances
     ]

@@ -24,7 +24,7 @@ from utils.training.mixing import (
     interpolate_with_base,
     mixing_left,
 )
-from utils.training.model_folders import read_results
+from utils.training.model_folders import read_training_results
 from utils.training.run import leave_to_be_continued
 
 
@@ -74,7 +74,7 @@ def mix_weights(args: TrainArguments, accelerator: Accelerator, stop_request: St
             if interpolates:
                 interpolate_with_base(run, validation, load_guards(args))
     except CutShortError:
-        step = read_results(run.folder / "final")["step"]
+        step = read_training_results(run.folder / "final")["step"]
         leave_to_be_continued(accelerator, run.folder, step, stop_request)
 
 
@@ -82,7 +82,7 @@ def describe_results(run: Path) -> str:
     """What the run has left, and what to do next."""
     found = [f"{run / 'final'} (last step)"]
     if (run / "best").is_dir():
-        results = read_results(run / "best")
+        results = read_training_results(run / "best")
         steps = results.get("averaged_steps")
         origin = f"average of steps {', '.join(map(str, steps))}" if steps else f"step {results['best_step']}"
         found.append(f"{run / 'best'} ({origin})")

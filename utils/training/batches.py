@@ -1,8 +1,11 @@
 """From examples to tensors: padded audio, and what the decoder reads and is to predict."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
+import numpy as np
 import torch
 
 from utils.audio.log_mel import pad_waveforms
@@ -33,6 +36,17 @@ class Batch:
     def pin_memory(self) -> "Batch":
         """What `DataLoader` calls, so that copies to a GPU need not wait."""
         return self._with_tensors(torch.Tensor.pin_memory)
+
+    def split(self, most_clips: int) -> list["Batch"]:
+        """Parts of about equal size, of at most so many clips each; all are padded as the whole is."""
+        size = len(self.durations)
+        edges = np.linspace(0, size, math.ceil(size / most_clips) + 1).round().astype(int).tolist()
+        return [self.part(slice(*edge)) for edge in pairwise(edges)]
+
+    def part(self, clips: slice) -> "Batch":
+        """Some of its clips, padded as the whole is."""
+        part = self._with_tensors(lambda tensor: tensor[clips])
+        return replace(part, durations=self.durations[clips], seeds=self.seeds[clips], rows=self.rows[clips])
 
     def _with_tensors(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         return replace(

@@ -46,27 +46,22 @@ def find_checkpoint(output_dir: Path, resume_from_checkpoint: str | None, origin
     Raises:
         UserError: The named checkpoint is not there or not whole, or `latest` finds none.
     """
-    if resume_from_checkpoint not in (None, "latest"):
-        written_since = [
-            folder for folder in newest_first(output_dir) if origin and origin_of_checkpoint(folder) == origin
-        ]
-        newest = _first_whole(written_since)
-        if newest is not None:
-            return newest
-        folder = Path(str(resume_from_checkpoint))
-        fault = _fault(folder)
-        if fault:
+    if resume_from_checkpoint in (None, "latest"):
+        newest = _first_whole(newest_first(output_dir))
+        if newest is None and resume_from_checkpoint:
             raise UserError(
-                f"{folder}: {fault} Give another checkpoint, or `latest` for the newest whole one."
+                f"{output_dir}: no whole checkpoint to resume from. Leave --resume_from_checkpoint out to "
+                "start; if a run is there already that had other arguments, in another --output_dir."
             )
-        return folder
-    newest = _first_whole(newest_first(output_dir))
-    if newest is None and resume_from_checkpoint == "latest":
-        raise UserError(
-            f"{output_dir}: no whole checkpoint to resume from. Leave --resume_from_checkpoint out to start; "
-            "if a run is there already that had other arguments, in another --output_dir."
-        )
-    return newest
+        return newest
+    named, checkpoints = Path(str(resume_from_checkpoint)), newest_first(output_dir)
+    newest = _first_whole(
+        [folder for folder in checkpoints if origin and origin_of_checkpoint(folder) == origin]
+    )
+    fault = _fault(named) if newest is None else ""
+    if fault:
+        raise UserError(f"{named}: {fault} Give another checkpoint, or `latest` for the newest whole one.")
+    return newest or named
 
 
 def check_same_plan(folder: Path, state: TrainingState, step_size: str, data: str) -> None:

@@ -53,7 +53,9 @@ def save_checkpoint(accelerator: Accelerator, output_dir: Path, state: TrainingS
         with failing_together(accelerator):
             _seal(accelerator, temporary, folder, state, files)
     except WriteError as error:
-        _tell_failure(accelerator, output_dir, temporary, f"step {state.step}: the checkpoint", str(error))
+        _tell_failure(
+            accelerator, temporary, f"step {state.step}: the checkpoint could not be written: {error}"
+        )
         return False
     if accelerator.is_main_process:
         for old in newest_first(output_dir)[keep:]:
@@ -75,13 +77,13 @@ def enter_evaluation(accelerator: Accelerator, output_dir: Path, state: Training
         write_json(path, {**record, "state": dataclasses.asdict(state)})
 
 
-def _tell_failure(accelerator: Accelerator, output_dir: Path, temporary: Path, what: str, why: str) -> None:
+def _tell_failure(accelerator: Accelerator, temporary: Path, found: str) -> None:
     if accelerator.is_main_process:
         shutil.rmtree(temporary, ignore_errors=True)
-        last = next(iter(newest_first(output_dir)), None)
+        last = next(iter(newest_first(temporary.parent)), None)
         print(
-            f"{what} could not be written: {why}. {f'{last} is kept' if last else 'There is none yet'}; "
-            "training goes on, and the next one is tried. Free some space."
+            f"{found}. {f'{last} is kept' if last else 'There is none yet'}; training goes on, and the next "
+            "one is tried. Free some space."
         )
     accelerator.wait_for_everyone()
 

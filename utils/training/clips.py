@@ -8,12 +8,11 @@ import numpy as np
 from datasets import Dataset
 
 from utils.audio.augmentation import augment, change_speed, draw_speed
-from utils.audio.flac import SAMPLE_RATE, AudioError
+from utils.audio.flac import SAMPLE_RATE
 from utils.audio.non_speech import draw_duration, make_window
 from utils.data.length_batches import Example
 from utils.data.prepared_dataset import read_audio
 from utils.model.context import FULL_CONTEXT, TAIL
-from utils.runtime.errors import UserError
 from utils.text.label_tokens import (
     MAX_LABEL_TOKENS,
     MAX_PREVIOUS_TOKENS,
@@ -188,15 +187,6 @@ class TrainingClips:
         Raises:
             UserError: A clip, or a file of noise or rooms, cannot be read any more; it is named.
         """
-        try:
-            return self._waveforms(examples)
-        except AudioError as error:
-            raise UserError(
-                f"{error}. It could be read when the run began. Put it back; the same command goes on "
-                "from the last checkpoint."
-            ) from None
-
-    def _waveforms(self, examples: Sequence[Example]) -> list[np.ndarray]:
         wanted = [row for example in examples for row in example.rows]
         decoded = iter(read_audio(self.rows[wanted], "the training split") if wanted else [])
         placed = [
@@ -206,7 +196,7 @@ class TrainingClips:
             for example in examples
         ]
         return [
-            augment(samples, self._options.augmentation, speed=1.0, seed=example.seed)
+            augment(samples, self._options.augmentation, seed=example.seed)
             for samples, example in zip(placed, examples, strict=True)
         ]
 

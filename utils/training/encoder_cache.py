@@ -32,7 +32,7 @@ LARGEST_SHARE = 0.5  # of the free disk space; checkpoints need the rest
 
 CHECKSUM_BYTES = 4
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # what the decoder casts its input to anyway
+KEPT_IN = {"bf16": torch.bfloat16, "fp16": torch.float16}  # what the decoder casts its input to anyway
 
 
 class EncoderCache:
@@ -131,7 +131,7 @@ class FixedEncoding:
             )
             for context in self.contexts
         ]
-        return EncoderCache(folder, positions, config.d_model, DTYPES.get(mixed_precision, torch.float32))
+        return EncoderCache(folder, positions, config.d_model, KEPT_IN.get(mixed_precision, torch.float32))
 
 
 def encoder_is_fixed(model: nn.Module) -> bool:

@@ -34,7 +34,7 @@ from utils.runtime.interruption import StopRequest
 from utils.runtime.launch import loading_whole
 from utils.runtime.processes import failing_together
 from utils.scoring.error_rates import METRIC_LABELS, ErrorRates, error_rates
-from utils.training.model_folders import SNAPSHOTS, read_results, write_card
+from utils.training.model_folders import SNAPSHOTS, read_training_results, write_card
 from utils.training.shared_decoding import score_rows
 from utils.training.trainable_model import choose_quantization
 
@@ -119,7 +119,7 @@ def average_best_evaluations(run: FinishedRun, validation: Dataset) -> None:
     snapshots = (
         find_snapshots(run.folder / SNAPSHOTS) if best.is_dir() else []
     )  # no disk had room for it else
-    results = read_results(best) if snapshots else {}
+    results = read_training_results(best) if snapshots else {}
     steps = [snapshot_step(path) for path in snapshots]
     record: dict[str, object] = {"steps": steps, "metric": metric}
     is_better = False
@@ -196,4 +196,4 @@ def _write_mixture(run: FinishedRun, tuned: Path, alpha: float, target: Path, ra
     base = local_folder(resolve_model(run.args.model_name_or_path))
     tensors, config = mixed_weights(base, tuned, alpha)
     write_variant(tuned, target, tensors, adapter_config=config)
-    run.write_words(target, read_results(tuned) | {"interpolation_alpha": alpha} | rates)
+    run.write_words(target, read_training_results(tuned) | {"interpolation_alpha": alpha} | rates)

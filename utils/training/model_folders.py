@@ -83,7 +83,7 @@ def write_card(args: TrainArguments, results: dict, *, adapter: str | None) -> s
     )
 
 
-def read_results(folder: Path) -> dict:
+def read_training_results(folder: Path) -> dict:
     """What a model folder's train_results.json says."""
     return json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))
 

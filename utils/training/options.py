@@ -15,7 +15,7 @@ from utils.data.length_batches import StepSize
 from utils.model.silence import seconds_of_work
 from utils.runtime.devices import default_micro_batch_seconds
 
-Record = TypeVar("Record")
+Options = TypeVar("Options")
 
 
 def choose_augmentation(args: TrainArguments, accelerator: Accelerator) -> Augmentation:
@@ -39,7 +39,7 @@ def choose_spec_augment(args: TrainArguments) -> SpecAugment | None:
     return _filled(SpecAugment, args) if args.apply_spec_augment else None
 
 
-def _filled(record: type[Record], args: TrainArguments) -> Record:
+def _filled(record: type[Options], args: TrainArguments) -> Options:
     """A record whose fields are named as the arguments are."""
     values = {field.name: getattr(args, field.name) for field in dataclasses.fields(record)}  # type: ignore[arg-type]
     return record(

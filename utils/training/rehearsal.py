@@ -1,10 +1,8 @@
 """A dry run: a few steps, from which time, memory and disk of the whole run are reckoned."""
 
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import torch
 from rich import get_console
 
 from utils.arguments.train import TrainArguments
@@ -13,7 +11,6 @@ from utils.runtime.files import free_disk_bytes
 from utils.runtime.memory import memory_limits
 from utils.runtime.out_of_memory import explaining_out_of_memory
 from utils.runtime.progress import silence_libraries
-from utils.training.batches import Batch
 from utils.training.encoder_cache import rehearsing_with_cache
 from utils.training.estimates import (
     Estimate,
@@ -24,7 +21,8 @@ from utils.training.estimates import (
     estimate_table,
     pick_steps,
 )
-from utils.training.micro_batch_finder import with_found_micro_batches
+from utils.training.micro_batch_halving import ComputeGradients, within_memory
+from utils.training.micro_batch_trial import try_largest_step
 from utils.training.model_folders import whole_model
 from utils.training.optimizers import moment_bytes
 from utils.training.options import count_workers
@@ -38,9 +36,6 @@ from utils.training.updates import update_weights
 
 STEPS_TIMED = 5
 
-# from a run, the micro-batches of a step and its target tokens to the summed loss, as train.py does
-ComputeGradients = Callable[[Run, Sequence[Batch], int], torch.Tensor]
-
 
 def rehearse(args: TrainArguments, compute_gradients: ComputeGradients) -> None:
     """Do a few steps, say what the run will take; nothing is written or kept."""
@@ -49,7 +44,7 @@ def rehearse(args: TrainArguments, compute_gradients: ComputeGradients) -> None:
     with explaining_out_of_memory():
         run = build_run(args, accelerator)
         if args.auto_find_batch_size:
-            run = with_found_micro_batches(run, compute_gradients)
+            try_largest_step(run, compute_gradients)
         limits = memory_limits(accelerator.device)
         estimate = estimate_run(run, compute_gradients)
     if accelerator.is_main_process:
@@ -114,7 +109,7 @@ def time_step(run: Run, step: Step, compute_gradients: ComputeGradients) -> Time
     _, micro_batches = next(load_steps(run, step.number, step.number + 1))
     reading = time.perf_counter() - started if count_workers(args, accelerator) == 0 else 0.0
     started = time.perf_counter()
-    loss_sum = compute_gradients(run, micro_batches, step.num_targets)
+    loss_sum = within_memory(run, step, micro_batches, compute_gradients)
     update_weights(accelerator, run.model, run.optimizer, loss_sum, args.max_grad_norm, stop=False)
     run.scheduler.step()
     return TimedStep(step, reading + time.perf_counter() - started)

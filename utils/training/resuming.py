@@ -18,7 +18,7 @@ from utils.training.checkpoint_search import (
 )
 from utils.training.checkpoints import load_checkpoint
 from utils.training.mixing import MIXING_ARGUMENTS
-from utils.training.model_folders import SNAPSHOTS, read_results
+from utils.training.model_folders import SNAPSHOTS, read_training_results
 from utils.training.optimizers import settings_kept
 from utils.training.run import Run
 from utils.training.state import TrainingState
@@ -87,7 +87,7 @@ def take_up_what_is_kept(
     """
     kept = {snapshot_step(path) for path in find_snapshots(output_dir / SNAPSHOTS)} if is_own else set()
     state.ranking = [(step, value) for step, value in state.ranking if step in kept]
-    best = read_results(output_dir / "best") if (output_dir / "best").is_dir() else None
+    best = read_training_results(output_dir / "best") if (output_dir / "best").is_dir() else None
     if not is_own:  # the best model lies in the other folder, where the evaluations were
         state.best_metric = state.best_step = None
         state.evaluations_without_improvement = state.evaluated_step = 0
@@ -136,7 +136,7 @@ def check_same_clips(args: TrainArguments, final: Path) -> None:
         rows = load_prepared(args.dataset, "train", language=args.language)
     except UserError:
         return
-    if read_results(final)["data"] != digest_of(rows):
+    if read_training_results(final)["data"] != digest_of(rows):
         raise UserError(
             f"{final} is there already, trained on other clips than {', '.join(args.dataset)} holds now. "
             f"Give another --output_dir, or delete {final.parent} to train anew."

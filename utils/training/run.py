@@ -9,7 +9,6 @@ from accelerate import Accelerator
 from utils.arguments.train import TrainArguments
 from utils.model.loading import LoadedModel
 from utils.model.whisper import trainable_parameters_line
-from utils.runtime.errors import WriteError
 from utils.runtime.files import write_text
 from utils.runtime.interruption import CONTINUE, StopRequest, note_interruption
 from utils.runtime.resolved_arguments import arguments_as_yaml
@@ -85,18 +84,6 @@ def describe(run: Run) -> str:
         + (", silence condensed" if silence_run(args) else "")
         + (f"; going on from step {run.state.step}" if run.state.step else "")
     )
-
-
-def check_saved(state: TrainingState, saved: bool) -> None:
-    """Before a run is left to be continued.
-
-    Raises:
-        WriteError: The checkpoint could not be written; the one before is kept.
-    """
-    if not saved:
-        raise WriteError(
-            f"told to stop at step {state.step}, which could not be saved. The checkpoint before is kept."
-        )
 
 
 def leave_to_be_continued(

@@ -28,6 +28,7 @@ class TrainingState:
     step_size: str = ""  # such as 8 clips, over all processes
     data: str = ""  # digest of the clips that are trained on
     validation: str = ""  # digest of what is validated on, and how
+    micro_batch_seconds: float | None = None  # of encoder work at once; more was too much
 
     @property
     def mean_loss(self) -> float:

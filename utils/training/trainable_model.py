@@ -85,6 +85,7 @@ def choose_quantization(args: TrainArguments, accelerator: Accelerator) -> Quant
         "load_in_4bit": args.load_in_4bit,
         "peft_type adalora": args.peft_type == "adalora",
         "optim adamw_bnb_8bit": args.optim == "adamw_bnb_8bit",
+        "auto_find_batch_size": args.auto_find_batch_size,
     }
     check_not_split(accelerator, [name for name, is_asked in on_one_device.items() if is_asked])
     if not (args.load_in_8bit or args.load_in_4bit):

@@ -27,7 +27,7 @@ def base():
     """Whisper base as it is, and converted on the fly; opened once, since that is most of the work."""
     with contextlib.ExitStack() as opened:
         yield {
-            backend: opened.enter_context(open_transcriber(BASE, backend=backend, **OPTIONS))[0]
+            backend: opened.enter_context(open_transcriber(BASE, backend=backend, **OPTIONS))
             for backend in ("transformers", "ctranslate2")
         }
 
@@ -70,7 +70,7 @@ def test_transformers_hears_the_silence_of_the_model(base, clips):
 
 
 def test_faster_whisper_hears_a_prompt(clips, italian_prompts):
-    with open_transcriber(BASE, backend="faster-whisper", num_beams=5, **OPTIONS) as (transcriber, _):
+    with open_transcriber(BASE, backend="faster-whisper", num_beams=5, **OPTIONS) as transcriber:
         (heard,) = transcriber.transcribe_batch(clips[:1], ["it"], [30.0])
     assert set(heard.lower().split()) & set(italian_prompts[0][1].lower().split())
 

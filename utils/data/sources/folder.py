@@ -1,15 +1,15 @@
 """Reader of folders: recordings with subtitles, TextGrids or transcripts beside them."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from utils.data.archives.tree import is_archive_name
 from utils.data.fields import printable, usable_text
 from utils.data.segmentation.joining import join_pieces
-from utils.data.segmentation.pieces import BadPiece, Piece
+from utils.data.segmentation.pieces import BadPiece, Segment
 from utils.data.sources.listings import (
     Listing,
     describe_others,
@@ -29,16 +29,8 @@ MOST_TRANSCRIPT_BYTES = 64 << 20
 """A larger transcript is rejected: it would be held in memory whole."""
 
 
-@dataclass(frozen=True)
-class _Cutting:
-    """How timed transcripts are cut, see `join_pieces`; durations in seconds."""
-
-    min_segment_duration: float
-    max_duration: float
-    target_duration: float
-    max_gap: float
-    padding: float
-    tier: str | None
+_Cut = Callable[[str, str], Iterator[Segment | BadPiece]]
+"""Makes segments of the text of a timed transcript and its extension."""
 
 
 def read_folder(
@@ -74,7 +66,15 @@ def read_folder(
         raise UserError(f"{path}: an archive, expected a folder. Unpack it first.")
     if not path.is_dir():
         raise UserError(f"{path}: no such folder. --input must name a folder of audio and transcripts.")
-    cutting = _Cutting(min_segment_duration, max_duration, target_duration, max_gap, padding, tier)
+    cut = partial(
+        _cut_transcript,
+        tier=tier,
+        target_duration=target_duration,
+        max_duration=max_duration,
+        max_gap=max_gap,
+        min_duration=min_segment_duration,
+        padding=padding,
+    )
     counts: Counter[str] = Counter()
     names: dict[str, None] = {}  # of subfolders with recordings, in their order
     for listing in list_folders(path):
@@ -89,23 +89,21 @@ def read_folder(
             "Expected clip.wav beside clip.txt."
         )
     splits = splits_of_names(names)
-    items = Items(partial(_read_listings, path, cutting, splits))
+    items = Items(partial(_read_listings, path, cut, splits))
     check_any_usable(items, str(path))
     return Source(items, notes=(*describe_others(path, counts), *unsplit_notes(splits)))
 
 
-def _read_listings(
-    top: Path, cutting: _Cutting, splits: Mapping[str, str | None]
-) -> Iterator[Utterance | Reject]:
+def _read_listings(top: Path, cut: _Cut, splits: Mapping[str, str | None]) -> Iterator[Utterance | Reject]:
     for listing in list_folders(top):
         if listing.problem:
             yield Reject(printable(listing.folder), "folder", listing.problem)
         split = splits.get(subfolder_of(listing.folder, top))
-        for item in _read_listing(listing, top, cutting):
+        for item in _read_listing(listing, top, cut):
             yield replace(item, split=split) if isinstance(item, Utterance) else item
 
 
-def _read_listing(listing: Listing, top: Path, cutting: _Cutting) -> Iterator[Utterance | Reject]:
+def _read_listing(listing: Listing, top: Path, cut: _Cut) -> Iterator[Utterance | Reject]:
     """The utterances of one folder's recordings, each followed by its rejects, then what stands alone."""
     transcripts: dict[str, list[str]] = {}
     for name in sorted(listing.transcripts, key=preference_of):
@@ -120,7 +118,7 @@ def _read_listing(listing: Listing, top: Path, cutting: _Cutting) -> Iterator[Ut
             yield Reject(source, "file", problem)
         else:
             used[stem] = printable(name)
-            yield from _read_pair(listing.folder / name, transcripts[stem], top, cutting)
+            yield from _read_pair(listing.folder / name, transcripts[stem], top, cut)
     for stem, names in transcripts.items():
         if stem not in used:
             for name in names:
@@ -129,12 +127,10 @@ def _read_listing(listing: Listing, top: Path, cutting: _Cutting) -> Iterator[Ut
                 yield Reject(source, "file", problem)
 
 
-def _read_pair(
-    audio: Path, transcripts: Sequence[str], top: Path, cutting: _Cutting
-) -> Iterator[Utterance | Reject]:
+def _read_pair(audio: Path, transcripts: Sequence[str], top: Path, cut: _Cut) -> Iterator[Utterance | Reject]:
     """The utterances of one recording, then its rejects, so that nothing stands between the utterances."""
     rejects: list[Reject] = []
-    for item in _read_transcript(audio, audio.with_name(transcripts[0]), top, cutting):
+    for item in _read_transcript(audio, audio.with_name(transcripts[0]), top, cut):
         if isinstance(item, Reject):
             rejects.append(item)
         else:
@@ -145,26 +141,17 @@ def _read_pair(
         yield Reject(source, "file", Problem("another transcript", f"{printable(transcripts[0])} is used"))
 
 
-def _read_transcript(
-    audio: Path, transcript: Path, top: Path, cutting: _Cutting
-) -> Iterator[Utterance | Reject]:
+def _read_transcript(audio: Path, transcript: Path, top: Path, cut: _Cut) -> Iterator[Utterance | Reject]:
     relative = audio.relative_to(top)
     stem, source = printable(relative.with_suffix("")), printable(transcript.relative_to(top))
-    whole = Utterance(
-        id=stem,
-        audio=audio,
-        text="",
-        source=source,
-        position="file",
-        recording=stem,
-    )
+    whole = Utterance(stem, audio, "", source, "file", recording=stem)
     extension = transcript.suffix.lower()
     try:
         text = _load_transcript(transcript)
         if extension == ".txt" and not is_timed(text):
             yield replace(whole, text=usable_text(text))
         else:
-            yield from _cut(whole, read_transcript(text, extension, tier=cutting.tier), cutting)
+            yield from _as_utterances(whole, cut(text, extension))
     except BadItem as error:
         yield Reject(source, "file", error.problem)
 
@@ -188,18 +175,14 @@ def _load_transcript(path: Path) -> str:
         raise BadItem("unreadable transcript", f"{error.strerror}; give permission to read it") from None
 
 
-def _cut(
-    whole: Utterance, pieces: Iterator[Piece | BadPiece], cutting: _Cutting
-) -> Iterator[Utterance | Reject]:
+def _cut_transcript(
+    text: str, extension: str, *, tier: str | None, **durations: float
+) -> Iterator[Segment | BadPiece]:
+    return join_pieces(read_transcript(text, extension, tier=tier), **durations)
+
+
+def _as_utterances(whole: Utterance, items: Iterable[Segment | BadPiece]) -> Iterator[Utterance | Reject]:
     """The segments of a timed transcript as utterances of the recording, numbered in the order of time."""
-    items = join_pieces(
-        pieces,
-        target_duration=cutting.target_duration,
-        max_duration=cutting.max_duration,
-        max_gap=cutting.max_gap,
-        min_duration=cutting.min_segment_duration,
-        padding=cutting.padding,
-    )
     index, is_empty = 0, True
     for item in items:
         is_empty = False

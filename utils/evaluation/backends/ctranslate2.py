@@ -1,11 +1,17 @@
 """Decoding by CTranslate2."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
+
 from utils.audio.flac import decode_flac
 from utils.audio.log_mel import input_features
+from utils.evaluation.backends.ctranslate2_folder import ctranslate2_folder, engine_options
+from utils.evaluation.backends.transcriber import BackendOptions
 from utils.model.languages import language_ids
 from utils.model.loading import LoadedModel
 from utils.model.whisper import whisper_of
@@ -25,6 +31,10 @@ class CTranslate2Transcriber:
     task: str
     num_beams: int
 
+    @property
+    def takes_dynamic_context(self) -> bool:
+        return not self.loaded.silence_run
+
     def transcribe_batch(
         self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
     ) -> list[str]:
@@ -34,6 +44,9 @@ class CTranslate2Transcriber:
             found = self._transcribe([clips[n] for n in own], [languages[n] for n in own], context)
             texts |= dict(zip(own, found, strict=True))
         return [texts[number] for number in range(len(clips))]
+
+    def transcribe_recording(self, samples: np.ndarray, language: str | None) -> str:
+        raise NotImplementedError("no timestamps here: the arguments ask for chunks")
 
     def _transcribe(
         self, clips: Sequence[bytes], languages: Sequence[str | None], context: float
@@ -63,3 +76,14 @@ class CTranslate2Transcriber:
             return list(languages)
         detected = [likeliest[0][0].strip("<|>") for likeliest in self.engine.detect_language(states)]
         return [given or found for given, found in zip(languages, detected, strict=True)]
+
+
+@contextlib.contextmanager
+def open_ctranslate2(name: str, options: BackendOptions) -> Iterator[CTranslate2Transcriber]:
+    """Convert a model where it is not of that form, and load it."""
+    engine_words = engine_options("ctranslate2", options)
+    from ctranslate2.models import Whisper
+
+    with ctranslate2_folder(name) as (folder, loaded):
+        engine = Whisper(str(folder), intra_threads=torch.get_num_threads(), **engine_words)
+        yield CTranslate2Transcriber(engine, loaded, options.max_length, options.task, options.num_beams)

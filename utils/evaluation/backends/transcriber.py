@@ -1,11 +1,38 @@
 """What every backend is: clips in, texts out."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
+
+import numpy as np
+import torch
+
+from utils.model.loading import LoadedModel
+
+
+@dataclass(frozen=True)
+class BackendOptions:
+    """How a model is to be opened, and what it is to do."""
+
+    device: torch.device  # of this process; CTranslate2 knows CUDA and the CPU
+    dtype: str  # auto, or the name of a precision: of torch, or of CTranslate2 (such as int8)
+    max_length: int  # most tokens of a hypothesis, the prompt included; CTranslate2 writes at most 224
+    task: str = "transcribe"  # or translate, into English
+    num_beams: int = 1  # 1 is greedy; transformers knows nothing else here
 
 
 class Transcriber(Protocol):
     """A model that is ready to decode."""
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The model as transformers loads it."""
+        ...
+
+    @property
+    def takes_dynamic_context(self) -> bool:
+        """Whether it decodes this model in the dynamic context as in training."""
+        ...
 
     def transcribe_batch(
         self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
@@ -16,5 +43,13 @@ class Transcriber(Protocol):
             clips: FLAC bytes of at most 30 s, 16 kHz mono.
             languages: Language code of each; None lets the model detect it.
             contexts: Seconds that each clip is padded to for the encoder.
+        """
+        ...
+
+    def transcribe_recording(self, samples: np.ndarray, language: str | None) -> str:
+        """The text of a recording of any length, (samples,) float32 at 16 kHz, window after window.
+
+        Whisper's own way (arXiv:2212.04356, 3.8): the last timestamp of a window says where the next begins.
+        Without the text before as a prompt, which spreads loops from one window to the next.
         """
         ...

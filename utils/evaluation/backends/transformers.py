@@ -1,19 +1,38 @@
-"""Decoding by this suite's own greedy loop."""
+"""Decoding by this suite's own greedy loop, and of long recordings by that of transformers."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from utils.model.decoding import transcribe_batch
-from utils.model.loading import LoadedModel
+import numpy as np
+import torch
+
+from utils.audio.flac import SAMPLE_RATE
+from utils.evaluation.backends.transcriber import BackendOptions
+from utils.model.decoding import ready_to_decode, transcribe_batch
+from utils.model.languages import language_ids
+from utils.model.loading import LoadedModel, load_model
+from utils.model.whisper import whisper_of
+from utils.runtime.devices import pick_dtype
+
+# of openai/whisper's transcribe: when a window is decoded anew at a higher temperature, or left out
+FALLBACK: dict[str, Any] = {
+    "temperature": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
+    "compression_ratio_threshold": 1.35,
+    "logprob_threshold": -1.0,
+    "no_speech_threshold": 0.6,
+}
 
 
 @dataclass(frozen=True)
 class TransformersTranscriber:
-    """Greedy decoding by utils/model/decoding.py."""
+    """The model in memory."""
 
     loaded: LoadedModel
     max_length: int
-    task: str
+    task: str = "transcribe"
+    takes_dynamic_context: bool = True
 
     def transcribe_batch(
         self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
@@ -28,3 +47,37 @@ class TransformersTranscriber:
             task=self.task,
             silence_run=self.loaded.decoding_silence_run,
         )
+
+    def transcribe_recording(self, samples: np.ndarray, language: str | None) -> str:
+        whisper, processor = whisper_of(self.loaded.model), self.loaded.processor
+        is_short = len(samples) <= 30 * SAMPLE_RATE
+        inputs = processor.feature_extractor(
+            samples,
+            sampling_rate=SAMPLE_RATE,
+            return_tensors="pt",
+            truncation=is_short,
+            padding="max_length" if is_short else "longest",
+            return_attention_mask=True,
+        ).to(whisper.device, whisper.dtype)
+        spoken: dict[str, Any] = {"language": language, "task": self.task} if language_ids(whisper) else {}
+        with torch.inference_mode(), torch.random.fork_rng():
+            torch.manual_seed(0)  # temperatures draw: the same recording gets the same text
+            tokens = whisper.generate(
+                **inputs,
+                **spoken,
+                **FALLBACK,
+                max_length=self.max_length,
+                return_timestamps=True,
+                condition_on_prev_tokens=False,
+            )
+        return processor.tokenizer.decode(tokens[0], skip_special_tokens=True).strip()
+
+
+@contextlib.contextmanager
+def open_transformers(name: str, options: BackendOptions) -> Iterator[TransformersTranscriber]:
+    """Load a model onto the device."""
+    dtype = pick_dtype(options.device) if options.dtype == "auto" else getattr(torch, options.dtype)
+    loaded = load_model(name, dtype=dtype)
+    loaded.model.to(options.device)
+    with ready_to_decode(loaded.model):
+        yield TransformersTranscriber(loaded, options.max_length, options.task)

@@ -13,12 +13,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.test_train_interrupted import losses, plant_poison
-from tests.test_train_slow import assert_same_course, launch, read_metrics, run_to_the_end, steps_done
+from tests.support.training_runs import (
+    ROOT,
+    assert_same_course,
+    launch,
+    losses,
+    plant_poison,
+    read_metrics,
+    run_to_the_end,
+    steps_done,
+)
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[1]
 STEPS = 80
 KILLS = 10  # of each config
 # A test of a new kind of random draw adds its options here.

@@ -1,0 +1,49 @@
+"""Which contexts a model is decoded in."""
+
+import pytest
+
+from utils.evaluation.backends.ctranslate2 import CTranslate2Transcriber
+from utils.evaluation.backends.faster_whisper import FasterWhisperTranscriber
+from utils.evaluation.backends.transformers import TransformersTranscriber
+from utils.evaluation.models import choose_contexts
+from utils.model.loading import LoadedModel
+from utils.runtime.errors import UserError
+
+
+def contexts_of(wanted, *, backend="transformers", trained_on_dynamic=True, silence_run=64):
+    loaded = LoadedModel(None, None, trained_on_dynamic, None, 0, silence_run)
+    transcribers = {
+        "transformers": TransformersTranscriber(loaded, 64),
+        "ctranslate2": CTranslate2Transcriber(None, loaded, 64, "transcribe", 1),
+        "faster-whisper": FasterWhisperTranscriber(None, loaded, "transcribe", 1),
+    }
+    return choose_contexts(wanted, transcribers[backend], "runs/it/best", backend)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "trained_on_dynamic", "expected"),
+    [
+        ("auto", False, ["full"]),
+        ("auto", True, ["full", "dynamic"]),
+        ("full", True, ["full"]),
+        ("dynamic", False, ["dynamic"]),
+    ],
+)
+def test_choice_of_contexts(wanted, trained_on_dynamic, expected):
+    assert contexts_of(wanted, trained_on_dynamic=trained_on_dynamic) == expected
+
+
+@pytest.mark.parametrize("silence_run", [0, 64])
+def test_faster_whisper_decodes_in_the_full_context_alone(silence_run):
+    assert contexts_of("auto", backend="faster-whisper", silence_run=silence_run) == ["full"]
+
+
+def test_ctranslate2_has_no_condensed_silence():
+    assert contexts_of("auto", backend="ctranslate2") == ["full"]
+    assert contexts_of("auto", backend="ctranslate2", silence_run=0) == ["full", "dynamic"]
+    for run in (0, None):  # none, or nobody knows: a converted folder does not tell
+        assert contexts_of("dynamic", backend="ctranslate2", silence_run=run) == ["dynamic"]
+    with pytest.raises(
+        UserError, match=r"--audio_context dynamic of runs/it/best.* trained with --silence_run 0"
+    ):
+        contexts_of("dynamic", backend="ctranslate2")

@@ -1,0 +1,31 @@
+"""Figures and names as a report writes them."""
+
+import pytest
+
+from utils.report.labels import counted, in_percent, in_time, interval_in_percent, share_in_percent, shorten
+
+
+@pytest.mark.parametrize(("rate", "text"), [(0.1234, "12.3"), (9.64, "964.0"), (0.0, "0.0")])
+def test_rates_in_percent(rate, text):
+    assert in_percent(rate) == text
+
+
+def test_intervals_and_lengths():
+    assert interval_in_percent((0.1, 0.251)) == "10.0 to 25.1"
+    assert interval_in_percent((0.1, 0.251), 2) == "10.00 to 25.10"
+    assert [in_time(s) for s in (59.6, 600, 9000)] == ["60 s", "10.0 min", "2.5 h"]
+
+
+def test_long_names_keep_their_end():
+    assert shorten("x" * 70 + "/best") == "…" + "x" * 54 + "/best" and shorten("x" * 60) == "x" * 60
+
+
+def test_one_thing_is_no_plural():
+    assert [counted(n, "clip") for n in (0, 1, 2000)] == ["0 clips", "1 clip", "2,000 clips"]
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "shown"), [(1, 3, "33 %"), (999, 1000, "99.9 %"), (1, 1000, "0.1 %"), (0, 0, "0.0 %")]
+)
+def test_share_in_percent(part, whole, shown):
+    assert share_in_percent(part, whole) == shown

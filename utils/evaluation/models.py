@@ -1,0 +1,81 @@
+"""What models can be asked for: their task, the languages they know, the contexts they decode in."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from utils.evaluation.backends.transcriber import Transcriber
+from utils.evaluation.material import Material
+from utils.model.languages import check_languages, language_codes
+from utils.model.loading import LoadedModel, read_training_arguments
+from utils.model.resolving import resolve_model
+from utils.runtime.errors import UserError
+
+
+def find_task(models: Sequence[str], task: str) -> str:
+    """Look for every model before the first one is decoded, and find the task that all are to do.
+
+    Returns:
+        The task: the one given unless that is auto, else the one that the models were trained for, else
+        transcribe.
+
+    Raises:
+        UserError: Models that are not there, all of them reported at once; or trained for different tasks.
+    """
+    problems, tasks = [], {}
+    for model in models:
+        try:
+            tasks[model] = read_training_arguments(resolve_model(model)).get("task")
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError("\n       ".join(problems))
+    if task != "auto":
+        return task
+    known = {model: task for model, task in tasks.items() if task is not None}
+    if len(set(known.values())) > 1:
+        found = ", ".join(f"{model}: {task}" for model, task in known.items())
+        raise UserError(f"models trained for different tasks ({found}): give --task, which all will do.")
+    return next(iter(known.values()), "transcribe")
+
+
+def in_known_languages(material: Material, loaded: LoadedModel, name: str, backend: str) -> Material:
+    """The same, with the languages that a model has no token for: it detects one there.
+
+    So a model that was given a new language can be compared with the one it was made from.
+
+    Raises:
+        UserError: An English-only model and another language, or one that faster-whisper refuses.
+    """
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    spoken = {code for code in material.evaluation_set.languages if code is not None}
+    if backend == "faster-whisper" and not spoken <= LANGUAGES.keys():
+        others = ", ".join(sorted(spoken - LANGUAGES.keys()))
+        raise UserError(f"--backend faster-whisper: it refuses the language {others}. Use ctranslate2.")
+    known = language_codes(loaded.model)
+    if not known:
+        check_languages(loaded.model, sorted(spoken), name)
+    if not known or spoken <= known:
+        return material
+    evaluation_set = replace(material.evaluation_set, detected_languages=sorted(spoken - known))
+    told = zip(material.recordings, evaluation_set.told_languages, strict=False)
+    recordings = [replace(recording, language=code) for recording, code in told]
+    return Material(evaluation_set, material.rows, recordings)
+
+
+def choose_contexts(audio_context: str, transcriber: Transcriber, name: str, backend: str) -> list[str]:
+    """The contexts to decode in; auto spares a model the dynamic one that was not trained in it.
+
+    Raises:
+        UserError: The dynamic context is asked for, and the backend cannot decode the model in it.
+    """
+    if audio_context == "auto":
+        both = transcriber.loaded.dynamic_context and transcriber.takes_dynamic_context
+        return ["full", "dynamic"] if both else ["full"]
+    if audio_context == "dynamic" and not transcriber.takes_dynamic_context:
+        raise UserError(
+            f"--audio_context dynamic of {name} with --backend {backend}: it cannot condense the silence "
+            "that the model expects behind a clip. Use --audio_context auto or full, --backend transformers, "
+            "or a model trained with --silence_run 0 (docs/training.md)."
+        )
+    return [audio_context]
