@@ -14,7 +14,7 @@ from benchmarks.alignment_accuracy import (
     words_at_joins,
 )
 from utils.data.forced_alignment.segments import AlignedSegment, PlacedUnit
-from utils.data.forced_alignment.units import split_units
+from utils.data.forced_alignment.units import split_transcript
 
 
 def test_joins_are_where_prompts_meet():
@@ -34,7 +34,7 @@ def test_joins_are_where_prompts_meet():
 def test_words_and_segments_at_a_join():
     text = "Uno due. ...tre quattro"
     recording = Recording(np.zeros(1), text, [alignment_accuracy.Join(1.0, 1.5, 9)])
-    placed = [PlacedUnit(unit, k, k + 1, 0.9) for k, unit in enumerate(split_units(text))]
+    placed = [PlacedUnit(unit, k, k + 1, 0.9) for k, unit in enumerate(split_transcript(text))]
     before, after = words_at_joins(recording, placed)[0]
     assert (before.unit.key, after.unit.key) == ("due", "tre")
     segments = [AlignedSegment(0, 1, "Uno due.", 0.9), AlignedSegment(1, 2, "...tre quattro", 0.4)]

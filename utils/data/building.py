@@ -14,7 +14,7 @@ from typing import TextIO
 
 import numpy as np
 
-from utils.data.clips.block_files import KeptClip, Rejected, read_in_order
+from utils.data.clips.block_files import KeptClip, Rejected, read_items
 from utils.data.data_report import DataReport, SplitReport, write_data_report
 from utils.data.dataset_statistics import StatisticsCounter
 from utils.data.grouping import TEST, TRAIN, VALIDATION, Keys
@@ -109,7 +109,7 @@ def _write(
     ).hexdigest()
     writers = {split: SplitWriter(folder / SPLITS[split], features, fingerprint[:15]) for split in names}
     with (folder / REJECTS_FILE).open("w", encoding="utf-8") as rejects:
-        for item in itertools.chain.from_iterable(map(read_in_order, blocks)):
+        for item in itertools.chain.from_iterable(map(read_items, blocks)):
             if isinstance(item, Rejected):
                 outcome.reject(rejects, item)
                 continue
@@ -172,7 +172,7 @@ def _report_split(keys: Keys, seconds: np.ndarray) -> SplitReport:
 def _all_rejects(blocks: Iterable[Path], late: Mapping[int, Problem]) -> Iterable[Reject]:
     """Every item, where none is kept."""
     numbers = itertools.count()
-    for item in itertools.chain.from_iterable(map(read_in_order, blocks)):
+    for item in itertools.chain.from_iterable(map(read_items, blocks)):
         if isinstance(item, Rejected):
             yield item.reject
         else:

@@ -68,7 +68,7 @@ def join_groups(ties: Sequence[np.ndarray]) -> np.ndarray:
     return np.array([root(index) for index in range(len(parent))], dtype=np.int64)
 
 
-def draw_groups(groups: np.ndarray, texts: np.ndarray, lacking: Mapping[int, float]) -> np.ndarray:
+def assign_groups(groups: np.ndarray, texts: np.ndarray, lacking: Mapping[int, float]) -> np.ndarray:
     """Draw groups for the lacking splits until each has its share; train keeps at least one group.
 
     Groups are drawn in the order of the smallest text key in each, so that neither the order of the

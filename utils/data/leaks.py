@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from utils.data.grouping import LEVELS, TEST, TRAIN, VALIDATION, Keys, draw_groups, is_fair, join_groups
+from utils.data.grouping import LEVELS, TEST, TRAIN, VALIDATION, Keys, assign_groups, is_fair, join_groups
 from utils.data.split_names import SPLITS
 from utils.runtime.problems import Problem
 
@@ -73,7 +73,7 @@ def cut_off(
             if not names:
                 continue
             groups = join_groups([getattr(keys, name)[free] for name in names])
-            assigned = draw_groups(groups, keys.text[free], lacking)
+            assigned = assign_groups(groups, keys.text[free], lacking)
             leaks = _leaks_by_text(keys.text[free], assigned)
             last = level == "text"
             if last or (is_fair(assigned, lacking) and len(leaks) <= MOST_LOST * len(free)):

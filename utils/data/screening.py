@@ -8,7 +8,7 @@ import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from utils.audio.flac import decode_flac
-from utils.data.clips.block_files import findings_file, read_rows, write_findings
+from utils.data.clips.block_files import findings_file, read_block_clips, write_findings
 from utils.model.context import FULL_CONTEXT
 from utils.model.encoder import encode_clips
 from utils.model.generation import EncodedClips, decode_greedily, detect_languages
@@ -168,7 +168,7 @@ def screen_block(
     """
     if findings_file(index).is_file():
         return 0.0
-    rows = list(read_rows(index))
+    rows = list(read_block_clips(index))
     languages = [row["language"] for row in rows]
     clips = screen_clips(
         model, processor, [row["audio"] for row in rows], [row["text"] for row in rows], languages

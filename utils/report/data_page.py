@@ -73,7 +73,7 @@ def write_html(
     players = dict(zip(rejected, rejected_players, strict=True))
     statistics = report.statistics
     sections = [
-        ("summary", "Summary", summary_section(report, next_command)),
+        ("summary", "Summary", data_summary_section(report, next_command)),
         ("splits", "Splits", splits_section(report)),
         ("lengths", "Lengths and pace", histograms_section(statistics)),
         ("silence", "Silence and speed", silence_section(statistics.silence, statistics.dynamic_context)),
@@ -82,7 +82,7 @@ def write_html(
         ("rejects", "Rejects", rejects_section(report, players)),
         ("listen", "Listen", kept_section(kept_players)),
     ]
-    write_report_page(path, "Data report", name, data_figures(report), sections, footer(report))
+    write_report_page(path, "Data report", name, data_figures(report), sections, data_footer(report))
 
 
 def data_figures(report: DataReport) -> list[tuple[str, str]]:
@@ -97,7 +97,7 @@ def data_figures(report: DataReport) -> list[tuple[str, str]]:
     return [*figures, ("expected speed-up", f"× {report.statistics.dynamic_context.speed_up:.1f}")]
 
 
-def summary_section(report: DataReport, next_command: str) -> Html:
+def data_summary_section(report: DataReport, next_command: str) -> Html:
     """What is there in plain words, the warnings, and the next step."""
     parts = [tag("p", *summary_words(report))]
     parts += [tag("p", warning, class_="warning", role="note") for warning in list_warnings(report)]
@@ -142,7 +142,7 @@ def kept_section(players: Sequence[Player]) -> Html:
     return join([tag("p", words), example_list(players)])
 
 
-def footer(report: DataReport) -> Html:
+def data_footer(report: DataReport) -> Html:
     """Whose data it is, and where the numbers are."""
     parts = [tag("p", "The same numbers for programs: data_report.json beside this page.")]
     if report.credit:

@@ -12,7 +12,7 @@ from utils.audio.flac import SAMPLE_RATE, decode_flac
 from utils.data.blocks import cut_blocks
 from utils.data.clips import encoding as recordings
 from utils.data.clips.block_encoding import encode_blocks
-from utils.data.clips.block_files import EncodedClip, Rejected, read_in_order, read_index
+from utils.data.clips.block_files import EncodedClip, Rejected, read_index, read_items
 from utils.data.clips.encoding import ClipSettings, encode_block, encode_group
 from utils.data.utterance import Reject, TimedText, Utterance
 from utils.runtime.errors import UserError
@@ -201,7 +201,7 @@ def test_order_and_rejects(ramp, tmp_path, num_proc):
     assert len(blocks) > 2
     counts = list(encode_blocks(blocks, tmp_path, SETTINGS, num_proc=num_proc))
     assert [count.items for count in counts] == [len(block.items) for block in blocks]
-    found = [item for block in blocks for item in read_in_order(tmp_path / f"{block.name}.json")]
+    found = [item for block in blocks for item in read_items(tmp_path / f"{block.name}.json")]
     items = [item.reject if isinstance(item, Rejected) else item[0] for item in found]
     assert [item.position for item in items] == list(range(200))
     kinds = {item.position: item.problem.kind for item in items if isinstance(item, Reject)}

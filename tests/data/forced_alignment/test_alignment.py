@@ -24,7 +24,7 @@ from utils.data.forced_alignment.segments import (
     find_doubtful,
     join_units,
 )
-from utils.data.forced_alignment.units import split_units
+from utils.data.forced_alignment.units import split_transcript
 from utils.data.utterance import Reject, Utterance
 from utils.model.loading import load_model
 
@@ -37,7 +37,7 @@ def flat_levels(seconds: float) -> Levels:
 def place(text: str, times: list[tuple[float, float]], confidence: float = 0.9) -> list[PlacedUnit]:
     return [
         PlacedUnit(unit, start, end, confidence)
-        for unit, (start, end) in zip(split_units(text), times, strict=True)
+        for unit, (start, end) in zip(split_transcript(text), times, strict=True)
     ]
 
 
@@ -78,7 +78,8 @@ def test_words_that_may_not_be_spoken():
     text = "prima parola, e poi una frase che manca, infine Xyzabc resta"
     confidence = [0.9, 0.8, 0.3, 0.1, 0.05, 0.02, 0.3, 0.2, 0.7, 0.45, 0.9]
     placed = [
-        PlacedUnit(u, k, k + 1, c) for k, (u, c) in enumerate(zip(split_units(text), confidence, strict=True))
+        PlacedUnit(u, k, k + 1, c)
+        for k, (u, c) in enumerate(zip(split_transcript(text), confidence, strict=True))
     ]
     doubted = find_doubtful(placed)
     assert [k for k, is_doubted in enumerate(doubted) if is_doubted] == [2, 3, 4, 5, 6, 7]
@@ -114,7 +115,7 @@ def test_segments_hold_the_whole_text_in_order(data):
     edges = np.cumsum(steps)
     placed = [
         PlacedUnit(unit, float(start), float(end), data.draw(st.sampled_from([0.0, 0.7])))
-        for unit, start, end in zip(split_units(text), edges[::2], edges[1::2], strict=True)
+        for unit, start, end in zip(split_transcript(text), edges[::2], edges[1::2], strict=True)
     ]
     segments = join_units(text, placed, flat_levels(edges[-1] + 1), max_duration=5.0)
     assert " ".join(segment.text for segment in segments) == text

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from utils.data.forced_alignment.anchors import MatchedRun, match_units
 from utils.data.forced_alignment.stretches import Stretch, StretchLimits, is_unsaid, plan_stretches
-from utils.data.forced_alignment.units import Heard, split_units
+from utils.data.forced_alignment.units import Heard, split_transcript
 
 LIMITS = StretchLimits(shortest=8.0, longest=28.0, most_tokens=400)
 
@@ -19,7 +19,7 @@ def middle(end: float, start: float) -> tuple[float, float]:
 
 
 def words_of(text: str) -> list[str]:
-    return [text[unit.start : unit.end] for unit in split_units(text)]
+    return [text[unit.start : unit.end] for unit in split_transcript(text)]
 
 
 @pytest.mark.parametrize(
@@ -40,12 +40,12 @@ def test_units(text: str, words: list[str]):
 
 
 def test_keys_are_letters_and_digits_in_lower_case():
-    assert [unit.key for unit in split_units("L’Operatore, È 42!")] == ["loperatore", "è", "42"]
+    assert [unit.key for unit in split_transcript("L’Operatore, È 42!")] == ["loperatore", "è", "42"]
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=60))
 def test_units_cover_all_but_whitespace(text: str):
-    units = split_units(text)
+    units = split_transcript(text)
     for before, after in itertools.pairwise(units):
         assert before.end <= after.start
     if units:
@@ -96,14 +96,14 @@ def test_runs_are_in_order_and_agree(left: list[str], right: list[str]):
 def spoken(text: str, start: float = 0.0, pause_after: dict[int, float] | None = None) -> list[Heard]:
     """Each word takes 0.4 s; pauses follow the words of the given indices."""
     heard, time = [], start
-    for index, unit in enumerate(split_units(text)):
+    for index, unit in enumerate(split_transcript(text)):
         heard.append(Heard(unit.key, time, time + 0.4))
         time += 0.4 + (pause_after or {}).get(index, 0.0)
     return heard
 
 
 def plan(text: str, heard: list[Heard], duration: float, **limits) -> list[Stretch]:
-    units = split_units(text)
+    units = split_transcript(text)
     runs = match_units([unit.key for unit in units], [word.key for word in heard])
     return plan_stretches(units, [2] * len(units), runs, heard, duration, middle, replace(LIMITS, **limits))
 
@@ -138,7 +138,7 @@ def test_speech_without_text_is_in_no_stretch():
     words = HUNDRED.split()[:90]
     foreign = " ".join(f"altro{index}" for index in range(50))
     heard = spoken(" ".join([*words[:30], foreign, *words[30:]]))
-    units, runs = split_units(" ".join(words)), [MatchedRun(0, 0, 30), MatchedRun(30, 80, 60)]
+    units, runs = split_transcript(" ".join(words)), [MatchedRun(0, 0, 30), MatchedRun(30, 80, 60)]
     assert match_units([u.key for u in units], [h.key for h in heard]) == runs
     stretches = plan_stretches(units, [2] * 90, runs, heard, 56.0, lambda *edges: edges, LIMITS)
     assert [(s.first, s.last) for s in stretches] == [(0, 30), (30, 90)]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.data.forced_alignment.token_path import cheapest_path, place_tokens, sharpen
-from utils.data.forced_alignment.units import split_units
+from utils.data.forced_alignment.units import split_transcript
 from utils.data.forced_alignment.word_timing import attention_share, lead_through, time_units
 from utils.model.encoder import encode
 from utils.model.loading import load_model
@@ -126,7 +126,7 @@ def test_probabilities_and_weights_are_those_of_transformers(led):
 def test_every_unit_gets_a_time_in_order(led):
     loaded, states = led
     texts = ["Uno, due… tré!", "数字です"]
-    units = [split_units(text) for text in texts]
+    units = [split_transcript(text) for text in texts]
     silences = [np.zeros(200, dtype=bool), np.zeros(150, dtype=bool)]
     times = time_units(loaded.model, loaded.processor, states, [257, 258, 359], texts, units, silences)
     for own, found, seconds in zip(units, times, (4.0, 3.0), strict=True):

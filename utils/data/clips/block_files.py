@@ -123,18 +123,18 @@ def clips_file(index: Path) -> Path:
     return index.with_suffix(".arrow")
 
 
-def read_rows(index: Path) -> Iterator[dict]:
+def read_block_clips(index: Path) -> Iterator[dict]:
     """The clips of one block, one at a time."""
     with pyarrow.OSFile(str(clips_file(index)), "rb") as file:
         for batch in pyarrow.ipc.open_stream(file):
             yield from batch.to_pylist()
 
 
-def read_in_order(path: Path) -> Iterator[Rejected | tuple[KeptClip, dict]]:
+def read_items(path: Path) -> Iterator[Rejected | tuple[KeptClip, dict]]:
     """What a block holds as its items came: rejects, and clips with their rows."""
     index = read_index(path)
     waiting = list(zip(index.places, index.rejected, strict=True))[::-1]
-    for place, (clip, row) in enumerate(zip(index.kept, read_rows(path), strict=True)):
+    for place, (clip, row) in enumerate(zip(index.kept, read_block_clips(path), strict=True)):
         while waiting and waiting[-1][0] <= place:
             yield waiting.pop()[1]
         yield clip, row

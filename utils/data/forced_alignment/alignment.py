@@ -27,7 +27,7 @@ from utils.data.forced_alignment.segments import (
     join_units,
 )
 from utils.data.forced_alignment.stretches import StretchLimits, plan_stretches
-from utils.data.forced_alignment.units import split_units
+from utils.data.forced_alignment.units import split_transcript
 from utils.data.utterance import Reject, Utterance
 from utils.model.languages import language_codes
 from utils.model.whisper import eval_mode, whisper_of
@@ -60,7 +60,7 @@ def align_transcript(
         Segments in order. Their texts put together are the transcript, whitespace aside. The caller sets
         those of low confidence aside.
     """
-    if not split_units(text):
+    if not split_transcript(text):
         words = text.strip()
         return [AlignedSegment(0.0, len(samples) / SAMPLE_RATE, words, 0.0)] if words else []
     levels = measure_levels(samples)
@@ -153,7 +153,7 @@ def place_units(
     See `align_transcript` for the arguments; `batch_size` windows of up to 28 s are read at once. Times never
     go back; a unit that was not found has a confidence of 0 and the times of the gap it falls in.
     """
-    units = split_units(text)
+    units = split_transcript(text)
     whisper = whisper_of(model)
     windows = plan_windows(find_speech(samples), levels)
     with eval_mode(model), torch.inference_mode():

@@ -14,7 +14,7 @@ from utils.audio.voice_activity import SpeechSpan
 from utils.data.forced_alignment.segments import PlacedUnit, confidence_of
 from utils.data.forced_alignment.stretches import Stretch
 from utils.data.forced_alignment.token_path import FRAME_SECONDS
-from utils.data.forced_alignment.units import Heard, Unit, split_units
+from utils.data.forced_alignment.units import Heard, Unit, split_transcript
 from utils.data.forced_alignment.word_timing import UnitTimes, time_units
 from utils.model.context import FULL_CONTEXT
 from utils.model.encoder import encode_clips
@@ -75,7 +75,7 @@ class Reader:
             tokens = decode_greedily(self.model, EncodedClips(states), prompts, limit)
             decoded = self.processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
             texts = [text.strip() for text in decoded]
-            units = [split_units(text) for text in texts]
+            units = [split_transcript(text) for text in texts]
             for row, times in self._time(batch, states, texts, units):
                 keys = [unit.key for unit in units[row]]
                 heard += map(Heard, keys, times.starts.tolist(), times.ends.tolist())

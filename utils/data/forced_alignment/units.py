@@ -35,7 +35,7 @@ class Heard:
     end: float
 
 
-def split_units(text: str) -> list[Unit]:
+def split_transcript(text: str) -> list[Unit]:
     """Cut a text into units; all of it but whitespace belongs to one.
 
     Marks and vowel signs stay with their character, punctuation with the word it touches, or else with the
