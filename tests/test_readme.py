@@ -130,7 +130,7 @@ def launched(words: list[str], folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("fresh_accelerator")
-def test_the_way_for_own_data_runs_as_printed(tmp_path: Path, tiny_whisper: Path, monkeypatch, capsys):
+def test_the_way_for_own_data_runs_as_printed(tmp_path: Path, brief_whisper: Path, monkeypatch, capsys):
     """The README's commands for own data, in an empty folder, with a tiny model in place of Whisper base.
 
     The launcher runs as a process once; its same call again, and what needs none, run in this process.
@@ -143,7 +143,7 @@ def test_the_way_for_own_data_runs_as_printed(tmp_path: Path, tiny_whisper: Path
     commands, launchers = own_data_commands(), []
     assert len(commands) == 5
     for command in commands:
-        words = shlex.split(command.replace("openai/whisper-base", str(tiny_whisper)))
+        words = shlex.split(command.replace("openai/whisper-base", str(brief_whisper)))
         script = next(index for index, word in enumerate(words) if word in KINDS)
         if words[0] == "accelerate" and words[:script] not in launchers:
             launchers.append(words[:script])
@@ -155,7 +155,7 @@ def test_the_way_for_own_data_runs_as_printed(tmp_path: Path, tiny_whisper: Path
     assert len(launchers) == 1
     report = tmp_path / "runs" / "it" / "report"
     models = [row["model"] for row in json.loads((report / "evaluation_results.json").read_text())["results"]]
-    assert models == [str(tiny_whisper), "runs/it/best", "runs/it/best"]  # the tuned one in both contexts
+    assert models == [str(brief_whisper), "runs/it/best", "runs/it/best"]  # the tuned one in both contexts
     assert json.loads((report / "comparative_analysis.json").read_text())["verdict"]
     assert (report / "report.html").is_file() and list(report.glob("plots/*.png"))
     guarded = json.loads((tmp_path / "runs/it/guarded/comparative_analysis.json").read_text())
