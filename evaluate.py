@@ -36,8 +36,9 @@ from utils.runtime.resolved_arguments import arguments_as_yaml
 if TYPE_CHECKING:
     from accelerate import PartialState
 
+    from utils.evaluation.backends.transcriber import Transcriber
     from utils.evaluation.material import Material
-    from utils.evaluation.records import ScoredDecoding
+    from utils.evaluation.records import MadeUpWords, ScoredDecoding
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -117,14 +118,12 @@ def evaluate_model(
 ) -> "list[ScoredDecoding]":
     """Load one model and score it on every split, in the full context first; guards in that one alone."""
     from utils.evaluation.backends.opening import open_transcriber
-    from utils.evaluation.made_up_words import probe_hallucination
     from utils.evaluation.models import choose_contexts, in_known_languages
     from utils.evaluation.scoring import score_decoding
     from utils.evaluation.timed_decoding import decode
 
     scored, made_up = [], {}
-    draws = {"bootstrap_samples": arguments.bootstrap_samples, "seed": arguments.seed}
-    score = partial(score_decoding, normalizer=arguments.normalizer, **draws)
+    scoring = arguments.normalizer, arguments.bootstrap_samples, arguments.seed
     with open_transcriber(
         name,
         backend=arguments.backend,
@@ -138,11 +137,7 @@ def evaluate_model(
         material = [in_known_languages(part, transcriber.loaded, name, backend) for part in material]
         contexts = choose_contexts(arguments.audio_context, transcriber, name, backend)
         if arguments.probe_hallucination:
-            language = material[0].evaluation_set.commonest_language
-            probe = partial(probe_hallucination, transcriber, language, processes, batch_size=batch_size)
-            made_up = {
-                context: probe(audio_context=context, normalizer=arguments.normalizer) for context in contexts
-            }
+            made_up = probe_contexts(transcriber, material, contexts, arguments, processes)
         for part in material:
             for context in part.contexts(contexts, arguments.long_form):
                 decoding = decode(
@@ -156,8 +151,24 @@ def evaluate_model(
                     backend=backend,
                 )
                 decoding = replace(decoding, hallucination=made_up.get(context))
-                scored.append(score(part.evaluation_set, decoding))
+                scored.append(score_decoding(part.evaluation_set, decoding, *scoring))
     return scored
+
+
+def probe_contexts(
+    transcriber: "Transcriber",
+    material: "list[Material]",
+    contexts: list[str],
+    arguments: EvaluateArguments,
+    processes: "PartialState",
+) -> "dict[str, dict[str, MadeUpWords]]":
+    """In each context what the model writes for sounds in which nobody speaks."""
+    from utils.evaluation.made_up_words import probe_hallucination
+
+    language = material[0].evaluation_set.commonest_language
+    options = {"batch_size": arguments.per_device_eval_batch_size, "normalizer": arguments.normalizer}
+    probe = partial(probe_hallucination, transcriber, language, processes, **options)
+    return {context: probe(audio_context=context) for context in contexts}
 
 
 def write_predictions(scored: "list[ScoredDecoding]", output_dir: Path) -> None:

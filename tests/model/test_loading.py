@@ -118,7 +118,6 @@ def test_a_saved_folder_loads_everywhere_with_its_generation_config(tiny_whisper
     [
         ("audio_context: dynamic\nsilence_run: 64\n", 64, 64),
         ("audio_context: dynamic\nsilence_run: 0\n", 0, 0),
-        ("audio_context: dynamic\n", 0, 0),  # an older run of ours
         ("audio_context: full\nsilence_run: 0\n", None, SILENCE_RUN),
         (None, None, SILENCE_RUN),  # any other model
     ],

@@ -79,8 +79,7 @@ def load_model(
         dynamic_context=arguments.get("audio_context") == "dynamic",
         trainable_parameters=results.get("trainable_parameters"),
         total_parameters=count_parameters(model)[1],
-        # older runs of ours do not name it, and had none
-        silence_run=arguments.get("silence_run", 0) if arguments.get("audio_context") == "dynamic" else None,
+        silence_run=arguments.get("silence_run") if arguments.get("audio_context") == "dynamic" else None,
     )
 
 
