@@ -3,8 +3,8 @@
 The English Asterisk prompts, wide-band and clean, are prepared once; their test clips are also sent through
 lines, each a chain of codecs of utils/audio/codecs.py: A-law is a land line, GSM a mobile one, both a call
 from one to the other. Then evaluate.py scores the untuned model on each, and, unless `--untuned_only`, a
-model that train.py tuned on the clean clips and one that it tuned on clips of which a share went through these codecs.
-All decode in the full context.
+model that train.py tuned on the clean clips and one that it tuned on clips of which a share went through
+these codecs. All decode in the full context.
 
     python benchmarks/telephone.py --untuned_only
     python benchmarks/telephone.py

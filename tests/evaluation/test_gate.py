@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.report.test_terminal import BASE, SCORE, TUNED
+from tests.support.shown_results import BASE, SCORE, TUNED
 from utils.evaluation.gate import gate_sentence, judge
 from utils.evaluation.records import EvaluationResult, MadeUpWords, ModelComparison
 from utils.scoring.failures import FAILURE_KINDS

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from matplotlib import image
 
-from tests.report.test_terminal import BASE, SCORE, TUNED
+from tests.support.shown_results import BASE, SCORE, TUNED
 from utils.report import before_after
 from utils.report.before_after import draw_before_after
 from utils.report.plotting import save_figure, whiskers
