@@ -129,10 +129,8 @@ def _failure_table(series: Sequence[Series]) -> list[Html]:
             absent.append(kind)
             continue
         shares = [count / one.result.num_utterances for count, one in zip(counts, series, strict=True)]
-        cells = [
-            with_aside(f"{count:,}", f"{in_percent(share)} %")
-            for count, share in zip(counts, shares, strict=True)
-        ]
+        pairs = zip(counts, shares, strict=True)
+        cells = [with_aside(f"{count:,}", f"{in_percent(share)} %") for count, share in pairs]
         lines.append(([with_aside(isolated(kind), meaning)], cells, [Measure(share) for share in shares]))
     parts = []
     if lines:
@@ -194,13 +192,11 @@ def _confusion_lines(series: Sequence[Series]) -> list[list[str]]:
     ordered = sorted(pairs, key=lambda pair: [-count.get(pair, 0) for count in reversed(counts)])
     # a model with fewer pairs than are kept shows all of its own
     absent = ["0" if len(count) < MAX_CONFUSIONS else "–" for count in counts]
-    return [
-        [
-            *map(_word, pair),
-            *[f"{own[pair]:,}" if pair in own else no for own, no in zip(counts, absent, strict=True)],
-        ]
-        for pair in ordered
-    ]
+    lines = []
+    for pair in ordered:
+        shown = [f"{own[pair]:,}" if pair in own else no for own, no in zip(counts, absent, strict=True)]
+        lines.append([*map(_word, pair), *shown])
+    return lines
 
 
 def _word(word: str | None) -> Html:

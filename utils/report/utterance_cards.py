@@ -81,29 +81,27 @@ def build_cards(lists: Sequence[CaseList], clip_of: ClipOf, *, several_datasets:
         clip_of: (dataset, id) to 16 kHz mono FLAC, or None where there is no sound.
         several_datasets: Whether each card names its dataset.
     """
-    anchors: dict[tuple[str, str], str] = {}
-    first: list[list[bool]] = []
+    shown: dict[tuple[str, str], tuple[str, AudioExample]] = {}  # where, and as what, it stands first
     groups: list[list[AudioExample]] = []
     for case_list in lists:
-        first.append([(case.dataset, case.id) not in anchors for case in case_list.cases])
         groups.append([])
-        for case, is_first in zip(case_list.cases, first[-1], strict=True):
-            anchors.setdefault((case.dataset, case.id), f"clip-{len(anchors) + 1}")
+        for case in case_list.cases:
+            key = (case.dataset, case.id)
             title = f"{case.id} · {shorten(case.dataset)}" if several_datasets else case.id
-            flac = clip_of(case.dataset, case.id) if is_first else None
+            flac = None if key in shown else clip_of(*key)
             groups[-1].append(AudioExample(title, None, flac, ""))
+            shown.setdefault(key, (f"clip-{len(shown) + 1}", groups[-1][-1]))
     players = load_players(groups, most_characters=MOST_CHARACTERS, longest=LONGEST_CLIP)
     built = []
-    for case_list, its_players, its_first in zip(lists, players, first, strict=True):
-        cards = [
-            _card(case, player, anchors[case.dataset, case.id], shown_first)
-            for case, player, shown_first in zip(case_list.cases, its_players, its_first, strict=True)
-        ]
+    for case_list, its_players in zip(lists, players, strict=True):
+        pairs = zip(case_list.cases, its_players, strict=True)
+        cards = [_card(case, player, *shown[case.dataset, case.id]) for case, player in pairs]
         built.append(tag("ul", *cards, class_="examples cards"))
     return built
 
 
-def _card(case: Case, player: Player, anchor: str, is_first: bool) -> Html:
+def _card(case: Case, player: Player, anchor: str, first: AudioExample) -> Html:
+    is_first = player.example is first
     length = f" · {case.prediction.duration:.1f} s"
     parts = [tag("p", isolated(player.example.title), length, class_="title"), audio_element(player)]
     if player.note:
