@@ -37,6 +37,8 @@ from utils.arguments.evaluate import EvaluateArguments
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.preprocess import PreprocessArguments
 from utils.arguments.train import TrainArguments
+from utils.audio.augmentation import Augmentation
+from utils.audio.spec_augment import SpecAugment
 from utils.data.sources.registry import SOURCES
 from utils.runtime.errors import UserError
 from utils.runtime.resolved_arguments import arguments_as_yaml, differing_arguments
@@ -105,11 +107,15 @@ def test_code_reads_every_field(kind):
             for file in files
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
             if isinstance(node, ast.Attribute)
-            and isinstance(node.value, ast.Name)
-            and node.value.id in ("args", "arguments")
+            and isinstance(node.value, ast.Name | ast.Attribute)
+            and getattr(node.value, "id", getattr(node.value, "attr", None)) in ("args", "arguments")
         }
         if kind is PreprocessArguments:
             read |= parameters_of_sources()
+        if kind is TrainArguments:  # records that are filled by the names of their fields
+            read |= {
+                field.name for record in (Augmentation, SpecAugment) for field in dataclasses.fields(record)
+            }
         assert {field.name for field in dataclasses.fields(kind)} <= read, script
 
 
