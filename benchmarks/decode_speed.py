@@ -20,6 +20,7 @@ from benchmarks.side_by_side import (
     PEER,
     Measurement,
     evaluate_command,
+    measure_evaluation,
     measure_in_turns,
     python_command,
     report,
@@ -87,9 +88,7 @@ def measure_ours(args: DecodeSpeedArguments, side: str, dtype: str, number: int)
         seed=args.seed + number,
         output_dir=str(folder),
     )
-    run_alone(command, folder)
-    result = json.loads((folder / "evaluation_results.json").read_text(encoding="utf-8"))["results"][0]
-    return Measurement(side, dtype, number, result["rtfx"], normalized_wer=result["normalized"]["wer"])
+    return measure_evaluation(command, folder, side, dtype, number)
 
 
 if __name__ == "__main__":

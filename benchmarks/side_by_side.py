@@ -1,5 +1,6 @@
 """Runs of both sides in turns, each in a process of its own, and the table that comes of them."""
 
+import json
 import os
 import platform
 import shutil
@@ -73,6 +74,13 @@ def run_alone(command: list[str], folder: Path) -> None:
     """Run one side in an empty `folder`; see `run_logged`."""
     shutil.rmtree(folder, ignore_errors=True)
     run_logged(command, folder)
+
+
+def measure_evaluation(command: list[str], folder: Path, side: str, dtype: str, number: int) -> Measurement:
+    """Run evaluate.py, which writes into `folder`, and take its speed and error rate."""
+    run_alone(command, folder)
+    result = json.loads((folder / "evaluation_results.json").read_text(encoding="utf-8"))["results"][0]
+    return Measurement(side, dtype, number, result["rtfx"], normalized_wer=result["normalized"]["wer"])
 
 
 def run_logged(command: list[str], folder: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from tests.support.pages import BROWSER_FLAGS, HOSTILE, RIGHT_TO_LEFT, Page, check_policy, tone
+from tests.support.pages import BROWSER_FLAGS, HOSTILE, RIGHT_TO_LEFT, Page, looked_at, tone
 from utils.audio.flac import SAMPLE_RATE, decode_flac, encode_flac
 from utils.data.data_report import DataReport, SplitReport, Statistics, read_data_report, write_data_report
 from utils.data.dataset_statistics import StatisticsCounter
@@ -299,35 +299,24 @@ def test_in_a_browser(tmp_path, italian_prompts, require_program):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=BROWSER_FLAGS)
         for scheme in ("light", "dark"):
-            context = browser.new_context(color_scheme=scheme, viewport={"width": 1100, "height": 900})
-            page, requests, complaints = context.new_page(), [], []
-            page.on("request", lambda request, seen=requests: seen.append(request.url))
-            page.on("console", lambda message, seen=complaints: seen.append(message.text))
-            page.on("pageerror", lambda error, seen=complaints: seen.append(str(error)))
-            page.goto(page_file.as_uri())
-            ready = "[...document.querySelectorAll('audio')].every(a => a.readyState >= 1 && a.duration > 0)"
-            page.wait_for_function(ready, timeout=30_000)
-            assert page.locator("audio").count() == len(kept) + EXAMPLES_PER_REASON
-            durations = page.evaluate("[...document.querySelectorAll('audio')].map(a => a.duration)")
-            assert max(durations) == pytest.approx(10.0, abs=0.1)  # cut from 12 s
-            assert page.title() == "Data report: it"
-            assert page.locator("script").count() == 0
-            assert page.locator(".examples p.text", has_text="onerror=alert(1)").count() == 2
-            assert page.get_by_role("heading", level=2).count() == 8
-            assert page.get_by_role("img", name="Duration of clips").is_visible()
-            wide = page.evaluate(
-                "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-            )
-            assert wide == 0
-            page.set_viewport_size({"width": 390, "height": 800})
-            assert page.evaluate("document.documentElement.scrollWidth") <= 390
-            page.screenshot(path=tmp_path / f"{scheme}_narrow.png", full_page=True)
-            page.set_viewport_size({"width": 1100, "height": 900})
-            page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
-            assert {url.split(":")[0] for url in requests} <= {"file", "data"} and complaints == []
-            assert [url for url in requests if url.startswith("file")] == [page_file.as_uri()]
-            check_policy(page)
-            context.close()
+            with looked_at(browser, page_file, scheme) as page:
+                assert page.locator("audio").count() == len(kept) + EXAMPLES_PER_REASON
+                durations = page.evaluate("[...document.querySelectorAll('audio')].map(a => a.duration)")
+                assert max(durations) == pytest.approx(10.0, abs=0.1)  # cut from 12 s
+                assert page.title() == "Data report: it"
+                assert page.locator("script").count() == 0
+                assert page.locator(".examples p.text", has_text="onerror=alert(1)").count() == 2
+                assert page.get_by_role("heading", level=2).count() == 8
+                assert page.get_by_role("img", name="Duration of clips").is_visible()
+                wide = page.evaluate(
+                    "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+                )
+                assert wide == 0
+                page.set_viewport_size({"width": 390, "height": 800})
+                assert page.evaluate("document.documentElement.scrollWidth") <= 390
+                page.screenshot(path=tmp_path / f"{scheme}_narrow.png", full_page=True)
+                page.set_viewport_size({"width": 1100, "height": 900})
+                page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
         browser.close()
     # the two schemes differ: a light page and a dark one
     from matplotlib import image

@@ -19,7 +19,7 @@ from tests.support.made_up_results import (
     failures,
     hostile_inputs,
 )
-from tests.support.pages import BROWSER_FLAGS, HOSTILE, RIGHT_TO_LEFT, Page, check_policy, tone
+from tests.support.pages import BROWSER_FLAGS, HOSTILE, RIGHT_TO_LEFT, Page, looked_at, tone
 from utils.audio.flac import SAMPLE_RATE, decode_flac, encode_flac
 from utils.evaluation.records import Gate
 from utils.evaluation.results_file import read_analysis, read_results
@@ -284,29 +284,18 @@ def test_in_a_browser(tmp_path, italian_prompts, require_program):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=BROWSER_FLAGS)
         for scheme in ("light", "dark"):
-            context = browser.new_context(color_scheme=scheme, viewport={"width": 1100, "height": 900})
-            page, requests, complaints = context.new_page(), [], []
-            page.on("request", lambda request, seen=requests: seen.append(request.url))
-            page.on("console", lambda message, seen=complaints: seen.append(message.text))
-            page.on("pageerror", lambda error, seen=complaints: seen.append(str(error)))
-            page.goto(page_file.as_uri())
-            ready = "[...document.querySelectorAll('audio')].every(a => a.readyState >= 1 && a.duration > 0)"
-            page.wait_for_function(ready, timeout=30_000)
-            assert page.locator("audio").count() == len(clips)
-            play(page)
-            assert page.title() == f"Evaluation: {TUNED}" and page.locator("script").count() == 0
-            assert page.get_by_role("heading", level=2).count() == len(TITLES)
-            assert page.get_by_role("img", name="WER by duration").is_visible()
-            struck = "getComputedStyle(document.querySelector('.cards .swapped del')).textDecorationLine"
-            assert page.evaluate(struck) == "line-through"
-            for width in (1100, 390):
-                page.set_viewport_size({"width": width, "height": 900})
-                assert page.evaluate("document.documentElement.scrollWidth") <= width
-                page.screenshot(path=tmp_path / f"{scheme}_{width}.png", full_page=True)
-            assert {url.split(":")[0] for url in requests} <= {"file", "data"} and complaints == []
-            assert [url for url in requests if url.startswith("file")] == [page_file.as_uri()]
-            check_policy(page)
-            context.close()
+            with looked_at(browser, page_file, scheme) as page:
+                assert page.locator("audio").count() == len(clips)
+                play(page)
+                assert page.title() == f"Evaluation: {TUNED}" and page.locator("script").count() == 0
+                assert page.get_by_role("heading", level=2).count() == len(TITLES)
+                assert page.get_by_role("img", name="WER by duration").is_visible()
+                struck = "getComputedStyle(document.querySelector('.cards .swapped del')).textDecorationLine"
+                assert page.evaluate(struck) == "line-through"
+                for width in (1100, 390):
+                    page.set_viewport_size({"width": width, "height": 900})
+                    assert page.evaluate("document.documentElement.scrollWidth") <= width
+                    page.screenshot(path=tmp_path / f"{scheme}_{width}.png", full_page=True)
         browser.close()
     from matplotlib import image
 

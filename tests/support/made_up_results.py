@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from tests.support.pages import HOSTILE, RIGHT_TO_LEFT, tone
+from tests.support.scored_results import BASE as UNTUNED
 from utils.evaluation.records import (
     Analysis,
     EvaluationResult,
@@ -60,18 +61,9 @@ def build_result(model: str = BASE, wer: float = 0.303, **changes) -> Evaluation
     """One row of evaluation_results.json."""
     is_base = model == BASE
     silence = MadeUpWords(clips=20, clips_with_text=6, words=30 if is_base else 0, audio_seconds=200.0)
-    result = EvaluationResult(
+    result = replace(
+        UNTUNED,
         model=model,
-        dataset="data/it",
-        split="test",
-        audio_context="full",
-        backend="transformers",
-        normalizer="basic",
-        measure="wer",
-        is_guard=False,
-        num_utterances=139,
-        audio_seconds=330.0,
-        rtfx=4.25,
         raw=score(wer + 0.15),
         normalized=score(wer),
         groups={
@@ -89,7 +81,6 @@ def build_result(model: str = BASE, wer: float = 0.303, **changes) -> Evaluation
         ],
         failures=failures(loop=2 if is_base else 0, truncated=5),
         hallucination={"silence": silence, "noise": replace(silence, words=4)},
-        trainable_parameters=None,
         total_parameters=72_593_920,
     )
     return replace(result, **changes)

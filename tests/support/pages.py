@@ -1,6 +1,9 @@
 """Pages as a parser and a browser see them, and texts that would break one."""
 
+import contextlib
 import html.parser
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -42,6 +45,24 @@ class Page(html.parser.HTMLParser):
 
     def find(self, tag: str) -> list[dict]:
         return [attributes for name, attributes in self.elements if name == tag]
+
+
+@contextlib.contextmanager
+def looked_at(browser, page_file: Path, scheme: str) -> Iterator:
+    """The page in a colour scheme once its players are ready; it asks for nothing and complains of nothing."""
+    context = browser.new_context(color_scheme=scheme, viewport={"width": 1100, "height": 900})
+    page, requests, complaints = context.new_page(), [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(page_file.as_uri())
+    ready = "[...document.querySelectorAll('audio')].every(a => a.readyState >= 1 && a.duration > 0)"
+    page.wait_for_function(ready, timeout=30_000)
+    yield page
+    assert {url.split(":")[0] for url in requests} <= {"file", "data"} and complaints == []
+    assert [url for url in requests if url.startswith("file")] == [page_file.as_uri()]
+    check_policy(page)
+    context.close()
 
 
 def check_policy(page) -> None:

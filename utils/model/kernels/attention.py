@@ -95,23 +95,12 @@ def _attend_to_few(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    **options: object,
+    **options: float | None,
 ) -> tuple[torch.Tensor, None]:
     """`_attend` for the tokens of a decoder; a mask is added, or False where attention may not go."""
-    is_few = query.dtype == torch.bfloat16 and query.shape[2] <= FEW_QUERIES and scaling == 1.0
+    is_few = query.dtype == torch.bfloat16 and query.shape[2] <= FEW_QUERIES and options.get("scaling") == 1.0
     if not is_few or (query.shape[2] > 1 and attention_mask is None):
-        return sdpa_attention_forward(
-            module,
-            query,
-            key,
-            value,
-            attention_mask,
-            dropout,
-            scaling,
-            **options,  # type: ignore[arg-type]
-        )
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)  # type: ignore[arg-type]
     scores = query @ key.transpose(2, 3)  # (B, heads, T, S)
     if attention_mask is not None and attention_mask.dtype == torch.bool:
         scores = scores.masked_fill(~attention_mask, float("-inf"))
