@@ -49,7 +49,7 @@ class Page(html.parser.HTMLParser):
 
 @contextlib.contextmanager
 def looked_at(browser, page_file: Path, scheme: str) -> Iterator:
-    """The page in a colour scheme once its players are ready; it asks for nothing and complains of nothing."""
+    """The page in a colour scheme once its players are ready; it asks and complains of nothing."""
     context = browser.new_context(color_scheme=scheme, viewport={"width": 1100, "height": 900})
     page, requests, complaints = context.new_page(), [], []
     page.on("request", lambda request: requests.append(request.url))
