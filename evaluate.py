@@ -134,7 +134,7 @@ def evaluate_model(
         num_beams=arguments.num_beams,
     ) as transcriber:
         batch_size, backend = arguments.per_device_eval_batch_size, arguments.backend
-        material = [in_known_languages(part, transcriber.loaded, name, backend) for part in material]
+        material = [in_known_languages(part, transcriber, name) for part in material]
         contexts = choose_contexts(arguments.audio_context, transcriber, name, backend)
         if arguments.probe_hallucination:
             made_up = probe_contexts(transcriber, material, contexts, arguments, processes)

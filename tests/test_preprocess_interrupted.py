@@ -19,7 +19,7 @@ from tests.support.prepared_folders import contents
 
 ROOT = Path(__file__).resolve().parent.parent
 NUM_CLIPS = 700
-NUM_KILLS = 10
+NUM_KILLS = 6
 
 pytestmark = pytest.mark.slow
 

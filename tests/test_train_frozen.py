@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import train
-from tests.support.training_runs import LAUNCH, ROOT, read_metrics, run_script
+from tests.support.training_runs import read_metrics
+from tests.support.warm_processes import train_warm
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
 from utils.training import features
@@ -149,10 +150,8 @@ def test_a_dry_run_counts_kept_outputs_and_reads_them_in_later_epochs(
 def test_two_processes_keep_in_one_file_and_learn_the_same(arguments, tmp_path):
     train.main(arguments(*FROZEN, output_dir=tmp_path / "one"))
     halves = [*FROZEN, "--per_device_train_batch_size", "2"]
-    command = [*LAUNCH, str(ROOT / "accelerate_configs/cpu_2_processes.yaml"), str(ROOT / "train.py")]
-    done = run_script([*command, *arguments(*halves, output_dir=tmp_path / "two")], OMP_NUM_THREADS="1")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("its outputs are kept") == 1
+    said = train_warm("cpu_2_processes", arguments(*halves, output_dir=tmp_path / "two"), tmp_path / "log")
+    assert said.count("its outputs are kept") == 1
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
 
 

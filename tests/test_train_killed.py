@@ -6,8 +6,9 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
@@ -23,15 +24,15 @@ from tests.support.training_runs import (
     run_to_the_end,
     steps_done,
 )
+from tests.support.warm_processes import start_warm_training, train_warm
 
 pytestmark = pytest.mark.slow
 
-STEPS = 80
-KILLS = 10  # of each config
+STEPS = 60
+KILLS = 5  # of each config
 # A test of a new kind of random draw adds its options here.
 OPTIONS = "--use_peft --lora_dropout 0.1 --per_device_train_batch_size 2 --gradient_accumulation_steps 2"
-OPTIONS += " --dataloader_num_workers 2"
-CONFIGS = ["cpu", "cpu_2_processes"]
+CONFIGS = {"cpu": ["--dataloader_num_workers", "1"], "cpu_2_processes": []}
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +59,15 @@ def prompts(tmp_path_factory, italian_prompts) -> Path:
 
 @pytest.fixture(scope="module")
 def build(tiny_whisper, prompts):
-    """A function that gives the command of a run of 80 steps with a checkpoint every third."""
+    """A function that gives the options of a run of 60 steps with a checkpoint every third."""
 
-    def command(config: str, run: Path) -> list[str]:
-        options = f"--model_name_or_path {tiny_whisper} --dataset {prompts} --language it --report_to none"
-        options += f" --max_steps {STEPS} --save_steps 3 --logging_steps 1 --learning_rate 1e-3"
-        options += " --eval_steps 40 --generation_max_length 20"
-        return [*launch(config), *options.split(), *OPTIONS.split(), "--output_dir", str(run)]
+    def options(run: Path) -> list[str]:
+        words = f"--model_name_or_path {tiny_whisper} --dataset {prompts} --language it --report_to none"
+        words += f" --max_steps {STEPS} --save_steps 3 --logging_steps 1 --learning_rate 1e-3"
+        words += " --eval_steps 30 --generation_max_length 20"
+        return [*words.split(), *OPTIONS.split(), "--output_dir", str(run)]
 
-    return command
+    return options
 
 
 @pytest.fixture(scope="module")
@@ -77,29 +78,16 @@ def straight(build, tmp_path_factory):
     def run(config: str) -> Path:
         if config not in runs:
             runs[config] = tmp_path_factory.mktemp("straight") / config
-            run_to_the_end(build(config, runs[config]), OMP_NUM_THREADS="1")
+            train_warm(config, build(runs[config]), runs[config].with_suffix(".log"))
         return runs[config]
 
     return run
 
 
-def start(command: list[str], log: Path) -> subprocess.Popen:
-    """The command in a session of its own; like under Slurm, its launcher outlives the signals."""
-    with log.open("a") as output:
-        return subprocess.Popen(
-            ["bash", "-c", 'trap "" USR1 TERM; exec "$@"', "launch", *command],
-            cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-
-
-def wait_for_step(process: subprocess.Popen, run: Path, step: int, log: Path) -> None:
+def wait_for_step(is_running: Callable[[], bool], run: Path, step: int, log: Path) -> None:
     deadline = time.monotonic() + 300
     while steps_done(run) < step:
-        assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
+        assert is_running() and time.monotonic() < deadline, log.read_text()[-3000:]
         time.sleep(0.005)
 
 
@@ -113,50 +101,49 @@ def test_kills_change_no_loss(config, build, straight, tmp_path):
     random_moments = random.Random(config)
     run, log = tmp_path / "killed", tmp_path / "log"
     for _ in range(KILLS):
-        process = start(build(config, run), log)
-        wait_for_step(
-            process, run, min(newest_checkpoint(run) + random_moments.randint(2, 9), STEPS - 2), log
-        )
+        processes = start_warm_training(config, [*build(run), *CONFIGS[config]], log)
+        step = min(newest_checkpoint(run) + random_moments.randint(2, 9), STEPS - 2)
+        wait_for_step(processes[0].is_alive, run, step, log)
         time.sleep(random_moments.uniform(0, 0.2))
-        tell(process, "all", signal.SIGKILL)
-        process.wait()
+        kill(processes)
     assert newest_checkpoint(run) > KILLS and not (run / "final").exists()
-    run_to_the_end(build(config, run), OMP_NUM_THREADS="1")
+    said = train_warm(config, [*build(run), *CONFIGS[config]], log)
     assert_same_course(straight(config), run)
     assert losses(run) == losses(straight(config))
-    assert log.read_text().count("going on from step") > KILLS / 2
+    assert said.count("going on from step") > KILLS / 2
 
 
 @pytest.mark.parametrize(
-    ("config", "whom"), [("cpu", "all"), *(("cpu_2_processes", whom) for whom in ("all", "rank 0", "rank 1"))]
+    ("config", "ranks"), [("cpu", [0]), *(("cpu_2_processes", ranks) for ranks in ([0, 1], [0], [1]))]
 )
-def test_stops_by_signal_lose_no_step(config, whom, build, straight, tmp_path):
+def test_stops_by_signal_lose_no_step(config, ranks, build, straight, tmp_path):
     """SIGUSR1 and SIGTERM to all processes, or to one alone; each time the step that runs is saved."""
     run, log = tmp_path / "stopped", tmp_path / "log"
-    for number, name in enumerate(["SIGUSR1", "SIGTERM"]):
-        process = start(build(config, run), log)
-        wait_for_step(process, run, 10 + 20 * number, log)
-        tell(process, whom, getattr(signal, name))
-        assert process.wait(timeout=60) != 0
+    for number, name in enumerate([signal.SIGUSR1, signal.SIGTERM]):
+        processes = start_warm_training(config, [*build(run), *CONFIGS[config]], log)
+        wait_for_step(processes[0].is_alive, run, 10 + 20 * number, log)
+        for rank in ranks:
+            os.kill(processes[rank].pid, name)
+        for process in processes:
+            process.join(60)
+            assert process.exitcode == 75, log.read_text()[-3000:]
         word = json.loads((run / "interrupted.json").read_text())
         assert word["exit_code"] == 75
         assert word["step"] == newest_checkpoint(run) == steps_done(run)
-    run_to_the_end(build(config, run), OMP_NUM_THREADS="1")
+    said = train_warm(config, [*build(run), *CONFIGS[config]], log)
     assert not (run / "interrupted.json").exists()
     assert losses(run) == losses(straight(config))
-    assert "passed over" not in log.read_text()
+    assert "passed over" not in said
 
 
-def tell(process: subprocess.Popen, whom: str, number: int) -> None:
-    if whom == "all":  # torchrun starts each process in a session of its own: no group holds them all
-        launcher = psutil.Process(process.pid)
-        for member in [launcher, *launcher.children(recursive=True)]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.send_signal(number)
-        return
-    trainers = psutil.Process(process.pid).children()
-    by_rank = {trainer.environ().get("RANK", "0"): trainer for trainer in trainers}
-    by_rank[whom.removeprefix("rank ")].send_signal(number)
+def kill(processes: list[BaseProcess]) -> None:
+    """End the processes and their workers, all at once, and wait for them."""
+    mothers = [psutil.Process(process.pid) for process in processes]
+    for member in [*mothers, *(child for mother in mothers for child in mother.children(recursive=True))]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    for process in processes:
+        process.join()
 
 
 def test_on_two_processes_all_skip_the_step_that_one_finds_poisoned(tiny_whisper, build_prepared, tmp_path):
@@ -171,7 +158,7 @@ def test_on_two_processes_all_skip_the_step_that_one_finds_poisoned(tiny_whisper
     options = f"--model_name_or_path {model} --dataset {tmp_path / 'poisoned'} --language it --max_steps 8"
     options += " --per_device_train_batch_size 2 --eval_steps 0 --save_steps 8 --logging_steps 1"
     options += f" --report_to none --output_dir {tmp_path / 'run'}"
-    run_to_the_end([*launch("cpu_2_processes"), *options.split()], OMP_NUM_THREADS="1")
+    train_warm("cpu_2_processes", options.split(), tmp_path / "log")
     records = read_metrics(tmp_path / "run")
     skipped = [record for record in records if "skipped_ids" in record]
     assert len(skipped) == 2  # two epochs of four steps
@@ -195,7 +182,7 @@ def test_a_run_goes_on_with_another_number_of_processes(
         options += " --lr_scheduler_type constant_with_warmup --warmup_steps 0"
         options += f" --output_dir {tmp_path / run}"
         config = "cpu" if processes == 1 else "cpu_2_processes"
-        run_to_the_end([*launch(config), *options.split(), *more], OMP_NUM_THREADS="1")
+        train_warm(config, [*options.split(), *more], tmp_path / "log")
         return [record["loss"] for record in read_metrics(tmp_path / run)]
 
     alone = train("alone", 1, 6)
@@ -218,22 +205,14 @@ def test_deepspeed_on_another_number_of_processes_says_so(tiny_whisper, prepared
 
 def test_two_runs_into_one_folder_are_refused(build, tmp_path):
     run, log = tmp_path / "run", tmp_path / "log"
-    first = start(build("cpu", run), log)
-    wait_for_step(first, run, 1, log)
-    os.killpg(first.pid, signal.SIGSTOP)
-    command = build("cpu", run)
-    options = command[command.index("train.py") + 1 :]
-    second = subprocess.run(
-        [sys.executable, "train.py", *options],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    os.killpg(first.pid, signal.SIGKILL)
-    first.wait()
-    assert second.returncode == 2
-    assert "another run is training into this folder" in second.stderr
+    [first] = start_warm_training("cpu", build(run), log)
+    wait_for_step(first.is_alive, run, 1, log)
+    os.kill(first.pid, signal.SIGSTOP)
+    [second] = start_warm_training("cpu", build(run), tmp_path / "second")
+    second.join(300)
+    kill([first])
+    assert second.exitcode == 2
+    assert "another run is training into this folder" in (tmp_path / "second").read_text()
 
 
 # ---- the batch script, with stand-ins for Slurm's commands -------------------------------------------------
@@ -263,13 +242,11 @@ def test_the_batch_script_saves_requeues_and_ends(build, straight, tmp_path):
     variables |= {"SLURM_NODEID": "0", "SLURM_JOB_ID": "17", "SLURM_CPUS_PER_TASK": "1", "CONFIG": config}
     variables |= {"SLURM_GPUS_ON_NODE": "2", "PORT": "29611"}
     variables["PATH"] = f"{programs}:{os.environ['PATH']}"
-    words = build(config, run)
-    arguments = words[words.index("train.py") + 1 :]
 
     def submit() -> subprocess.Popen:
         with log.open("a") as output:
             return subprocess.Popen(
-                ["bash", "slurm/train.sbatch", *arguments],
+                ["bash", "slurm/train.sbatch", *build(run)],
                 cwd=ROOT,
                 env=os.environ | variables,
                 stdout=output,
@@ -278,7 +255,7 @@ def test_the_batch_script_saves_requeues_and_ends(build, straight, tmp_path):
             )
 
     job = submit()
-    wait_for_step(job, run, 20, log)
+    wait_for_step(lambda: job.poll() is None, run, 20, log)
     step = psutil.Process(int((tmp_path / "step.pid").read_text()))
     for process in [step, *step.children(recursive=True)]:  # the step's processes, not the batch shell
         process.send_signal(signal.SIGUSR1)

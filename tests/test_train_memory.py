@@ -23,7 +23,7 @@ from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
 from utils.runtime.errors import UserError
 from utils.runtime.memory import Limit, read_usage
-from utils.training import micro_batch_trial
+from utils.training import micro_batch_trial, setup
 from utils.training.micro_batch_trial import try_largest_step
 from utils.training.rehearsal import estimate_run
 from utils.training.run import Run
@@ -246,9 +246,7 @@ def _again() -> None:
 
 
 def test_low_memory_changes_no_result(arguments, tmp_path, monkeypatch):
-    import utils.model.cross_entropy
-
-    monkeypatch.setattr(utils.model.cross_entropy, "CHUNK_TOKENS", 16)
+    monkeypatch.setattr(setup, "CHUNK_TOKENS", 16)
     train.main(arguments(output_dir=tmp_path / "fast"))
     train.main(arguments("--memory", "low", output_dir=tmp_path / "low"))
     for fast, low in zip(losses(tmp_path / "fast"), losses(tmp_path / "low"), strict=True):

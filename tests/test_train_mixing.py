@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 import train
 from tests.support.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips, wrong
 from tests.support.training_runs import evaluated_steps, launch, read_json, run_to_the_end
+from tests.support.warm_processes import train_warm
 from utils.model.loading import load_model
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
@@ -228,9 +229,10 @@ def test_all_of_it_on_two_processes(tiny_whisper, prepared, tmp_path, config):
     )
     words += " --learning_rate 0 --max_steps 12 --eval_steps 2 --save_steps 0 --logging_steps 1"
     words += " --generation_max_length 24 --per_device_train_batch_size 4 --report_to tensorboard"
-    command = [*launch(config), *words.split()]
-    environment = {"DS_ACCELERATOR": "cpu"} if "deepspeed" in config else {}
-    output = run_to_the_end(command, OMP_NUM_THREADS="1", **environment)
+    if "deepspeed" in config:
+        output = run_to_the_end([*launch(config), *words.split()], OMP_NUM_THREADS="1", DS_ACCELERATOR="cpu")
+    else:
+        output = train_warm(config, words.split(), tmp_path / "log")
     assert output.count("Done: ") == 1
     assert evaluated_steps(run) == [0, 2, 4, 6]
     assert read_json(run / "averaging.json")["steps"] == [2, 4]

@@ -30,6 +30,13 @@ def recording(italian_prompts) -> np.ndarray:
     return np.concatenate([part for clip in [*clips, *clips] for part in (clip, pause)])
 
 
+@pytest.fixture(scope="module")
+def alone(base, italian_prompts) -> list[str]:
+    """What is heard of each prompt by itself."""
+    clips = [encode_flac(waveform) for waveform, _ in italian_prompts]
+    return base.transcribe_batch(clips, ["it"] * len(clips), [30.0] * len(clips))
+
+
 def test_windows_hold_all_speech_in_order(recording):
     windows = cut_windows(recording)
     assert len(recording) > 35 * SAMPLE_RATE and len(windows) >= 2
@@ -76,16 +83,13 @@ def test_temperatures_draw_the_same_again(tiny_whisper):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["sequential", "chunked"])
-def test_a_long_recording_has_the_errors_of_its_parts(base, recording, italian_prompts, way):
-    transcriber = base
-    clips = [encode_flac(waveform) for waveform, _ in italian_prompts]
+def test_a_long_recording_has_the_errors_of_its_parts(base, alone, recording, italian_prompts, way):
     texts = [text for _, text in italian_prompts]
     recording = recording[: len(recording) // 2]  # each prompt once: 30.5 s
-    alone = transcriber.transcribe_batch(clips, ["it"] * len(clips), [30.0] * len(clips))
     if way == "sequential":
-        whole = transcriber.transcribe_recording(recording, "it")
+        whole = base.transcribe_recording(recording, "it")
     else:
-        decode = transcriber.transcribe_batch
+        decode = base.transcribe_batch
         whole = transcribe_chunked(decode, recording, "it", audio_context="full", batch_size=4)
     expected = error_rates(score_utterances(texts, texts, alone, "basic"))
     found = error_rates(score_utterances(["all"], [" ".join(texts)], [whole], "basic"))

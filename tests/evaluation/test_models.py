@@ -1,12 +1,14 @@
-"""Which contexts a model is decoded in."""
+"""Which contexts a model is decoded in, and which languages a backend takes."""
 
 import pytest
 
 from utils.evaluation.backends.ctranslate2 import CTranslate2Transcriber
 from utils.evaluation.backends.faster_whisper import FasterWhisperTranscriber
 from utils.evaluation.backends.transformers import TransformersTranscriber
-from utils.evaluation.models import choose_contexts
-from utils.model.loading import LoadedModel
+from utils.evaluation.material import Material
+from utils.evaluation.models import choose_contexts, in_known_languages
+from utils.evaluation.records import EvaluationSet
+from utils.model.loading import LoadedModel, load_model
 from utils.runtime.errors import UserError
 
 
@@ -47,3 +49,16 @@ def test_ctranslate2_has_no_condensed_silence():
         UserError, match=r"--audio_context dynamic of runs/it/best.* trained with --silence_run 0"
     ):
         contexts_of("dynamic", backend="ctranslate2")
+
+
+def test_a_language_that_was_added_is_told_to_all_but_faster_whisper(tiny_whisper):
+    loaded = load_model(str(tiny_whisper))
+    loaded.model.generation_config.lang_to_id["<|fur|>"] = 259
+    material = Material(EvaluationSet("data/fur", "test", ["1"], ["mandi"], [1.0], {}, ["fur"]), None, [])
+    for transcriber in (
+        TransformersTranscriber(loaded, 64),
+        CTranslate2Transcriber(None, loaded, 64, "transcribe", 1),
+    ):
+        assert in_known_languages(material, transcriber, "best").evaluation_set.told_languages == ["fur"]
+    with pytest.raises(UserError, match=r"refuses the added language fur\. Use --backend ctranslate2"):
+        in_known_languages(material, FasterWhisperTranscriber(None, loaded, "transcribe", 1), "best")

@@ -23,9 +23,10 @@ from benchmarks import side_by_side
 LIBRARIES = [
     *("torch", "torch._dynamo", "datasets", "accelerate", "accelerate.commands.launch", "soundfile"),
     *("transformers.models.whisper.modeling_whisper", "transformers.models.whisper.processing_whisper"),
-    *("transformers.generation.utils", "jiwer", "matplotlib.figure", "rich.progress", "soxr"),
+    *("transformers.generation.utils", "jiwer", "matplotlib.figure", "rich.progress", "soxr", "peft", "av"),
 ]
 LAUNCH = ["-m", "accelerate.commands.accelerate_cli", "launch"]
+ROOT = Path(__file__).parents[2]
 
 
 def start_warm(words: Sequence[str], log: Path, *, cwd: Path, env: Mapping[str, str]) -> BaseProcess:
@@ -36,6 +37,31 @@ def start_warm(words: Sequence[str], log: Path, *, cwd: Path, env: Mapping[str, 
     child = context.Process(target=_become, args=(list(words), str(cwd), dict(env), str(log)))
     child.start()
     return child
+
+
+def start_warm_training(config: str, options: Sequence[str], log: Path) -> list[BaseProcess]:
+    """Start train.py in a configuration of accelerate_configs/ for CPUs; returns the processes by rank.
+
+    Two of them get from here, instead of torchrun, what tells them of each other.
+    """
+    if config == "cpu_2_processes":
+        from torch.distributed.elastic.utils.distributed import get_free_port
+
+        together = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_CPU": "true"}
+        together |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(get_free_port())}
+        ranks = [{**os.environ, **together, "RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
+        return [start_warm(["train.py", *options], log, cwd=ROOT, env=env) for env in ranks]
+    words = [*LAUNCH, "--config_file", f"accelerate_configs/{config}.yaml", "train.py", *options]
+    return [start_warm(words, log, cwd=ROOT, env=os.environ)]
+
+
+def train_warm(config: str, options: Sequence[str], log: Path) -> str:
+    """Do so to the end, which must be a good one; returns what `log` then holds."""
+    processes = start_warm_training(config, options, log)
+    for process in processes:
+        process.join(300)
+    assert not any(process.exitcode for process in processes), log.read_text()[-3000:]
+    return log.read_text()
 
 
 def keep_benchmarks_warm(monkeypatch: pytest.MonkeyPatch) -> None:

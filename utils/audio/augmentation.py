@@ -10,7 +10,7 @@ no G.711, GSM, AMR or Opus; its rooms need pyroomacoustics and its MP3 another p
 numba, scikit-learn and scipy, 400 MB and a second of import in each worker. Rooms of lhotse need torchaudio.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import soxr
@@ -52,13 +52,11 @@ class Augmentation:
     @property
     def changes_audio(self) -> bool:
         """Whether anything may happen at all."""
-        probabilities = (
-            self.reverb_probability,
-            self.noise_probability,
-            self.gain_probability,
-            self.codec_probability,
-        )
+        probabilities = (getattr(self, name) for name in PROBABILITIES)
         return any(probabilities) or any(factor != 1.0 for factor in self.speed_factors)
+
+
+PROBABILITIES = [field.name for field in fields(Augmentation) if field.name.endswith("_probability")]
 
 
 def draw_speed(augmentation: Augmentation, seed: tuple[int, ...]) -> float:

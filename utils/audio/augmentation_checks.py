@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from utils.audio.augmentation import FASTEST, SLOWEST, Augmentation
+from utils.audio.augmentation import FASTEST, PROBABILITIES, SLOWEST, Augmentation
 from utils.audio.codecs import CODECS, missing_codec
 from utils.audio.sound_files import folder_problems
 from utils.runtime.errors import UserError
@@ -31,7 +31,7 @@ def check_augmentation(augmentation: Augmentation) -> None:
 
 def _value_problems(augmentation: Augmentation) -> list[str]:
     found = []
-    for name in ("reverb_probability", "noise_probability", "gain_probability", "codec_probability"):
+    for name in PROBABILITIES:
         value = getattr(augmentation, name)
         if not 0 <= value <= 1:
             found.append(f"{name} {value}: expected a share from 0 to 1.")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from utils.evaluation.backends.transcriber import Transcriber
 from utils.evaluation.material import Material
 from utils.model.languages import check_languages, language_codes
-from utils.model.loading import LoadedModel, read_training_arguments
+from utils.model.loading import read_training_arguments
 from utils.model.resolving import resolve_model
 from utils.runtime.errors import UserError
 
@@ -38,23 +38,23 @@ def find_task(models: Sequence[str], task: str) -> str:
     return next(iter(known.values()), "transcribe")
 
 
-def in_known_languages(material: Material, loaded: LoadedModel, name: str, backend: str) -> Material:
+def in_known_languages(material: Material, transcriber: Transcriber, name: str) -> Material:
     """The same, with the languages that a model has no token for: it detects one there.
 
     So a model that was given a new language can be compared with the one it was made from.
 
     Raises:
-        UserError: An English-only model and another language, or one that faster-whisper refuses.
+        UserError: An English-only model and another language, or one that the backend refuses.
     """
     from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
     spoken = {code for code in material.evaluation_set.languages if code is not None}
-    if backend == "faster-whisper" and not spoken <= LANGUAGES.keys():
+    if not transcriber.takes_added_languages and not spoken <= LANGUAGES.keys():
         others = ", ".join(sorted(spoken - LANGUAGES.keys()))
-        raise UserError(f"--backend faster-whisper: it refuses the language {others}. Use ctranslate2.")
-    known = language_codes(loaded.model)
+        raise UserError(f"the backend refuses the added language {others}. Use --backend ctranslate2.")
+    known = language_codes(transcriber.loaded.model)
     if not known:
-        check_languages(loaded.model, sorted(spoken), name)
+        check_languages(transcriber.loaded.model, sorted(spoken), name)
     if not known or spoken <= known:
         return material
     evaluation_set = replace(material.evaluation_set, detected_languages=sorted(spoken - known))

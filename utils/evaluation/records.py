@@ -69,6 +69,15 @@ class Decoding:
     hallucination: dict[str, MadeUpWords] | None = None  # by sort of sound: silence, noise, music
 
 
+RATES = {  # of a `TextScore`, in the words that reports have for them
+    "wer": "words substituted (sub), inserted (ins) and deleted (del) over the words of the references, "
+    "summed over all clips; it can exceed 100 %",
+    "cer": "the same for characters",
+    "mer": "the share of words that do not match",
+    "wil": "the share of word information that is lost",
+}
+
+
 @dataclass(frozen=True)
 class TextScore:
     """Corpus scores in one form of the text; rates as fractions, edits in words."""

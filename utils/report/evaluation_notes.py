@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from utils.evaluation.records import Analysis, EvaluationResult
+from utils.evaluation.records import RATES, Analysis, EvaluationResult
 from utils.report.labels import shorten
 from utils.report.page import Html, tag
 
@@ -36,12 +36,7 @@ LOOPS = (
 def notes_section(results: Sequence[EvaluationResult], analysis: Analysis | None) -> Html:
     """What the rates, the intervals and the contexts mean."""
     notes = [
-        (
-            "Rates",
-            "WER is words substituted (sub), inserted (ins) and deleted (del) over the words of the "
-            "references, summed over all clips; it can exceed 100 %. CER counts characters in the same way. "
-            "MER is the share of words that do not match, WIL the share of word information that is lost.",
-        ),
+        ("Rates", " ".join(f"{name.upper()} is {words}." for name, words in RATES.items())),
         ("Texts", _text_words(results)),
         ("Intervals", _interval_words(results, analysis)),
         ("Audio context", _context_words(results)),

@@ -5,7 +5,15 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from utils.evaluation.records import Analysis, EvaluationResult, Gate, ModelComparison, Prediction, TextScore
+from utils.evaluation.records import (
+    RATES,
+    Analysis,
+    EvaluationResult,
+    Gate,
+    ModelComparison,
+    Prediction,
+    TextScore,
+)
 from utils.report.labels import TEXT_LABELS
 from utils.report.page import without_controls
 from utils.runtime.files import write_bytes
@@ -102,7 +110,7 @@ def _interval(record: TextScore | ModelComparison) -> Row:
 
 def _score_cells(score: TextScore) -> Row:
     edits = ("num_words", "substitutions", "insertions", "deletions")
-    rates = _some(score, "wer", "cer", "mer", "wil", *edits)
+    rates = _some(score, *RATES, *edits)
     return rates | _interval(score) | {"ci95_unit": score.ci95_unit}
 
 

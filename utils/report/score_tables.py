@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from utils.evaluation.records import Analysis, EvaluationResult, ModelComparison
+from utils.evaluation.records import RATES, Analysis, EvaluationResult, ModelComparison
 from utils.report.charts import Measure, chart_top, stacked_bars, swatch
 from utils.report.labels import TEXT_LABELS, in_percent, in_time, interval_in_percent, shorten
 from utils.report.page import Html, isolated, join, table, tag
@@ -36,7 +36,7 @@ def _score_table(series: Sequence[Series], text: str) -> Html:
         "raw": "Raw text, where case and punctuation count, percent",
     }[text]
     first = series[0].measure
-    others = [name for name in ("WER", "CER", "MER", "WIL") if name != first]
+    others = [name.upper() for name in RATES if name.upper() != first]
     headings = ("model", first, "95 % interval", *others, "sub", "ins", "del", "words")
     cells = []
     for one in series:

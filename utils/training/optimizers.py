@@ -2,16 +2,11 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from typing import Literal
 
 import torch
 from torch import nn
 
 from utils.runtime.errors import UserError
-
-Optim = Literal["adamw_torch_fused", "adamw_torch", "adamw_bnb_8bit"]
-
-SETTINGS = ("initial_lr", "weight_decay", "betas", "eps")  # of a group, from the arguments
 
 
 def parameter_groups(
@@ -34,7 +29,7 @@ def parameter_groups(
 
 
 def build_optimizer(
-    name: Optim,
+    name: str,
     groups: list[dict[str, object]],
     *,
     learning_rate: float,
@@ -78,7 +73,9 @@ def settings_kept(
 
     The schedule stands where the checkpoint left it; the rate of the coming step follows from both.
     """
-    settings = [{name: group[name] for name in SETTINGS} for group in optimizer.param_groups]
+    settings = [
+        {name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups
+    ]
     yield
     scheduler.base_lrs = [kept["initial_lr"] for kept in settings]
     for group, kept, factor in zip(optimizer.param_groups, settings, scheduler.lr_lambdas, strict=True):
@@ -86,6 +83,6 @@ def settings_kept(
         group["lr"] = kept["initial_lr"] * factor(scheduler.last_epoch)
 
 
-def moment_bytes(name: Optim) -> int:
+def moment_bytes(name: str) -> int:
     """What the optimiser keeps for every trained number: two moments in float32, or in 8 bits."""
     return 2 if name == "adamw_bnb_8bit" else 8

@@ -11,11 +11,10 @@ from transformers import get_scheduler
 
 from utils.arguments.train import TrainArguments
 from utils.model.adapters import adapter_loss, register_adapter
-from utils.model.cross_entropy import CHUNK_TOKENS
 from utils.model.kernels.fast_paths import take_fast_paths
 from utils.model.kernels.onednn import choose_multiples
 from utils.model.loading import LoadedModel
-from utils.model.loss import WhisperLoss
+from utils.model.loss import CHUNK_TOKENS, WhisperLoss
 from utils.model.whisper import whisper_of
 from utils.runtime.allocator import keep_no_freed_memory
 from utils.runtime.devices import sum_in_a_fixed_order

@@ -30,6 +30,7 @@ class CTranslate2Transcriber:
     max_length: int
     task: str
     num_beams: int
+    takes_added_languages: bool = True
 
     @property
     def takes_dynamic_context(self) -> bool:

@@ -31,6 +31,7 @@ class FasterWhisperTranscriber:
     task: str
     num_beams: int
     takes_dynamic_context: bool = False
+    takes_added_languages: bool = False
 
     def transcribe_batch(
         self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]

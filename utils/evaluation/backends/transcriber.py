@@ -34,6 +34,11 @@ class Transcriber(Protocol):
         """Whether it decodes this model in the dynamic context as in training."""
         ...
 
+    @property
+    def takes_added_languages(self) -> bool:
+        """Whether it takes languages that Whisper was not released with, where the model has them."""
+        ...
+
     def transcribe_batch(
         self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
     ) -> list[str]:

@@ -33,6 +33,7 @@ class TransformersTranscriber:
     max_length: int
     task: str = "transcribe"
     takes_dynamic_context: bool = True
+    takes_added_languages: bool = True
 
     def transcribe_batch(
         self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]

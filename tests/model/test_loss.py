@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from utils.model.cross_entropy import summed_cross_entropy
+from utils.model.loss import summed_cross_entropy
 
 
 def loss_and_gradients(chunk_tokens: int | None, num_tokens: int = 23) -> tuple[torch.Tensor, ...]:
