@@ -72,9 +72,17 @@ def require_program() -> Callable[[str], str]:
 @pytest.fixture
 def demo(require_program) -> Path:
     """Folder that `make demo` leaves, with data/demo beside it; a finished one in this checkout is reused."""
+    from filelock import FileLock
+
     root = Path(__file__).parents[1]
-    subprocess.run([require_program("make"), "demo"], cwd=root, check=True, timeout=40 * 60)
+    with FileLock(root / ".venv" / "demo.lock"):
+        subprocess.run([require_program("make"), "demo"], cwd=root, check=True, timeout=60 * 60)
     return root / "runs" / "demo"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the demo, the longest of all, come first and one after the other."""
+    items.sort(key=lambda item: "demo" not in getattr(item, "fixturenames", ()))
 
 
 def _require_program(name: str) -> str:

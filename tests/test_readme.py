@@ -217,7 +217,6 @@ def encoder_output(folder: Path) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_the_demo_keeps_its_promises(demo):
     """`make demo` ends well, at least halves the error, and a second one reuses what is there.
 

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from tests.support.training_runs import launch, read_metrics, run_to_the_end
+from tests.support.warm_processes import train_warm
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +28,7 @@ def test_deepspeed_trains_evaluates_resumes_and_leaves_a_model_folder(
     run_to_the_end([*launch(config), *options("sharded", 4), *two], DS_ACCELERATOR="cpu")
     again = [*options("sharded", 6), *two, "--resume_from_checkpoint", "latest"]
     run_to_the_end([*launch(config), *again], DS_ACCELERATOR="cpu")
-    run_to_the_end([*launch("cpu"), *options("plain", 6), "--per_device_train_batch_size", "8"])
+    train_warm("cpu", [*options("plain", 6), "--per_device_train_batch_size", "8"], tmp_path / "log")
     sharded, plain = read_metrics(tmp_path / "sharded"), read_metrics(tmp_path / "plain")
     assert [record["step"] for record in sharded] == [record["step"] for record in plain]
     for found, expected in zip(sharded, plain, strict=True):

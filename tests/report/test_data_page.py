@@ -15,7 +15,14 @@ from rich.console import Console
 
 from tests.support.pages import BROWSER_FLAGS, HOSTILE, RIGHT_TO_LEFT, Page, looked_at, tone
 from utils.audio.flac import SAMPLE_RATE, decode_flac, encode_flac
-from utils.data.data_report import DataReport, SplitReport, Statistics, read_data_report, write_data_report
+from utils.data.data_report import (
+    DataReport,
+    Distribution,
+    SplitReport,
+    Statistics,
+    read_data_report,
+    write_data_report,
+)
 from utils.data.dataset_statistics import StatisticsCounter
 from utils.report.data_page import EXAMPLES_PER_REASON, KEPT_EXAMPLES, write_html
 from utils.report.data_sections import OTHER_ADVICE, advice_for, trimmed
@@ -169,6 +176,17 @@ def test_bars_are_as_high_as_the_counts(written):
     _, counts = trimmed(build_statistics().duration)
     bars = [float(r["height"]) for r in page.find("rect") if r["class"] == "bar" and "x" in r][: len(counts)]
     assert np.array(bars) / max(bars) == pytest.approx(np.array(counts) / max(counts), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("counts", "above", "shown"),
+    [([1] * 9 + [2, 0, 0], 0, 10), ([3] + [0] * 11, 0, 8), ([1] * 9 + [2, 0, 0], 1, 12), ([0] * 12, 0, 12)],
+)
+def test_a_histogram_ends_behind_its_last_value(counts, above, shown):
+    """With eight bins at least, and all of them where something lies above."""
+    edges = [float(edge) for edge in range(13)]
+    found = trimmed(Distribution("s", edges, counts, above, 1.0, 2.0, 3.0))
+    assert found == (edges[: shown + 1], counts[:shown])
 
 
 def test_examples_are_limited_in_number_length_and_size(written, tmp_path):

@@ -26,7 +26,7 @@ from utils.evaluation.results_file import read_analysis, read_results
 from utils.report.evaluation_page import write_evaluation_page
 from utils.report.utterance_cards import CASES_IN_A_LIST, MOST_CHARACTERS
 from utils.runtime.files import write_json
-from utils.scoring.word_alignment import Edit
+from utils.scoring.word_alignment import Confusion, Edit
 
 TITLES = ["summary", "scores", "before-after", "groups", "duration", "learning", "failures", "confusions"]
 TITLES += ["utterances", "notes"]
@@ -209,6 +209,14 @@ def test_one_model_alone(written):
     assert sections(page) == [title for title in TITLES if title not in ("before-after", "learning")]
     text = shown(page)
     assert "WER, normalised30.3 %" in text and "Most errors · 2" in text and "Most worsened" not in text
+
+
+def test_a_pair_that_a_model_never_confused_is_0_and_one_it_may_have_is_a_dash(written):
+    """A model has at most fifty pairs in its results: one with fewer shows all of its own."""
+    many = [Confusion(f"parola{number}", "nulla", 9) for number in range(50)]
+    own = [Confusion("cane", "gatto", 7)]
+    text = shown(written([build_result(confusions=many), build_result(TUNED, confusions=own)]))
+    assert "canegatto–7" in text and "parola0nulla90" in text
 
 
 def test_what_the_decoder_failed_on_is_said_first(written):
