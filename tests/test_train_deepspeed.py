@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.support.training_runs import launch, read_metrics, run_to_the_end
+from tests.support.training_runs import launch, read_metrics, run_script, run_to_the_end
 from tests.support.warm_processes import train_warm
 
 pytestmark = pytest.mark.slow
@@ -29,6 +29,8 @@ def test_deepspeed_trains_evaluates_resumes_and_leaves_a_model_folder(
     again = [*options("sharded", 6), *two, "--resume_from_checkpoint", "latest"]
     run_to_the_end([*launch(config), *again], DS_ACCELERATOR="cpu")
     train_warm("cpu", [*options("plain", 6), "--per_device_train_batch_size", "8"], tmp_path / "log")
+    if config == "deepspeed_zero2":
+        assert_another_number_of_processes_is_refused(again)
     sharded, plain = read_metrics(tmp_path / "sharded"), read_metrics(tmp_path / "plain")
     assert [record["step"] for record in sharded] == [record["step"] for record in plain]
     for found, expected in zip(sharded, plain, strict=True):
@@ -39,3 +41,10 @@ def test_deepspeed_trains_evaluates_resumes_and_leaves_a_model_folder(
     from utils.model.loading import load_model
 
     assert load_model(str(tmp_path / "sharded/best")).total_parameters > 400_000
+
+
+def assert_another_number_of_processes_is_refused(options: list[str]) -> None:
+    words = [*launch("deepspeed_zero2")[:-1], "--num_processes=1", "train.py", *options, "--max_steps", "7"]
+    said = run_script(words, DS_ACCELERATOR="cpu").stderr
+    assert "2 processes of DeepSpeed saved it, here are 1" in said
+    assert "train.py" not in said.split("error: ")[0]  # no traceback of it

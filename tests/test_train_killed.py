@@ -17,11 +17,9 @@ import pytest
 from tests.support.training_runs import (
     ROOT,
     assert_same_course,
-    launch,
     losses,
     plant_poison,
     read_metrics,
-    run_to_the_end,
     steps_done,
 )
 from tests.support.warm_processes import start_warm_training, train_warm
@@ -189,18 +187,6 @@ def test_a_run_goes_on_with_another_number_of_processes(
     train("run", first, 3)
     resumed = train("run", second, 6, "--resume_from_checkpoint", "latest")
     assert resumed == pytest.approx(alone, abs=1e-4)
-
-
-def test_deepspeed_on_another_number_of_processes_says_so(tiny_whisper, prepared, tmp_path):
-    options = f"--model_name_or_path {tiny_whisper} --dataset {prepared} --language it --report_to none"
-    options += f" --save_steps 2 --eval_steps 0 --output_dir {tmp_path / 'run'} --max_steps"
-    command = [*launch("deepspeed_zero2"), *options.split()]
-    run_to_the_end([*command, "2"], OMP_NUM_THREADS="1")
-    alone = [word if word != "train.py" else "--num_processes=1 train.py" for word in command]
-    alone = " ".join([*alone, "4", "--resume_from_checkpoint", "latest"]).split()
-    done = subprocess.run(alone, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    assert "2 processes of DeepSpeed saved it, here are 1" in done.stderr
-    assert "train.py" not in done.stderr.split("error: ")[0]  # no traceback of it
 
 
 def test_two_runs_into_one_folder_are_refused(build, tmp_path):

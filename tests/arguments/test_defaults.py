@@ -22,4 +22,6 @@ def default_of(field: dataclasses.Field) -> object:
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_flags_and_defaults_are_these(script):
-    assert {field.name: default_of(field) for field in dataclasses.fields(SCRIPTS[script])} == EXPECTED[script]
+    assert {field.name: default_of(field) for field in dataclasses.fields(SCRIPTS[script])} == EXPECTED[
+        script
+    ]
