@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from torch.distributed.elastic.utils.distributed import get_free_port
 
 from tests.support.training_runs import (
     ROOT,
@@ -226,7 +227,7 @@ def test_the_batch_script_saves_requeues_and_ends(build, straight, tmp_path):
     run, log = tmp_path / "run", tmp_path / "log"
     variables = {"SLURM_SUBMIT_DIR": str(ROOT), "SLURM_NNODES": "1", "SLURM_JOB_NODELIST": "localhost"}
     variables |= {"SLURM_NODEID": "0", "SLURM_JOB_ID": "17", "SLURM_CPUS_PER_TASK": "1", "CONFIG": config}
-    variables |= {"SLURM_GPUS_ON_NODE": "2", "PORT": "29611"}
+    variables |= {"SLURM_GPUS_ON_NODE": "2", "PORT": str(get_free_port())}
     variables["PATH"] = f"{programs}:{os.environ['PATH']}"
 
     def submit() -> subprocess.Popen:
