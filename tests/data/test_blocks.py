@@ -1,6 +1,7 @@
 """Blocks: nothing lost or doubled, recordings whole, a name that changes with all that changes the result."""
 
 import itertools
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from utils.data import blocks
+from utils.data.archives.members import ArchiveMember
 from utils.data.blocks import MOST_BYTES, MOST_ITEMS, cut_blocks, is_own_block
 from utils.data.utterance import Reject, Utterance
 from utils.runtime.problems import Problem
@@ -65,21 +68,23 @@ def test_the_name_depends_on_items_settings_and_files(tmp_path):
     assert len({plain, *others}) == 5
 
 
-def test_another_content_of_a_file_gives_another_name(tmp_path):
-    from utils.data import blocks
-
-    file = tmp_path / "a.wav"
+@pytest.mark.parametrize("in_archive", [False, True])
+@pytest.mark.parametrize(("content", "changed_at"), [(b"longer", 10), (b"two", 11)], ids=["size", "time"])
+def test_another_content_of_a_file_gives_another_name(tmp_path, in_archive, content, changed_at):
+    """A recording may be replaced by one of the same size."""
+    file = tmp_path / "a"
     names = []
-    for content in (b"one", b"longer"):
-        file.write_bytes(content)
+    for now, seconds in ((b"one", 10), (content, changed_at)):
+        file.write_bytes(now)
+        os.utime(file, (0, seconds))
         blocks._size_and_time.cache_clear()  # one run takes a file's size once
-        names.append(next(cut_blocks([utterance(0, str(file))], "")).name)
+        audio = ArchiveMember(file, "a.wav", size=len(now)) if in_archive else file
+        names.append(next(cut_blocks([replace(utterance(0), audio=audio)], "")).name)
     assert names[0] != names[1]
 
 
 @pytest.mark.parametrize("num_shards", [1, 3])
 def test_every_block_belongs_to_one_shard(num_shards):
-    blocks = list(cut_blocks([utterance(number) for number in range(500)], ""))
-    for block in blocks:
+    for block in cut_blocks([utterance(number) for number in range(500)], ""):
         assert [is_own_block(block.number, shard, num_shards) for shard in range(num_shards)].count(True) == 1
         assert is_own_block(block.number, None, num_shards)

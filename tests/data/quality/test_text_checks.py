@@ -83,6 +83,15 @@ def test_each_rule_of_a_text_is_switched_by_its_name(rule):
     assert check_text(TEXT_OF_RULE[rule], "it", ALL - {rule}) is None
 
 
+def test_a_digit_may_be_spoken_as_long_as_a_word_and_needs_not_be():
+    """Fifty characters a second are too many, 0.3 too few; eight more, and two seconds, are let pass."""
+    number = "1234567890" * 2
+    assert pair_problem(number, 1.0, None) is None  # 12 characters a second; as words 92
+    assert pair_problem("7", 18.0, None) is None  # five letters in 16 s; one character would be too few
+    assert "more text" in str(pair_problem("a" * 59, 1.0, None)) and pair_problem("a" * 58, 1.0, None) is None
+    assert "less text" in str(pair_problem("no", 9.0, None)) and pair_problem("no", 8.6, None) is None
+
+
 def test_every_rule_is_described_and_tested():
     elsewhere = {"truncated", "speech_rate", "duplicate"}
     assert CLIPS.keys() | TEXT_OF_RULE.keys() | elsewhere == ALL
