@@ -20,7 +20,7 @@ import pytest
 import soundfile
 import yaml
 
-from preprocess import drawn, main, split_settings
+from preprocess import clip_settings, describe, drawn, main, split_settings
 from tests.support.locks import refuse_to_lock
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.preprocess import PreprocessArguments
@@ -452,6 +452,23 @@ def test_splits_and_fractions_follow_the_seed():
     items = [Utterance(f"u{n}", b"", "ciao", "corpus", n) for n in range(40)]
     expected = list(draw_fraction(items, 0.5, test_fraction=0.5, seed=1))
     assert list(drawn(items, one)) == expected != list(drawn(items, other))
+
+
+def test_what_becomes_of_a_clip_is_in_the_name_of_its_block():
+    """Else a run that goes on with other values keeps the clips of those before."""
+    words = (
+        "--source manifest --input corpus.jsonl --output_dir out --align_with_model a --filter_with_model a"
+    )
+
+    def described(more: str = "") -> str:
+        arguments = parse_arguments(PreprocessArguments, [*words.split(), *more.split()])
+        return describe(clip_settings(arguments), arguments)
+
+    others = ["--min_duration 0.2", "--max_duration 29", "--skip_rules duplicate", "--add_rules digits"]
+    others += ["--language it", "--align_with_model b", "--min_alignment_confidence 0.6"]
+    others += ["--filter_with_model b", "--max_filter_wer 0.7"]
+    assert len({described(), *map(described, others)}) == 1 + len(others)
+    assert described("--num_proc 2 --seed 1") == described()
 
 
 def read_rows_of_run(manifest: Path, output_dir: Path, fraction: str = "1") -> dict[str, list[dict]]:
