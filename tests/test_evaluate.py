@@ -202,6 +202,19 @@ def test_another_model_or_dataset_of_the_name_is_evaluated_again(scratch, tiny_w
     assert not is_reused(others)
 
 
+def test_every_model_dataset_recording_and_guard_is_looked_at_before_a_report_is_reused(
+    tmp_path, monkeypatch
+):
+    inputs = []
+    monkeypatch.setattr(evaluate, "evaluate", lambda *call: inputs.append(call[2]))
+    names = [str(tmp_path / name) for name in ("model", "data", "talks.jsonl", "guard")]
+    for name in names:
+        Path(name).mkdir()
+    words = "--models {} --dataset {} --recordings {} --guard_datasets {}".format(*names).split()
+    evaluate.main([*words, "--output_dir", str(tmp_path / "report")])
+    assert list(inputs[0]) == names
+
+
 def test_one_model_in_a_folder_that_holds_other_things(tuned, dataset, tmp_path, capsys):
     (tmp_path / "metrics.jsonl").write_text("{}\n")
     words = command([tuned], dataset, tmp_path, "--audio_context", "dynamic", "--max_samples", "3")
