@@ -5,10 +5,10 @@ import json
 import math
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 from tests.support.prepared_folders import contents
+from tests.support.warm_processes import kill_all, start_warm
 
 ROOT = Path(__file__).resolve().parent.parent
 NUM_CLIPS = 700
@@ -38,29 +39,21 @@ def manifest(tmp_path_factory) -> Path:
     return folder / "corpus.jsonl"
 
 
-def start(manifest: Path, output_dir: Path) -> subprocess.Popen:
+def start(manifest: Path, output_dir: Path) -> BaseProcess:
     """A run whose arguments, which the report shows, are the same for every `output_dir`."""
     output_dir.parent.mkdir(exist_ok=True)
     words = ["--source", "manifest", "--input", str(manifest), "--num_proc", "2"]
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "preprocess.py"), *words, "--output_dir", output_dir.name],
-        cwd=output_dir.parent,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    words = [str(ROOT / "preprocess.py"), *words, "--output_dir", output_dir.name]
+    return start_warm(words, output_dir.parent / "log", cwd=output_dir.parent, env=os.environ)
 
 
-def run_for(process: subprocess.Popen, seconds: float) -> float:
+def run_for(process: BaseProcess, seconds: float) -> float:
     """Kill it and its children after so long; gives the seconds to its own end, infinite if killed."""
     began = time.monotonic()
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    return time.monotonic() - began if process.returncode == 0 else math.inf
+    process.join(seconds)
+    took = time.monotonic() - began if process.exitcode == 0 else math.inf
+    kill_all([process])
+    return took
 
 
 def test_kill_at_random_moments_leaves_the_same_bytes(manifest, tmp_path):
@@ -73,9 +66,11 @@ def test_kill_at_random_moments_leaves_the_same_bytes(manifest, tmp_path):
         output_dir = tmp_path / f"killed-{number}" / "data"
         process = start(manifest, output_dir)
         shortest_run = min(shortest_run, run_for(process, moments.uniform(0.2, shortest_run)))
-        interrupted += process.returncode != 0
+        interrupted += process.exitcode != 0
         assert not output_dir.exists() or contents(output_dir) == straight  # whole or not at all
-        assert start(manifest, output_dir).wait() == 0
+        again = start(manifest, output_dir)
+        run_for(again, seconds=600)
+        assert again.exitcode == 0, (output_dir.parent / "log").read_text()
         assert contents(output_dir) == straight, f"kill {number}"
         assert not list(output_dir.parent.glob(".*"))
     assert interrupted >= NUM_KILLS // 2

@@ -1,6 +1,5 @@
 """Runs killed and stopped again and again keep the course of one left alone; a job requeues itself."""
 
-import contextlib
 import json
 import os
 import random
@@ -8,7 +7,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
@@ -23,7 +21,7 @@ from tests.support.training_runs import (
     read_metrics,
     steps_done,
 )
-from tests.support.warm_processes import start_warm_training, train_warm
+from tests.support.warm_processes import kill_all, start_warm_training, train_warm
 
 pytestmark = pytest.mark.slow
 
@@ -104,7 +102,7 @@ def test_kills_change_no_loss(config, build, straight, tmp_path):
         step = min(newest_checkpoint(run) + random_moments.randint(2, 9), STEPS - 2)
         wait_for_step(processes[0].is_alive, run, step, log)
         time.sleep(random_moments.uniform(0, 0.2))
-        kill(processes)
+        kill_all(processes)
     assert newest_checkpoint(run) > KILLS and not (run / "final").exists()
     said = train_warm(config, [*build(run), *CONFIGS[config]], log)
     assert_same_course(straight(config), run)
@@ -133,16 +131,6 @@ def test_stops_by_signal_lose_no_step(config, ranks, build, straight, tmp_path):
     assert not (run / "interrupted.json").exists()
     assert losses(run) == losses(straight(config))
     assert "passed over" not in said
-
-
-def kill(processes: list[BaseProcess]) -> None:
-    """End the processes and their workers, all at once, and wait for them."""
-    mothers = [psutil.Process(process.pid) for process in processes]
-    for member in [*mothers, *(child for mother in mothers for child in mother.children(recursive=True))]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
-    for process in processes:
-        process.join()
 
 
 def test_on_two_processes_all_skip_the_step_that_one_finds_poisoned(tiny_whisper, build_prepared, tmp_path):
@@ -197,7 +185,7 @@ def test_two_runs_into_one_folder_are_refused(build, tmp_path):
     os.kill(first.pid, signal.SIGSTOP)
     [second] = start_warm_training("cpu", build(run), tmp_path / "second")
     second.join(300)
-    kill([first])
+    kill_all([first])
     assert second.exitcode == 2
     assert "another run is training into this folder" in (tmp_path / "second").read_text()
 

@@ -5,6 +5,7 @@ benchmark starts many. What a script does in its process is the same; only OMP_N
 when torch is imported, is that of the tests.
 """
 
+import contextlib
 import multiprocessing
 import os
 import runpy
@@ -16,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TextIO
 
+import psutil
 import pytest
 
 from benchmarks import side_by_side
@@ -62,6 +64,21 @@ def train_warm(config: str, options: Sequence[str], log: Path) -> str:
         process.join(300)
     assert not any(process.exitcode for process in processes), log.read_text()[-3000:]
     return log.read_text()
+
+
+def kill_all(processes: Sequence[BaseProcess]) -> None:
+    """Kill processes and all that they have started, and wait for them."""
+    members = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            mother = psutil.Process(process.pid)
+            mother.suspend()  # it starts no more
+            members += [mother, *mother.children(recursive=True)]
+    for member in members:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    for process in processes:
+        process.join()
 
 
 def keep_benchmarks_warm(monkeypatch: pytest.MonkeyPatch) -> None:
