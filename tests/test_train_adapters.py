@@ -15,6 +15,7 @@ from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
 from utils.model.languages import language_ids
 from utils.model.loading import load_model, read_training_arguments
+from utils.runtime.devices import pick_dtype
 from utils.runtime.errors import UserError
 from utils.training.setup import start_accelerator
 from utils.training.trainable_model import load_trainable_model
@@ -353,10 +354,12 @@ def prompts(italian_prompts, tmp_path_factory) -> Path:
     ("variant", "learning_rate"),
     [("adalora", "3e-2"), ("int8", "3e-3"), ("nf4 dora", "3e-3")],
 )
-def test_whisper_base_learns_prompts_by_heart(tmp_path, prompts, variant, learning_rate):
+def test_whisper_base_learns_prompts_by_heart(tmp_path, prompts, variant, learning_rate, monkeypatch):
     """Twelve steps over four prompts, each seen twelve times; the folder knows them too."""
     from transformers import pipeline
 
+    dtype = pick_dtype(torch.device("cpu"))
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16" if dtype == torch.bfloat16 else "no")
     words = f"--model_name_or_path openai/whisper-base --dataset {prompts} --language it --report_to none"
     words += f" --max_steps 12 --eval_steps 0 --save_steps 0 --logging_steps 1 {VARIANTS[variant]}"
     words += f" --learning_rate {learning_rate} --warmup_steps 0 --context_jitter 0"
@@ -368,7 +371,7 @@ def test_whisper_base_learns_prompts_by_heart(tmp_path, prompts, variant, learni
     merged = load_model(str(tmp_path / "run/final"))
     merged.model.save_pretrained(tmp_path / "merged")
     merged.processor.save_pretrained(tmp_path / "merged")
-    recogniser = pipeline("automatic-speech-recognition", model=str(tmp_path / "merged"))
+    recogniser = pipeline("automatic-speech-recognition", model=str(tmp_path / "merged"), dtype=dtype)
     from datasets import load_from_disk
 
     from utils.audio.flac import decode_flac
