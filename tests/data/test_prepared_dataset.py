@@ -6,6 +6,7 @@ import sys
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,6 @@ from utils.runtime.errors import UserError
 @pytest.fixture
 def two(tmp_path) -> tuple[str, str]:
     """Prepared datasets a of 10 utterances without a language, b of 5 in English; columns differ in type."""
-    from dataclasses import replace
-
     from tests.support.assembled import CLIPS
 
     open_language = replace(CLIPS, language="auto")
@@ -179,6 +178,14 @@ def test_an_audio_folder_is_what_datasets_reads(two, tmp_path):
     ]
     info = soundfile.info(target / "train" / lines[0]["file_name"])
     assert (info.samplerate, info.channels, info.frames) == (16000, 1, 16000)
+
+
+def test_clips_whose_names_would_be_one_file_get_several(tmp_path):
+    """Also on a file system that takes capitals and small letters for the same."""
+    items = [replace(utterance(number), id=id) for number, id in enumerate(["Talk/1", "talk_1", "Talk:1"])]
+    build(tmp_path / "a", items, test_share=0, validation_share=0)
+    files = (write_audiofolder(tmp_path / "a") / "train").glob("*.wav")
+    assert len({file.name.lower() for file in files}) == 3
 
 
 def test_columns_named_as_those_of_an_audio_folder_stay_beside_them(tmp_path):
