@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from utils.runtime.errors import UserError
-from utils.text.cleaning import CONTROL_TOKEN, clean_text, simplify_text
+from utils.text.cleaning import CONTROL_TOKEN, clean_text
 from utils.text.normalizing import normalize_text
 from utils.text.scripts import has_spaceless_script
 from utils.text.token_counts import load_token_counter
@@ -221,30 +221,3 @@ def test_tokens_are_counted_with_the_leading_space(tiny_whisper):
 def test_no_tokenizer(tmp_path):
     with pytest.raises(UserError, match="no tokenizer found"):
         load_token_counter(str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("text", "lower", "bare", "both"),
-    [
-        ("Ciao, come va?", "ciao, come va?", "Ciao come va", "ciao come va"),
-        ("L'ora è un po' tarda.", "l'ora è un po' tarda.", "L'ora è un po' tarda", "l'ora è un po' tarda"),
-        ("«Sì» — disse", "«sì» — disse", "Sì disse", "sì disse"),
-        ("Porta-voce - fine-", "porta-voce - fine-", "Porta-voce fine", "porta-voce fine"),
-        ("El col·legi: 3,5", "el col·legi: 3,5", "El col·legi 3 5", "el col·legi 3 5"),
-        ("नमस्ते, दुनिया।", "नमस्ते, दुनिया।", "नमस्ते दुनिया", "नमस्ते दुनिया"),
-        ("می\u200cخواهم؟", "می\u200cخواهم؟", "می\u200cخواهم", "می\u200cخواهم"),
-        ("ΟΔΟΣ!", "οδος!", "ΟΔΟΣ", "οδος"),
-        ("…", "…", "", ""),
-    ],
-)
-def test_simplified_texts(text, lower, bare, both):
-    assert simplify_text(text, lower_case=False, remove_punctuation=False) == text
-    assert simplify_text(text, lower_case=True, remove_punctuation=False) == lower
-    assert simplify_text(text, lower_case=False, remove_punctuation=True) == bare
-    assert simplify_text(text, lower_case=True, remove_punctuation=True) == both
-
-
-@given(st.text())
-def test_simplifying_twice_changes_nothing_more(text):
-    once = simplify_text(text, lower_case=True, remove_punctuation=True)
-    assert simplify_text(once, lower_case=True, remove_punctuation=True) == once

@@ -35,7 +35,7 @@ def parse_arguments(
     words = list(sys.argv[1:] if argv is None else argv)
     parser = _build_parser(kind, description)
     config, words = _take_config(words)
-    recipe_words = [] if config is None else recipe_as_words(Path(config), parser, kind)
+    recipe_words = [] if config is None else recipe_as_words(Path(config), kind)
     arguments, unknown = _parse_known(parser, recipe_words + words, kind)
     if unknown:
         raise UserError(unknown_message("the command line", unknown[0].split("=")[0], kind))

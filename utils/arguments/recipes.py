@@ -1,6 +1,5 @@
 """Recipes: YAML to arguments and back, and how two sets of arguments differ."""
 
-import argparse
 import dataclasses
 import difflib
 import types
@@ -13,7 +12,7 @@ from utils.runtime.errors import UserError
 from utils.runtime.resolved_arguments import default_of, read_recipe
 
 
-def recipe_as_words(path: Path, parser: argparse.ArgumentParser, kind: type[ScriptArguments]) -> list[str]:
+def recipe_as_words(path: Path, kind: type[ScriptArguments]) -> list[str]:
     """Turn a recipe's keys into command-line words after checking each key's name and type."""
     types_of = typing.get_type_hints(kind)
     defaults = {f.name: default_of(f) for f in dataclasses.fields(kind)}

@@ -5,7 +5,7 @@ import datetime
 import os
 from collections.abc import Iterator
 
-from accelerate import Accelerator, PartialState
+from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from utils.runtime.devices import pick_device
@@ -31,7 +31,7 @@ def start_processes() -> PartialState:
 
 
 @contextlib.contextmanager
-def failing_together(accelerator: Accelerator) -> Iterator[None]:
+def failing_together() -> Iterator[None]:
     """Every process writes something in the block; where one fails to, all raise at its end.
 
     Raises:

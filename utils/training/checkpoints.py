@@ -41,16 +41,16 @@ def save_checkpoint(accelerator: Accelerator, output_dir: Path, state: TrainingS
     folder = output_dir / f"{PREFIX}{state.step}"
     temporary = output_dir / f".{folder.name}.tmp"
     try:
-        with failing_together(accelerator):
+        with failing_together():
             _begin(accelerator, output_dir, temporary)
-        with failing_together(accelerator):
+        with failing_together():
             accelerator.save_state(str(temporary))
             if accelerator.device.type == "mps":  # Accelerate leaves this generator out
                 torch.save(torch.mps.get_rng_state(), temporary / MPS_STATE_FILE)
-        with failing_together(accelerator):
+        with failing_together():
             own = fingerprint_share(accelerator, temporary)
         files = dict(sorted(gather_object(own)))
-        with failing_together(accelerator):
+        with failing_together():
             _seal(accelerator, temporary, folder, state, files)
     except WriteError as error:
         _tell_failure(

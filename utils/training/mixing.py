@@ -124,7 +124,7 @@ def average_best_evaluations(run: FinishedRun, validation: Dataset) -> None:
     record: dict[str, object] = {"steps": steps, "metric": metric}
     is_better = False
     if len(snapshots) > 1:
-        with failing_together(accelerator):
+        with failing_together():
             if accelerator.is_main_process:
                 config = read_adapter_config(best) if is_adapter(best) else None
                 config = config and averaged_adapter_config(config, len(snapshots))
@@ -138,7 +138,7 @@ def average_best_evaluations(run: FinishedRun, validation: Dataset) -> None:
             f"average of steps {', '.join(map(str, steps))}: {METRIC_LABELS[metric]} "
             f"{100 * value:.2f} %, {'better than' if is_better else 'not better than'} {100 * before:.2f} %"
         )
-        with failing_together(accelerator):
+        with failing_together():
             if accelerator.is_main_process and is_better:
                 changes = {"best_metric": value, "best_step": None, "averaged_steps": steps}
                 run.write_words(candidate, results | changes)
@@ -167,7 +167,7 @@ def interpolate_with_base(run: FinishedRun, validation: Dataset, guards: Mapping
     before = _as_mixture(0.0, run.score(args.model_name_or_path, splits))
     candidate, mixtures = run.folder / ".interpolated", []
     for alpha in sorted(set(args.interpolation_alphas)):
-        with failing_together(accelerator):
+        with failing_together():
             if accelerator.is_main_process:
                 _write_mixture(run, tuned, alpha, candidate, {})
         mixtures.append(_as_mixture(alpha, run.score(str(candidate), splits)))

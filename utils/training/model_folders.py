@@ -41,7 +41,7 @@ def save_model(run: Run, folder: Path) -> None:
         "data": state.data,
         "validation": state.validation,
     }
-    with failing_together(run.accelerator):
+    with failing_together():
         if whole is not None and run.accelerator.is_main_process:
             save_model_folder(
                 folder,
@@ -63,7 +63,7 @@ def keep_snapshot(run: Run, value: float) -> None:
     ranking = rank_evaluation(state.ranking, state.step, value, run.args.average_checkpoints)
     if state.step in dict(ranking):
         whole = whole_model(run.accelerator, run.model)
-        with failing_together(run.accelerator):
+        with failing_together():
             if whole is not None and run.accelerator.is_main_process:
                 save_snapshot(folder, state.step, whole)
     state.ranking = ranking

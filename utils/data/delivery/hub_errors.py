@@ -63,10 +63,10 @@ def hub_errors_told(dataset_id: str) -> Iterator[None]:
     except OfflineModeIsEnabled:
         raise UserError(f"{dataset_id}: HF_HUB_OFFLINE forbids a push. Unset it. {KEPT_KEYS}") from None
     except Exception as error:  # the client, its transport and Xet each have their own; none of them is ours
-        raise UserError(f"{dataset_id}: {_describe(error, dataset_id)}") from error
+        raise UserError(f"{dataset_id}: {_describe(error)}") from error
 
 
-def _describe(error: BaseException, dataset_id: str) -> str:
+def _describe(error: BaseException) -> str:
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
 

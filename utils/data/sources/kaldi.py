@@ -66,7 +66,7 @@ def _kaldi_rows(tree: FileTree, folders: Sequence[str]) -> Iterator[Row | Reject
             for name in _KALDI_FILES:
                 yield from _load_kaldi_file(database, tree, folder, name)
             yield from _joined_kaldi_rows(database, posixpath.join(folder, "text"))
-            yield from _untold_kaldi_keys(database, tree, folder)
+            yield from _untold_kaldi_keys(database, folder)
 
 
 def _load_kaldi_file(
@@ -112,7 +112,7 @@ def _joined_kaldi_rows(database: sqlite3.Connection, table: str) -> Iterator[Row
         yield Row(table, line, values | {"is_cut": recording != "text.key"})
 
 
-def _untold_kaldi_keys(database: sqlite3.Connection, tree: FileTree, folder: str) -> Iterator[Reject]:
+def _untold_kaldi_keys(database: sqlite3.Connection, folder: str) -> Iterator[Reject]:
     """Utterances that `text` does not name."""
     name = "segments" if _has_segments(database) else "wav.scp"
     query = f'SELECT line, key FROM "{name}" WHERE key NOT IN (SELECT key FROM text) ORDER BY line'
