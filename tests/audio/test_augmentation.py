@@ -204,13 +204,15 @@ def test_a_pause_in_a_recording_of_noise_is_not_blown_up(tmp_path):
     assert np.median(snr_db[~is_loud]) == pytest.approx(10 + 10 * np.log10(50), abs=0.5)
 
 
-def test_responses_of_a_folder_are_used_without_their_delay(tmp_path, speech):
+@pytest.mark.parametrize("direct", [0.8, -0.8])
+def test_responses_of_a_folder_are_used_without_their_delay(tmp_path, speech, direct):
+    """A microphone may turn the sign of what it hears."""
     response = np.zeros(RATE)
-    response[2_000], response[2_800] = 0.8, 0.4  # the direct sound after 125 ms, an echo 50 ms later
+    response[2_000], response[2_800] = direct, 0.4  # the direct sound after 125 ms, an echo 50 ms later
     soundfile.write(tmp_path / "room.wav", response, RATE)
     found = vary(speech, Augmentation(reverb_probability=1.0, reverb_dir=str(tmp_path)), 0)
     dry = np.pad(speech, (16, 0))[: len(speech)]  # 1 ms is kept in front of the peak
-    expected = dry + 0.5 * np.pad(dry, (800, 0))[: len(dry)]
+    expected = direct * dry + 0.4 * np.pad(dry, (800, 0))[: len(dry)]
     assert np.corrcoef(found, expected)[0, 1] > 0.9999
 
 

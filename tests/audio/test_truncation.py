@@ -32,11 +32,17 @@ def webm() -> bytes:
     return buffer.getvalue()
 
 
+def id3_tag(num_bytes: int) -> bytes:
+    """What stands in front of many an MP3; its size is written in four times seven bits."""
+    return b"ID3\x04\0\0" + bytes(num_bytes >> shift & 0x7F for shift in (21, 14, 7, 0)) + bytes(num_bytes)
+
+
 WHOLE = {
     "wav": lambda: sound_file(SOUND),
     "wav of floats": lambda: sound_file(SOUND, subtype="FLOAT"),
     "aiff": lambda: sound_file(SOUND, kind="AIFF"),
     "mp3": lambda: sound_file(SOUND, kind="MP3"),
+    "mp3 with a picture": lambda: id3_tag(3_000) + sound_file(SOUND, kind="MP3"),
     "ogg vorbis": lambda: sound_file(SOUND, kind="OGG", subtype="VORBIS"),
     "ogg opus": lambda: sound_file(SOUND, kind="OGG", subtype="OPUS"),
     "m4a": lambda: m4a(SOUND),
