@@ -97,8 +97,10 @@ def test_a_death_while_a_step_runs_does_not_break_into_it():
     assert not callable(signal.getsignal(signal.SIGCHLD))  # else it raises there, if it comes to look in time
     worker = psutil.Process(workers[0].pid)
     worker.kill()
-    while worker.status() != psutil.STATUS_ZOMBIE:  # the step that runs: SIGCHLD comes in it
-        time.sleep(0.01)
+    deadline = time.monotonic() + 10
+    while worker.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+        time.sleep(0.01)  # the step that runs: SIGCHLD comes in it
+    assert worker.status() == psutil.STATUS_ZOMBIE
     assert list(items) == [number**2 for number in range(1, 8)]
 
 
