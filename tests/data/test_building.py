@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -108,6 +108,22 @@ def test_the_seed_decides_who_is_in_which_split(tmp_path):
         build(tmp_path / name, items, seed=seed)
     tests = {name: {row["id"] for row in rows_of(tmp_path / name)["test"]} for name in ("x", "same", "other")}
     assert len(tests["x"]) == 4 and tests["same"] == tests["x"] != tests["other"]
+
+
+def test_what_is_cut_from_one_file_is_in_one_split(tmp_path):
+    files = []
+    for number in range(8):
+        files.append(tmp_path / f"{number}.wav")
+        files[-1].write_bytes(tone(number, 4.0))
+    items = [
+        replace(utterance(4 * number + n), audio=file, start=float(n), end=n + 1.0)
+        for number, file in enumerate(files)
+        for n in range(4)
+    ]
+    report = build(tmp_path / "x", items)
+    files_of = [{int(row["id"][2:]) // 4 for row in rows} for rows in rows_of(tmp_path / "x").values()]
+    assert report.split_by == "recording" and all(files_of)
+    assert sum(map(len, files_of)) == 8
 
 
 def test_given_splits_lose_what_leaks_unless_asked_to_keep_it(tmp_path):

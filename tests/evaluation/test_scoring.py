@@ -192,9 +192,9 @@ def test_dynamic_candidate_is_held_against_the_full_baseline_only_where_there_is
 
 def test_every_later_model_is_compared_with_the_first_on_each_dataset(evaluation_set):
     other = replace(evaluation_set, dataset="data/it2")
-    scored = [score(s, m, CANDIDATE) for m in ("base", "one", "two") for s in (evaluation_set, other)]
+    scored = [score(s, m, CANDIDATE) for m in ("zero", "one", "two") for s in (evaluation_set, other)]
     rows = {(c.baseline, c.candidate, c.dataset) for c in compare_models(scored, 100, 1)}
-    assert rows == {("base", m, d) for m in ("one", "two") for d in ("data/it", "data/it2")}
+    assert rows == {("zero", m, d) for m in ("one", "two") for d in ("data/it", "data/it2")}
 
 
 def test_one_model_leaves_nothing_to_compare(evaluation_set):

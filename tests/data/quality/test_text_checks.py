@@ -83,6 +83,12 @@ def test_each_rule_of_a_text_is_switched_by_its_name(rule):
     assert check_text(TEXT_OF_RULE[rule], "it", ALL - {rule}) is None
 
 
+def test_an_offset_is_one_on_either_side():
+    for offset in (0.4, -0.4):
+        problem = check_clip(noise(0.05) + np.float32(offset), ALL - {"steady_sound"})
+        assert problem is not None and f"mean is {offset:+.2f}" in str(problem)
+
+
 def test_a_digit_may_be_spoken_as_long_as_a_word_and_needs_not_be():
     """Fifty characters a second are too many, 0.3 too few; eight more, and two seconds, are let pass."""
     number = "1234567890" * 2
