@@ -1,16 +1,11 @@
-"""Fine-tune Whisper on prepared datasets; ends in an ordinary Hugging Face model folder.
+"""Fine-tune Whisper on prepared datasets. The result is an ordinary Hugging Face model folder.
 
-On a CPU:
+On a laptop:
     accelerate launch --config_file accelerate_configs/cpu.yaml train.py \\
         --model_name_or_path openai/whisper-base --dataset data/it --language it --output_dir runs/it
 
-A LoRA adapter on one NVIDIA GPU:
-    accelerate launch --config_file accelerate_configs/single_gpu.yaml train.py --use_peft \\
-        --learning_rate 1e-3 --model_name_or_path openai/whisper-small --dataset data/it --language it \\
-        --output_dir runs/it-small-lora
-
-By a recipe, whose arguments the command line overrides:
-    accelerate launch --config_file accelerate_configs/cpu.yaml train.py --config recipes/starter.yaml
+By a recipe:
+    accelerate launch --config_file accelerate_configs/single_gpu.yaml train.py --config recipes/starter.yaml
 """
 
 import os

@@ -3,7 +3,25 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from utils.arguments.fields import ScriptArguments, argument, at_least, dtype_problems, language_problems
+from utils.arguments.fields import ScriptArguments, language_problems
+from utils.runtime.flags import argument
+
+
+def dtype_problems(names: list[str]) -> list[str]:
+    """A sentence where precisions to measure are none or unknown."""
+    if names and set(names) <= {"float32", "bfloat16"}:
+        return []
+    return [f"dtypes {' '.join(names)}: expected float32, bfloat16 or both."]
+
+
+def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[str]:
+    """A sentence for every named value below `minimum`; what is not given is None, and right."""
+    values = {name: getattr(arguments, name) for name in names}
+    return [
+        f"{name} {value}: expected at least {minimum}."
+        for name, value in values.items()
+        if value is not None and value < minimum
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from utils.runtime.files import write_json
 if TYPE_CHECKING:
     import numpy as np
 
-    from utils.audio.augmentation import Augmentation
+    from utils.audio.augmentation_options import Augmentation
 
 SAMPLE_RATE = 16_000
 
@@ -79,7 +79,7 @@ def write_noise(speech: "np.ndarray", folder: Path) -> Path:
 
 def build_kinds(noise: Path) -> "dict[str, tuple[Augmentation, float]]":
     """Each augmentation alone, and its speed factor."""
-    from utils.audio.augmentation import Augmentation
+    from utils.audio.augmentation_options import Augmentation
     from utils.audio.codecs import CODECS
 
     nothing = Augmentation()
@@ -107,7 +107,8 @@ def time_spec_augment(samples: "np.ndarray", rounds: int, seed: int) -> float:
     """Median processor microseconds for one clip of a batch of 8."""
     import torch
 
-    from utils.audio.spec_augment import SpecAugment, spec_augment
+    from utils.audio.augmentation_options import SpecAugment
+    from utils.audio.spec_augment import spec_augment
 
     torch.set_num_threads(1)
     frames = len(samples) // 160

@@ -87,7 +87,8 @@ def log_mel_of(samples: "np.ndarray") -> "torch.Tensor":
 
 
 def mask(features: "torch.Tensor", seed: int) -> "torch.Tensor":
-    from utils.audio.spec_augment import SpecAugment, spec_augment
+    from utils.audio.augmentation_options import SpecAugment
+    from utils.audio.spec_augment import spec_augment
 
     settings = SpecAugment(mask_time_prob=0.1, mask_feature_prob=0.15)
     return spec_augment(features, [features.shape[2]], settings, [(seed,)])

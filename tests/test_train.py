@@ -439,7 +439,7 @@ def test_what_changes_no_result_may_change_while_a_run_is_interrupted(
     for name in ("final", "best", "checkpoint-4"):
         shutil.rmtree(run / name)
     free = ["--gradient_checkpointing", "--dataloader_num_workers", "1", "--per_device_eval_batch_size", "2"]
-    free += ["--save_steps", "3", "--save_total_limit", "9", "--max_skipped_steps", "9"]
+    free += ["--save_steps", "3", "--save_total_limit", "9"]
     train.main(arguments(*DRAWN, *free))
     assert "going on from step 2" in capsys.readouterr().out
     assert_same_course(run, drawn_once)

@@ -175,12 +175,13 @@ def test_a_poisoned_clip_is_skipped_named_and_counted(command, poisoned, prepare
     assert all(torch.isfinite(value).all() for value in weights.values())
 
 
-def test_too_many_in_a_row_end_the_run_and_the_checkpoint_stays(command, tmp_path):
+def test_too_many_in_a_row_end_the_run_and_the_checkpoint_stays(command, tmp_path, monkeypatch):
     """All weights are lost in the update of step 4; the steps 5 and 6 are skipped, and none is saved."""
+    monkeypatch.setattr("utils.training.step_log.MOST_SKIPPED_IN_A_ROW", 2)
     hook = register_optimizer_step_post_hook(lose_the_weights_at(4))
     try:
         with pytest.raises(UserError, match=r"2 steps in a row had to be skipped.*Lower learning_rate"):
-            train.main(command("--max_steps", "9", "--max_skipped_steps", "2", "--save_steps", "3"))
+            train.main(command("--max_steps", "9", "--save_steps", "3"))
     finally:
         hook.remove()
     records = read_metrics(tmp_path / "run")

@@ -15,17 +15,14 @@ from datasets import DatasetDict, load_from_disk
 
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
-from utils.audio.augmentation import Augmentation
-from utils.audio.non_speech import NonSpeech
-from utils.audio.spec_augment import SpecAugment
 from utils.data.length_batches import StepSize
+from utils.runtime.errors import UserError
 from utils.text.label_tokens import IGNORED
+from utils.training import after_training
 from utils.training.after_training import load_guards
 from utils.training.data import load_validation
+from utils.training.features import encoder_inputs
 from utils.training.options import (
-    choose_augmentation,
-    choose_non_speech,
-    choose_spec_augment,
     count_workers,
     step_size,
 )
@@ -151,8 +148,8 @@ def test_the_optimiser_has_what_was_asked_for(build):
         ("--silence_run 64 --audio_context full", StepSize(clips=32, silence_run=0)),
         ("--batch_audio_seconds 50", StepSize(audio_seconds=200, silence_run=128)),
         (
-            "--batch_audio_seconds 50 --batch_label_tokens 70 --silence_run 0",
-            StepSize(audio_seconds=200, label_tokens=280, silence_run=0),
+            "--batch_audio_seconds 50 --silence_run 0",
+            StepSize(audio_seconds=200, silence_run=0),
         ),
     ],
 )
@@ -297,7 +294,7 @@ def test_texts_and_references_are_in_lower_case_where_that_is_learnt(build, pars
     assert run.loaded.processor.tokenizer.decode(run.data.clips.clips[0].previous) == " prima"
 
 
-def test_samples_are_limited_and_drawn_by_the_seed(build, parse, data):
+def test_samples_are_limited_and_drawn_by_the_seed(build, parse, data, monkeypatch):
     def ids(words: str) -> list[str]:
         found = build(f"--max_train_samples 5 {words}").data
         assert found.ids == list(found.clips.rows["id"]) and len(found.clips.clips) == 5
@@ -305,7 +302,8 @@ def test_samples_are_limited_and_drawn_by_the_seed(build, parse, data):
 
     assert len(set(ids(""))) == 5 and ids("") == ids("") != ids("--seed 43")
     assert len(load_validation(parse("--max_eval_samples 4"))) == 4
-    args = parse(f"--max_guard_samples 3 --guard_datasets {data} --interpolation_alphas 0.5")
+    monkeypatch.setattr(after_training, "GUARD_SAMPLES", 3)
+    args = parse(f"--guard_datasets {data} --interpolation_alphas 0.5")
     assert [len(rows) for rows in load_guards(args).values()] == [3]
     assert len(build("--eval_on_start --max_eval_samples 2").data.validation) == 2
 
@@ -354,44 +352,39 @@ def test_a_column_of_any_name_changes_no_batch(build, data, tmp_path):
 # ---- what happens to the audio -----------------------------------------------------------------------------
 
 
-def test_augmentation_is_what_was_asked_for(parse, build, sounds):
-    args = parse(
-        f"--speed_factors 0.9 1.2 --reverb_probability 0.11 --reverb_dir {sounds} --reverb_rt60 0.2 0.3 "
-        f"--noise_probability 0.12 --noise_dir {sounds} --noise_snr_db 7 8 "
-        "--gain_probability 0.13 --gain_db -3 -2 --codec_probability 0.14 --codecs ulaw alaw"
-    )
-    assert choose_augmentation(args, start_accelerator(args)) == Augmentation(
-        speed_factors=(0.9, 1.2),
-        reverb_probability=0.11,
-        reverb_dir=str(sounds),
-        reverb_rt60=(0.2, 0.3),
-        noise_probability=0.12,
-        noise_dir=str(sounds),
-        noise_snr_db=(7.0, 8.0),
-        gain_probability=0.13,
-        gain_db=(-3.0, -2.0),
-        codec_probability=0.14,
-        codecs=("ulaw", "alaw"),
-    )
+def test_augmentation_is_what_was_asked_for(build):
     ((plain,),) = micro_batches(build())
     ((softer,),) = micro_batches(build("--gain_probability 1 --gain_db -20 -20"))
     torch.testing.assert_close(softer.waveforms, 0.1 * plain.waveforms)
 
 
 def test_windows_without_speech_are_as_asked_for(parse, build, sounds):
-    args = parse(f"--non_speech_share 0.25 --non_speech_dir {sounds}")
-    assert choose_non_speech(args, start_accelerator(args)) == NonSpeech(0.25, str(sounds))
     examples = build(f"--non_speech_share 0.25 --non_speech_dir {sounds}").data.clips.draw(0)
     assert [len(example.rows) for example in examples] == [1] * 12 + [0] * 3
 
 
-def test_masks_are_what_was_asked_for(parse):
-    assert choose_spec_augment(parse()) is None
-    words = "--mask_time_prob 0.21 --mask_time_length 11 --mask_time_min_masks 3"
-    words += " --mask_feature_prob 0.22 --mask_feature_length 12 --mask_feature_min_masks 4"
-    assert choose_spec_augment(parse(f"--apply_spec_augment {words}")) == SpecAugment(
-        0.21, 11, 3, 0.22, 12, 4
+@pytest.mark.parametrize("kind", ["noise", "reverb", "non_speech"])
+def test_a_folder_without_sounds_is_told_before_training(build, tmp_path, kind):
+    share = "share" if kind == "non_speech" else "probability"
+    with pytest.raises(UserError, match="none: no such folder"):
+        build(f"--{kind}_{share} 0.5 --{kind}_dir {tmp_path / 'none'}")
+
+
+def test_spectrograms_are_masked_where_that_is_asked_for(build):
+    def features(words: str) -> torch.Tensor:
+        run = build(words)
+        ((batch,),) = micro_batches(run)
+        found, known = encoder_inputs(run, batch)
+        assert known is None
+        return found
+
+    plain = features("")
+    assert torch.equal(features("--mask_time_prob 0.5"), plain)
+    masked = features(
+        "--apply_spec_augment --mask_time_prob 0 --mask_time_min_masks 0 --mask_feature_prob 0.5"
     )
+    changed = (masked != plain).any(dim=2).float().mean(dim=1)
+    assert torch.allclose(changed, torch.tensor(0.5), atol=0.05)  # half of the bands of each clip
 
 
 @pytest.mark.parametrize(

@@ -5,18 +5,16 @@ import pytest
 import soundfile
 
 from tests.support.clip_tables import build_clips, table, tokenizer
+from utils.audio.augmentation_options import NonSpeech
 from utils.audio.non_speech import (
     LEVELS_DB,
     SHORTEST_LONG,
     WINDOW_KINDS,
-    NonSpeech,
     build_probes,
-    check_non_speech,
     draw_duration,
     make_window,
     ringing,
 )
-from utils.runtime.errors import UserError
 from utils.text.label_tokens import IGNORED
 
 
@@ -56,12 +54,6 @@ def test_durations_are_those_of_clips_with_long_ones_among_them():
     assert long.min() >= SHORTEST_LONG and 29.0 < long.max() <= 29.9
 
 
-def test_a_folder_that_cannot_be_used_is_told_of_before_training(tmp_path):
-    check_non_speech(NonSpeech(0.0, str(tmp_path / "none")))
-    with pytest.raises(UserError, match="none: no such folder"):
-        check_non_speech(NonSpeech(0.1, str(tmp_path / "none")))
-
-
 # ---- among the examples of an epoch ------------------------------------------------------------------------
 
 
@@ -71,26 +63,26 @@ def windows_of(clips, epoch: int):
 
 def test_an_epoch_gets_its_share_of_windows_after_the_clips():
     rows = table([1.0 + number / 100 for number in range(95)])
-    clips = build_clips(rows, non_speech=NonSpeech(0.2))
+    clips = build_clips(rows, non_speech=NonSpeech(non_speech_share=0.2))
     examples = clips.draw(0)
     assert [len(example.rows) for example in examples] == [1] * 95 + [0] * 19
     assert examples[:95] == build_clips(rows).draw(0)  # the clips are drawn as without
     assert len({example.seed for example in examples}) == 114
-    assert clips.draw(1) == build_clips(rows, non_speech=NonSpeech(0.2)).draw(1)
+    assert clips.draw(1) == build_clips(rows, non_speech=NonSpeech(non_speech_share=0.2)).draw(1)
     assert windows_of(clips, 0) != windows_of(clips, 1)
     durations = {example.duration for example in windows_of(clips, 0)}
     assert all(seconds in rows["duration"] or 8 <= seconds <= 29.9 for seconds in durations)
 
 
 def test_a_begun_window_is_a_whole_one():
-    clips = build_clips(table([1.0] * 12), non_speech=NonSpeech(0.2))
+    clips = build_clips(table([1.0] * 12), non_speech=NonSpeech(non_speech_share=0.2))
     assert len(windows_of(clips, 0)) == 3  # 2.4
-    clips = build_clips(table([1.0] * 10), non_speech=NonSpeech(0.3))
+    clips = build_clips(table([1.0] * 10), non_speech=NonSpeech(non_speech_share=0.3))
     assert len(windows_of(clips, 0)) == 3  # 10 x 0.3 and not a bit more
 
 
 def test_of_a_window_nothing_but_the_end_is_predicted():
-    clips = build_clips(table([2.0]), non_speech=NonSpeech(1.0))
+    clips = build_clips(table([2.0]), non_speech=NonSpeech(non_speech_share=1.0))
     (window,) = windows_of(clips, 0)
     names = tokenizer().convert_ids_to_tokens
     sequence = clips.sequence(window)
@@ -100,7 +92,7 @@ def test_of_a_window_nothing_but_the_end_is_predicted():
 
 
 def test_with_timestamps_the_first_comes_before_the_end():
-    clips = build_clips(table([2.0]), non_speech=NonSpeech(1.0), timestamp_probability=1.0)
+    clips = build_clips(table([2.0]), non_speech=NonSpeech(non_speech_share=1.0), timestamp_probability=1.0)
     (window,) = windows_of(clips, 0)
     names = tokenizer().convert_ids_to_tokens
     sequence = clips.sequence(window)
@@ -111,7 +103,7 @@ def test_with_timestamps_the_first_comes_before_the_end():
 
 
 def test_audio_of_windows_comes_without_any_clip():
-    clips = build_clips(table([0.5]), non_speech=NonSpeech(1.0))
+    clips = build_clips(table([0.5]), non_speech=NonSpeech(non_speech_share=1.0))
     windows = [window for epoch in range(10) for window in windows_of(clips, epoch)]
     found = clips.waveforms(windows)
     assert [len(samples) for samples in found] == [round(window.duration * 16_000) for window in windows]
@@ -120,7 +112,9 @@ def test_audio_of_windows_comes_without_any_clip():
 
 def test_audio_of_windows_comes_from_the_folder(tmp_path):
     soundfile.write(tmp_path / "constant.wav", np.full(16_000, 0.25), 16_000)
-    clips = build_clips(table([0.5]), non_speech=NonSpeech(1.0, str(tmp_path)))
+    clips = build_clips(
+        table([0.5]), non_speech=NonSpeech(non_speech_share=1.0, non_speech_dir=str(tmp_path))
+    )
     found = clips.waveforms([window for epoch in range(20) for window in windows_of(clips, epoch)])
     assert 4 < sum(bool(np.allclose(samples, 0.25, atol=1e-3)) for samples in found) < 16
 

@@ -1,6 +1,7 @@
 """Adapters: published parameter counts, AdaLoRA against its paper and PEFT, folders loaded again."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -9,8 +10,8 @@ from torch import nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from tests.support.tiny_training import logits_of, tiny_batch, train_for
+from utils.model.adapter_options import AdapterOptions
 from utils.model.adapters import (
-    Adapter,
     OrthogonalLoss,
     RankAllocator,
     add_adapter,
@@ -25,11 +26,13 @@ from utils.model.saving import save_model_folder
 from utils.model.whisper import adapter_name, count_parameters, eval_mode, trainable_parameters_line
 from utils.runtime.errors import UserError
 
+adalora = partial(AdapterOptions, peft_type="adalora")
+
 KINDS = {
-    "lora": Adapter(r=4, dropout=0.0),
-    "rslora": Adapter(r=4, dropout=0.0, use_rslora=True),
-    "dora": Adapter(r=4, dropout=0.0, use_dora=True),
-    "adalora": Adapter("adalora", r=4, dropout=0.0),
+    "lora": AdapterOptions(lora_r=4, lora_dropout=0.0),
+    "rslora": AdapterOptions(lora_r=4, lora_dropout=0.0, use_rslora=True),
+    "dora": AdapterOptions(lora_r=4, lora_dropout=0.0, use_dora=True),
+    "adalora": adalora(lora_r=4, lora_dropout=0.0),
 }
 
 
@@ -75,7 +78,7 @@ def test_lora_has_the_published_number_of_parameters(width, layers, r, modules, 
     with torch.device("meta"):
         model = WhisperForConditionalGeneration(config)
     model.tie_weights()
-    adapter = Adapter(r=r, alpha=32, dropout=0.05, target_modules=modules)
+    adapter = AdapterOptions(lora_r=r, lora_alpha=32, lora_dropout=0.05, lora_target_modules=modules)
     assert trainable_parameters_line(add_adapter(model, "openai/whisper", adapter)) == line
 
 
@@ -83,19 +86,27 @@ def test_lora_has_the_published_number_of_parameters(width, layers, r, modules, 
 @pytest.mark.parametrize(
     ("adapter", "expected"),
     [
-        (Adapter(r=4), 6 * 2 * 4 * (64 + 64)),
-        (Adapter(r=4, use_rslora=True), 6 * 2 * 4 * (64 + 64)),
-        (Adapter(r=4, use_dora=True), 6 * 2 * (4 * (64 + 64) + 64)),  # a magnitude for each output
-        (Adapter("adalora", r=4), 6 * 2 * (6 * (64 + 64) + 6)),  # starts at rank 6, a singular value each
-        (Adapter("adalora", r=4, init_r=8), 6 * 2 * (8 * (64 + 64) + 8)),
-        (Adapter(r=4, target_modules=["all-linear"]), 6 * 4 * 4 * 128 + 4 * 2 * 4 * (64 + 128)),
-        (Adapter(r=4, target_modules=["encoder_attn.k_proj"]), 2 * 4 * 128),
-        (Adapter(r=4, target_modules=[".*encoder.layers.*(q|v)_proj"]), 2 * 2 * 4 * 128),
+        (AdapterOptions(lora_r=4), 6 * 2 * 4 * (64 + 64)),
+        (AdapterOptions(lora_r=4, use_rslora=True), 6 * 2 * 4 * (64 + 64)),
         (
-            Adapter(r=4, target_modules=["fc1", r"model\.decoder\..*self_attn\.q_proj"]),
+            AdapterOptions(lora_r=4, use_dora=True),
+            6 * 2 * (4 * (64 + 64) + 64),
+        ),  # a magnitude for each output
+        (
+            adalora(lora_r=4),
+            6 * 2 * (6 * (64 + 64) + 6),
+        ),  # starts at rank 6, a singular value each
+        (adalora(lora_r=4, init_r=8), 6 * 2 * (8 * (64 + 64) + 8)),
+        (
+            AdapterOptions(lora_r=4, lora_target_modules=["all-linear"]),
+            6 * 4 * 4 * 128 + 4 * 2 * 4 * (64 + 128),
+        ),
+        (AdapterOptions(lora_r=4, lora_target_modules=["encoder_attn.k_proj"]), 2 * 4 * 128),
+        (AdapterOptions(lora_r=4, lora_target_modules=[".*encoder.layers.*(q|v)_proj"]), 2 * 2 * 4 * 128),
+        (
+            AdapterOptions(lora_r=4, lora_target_modules=["fc1", r"model\.decoder\..*self_attn\.q_proj"]),
             4 * 4 * 192 + 2 * 4 * 128,
         ),
-        (Adapter(r=4, token_ids=[260]), 6 * 2 * 4 * (64 + 64) + 64),
     ],
 )
 def test_each_adapter_has_the_parameters_counted_by_hand(loaded, adapter, expected):
@@ -124,7 +135,7 @@ def test_unknown_targets_name_those_there_are(loaded, words):
 
 
 def test_rslora_scales_by_the_root_of_the_rank(loaded):
-    model = add_adapter(loaded.model, "x", Adapter(r=4, alpha=32, use_rslora=True))
+    model = add_adapter(loaded.model, "x", AdapterOptions(lora_r=4, lora_alpha=32, use_rslora=True))
     scales = {m.scaling["default"] for m in model.modules() if hasattr(m, "lora_A")}
     assert scales == {32 / 4**0.5}
 
@@ -184,7 +195,7 @@ def ranks_left(model: nn.Module) -> int:
 
 
 def test_ranks_fall_to_the_budget_and_stay_there(loaded):
-    model = add_adapter(loaded.model, "x", Adapter("adalora", r=2, init_r=6, dropout=0.0))
+    model = add_adapter(loaded.model, "x", adalora(lora_r=2, init_r=6, lora_dropout=0.0))
     allocator, seen = RankAllocator(model, 24), []
     train_for(model, OrthogonalLoss(model), 24, allocator, lambda *_: seen.append(ranks_left(model)))
     assert seen[:3] == [12 * 6] * 3  # tinit: an eighth of the steps
@@ -198,7 +209,7 @@ def test_ranks_fall_to_the_budget_and_stay_there(loaded):
 
 def test_no_pattern_before_the_ranks_are_settled(loaded):
     """A folder that is saved meanwhile must hold every rank, since a cut one may grow again."""
-    model = add_adapter(loaded.model, "x", Adapter("adalora", r=2, init_r=6, dropout=0.0))
+    model = add_adapter(loaded.model, "x", adalora(lora_r=2, init_r=6, lora_dropout=0.0))
     train_for(model, OrthogonalLoss(model), 8, RankAllocator(model, 24))
     assert model.active_peft_config.rank_pattern is None
 
@@ -206,7 +217,11 @@ def test_no_pattern_before_the_ranks_are_settled(loaded):
 def test_a_settled_adapter_folder_holds_the_ranks_that_are_left(loaded, tiny_whisper, tmp_path):
     from safetensors.torch import load_file
 
-    model = add_adapter(loaded.model, str(tiny_whisper), Adapter("adalora", r=2, init_r=6, dropout=0.0))
+    model = add_adapter(
+        loaded.model,
+        str(tiny_whisper),
+        adalora(lora_r=2, init_r=6, lora_dropout=0.0),
+    )
     train_for(model, OrthogonalLoss(model), 16, RankAllocator(model, 24))
     expected = logits_of(model)
     save_model_folder(tmp_path / "a", model, loaded.processor, arguments_yaml="{}", results={}, card="")
@@ -223,7 +238,7 @@ def test_the_allocator_goes_on_from_its_state_in_a_fresh_model(tiny_whisper):
     import io
 
     def start() -> tuple[nn.Module, RankAllocator, torch.optim.Optimizer]:
-        adapter = Adapter("adalora", r=2, init_r=6, dropout=0.0)
+        adapter = adalora(lora_r=2, init_r=6, lora_dropout=0.0)
         model = add_adapter(load_model(str(tiny_whisper)).model, "x", adapter)
         optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
         allocator = RankAllocator(model, 8)
@@ -257,7 +272,7 @@ def test_the_allocator_goes_on_from_its_state_in_a_fresh_model(tiny_whisper):
 
 def test_a_step_that_fp16_leaves_out_counts_for_no_rank(loaded):
     """The loss scale overflows at the second of four steps; float32 weights, as train.py has them."""
-    model = add_adapter(loaded.model, "x", Adapter("adalora", r=2, init_r=6, dropout=0.0))
+    model = add_adapter(loaded.model, "x", adalora(lora_r=2, init_r=6, lora_dropout=0.0))
     allocator, loss = RankAllocator(model, 16), OrthogonalLoss(model)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2, fused=True)
     optimizer.register_step_post_hook(allocator)
@@ -280,7 +295,7 @@ def test_a_step_that_fp16_leaves_out_counts_for_no_rank(loaded):
 
 def test_the_penalty_is_that_of_peft(loaded):
     """PEFT adds it in the tuner's forward pass, which a PeftModel without a task type goes past as well."""
-    model = add_adapter(loaded.model, "x", Adapter("adalora", r=4, dropout=0.0))
+    model = add_adapter(loaded.model, "x", adalora(lora_r=4, lora_dropout=0.0))
     features, inputs, labels = torch.randn(1, 80, 3000), *(row[:1] for row in tiny_batch()[1:])
     with eval_mode(model):
         plain = loaded.model(features, decoder_input_ids=inputs, labels=labels).loss
@@ -290,7 +305,7 @@ def test_the_penalty_is_that_of_peft(loaded):
 
 
 def test_the_penalty_counts_once_over_the_parts_of_a_step_and_leaves_the_value(loaded):
-    model = add_adapter(loaded.model, "x", Adapter("adalora", r=4, dropout=0.0))
+    model = add_adapter(loaded.model, "x", adalora(lora_r=4, lora_dropout=0.0))
     for name, parameter in model.named_parameters():
         if "lora_E" in name:
             nn.init.normal_(parameter)

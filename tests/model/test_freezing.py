@@ -16,7 +16,6 @@ CONVOLUTIONS = 64 * 80 * 3 + 64 + 64 * 64 * 3 + 64
 ATTENTION = 4 * 64 * 64 + 3 * 64  # k_proj has no bias
 ENCODER_LAYER = ATTENTION + 2 * 64 * 128 + 128 + 64 + 2 * 2 * 64
 ENCODER = CONVOLUTIONS + 1500 * 64 + 2 * ENCODER_LAYER + 2 * 64
-EMBEDDINGS = 1865 * 64 + 448 * 64
 
 
 @pytest.mark.parametrize(
@@ -34,12 +33,6 @@ EMBEDDINGS = 1865 * 64 + 448 * 64
             {"encoder_layers": 2},
             ("model.encoder.conv", "model.encoder.layers."),
             CONVOLUTIONS + 2 * ENCODER_LAYER,
-        ),
-        ({"embeddings": True}, ("model.decoder.embed_", "proj_out"), EMBEDDINGS),
-        (
-            {"encoder": True, "embeddings": True},
-            ("model.encoder.", "model.decoder.embed_", "proj_out"),
-            ENCODER + EMBEDDINGS,
         ),
     ],
 )

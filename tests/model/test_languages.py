@@ -8,7 +8,8 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor, pipe
 from tests.support.tiny_training import label_batch, logits_of
 from tests.support.tones import flac_tone
 from tests.support.transcribing import transcribe
-from utils.model.adapters import Adapter, add_adapter
+from utils.model.adapter_options import AdapterOptions
+from utils.model.adapters import add_adapter
 from utils.model.generation import detect_languages
 from utils.model.languages import add_language, check_languages, language_ids
 from utils.model.loading import load_model
@@ -153,8 +154,8 @@ def test_an_adapter_trains_the_new_row_alone_and_brings_it_along(loaded, tiny_wh
     from safetensors.torch import load_file
 
     token_id = add_language(loaded.model, loaded.processor, "fur", "it")
-    adapter = Adapter(peft_type, r=4, dropout=0.0, target_modules=["q_proj"], token_ids=[token_id])
-    model = add_adapter(loaded.model, str(tiny_whisper), adapter)
+    adapter = AdapterOptions(peft_type=peft_type, lora_r=4, lora_dropout=0.0, lora_target_modules=["q_proj"])
+    model = add_adapter(loaded.model, str(tiny_whisper), adapter, [token_id])
     rank = 4 if peft_type == "lora" else 6
     singular_values = 0 if peft_type == "lora" else 6 * 6
     assert count_parameters(model)[0] == 6 * rank * 128 + singular_values + 64

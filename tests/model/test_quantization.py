@@ -6,7 +6,8 @@ from torch import nn
 from transformers import WhisperForConditionalGeneration
 
 from tests.support.tiny_training import label_batch, logits_of, tiny_batch, train_for
-from utils.model.adapters import Adapter, add_adapter
+from utils.model.adapter_options import AdapterOptions
+from utils.model.adapters import add_adapter
 from utils.model.loading import load_model
 from utils.model.loss import WhisperLoss
 from utils.model.quantization import Quantization, bitsandbytes_config
@@ -82,7 +83,9 @@ def test_adapters_learn_on_a_quantised_base_that_stays_as_it_is(tiny_whisper, ki
     model = add_adapter(
         base,
         str(tiny_whisper),
-        Adapter("adalora" if adapter == "adalora" else "lora", r=4, use_dora=adapter == "dora"),
+        AdapterOptions(
+            peft_type="adalora" if adapter == "adalora" else "lora", lora_r=4, use_dora=adapter == "dora"
+        ),
     )
     frozen = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
     losses = train_for(model, WhisperLoss(model.train()), 3)
@@ -100,7 +103,7 @@ def test_adapters_learn_on_a_quantised_base_that_stays_as_it_is(tiny_whisper, ki
 @pytest.mark.parametrize("kind", ["int8", "nf4"])
 def test_an_adapter_trained_on_a_quantised_base_is_merged_into_whole_weights(tiny_whisper, tmp_path, kind):
     loaded = load(tiny_whisper, kind)
-    model = add_adapter(loaded.model, str(tiny_whisper), Adapter(r=4))
+    model = add_adapter(loaded.model, str(tiny_whisper), AdapterOptions(lora_r=4))
     train_for(model, WhisperLoss(model), 3)
     save_model_folder(tmp_path / "a", model, loaded.processor, arguments_yaml="{}", results={}, card="")
     merged = load_model(str(tmp_path / "a")).model
@@ -116,7 +119,7 @@ def test_an_adapter_trained_on_a_quantised_base_is_merged_into_whole_weights(tin
 def test_dora_in_8_bits_on_a_cpu_is_refused(tiny_whisper):
     """Should PEFT learn it, its dequantize_module_weight keeps the scales: then this may go."""
     with pytest.raises(UserError, match="use_dora with load_in_8bit on a CPU"):
-        add_adapter(load(tiny_whisper, "int8").model, "x", Adapter(r=4, use_dora=True))
+        add_adapter(load(tiny_whisper, "int8").model, "x", AdapterOptions(lora_r=4, use_dora=True))
 
 
 def test_an_apple_gpu_is_refused():

@@ -35,7 +35,7 @@ def short_run(model: Path, data: Path, output_dir: Path, *more: str) -> list[str
 
     `more` are words, or several of them in one string.
     """
-    base = f"--model_name_or_path {model} --dataset {data} --language it --report_to none --samples_shown 0"
+    base = f"--model_name_or_path {model} --dataset {data} --language it --report_to none"
     base += " --max_steps 4 --eval_steps 1 --save_steps 0 --logging_steps 1 --learning_rate 1e-3"
     base += f" --per_device_train_batch_size 1 --output_dir {output_dir}"
     return f"{base} {' '.join(more)}".split()

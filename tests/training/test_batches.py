@@ -9,7 +9,7 @@ import torch
 from datasets import load_from_disk
 
 from tests.support.clip_tables import build_clips
-from utils.audio.augmentation import Augmentation
+from utils.audio.augmentation_options import Augmentation
 from utils.audio.flac import decode_flac
 from utils.data.length_batches import StepSize
 from utils.runtime.errors import UserError

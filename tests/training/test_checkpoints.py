@@ -12,7 +12,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from utils.model.adapters import Adapter, add_adapter
+from utils.model.adapter_options import AdapterOptions
+from utils.model.adapters import add_adapter
 from utils.model.loading import load_model
 from utils.model.loss import WhisperLoss
 from utils.runtime.errors import UserError
@@ -184,7 +185,7 @@ def test_an_adapter_is_saved_without_its_base_and_no_other_takes_it(tiny_whisper
         AcceleratorState._reset_state(reset_partial_state=True)
         accelerator = Accelerator(cpu=True)
         base = load_model(str(tiny_whisper)).model
-        model = WhisperLoss(add_adapter(base, "x", Adapter(r=2, target_modules=modules)))
+        model = WhisperLoss(add_adapter(base, "x", AdapterOptions(lora_r=2, lora_target_modules=modules)))
         optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
         register_weights(accelerator, trained_only=True)
         accelerator.prepare(model, optimizer)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support.clip_tables import build_clips, table, tokenizer
 from tests.support.tones import flac_tone
-from utils.audio.augmentation import Augmentation
+from utils.audio.augmentation_options import Augmentation
 from utils.audio.flac import decode_flac
 from utils.runtime.errors import UserError
 from utils.text.label_tokens import MAX_LABEL_TOKENS

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from utils.model.adapters import Adapter, add_adapter
+from utils.model.adapter_options import AdapterOptions
+from utils.model.adapters import add_adapter
 from utils.model.loading import load_model
 from utils.runtime.errors import UserError
 from utils.training.optimizers import build_optimizer, parameter_groups, settings_kept
@@ -33,7 +34,7 @@ def test_decay_is_where_transformers_has_it(tiny_whisper):
 
 
 def test_frozen_parameters_are_in_no_group_and_magnitudes_do_not_decay(tiny_whisper):
-    model = add_adapter(load_model(str(tiny_whisper)).model, "x", Adapter(r=2, use_dora=True))
+    model = add_adapter(load_model(str(tiny_whisper)).model, "x", AdapterOptions(lora_r=2, use_dora=True))
     decaying, others = names_in(parameter_groups(model.named_parameters(), 0.1), model)
     assert all("lora_A" in name or "lora_B" in name for name in decaying) and len(decaying) == 6 * 2 * 2
     assert all("lora_magnitude_vector" in name for name in others) and len(others) == 6 * 2

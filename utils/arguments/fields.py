@@ -1,54 +1,36 @@
-"""Fields of a script's arguments, and what all scripts check of theirs."""
+"""What all scripts have, and what they check alike."""
 
-import dataclasses
 import difflib
+import importlib.util
 import json
-import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, Literal, TypeVar
+
+from utils.runtime.flags import argument
 
 Arguments = TypeVar("Arguments", bound="ScriptArguments")
 
+Normalizer = Literal["basic", "english", "script-safe"]
 
-def argument(help: str, **options) -> typing.Any:
-    """A dataclass field with its help text; a list default is wrapped in a factory.
+TRACKERS = {  # by import name: what to install
+    "tensorboard": "tensorboard==2.21.0",
+    "trackio": "trackio==0.43.0",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
+}
 
-    Typed like `dataclasses.field` for its caller: as whatever the field holds.
-    """
-    default = options.pop("default", dataclasses.MISSING)
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata={"help": help}, **options)
-    return field(default=default, metadata={"help": help}, **options)
+GENERATION_LIMIT = "Largest number of tokens of a transcript, with its prompt."
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptArguments:
-    """What every script has; a subclass adds its own fields and checks them in `problems`."""
+    """What every script has. A script adds groups of flags; each may check its own in `problems`."""
 
-    output_dir: str = argument("Folder that receives the result and the resolved arguments.")
-    seed: int = argument("Seed of everything drawn at random.", default=42)
+    group_name: ClassVar = "output"
 
-    def problems(self) -> list[str]:
-        """Say what is wrong with the values taken together, a sentence each; empty when all is well."""
-        return []
-
-
-def dtype_problems(names: list[str]) -> list[str]:
-    """A sentence where precisions to measure are none or unknown."""
-    if names and set(names) <= {"float32", "bfloat16"}:
-        return []
-    return [f"dtypes {' '.join(names)}: expected float32, bfloat16 or both."]
-
-
-def at_least(arguments: ScriptArguments, minimum: float, *names: str) -> list[str]:
-    """A sentence for every named value below `minimum`; what is not given is None, and right."""
-    values = {name: getattr(arguments, name) for name in names}
-    return [
-        f"{name} {value}: expected at least {minimum}."
-        for name, value in values.items()
-        if value is not None and value < minimum
-    ]
+    output_dir: str = argument("Folder for the results.")
+    seed: int = argument("Seed of all random choices.", default=42, advanced=True, at_least=0)
 
 
 def hub_id_problems(name: str, value: str | None) -> list[str]:
@@ -92,3 +74,16 @@ def _has_token(model: str, language: str) -> bool:
         return f"<|{language}|>" in config["lang_to_id"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def tracker_problems(names: list[str]) -> list[str]:
+    """A sentence for every tracker that is not known or not installed."""
+    found = []
+    for name in names:
+        if name not in (*TRACKERS, "none"):
+            found.append(f"report_to {name}: expected {', '.join(TRACKERS)} or none.")
+        elif name != "none" and importlib.util.find_spec(name) is None:
+            found.append(f"report_to {name}: not installed. Run: pip install {TRACKERS[name]}")
+    if "none" in names and len(names) > 1:
+        found.append(f"report_to {' '.join(names)}: expected none alone, or trackers.")
+    return found

@@ -1,16 +1,11 @@
-"""Arguments of preprocess.py."""
+"""Arguments of preprocess.py, in groups."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from utils.arguments.fields import (
-    ScriptArguments,
-    argument,
-    at_least,
-    hub_id_problems,
-    language_problems,
-)
+from utils.arguments.fields import ScriptArguments, hub_id_problems, language_problems
 from utils.data.sources.registry import SOURCES
+from utils.runtime.flags import argument
 
 if TYPE_CHECKING:
     SourceName = str
@@ -19,134 +14,195 @@ else:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreprocessArguments(ScriptArguments):
-    """Arguments of preprocess.py."""
+class SourceFlags:
+    """What is read."""
 
-    source: SourceName = argument(
-        "What is read: a JSONL manifest, a folder of recordings with transcripts beside them, anything "
-        "`datasets.load_dataset` reads, a corpus as it is released (a folder, or a .zip or .tar of it), or "
-        "the Asterisk telephone prompts (downloaded; it, en or ru). docs/data_format.md shows each."
-    )
+    group_name: ClassVar = "source"
+
+    source: SourceName = argument("Kind of input. docs/data_format.md shows each.")
     input: str | None = argument(
-        "Manifest file, folder, archive or dataset name; not used by asterisk.", default=None
+        "Manifest, folder, archive (.zip, .tar) or dataset name to read.", default=None
     )
     language: str = argument(
-        "Language code of utterances that do not carry their own; auto leaves it open.", default="auto"
+        "Language code of utterances without their own. auto: leave it open.", default="auto"
     )
-
     dataset_config_name: str | None = argument(
-        "Configuration of a Hub dataset, or the language of a release that holds several, such as gl.",
-        default=None,
+        "Configuration of a Hub dataset, or one language of a release, such as gl.", default=None
     )
-    streaming: bool = argument("Read a Hub dataset as it is downloaded, not stored first.", default=False)
+    streaming: bool = argument(
+        "Read a Hub dataset while it downloads, without storing it.", default=False, advanced=True
+    )
     audio_column_name: str | None = argument(
-        "Audio column of a Hub dataset; found when not given.", default=None
+        "Audio column of a Hub dataset. Without it: found.", default=None, advanced=True
     )
     text_column_name: str | None = argument(
-        "Text column of a Hub dataset; found when not given.", default=None
+        "Text column of a Hub dataset. Without it: found.", default=None, advanced=True
     )
-    accents: list[str] = argument("Keep these accents alone, such as isizulu (afrispeech).", default=[])
+    accents: list[str] = argument("afrispeech: keep only these accents, such as isizulu.", default=[])
     min_net_votes: int | None = argument(
-        "Keep clips with at least so many more up-votes than down-votes (common_voice).", default=None
+        "common_voice: keep clips with at least this number of up-votes minus down-votes.",
+        default=None,
+        advanced=True,
     )
     use_validated: bool = argument(
-        "Train on validated.tsv without the clips of dev and test, not on train.tsv (common_voice).",
+        "common_voice: train on validated.tsv, without the clips of dev and test.",
         default=False,
+        advanced=True,
     )
-    fraction: float = argument("Share of the utterances that is used, drawn by the seed.", default=1.0)
+    fraction: float = argument(
+        "Use this share of the utterances, drawn at random.", default=1.0, above=0, at_most=1
+    )
     test_fraction: float | None = argument(
-        "The same for a test split that is given; not given: fraction.", default=None
+        "Use this share of the source's own test split. Without it: the same as fraction.",
+        default=None,
+        advanced=True,
+        above=0,
+        at_most=1,
     )
 
-    min_duration: float = argument("Shortest utterance kept, in seconds.", default=0.1)
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentFlags:
+    """How long utterances are, and how they are cut from recordings."""
+
+    group_name: ClassVar = "segments"
+
+    min_duration: float = argument("Reject utterances shorter than this, in seconds.", default=0.1)
     max_duration: float = argument(
-        "Longest utterance kept, in seconds; Whisper hears at most 30.", default=30.0
+        "Reject utterances longer than this, in seconds, at most 30.", default=30.0
     )
     min_segment_duration: float = argument(
-        "Shortest segment cut from a timed transcript that is kept, in seconds.", default=0.5
+        "Reject segments of timed transcripts that are shorter than this, in seconds.",
+        default=0.5,
+        advanced=True,
+        at_least=0,
     )
     target_duration: float = argument(
-        "Join neighbouring segments of a timed transcript up to so many seconds; 0: each on its own.",
-        default=0.0,
+        "Join neighbouring segments up to this number of seconds. 0: do not join.", default=0.0, at_least=0
     )
-    max_gap: float = argument("Longest pause across which segments are joined, in seconds.", default=1.0)
+    max_gap: float = argument(
+        "Join segments only across pauses up to this, in seconds.", default=1.0, advanced=True, at_least=0
+    )
     padding: float = argument(
-        "Silence kept before and after each segment where there is some, in seconds.", default=0.0
+        "Keep up to this much silence before and after each segment, in seconds.",
+        default=0.0,
+        advanced=True,
+        at_least=0,
     )
-    tier: str | None = argument("Tier of TextGrid and ELAN files; not given: all with text.", default=None)
+    tier: str | None = argument(
+        "Tier of TextGrid and ELAN files. Without it: all with text.", default=None, advanced=True
+    )
     align_with_model: str | None = argument(
-        "Model that finds the times of a plain transcript of a recording or stretch over max_duration.",
-        default=None,
+        "Model that finds the times in long recordings with a plain transcript.", default=None
     )
     min_alignment_confidence: float = argument(
-        "Aligned segments of a lower confidence, from 0 to 1, are set aside.", default=0.5
+        "Reject aligned segments with a confidence below this, from 0 to 1.", default=0.5, advanced=True
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityFlags:
+    """Which utterances are rejected."""
+
+    group_name: ClassVar = "quality"
 
     skip_rules: list[str] = argument(
-        "Quality rules switched off; docs/data_format.md lists them.", default=[]
+        "Turn off these quality rules. docs/data_format.md lists them.", default=[]
     )
-    add_rules: list[str] = argument("Quality rules switched on that are off by default.", default=[])
+    add_rules: list[str] = argument(
+        "Turn on these rules, which are off by default.", default=[], advanced=True
+    )
     filter_with_model: str | None = argument(
-        "Model that hears every clip; what is far from its text or in another language is set aside.",
-        default=None,
+        "Model that transcribes every clip. Clips whose text is very different are rejected.", default=None
     )
     max_filter_wer: float = argument(
-        "Normalised WER of that model's text from which a clip is set aside.", default=0.8
+        "Reject clips with a normalised WER of that model from this on.", default=0.8, advanced=True
     )
     model_name_or_path: str | None = argument(
-        "Model whose tokenizer counts label tokens, so that texts over its limit are rejected here.",
-        default=None,
+        "Model whose tokenizer counts tokens. Texts with too many are rejected.", default=None, advanced=True
     )
 
-    validation_share: float = argument("Share cut off as validation where the source has none.", default=0.1)
-    test_share: float = argument("Share cut off as test where the source has none.", default=0.2)
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFlags:
+    """What is trained on, validated on and tested on."""
+
+    group_name: ClassVar = "splits"
+
+    validation_share: float = argument("Share for validation, if the source has no such split.", default=0.1)
+    test_share: float = argument("Share for the test, if the source has no such split.", default=0.2)
     as_original: bool = argument(
-        "Leave given splits as they are, with their leaks and duplicates, to compare with published figures.",
+        "Keep the source's splits with their leaks and duplicates, to compare with published results.",
         default=False,
+        advanced=True,
     )
 
-    num_proc: int = argument("Processes that decode and encode audio.", default=1)
-    num_shards: int = argument("Parts of the work, for the jobs of a cluster's array.", default=1)
+
+@dataclass(frozen=True, kw_only=True)
+class WorkFlags:
+    """How the work is shared."""
+
+    group_name: ClassVar = "work"
+
+    num_proc: int = argument("Processes that decode and encode audio.", default=1, at_least=1)
+    num_shards: int = argument(
+        "Parts of the work, for an array of cluster jobs.", default=1, advanced=True, at_least=1
+    )
     shard_index: int | None = argument(
-        "Do this part alone, from 0; without it all that is missing is done and put together.", default=None
+        "Do only this part, counted from 0. Without it: do what is missing and finish.",
+        default=None,
+        advanced=True,
     )
-    archive: bool = argument("Write the dataset as one .zip beside the folder as well.", default=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryFlags:
+    """Where else the dataset is written."""
+
+    group_name: ClassVar = "other outputs"
+
+    archive: bool = argument("Also write the dataset as one .zip file.", default=False)
     also_write: Literal["audiofolder"] | None = argument(
-        "Write every clip as a WAV file too, with a metadata.jsonl for each split.", default=None
+        "Also write WAV files, with a metadata.jsonl for each split.", default=None
     )
-    push_to_hub: bool = argument("Push the prepared dataset to the Hugging Face Hub.", default=False)
-    hub_dataset_id: str | None = argument("Name of the dataset on the Hub, user/name.", default=None)
+    push_to_hub: bool = argument("Push the dataset to the Hugging Face Hub.", default=False)
+    hub_dataset_id: str | None = argument("Name on the Hub, user/name.", default=None)
     hub_private_repo: bool = argument(
-        "Keep the dataset on the Hub from everybody else; false publishes the speech.", default=True
+        "Keep the dataset on the Hub private. false: anybody can hear the speech.",
+        default=True,
+        advanced=True,
     )
     hub_license: str | None = argument(
-        "Licence stated on the Hub, such as cc-by-4.0; only who holds the rights may state one.", default=None
+        "Licence to state on the Hub, such as cc-by-4.0. Only state one if you hold the rights.",
+        default=None,
+        advanced=True,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessArguments(
+    DeliveryFlags, WorkFlags, SplitFlags, QualityFlags, SegmentFlags, SourceFlags, ScriptArguments
+):
+    """Arguments of preprocess.py."""
 
     def problems(self) -> list[str]:
         found = []
         if self.source != "asterisk" and self.input is None:
-            found.append(f"--source {self.source} needs --input: the manifest, folder or dataset to read.")
+            found.append(f"source {self.source} needs --input: the manifest, folder or dataset to read.")
         if not 0 < self.min_duration <= self.max_duration <= 30:
             found.append(
-                f"min_duration {self.min_duration} and max_duration {self.max_duration}: expected "
+                f"min_duration {self.min_duration}, max_duration {self.max_duration}: expected "
                 "0 < min_duration <= max_duration <= 30 seconds, the length of Whisper's window."
             )
         if min(self.validation_share, self.test_share) < 0 or self.validation_share + self.test_share >= 1:
             found.append(
-                f"validation_share {self.validation_share} and test_share {self.test_share}: expected "
-                "numbers from 0 whose sum stays below 1, so that something is left to train on."
+                f"validation_share {self.validation_share}, test_share {self.test_share}: "
+                "expected at least 0 each, and together below 1."
             )
-        for name in ("fraction", "test_fraction"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value <= 1:
-                found.append(f"{name} {value}: expected a share above 0 and at most 1.")
         if self.shard_index is not None and not 0 <= self.shard_index < self.num_shards:
             found.append(
-                f"shard_index {self.shard_index}: expected 0 to num_shards - 1, {self.num_shards - 1}."
+                f"shard_index {self.shard_index}: expected 0 to {self.num_shards - 1}, num_shards - 1."
             )
-        found += at_least(self, 1, "num_proc", "num_shards")
-        found += at_least(self, 0, "min_segment_duration", "target_duration", "max_gap", "padding")
         if self.push_to_hub:
             found += hub_id_problems("hub_dataset_id", self.hub_dataset_id)
         return found + language_problems(self.language)

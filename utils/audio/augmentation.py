@@ -10,17 +10,14 @@ no G.711, GSM, AMR or Opus; its rooms need pyroomacoustics and its MP3 another p
 numba, scikit-learn and scipy, 400 MB and a second of import in each worker. Rooms of lhotse need torchaudio.
 """
 
-from dataclasses import dataclass, fields
-
 import numpy as np
 import soxr
 
 from utils.audio.acoustics import NOISE_KINDS, colored_noise, mix_noise, reverberate, room_response
+from utils.audio.augmentation_options import Augmentation
 from utils.audio.codecs import CODECS, fit_length, through_codec
 from utils.audio.flac import SAMPLE_RATE
 from utils.audio.sound_files import LONGEST_RESPONSE, draw_sound
-
-SLOWEST, FASTEST = 0.5, 2.0
 
 PAUSE_POWER = 0.01  # of a noise file's mean: a quieter stretch of it is not amplified further
 
@@ -28,35 +25,6 @@ BEFORE_DIRECT = 16  # samples of such a response kept before its peak
 
 # streams of draws, also those of other modules; the numbers must not change
 _SPEED, _REVERB, _NOISE, _GAIN, _CODEC, NON_SPEECH, SPEC_AUGMENT = range(1, 8)
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """What may happen to a clip, and how often. The default leaves every clip as it is.
-
-    Probabilities are from 0 to 1; ranges are (lowest, highest), drawn from evenly.
-    """
-
-    speed_factors: tuple[float, ...] = (1.0,)  # one is drawn with equal chance; 1.1 is faster and higher
-    reverb_probability: float = 0.0
-    reverb_dir: str | None = None  # impulse responses; without it rooms are generated
-    reverb_rt60: tuple[float, float] = (0.15, 0.7)  # seconds, of generated rooms
-    noise_probability: float = 0.0
-    noise_dir: str | None = None  # recordings of noise; without it noise is generated
-    noise_snr_db: tuple[float, float] = (5.0, 30.0)
-    gain_probability: float = 0.0
-    gain_db: tuple[float, float] = (-15.0, 6.0)
-    codec_probability: float = 0.0
-    codecs: tuple[str, ...] = tuple(CODECS)  # one is drawn with equal chance, then its bit rate
-
-    @property
-    def changes_audio(self) -> bool:
-        """Whether anything may happen at all."""
-        probabilities = (getattr(self, name) for name in PROBABILITIES)
-        return any(probabilities) or any(factor != 1.0 for factor in self.speed_factors)
-
-
-PROBABILITIES = [field.name for field in fields(Augmentation) if field.name.endswith("_probability")]
 
 
 def draw_speed(augmentation: Augmentation, seed: tuple[int, ...]) -> float:
@@ -90,7 +58,7 @@ def augment(samples: np.ndarray, augmentation: Augmentation, *, seed: tuple[int,
         nothing was drawn and nothing is too loud.
 
     Raises:
-        UserError: A file of noise_dir or reverb_dir cannot be read any more; see `check_augmentation`.
+        UserError: A file of noise_dir or reverb_dir cannot be read any more; see `check_sounds`.
     """
     changed = samples
     for stream, probability, change in (
@@ -120,9 +88,14 @@ def _draws(stream: int, seed: tuple[int, ...]) -> np.random.Generator:
     return np.random.default_rng((stream, *seed))
 
 
+def _between(bounds: list[float], random: np.random.Generator) -> float:
+    lowest, highest = bounds
+    return random.uniform(lowest, highest)
+
+
 def _add_room(samples: np.ndarray, augmentation: Augmentation, random: np.random.Generator) -> np.ndarray:
     if augmentation.reverb_dir is None:
-        response = room_response(random.uniform(*augmentation.reverb_rt60), random)
+        response = room_response(_between(augmentation.reverb_rt60, random), random)
     else:
         recorded = draw_sound(augmentation.reverb_dir, random).as_floats()
         first = max(int(np.abs(recorded).argmax()) - BEFORE_DIRECT, 0)
@@ -131,7 +104,7 @@ def _add_room(samples: np.ndarray, augmentation: Augmentation, random: np.random
 
 
 def _add_noise(samples: np.ndarray, augmentation: Augmentation, random: np.random.Generator) -> np.ndarray:
-    snr_db = random.uniform(*augmentation.noise_snr_db)
+    snr_db = _between(augmentation.noise_snr_db, random)
     if augmentation.noise_dir is None:
         kind = NOISE_KINDS[int(random.integers(len(NOISE_KINDS)))]
         return mix_noise(samples, colored_noise(len(samples), kind, random), snr_db)
@@ -141,7 +114,7 @@ def _add_noise(samples: np.ndarray, augmentation: Augmentation, random: np.rando
 
 
 def _change_level(samples: np.ndarray, augmentation: Augmentation, random: np.random.Generator) -> np.ndarray:
-    return samples * np.float32(10 ** (random.uniform(*augmentation.gain_db) / 20))
+    return samples * np.float32(10 ** (_between(augmentation.gain_db, random) / 20))
 
 
 def _change_codec(samples: np.ndarray, augmentation: Augmentation, random: np.random.Generator) -> np.ndarray:

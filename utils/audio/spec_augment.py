@@ -1,28 +1,12 @@
 """SpecAugment on a batch of Whisper's log-mel spectrograms: masks that each clip's own seed draws."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from utils.audio.augmentation import SPEC_AUGMENT
-
-
-@dataclass(frozen=True)
-class SpecAugment:
-    """How much is masked; names and defaults as in transformers' `WhisperConfig`.
-
-    A share (`_prob`) is what is masked on average; the minimum of masks goes before it. No more than half of
-    an axis is ever masked, so that very short clips keep something to be recognised by.
-    """
-
-    mask_time_prob: float = 0.05
-    mask_time_length: int = 10  # frames of 10 ms
-    mask_time_min_masks: int = 2
-    mask_feature_prob: float = 0.0
-    mask_feature_length: int = 10  # mel bands
-    mask_feature_min_masks: int = 0
+from utils.audio.augmentation_options import SpecAugment
 
 
 def spec_augment(

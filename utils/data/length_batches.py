@@ -44,15 +44,13 @@ class StepSize:
     """How much an optimiser step holds, over all its micro-batches and processes."""
 
     clips: int | None = None  # exactly so many, or
-    audio_seconds: float | None = None  # at most so many that the encoder works on, but for jitter, and
-    label_tokens: int | None = None  # at most so many, padding counted
+    audio_seconds: float | None = None  # at most so many that the encoder works on, but for jitter
     silence_run: int = 0  # how the silence behind the clips is condensed, see utils/model/silence.py
 
     def __str__(self) -> str:
         if self.clips is not None:
             return f"{self.clips} clips"
-        tokens = f" or {self.label_tokens} label tokens" if self.label_tokens else ""
-        return f"up to {self.audio_seconds:g} s of audio{tokens}"
+        return f"up to {self.audio_seconds:g} s of audio"
 
 
 def order_batches(
@@ -105,9 +103,7 @@ def _typical_clips(examples: Sequence[Example], size: StepSize, audio_context: s
         return size.clips
     mean_duration = sum(example.duration for example in examples) / len(examples)
     mean_context = FULL_CONTEXT if audio_context == "full" else TAIL + mean_duration
-    mean_tokens = sum(example.num_targets for example in examples) / len(examples)
-    by_seconds = (size.audio_seconds or math.inf) / seconds_of_work(mean_context, size.silence_run)
-    return max(1, int(min(by_seconds, (size.label_tokens or math.inf) / mean_tokens)))
+    return max(1, int((size.audio_seconds or 0) / seconds_of_work(mean_context, size.silence_run)))
 
 
 def cut_into_steps(
@@ -116,19 +112,17 @@ def cut_into_steps(
     """Cut examples that are sorted by length, or share a fixed context, into batches as large as `size`
     allows, of at least one.
     """
-    most_clips, most_seconds, most_tokens = (
-        limit or math.inf for limit in (size.clips, size.audio_seconds, size.label_tokens)
-    )
+    most_clips, most_seconds = size.clips or math.inf, size.audio_seconds or math.inf
     batches: list[list[int]] = [[]]
-    longest, tokens = 0.0, 0
+    longest = 0.0
     for index in pool.tolist():
         example, clips = examples[index], len(batches[-1]) + 1
-        longest, tokens = max(longest, example.duration), max(tokens, example.num_targets)
+        longest = max(longest, example.duration)
         context = example.context or context_for(longest, audio_context)
         seconds = clips * seconds_of_work(context, size.silence_run)
-        is_full = clips > most_clips or seconds > most_seconds or clips * tokens > most_tokens
+        is_full = clips > most_clips or seconds > most_seconds
         if is_full and batches[-1]:
             batches.append([])
-            longest, tokens = example.duration, example.num_targets
+            longest = example.duration
         batches[-1].append(index)
     return batches

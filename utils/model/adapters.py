@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +11,7 @@ from peft import AdaLoraConfig, AdaLoraModel, LoraConfig, PeftModel, get_peft_mo
 from torch import nn
 from transformers import WhisperForConditionalGeneration
 
+from utils.model.adapter_options import AdapterOptions
 from utils.model.loss import WhisperLoss
 from utils.model.whisper import adapter_name
 from utils.runtime.errors import UserError
@@ -25,30 +25,19 @@ ALL_LINEAR = "all-linear"
 _WHOLE_SHARE, _SETTLED_SHARE, _CUTS = 1 / 8, 1 / 2, 1000
 
 
-@dataclass(frozen=True)
-class Adapter:
-    """An adapter of the LoRA family, in PEFT's words."""
-
-    peft_type: str = (
-        "lora"  # lora (https://arxiv.org/abs/2106.09685), adalora (https://arxiv.org/abs/2303.10512)
-    )
-    r: int = 16  # rank; with adalora the mean that is left at the end
-    alpha: int = 32
-    dropout: float = 0.05
-    target_modules: Sequence[str] = ("q_proj", "v_proj")  # names, regular expressions, or all-linear alone
-    init_r: int | None = None  # adalora: the rank at the start; None: half as much again as r
-    use_rslora: bool = False  # scaled by alpha / sqrt(r) (https://arxiv.org/abs/2312.03732)
-    use_dora: bool = False  # direction and magnitude apart (https://arxiv.org/abs/2402.09353)
-    token_ids: Sequence[int] = ()  # rows of the token embedding that are trained too
-
-
-def add_adapter(model: WhisperForConditionalGeneration, name_or_path: str, adapter: Adapter) -> PeftModel:
+def add_adapter(
+    model: WhisperForConditionalGeneration,
+    name_or_path: str,
+    adapter: AdapterOptions,
+    token_ids: Sequence[int] = (),
+) -> PeftModel:
     """Put an adapter beside the target modules; nothing else is trained.
 
     Args:
         model: Quantised or not; changed in place.
         name_or_path: Where the model came from; loading the adapter later starts there.
         adapter: What kind.
+        token_ids: Rows of the token embedding that are trained too.
 
     Raises:
         UserError: No linear layer has one of the names or matches one of the expressions, or DoRA is asked
@@ -58,19 +47,21 @@ def add_adapter(model: WhisperForConditionalGeneration, name_or_path: str, adapt
         # PEFT 0.21 unpacks the weights at each step, and there loses bitsandbytes' scales with it.
         raise UserError("use_dora with load_in_8bit on a CPU: PEFT cannot. Take load_in_4bit, or a GPU.")
     options: dict[str, Any] = {
-        "target_modules": find_targets(model, adapter.target_modules),
-        "lora_alpha": adapter.alpha,
-        "lora_dropout": adapter.dropout,
+        "target_modules": find_targets(model, adapter.lora_target_modules),
+        "lora_alpha": adapter.lora_alpha,
+        "lora_dropout": adapter.lora_dropout,
         "bias": "none",
-        "trainable_token_indices": list(adapter.token_ids) or None,
+        "trainable_token_indices": list(token_ids) or None,
     }
     # task_type stays unset: SEQ_2_SEQ_LM makes PEFT pass input_ids, which Whisper does not take.
     if adapter.peft_type == "adalora":
         # The schedule waits for the number of steps: schedule_ranks.
-        init_r = adapter.init_r or adapter.r + (adapter.r + 1) // 2
-        config: LoraConfig = AdaLoraConfig(init_r=init_r, target_r=adapter.r, total_step=1, **options)
+        init_r = adapter.init_r or adapter.lora_r + (adapter.lora_r + 1) // 2
+        config: LoraConfig = AdaLoraConfig(init_r=init_r, target_r=adapter.lora_r, total_step=1, **options)
     else:
-        config = LoraConfig(r=adapter.r, use_rslora=adapter.use_rslora, use_dora=adapter.use_dora, **options)
+        config = LoraConfig(
+            r=adapter.lora_r, use_rslora=adapter.use_rslora, use_dora=adapter.use_dora, **options
+        )
     peft_model = get_peft_model(model, config)
     local = Path(name_or_path).exists()
     config.base_model_name_or_path = str(Path(name_or_path).resolve()) if local else name_or_path

@@ -12,7 +12,6 @@ def freeze(
     encoder: bool = False,
     convolutions: bool = False,
     encoder_layers: int = 0,
-    embeddings: bool = False,
 ) -> None:
     """Take parts of the model out of training.
 
@@ -21,12 +20,11 @@ def freeze(
         encoder: All of the encoder.
         convolutions: The two convolutions that turn log-mel frames into the encoder's input.
         encoder_layers: So many layers of the encoder from below, the convolutions with them.
-        embeddings: Token embedding, the output projection tied to it, and the decoder's positions.
 
     Raises:
         UserError: More layers than the encoder has.
     """
-    whole, decoder = model.model.encoder, model.model.decoder
+    whole = model.model.encoder
     if encoder_layers > len(whole.layers):
         raise UserError(
             f"freeze_encoder_layers {encoder_layers}: the encoder has {len(whole.layers)} layers."
@@ -34,7 +32,5 @@ def freeze(
     frozen: list[nn.Module] = [whole] if encoder else list(whole.layers[:encoder_layers])
     if convolutions or encoder_layers:
         frozen += [whole.conv1, whole.conv2]
-    if embeddings:
-        frozen += [decoder.embed_tokens, decoder.embed_positions, model.proj_out]
     for module in frozen:
         module.requires_grad_(False)

@@ -27,6 +27,8 @@ from utils.training.mixing import (
 from utils.training.model_folders import read_training_results
 from utils.training.run import leave_to_be_continued
 
+GUARD_SAMPLES = 200  # utterances of each guard dataset that are decoded
+
 
 def check_mixing(args: TrainArguments, loaded: LoadedModel) -> None:
     """Before any work: whether weights of this kind can be averaged and mixed as asked.
@@ -53,7 +55,7 @@ def load_guards(args: TrainArguments) -> dict[str, Dataset]:
     for folder in args.guard_datasets:
         rows = load_prepared([folder], pick_split(folder, ("validation", "test")), language="auto")
         rows = in_the_case_that_is_learnt(args, rows)
-        guards[folder] = draw_rows(rows, args.max_guard_samples, args.seed)
+        guards[folder] = draw_rows(rows, GUARD_SAMPLES, args.seed)
     return guards
 
 

@@ -7,8 +7,7 @@ from itertools import pairwise
 from datasets import Dataset
 from transformers import WhisperTokenizer
 
-from utils.audio.augmentation import Augmentation
-from utils.audio.non_speech import NonSpeech
+from utils.audio.augmentation_options import Augmentation, NonSpeech
 from utils.model.context import FULL_CONTEXT
 from utils.runtime.errors import UserError
 from utils.text.label_tokens import TimedTokens, encode_segments, encode_texts
@@ -46,7 +45,7 @@ class DrawOptions:
         return (
             min(self.passes) >= 1
             and not self.stitch_probability
-            and not self.non_speech.share
+            and not self.non_speech.non_speech_share
             and not self.augmentation.changes_audio
         )
 

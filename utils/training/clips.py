@@ -78,7 +78,7 @@ class TrainingClips:
     def _windows_without_speech(self, epoch: int, num_examples: int) -> list[Example]:
         """So many more, each in the language and mostly of the length of a drawn clip."""
         random = np.random.default_rng((self._seed, 4, epoch))
-        count = math.ceil(round(self._options.non_speech.share * num_examples, 6))
+        count = math.ceil(round(self._options.non_speech.non_speech_share * num_examples, 6))
         windows = []
         for number in range(num_examples, num_examples + count):
             clip = self.clips[int(random.integers(len(self.clips)))]
@@ -192,7 +192,7 @@ class TrainingClips:
         placed = [
             _place([next(decoded) for _ in example.rows], example)
             if example.rows
-            else make_window(example.duration, self._options.non_speech.folder, example.seed)
+            else make_window(example.duration, self._options.non_speech.non_speech_dir, example.seed)
             for example in examples
         ]
         return [

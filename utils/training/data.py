@@ -20,7 +20,7 @@ from utils.training.clip_rows import DrawOptions, TrainingClip, read_clips
 from utils.training.clips import TrainingClips
 from utils.training.encoder_cache import EncoderCache, encoder_is_fixed
 from utils.training.fixed_contexts import draw_in_contexts, fixed_contexts
-from utils.training.options import choose_augmentation, choose_non_speech, limit_micro_batches, step_size
+from utils.training.options import check_augmentation, limit_micro_batches, step_size
 from utils.training.steps import Step, StepPlan
 
 
@@ -45,6 +45,7 @@ class TrainingData:
 
 def load_data(args: TrainArguments, loaded: LoadedModel, accelerator: Accelerator) -> TrainingData:
     """The training and validation splits; labels too long for Whisper are set aside."""
+    check_augmentation(args, accelerator)
     rows, digest = load_training_rows(args)
     languages = check_languages(loaded.model, rows["language"], args.model_name_or_path)
     tokenizer = loaded.processor.tokenizer
@@ -56,8 +57,8 @@ def load_data(args: TrainArguments, loaded: LoadedModel, accelerator: Accelerato
         stitch_probability=args.stitch_probability,
         timestamp_probability=args.timestamp_probability,
         previous_probability=args.condition_on_prev_probability,
-        augmentation=choose_augmentation(args, accelerator),
-        non_speech=choose_non_speech(args, accelerator),
+        augmentation=args,
+        non_speech=args,
     )
     training = TrainingClips(rows, clips, list(rows["dataset"]), writer, options, args.seed)
     if args.condition_on_prev_probability and not training.knows_texts_before:

@@ -10,7 +10,6 @@ from utils.model.encoder import encode
 from utils.model.whisper import whisper_of
 from utils.training.batches import Batch
 from utils.training.encoder_cache import EncoderCache
-from utils.training.options import choose_spec_augment
 from utils.training.run import Run
 
 
@@ -25,10 +24,9 @@ def encoder_inputs(run: Run, batch: Batch) -> tuple[torch.Tensor | None, torch.T
     features = log_mel(batch.waveforms, run.loaded.processor.feature_extractor)
     if run.data.encoder_cache is not None:
         return None, encode_and_keep(run, batch.rows, features, run.data.encoder_cache)
-    masking = choose_spec_augment(run.args)
-    if masking is not None:
+    if run.args.apply_spec_augment:
         num_frames = [round(100 * seconds) for seconds in batch.durations]
-        features = spec_augment(features, num_frames, masking, batch.seeds)
+        features = spec_augment(features, num_frames, run.args, batch.seeds)
     return features, None
 
 

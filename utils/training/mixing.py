@@ -43,7 +43,7 @@ AVERAGE_FILE, INTERPOLATION_FILE = "averaging.json", "interpolation.json"
 VALIDATION = "validation"
 
 # may be asked for, and changed, after training
-MIXING_ARGUMENTS = ("interpolation_alphas", "guard_datasets", "guard_tolerance", "max_guard_samples")
+MIXING_ARGUMENTS = ("interpolation_alphas", "guard_datasets", "guard_tolerance")
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from utils.training.state import TrainingState
 
 # the result does not depend on them; not torch_compile, by which dropout draws other numbers
 FREE_ARGUMENTS = (
-    *("output_dir", "resume_from_checkpoint", "report_to", "project", "samples_shown"),
+    *("output_dir", "resume_from_checkpoint", "report_to", "project"),
     *("auto_find_batch_size", "micro_batch_seconds", "memory", "gradient_checkpointing", "dry_run"),
-    *("dataloader_num_workers", "per_device_eval_batch_size", "max_skipped_steps"),
+    *("dataloader_num_workers", "per_device_eval_batch_size"),
     *("save_steps", "save_total_limit", "logging_steps"),
     *MIXING_ARGUMENTS,
 )

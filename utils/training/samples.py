@@ -34,11 +34,11 @@ def pick_samples(utterances: Sequence[ScoredUtterance], count: int, seed: int, *
 
     Args:
         utterances: All of the evaluation, in a fixed order.
-        count: 0 for none at all.
+        count: How many.
         seed: Draws them.
         raw: Show texts as they are instead of normalised.
     """
-    if count == 0 or not utterances:
+    if not utterances:
         return []
     samples = [_as_sample(utterance, raw) for utterance in utterances]
     drawn = sorted(np.random.default_rng(seed).permutation(len(samples))[:count].tolist())

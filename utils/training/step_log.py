@@ -9,6 +9,8 @@ from utils.training.run import Run
 from utils.training.steps import Step
 from utils.training.updates import Update
 
+MOST_SKIPPED_IN_A_ROW = 5
+
 
 def record_step(run: Run, step: Step, update: Update, learning_rate: float, progress: AudioProgress) -> None:
     """Enter a step into the state, the bar, and where that is due into metrics.jsonl.
@@ -54,7 +56,7 @@ def tell_skipped_step(run: Run, step: Step, update: Update) -> None:
         run.accelerator.print(
             f"step {state.step}: {found}. Skipped; the weights are as before. Its clips: {ids}"
         )
-    if state.skipped_in_a_row >= run.args.max_skipped_steps:
+    if state.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
         raise UserError(
             f"step {state.step}: {found}; {state.skipped_in_a_row} steps in a row had to be skipped. "
             "The last checkpoint is kept. Lower learning_rate, warm up longer, or train without fp16; if it "

@@ -7,7 +7,7 @@ from accelerate import Accelerator
 from peft import PeftModel
 
 from utils.arguments.train import TrainArguments
-from utils.model.adapters import Adapter, add_adapter, describe_adapter
+from utils.model.adapters import add_adapter, describe_adapter
 from utils.model.freezing import freeze
 from utils.model.languages import add_language, check_languages
 from utils.model.loading import LoadedModel, load_model
@@ -53,25 +53,13 @@ def mark_what_is_trained(
             encoder=args.freeze_encoder,
             convolutions=args.freeze_feature_encoder,
             encoder_layers=args.freeze_encoder_layers,
-            embeddings=args.freeze_embeddings,
         )
         return model
 
     if isinstance(model, PeftModel):
         accelerator.print(f"{args.model_name_or_path} goes on as it is: {describe_adapter(model)}")
         return model
-    adapter = Adapter(
-        args.peft_type,
-        r=args.lora_r,
-        alpha=args.lora_alpha,
-        dropout=args.lora_dropout,
-        target_modules=args.lora_target_modules,
-        init_r=args.init_r,
-        use_rslora=args.use_rslora,
-        use_dora=args.use_dora,
-        token_ids=new_tokens,
-    )
-    return add_adapter(whisper_of(model), args.model_name_or_path, adapter)
+    return add_adapter(whisper_of(model), args.model_name_or_path, args, new_tokens)
 
 
 def choose_quantization(args: TrainArguments, accelerator: Accelerator) -> Quantization | None:

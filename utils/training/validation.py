@@ -12,6 +12,8 @@ from utils.training.run import Run
 from utils.training.samples import pick_samples
 from utils.training.shared_decoding import score_rows
 
+SAMPLES_SHOWN = 3  # transcripts at each evaluation, and the worst besides
+
 
 def evaluate_and_keep_best(run: Run) -> bool:
     """Decode the validation split in the full context; save to best/ what has the lowest metric.
@@ -65,7 +67,7 @@ def validate(run: Run) -> ErrorRates:
     )
     seconds = time.perf_counter() - started
     shows_raw = args.metric_for_best_model.startswith("raw")
-    samples = pick_samples(scored, args.samples_shown, args.seed, raw=shows_raw)
+    samples = pick_samples(scored, SAMPLES_SHOWN, args.seed, raw=shows_raw)
     run.log.write_evaluation(run.state.step, scored, seconds, samples)
     return error_rates(scored)
 
