@@ -178,6 +178,16 @@ def test_a_recipe_in_which_an_option_is_empty_keeps_the_default(tmp_path):
     assert parse_arguments(TrainArguments, [*NEEDED, "--config", recipe]).max_train_samples is None
 
 
+def test_a_recipe_may_say_zero_and_false(tmp_path):
+    recipe = write_recipe(
+        tmp_path,
+        "save_steps: 0\nwarmup_steps: 0.0\nuse_peft: true\nload_in_4bit: true\n"
+        "bnb_4bit_use_double_quant: false\n",
+    )
+    args = parse_arguments(TrainArguments, [*NEEDED, "--config", recipe])
+    assert (args.save_steps, args.warmup_steps, args.bnb_4bit_use_double_quant) == (0, 0.0, False)
+
+
 def test_nothing_can_be_changed_afterwards():
     with pytest.raises(dataclasses.FrozenInstanceError):
         parse_arguments(TrainArguments, NEEDED).seed = 1

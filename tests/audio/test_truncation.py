@@ -37,8 +37,16 @@ def id3_tag(num_bytes: int) -> bytes:
     return b"ID3\x04\0\0" + bytes(num_bytes >> shift & 0x7F for shift in (21, 14, 7, 0)) + bytes(num_bytes)
 
 
+def wav_with_odd_chunk() -> bytes:
+    """A chunk of three bytes before the sound; a fourth fills it up (RIFF: chunks begin at even places)."""
+    whole = sound_file(SOUND)
+    place = whole.index(b"data")
+    return whole[:place] + b"note" + struct.pack("<I", 3) + b"abc\0" + whole[place:]
+
+
 WHOLE = {
     "wav": lambda: sound_file(SOUND),
+    "wav with an odd chunk": wav_with_odd_chunk,
     "wav of floats": lambda: sound_file(SOUND, subtype="FLOAT"),
     "aiff": lambda: sound_file(SOUND, kind="AIFF"),
     "mp3": lambda: sound_file(SOUND, kind="MP3"),

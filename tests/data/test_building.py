@@ -102,6 +102,14 @@ def test_equal_samples_are_kept_once_and_the_test_split_goes_first(tmp_path):
     assert again.kept == 2 and rejects_of(tmp_path / "y")[0]["source"] == "copies"
 
 
+def test_a_clip_that_is_rejected_makes_no_duplicate_of_another(tmp_path):
+    """The same samples twice: the first text is too long for them, the second is right and stays."""
+    items = [utterance(n, "parole dette piano", 0.9 + n / 300) for n in range(60)]
+    items.insert(0, utterance(0, "parole dette piano " * 6, 0.9))
+    report = build(tmp_path / "x", items, rules=["speech_rate", "duplicate"])
+    assert report.kept == 60 and report.reasons == {"speech rate": 1}
+
+
 def test_the_seed_decides_who_is_in_which_split(tmp_path):
     items = [utterance(n, seconds=0.3) for n in range(20)]
     for name, seed in (("x", 1), ("same", 1), ("other", 2)):
