@@ -69,12 +69,13 @@ def evaluate(arguments: EvaluateArguments, output_dir: Path, inputs: dict[str, s
     Args:
         inputs: What is evaluated, as it is before anything is decoded.
     """
-    from utils.evaluation.models import find_task
-    from utils.runtime.files import write_text
-    from utils.runtime.processes import start_processes
     from utils.runtime.progress import silence_libraries
 
     silence_libraries()
+    from utils.evaluation.models import find_task
+    from utils.runtime.files import write_text
+    from utils.runtime.processes import start_processes
+
     processes = start_processes()
     task = find_task(arguments.models, arguments.task)
     material = load_evaluated(arguments)

@@ -33,6 +33,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(TrainArguments, argv, __doc__)
     output_dir = Path(args.output_dir)
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch is imported
+    from utils.runtime.progress import output_that_may_be_lost, silence_libraries
+
+    silence_libraries()
     if args.dry_run:
         from utils.training.rehearsal import rehearse
 
@@ -45,24 +48,22 @@ def main(argv: list[str] | None = None) -> None:
 
     is_trained = is_finished(args, output_dir)
     if is_trained and not any(mixing_left(args)):
-        print(f"{output_dir / 'final'} is there already, trained with these arguments. Next: evaluate.py")
+        print(f"{output_dir}: trained before with these arguments.\n{describe_results(args)}")
         return
 
     from utils.runtime.interruption import forget_interruption, remembering_signals
     from utils.runtime.locking import sole_run_in
-    from utils.runtime.progress import output_that_may_be_lost, silence_libraries
     from utils.training.run_log import end_training
     from utils.training.setup import start_accelerator
 
     with sole_run_in(output_dir), output_that_may_be_lost(), remembering_signals() as stop_request:
         forget_interruption(output_dir)
-        silence_libraries()
         accelerator = start_accelerator(args)
         if not is_trained:
             fine_tune(args, accelerator, stop_request)
         mix_weights(args, accelerator, stop_request)
         end_training(accelerator)
-        accelerator.print(describe_results(output_dir))
+        accelerator.print(describe_results(args))
 
 
 def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "StopRequest") -> None:

@@ -438,10 +438,10 @@ def test_recordings_that_cannot_be_read_are_told_and_none_is_left_out(tuned, tmp
 @pytest.mark.parametrize(
     ("further", "expected"),
     [
-        (["--num_beams", "5"], "transformers decodes greedily here"),
-        (["--dtype", "int8"], "dtype int8: use --backend ctranslate2"),
-        (["--backend", "faster-whisper", "--audio_context", "dynamic"], "knows the full one only"),
-        (["--backend", "ctranslate2", "--recordings", "x"], "use --long_form chunked"),
+        (["--num_beams", "5"], "backend transformers is greedy"),
+        (["--dtype", "int8"], "dtype int8: not with backend transformers; add --backend ctranslate2"),
+        (["--backend", "faster-whisper", "--audio_context", "dynamic"], "not with backend faster-whisper"),
+        (["--backend", "ctranslate2", "--recordings", "x"], "add --long_form chunked"),
         (["--guard_tolerance", "-1"], "guard_tolerance -1"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import torch
 import train
 from tests.support.scripted_decoding import script_decoding, short_run, write_short_clips, wrong
 from tests.support.training_runs import read_metrics
+from utils.arguments.evaluate import EvaluateArguments
+from utils.arguments.parsing import parse_arguments
 from utils.runtime.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
@@ -38,6 +41,10 @@ def test_samples_predictions_and_measures(arguments, tmp_path, prepared, capsys)
     shown = len(re.findall(r"^  reference   ", output, re.MULTILINE))
     assert shown in (3, 4)  # three, and the worst unless drawn
     assert "Done: " in output and "(step " in output
+    command = shlex.split(output[output.index("python evaluate.py") :])[2:]
+    compared = parse_arguments(EvaluateArguments, command)
+    assert compared.models[1] == str(tmp_path / "run/best") and compared.dataset == [str(prepared)]
+    assert (compared.language, compared.output_dir) == ("it", str(tmp_path / "run/report"))
     lines = [
         json.loads(line) for line in (tmp_path / "run/predictions/step-1.jsonl").read_text().splitlines()
     ]
@@ -106,8 +113,8 @@ def test_other_trackers_get_the_numbers_and_go_on(arguments, tmp_path, monkeypat
         (["--early_stopping_patience", "0"], "early_stopping_patience 0: expected at least 1"),
         (["--early_stopping_patience", "2", "--eval_steps", "0"], "needs evaluations"),
         (["--average_checkpoints", "1"], "expected 0, or 2 and more"),
-        (["--interpolation_alphas", "0", "1"], "expected shares above 0"),
-        (["--guard_datasets", "d"], "guard_datasets guards interpolation_alphas"),
+        (["--interpolation_alphas", "0", "1"], "expected above 0 and at most 1"),
+        (["--guard_datasets", "d"], "guard_datasets needs interpolation_alphas"),
         (["--interpolation_alphas", "1", "--guard_datasets", "/nowhere"], "/nowhere: no such folder"),
         (["--metric_for_best_model", "wer"], "metric_for_best_model"),
     ],
@@ -124,7 +131,7 @@ def test_a_missing_tracker_is_named_with_its_package():
     if all(__import__("importlib.util").util.find_spec(name) for name in ("wandb", "mlflow", "trackio")):
         pytest.skip("all trackers are installed")
     problems = tracker_problems(["wandb", "mlflow", "trackio"])
-    assert problems and all("not installed here. Run: pip install" in problem for problem in problems)
+    assert problems and all("not installed. Run: pip install" in problem for problem in problems)
 
 
 def test_a_rehearsal_that_runs_out_of_memory_says_what_helps(arguments, monkeypatch):

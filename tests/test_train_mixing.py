@@ -86,7 +86,7 @@ def test_an_average_that_is_no_better_changes_nothing_and_is_taken_once(build, t
     record, results = read_json(run / "averaging.json"), read_json(run / "best/train_results.json")
     assert (record["became_best"], results["best_metric"], results["best_step"]) == (False, 2 / 8, 1)
     train.main(words)
-    assert "is there already" in capsys.readouterr().out
+    assert "trained before with these arguments" in capsys.readouterr().out
 
 
 def test_adapters_are_averaged_by_stacking_them(build, tmp_path, monkeypatch, capsys):
@@ -190,7 +190,7 @@ def test_a_finished_run_is_mixed_without_training_again(finished, build, tmp_pat
     assert read_json(run / "interpolated/train_results.json")["interpolation_alpha"] == 0.25
     capsys.readouterr()
     train.main(build(run, FINISHED, "--interpolation_alphas", "0.25"))
-    assert "is there already" in capsys.readouterr().out
+    assert "trained before with these arguments" in capsys.readouterr().out
     assert (run / "final/model.safetensors").stat().st_mtime_ns == final
     assert (run / "metrics.jsonl").read_text() == metrics
 

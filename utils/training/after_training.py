@@ -1,5 +1,6 @@
 """Averages and mixtures of finished weights, as the arguments ask for them."""
 
+import shlex
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -80,10 +81,12 @@ def mix_weights(args: TrainArguments, accelerator: Accelerator, stop_request: St
         leave_to_be_continued(accelerator, run.folder, step, stop_request)
 
 
-def describe_results(run: Path) -> str:
-    """What the run has left, and what to do next."""
+def describe_results(args: TrainArguments) -> str:
+    """What the run has left, and the command that compares it with the model it started from."""
+    run, tuned = Path(args.output_dir), "final"
     found = [f"{run / 'final'} (last step)"]
     if (run / "best").is_dir():
+        tuned = "best"
         results = read_training_results(run / "best")
         steps = results.get("averaged_steps")
         origin = f"average of steps {', '.join(map(str, steps))}" if steps else f"step {results['best_step']}"
@@ -93,4 +96,8 @@ def describe_results(run: Path) -> str:
             found.append("no evaluation was better than the model before training")
     if (run / "interpolated").is_dir():
         found.append(f"{run / 'interpolated'} (mixed with the base)")
-    return f"Done: {'; '.join(found)}. Next: evaluate.py on the test split."
+    words = ["python", "evaluate.py", "--models", args.model_name_or_path, str(run / tuned)]
+    words += ["--dataset", *args.dataset]
+    words += [] if args.language == "auto" else ["--language", args.language]
+    command = shlex.join([*words, "--output_dir", str(run / "report")])
+    return f"Done: {'; '.join(found)}.\nNext, on the test split:\n  {command}"

@@ -10,7 +10,6 @@ from utils.runtime.devices import peak_memory_bytes
 from utils.runtime.files import free_disk_bytes
 from utils.runtime.memory import memory_limits
 from utils.runtime.out_of_memory import explaining_out_of_memory
-from utils.runtime.progress import silence_libraries
 from utils.training.encoder_cache import rehearsing_with_cache
 from utils.training.estimates import (
     Estimate,
@@ -39,7 +38,6 @@ STEPS_TIMED = 5
 
 def rehearse(args: TrainArguments, compute_gradients: ComputeGradients) -> None:
     """Do a few steps, say what the run will take; nothing is written or kept."""
-    silence_libraries()
     accelerator = start_accelerator(args)
     with explaining_out_of_memory():
         run = build_run(args, accelerator)
