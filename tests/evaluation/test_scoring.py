@@ -360,3 +360,14 @@ def test_groups_come_from_known_columns_and_text_extras_of_2_to_50_values():
         ["0", "1"],
         1,
     )
+
+
+def test_the_interval_is_of_characters_where_these_are_the_measure():
+    """A character of five is wrong in each of 20 clips, and so is the one word that each is."""
+    material = EvaluationSet(
+        *("data/zh", "test", [str(number) for number in range(20)]),
+        *(["我们在说话"] * 20, [1.0] * 20, {}, ["zh"] * 20),
+    )
+    result = score(material, "base", ["我们在说活"] * 20).result
+    assert (result.measure, result.normalized.wer) == ("cer", 1.0)
+    assert result.normalized.ci95 == (0.2, 0.2)
