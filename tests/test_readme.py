@@ -28,7 +28,8 @@ from utils.model.loading import load_model
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = {"preprocess.py": PreprocessArguments, "train.py": TrainArguments, "evaluate.py": EvaluateArguments}
 GUIDES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
-PAGES = ["README.md", "CONTRIBUTING.md", "recipes/README.md", "docs/performance.md", "docs/training.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "recipes/README.md", *GUIDES]
+OLD_COMMANDS = "docs/lab_log.md"  # as they were on their day
 
 
 def shell_commands(page: str) -> list[str]:
@@ -39,7 +40,7 @@ def shell_commands(page: str) -> list[str]:
 
 
 def all_commands() -> list[str]:
-    commands = [command for page in PAGES for command in shell_commands(page)]
+    commands = [command for page in PAGES if page != OLD_COMMANDS for command in shell_commands(page)]
     scripts = [*ROOT.glob("*.py"), *(ROOT / "benchmarks").glob("*_speed.py")]
     for script in scripts:  # the commands in the modules' docstrings, which --help shows
         text = script.read_text().split('"""')[1].replace("\\\\\n", " ")
@@ -49,8 +50,11 @@ def all_commands() -> list[str]:
 
 
 def own_data_commands() -> list[str]:
-    commands = shell_commands("README.md")
-    return [command for command in commands if "data/it" in command and "--dry_run" not in command]
+    """The README's for own data, then the guides' for an adapter and for what is guarded."""
+    first = [command for command in shell_commands("README.md") if "data/it" in command]
+    adapter = [command for command in shell_commands("docs/training.md") if "--use_peft" in command]
+    guarded = [command for command in shell_commands("docs/evaluation.md") if "data/it" in command]
+    return [*first, *adapter, *guarded]
 
 
 def check_script_call(words: list[str]) -> None:
@@ -83,13 +87,21 @@ def test_the_command_is_known(command: str, monkeypatch):
         assert words[0] in ("source", ".venv/bin/pre-commit", "ct2-transformers-converter")
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "recipes/README.md", *GUIDES])
+@pytest.mark.parametrize("page", PAGES)
 def test_links_and_names_of_files_lead_somewhere(page: str):
     text = (ROOT / page).read_text()
     for path in re.findall(r"(?:utils|tests|benchmarks)/[\w/]*(?:\.py)?", text):
         assert (ROOT / path).exists(), path
-    for target in re.findall(r"\]\(([^)#]+)\)", text):
-        assert target.startswith("https://") or ((ROOT / page).parent / target).exists(), target
+    for target, heading in re.findall(r"\]\((?!https://)([^)#]*)(?:#([^)]+))?\)", text):
+        path = (ROOT / page).parent / target if target else ROOT / page
+        assert path.exists(), target
+        assert not heading or heading in anchors(path), f"{target}#{heading}"
+
+
+def anchors(page: Path) -> list[str]:
+    """The headings of a page as GitHub links to them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
 
 
 def test_the_hardware_table_lists_every_configuration():
@@ -131,7 +143,7 @@ def launched(words: list[str], folder: Path) -> None:
 
 @pytest.mark.usefixtures("fresh_accelerator")
 def test_the_way_for_own_data_runs_as_printed(tmp_path: Path, brief_whisper: Path, monkeypatch, capsys):
-    """The README's commands for own data, in an empty folder, with a tiny model in place of Whisper base.
+    """The commands for own data, in an empty folder, with a tiny model in place of Whisper base.
 
     The launcher runs as a process once; its same call again, and what needs none, run in this process.
     """
