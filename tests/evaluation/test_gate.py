@@ -53,6 +53,16 @@ def test_a_better_model_is_promoted():
     assert gate_sentence(gate) == "Promote runs/[it]/best."
 
 
+def test_texts_as_they_are_written_decide_nothing():
+    """More capitals and commas are wrong, fewer words."""
+    good = compared(BEFORE, AFTER, 0.001)
+    raw = replace(good, text="raw", wer_reduction=-0.2, ci95=(-0.25, -0.15))
+    (gate,) = judge([BEFORE, AFTER], [raw, good], guard_tolerance=0.01)
+    assert gate.promote and len(gate.passed) == 1
+    (gate,) = judge([BEFORE, AFTER], [good, raw], guard_tolerance=0.01)
+    assert gate.promote and len(gate.passed) == 1
+
+
 @pytest.mark.parametrize(
     ("wer", "p_value", "expected"),
     [
