@@ -1,10 +1,10 @@
 """How exactly forced alignment finds the words of a plain transcript in a long recording.
 
-The Italian telephone prompts, in an order drawn by the seed, are put one after the other until the recording
-has `--minutes`; their texts, joined by spaces, are its transcript. Two recordings are made: in one the
-prompts follow each other as they are, in the other with 0.3 to 1 s of silence in between. Where two prompts
-meet is known, in the sound (the middle of the silence that was put there) and in the text. The error of a
-boundary is the distance between that and the place where two segments would be cut that meet there.
+Telephone prompts, in an order drawn by the seed, are put one after the other until the recording is full;
+their texts, joined by spaces, are its transcript. Two recordings are made: in one the prompts follow each
+other as they are, in the other with 0.3 to 1 s of silence in between. Where two prompts meet is known, in the
+sound (the middle of the silence that was put there) and in the text. The error of a boundary is the distance
+between that and the place where two segments would be cut that meet there.
 
     python benchmarks/alignment_accuracy.py --minutes 5
     python benchmarks/alignment_accuracy.py                  # both of an hour: about 25 minutes on one core
@@ -13,139 +13,69 @@ boundary is the distance between that and the place where two segments would be 
 import bisect
 import itertools
 import sys
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.arguments import AlignmentAccuracyArguments
+from benchmarks.recordings import Recording, join_clips, read_prompt_clips
+from utils.arguments.fields import ScriptArguments
 from utils.arguments.parsing import parse_arguments
+from utils.audio.flac import SAMPLE_RATE
+from utils.audio.levels import measure_levels
+from utils.data.forced_alignment.alignment import place_units
+from utils.data.forced_alignment.segments import AlignedSegment, PlacedUnit, cut_between, join_units
+from utils.model.languages import language_codes
+from utils.model.loading import LoadedModel, load_model
 from utils.runtime.errors import user_errors_end_the_script
+from utils.runtime.files import write_json
+from utils.runtime.flags import argument
 
-if TYPE_CHECKING:
-    from utils.data.forced_alignment.segments import AlignedSegment, PlacedUnit
-    from utils.model.loading import LoadedModel
-
-SAMPLE_RATE = 16_000
+LONGEST_SEGMENT = 30.0  # seconds
 CLOSE_MS = 200.0
-CONFIDENCE_EDGES = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+SURE = 0.6  # confidence from which a word counts as sure
+RECORDINGS = {"with added silence": (0.3, 1.0), "as they are": (0.0, 0.0)}  # seconds between two prompts
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignmentAccuracyArguments(ScriptArguments):
+    output_dir: str = argument("Folder for the result.", default="runs/bench/alignment")
+    model_name_or_path: str = argument("Model that aligns.", default="openai/whisper-base")
+    language: str = argument("Language of the prompts: it, en or ru.", default="it")
+    minutes: float = argument("Length of each recording.", default=60.0)
+    min_confidence: float = argument("Segments below it count as set aside.", default=0.5)
 
 
 @dataclass(frozen=True)
-class Join:
-    """Where two prompts meet: the end of one, the start of the next, in seconds, and in the text."""
+class Boundary:
+    """A place where two prompts meet."""
 
-    end: float  # seconds
-    start: float
-    character: int
-
-
-@dataclass(frozen=True)
-class Recording:
-    samples: np.ndarray
-    text: str
-    joins: list[Join]
-
-
-@dataclass(frozen=True)
-class ConfidenceBin:
-    """Boundaries whose less sure word has a confidence in this range, and how many are within 200 ms."""
-
-    lowest: float
-    highest: float
-    boundaries: int
-    share_within_200_ms: float | None
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Of one recording; errors in milliseconds."""
-
-    recording: str
-    minutes: float
-    words: int
-    boundaries: int
-    median_error_ms: float
-    share_within_200_ms: float
-    errors_ms_at_90_95_99_percent: tuple[float, float, float]
-    share_of_cuts_in_the_added_silence: float | None
-    segments: int
-    share_of_text_kept: float  # characters in segments of at least the minimum confidence
-    median_error_ms_kept: float | None
-    share_within_200_ms_kept: float | None  # of the boundaries between two words that are kept
-    confidence_bins: tuple[ConfidenceBin, ...]
-    audio_seconds_per_second: float
+    error_ms: float
+    confidence: float  # of the less sure of the two words there
+    is_kept: bool  # both words are in segments that are sure enough
+    is_in_gap: bool  # the cut falls into the silence that was put there
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(AlignmentAccuracyArguments, argv, __doc__)
-    import torch
-
-    from utils.model.loading import load_model
-    from utils.runtime.files import write_json
-
-    loaded = load_model(args.model_name_or_path, dtype=getattr(torch, args.dtype))
-    clips = read_clips(args.language)
-    results = []
-    for name, gap in (("with added silence", (0.3, 1.0)), ("as they are", (0.0, 0.0))):
-        recording = build_recording(clips, args.minutes * 60, gap, args.seed)
-        results.append(measure(name, recording, loaded, args))
-        print(summary_line(results[-1]), flush=True)
-    Path(args.output_dir).mkdir(parents=True, exist_ok=True)
-    values = {"arguments": asdict(args), "results": [asdict(result) for result in results]}
-    write_json(Path(args.output_dir) / "alignment_accuracy.json", values)
-
-
-def read_clips(language: str) -> list[tuple[np.ndarray, str]]:
-    """(samples,) and text of every prompt that has both."""
-    from utils.audio.reading import decode_audio
-    from utils.data.sources.asterisk import read_prompts
-    from utils.data.sources.asterisk_download import fetch_prompts
-    from utils.data.utterance import Utterance
-
-    prompts = fetch_prompts(language)
-    source = read_prompts(prompts.folder, prompts.transcripts, credit=prompts.credit)
-    found = [item for item in source.items if isinstance(item, Utterance)]
-    return [(decode_audio(item.audio), item.text) for item in found if isinstance(item.audio, Path)]
-
-
-def build_recording(
-    clips: list[tuple[np.ndarray, str]], seconds: float, gap: tuple[float, float], seed: int
-) -> Recording:
-    """Put prompts in drawn order, all before any comes again, with silence of drawn length in between."""
-    random = np.random.default_rng(seed)
-    parts: list[np.ndarray] = []
-    text, joins = "", []
-    num_samples = 0
-    order: list[int] = []
-    while num_samples < seconds * SAMPLE_RATE:
-        order = order or random.permutation(len(clips)).tolist()
-        samples, words = clips[order.pop()]
-        if parts:
-            silence = np.zeros(round(random.uniform(*gap) * SAMPLE_RATE), dtype=np.float32)
-            start = num_samples + len(silence)
-            joins.append(Join(num_samples / SAMPLE_RATE, start / SAMPLE_RATE, len(text) + 1))
-            parts.append(silence)
-            num_samples, text = start, text + " "
-        parts.append(samples)
-        num_samples, text = num_samples + len(samples), text + words
-    return Recording(np.concatenate(parts), text, joins)
+    loaded = load_model(args.model_name_or_path)
+    clips = read_prompt_clips(args.language)
+    results = {}
+    for name, gap in RECORDINGS.items():
+        recording = next(join_clips(clips, 60 * args.minutes, gap, args.seed, again=True))
+        print(f"{name}: {len(recording.samples) / SAMPLE_RATE / 60:.1f} min", flush=True)
+        boundaries, share = measure(recording, loaded, args)
+        print(f"{describe(boundaries)}\n  {share:.1%} of the text kept", flush=True)
+        results[name] = {"share_of_text_kept": share, "boundaries": [asdict(item) for item in boundaries]}
+    write_json(Path(args.output_dir) / "alignment_accuracy.json", results)
 
 
 def measure(
-    name: str, recording: Recording, loaded: "LoadedModel", args: AlignmentAccuracyArguments
-) -> Accuracy:
-    """Align one recording and compare."""
-    from utils.audio.levels import measure_levels
-    from utils.data.forced_alignment.alignment import place_units
-    from utils.data.forced_alignment.segments import cut_between, join_units
-    from utils.model.languages import language_codes
-
-    started = time.perf_counter()
+    recording: Recording, loaded: LoadedModel, args: AlignmentAccuracyArguments
+) -> tuple[list[Boundary], float]:
+    """Align one recording and compare; with the share of the characters in segments that are kept."""
     levels = measure_levels(recording.samples)
     placed = place_units(
         recording.samples,
@@ -154,76 +84,64 @@ def measure(
         model=loaded.model,
         processor=loaded.processor,
         language=args.language if language_codes(loaded.model) else None,
-        batch_size=args.batch_size,
+        batch_size=8,
     )
-    segments = join_units(recording.text, placed, levels, args.max_duration)
-    seconds = time.perf_counter() - started
-    pairs = words_at_joins(recording, placed)
-    cuts = [sum(cut_between(levels, before.end, after.start)) / 2 for before, after in pairs]
-    middles = [(join.end + join.start) / 2 for join in recording.joins]
-    inside = [join.end <= cut <= join.start for join, cut in zip(recording.joins, cuts, strict=True)]
-    has_gaps = any(join.end < join.start for join in recording.joins)
-    errors = np.abs(np.array(cuts) - np.array(middles)) * 1000
-    kept = [s.confidence >= args.min_confidence for s in segments]
-    in_kept = are_kept(recording, segments, kept)
-    duration = len(recording.samples) / SAMPLE_RATE
-    return Accuracy(
-        recording=name,
-        minutes=duration / 60,
-        words=len(placed),
-        boundaries=len(errors),
-        median_error_ms=float(np.median(errors)),
-        share_within_200_ms=float((errors <= CLOSE_MS).mean()),
-        errors_ms_at_90_95_99_percent=tuple(np.percentile(errors, [90, 95, 99]).tolist()),
-        share_of_cuts_in_the_added_silence=float(np.mean(inside)) if has_gaps else None,
-        segments=len(segments),
-        share_of_text_kept=sum(len(s.text) for s, k in zip(segments, kept, strict=True) if k)
-        / sum(len(s.text) for s in segments),
-        median_error_ms_kept=float(np.median(errors[in_kept])) if in_kept.any() else None,
-        share_within_200_ms_kept=float((errors[in_kept] <= CLOSE_MS).mean()) if in_kept.any() else None,
-        confidence_bins=bin_by_confidence(
-            np.array([min(before.confidence, after.confidence) for before, after in pairs]), errors
-        ),
-        audio_seconds_per_second=duration / seconds,
-    )
+    segments = join_units(recording.text, placed, levels, LONGEST_SEGMENT)
+    kept = kept_characters(recording.text, segments, args.min_confidence)
+    boundaries = []
+    joins = zip(itertools.pairwise(recording.clips), characters_after_joins(recording), strict=True)
+    for (clip, following), character in joins:
+        before, after = words_around(placed, character)
+        confidence = min(before.confidence, after.confidence)
+        edges = (before.end, after.start)
+        cut = sum(cut_between(levels, *edges) if confidence > 0 else edges) / 2  # a word may not be found
+        error_ms = 1000 * abs(cut - (clip.end + following.start) / 2)
+        is_kept = bool(kept[character - 2] and kept[character])
+        boundaries.append(Boundary(error_ms, confidence, is_kept, clip.end <= cut <= following.start))
+    sure = [segment for segment in segments if segment.confidence >= args.min_confidence]
+    share = sum(len(segment.text) for segment in sure) / sum(len(segment.text) for segment in segments)
+    return boundaries, share
 
 
-def are_kept(recording: Recording, segments: "list[AlignedSegment]", kept: list[bool]) -> np.ndarray:
-    """(joins,) whether the words on both sides of a join are in segments that are kept."""
-    by_character = np.zeros(len(recording.text), dtype=bool)
+def characters_after_joins(recording: Recording) -> list[int]:
+    """Where in the text each clip but the first begins."""
+    return list(itertools.accumulate(len(clip.text) + 1 for clip in recording.clips[:-1]))
+
+
+def words_around(placed: list[PlacedUnit], character: int) -> tuple[PlacedUnit, PlacedUnit]:
+    """The words before and after a place in the text."""
+    index = bisect.bisect_left(placed, character, key=lambda unit: unit.unit.start)
+    return placed[index - 1], placed[index]
+
+
+def kept_characters(text: str, segments: list[AlignedSegment], min_confidence: float) -> np.ndarray:
+    """(characters,) whether each is in a segment that is sure enough."""
+    kept = np.zeros(len(text), dtype=bool)
     position = 0
-    for segment, is_kept in zip(segments, kept, strict=True):
-        position = recording.text.index(segment.text, position)
-        by_character[position : position + len(segment.text)] = is_kept
+    for segment in segments:
+        position = text.index(segment.text, position)
+        kept[position : position + len(segment.text)] = segment.confidence >= min_confidence
         position += len(segment.text)
-    return np.array(
-        [by_character[join.character - 2] and by_character[join.character] for join in recording.joins]
-    )
+    return kept
 
 
-def words_at_joins(recording: Recording, placed: "list[PlacedUnit]") -> "list[tuple[PlacedUnit, PlacedUnit]]":
-    """The words before and after each join."""
-    starts = [unit.unit.start for unit in placed]
-    first_after = [bisect.bisect_left(starts, join.character) for join in recording.joins]
-    return [(placed[index - 1], placed[index]) for index in first_after]
-
-
-def bin_by_confidence(confidence: np.ndarray, errors: np.ndarray) -> tuple[ConfidenceBin, ...]:
-    bins = []
-    for lowest, highest in itertools.pairwise(CONFIDENCE_EDGES):
-        inside = errors[(confidence >= lowest) & (confidence < highest)]
-        share = float((inside <= CLOSE_MS).mean()) if len(inside) else None
-        bins.append(ConfidenceBin(lowest, highest, len(inside), share))
-    return tuple(bins)
-
-
-def summary_line(result: Accuracy) -> str:
-    return (
-        f"{result.recording}: {result.minutes:.1f} min, {result.boundaries} boundaries, median error "
-        f"{result.median_error_ms:.0f} ms, {result.share_within_200_ms:.1%} within 200 ms; kept "
-        f"{result.share_of_text_kept:.1%} of the text ({result.median_error_ms_kept or 0:.0f} ms, "
-        f"{result.share_within_200_ms_kept or 0:.1%}); {result.audio_seconds_per_second:.1f} audio s/s"
-    )
+def describe(boundaries: list[Boundary]) -> str:
+    """All boundaries, those that are kept, and those between sure words."""
+    groups = {
+        "all": boundaries,
+        "kept": [item for item in boundaries if item.is_kept],
+        "sure": [item for item in boundaries if item.confidence >= SURE],
+    }
+    lines = []
+    for name, found in groups.items():
+        errors = np.array([item.error_ms for item in found] or [np.nan])
+        at = " / ".join(f"{value:.0f}" for value in np.percentile(errors, [50, 90, 95, 99]))
+        close, inside = (errors <= CLOSE_MS).mean(), np.mean([item.is_in_gap for item in found] or [0])
+        lines.append(
+            f"  {name}: {len(found)} boundaries, error at 50 / 90 / 95 / 99 %: {at} ms, "
+            f"{close:.1%} within {CLOSE_MS:.0f} ms, {inside:.1%} cut in the silence"
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

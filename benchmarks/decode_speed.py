@@ -1,94 +1,110 @@
-"""How much faster evaluate.py decodes in the dynamic context than `transformers.pipeline` with a batch size.
+"""How much faster evaluate.py decodes than `transformers.pipeline`, or than faster-whisper's batches.
 
-Same tuned model, clips, batch size, precision and threads; each run is a process of its own, the sides take
-turns, medians count. A figure is the clips' audio seconds by the wall-clock seconds from FLAC bytes to text;
-loading the model does not count. WER is of the same clips on both sides.
+evaluate.py decodes in the dynamic context beside the pipeline; with `--backend ctranslate2` in the full one
+beside faster-whisper, which drives the same engine. Same tuned model, clips, batch size, beam, precision and
+threads; each run is a process of its own, the sides take turns, medians count. A figure is the clips' audio
+seconds by the wall-clock seconds from FLAC bytes to text; loading and converting the model does not count.
 
     python benchmarks/decode_speed.py --model_name_or_path runs/demo/best --dataset data/demo
     python benchmarks/decode_speed.py --clip_seconds 30 --max_samples 24      # where there is no silence
+    python benchmarks/decode_speed.py --backend ctranslate2 --num_beams 5
 """
 
-import json
+import shutil
 import sys
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.arguments import DecodeSpeedArguments
-from benchmarks.side_by_side import (
-    PEER,
-    Measurement,
-    evaluate_command,
-    measure_evaluation,
-    measure_in_turns,
-    python_command,
-    report,
-    run_alone,
-)
-from benchmarks.speed_cases import describe_clips, with_joined_clips
+from benchmarks.recordings import write_longer_clips
+from benchmarks.side_by_side import PEER, Measurement, measure_in_turns, measure_peer, report, run_evaluation
+from utils.arguments.fields import ScriptArguments
 from utils.arguments.parsing import parse_arguments
-from utils.runtime.errors import UserError, user_errors_end_the_script
+from utils.runtime.errors import user_errors_end_the_script
+from utils.runtime.flags import argument
 
-DYNAMIC = "evaluate.py, dynamic context"
-TARGETS = {(DYNAMIC, "float32"): 8.0, (DYNAMIC, "bfloat16"): 8.0}
+PEERS = {"transformers": "pipeline", "ctranslate2": "faster-whisper"}
+CONTEXTS = {"transformers": "dynamic", "ctranslate2": "full"}
+DTYPES = {"transformers": ["float32", "bfloat16"], "ctranslate2": ["float32", "int8"]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeSpeedArguments(ScriptArguments):
+    output_dir: str = argument("Folder for runs and results.", default="runs/bench/decode")
+    model_name_or_path: str = argument("Tuned model; `make demo` trains this one.", default="runs/demo/best")
+    dataset: str = argument("Folder written by preprocess.py.", default="data/demo")
+    split: str = argument("Split to decode.", default="test")
+    language: str = argument("Language of rows that do not carry their own.", default="it")
+    backend: Literal["transformers", "ctranslate2"] = argument(
+        "What decodes on our side; the peer is pipeline or faster-whisper.", default="transformers"
+    )
+    num_beams: int = argument("Width of the beam, on both sides; above 1 with ctranslate2 alone.", default=1)
+    batch_size: int = argument("Clips in a batch, on both sides.", default=8, at_least=1)
+    dtypes: list[str] = argument(
+        "Precisions measured; none: float32 and bfloat16, or with ctranslate2 float32 and int8.", default=[]
+    )
+    rounds: int = argument("Repetitions, the sides taking turns; the median counts.", default=3, at_least=1)
+    max_samples: int = argument("Clips decoded; drawn anew by each round's seed.", default=48)
+    clip_seconds: float | None = argument("Join training clips up to so many seconds.", default=None)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(DecodeSpeedArguments, argv, __doc__)
-    if not Path(args.model_name_or_path).is_dir():
-        raise UserError(f"{args.model_name_or_path}: no such folder. `make demo` trains one.")
-    args = with_joined_clips(args)
-    sides = {PEER: partial(measure_peer, args), DYNAMIC: partial(measure_ours, args)}
-    measurements = measure_in_turns(sides, args.dtypes, args.rounds)
-    title = f"Decoding {describe_clips(args)} with {args.model_name_or_path}, batch {args.batch_size}"
-    targets = TARGETS if args.clip_seconds is None else {}  # a full window leaves no silence out
-    name = "decode_speed" if args.clip_seconds is None else f"decode_speed-{args.clip_seconds:g}s"
-    report(title, measurements, targets, Path(args.output_dir) / f"{name}.json")
+    folder = Path(args.output_dir)
+    if args.clip_seconds is not None:
+        joined = write_longer_clips(args.dataset, args.language, args.clip_seconds, args.max_samples, folder)
+        args = replace(args, dataset=joined, split="train")
+    ours = f"evaluate.py, {args.backend}, {CONTEXTS[args.backend]} context"
+    sides = {PEER: partial(measure_usual, args), ours: partial(measure_ours, args)}
+    measurements = measure_in_turns(sides, args.dtypes or DTYPES[args.backend], args.rounds)
+    case = f"{Path(args.dataset).name}-{args.backend}-beam{args.num_beams}"
+    title = (
+        f"Decoding {args.max_samples} clips of {args.dataset}, beam {args.num_beams}, batch {args.batch_size}"
+    )
+    report(title, measurements, folder / f"{case}.json")
 
 
-def measure_peer(args: DecodeSpeedArguments, side: str, dtype: str, number: int) -> Measurement:
-    """Let the pipeline transcribe the round's clips."""
-    folder = Path(args.output_dir) / f"peer-{dtype}-{number}"
-    command = python_command(
-        "benchmarks/peer_pipeline.py",
+def measure_usual(args: DecodeSpeedArguments, _: str, dtype: str, number: int) -> Measurement:
+    """Let the peer transcribe the round's clips."""
+    return measure_peer(
+        "benchmarks/peer_decode.py",
+        Path(args.output_dir) / f"peer-{args.backend}-{dtype}-{number}",
+        dtype,
+        number,
+        peer=PEERS[args.backend],
         model_name_or_path=args.model_name_or_path,
         dataset=args.dataset,
         split=args.split,
         language=args.language,
-        dtype=dtype,
+        num_beams=args.num_beams,
         batch_size=args.batch_size,
         max_samples=args.max_samples,
         seed=args.seed + number,
-        output_dir=str(folder),
-    )
-    run_alone(command, folder)
-    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    return Measurement(
-        side,
-        dtype,
-        number,
-        result["audio_seconds_per_second"],
-        normalized_wer=result["normalized_wer"],
     )
 
 
 def measure_ours(args: DecodeSpeedArguments, side: str, dtype: str, number: int) -> Measurement:
-    """Let evaluate.py score the round's clips in the dynamic context."""
-    folder = Path(args.output_dir) / f"dynamic-{dtype}-{number}"
-    command = evaluate_command(
-        [args.model_name_or_path],
+    """Let evaluate.py score the round's clips."""
+    folder = Path(args.output_dir) / f"ours-{args.backend}-{dtype}-{number}"
+    shutil.rmtree(folder, ignore_errors=True)
+    [row] = run_evaluation(
+        folder,
+        models=args.model_name_or_path,
         dataset=args.dataset,
         split=args.split,
         language=args.language,
-        audio_context="dynamic",
+        backend=args.backend,
+        audio_context=CONTEXTS[args.backend],
+        num_beams=args.num_beams,
         dtype=dtype,
         per_device_eval_batch_size=args.batch_size,
         max_samples=args.max_samples,
         seed=args.seed + number,
-        output_dir=str(folder),
     )
-    return measure_evaluation(command, folder, side, dtype, number)
+    return Measurement(side, dtype, number, row["rtfx"], normalized_wer=row["normalized"]["wer"])
 
 
 if __name__ == "__main__":

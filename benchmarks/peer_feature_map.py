@@ -8,20 +8,31 @@ soundfile and resampled by soxr, as preprocess.py does it. preprocess_speed.py r
 import json
 import random
 import sys
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.arguments import FeatureMapArguments
+import soundfile
+import soxr
+from datasets import Dataset
+from transformers import WhisperProcessor
+
+from utils.arguments.fields import ScriptArguments
 from utils.arguments.parsing import parse_arguments
-from utils.runtime.errors import user_errors_end_the_script
+from utils.model.resolving import resolve_model
+from utils.runtime.flags import argument
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureMapArguments(ScriptArguments):
+    manifest: str = argument("JSON lines with audio and text.")
+    num_proc: int = argument("Processes of `Dataset.map`.", default=2)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(FeatureMapArguments, argv, __doc__)
-    from datasets import Dataset
-
     path = Path(args.manifest)
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     random.Random(args.seed).shuffle(rows)
@@ -34,9 +45,6 @@ def main(argv: list[str] | None = None) -> None:
 
 def prepare(row: dict) -> dict:
     """One clip to `input_features` (80, 3000) and `labels`."""
-    import soundfile
-    import soxr
-
     samples, rate = soundfile.read(row["path"], dtype="float32")
     samples = soxr.resample(samples, rate, 16_000)
     processor = load_processor()
@@ -44,16 +52,11 @@ def prepare(row: dict) -> dict:
     return {"input_features": features, "labels": processor.tokenizer(row["sentence"]).input_ids}
 
 
-@lru_cache(maxsize=1)
-def load_processor():
-    """Whisper base's processor, once in each process."""
-    from transformers import WhisperProcessor
-
-    from utils.model.resolving import resolve_model
-
+@cache
+def load_processor() -> WhisperProcessor:
+    """Whisper base's, once in each process."""
     return WhisperProcessor.from_pretrained(resolve_model("openai/whisper-base"))
 
 
 if __name__ == "__main__":
-    with user_errors_end_the_script():
-        main()
+    main()

@@ -1,16 +1,14 @@
 """The usual way to fine-tune Whisper, measured: Hugging Face's `Seq2SeqTrainer` on features of 30 s.
 
 The recipe of https://huggingface.co/blog/fine-tune-whisper: features of every clip padded to 30 s and
-computed ahead, a collator that pads the labels, AdamW. train_speed.py runs this beside train.py:
-
-    python benchmarks/peer_seq2seq_trainer.py --model_name_or_path openai/whisper-base --dataset data/demo \\
-        --split train --language it --max_samples 48 --output_dir runs/bench/peer
+computed ahead, a collator that pads the labels, AdamW. train_speed.py runs this beside train.py.
 """
 
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -24,30 +22,40 @@ from transformers import (
     WhisperProcessor,
 )
 
-from benchmarks.arguments import PeerArguments
+from utils.arguments.fields import ScriptArguments
 from utils.arguments.parsing import parse_arguments
 from utils.audio.flac import SAMPLE_RATE, decode_flac
 from utils.data.prepared_dataset import draw_rows, load_prepared
 from utils.model.resolving import resolve_model
 from utils.runtime.devices import peak_memory_bytes, pick_device
-from utils.runtime.errors import user_errors_end_the_script
 from utils.runtime.files import write_json
+from utils.runtime.flags import argument
 from utils.runtime.progress import silence_libraries
 
 
+@dataclass(frozen=True, kw_only=True)
+class PeerTrainerArguments(ScriptArguments):
+    model_name_or_path: str = argument("Model to train.")
+    dataset: str = argument("Folder written by preprocess.py.")
+    language: str = argument("Language of rows that do not carry their own.")
+    dtype: Literal["float32", "bfloat16"] = argument("Precision.", default="float32")
+    batch_size: int = argument("Clips in a batch.", default=8)
+    max_samples: int | None = argument("Training clips, drawn by the seed; all when not given.", default=None)
+
+
 def main(argv: list[str] | None = None) -> None:
-    args = parse_arguments(PeerArguments, argv, __doc__)
+    args = parse_arguments(PeerTrainerArguments, argv, __doc__)
     silence_libraries()
     folder = resolve_model(args.model_name_or_path)
     processor = WhisperProcessor.from_pretrained(folder, language=args.language, task="transcribe")
     model = WhisperForConditionalGeneration.from_pretrained(folder)
 
-    rows = load_prepared([args.dataset], args.split, language=args.language)
-    rows = draw_rows(rows, args.max_samples, args.seed).shuffle(seed=args.seed)
+    split = load_prepared([args.dataset], "train", language=args.language)
+    rows = draw_rows(split, args.max_samples, args.seed).shuffle(seed=args.seed)
     warm_up = rows.select(range(args.batch_size))
     collator = Collator(processor, model.config.decoder_start_token_id)
     clock = StepClock()
-    trainer = OrderedTrainer(
+    trainer = Seq2SeqTrainer(
         model=model,
         args=training_arguments(args, num_steps=1 + -(-len(rows) // args.batch_size)),
         train_dataset=with_features([*warm_up, *rows], processor, Path(args.output_dir)),
@@ -57,16 +65,12 @@ def main(argv: list[str] | None = None) -> None:
     trainer.train()
 
     seconds = clock.ends[-1] - clock.ends[0]  # the warm-up step is not timed
-    write_json(
-        Path(args.output_dir) / "result.json",
-        {
-            "clips_per_second": len(rows) / seconds,
-            "peak_memory_bytes": peak_memory_bytes(),
-        },
-    )
+    rate = len(rows) / seconds * sum(split["duration"]) / len(split)
+    result = {"audio_seconds_per_second": rate, "peak_memory_bytes": peak_memory_bytes()}
+    write_json(Path(args.output_dir) / "result.json", result)
 
 
-def training_arguments(args: PeerArguments, num_steps: int) -> Seq2SeqTrainingArguments:
+def training_arguments(args: PeerTrainerArguments, num_steps: int) -> Seq2SeqTrainingArguments:
     """The recipe's arguments, as far as they bear on speed; nothing is evaluated or saved meanwhile."""
     return Seq2SeqTrainingArguments(
         output_dir=args.output_dir,
@@ -82,15 +86,13 @@ def training_arguments(args: PeerArguments, num_steps: int) -> Seq2SeqTrainingAr
         report_to="none",
         remove_unused_columns=False,
         disable_tqdm=True,
+        train_sampling_strategy="sequential",  # shuffled already, with the warm-up batch in front
         seed=args.seed,
     )
 
 
 def with_features(rows: list[dict], processor: WhisperProcessor, folder: Path):
-    """The rows as a dataset on disk with 30 s of log-mel features and label tokens, computed ahead as usual.
-
-    Read as numpy arrays, which is faster than the recipe's lists.
-    """
+    """The rows with 30 s of log-mel features and label tokens, on disk; read as arrays, faster than lists."""
     from datasets import Array2D, Dataset, Features, List, Value
 
     extractor = processor.feature_extractor
@@ -105,13 +107,6 @@ def with_features(rows: list[dict], processor: WhisperProcessor, folder: Path):
     types = Features({"input_features": Array2D(shape, "float32"), "labels": List(Value("int64"))})
     dataset = Dataset.from_generator(compute, features=types, cache_dir=str(folder / "features"))
     return dataset.with_format("numpy")
-
-
-class OrderedTrainer(Seq2SeqTrainer):
-    """Takes the rows in their order: shuffled already, with the warm-up batch in front."""
-
-    def _get_train_sampler(self, train_dataset=None):
-        return torch.utils.data.SequentialSampler(self.train_dataset)
 
 
 @dataclass
@@ -144,5 +139,4 @@ class StepClock(TrainerCallback):
 
 
 if __name__ == "__main__":
-    with user_errors_end_the_script():
-        main()
+    main()

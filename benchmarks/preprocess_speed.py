@@ -11,52 +11,74 @@ import json
 import shutil
 import sys
 import time
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.arguments import PreprocessSpeedArguments
-from benchmarks.side_by_side import PEER, Measurement, python_command, report, run_alone, turns
+import soundfile
+
+from benchmarks.side_by_side import (
+    PEER,
+    Measurement,
+    Option,
+    measure_in_turns,
+    python_command,
+    report,
+    run_alone,
+)
+from utils.arguments.fields import ScriptArguments
 from utils.arguments.parsing import parse_arguments
+from utils.audio.flac import SAMPLE_RATE, decode_flac
+from utils.data.prepared_dataset import read_split
 from utils.runtime.errors import user_errors_end_the_script
+from utils.runtime.files import write_jsonl
+from utils.runtime.flags import argument
 
 OURS = "preprocess.py"
-TARGETS = {(OURS, "mp3"): 3.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessSpeedArguments(ScriptArguments):
+    output_dir: str = argument("Folder for corpora, runs and results.", default="runs/bench/preprocess")
+    dataset: str = argument(
+        "Folder written by preprocess.py; its clips are copied as MP3.", default="data/demo"
+    )
+    copies: int = argument(
+        "How often each clip is copied, each time at another level.", default=4, at_least=1
+    )
+    num_proc: int = argument("Processes, on both sides.", default=2)
+    rounds: int = argument("Repetitions, the sides taking turns; the median counts.", default=3, at_least=1)
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(PreprocessSpeedArguments, argv, __doc__)
     folder = Path(args.output_dir)
-    manifest, audio_seconds = write_corpus(Path(args.dataset), folder / "corpus", args.copies)
-    commands = {
-        PEER: python_command(
-            "benchmarks/peer_feature_map.py",
-            manifest=str(manifest),
-            num_proc=args.num_proc,
-            seed=args.seed,
-            output_dir=str(folder / "peer" / "data"),
-        ),
-        OURS: python_command(
-            "preprocess.py",
-            source="manifest",
-            input=str(manifest),
-            num_proc=args.num_proc,
-            seed=args.seed,
-            output_dir=str(folder / "ours" / "data"),
-        ),
+    manifest, seconds = write_corpus(Path(args.dataset), folder / "corpus", args.copies)
+    shared: dict[str, Option] = {"num_proc": args.num_proc, "seed": args.seed}
+    shared["output_dir"] = str(folder / "run" / "data")
+    peer = python_command("benchmarks/peer_feature_map.py", manifest=str(manifest), **shared)
+    ours = python_command("preprocess.py", source="manifest", input=str(manifest), **shared)
+    sides = {
+        PEER: partial(measure, peer, folder / "run", seconds),
+        OURS: partial(measure, ours, folder / "run", seconds),
     }
-    measurements = []
-    for number, side in turns([PEER, OURS], args.rounds):
-        run_folder = folder / ("peer" if side == PEER else "ours")
-        began = time.perf_counter()
-        run_alone(commands[side], run_folder)
-        rate = audio_seconds / (time.perf_counter() - began)
-        size = sum(file.stat().st_size for file in (run_folder / "data").rglob("*.arrow"))
-        measurements.append(Measurement(side, "mp3", number, rate, disk_bytes=size))
-        print(f"round {number + 1}, {side}: {rate:.0f} audio s/s, {size / 1e6:.1f} MB", flush=True)
-        shutil.rmtree(run_folder)
-    title = f"Preparing {audio_seconds / 3600:.1f} h of clips as MP3 with {args.num_proc} processes"
-    report(title, measurements, TARGETS, folder / "preprocess_speed.json")
+    measurements = measure_in_turns(sides, ["mp3"], args.rounds)
+    title = f"Preparing {seconds / 3600:.1f} h of clips as MP3 with {args.num_proc} processes"
+    report(title, measurements, folder / "preprocess_speed.json")
+
+
+def measure(
+    command: list[str], folder: Path, audio_seconds: float, side: str, form: str, number: int
+) -> Measurement:
+    """Run the command in an empty folder, which is deleted afterwards."""
+    began = time.perf_counter()
+    run_alone(command, folder)
+    rate = audio_seconds / (time.perf_counter() - began)
+    size = sum(file.stat().st_size for file in (folder / "data").rglob("*.arrow"))
+    shutil.rmtree(folder)
+    return Measurement(side, form, number, rate, disk_bytes=size)
 
 
 def write_corpus(dataset: Path, folder: Path, copies: int) -> tuple[Path, float]:
@@ -65,27 +87,18 @@ def write_corpus(dataset: Path, folder: Path, copies: int) -> tuple[Path, float]
     Returns:
         The manifest, and the audio seconds of all.
     """
-    import soundfile
-
-    from utils.audio.flac import SAMPLE_RATE, decode_flac
-    from utils.data.prepared_dataset import read_split
-
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    seconds, number = 0.0, 0
-    with (folder / "corpus.jsonl").open("w", encoding="utf-8") as manifest:
-        for split in json.loads((dataset / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]:
-            for row in read_split(dataset / split):
-                samples = decode_flac(row["audio"])
-                for copy in range(copies):
-                    name = f"{number:06d}.mp3"
-                    soundfile.write(
-                        folder / name, samples * (1 - 0.5 * copy / copies), SAMPLE_RATE, format="MP3"
-                    )
-                    manifest.write(
-                        json.dumps({"audio": name, "text": row["text"]}, ensure_ascii=False) + "\n"
-                    )
-                    seconds, number = seconds + row["duration"], number + 1
+    seconds, lines = 0.0, []
+    for split in json.loads((dataset / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]:
+        for row in read_split(dataset / split):
+            samples = decode_flac(row["audio"])
+            for copy in range(copies):
+                name, loudness = f"{len(lines):06d}.mp3", 1 - 0.5 * copy / copies
+                soundfile.write(folder / name, samples * loudness, SAMPLE_RATE, format="MP3")
+                lines.append({"audio": name, "text": row["text"]})
+                seconds += row["duration"]
+    write_jsonl(folder / "corpus.jsonl", lines)
     return folder / "corpus.jsonl", seconds
 
 

@@ -7,19 +7,15 @@ encoder's at 50 positions a second, the decoder's at its tokens, the projection'
 attention scores, the first convolution's double rate, and the decoder's keys and values of the audio.
 
     python benchmarks/step_profile.py --dataset data/demo
-
-On a busy machine:
-
-    OMP_NUM_THREADS=1 python benchmarks/step_profile.py --dataset data/demo --clock cpu
+    OMP_NUM_THREADS=1 python benchmarks/step_profile.py --dataset data/demo --clock cpu    # on a busy machine
 """
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -27,10 +23,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import nn
-from transformers import WhisperForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
-from benchmarks.arguments import StepProfileArguments
+from benchmarks.side_by_side import MIXED_PRECISION
+from utils.arguments.fields import ScriptArguments
 from utils.arguments.parsing import parse_arguments
 from utils.audio.log_mel import log_mel
 from utils.data.length_batches import StepSize
@@ -45,132 +41,126 @@ from utils.model.whisper import whisper_of
 from utils.runtime.devices import default_micro_batch_seconds, sum_in_a_fixed_order
 from utils.runtime.errors import user_errors_end_the_script
 from utils.runtime.files import write_json
+from utils.runtime.flags import argument
 from utils.runtime.progress import silence_libraries
 from utils.text.label_tokens import LabelWriter
-from utils.training.batches import Batch, MicroBatches
+from utils.training.batches import MicroBatches
 from utils.training.clip_rows import DrawOptions, read_clips
 from utils.training.clips import TrainingClips
 from utils.training.optimizers import build_optimizer, parameter_groups
 from utils.training.steps import Step, StepPlan
 
-PHASES = (
-    *(
-        "read and decode clips",
-        "log-mel",
-        "encoder forward",
-        "decoder forward",
-        "projection and loss forward",
-    ),
-    *("projection and loss backward", "decoder backward", "encoder backward", "gradient clipping", "AdamW"),
-)
+PARTS = ("encoder", "decoder", "projection and loss")
+BACK = (*(f"{part} backward" for part in reversed(PARTS)), "gradient clipping", "AdamW")
+PHASES = ("read and decode clips", "log-mel", *(f"{part} forward" for part in PARTS), *BACK)
 CPU = torch.device("cpu")
 
 
-@dataclass(frozen=True)
-class Rates:
-    """What this processor does with the threads it is given."""
-
-    operations: float  # a second, in a large matrix product
-    bytes: float  # a second, read and written, in a copy
+@dataclass(frozen=True, kw_only=True)
+class StepProfileArguments(ScriptArguments):
+    output_dir: str = argument("Folder for the result.", default="runs/bench/profile")
+    model_name_or_path: str = argument("Model to train.", default="openai/whisper-base")
+    dataset: str = argument("Folder written by preprocess.py.", default="data/demo")
+    language: str = argument("Language of rows that do not carry their own.", default="it")
+    dtypes: list[Literal["float32", "bfloat16"]] = argument(
+        "Precisions measured.", default=["float32", "bfloat16"]
+    )
+    batch_sizes: list[int] = argument("Clips in a batch.", default=[8, 16], at_least=1)
+    silence_run: int = argument("How silence is condensed, as in train.py.", default=128)
+    num_steps: int = argument("Steps measured, the first of an epoch.", default=10, at_least=1)
+    rounds: int = argument("Repetitions; each step's fastest counts.", default=3, at_least=1)
+    clock: Literal["wall", "cpu"] = argument("cpu: with OMP_NUM_THREADS=1 on a busy machine.", default="wall")
 
 
 @dataclass
 class Watch:
-    """Adds up seconds by phase."""
+    """Adds up seconds by phase: each mark ends the phase that it names."""
 
     now: Callable[[], float]
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
+    last: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
 
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        started = self.now()
-        yield
-        self.seconds[name] += self.now() - started
+    def start(self) -> None:
+        self.seconds, self.last = dict.fromkeys(PHASES, 0.0), self.now()
+
+    def mark(self, phase: str) -> None:
+        now = self.now()
+        self.seconds[phase] += now - self.last
+        self.last = now
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(StepProfileArguments, argv, __doc__)
     silence_libraries()
     sum_in_a_fixed_order()
-    now = time.process_time if args.clock == "cpu" else time.perf_counter
+    watch = Watch(time.process_time if args.clock == "cpu" else time.perf_counter)
     cases = []
     for dtype in args.dtypes:
-        rates = measure_rates(dtype, now)
+        rates = measure_rates(dtype, watch.now)
         for batch_size in args.batch_sizes:
-            seconds, limits, losses = profile_steps(args, dtype, batch_size, rates, now)
-            cases.append(
-                {
-                    "dtype": dtype,
-                    "batch_size": batch_size,
-                    "rates": asdict(rates),
-                    "seconds": seconds,
-                    "limits": limits,
-                    "losses": losses,
-                }
-            )
-            Console(width=100).print(build_table(f"{dtype}, batch {batch_size}", seconds, limits, rates))
+            seconds, limits = profile_steps(args, dtype, batch_size, rates, watch)
+            case = {"dtype": dtype, "batch_size": batch_size, "rates": rates, "seconds": seconds}
+            cases.append({**case, "limits": limits})
+            title = f"{dtype}, batch {batch_size}: {rates[0] / 1e9:,.0f} GFLOP/s, {rates[1] / 1e9:.0f} GB/s"
+            print_table(title, seconds, limits)
     path = Path(args.output_dir) / "step_profile.json"
     write_json(path, {"clock": args.clock, "threads": torch.get_num_threads(), "cases": cases})
     print(f"Every figure: {path}")
 
 
-def measure_rates(dtype: str, now: Callable[[], float]) -> Rates:
-    """The best of several large products and copies."""
-    size = 2048
-    one, other = (torch.randn(size, size).to(getattr(torch, dtype)) for _ in range(2))
+def print_table(title: str, seconds: dict[str, float], limits: dict[str, float]) -> None:
+    table = Table("phase", "seconds", "share", "limit", "achieved", title=title)
+    total = sum(seconds.values())
+    for name, own in [*seconds.items(), ("all", total)]:
+        limit = sum(limits.values()) if name == "all" else limits.get(name)
+        bound = ("", "") if limit is None else (f"{limit:.2f}", f"{100 * limit / own:.0f} %")
+        table.add_row(name, f"{own:.2f}", f"{100 * own / total:.1f} %", *bound)
+    Console(width=100).print(table)
+
+
+def measure_rates(dtype: str, now: Callable[[], float]) -> tuple[float, float]:
+    """Operations a second in a large matrix product, bytes read and written a second in a copy: the best."""
+    one, other = torch.randn(2, 2048, 2048).to(getattr(torch, dtype))
     source = torch.ones(1 << 26)
     target = torch.empty_like(source)
-    products = min(_seconds(lambda: one @ other, now) for _ in range(12))
-    copies = min(_seconds(lambda: target.copy_(source), now) for _ in range(12))
-    return Rates(2 * size**3 / products, 2 * source.nbytes / copies)
-
-
-def _seconds(act: Callable[[], object], now: Callable[[], float]) -> float:
-    started = now()
-    act()
-    return now() - started
+    product = copy = float("inf")
+    for _ in range(12):
+        started = now()
+        torch.mm(one, other)
+        between = now()
+        target.copy_(source)
+        product, copy = min(product, between - started), min(copy, now() - between)
+    return 2 * 2048**3 / product, 2 * source.nbytes / copy
 
 
 def profile_steps(
-    args: StepProfileArguments, dtype: str, batch_size: int, rates: Rates, now: Callable[[], float]
-) -> tuple[dict[str, float], dict[str, float], list[float]]:
-    """Do the same steps in every round.
-
-    Returns:
-        By phase the seconds of all steps together, each step's from its fastest round, and the limits; and
-        the mean loss of each step in the first round.
-    """
-    mixed_precision = "bf16" if dtype == "bfloat16" else "no"
+    args: StepProfileArguments, dtype: str, batch_size: int, rates: tuple[float, float], watch: Watch
+) -> tuple[dict[str, float], dict[str, float]]:
+    """By phase the seconds of all steps together, each step's from its fastest round; and the limits."""
+    precision = MIXED_PRECISION[dtype]
     loaded = load_model(args.model_name_or_path)
     whisper = whisper_of(loaded.model)
     whisper.model.encoder.embed_positions.requires_grad_(False)
-    take_fast_paths(whisper, CPU, mixed_precision, torch_compile=args.torch_compile)
-    multiples = choose_multiples(CPU, mixed_precision)
+    take_fast_paths(whisper, CPU, precision, torch_compile=False)
+    multiples = choose_multiples(CPU, precision)
     loss = WhisperLoss(whisper, silence_run=args.silence_run, multiples=multiples).train()
+    mark_parts(loss, watch)
     clips = load_clips(args, loaded)
-    steps = plan_steps(args, clips, batch_size)
-    optimizer = build_optimizer(
-        "adamw_torch_fused",
-        parameter_groups(whisper.named_parameters(), 0.0),
-        learning_rate=1e-6,
-        betas=(0.9, 0.999),
-        epsilon=1e-8,
-        device=CPU,
-    )
-    fastest: list[dict[str, float]] = []
-    losses: list[float] = []
-    for number in range(args.rounds + 1):  # the first warms up
+    shape = {"audio_context": "dynamic", "jitter": [0.0], "seed": args.seed}
+    steps = list(StepPlan(clips.draw, StepSize(clips=batch_size), **shape).steps(0, args.num_steps))
+    groups = parameter_groups(whisper.named_parameters(), 0.0)
+    rest = {"learning_rate": 1e-6, "betas": (0.9, 0.999), "epsilon": 1e-8, "device": CPU}
+    optimizer = build_optimizer("adamw_torch_fused", groups, **rest)
+    fastest: dict[int, dict[str, float]] = {}
+    for number in range(args.rounds + 1):
         for index, step in enumerate(steps):
-            watch = Watch(now)
-            mean = do_step(step, clips, loaded, loss, optimizer, mixed_precision == "bf16", watch)
-            if number == 0:
-                losses.append(mean)
-            elif number == 1:
-                fastest.append(watch.seconds)
-            elif sum(watch.seconds.values()) < sum(fastest[index].values()):
+            watch.start()
+            do_step(step, clips, loaded, loss, optimizer, watch, autocast=precision == "bf16")
+            known = fastest.get(index) if number > 1 else None  # the first round warms up
+            if known is None or sum(watch.seconds.values()) < sum(known.values()):
                 fastest[index] = watch.seconds
-    seconds = {name: sum(step[name] for step in fastest) for name in PHASES}
-    return seconds, compute_limits(whisper, steps, clips, rates, args.silence_run), losses
+    seconds = {name: sum(step[name] for step in fastest.values()) for name in PHASES}
+    return seconds, compute_limits(loss, steps, clips, rates)
 
 
 def load_clips(args: StepProfileArguments, loaded: LoadedModel) -> TrainingClips:
@@ -181,15 +171,20 @@ def load_clips(args: StepProfileArguments, loaded: LoadedModel) -> TrainingClips
     return TrainingClips(rows, clips, [0] * len(clips), LabelWriter(tokenizer), DrawOptions(), args.seed)
 
 
-def plan_steps(args: StepProfileArguments, clips: TrainingClips, batch_size: int) -> list[Step]:
-    plan = StepPlan(
-        clips.draw,
-        StepSize(clips=batch_size),
-        audio_context="dynamic",
-        jitter=[0.0],
-        seed=args.seed,
-    )
-    return list(plan.steps(0, args.num_steps))
+def mark_parts(loss: WhisperLoss, watch: Watch) -> None:
+    """Mark when encoder and decoder are through, forward; and when their outputs get their gradients."""
+    model = whisper_of(loss.model).model
+
+    def after_encoder(_module: nn.Module, _inputs: tuple, states: torch.Tensor) -> None:
+        watch.mark("encoder forward")
+        states.register_hook(lambda _: watch.mark("decoder backward"))
+
+    def after_decoder(_module: nn.Module, _inputs: tuple, decoded: BaseModelOutput) -> None:
+        watch.mark("decoder forward")
+        decoded.last_hidden_state.register_hook(lambda _: watch.mark("projection and loss backward"))
+
+    model.encoder.layer_norm.register_forward_hook(after_encoder)
+    model.decoder.register_forward_hook(after_decoder)
 
 
 def do_step(
@@ -198,128 +193,55 @@ def do_step(
     loaded: LoadedModel,
     loss: WhisperLoss,
     optimizer: torch.optim.Optimizer,
-    autocast: bool,
     watch: Watch,
-) -> float:
-    """One optimiser step as train.py does it, timed by phase; its mean loss."""
+    autocast: bool,
+) -> None:
+    """One optimiser step as train.py does it, timed by phase."""
     whisper = whisper_of(loaded.model)
-    most = default_micro_batch_seconds(CPU)
-    share = step.micro_batches(
-        *(1, 0),
-        accumulation=1,
-        clips_that_fit=lambda context: int(most / seconds_of_work(context, loss.silence_run)),
-    )
     reader = MicroBatches(clips, whisper.config.pad_token_id)
-    total = 0.0
-    for micro_batch in share:
-        with watch.phase("read and decode clips"):
-            batch = reader[micro_batch]
-        with watch.phase("log-mel"):
-            features = log_mel(batch.waveforms, loaded.processor.feature_extractor)
-        total += forward_and_backward(loss, features, batch, step.num_targets, autocast, watch)
-    with watch.phase("gradient clipping"):
-        nn.utils.clip_grad_norm_(whisper.parameters(), 1.0)
-    with watch.phase("AdamW"):
-        optimizer.step()
-        optimizer.zero_grad()
-    return total
-
-
-def forward_and_backward(
-    loss: WhisperLoss,
-    features: torch.Tensor,
-    batch: Batch,
-    num_targets: int,
-    autocast: bool,
-    watch: Watch,
-) -> float:
-    """`WhisperLoss`; hooks on what its parts exchange tell when each is through, forward and backward."""
-    whisper = whisper_of(loss.model)
-    reached: dict[str, float] = {}
-
-    def note_encoder(_module: nn.Module, _inputs: tuple, states: torch.Tensor) -> None:
-        reached["encoded"] = watch.now()
-        states.register_hook(partial(_note, reached, "encoder", watch))
-
-    def note_decoder(_module: nn.Module, _inputs: tuple, decoded: BaseModelOutput) -> None:
-        reached["decoded"] = watch.now()
-        decoded.last_hidden_state.register_hook(partial(_note, reached, "decoder", watch))
-
-    hooks = [
-        whisper.model.encoder.layer_norm.register_forward_hook(note_encoder),
-        whisper.model.decoder.register_forward_hook(note_decoder),
-    ]
-    started = watch.now()
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-        mean = loss(features, batch.decoder_input_ids, batch.labels) / num_targets
-    ended = watch.now()
-    watch.seconds["encoder forward"] += reached["encoded"] - started
-    watch.seconds["decoder forward"] += reached["decoded"] - reached["encoded"]
-    watch.seconds["projection and loss forward"] += ended - reached["decoded"]
-    started = watch.now()
-    mean.backward()
-    ended = watch.now()
-    watch.seconds["projection and loss backward"] += reached["decoder"] - started
-    watch.seconds["decoder backward"] += reached["encoder"] - reached["decoder"]
-    watch.seconds["encoder backward"] += ended - reached["encoder"]
-    for hook in hooks:
-        hook.remove()
-    return mean.item()
-
-
-def _note(reached: dict[str, float], part: str, watch: Watch, _gradient: torch.Tensor) -> None:
-    reached[part] = watch.now()
+    most, run = default_micro_batch_seconds(CPU), loss.silence_run
+    for micro_batch in step.micro_batches(
+        1, 0, accumulation=1, clips_that_fit=lambda context: int(most / seconds_of_work(context, run))
+    ):
+        batch = reader[micro_batch]
+        watch.mark("read and decode clips")
+        features = log_mel(batch.waveforms, loaded.processor.feature_extractor)
+        watch.mark("log-mel")
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            mean = loss(features, batch.decoder_input_ids, batch.labels) / step.num_targets
+        watch.mark("projection and loss forward")
+        mean.backward()
+        watch.mark("encoder backward")
+    nn.utils.clip_grad_norm_(whisper.parameters(), 1.0)
+    watch.mark("gradient clipping")
+    optimizer.step()
+    optimizer.zero_grad()
+    watch.mark("AdamW")
 
 
 def compute_limits(
-    whisper: WhisperForConditionalGeneration,
-    steps: list[Step],
-    clips: TrainingClips,
-    rates: Rates,
-    silence_run: int,
+    loss: WhisperLoss, steps: list[Step], clips: TrainingClips, rates: tuple[float, float]
 ) -> dict[str, float]:
     """Seconds of arithmetic by phase for all steps; AdamW reads four numbers a weight and writes three."""
+    whisper = whisper_of(loss.model)
     encoder, decoder = (
         sum(p.numel() for name, p in part.named_parameters() if "embed" not in name)
         for part in (whisper.model.encoder, whisper.model.decoder)
     )
-    projection = whisper.proj_out.weight.numel()
-    frames = sum(50 * len(step.examples) * seconds_of_work(step.context, silence_run) for step in steps)
-    tokens = sum(
-        max(len(clips.sequence(example).inputs) for example in step.examples) * len(step.examples)
-        for step in steps
-    )
-    targets = sum(step.num_targets for step in steps)
-    forward = {
-        "encoder": 2 * encoder * frames,
-        "decoder": 2 * decoder * tokens,
-        "projection and loss": 2 * projection * targets,
+    frames, tokens, targets = 0.0, 0, 0
+    for step in steps:
+        frames += 50 * len(step.examples) * seconds_of_work(step.context, loss.silence_run)
+        tokens += max(len(clips.sequence(item).inputs) for item in step.examples) * len(step.examples)
+        targets += step.num_targets
+    work = (encoder * frames, decoder * tokens, whisper.proj_out.weight.numel() * targets)
+    limits = {
+        f"{part} {way}": times * count / rates[0]
+        for part, count in zip(PARTS, work, strict=True)
+        for way, times in (("forward", 2), ("backward", 4))
     }
-    limits = {f"{part} forward": work / rates.operations for part, work in forward.items()}
-    limits |= {f"{part} backward": 2 * work / rates.operations for part, work in forward.items()}
     trained = sum(p.numel() for p in whisper.parameters() if p.requires_grad)
-    limits["AdamW"] = 7 * 4 * trained * len(steps) / rates.bytes
+    limits["AdamW"] = 7 * 4 * trained * len(steps) / rates[1]
     return limits
-
-
-def build_table(title: str, seconds: dict[str, float], limits: dict[str, float], rates: Rates) -> Table:
-    table = Table(
-        title=f"{title}: {rates.operations / 1e9:,.0f} GFLOP/s, {rates.bytes / 1e9:.0f} GB/s",
-    )
-    table.add_column("phase", no_wrap=True)
-    for name in ("seconds", "share", "limit", "achieved"):
-        table.add_column(name, justify="right")
-    total = sum(seconds.values())
-    for name in PHASES:
-        table.add_row(*_row(name, seconds[name], total, limits.get(name)))
-    table.add_section()
-    table.add_row(*_row("all", total, total, sum(limits.values())))
-    return table
-
-
-def _row(name: str, seconds: float, total: float, limit: float | None) -> tuple[str, ...]:
-    bound = ("", "") if limit is None else (f"{limit:.2f}", f"{100 * limit / seconds:.0f} %")
-    return name, f"{seconds:.2f}", f"{100 * seconds / total:.1f} %", *bound
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """README.md and the guides keep their word: commands exist, options are known, examples run as printed."""
 
+import importlib
 import json
 import os
 import re
@@ -41,7 +42,7 @@ def shell_commands(page: str) -> list[str]:
 
 def all_commands() -> list[str]:
     commands = [command for page in PAGES if page != OLD_COMMANDS for command in shell_commands(page)]
-    scripts = [*ROOT.glob("*.py"), *(ROOT / "benchmarks").glob("*_speed.py")]
+    scripts = [*ROOT.glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
     for script in scripts:  # the commands in the modules' docstrings, which --help shows
         text = script.read_text().split('"""')[1].replace("\\\\\n", " ")
         found = re.findall(r"^ +((?:python|accelerate launch) .*)$", text, re.MULTILINE)
@@ -63,6 +64,10 @@ def check_script_call(words: list[str]) -> None:
     assert (ROOT / script).is_file(), script
     if script in KINDS:
         parse_arguments(KINDS[script], options)
+    elif script.startswith("benchmarks/"):
+        module = vars(importlib.import_module(script.removesuffix(".py").replace("/", ".")))
+        (kind,) = [module[name] for name in module if name.endswith("Arguments") and name != "ScriptArguments"]
+        parse_arguments(kind, options)
 
 
 @pytest.mark.parametrize("command", all_commands())

@@ -9,28 +9,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks import arguments as benchmark_arguments
-from benchmarks.arguments import (
-    AlignmentAccuracyArguments,
-    AlignmentTrainingArguments,
-    AugmentationCostArguments,
-    AugmentationPicturesArguments,
-    CTranslate2SpeedArguments,
-    DecodeSpeedArguments,
-    FasterWhisperArguments,
-    FeatureMapArguments,
-    ForgettingArguments,
-    HallucinationArguments,
-    LongFormArguments,
-    PeerArguments,
-    PreprocessSpeedArguments,
-    SameAsGenerateArguments,
-    StepProfileArguments,
-    SweepArguments,
-    TelephoneArguments,
-    TimestampsArguments,
-    TrainSpeedArguments,
-)
 from utils.arguments import evaluate, preprocess
 from utils.arguments import train as train_module
 from utils.arguments.evaluate import EvaluateArguments
@@ -49,28 +27,9 @@ READERS = {
     PreprocessArguments: ["preprocess.py"],
     TrainArguments: ["train.py"],
     EvaluateArguments: ["evaluate.py"],
-    PeerArguments: ["benchmarks/peer_seq2seq_trainer.py", "benchmarks/peer_pipeline.py"],
-    TrainSpeedArguments: ["benchmarks/train_speed.py"],
-    DecodeSpeedArguments: ["benchmarks/decode_speed.py"],
-    LongFormArguments: ["benchmarks/long_form.py"],
-    SameAsGenerateArguments: ["benchmarks/same_as_generate.py"],
-    CTranslate2SpeedArguments: ["benchmarks/ctranslate2_speed.py"],
-    FasterWhisperArguments: ["benchmarks/peer_faster_whisper.py"],
-    PreprocessSpeedArguments: ["benchmarks/preprocess_speed.py"],
-    FeatureMapArguments: ["benchmarks/peer_feature_map.py"],
-    AlignmentAccuracyArguments: ["benchmarks/alignment_accuracy.py"],
-    AlignmentTrainingArguments: ["benchmarks/alignment_training.py"],
-    AugmentationCostArguments: ["benchmarks/augmentation_cost.py"],
-    AugmentationPicturesArguments: ["benchmarks/augmentation_pictures.py"],
-    ForgettingArguments: ["benchmarks/forgetting.py"],
-    SweepArguments: ["benchmarks/sweep.py"],
-    TelephoneArguments: ["benchmarks/telephone.py"],
-    HallucinationArguments: ["benchmarks/hallucination.py"],
-    TimestampsArguments: ["benchmarks/timestamps.py"],
-    StepProfileArguments: ["benchmarks/step_profile.py"],
 }
 ROOM_OF = {"train.py": "training"}  # that takes its arguments
-BASES = {"ScriptArguments", "SpeedArguments", "TunedArguments"}
+BASES = {"ScriptArguments"}
 
 
 def write_recipe(folder: Path, text: str) -> str:
@@ -91,7 +50,7 @@ def message_of(*argv: str, kind=TrainArguments) -> str:
 def test_every_dataclass_has_a_reader():
     found = {
         name
-        for module in (preprocess, train_module, evaluate, benchmark_arguments)
+        for module in (preprocess, train_module, evaluate)
         for name, value in vars(module).items()
         if name.endswith("Arguments") and name not in BASES
     }
@@ -373,10 +332,6 @@ def test_mistakes_in_preparing(words, expected):
 def test_a_model_is_scored_once():
     words = ["--models", "a", "b", "a", "--dataset", "d", "--output_dir", "o"]
     assert "models: a given more than once" in message_of(*words, kind=EvaluateArguments)
-
-
-def test_both_sides_of_the_benchmark_see_whole_batches():
-    assert "a multiple of batch_size 8" in message_of("--max_samples", "12", kind=TrainSpeedArguments)
 
 
 def test_yaml_of_the_arguments_holds_every_field():
