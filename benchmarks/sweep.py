@@ -171,7 +171,7 @@ def train(args: SweepArguments, way: str, language: str, seed: int, folder: Path
     guards: dict[str, Option] = {}
     if way == "mixed":
         guards["guard_datasets"] = str(prepare(args, str(args.guard_language)))
-        guards["max_eval_samples"] = guards["max_guard_samples"] = args.max_samples
+        guards["max_eval_samples"] = args.max_samples
     options = option_words(
         model_name_or_path=args.model_name_or_path,
         dataset=str(prepare(args, language)),

@@ -43,7 +43,7 @@ def test_every_argument_is_read_and_explains_itself(path: Path):
         for node in nodes
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "args"
     }
-    assert fields.keys() | {"output_dir", "seed"} <= read | {"seed"}
+    assert fields.keys() | {"output_dir", "seed"} <= read
     assert all(value.args[0].value.endswith(".") for value in fields.values())
 
 
@@ -211,7 +211,7 @@ def test_long_recordings_are_scored_beside_their_parts(warm, tmp_path, monkeypat
     """With real Whisper base, which finds where the pieces of a prompt of over 30 s are."""
     clips = [clip for clip in read_prompt_clips("it") if len(clip[0]) < 31 * 16_000]  # but for one of 64 s
     monkeypatch.setattr(long_form, "read_prompt_clips", lambda language: clips)
-    long_form.main(["--language", "it", "--minutes", "0.2", "--output_dir", str(tmp_path)])
+    long_form.main(["--language", "it", "--minutes", "0.1", "--output_dir", str(tmp_path)])
     rows = json.loads((tmp_path / "long_form.json").read_text())["results"]
     seconds = [round(row["audio_seconds"], 1) for row in rows]
     words = [row["normalized"]["num_words"] for row in rows]
@@ -220,7 +220,7 @@ def test_long_recordings_are_scored_beside_their_parts(warm, tmp_path, monkeypat
         *("over-30-s", "joined", "over-30-s", "joined"),
     ]
     assert words[2] == words[4] >= words[0] > 0.8 * words[2] and words[1] == words[3] == words[5]
-    assert seconds[2] == pytest.approx(30.2, abs=0.1) and seconds[1] < seconds[3] <= 12  # without the pauses
+    assert seconds[2] == pytest.approx(30.2, abs=0.1) and seconds[1] < seconds[3] <= 6  # without the pauses
     assert all(0 < row["normalized"]["wer"] < 0.6 for row in rows)
     lines = [json.loads(line) for line in (tmp_path / "joined.jsonl").read_text().splitlines()]
     pauses = [after["start"] - before["end"] for before, after in itertools.pairwise(lines)]
