@@ -66,7 +66,9 @@ def check_script_call(words: list[str]) -> None:
         parse_arguments(KINDS[script], options)
     elif script.startswith("benchmarks/"):
         module = vars(importlib.import_module(script.removesuffix(".py").replace("/", ".")))
-        (kind,) = [module[name] for name in module if name.endswith("Arguments") and name != "ScriptArguments"]
+        (kind,) = [
+            module[name] for name in module if name.endswith("Arguments") and name != "ScriptArguments"
+        ]
         parse_arguments(kind, options)
 
 
