@@ -44,7 +44,7 @@ def preprocess(arguments: PreprocessArguments) -> None:
     from rich.console import Console
 
     from utils.data.data_report import read_data_report
-    from utils.data.delivery.forms import check_forms, choose_forms, write_forms
+    from utils.data.delivery.folders import check_forms, choose_forms, write_forms
     from utils.report.data_summary import print_summary
     from utils.report.next_command import training_command
 
@@ -79,7 +79,7 @@ def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> boo
         UserError: It holds something else, which is never overwritten.
     """
     from utils.data.data_report import ARGUMENTS_FILE
-    from utils.data.output_folder import holds_dataset
+    from utils.data.working_folder import holds_dataset
 
     if not holds_dataset(output_dir):
         return False

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.data.grouping import LEVELS, TEST, TRAIN, VALIDATION, Keys, join_groups
-from utils.data.leaks import count_shared, text_key
+from utils.data.grouping import LEVELS, TEST, TRAIN, VALIDATION, Keys, count_shared, join_groups, text_key
 from utils.data.splits import assign_splits, draw_fraction
 from utils.data.utterance import Reject, Utterance
 from utils.runtime.problems import Problem

@@ -17,8 +17,7 @@ import numpy as np
 from utils.data.clips.block_files import KeptClip, Rejected, read_items
 from utils.data.data_report import DataReport, SplitReport, write_data_report
 from utils.data.dataset_statistics import StatisticsCounter
-from utils.data.grouping import TEST, TRAIN, VALIDATION, Keys
-from utils.data.leaks import count_shared
+from utils.data.grouping import TEST, TRAIN, VALIDATION, Keys, count_shared
 from utils.data.selection import ClipFacts, SplitSettings, read_facts, select_clips
 from utils.data.split_names import SPLITS
 from utils.data.split_writing import SplitWriter, dataset_features

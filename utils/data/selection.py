@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.data.clips.block_files import KeptClip, read_findings, read_index
-from utils.data.grouping import TEST, TRAIN, VALIDATION, Keys
-from utils.data.leaks import text_key
+from utils.data.grouping import TEST, TRAIN, VALIDATION, Keys, text_key
 from utils.data.quality.speech_rates import count_characters, rate_limits, rate_problem, spoken_characters
 from utils.data.split_names import SPLITS
 from utils.data.splits import SplitResult, assign_splits

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.data.grouping import LEVELS, TEST, TRAIN, VALIDATION, Keys
-from utils.data.leaks import cut_off, find_leaks
+from utils.data.grouping import LEVELS, TEST, TRAIN, VALIDATION, Keys, cut_off, find_leaks
 from utils.data.utterance import Reject, Utterance
 from utils.runtime.problems import Problem
 

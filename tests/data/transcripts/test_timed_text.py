@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from utils.data.segmentation.pieces import BadPiece, Piece
 from utils.data.transcripts.pieces import fit_words, is_sound_note, read_seconds
-from utils.data.transcripts.tab_lines import is_timed
-from utils.data.transcripts.timed_text import decode_transcript, read_transcript
+from utils.data.transcripts.timed_text import decode_transcript, is_timed, read_transcript
 from utils.data.utterance import TimedText
 from utils.runtime.problems import BadItem
 

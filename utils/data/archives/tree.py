@@ -1,4 +1,4 @@
-"""A corpus in a folder, or in a zip or tar archive that is read in place.
+"""A corpus in a folder, or in a zip or tar archive that is read in place, and where in it the tables lie.
 
 Nothing is unpacked to a path of the archive's choosing: tables are read as streams, and audio is named as an
 `ArchiveMember`, which a worker process reads later by its place. A compressed tar has no such places; its
@@ -7,8 +7,9 @@ audio is read front to back (`read_archived`).
 
 import fnmatch
 import os
+import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -97,3 +98,37 @@ def _recognise(path: Path) -> str:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error}.") from error
     return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), "")
+
+
+def find_tables(tree: FileTree, *patterns: str, corpus: str) -> list[str]:
+    """The files that fit a pattern.
+
+    Raises:
+        UserError: There is none, so that it is no such corpus.
+    """
+    tables = find_files(tree, *patterns)
+    if not tables:
+        raise UserError(f"{tree.root}: no {' or '.join(patterns)}. --input must name {corpus}.")
+    return tables
+
+
+def choose_folder(tree: FileTree, tables: Sequence[str], chosen: str | None, expected: str) -> str:
+    """The one folder that holds tables, or the one that is called as was chosen."""
+    folders = sorted({posixpath.dirname(name) for name in tables})
+    if not folders:
+        raise UserError(f"{tree.root}: no {expected} found. Is it another corpus, or a folder inside it?")
+    names = [posixpath.basename(folder) or tree.root.name.split(".")[0] for folder in folders]
+    fitting = [f for f, name in zip(folders, names, strict=True) if chosen in (None, name)]
+    if len(fitting) == 1:
+        return fitting[0]
+    there = ", ".join(names[:20])
+    found = f"several languages: {there}" if fitting else f"no language {chosen!r}, but {there}"
+    raise UserError(f"{tree.root}: found {found}. Name one with --dataset_config_name.")
+
+
+def path_of_archive(tree: FileTree, name: str) -> Path:
+    if not isinstance(tree, Folder):
+        raise UserError(
+            f"{tree.root}: an archive in an archive, {name}. Unpack the outer one and name its folder."
+        )
+    return tree.root / name

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import yaml
 
@@ -11,13 +12,13 @@ BEGIN = (
     "<!-- Written by preprocess.py: what stands from here to the end mark is replaced by the next push. -->"
 )
 
+TEMPLATE = Path(__file__).with_name("dataset_card.md.jinja")
+
 END = "<!-- End of what preprocess.py writes. -->"
 
 _NO_ISO_CODE = {"jw": "jv"}  # Whisper's code of Javanese is an old one, which the Hub refuses
 
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-
-_LARGER = ((10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"))
+_SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
 
 _HEAD = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 
@@ -71,7 +72,7 @@ def is_ours(card: str) -> bool:
 
 def size_category(rows: int) -> str:
     """The Hub's word for so many rows."""
-    return next((name for limit, name in (*_SIZES, *_LARGER) if rows < limit), "100M<n<1B")
+    return _SIZES[min(max(len(str(rows)) - 3, 0), len(_SIZES) - 1)]
 
 
 def split_card(card: str) -> tuple[dict, str]:
@@ -108,73 +109,21 @@ def _data_files(dataset_info: Mapping) -> list[dict[str, str]]:
 
 
 def _describe(dataset_id: str, report: DataReport, arguments: Mapping, head: Mapping) -> str:
-    parts = [
-        f"# {head['pretty_name']}",
-        f"{report.kept:,} clips of speech with their transcripts, {report.hours:.2f} hours: FLAC, "
-        "16 kHz, mono, at most 30 s each.",
-        _splits_table(report),
-        f'```python\nfrom datasets import load_dataset\n\ndataset = load_dataset("{dataset_id}")\n```',
-        _columns(head["dataset_info"]),
-        "## What was left out",
-        _rejects_table(report),
-        "## How it was made",
-        *([f"Source: {_one_line(report.credit)}."] if report.credit else []),
-        *[_one_line(note) for note in report.notes],
-        _splits_note(report),
-        f"The arguments of `preprocess.py`:\n\n{_fenced(yaml.safe_dump(dict(arguments), sort_keys=False))}",
-        "## Licence",
-        _licence(head.get("license")),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    from jinja2 import Environment, StrictUndefined
 
-
-def _splits_table(report: DataReport) -> str:
-    rows = [
-        f"| {name} | {split.utterances:,} | {split.hours:.2f} | {split.mean_duration:.1f} | "
-        f"{split.distinct_texts:,} | {split.speakers or 'unknown'} |"
-        for name, split in report.splits.items()
-    ]
-    head = (
-        "| split | clips | hours | mean length in s | distinct texts | speakers |\n|---|---|---|---|---|---|"
+    environment = Environment(
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
     )
-    return "\n".join([head, *rows])
-
-
-def _columns(dataset_info: Mapping) -> str:
-    names = [feature["name"] for feature in dataset_info["features"]]
-    told = {
-        "start": "`start` and `end` are seconds in the recording that a clip was cut from",
-        "segments": "`segments` is the text in timed pieces, in seconds from the clip's start",
-        "previous_text": "`previous_text` is what was said right before",
-    }
-    lists = ", ".join(f"`{name}`" for name in names)
-    return " ".join([f"Columns: {lists}.", *(f"{told[name]}." for name in told if name in names)])
-
-
-def _rejects_table(report: DataReport) -> str:
-    if not report.rejected:
-        return f"Nothing: all {report.seen:,} items were kept."
-    rows = [f"| {_one_line(kind)} | {count:,} |" for kind, count in report.reasons.items()]
-    return "\n".join(
-        [f"{report.rejected:,} of {report.seen:,} items.\n", "| reason | items |\n|---|---|", *rows]
-    )
-
-
-def _splits_note(report: DataReport) -> str:
-    by = report.split_by
-    how = f"Splits were cut so that no {by} is in two of them" if by else "Splits are those of the source"
-    return (
-        f"{how} (speakers in more than one split: {report.shared_speakers:,}, "
-        f"texts in more than one split: {report.shared_texts:,})."
-    )
-
-
-def _licence(name: object) -> str:
-    if name:
-        return f"`{name}`, as whoever pushed the dataset stated."
-    return (
-        "None stated yet, so nobody may assume one. Whoever holds the rights to the recordings states it in "
-        "the head of this file (`license: cc-by-4.0`) or with `preprocess.py --hub_license cc-by-4.0`."
+    environment.filters["one_line"] = _one_line
+    shown = yaml.safe_dump(dict(arguments), sort_keys=False)
+    longest = max((len(run) for run in re.findall("`+", shown)), default=0)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        dataset_id=dataset_id,
+        report=report,
+        arguments=shown,
+        fence="`" * max(3, 1 + longest),  # longer than any in the arguments
+        columns=[feature["name"] for feature in head["dataset_info"]["features"]],
+        head={"license": None, **head},
     )
 
 
@@ -182,8 +131,3 @@ def _one_line(text: object) -> str:
     """As it may stand in a line or a cell of a table: no markup that others could bring in."""
     plain = " ".join(str(text).split()).rstrip(".")
     return plain.replace("|", "\\|").replace("<", "&lt;")
-
-
-def _fenced(text: str) -> str:
-    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    return f"{fence}yaml\n{text}{fence}"

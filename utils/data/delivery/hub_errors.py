@@ -3,15 +3,10 @@
 import contextlib
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import yaml
 
 from utils.runtime.errors import UserError
-
-if TYPE_CHECKING:
-    pass
-
 
 KEPT_KEYS = "What is prepared is kept, and the same command goes on."
 

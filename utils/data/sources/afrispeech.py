@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from utils.data.archives.tree import FileTree, find_files, is_archive_name, open_tree
-from utils.data.sources.released import path_of_archive
+from utils.data.archives.tree import FileTree, find_files, is_archive_name, open_tree, path_of_archive
 from utils.data.sources.rows import rows_as_source, split_in_name
 from utils.data.sources.tables import Row, read_table
 from utils.data.utterance import Audio, Reject, Source, Utterance

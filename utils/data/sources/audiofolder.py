@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from utils.data.archives.tree import FileTree, open_tree
+from utils.data.archives.tree import FileTree, find_tables, open_tree
 from utils.data.fields import whisper_language
-from utils.data.sources.released import find_tables
 from utils.data.sources.rows import and_unlisted, rows_as_source
 from utils.data.sources.tables import (
     LANGUAGE_COLUMNS,

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from utils.data.archives.tree import FileTree, find_files, open_tree
-from utils.data.sources.released import choose_folder
+from utils.data.archives.tree import FileTree, choose_folder, find_files, open_tree
 from utils.data.sources.rows import language_of, rows_as_source
 from utils.data.sources.tables import Row, read_table
 from utils.data.split_names import split_name

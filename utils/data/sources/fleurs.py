@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from utils.data.archives.tree import FileTree, find_files, open_tree
-from utils.data.sources.released import choose_folder, path_of_archive
+from utils.data.archives.tree import FileTree, choose_folder, find_files, open_tree, path_of_archive
 from utils.data.sources.rows import language_of, rows_as_source
 from utils.data.sources.tables import Row, read_table
 from utils.data.split_names import split_name

@@ -19,8 +19,12 @@ from utils.data.sources.listings import (
     subfolder_of,
 )
 from utils.data.split_names import splits_of_names, unsplit_notes
-from utils.data.transcripts.tab_lines import is_timed
-from utils.data.transcripts.timed_text import TRANSCRIPT_EXTENSIONS, decode_transcript, read_transcript
+from utils.data.transcripts.timed_text import (
+    TRANSCRIPT_EXTENSIONS,
+    decode_transcript,
+    is_timed,
+    read_transcript,
+)
 from utils.data.utterance import Items, Reject, Source, Utterance, check_any_usable
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem, Problem

@@ -11,9 +11,8 @@ from pathlib import Path
 from utils.data.archives.tree import FileTree, find_files, open_tree
 from utils.data.fields import printable, shown
 from utils.data.segmentation.pieces import check_segment
-from utils.data.sources.manifest_audio import find_audio, manifest_seconds
 from utils.data.sources.ordering import temporary_database
-from utils.data.sources.rows import language_of, rows_as_source, split_in_name
+from utils.data.sources.rows import find_audio, language_of, manifest_seconds, rows_as_source, split_in_name
 from utils.data.sources.tables import Row, read_lines
 from utils.data.split_names import splits_of_names, unsplit_notes
 from utils.data.utterance import Audio, Reject, Source, Utterance

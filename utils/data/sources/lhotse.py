@@ -12,10 +12,16 @@ from typing import TYPE_CHECKING
 from utils.data.archives.tree import FileTree, Folder
 from utils.data.fields import shown, usable_id
 from utils.data.segmentation.pieces import check_segment
-from utils.data.sources.manifest_audio import find_audio, manifest_seconds, manifests_at
 from utils.data.sources.nemo import json_rows
 from utils.data.sources.ordering import temporary_database
-from utils.data.sources.rows import language_of, rows_as_source, split_in_name
+from utils.data.sources.rows import (
+    find_audio,
+    language_of,
+    manifest_seconds,
+    manifests_at,
+    rows_as_source,
+    split_in_name,
+)
 from utils.data.sources.tables import Row, read_json_lines
 from utils.data.split_names import splits_of_names, unsplit_notes
 from utils.data.utterance import Audio, Reject, Source, Utterance

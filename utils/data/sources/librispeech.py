@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from utils.data.archives.tree import FileTree, find_files, open_tree
+from utils.data.archives.tree import FileTree, find_files, find_tables, open_tree
 from utils.data.fields import shown
-from utils.data.sources.released import find_tables
 from utils.data.sources.rows import and_unlisted, rows_as_source
 from utils.data.sources.tables import Row, read_lines
 from utils.data.split_names import split_name

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from utils.data.archives.tree import FileTree, open_tree
-from utils.data.sources.released import find_tables
+from utils.data.archives.tree import FileTree, find_tables, open_tree
 from utils.data.sources.rows import and_unlisted, rows_as_source
 from utils.data.sources.tables import Row, read_table
 from utils.data.utterance import Reject, Source, Utterance

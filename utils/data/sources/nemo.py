@@ -9,8 +9,14 @@ from pathlib import Path, PurePosixPath
 
 from utils.data.archives.tree import FileTree
 from utils.data.segmentation.pieces import check_segment
-from utils.data.sources.manifest_audio import find_audio, manifest_seconds, manifests_at
-from utils.data.sources.rows import language_of, rows_as_source, split_in_name
+from utils.data.sources.rows import (
+    find_audio,
+    language_of,
+    manifest_seconds,
+    manifests_at,
+    rows_as_source,
+    split_in_name,
+)
 from utils.data.sources.tables import Row, read_json_lines
 from utils.data.split_names import given_splits, known_split, splits_of_names, unsplit_notes
 from utils.data.utterance import Reject, Source, Utterance

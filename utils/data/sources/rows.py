@@ -1,18 +1,23 @@
-"""Rows of a corpus to utterances, in an order that archives can be read in."""
+"""Rows of a corpus to utterances, in an order that archives can be read in; the audio that rows name."""
 
+import math
+import os
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from utils.audio.reading import AUDIO_EXTENSIONS
-from utils.data.archives.tree import FileTree
-from utils.data.fields import printable, usable_id, whisper_language
+from utils.data.archives.tree import FileTree, Folder, find_files, open_tree
+from utils.data.fields import printable, shown, usable_id, whisper_language
 from utils.data.sources.ordering import in_archive_order, recordings_together
 from utils.data.sources.tables import Row
 from utils.data.split_names import split_name
-from utils.data.utterance import Items, Reject, Source, Utterance
+from utils.data.utterance import Audio, Items, Reject, Source, Utterance
 from utils.runtime.problems import BadItem, Problem
+
+_OTHER_CODES = {"cmn": "zh", "nb": "no", "fil": "tl", "jv": "jw"}  # where Whisper calls a language otherwise
 
 
 def rows_as_source(
@@ -63,9 +68,6 @@ def _utterances(
         yield utterance
 
 
-_OTHER_CODES = {"cmn": "zh", "nb": "no", "fil": "tl", "jv": "jw"}  # where Whisper calls a language otherwise
-
-
 def split_in_name(name: str) -> str | None:
     """The split that the name of a file (`intron-dev-public.csv`) or of its folder tells."""
     parts = [piece for part in reversed(name.split("/")) for piece in re.split(r"[._\-]", part)]
@@ -90,3 +92,48 @@ def and_unlisted(
     for name in tree.names():
         if PurePosixPath(name).suffix.lower() in AUDIO_EXTENSIONS and name not in listed:
             yield Reject(printable(name), "file", Problem("no transcript", f"not in {table}"))
+
+
+def manifests_at(path: Path, *patterns: str) -> tuple[FileTree, list[str]]:
+    """The manifests of a folder or archive, or the one that `path` itself is."""
+    if path.is_file() and any(path.match(pattern) for pattern in patterns):
+        return Folder(path.parent), [path.name]
+    tree = open_tree(path)
+    return tree, find_files(tree, *patterns)
+
+
+def find_audio(tree: FileTree, folder: str, written: str) -> Audio:
+    """Audio by its path from the manifest or the root; an absolute one also where the corpus is now."""
+    try:
+        os.fsencode(written)
+    except UnicodeEncodeError:
+        raise BadItem("broken characters in the audio path", f"{shown(written)}") from None
+    parts = [part for part in written.split("/") if part]
+    tails = ["/".join(parts[index:]) for index in range(len(parts))]
+    if written.startswith("/"):
+        if isinstance(tree, Folder) and Path(written).is_file():
+            return Path(written)
+        places = [posixpath.join(base, tail) for tail in tails for base in dict.fromkeys((folder, ""))]
+    else:
+        places = [posixpath.normpath(posixpath.join(folder, written)), posixpath.normpath(written)]
+    found = next((place for place in places if place in tree), None)
+    if found is not None:
+        return tree.audio(found)
+    if isinstance(tree, Folder):
+        return Path(written) if written.startswith("/") else tree.root / folder / written
+    return tree.audio(places[0])
+
+
+def manifest_seconds(name: str, value: object, least: float = 0.0) -> float:
+    """A time as a manifest gives it.
+
+    Raises:
+        BadItem: It is no number, or below the least.
+    """
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if not least <= seconds < 1e9:  # also False for NaN
+        raise BadItem("time out of range", f"{name} is {shown(value)}, expected seconds from 0")
+    return seconds

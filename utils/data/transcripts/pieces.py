@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from utils.data.fields import text_problem
 from utils.data.segmentation.pieces import BadPiece, Piece, segment_problem
-from utils.data.transcripts.cue_text import plain_text_of
 from utils.data.utterance import TimedText
 from utils.runtime.problems import Problem
 from utils.text.cleaning import clean_text
@@ -17,9 +16,6 @@ LATEST_SECOND = 1e9
 """Times from here on are broken."""
 
 WORD_TOLERANCE = 0.5  # seconds a word may lie outside its piece before its times are not believed
-
-FEWEST_ECHOES = 3
-"""Cues that begin with the line above, from which subtitles without times of words may roll up."""
 
 _SOUND_NOTE = re.compile(r"\[[^\[\]]*\]|\([^()]*\)|\*[^*]*\*")  # [Music], (laughter), *coughs*
 
@@ -89,7 +85,3 @@ def build_piece(
 def lines_of(text: str) -> list[str]:
     # not splitlines(): a form feed or a Unicode line separator is part of the text
     return re.split(r"\r\n|\n|\r", text)
-
-
-def is_same(line: str, other: str) -> bool:
-    return bool(other) and plain_text_of(line, True) == plain_text_of(other, True)

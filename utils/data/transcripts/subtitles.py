@@ -1,25 +1,36 @@
 """Subtitles: the cues of SRT and WebVTT files."""
 
+import html
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from utils.data.segmentation.pieces import BadPiece, Piece
-from utils.data.transcripts.cue_text import (
-    BRACKETS,
-    CLOCK,
-    SPEAKER_SIGN,
-    WORD_CLOCK,
-    plain_text_of,
-    seconds_of,
-    words_of,
-)
-from utils.data.transcripts.pieces import FEWEST_ECHOES, build_piece, is_same, is_sound_note, lines_of
+from utils.data.transcripts.pieces import build_piece, is_sound_note, lines_of
+from utils.data.utterance import TimedText
 from utils.runtime.problems import Problem
 from utils.text.cleaning import clean_text
 
-_TIME_LINE = re.compile(rf"\s*{CLOCK}\s*-->\s*{CLOCK}(?:\s.*)?")
+_CLOCK = r"(?:(\d{1,4}):)?(\d{1,2}):(\d{1,2})(?:[.,](\d{1,3}))?"  # hours, minutes, seconds, milliseconds
+
+_WORD_CLOCK = re.compile(rf"<{_CLOCK}>")
+
+_ANY_TAG = re.compile(r"<[^<>]*>")
+
+_STYLE_TAG = re.compile(r"</?(?:[ibusvcp]|em|strong|font|span|lang|ruby|rt|br)\b[^<>]*>", re.IGNORECASE)
+
+_OVERRIDE = re.compile(r"\{\\[^{}]*\}")  # of SubStation Alpha, {\an8}; players know it in SRT too
+
+_ESCAPED_BREAK = re.compile(r"\\[Nnh]")  # of SubStation Alpha
+
+_ENTITY = re.compile(r"&(?:amp|lt|gt|nbsp|lrm|rlm|quot|apos|#\d{1,7}|#x[0-9a-fA-F]{1,6});")
+
+_SPEAKER_SIGN = re.compile(r"\s*(?:[-‐–—]\s*(?=[^\W\d_]|[\"'«“„¿¡])|>{2,3}\s*)")
+
+_BRACKETS = re.compile(r"\[[^\[\]]*\]")
+
+_TIME_LINE = re.compile(rf"\s*{_CLOCK}\s*-->\s*{_CLOCK}(?:\s.*)?")
 
 _CLOCK_LIKE = r"(?:\d{1,4}:){1,2}\d{1,2}[.,]\d{1,3}"
 
@@ -28,6 +39,10 @@ _NO_ARROW = re.compile(rf"\s*{_CLOCK_LIKE}\s*\S{{1,3}}\s*{_CLOCK_LIKE}\s*")
 _VOICE = re.compile(r"<v(?:\.[^\s<>]*)?[ \t]([^<>]*)>")
 
 _COMMENT = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
+
+
+_FEWEST_ECHOES = 3
+"""Cues that begin with the line above, from which subtitles without times of words may roll up."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +65,16 @@ def read_subtitles(text: str) -> Iterator[Piece | BadPiece]:
     lines = lines_of(text)
     is_vtt = lines[0].startswith("WEBVTT")
     head, cues = _split_cues(lines, is_vtt)
-    is_rolling = (is_vtt and WORD_CLOCK.search(text) is not None) or _repeats_lines(cues, is_vtt)
+    is_rolling = (is_vtt and _WORD_CLOCK.search(text) is not None) or _repeats_lines(cues, is_vtt)
     yield from _strays(_paragraphs(head)[1 if is_vtt else 0 :], is_vtt)
     last_line = ""
     for cue in cues:
         payload, rest = _payload(cue, is_vtt)
-        echoes = is_rolling and any(is_same(line, last_line) for line in payload)
+        echoes = is_rolling and any(_is_same(line, last_line) for line in payload)
         if echoes:
             payload = _without_echo(payload, last_line)
         yield _read_cue(cue, payload, is_vtt, echoes)
-        last_line = next((line for line in reversed(payload) if plain_text_of(line, is_vtt)), last_line)
+        last_line = next((line for line in reversed(payload) if _plain_text_of(line, is_vtt)), last_line)
         yield from _strays(rest, is_vtt)
 
 
@@ -131,19 +146,19 @@ def _repeats_lines(cues: Sequence[_Cue], is_vtt: bool) -> bool:
 
     A few such cues are nothing of the kind: people say a word twice, and sing a line five times.
     """
-    shown = ([plain_text_of(line, True) for line in _payload(cue, is_vtt)[0]] for cue in cues)
+    shown = ([_plain_text_of(line, True) for line in _payload(cue, is_vtt)[0]] for cue in cues)
     spoken = [[line for line in lines if line] for lines in shown]
     echoes = [
         lines for before, lines in itertools.pairwise(spoken) if before and lines and before[-1] == lines[0]
     ]
     has_more = any(len(lines) > 1 for lines in echoes)
-    return has_more and len(echoes) >= FEWEST_ECHOES and 2 * len(echoes) >= len(cues) - 1
+    return has_more and len(echoes) >= _FEWEST_ECHOES and 2 * len(echoes) >= len(cues) - 1
 
 
 def _without_echo(payload: Sequence[str], last_line: str) -> list[str]:
     """The lines without the first that only repeats what the cue before showed."""
-    index = next(i for i, line in enumerate(payload) if is_same(line, last_line))
-    return [line for i, line in enumerate(payload) if i != index or WORD_CLOCK.search(line)]
+    index = next(i for i, line in enumerate(payload) if _is_same(line, last_line))
+    return [line for i, line in enumerate(payload) if i != index or _WORD_CLOCK.search(line)]
 
 
 def _read_cue(cue: _Cue, payload: Sequence[str], is_vtt: bool, echoes: bool) -> Piece | BadPiece:
@@ -153,13 +168,13 @@ def _read_cue(cue: _Cue, payload: Sequence[str], is_vtt: bool, echoes: bool) -> 
             cue.number,
             Problem("malformed line", f"{cue.time_line[:60]!r}, expected 00:00:01,000 --> 00:00:02,500"),
         )
-    start, end = seconds_of(match.groups()[:4]), seconds_of(match.groups()[4:])
-    spoken = [SPEAKER_SIGN.sub("", plain_text_of(line, is_vtt), count=1) for line in payload]
+    start, end = _seconds_of(match.groups()[:4]), _seconds_of(match.groups()[4:])
+    spoken = [_SPEAKER_SIGN.sub("", _plain_text_of(line, is_vtt), count=1) for line in payload]
     if echoes and not any(spoken):
         problem = Problem("repeated text", f"{start:g} to {end:g} s shows the line above again")
         return BadPiece(cue.number, problem, start, end)
     text = clean_text(" ".join(spoken))
-    without_remarks = clean_text(BRACKETS.sub(" ", text))
+    without_remarks = clean_text(_BRACKETS.sub(" ", text))
     voices = {clean_text(name) for line in payload for name in _VOICE.findall(line)}
     return build_piece(
         cue.number,
@@ -167,5 +182,44 @@ def _read_cue(cue: _Cue, payload: Sequence[str], is_vtt: bool, echoes: bool) -> 
         end,
         text if is_sound_note(without_remarks) else without_remarks,
         voices.pop() if len(voices) == 1 else None,
-        words_of(payload, start, end),
+        _words_of(payload, start, end),
     )
+
+
+def _is_same(line: str, other: str) -> bool:
+    return bool(other) and _plain_text_of(line, True) == _plain_text_of(other, True)
+
+
+def _seconds_of(clock: Sequence[str | None]) -> float:
+    hours, minutes, seconds, fraction = clock
+    whole = int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0)
+    return whole + (int((fraction or "0").ljust(3, "0")) / 1000)
+
+
+def _plain_text_of(line: str, is_vtt: bool) -> str:
+    """A line of a cue without markup."""
+    line = (_ANY_TAG if is_vtt else _STYLE_TAG).sub("", line)
+    line = _ESCAPED_BREAK.sub(" ", _OVERRIDE.sub("", line))
+    return clean_text(_ENTITY.sub(lambda match: html.unescape(match.group()), line))
+
+
+def _words_of(payload: Sequence[str], start: float, end: float) -> list[TimedText]:
+    """The words of lines such as `so<00:00:01.200><c> the</c>`; each lasts until the next one."""
+    marked: list[tuple[float, str]] = []
+    for line in payload:
+        begin = marked[-1][0] if marked else start
+        place = 0
+        for match in _WORD_CLOCK.finditer(line):
+            marked.append((begin, _plain_words(line[place : match.start()], place == 0)))
+            begin, place = _seconds_of(match.groups()), match.end()
+        marked.append((begin, _plain_words(line[place:], place == 0)))
+    if len(marked) == len(payload):
+        return []
+    ends = [begin for begin, _ in marked[1:]] + [end]
+    return [TimedText(begin, finish, words) for (begin, words), finish in zip(marked, ends, strict=True)]
+
+
+def _plain_words(raw: str, is_first: bool) -> str:
+    """Words of a line without markup, with the spaces around them; a line begins with one."""
+    words = _ENTITY.sub(lambda match: html.unescape(match.group()), _ANY_TAG.sub("", raw))
+    return f" {_SPEAKER_SIGN.sub('', words, count=1)}" if is_first else words

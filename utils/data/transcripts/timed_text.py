@@ -1,18 +1,22 @@
 """Timed transcripts as programs write them, by the kind of file, as pieces."""
 
 import codecs
+import re
 from collections.abc import Callable, Iterator, Mapping
 
 from utils.data.segmentation.pieces import BadPiece, Piece
 from utils.data.transcripts.eaf import read_eaf
+from utils.data.transcripts.pieces import build_piece, lines_of, read_seconds
 from utils.data.transcripts.subtitles import read_subtitles
-from utils.data.transcripts.tab_lines import read_tab_lines
 from utils.data.transcripts.textgrid import read_textgrid
 from utils.data.transcripts.whisper_json import read_whisper_json
-from utils.runtime.problems import BadItem
+from utils.runtime.problems import BadItem, Problem
 
 TRANSCRIPT_EXTENSIONS = (".textgrid", ".eaf", ".labels", ".srt", ".vtt", ".txt", ".json")
 """Of transcripts, the preferred first: what people make by hand goes before what programs write."""
+
+
+_TWO_DECIMALS = re.compile(r"\s*\d+\.\d+\s+\d+\.\d+(\s|$)")
 
 
 def read_transcript(text: str, extension: str, *, tier: str | None = None) -> Iterator[Piece | BadPiece]:
@@ -54,3 +58,38 @@ def decode_transcript(data: bytes) -> str:
         return data.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadItem("unreadable transcript", f"{error}; save it as UTF-8") from None
+
+
+def is_timed(transcript: str) -> bool:
+    """Whether a .txt means to give times: a line has tabs, or begins with two decimal numbers.
+
+    The second sign catches files whose tabs were turned into spaces: they must be rejected, not learnt.
+    """
+    return any("\t" in line.strip() or _TWO_DECIMALS.match(line) for line in transcript.splitlines())
+
+
+def read_tab_lines(text: str) -> Iterator[Piece | BadPiece]:
+    """Read lines of `start<TAB>end<TAB>text` in seconds, as Audacity exports its label tracks.
+
+    Further tabs belong to the text; blank lines are passed over, and so are the lines of frequencies that
+    Audacity writes below labels (https://manual.audacityteam.org/man/importing_and_exporting_labels.html).
+    """
+    for number, line in enumerate(lines_of(text), start=1):
+        if line.strip() and not line.startswith("\\\t"):
+            yield _read_tab_line(number, line)
+
+
+def _read_tab_line(number: int, line: str) -> Piece | BadPiece:
+    fields = line.split("\t", maxsplit=2)
+    if len(fields) < 3:
+        return BadPiece(
+            number,
+            Problem("malformed line", f"found {len(fields) - 1} tabs, expected start<TAB>end<TAB>text"),
+        )
+    start, end = read_seconds(fields[0]), read_seconds(fields[1])
+    if start is None or end is None:
+        return BadPiece(
+            number,
+            Problem("malformed line", f"times {fields[0]!r} and {fields[1]!r}, expected seconds from 0"),
+        )
+    return build_piece(number, start, end, fields[2])
