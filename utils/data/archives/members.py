@@ -9,7 +9,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -96,18 +96,16 @@ def read_archived(members: Iterable[ArchiveMember]) -> Iterator[ArchiveMember]:
         UserError: The archive was changed since it was opened.
     """
     with contextlib.ExitStack() as stack:
-        file, archive = None, Path()
+        file = None
         for member in members:
             try:
-                if file is None:
-                    archive = member.archive
-                    file = stack.enter_context(OPENERS[member.compression](archive, "rb"))  # type: ignore[operator]
+                file = file or stack.enter_context(OPENERS[member.compression](member.archive, "rb"))  # type: ignore[operator]
                 data = _read_exactly(file, member.offset, member.size)
             except BROKEN_ARCHIVE as error:
-                raise UserError(f"{archive}: broken, or changed while it was read: {error}.") from error
-            yield ArchiveMember(
-                archive, member.name, member.offset, member.size, member.compression, data=data
-            )
+                raise UserError(
+                    f"{member.archive}: broken, or changed while it was read: {error}."
+                ) from error
+            yield replace(member, data=data)
 
 
 def _read_exactly(file: IO[bytes], offset: int, size: int) -> bytes:

@@ -3,8 +3,7 @@
 import contextlib
 import json
 import posixpath
-import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING
 from utils.data.archives.tree import FileTree, Folder
 from utils.data.fields import shown, usable_id
 from utils.data.segmentation.pieces import check_segment
-from utils.data.sources.nemo import json_rows
 from utils.data.sources.ordering import temporary_database
 from utils.data.sources.rows import (
     find_audio,
@@ -26,12 +24,14 @@ from utils.data.sources.tables import Row, read_json_lines
 from utils.data.split_names import splits_of_names, unsplit_notes
 from utils.data.utterance import Audio, Reject, Source, Utterance
 from utils.runtime.errors import UserError
-from utils.runtime.problems import BadItem, Problem
+from utils.runtime.problems import BadItem
 
 if TYPE_CHECKING:
     from lhotse import Recording, SupervisionSegment
-    from lhotse.cut import Cut
 
+
+_ReadRow = Callable[[Mapping], "tuple[SupervisionSegment, Recording, float]"]
+"""Reads a supervision, its recording, and where in the recording the supervision's time begins."""
 
 _LHOTSE_ENDINGS = (".jsonl", ".jsonl.gz")
 
@@ -58,30 +58,26 @@ def read_lhotse(path: Path) -> Source:
             f"{path}: no *cuts*.jsonl and no *supervisions*.jsonl. --input must name lhotse manifests."
         )
     read_rows = partial(_cut_rows, tree, cuts) if cuts else partial(_supervision_rows, tree, supervisions)
+    read = _read_cut if cuts else _read_supervision
     splits = splits_of_names(cuts or supervisions, split_in_name)
     unread = (f"Cuts are read; not read: {', '.join(supervisions)}.",) if cuts and supervisions else ()
     notes = (*unread, *unsplit_notes(splits))
-    return rows_as_source(read_rows, partial(_lhotse_row, tree, splits), notes, are_parts=True)
+    return rows_as_source(read_rows, partial(_lhotse_row, tree, splits, read), notes, are_parts=True)
 
 
 def _cut_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
     """A row for each supervision of each cut: the cut with that supervision alone."""
-    for row in json_rows(tree, tables):
+    for row in read_json_lines(tree, *tables):
         supervisions = row.values.get("supervisions") if isinstance(row, Row) else None
-        if isinstance(row, Reject):
-            yield row
-        elif not isinstance(supervisions, list) or not supervisions:
-            what = "a mixed cut" if "tracks" in row.values else "a cut without supervisions"
-            yield Reject(
-                row.source, row.line, Problem("no plain cut", f"found {what}, expected one with supervisions")
-            )
+        if isinstance(row, Row) and isinstance(supervisions, list):
+            parts = [{**row.values, "supervisions": [part]} for part in supervisions] or [{**row.values}]
+            yield from (Row(row.table, row.line, part) for part in parts)
         else:
-            parts = ({**row.values, "supervisions": [supervision]} for supervision in supervisions)
-            yield from (Row(row.table, row.line, {"cut": part}) for part in parts)
+            yield row
 
 
 def _supervision_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
-    """A row for each supervision, with the dictionary of its recording."""
+    """A row for each supervision, with the dictionary of its recording if there is one."""
     for table in tables:
         folder, name = posixpath.split(table)
         recordings = posixpath.join(folder, name.replace("supervisions", "recordings"))
@@ -95,35 +91,34 @@ def _supervision_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | R
                 else:
                     pair = (json.dumps(row.values.get("id")), json.dumps(row.values))
                     database.execute("INSERT OR IGNORE INTO recordings VALUES (?, ?)", pair)
-            yield from _with_recordings(read_json_lines(tree, table), database)
+            query = "SELECT content FROM recordings WHERE id = ?"
+            for row in read_json_lines(tree, table):
+                if isinstance(row, Row):
+                    wanted = json.dumps(row.values.get("recording_id"))
+                    (found,) = database.execute(query, (wanted,)).fetchone() or ("null",)
+                    values = {"supervision": row.values, "recording": json.loads(found)}
+                    row = Row(row.table, row.line, values)
+                yield row
 
 
-def _with_recordings(rows: Iterable[Row | Reject], database: sqlite3.Connection) -> Iterator[Row | Reject]:
-    for row in rows:
-        if isinstance(row, Reject):
-            yield row
-            continue
-        wanted = json.dumps(row.values.get("recording_id"))
-        found = database.execute("SELECT content FROM recordings WHERE id = ?", (wanted,)).fetchone()
-        if found is None:
-            yield Reject(
-                row.source, row.line, Problem("no recording", f"{shown(row.values.get('recording_id'))}")
-            )
-        else:
-            yield Row(row.table, row.line, {"supervision": row.values, "recording": json.loads(found[0])})
-
-
-def _lhotse_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Utterance:
+def _lhotse_row(tree: FileTree, splits: Mapping[str, str | None], read: _ReadRow, row: Row) -> Utterance:
     try:
-        return _lhotse_utterance(tree, splits, row)
+        return _lhotse_utterance(tree, splits, row, *read(row.values))
     except (TypeError, KeyError, ValueError, AttributeError, AssertionError, IndexError) as error:
         raise BadItem("bad manifest", f"lhotse cannot read it ({type(error).__name__}: {error})") from None
 
 
-def _lhotse_utterance(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Utterance:
-    supervision, recording, offset = _read_lhotse(row)
+def _lhotse_utterance(
+    tree: FileTree,
+    splits: Mapping[str, str | None],
+    row: Row,
+    supervision: "SupervisionSegment",
+    recording: "Recording",
+    offset: float,
+) -> Utterance:
     start, end = _lhotse_times(supervision, recording, offset)
-    if set(_as_list(supervision.channel)) != set(recording.channel_ids or (0,)):
+    channels = {supervision.channel} if isinstance(supervision.channel, int) else set(supervision.channel)
+    if channels != set(recording.channel_ids or (0,)):
         raise BadItem("one channel of several", f"{recording.id}; write each channel to a file of its own")
     said = {name: getattr(supervision, name) for name in ("text", "speaker", "language", "gender")}
     details = Row(row.table, row.line, {**(supervision.custom or {}), **said})
@@ -155,34 +150,26 @@ def _lhotse_times(
     return start, end
 
 
-def _as_list(channel: int | list[int]) -> list[int]:
-    return [channel] if isinstance(channel, int) else channel
-
-
-def _read_lhotse(row: Row) -> "tuple[SupervisionSegment, Recording, float]":
-    """A supervision, its recording, and where in the recording the supervision's time begins.
-
-    Raises:
-        BadItem: It is no part of one recording.
-    """
+def _read_supervision(values: Mapping) -> "tuple[SupervisionSegment, Recording, float]":
     from lhotse import Recording, SupervisionSegment
 
-    if "cut" in row.values:
-        cut = _read_cut(row)
-        return cut.supervisions[0], cut.recording, manifest_seconds("start", cut.start)
-    supervision = SupervisionSegment.from_dict(row.values["supervision"])
-    return supervision, Recording.from_dict(row.values["recording"]), 0.0
+    if values["recording"] is None:
+        raise BadItem("no recording", shown(values["supervision"].get("recording_id")))
+    supervision = SupervisionSegment.from_dict(values["supervision"])
+    return supervision, Recording.from_dict(values["recording"]), 0.0
 
 
-def _read_cut(row: Row) -> "Cut":
+def _read_cut(values: Mapping) -> "tuple[SupervisionSegment, Recording, float]":
     from lhotse.cut import MonoCut, MultiCut
     from lhotse.serialization import deserialize_item
 
-    content = row.values["cut"]
-    cut = deserialize_item(json.loads(json.dumps(content)))  # it takes its dictionary apart
+    if not values.get("supervisions") or not isinstance(values["supervisions"], list):
+        what = "a mixed cut" if "tracks" in values else "a cut without supervisions"
+        raise BadItem("no plain cut", f"found {what}, expected one with supervisions")
+    cut = deserialize_item(json.loads(json.dumps(values)))  # it takes its dictionary apart
     if not isinstance(cut, MonoCut | MultiCut) or cut.recording is None:
         raise BadItem("no plain cut", f"found a {type(cut).__name__}, expected a cut of a recording")
-    return cut
+    return cut.supervisions[0], cut.recording, manifest_seconds("start", cut.start)
 
 
 def _lhotse_audio(tree: FileTree, folder: str, recording: "Recording") -> Audio:

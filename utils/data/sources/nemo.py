@@ -3,7 +3,7 @@
 import itertools
 import math
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -19,7 +19,7 @@ from utils.data.sources.rows import (
 )
 from utils.data.sources.tables import Row, read_json_lines
 from utils.data.split_names import given_splits, known_split, splits_of_names, unsplit_notes
-from utils.data.utterance import Reject, Source, Utterance
+from utils.data.utterance import Source, Utterance
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem
 
@@ -45,12 +45,12 @@ def read_nemo(path: Path) -> Source:
     if not tables:
         raise UserError(f"{path}: no JSON lines with audio_filepath. --input must name a NeMo manifest.")
     total, given = 0, set[str]()
-    for row in json_rows(tree, tables):
+    for row in read_json_lines(tree, *tables):
         total += 1
         given |= given_splits([row.values]) if isinstance(row, Row) else set()
     splits = splits_of_names([*tables, *given], split_in_name)
     return rows_as_source(
-        partial(json_rows, tree, tables),
+        partial(read_json_lines, tree, *tables),
         partial(_nemo_row, tree, splits),
         () if given else unsplit_notes(splits),
         total=total,
@@ -65,11 +65,6 @@ def _is_nemo(tree: FileTree, name: str) -> bool:
     except UserError:  # a table of another kind
         return False
     return any(isinstance(row, Row) and "audio_filepath" in row.values for row in first)
-
-
-def json_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
-    for name in tables:
-        yield from read_json_lines(tree, name)
 
 
 def _nemo_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Utterance:

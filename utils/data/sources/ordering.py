@@ -4,12 +4,13 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import pickle
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from operator import attrgetter
 
 from utils.data.archives.members import ArchiveMember, read_archived
-from utils.data.utterance import Reject, TimedText, Utterance
+from utils.data.utterance import Reject, Utterance
 
 
 def in_archive_order(items: Iterable[Utterance | Reject]) -> Iterator[Utterance | Reject]:
@@ -20,7 +21,7 @@ def in_archive_order(items: Iterable[Utterance | Reject]) -> Iterator[Utterance 
     with contextlib.closing(temporary_database()) as database:
         yield from _set_aside(database, items, _needs_order)
         utterances = _ordered(database, "archive, place, rowid")
-        for _, group in itertools.groupby(utterances, key=lambda utterance: _member_of(utterance).archive):
+        for _, group in itertools.groupby(utterances, key=attrgetter("audio.archive")):
             yield from _with_data(group)
 
 
@@ -37,30 +38,25 @@ def _set_aside(
         if isinstance(item, Reject) or not moves(item):
             yield item
             continue
-        audio = _dump_audio(item.audio)
-        place = item.audio.offset if isinstance(item.audio, ArchiveMember) else 0
-        row = (json.dumps(audio), json.dumps(audio[0]), place, _dump(item))
+        archive, place = None, 0
+        if isinstance(item.audio, ArchiveMember):
+            archive, place = json.dumps(str(item.audio.archive)), item.audio.offset
+        # only this process can reach the table, so that it may hold pickles
+        row = (repr(item.audio), archive, place, pickle.dumps(item))
         database.execute("INSERT INTO items VALUES (?, ?, ?, ?)", row)
 
 
 def _ordered(database: sqlite3.Connection, order: str) -> Iterator[Utterance]:
-    for (text,) in database.execute(f"SELECT utterance FROM items ORDER BY {order}"):
-        yield _load(text)
+    for (pickled,) in database.execute(f"SELECT utterance FROM items ORDER BY {order}"):
+        yield pickle.loads(pickled)
 
 
 def _with_data(utterances: Iterable[Utterance]) -> Iterator[Utterance]:
     """Utterances of one tar, sorted by place, with the bytes of their audio; each member is read once."""
     first, second = itertools.tee(utterances)  # never more than one recording apart
-    places = (key for key, _ in itertools.groupby(first, key=_member_of))
-    read = read_archived(places)
-    for _, group in itertools.groupby(second, key=_member_of):
-        audio = next(read)
+    read = read_archived(member for member, _ in itertools.groupby(first, key=attrgetter("audio")))
+    for audio, (_, group) in zip(read, itertools.groupby(second, key=attrgetter("audio")), strict=True):
         yield from (dataclasses.replace(utterance, audio=audio) for utterance in group)
-
-
-def _member_of(utterance: Utterance) -> ArchiveMember:
-    assert isinstance(utterance.audio, ArchiveMember)
-    return utterance.audio
 
 
 def recordings_together(items: Iterable[Utterance | Reject]) -> Iterator[Utterance | Reject]:
@@ -83,26 +79,3 @@ def _may_move(utterance: Utterance) -> bool:
 def temporary_database() -> sqlite3.Connection:
     """An empty database in a file that nobody else sees and that goes when it is closed."""
     return sqlite3.connect("", check_same_thread=False)
-
-
-def _dump(utterance: Utterance) -> str:
-    """Everything an utterance says as ASCII; halves of surrogate pairs in a path survive as escapes."""
-    values = {field.name: getattr(utterance, field.name) for field in dataclasses.fields(utterance)}
-    values["audio"] = _dump_audio(utterance.audio)
-    values["segments"] = [dataclasses.astuple(segment) for segment in utterance.segments]
-    return json.dumps(values | {"extra": dict(utterance.extra)})
-
-
-def _dump_audio(audio: object) -> list[object]:
-    if isinstance(audio, ArchiveMember):
-        path, *rest = dataclasses.astuple(dataclasses.replace(audio, data=None))
-        return [str(path), *rest]
-    return [str(audio)]
-
-
-def _load(text: str) -> Utterance:
-    values = json.loads(text)
-    path, *rest = values.pop("audio")
-    segments = tuple(TimedText(*segment) for segment in values.pop("segments"))
-    audio = ArchiveMember(Path(path), *rest) if rest else Path(path)
-    return Utterance(audio=audio, segments=segments, **values)

@@ -206,12 +206,12 @@ def _check_header(names: list[str], needed: Iterable[str], table: str) -> list[s
     return names
 
 
-def read_json_lines(tree: FileTree, name: str) -> Iterator[Row | Reject]:
-    """Rows of a file with one JSON object a line."""
-    for number, line in read_lines(tree, name):
-        if not line.strip():
-            continue
-        try:
-            yield Row(name, number, parse_json_object(line))
-        except BadItem as error:
-            yield Reject(printable(name), number, error.problem)
+def read_json_lines(tree: FileTree, *names: str) -> Iterator[Row | Reject]:
+    """Rows of files with one JSON object a line."""
+    for name in names:
+        for number, line in read_lines(tree, name):
+            if line.strip():
+                try:
+                    yield Row(name, number, parse_json_object(line))
+                except BadItem as error:
+                    yield Reject(printable(name), number, error.problem)
