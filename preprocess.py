@@ -137,7 +137,7 @@ def do_blocks(
     own_blocks = (block for block in blocks if is_own_block(block.number, *shard))
     align = None
     if arguments.align_with_model is not None:
-        from utils.data.helping_models import load_aligner
+        from utils.data.forced_alignment.alignment import load_aligner
 
         align = load_aligner(
             arguments.align_with_model,
@@ -155,7 +155,7 @@ def do_blocks(
                 progress.advance(count.items, count.audio_seconds)
     indexes = [blocks_dir / f"{name}.json" for name in names]
     if arguments.filter_with_model is not None:
-        from utils.data.helping_models import screen_blocks
+        from utils.data.screening import screen_blocks
 
         own = [index for number, index in enumerate(indexes) if is_own_block(number, *shard)]
         screen_blocks(own, arguments.filter_with_model, max_wer=arguments.max_filter_wer)

@@ -131,14 +131,14 @@ def test_an_archive_is_unpacked_once_by_all_that_read_it(two, tmp_path, monkeypa
 
     monkeypatch.setenv("WHISPER_FINETUNING_CACHE", str(tmp_path / "cache"))
     archive, unpacked = write_archive(Path(two[0])), []
-    original = dataset._unpack_member
+    original = zipfile.ZipFile.extract
 
-    def unpack_slowly(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:
+    def extract_slowly(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> str:
         unpacked.append(member.filename)
         time.sleep(0.02)
-        original(archive, member, folder)
+        return original(archive, member, folder)
 
-    monkeypatch.setattr(dataset, "_unpack_member", unpack_slowly)
+    monkeypatch.setattr(zipfile.ZipFile, "extract", extract_slowly)
     with ThreadPoolExecutor(3) as pool:
         folders = set(pool.map(dataset._unpacked, [archive] * 3))
     assert len(folders) == 1

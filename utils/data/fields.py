@@ -29,9 +29,7 @@ def text_problem(text: str) -> Problem | None:
         return Problem("empty text", "nothing is left after cleaning")
     if token := CONTROL_TOKEN.search(text):
         return Problem("control token in the text", f"{token.group()}; remove it")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
+    if not is_utf8(text):
         return Problem("broken characters in the text", "half of a surrogate pair; save the text as UTF-8")
     return None
 

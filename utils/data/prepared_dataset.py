@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utils.data.archives.zip_and_tar import plain_name
 from utils.runtime.downloads import cache_folder, filling_cache
 from utils.runtime.errors import UserError
 from utils.runtime.files import folder_written_whole
@@ -66,23 +66,15 @@ def _unpack(path: Path, target: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive, folder_written_whole(target) as folder:
             for member in archive.infolist():
-                _unpack_member(archive, member, folder)
+                stored = member.compress_type == zipfile.ZIP_STORED  # what is not deflated cannot be a bomb
+                if plain_name(member.filename) != member.filename or "\\" in member.filename or not stored:
+                    raise UserError(
+                        f"{path}: holds {member.filename!r}, which preprocess.py --archive does not write. "
+                        "Not unpacked."
+                    )
+                archive.extract(member, folder)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
         raise UserError(f"{path}: not a whole archive: {error}. Write it again with --archive.") from None
-
-
-def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path) -> None:
-    name = PurePosixPath(member.filename)
-    stored = member.compress_type == zipfile.ZIP_STORED  # what is not deflated cannot be a bomb
-    if name.is_absolute() or ".." in name.parts or "\\" in member.filename or not stored:
-        raise UserError(
-            f"{archive.filename}: holds {member.filename!r}, which preprocess.py --archive does not write. "
-            "Not unpacked."
-        )
-    target = folder / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(member) as source, target.open("wb") as file:
-        shutil.copyfileobj(source, file, 1 << 20)
 
 
 def _folder_problem(folder: Path, split: str) -> str | None:

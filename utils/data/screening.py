@@ -1,6 +1,6 @@
 """What a model hears in clips beside what their texts say: wrong texts, other languages, runaway decoding."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,15 +13,16 @@ from utils.model.context import FULL_CONTEXT
 from utils.model.encoder import encode_clips
 from utils.model.generation import EncodedClips, decode_greedily, detect_languages
 from utils.model.languages import language_codes
+from utils.model.loading import load_model
 from utils.model.whisper import eval_mode, whisper_of
+from utils.runtime.devices import pick_device, pick_dtype
 from utils.runtime.problems import Problem
+from utils.runtime.progress import audio_progress, silence_libraries
 from utils.scoring.error_counts import count_errors
 from utils.text.label_tokens import prompt_tokens
 from utils.text.loops import find_loop
 from utils.text.normalizing import normalize_text
 from utils.text.scripts import has_spaceless_script
-
-POOL_BATCHES = 16  # clips of so many batches are sorted by length together
 
 TOKENS_PER_TOKEN = 2.5  # a hypothesis that is longer than the text by this factor, and the next, ran away
 
@@ -57,44 +58,25 @@ def screen_clips(
     languages: Sequence[str | None],
     *,
     batch_size: int = 8,
-) -> Iterator[ScreenedClip]:
+) -> list[ScreenedClip]:
     """Transcribe clips on the full context and compare them with their texts.
 
     Args:
         model: Whisper, or a PEFT model around it, on any device.
-        clips: FLAC bytes of at most 30 s, 16 kHz mono.
+        clips: FLAC bytes of at most 30 s, 16 kHz mono; at least one.
         texts: What is said to be spoken in each.
         languages: Language code of each; None lets the model detect it.
         batch_size: Clips decoded at once.
-
-    Yields:
-        One result a clip, in order. No more than 16 batches are held in memory.
     """
-    pool = POOL_BATCHES * batch_size
-    for start in range(0, len(clips), pool):
-        part = slice(start, start + pool)
-        yield from _screen_pool(model, processor, clips[part], texts[part], languages[part], batch_size)
-
-
-def _screen_pool(
-    model: torch.nn.Module,
-    processor: WhisperProcessor,
-    clips: Sequence[bytes],
-    texts: Sequence[str],
-    languages: Sequence[str | None],
-    batch_size: int,
-) -> list[ScreenedClip]:
-    """Texts of like length share a batch, so that few clips wait for a long one."""
     encoded = processor.tokenizer([" " + text for text in texts], add_special_tokens=False)["input_ids"]
     lengths = [len(tokens) for tokens in encoded]
-    order = sorted(range(len(clips)), key=lengths.__getitem__)
+    order = sorted(range(len(clips)), key=lengths.__getitem__)  # so that few clips wait for a long one
     results: dict[int, ScreenedClip] = {}
-    whisper = whisper_of(model)
     with eval_mode(model), torch.inference_mode():
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
             heard = _hear(
-                whisper,
+                whisper_of(model),
                 processor,
                 [clips[index] for index in batch],
                 [languages[index] for index in batch],
@@ -170,9 +152,8 @@ def screen_block(
         return 0.0
     rows = list(read_block_clips(index))
     languages = [row["language"] for row in rows]
-    clips = screen_clips(
-        model, processor, [row["audio"] for row in rows], [row["text"] for row in rows], languages
-    )
+    audio, texts = [row["audio"] for row in rows], [row["text"] for row in rows]
+    clips = screen_clips(model, processor, audio, texts, languages) if rows else []
     problems = {
         place: problem
         for place, (clip, language) in enumerate(zip(clips, languages, strict=True))
@@ -207,3 +188,20 @@ def screening_problem(clip: ScreenedClip, max_wer: float, language: str | None) 
         )
     rate = f"{clip.error_unit} {clip.error_rate:.2f}"
     return Problem("far from what the model hears", f"{rate}, expected at most {max_wer:g}; {heard}")
+
+
+def screen_blocks(indexes: Sequence[Path], model: str, *, max_wer: float) -> None:
+    """Let a model hear every clip of finished blocks; what it finds wrong is set aside when they are joined.
+
+    Args:
+        indexes: Index files of the blocks.
+        model: Folder or Hub id.
+        max_wer: See `screening_problem`.
+    """
+    silence_libraries()
+    device = pick_device()
+    loaded = load_model(model, dtype=pick_dtype(device))
+    whisper = whisper_of(loaded.model).to(device).eval()  # type: ignore[arg-type]
+    with audio_progress("Hearing", len(indexes)) as progress:
+        for index in indexes:
+            progress.advance(1, screen_block(index, whisper, loaded.processor, max_wer=max_wer))

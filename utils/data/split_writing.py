@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow
 
-from utils.data.clips.block_files import SCHEMA
+from utils.data.clips.block_files import OWN_COLUMNS, SCHEMA
 from utils.data.split_names import SPLITS
 from utils.runtime.files import write_text
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from datasets import Features
     from datasets.arrow_writer import ArrowWriter
 
-
-OWN_COLUMNS = tuple(SCHEMA.names[:-1])  # all but `extra`, which holds the columns of the source
 
 WRITE_BATCH = 100  # rows held before they go to disk; at most 30 s of FLAC each, so some 50 MB
 

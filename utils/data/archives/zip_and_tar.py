@@ -13,7 +13,6 @@ from typing import IO, BinaryIO
 
 from utils.data.archives.members import (
     BROKEN_ARCHIVE,
-    MOST_MEMBER_BYTES,
     MOST_RATIO,
     OPENERS,
     ArchiveMember,
@@ -38,20 +37,24 @@ class Archive:
 
     Args:
         root: The archive.
-        members: Its files by their plain names.
-        unusable: Names that cannot be read, with the reasons.
-        tables: Where a compressed tar's tables were set aside, and the (offset, bytes) of each.
+        tables: Where a compressed tar's tables are set aside.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        members: dict[str, ArchiveMember],
-        unusable: dict[str, Problem],
-        tables: tuple[BinaryIO, dict[str, tuple[int, int]]] | None = None,
-    ) -> None:
-        self.root = root
-        self._members, self._unusable, self._tables = members, unusable, tables
+    def __init__(self, root: Path, tables: BinaryIO | None = None) -> None:
+        self.root, self.tables = root, tables
+        self._members: dict[str, ArchiveMember] = {}
+        self._unusable: dict[str, Problem] = {}
+        self.places: dict[str, tuple[int, int]] = {}  # offset and bytes of each table that was set aside
+
+    def add(self, member: ArchiveMember, problem: Problem | None) -> None:
+        """Add a file; one that stands twice is unusable: it is not clear which is meant."""
+        name = member.name
+        if self._members.pop(name, None) or name in self._unusable:
+            problem = Problem("duplicate name", f"{name} stands more than once in {self.root.name}")
+        if problem:
+            self._unusable[name] = problem
+        else:
+            self._members[name] = member
 
     def __contains__(self, name: str) -> bool:
         return plain_name(name) in self._members
@@ -70,9 +73,8 @@ class Archive:
             member = self._member(name)
         except BadItem as problem:
             raise UserError(f"{self.root}: {problem}.") from None
-        if self._tables is not None:
-            spool, places = self._tables
-            return io.BufferedReader(FilePart(spool, *places[member.name]))
+        if self.tables is not None:
+            return io.BufferedReader(FilePart(self.tables, *self.places[member.name]))
         try:
             if member.packed_size is None:
                 file = self.root.open("rb")
@@ -122,30 +124,10 @@ def is_clutter(name: str) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
 
 
-class _Listing:
-    """Members by their plain names; one that stands twice is unusable: it is not clear which is meant."""
-
-    def __init__(self) -> None:
-        self.members: dict[str, ArchiveMember] = {}
-        self.unusable: dict[str, Problem] = {}
-
-    def add(self, member: ArchiveMember, problem: Problem | None) -> None:
-        name = member.name
-        if name in self.members or name in self.unusable:
-            self.members.pop(name, None)
-            self.unusable[name] = Problem(
-                "duplicate name", f"{name} stands more than once in {member.archive.name}"
-            )
-        elif problem:
-            self.unusable[name] = problem
-        else:
-            self.members[name] = member
-
-
 def list_zip(path: Path) -> Archive:
-    listing = _Listing()
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
+    archive = Archive(path)
+    with zipfile.ZipFile(path) as file:
+        for info in file.infolist():
             name = plain_name(info.filename.replace("\\", "/"))  # some Windows programs write backslashes
             if name is None or info.is_dir():
                 continue  # a row that names it is told that the path leads outside
@@ -158,8 +140,8 @@ def list_zip(path: Path) -> Archive:
                 is_deflated=info.compress_type == zipfile.ZIP_DEFLATED,
                 checksum=info.CRC,
             )
-            listing.add(member, _zip_problem(info))
-    return Archive(path, listing.members, listing.unusable)
+            archive.add(member, _zip_problem(info))
+    return archive
 
 
 def _zip_problem(info: zipfile.ZipInfo) -> Problem | None:
@@ -175,9 +157,9 @@ def _zip_problem(info: zipfile.ZipInfo) -> Problem | None:
 
 
 def list_tar(path: Path, compression: str) -> Archive:
-    listing, packed_size = _Listing(), path.stat().st_size
-    tables: dict[str, tuple[int, int]] = {}
-    spool: BinaryIO | None = _temporary_file() if compression else None
+    # a file without a name, which only this process can reach and which goes with it
+    tables = tempfile.TemporaryFile() if compression else None  # noqa: SIM115
+    archive, packed_size = Archive(path, tables), path.stat().st_size  # type: ignore[arg-type]
     with OPENERS[compression](path, "rb") as file:  # type: ignore[operator]
         for info, end in _tar_headers(file):
             if compression and is_bomb(end, packed_size):
@@ -186,16 +168,11 @@ def list_tar(path: Path, compression: str) -> Archive:
             if name is None or info.isdir():
                 continue
             member = ArchiveMember(path, name, info.offset_data, info.size, compression)
-            listing.add(member, _tar_problem(info))
-            if spool is not None and name in listing.members and Path(name).suffix.lower() in TABLE_SUFFIXES:
-                tables[name] = (spool.tell(), info.size)
-                _copy(file, spool, info.size)
-    return Archive(path, listing.members, listing.unusable, (spool, tables) if spool is not None else None)
-
-
-def _temporary_file() -> BinaryIO:
-    """A file without a name, which only this process can reach and which goes with it."""
-    return tempfile.TemporaryFile()  # type: ignore[return-value]
+            archive.add(member, _tar_problem(info))
+            if tables is not None and name in archive and Path(name).suffix.lower() in TABLE_SUFFIXES:
+                archive.places[name] = (tables.tell(), info.size)
+                shutil.copyfileobj(FilePart(file, file.tell(), info.size), tables)
+    return archive
 
 
 def _tar_headers(file: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, int]]:
@@ -222,9 +199,7 @@ def _tar_problem(info: tarfile.TarInfo) -> Problem | None:
         return Problem("sparse file", f"{info.name}; pack the archive again without --sparse")
     if not info.isreg():
         return Problem("no file", f"{info.name} is a device or pipe")
-    if info.size > MOST_MEMBER_BYTES:
-        return Problem("too large", f"{info.size} bytes, expected at most {MOST_MEMBER_BYTES}")
-    return None
+    return size_problem(info.size, info.size)
 
 
 class _HeaderReads:
@@ -238,9 +213,3 @@ class _HeaderReads:
             raise tarfile.ReadError(f"a header of {size} bytes")
         self.last = self._file.read(size)
         return self.last
-
-
-def _copy(file: IO[bytes], target: BinaryIO, size: int) -> None:
-    part = io.BufferedReader(FilePart(file, file.tell(), size))
-    shutil.copyfileobj(part, target)
-    part.detach()

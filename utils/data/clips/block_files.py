@@ -10,7 +10,7 @@ import pyarrow
 
 from utils.data.archives.members import ArchiveMember
 from utils.data.fields import printable
-from utils.data.utterance import Audio, Reject, Scalar, Utterance
+from utils.data.utterance import PREPARED_COLUMNS, Audio, Reject, Scalar, Utterance
 from utils.runtime.files import write_json, write_text
 from utils.runtime.problems import Problem
 from utils.runtime.records import record_from
@@ -19,31 +19,17 @@ EXAMPLES_OF_A_KIND = 2  # rejected clips of each kind that a block keeps, to be 
 
 EXAMPLE_SECONDS = 10.0
 
-SCHEMA = pyarrow.schema(
-    [
-        ("id", pyarrow.string()),
-        ("audio", pyarrow.binary()),
-        ("text", pyarrow.string()),
-        ("duration", pyarrow.float64()),
-        ("language", pyarrow.string()),
-        ("speaker", pyarrow.string()),
-        ("group", pyarrow.string()),
-        ("start", pyarrow.float64()),
-        ("end", pyarrow.float64()),
-        ("source", pyarrow.string()),
-        ("previous_text", pyarrow.string()),
-        (
-            "segments",
-            pyarrow.list_(
-                pyarrow.struct(
-                    [("start", pyarrow.float64()), ("end", pyarrow.float64()), ("text", pyarrow.string())]
-                )
-            ),
-        ),
-        ("extra", pyarrow.string()),  # JSON
-    ]
-)
-"""Of a block's clips. The columns before `extra` are those of the prepared dataset."""
+_TEXT, _NUMBER = pyarrow.string(), pyarrow.float64()
+
+_TYPES = dict.fromkeys(("duration", "start", "end"), _NUMBER) | {
+    "audio": pyarrow.binary(),
+    "segments": pyarrow.list_(pyarrow.struct({"start": _NUMBER, "end": _NUMBER, "text": _TEXT})),
+}
+
+OWN_COLUMNS = tuple(name for name in PREPARED_COLUMNS if name != "split")
+
+SCHEMA = pyarrow.schema([(name, _TYPES.get(name, _TEXT)) for name in (*OWN_COLUMNS, "extra")])
+"""Of a block's clips: the columns of the prepared dataset, and those of the source as JSON."""
 
 
 @dataclass(frozen=True)
@@ -162,18 +148,10 @@ def read_findings(index: Path) -> dict[int, Problem]:
 
 
 def one_row(utterance: Utterance, clip: EncodedClip) -> pyarrow.RecordBatch:
-    row = {
-        "id": utterance.id,
+    row = {name: getattr(utterance, name, None) for name in OWN_COLUMNS} | {
         "audio": clip.flac,
-        "text": utterance.text,
         "duration": clip.duration,
-        "language": utterance.language,
-        "speaker": utterance.speaker,
-        "group": utterance.group,
-        "start": utterance.start,
-        "end": utterance.end,
         "source": name_of(utterance.audio) or utterance.source,
-        "previous_text": utterance.previous_text,
         "segments": [asdict(segment) for segment in utterance.segments] or None,
         "extra": json.dumps(extra, ensure_ascii=False) if (extra := _extra_columns(utterance)) else None,
     }
@@ -190,15 +168,11 @@ def kept_clip(utterance: Utterance, clip: EncodedClip) -> KeptClip:
         num_tokens=clip.num_tokens,
         language=utterance.language,
         speaker=utterance.speaker,
-        recording=utterance.recording or _recording_of(utterance),
+        # a file of its own says nothing of what else was recorded with it
+        recording=utterance.recording or (None if utterance.start is None else name_of(utterance.audio)),
         split=utterance.split,
         columns=_filled_columns(utterance),
     )
-
-
-def _recording_of(utterance: Utterance) -> str | None:
-    """What a part of a file is cut from; a file of its own says nothing of what else was recorded with it."""
-    return None if utterance.start is None else name_of(utterance.audio)
 
 
 def name_of(audio: Audio) -> str | None:

@@ -16,6 +16,7 @@ from transformers import WhisperProcessor
 from utils.audio.flac import SAMPLE_RATE, num_samples_at
 from utils.audio.levels import Levels, measure_levels
 from utils.audio.voice_activity import SpeechSpan, find_speech
+from utils.data.clips.encoding import Aligner
 from utils.data.fields import shown
 from utils.data.forced_alignment.anchors import match_units
 from utils.data.forced_alignment.reader import LANGUAGE_WINDOWS, Reader, commonest_language, count_tokens
@@ -30,8 +31,11 @@ from utils.data.forced_alignment.stretches import StretchLimits, plan_stretches
 from utils.data.forced_alignment.units import split_transcript
 from utils.data.utterance import Reject, Utterance
 from utils.model.languages import language_codes
+from utils.model.loading import load_model
 from utils.model.whisper import eval_mode, whisper_of
+from utils.runtime.devices import pick_device
 from utils.runtime.problems import Problem
+from utils.runtime.progress import silence_libraries
 from utils.text.cleaning import clean_text
 from utils.text.label_tokens import prompt_tokens
 
@@ -195,3 +199,24 @@ def _cut_long(span: SpeechSpan, levels: Levels) -> Iterator[SpeechSpan]:
         yield SpeechSpan(start, end)
         start = end
     yield SpeechSpan(start, span.end)
+
+
+def load_aligner(model: str, language: str, *, max_duration: float, min_confidence: float) -> Aligner:
+    """What cuts a long recording by its plain transcript; see `align_utterance`.
+
+    Args:
+        model: Folder or Hub id.
+        language: Of utterances that carry none; auto lets the model find out.
+        max_duration: Most seconds of a part.
+        min_confidence: Parts of a lower confidence, from 0 to 1, become rejects.
+    """
+    silence_libraries()
+    loaded = load_model(model)
+    return partial(
+        align_utterance,
+        model=whisper_of(loaded.model).to(pick_device()).eval(),  # type: ignore[arg-type]
+        processor=loaded.processor,
+        default_language=None if language == "auto" else language,
+        max_duration=max_duration,
+        min_confidence=min_confidence,
+    )

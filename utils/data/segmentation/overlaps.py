@@ -95,14 +95,13 @@ def reject_overlaps(items: Iterable[Piece | BadPiece]) -> list[Piece | BadPiece]
     """Both pieces of two known speakers that talk at once become rejects; items are in the order of start."""
     found = list(items)
     spoken = [
-        (index, item)
+        (item.start, item.end, index, item)
         for index, item in enumerate(found)
         if isinstance(item, Piece) and item.speaker is not None
     ]
-    rivals = _rivals_before(spoken)
-    for index, rival in _rivals_after(spoken).items():
-        rivals.setdefault(index, rival)
-    for index, rival in rivals.items():
+    before = _rivals(spoken)
+    after = _rivals((-end, -start, index, item) for start, end, index, item in reversed(spoken))
+    for index, rival in (after | before).items():
         item = found[index]
         problem = Problem(
             "overlapping speech",
@@ -113,34 +112,23 @@ def reject_overlaps(items: Iterable[Piece | BadPiece]) -> list[Piece | BadPiece]
     return found
 
 
-def _rivals_before(spoken: Sequence[tuple[int, Piece]]) -> dict[int, Piece]:
-    """For each piece that begins while another speaker's earlier piece still lasts, that earlier piece."""
-    rivals: dict[int, Piece] = {}
-    longest: Piece | None = None  # of all so far, the piece that ends last
-    second: Piece | None = None  # the same among the other speakers
-    for index, piece in spoken:
-        rival = second if longest and longest.speaker == piece.speaker else longest
-        if rival and round(rival.end - piece.start, 6) > OVERLAP_TOLERANCE:
-            rivals[index] = rival
-        if longest is None or piece.end > longest.end:
-            if longest and longest.speaker != piece.speaker:
-                second = longest
-            longest = piece
-        elif piece.speaker != longest.speaker and (second is None or piece.end > second.end):
-            second = piece
-    return rivals
+def _rivals(spoken: Iterable[tuple[float, float, int, Piece]]) -> dict[int, Piece]:
+    """For each piece that begins while one before it, of another speaker, still lasts: that which ends last.
 
-
-def _rivals_after(spoken: Sequence[tuple[int, Piece]]) -> dict[int, Piece]:
-    """For each piece that still lasts when another speaker begins, the piece of that speaker."""
+    Args:
+        spoken: Start, end, index and piece, in the order of start; of time that runs backwards too.
+    """
     rivals: dict[int, Piece] = {}
-    following: Piece | None = None
-    other: Piece | None = None  # the next one of another speaker than `following`
-    for index, piece in reversed(spoken):
-        rival = other if following and following.speaker == piece.speaker else following
-        if rival and round(piece.end - rival.start, 6) > OVERLAP_TOLERANCE:
-            rivals[index] = rival
-        if following and following.speaker != piece.speaker:
-            other = following
-        following = piece
+    farthest: tuple[float, int, Piece] | None = None  # end, -index and piece: of all so far
+    other: tuple[float, int, Piece] | None = None  # the same among the other speakers
+    for start, end, index, piece in spoken:
+        rival = other if farthest and farthest[2].speaker == piece.speaker else farthest
+        if rival and round(rival[0] - start, 6) > OVERLAP_TOLERANCE:
+            rivals[index] = rival[2]
+        if farthest is None or (end, -index) > farthest[:2]:
+            if farthest and farthest[2].speaker != piece.speaker:
+                other = farthest
+            farthest = (end, -index, piece)
+        elif piece.speaker != farthest[2].speaker and (other is None or (end, -index) > other[:2]):
+            other = (end, -index, piece)
     return rivals

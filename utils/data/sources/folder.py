@@ -202,13 +202,7 @@ def _as_utterances(whole: Utterance, items: Iterable[Segment | BadPiece]) -> Ite
         yield replace(
             whole,
             id=f"{whole.id}_segment_{index:03d}",
-            text=item.text,
-            position=item.position,
-            start=item.start,
-            end=item.end,
-            speaker=item.speaker,
-            segments=item.segments,
-            previous_text=item.previous_text,
+            **vars(item),  # all that a segment knows are fields of an utterance
         )
         index += 1
     if is_empty:

@@ -51,15 +51,11 @@ def read_hub(
     text = _find_column(columns, text_column_name, TEXT_COLUMNS, "text", name)
     audio = _find_column(columns, audio_column_name, _audio_names(columns), "audio", name)
     datasets = [(split, as_split, _undecoded(splits[split], audio)) for split, as_split in chosen.items()]
-    total = _count_rows([rows for _, _, rows in datasets])
+    is_known = all(hasattr(rows, "__len__") for _, _, rows in datasets)  # not where they are streamed
+    total = sum(len(rows) for _, _, rows in datasets) if is_known else None
     if total == 0:
         raise UserError(f"{name}: the dataset has no rows.")
     return Source(Items(partial(_read_splits, name, datasets, audio, text)), total, notes=tuple(notes))
-
-
-def _count_rows(datasets: list) -> int | None:
-    """Of all together, or None where they are streamed."""
-    return sum(map(len, datasets)) if all(hasattr(rows, "__len__") for rows in datasets) else None
 
 
 def _columns(dataset, name: str) -> dict[str, object]:
@@ -116,9 +112,7 @@ def _find_column(
 ) -> str:
     """The first candidate that every split has; the one given goes before all."""
     common = [c for c in next(iter(columns.values())) if all(c in features for features in columns.values())]
-    if given is not None and given in common:
-        return given
-    found = None if given is not None else next((c for c in candidates if c in common), None)
+    found = next((c for c in (candidates if given is None else (given,)) if c in common), None)
     if found is None:
         lacking = f"no column {given!r}" if given is not None else f"no {what} column recognised"
         raise UserError(

@@ -2,7 +2,6 @@
 
 from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -31,40 +30,29 @@ def read_manifest(path: Path) -> Source:
         raise UserError(f"{path}: no such manifest. --input must name a JSONL file.")
     if is_archive_name(path.name):
         raise UserError(f"{path}: an archive, expected a JSONL file. Unpack it first.")
-    total, places, splits = _find_order(path)
+    places, splits = _find_order(path)
     items = Items(partial(_read_lines, path, places, splits))
     check_any_usable(items, str(path))
-    return Source(items, total)
+    return Source(items, len(places))
 
 
-@dataclass(frozen=True)
-class _Places:
-    """Number and byte offset of the lines of a manifest, in the order in which they are to be read."""
+def _find_order(path: Path) -> tuple[np.ndarray, dict[str, str | None]]:
+    """Number and byte offset of the lines that are not blank, in the order to read them, and the splits.
 
-    numbers: np.ndarray  # (lines,) int64
-    offsets: np.ndarray  # (lines,) int64
-
-
-def _find_order(path: Path) -> tuple[int, _Places | None, dict[str, str | None]]:
-    """The number of lines that are not blank, their order where it is not the file's, and the splits."""
-    given = set[str]()
-    numbers, offsets, ranks = array("q"), array("q"), array("q")
+    Returns:
+        (lines, 2) int64, and what each name of a split means.
+    """
+    given, places = set[str](), array("q")  # rank, number and offset of each line
     first: dict[int, int] = {}  # rank of the first line of each recording that is cut, by the path's hash
     with path.open("rb") as file:
-        for number, offset, line in _lines_of(file):
+        for rank, (number, offset, line) in enumerate(_lines_of(file)):
             row = parse_if_usable(line)
             given |= given_splits([row])
             recording = _cut_recording(row)
-            rank = len(ranks) if recording is None else first.setdefault(hash(recording), len(ranks))
-            numbers.append(number)
-            offsets.append(offset)
-            ranks.append(rank)
-    order = np.argsort(np.array(ranks, dtype=np.int64), kind="stable")
-    splits = splits_of_names(given)
-    if np.array_equal(order, np.arange(len(order))):
-        return len(ranks), None, splits
-    places = _Places(np.array(numbers, dtype=np.int64)[order], np.array(offsets, dtype=np.int64)[order])
-    return len(ranks), places, splits
+            rank = rank if recording is None else first.setdefault(hash(recording), rank)
+            places.extend((rank, number, offset))
+    table = np.array(places, dtype=np.int64).reshape(-1, 3)
+    return table[np.argsort(table[:, 0], kind="stable"), 1:], splits_of_names(given)
 
 
 def _cut_recording(row: Mapping[str, object]) -> Path | None:
@@ -74,13 +62,16 @@ def _cut_recording(row: Mapping[str, object]) -> Path | None:
 
 
 def _read_lines(
-    path: Path, places: _Places | None, splits: Mapping[str, str | None]
+    path: Path, places: np.ndarray, splits: Mapping[str, str | None]
 ) -> Iterator[Utterance | Reject]:
     with path.open("rb") as file:
-        lines = _lines_of(file) if places is None else _lines_at(file, places)
-        for number, _, line in lines:
+        for place in places:
+            number, offset = place.tolist()
+            file.seek(offset)
+            line = file.readline(MOST_LINE_BYTES)
+            is_whole = line.endswith(b"\n") or len(line) < MOST_LINE_BYTES
             try:
-                yield read_manifest_line(line, path, number, splits)
+                yield read_manifest_line(line if is_whole else None, path, number, splits)
             except BadItem as error:
                 yield Reject(str(path), number, error.problem)
 
@@ -97,10 +88,3 @@ def _lines_of(file: BinaryIO) -> Iterator[tuple[int, int, bytes | None]]:
             offset += len(line)
         if not is_whole or line.strip():
             yield number, begin, line if is_whole else None
-
-
-def _lines_at(file: BinaryIO, places: _Places) -> Iterator[tuple[int, int, bytes | None]]:
-    for number, offset in zip(places.numbers.tolist(), places.offsets.tolist(), strict=True):
-        file.seek(offset)
-        line = file.readline(MOST_LINE_BYTES)
-        yield number, offset, line if line.endswith(b"\n") or len(line) < MOST_LINE_BYTES else None

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
+from xml.etree.ElementTree import XML, Element, ParseError, TreeBuilder, XMLParser
 
 from utils.data.segmentation.pieces import BadPiece, Piece, join_texts
 from utils.data.transcripts.pieces import build_piece, read_seconds
@@ -24,7 +23,10 @@ def read_eaf(text: str, tier: str | None = None) -> Iterator[Piece | BadPiece]:
     Raises:
         BadItem: It is no ELAN file, or has no tier of that name.
     """
-    root = _parse_xml(text)
+    try:
+        root = XML(text, XMLParser(target=_WithoutDoctype()))
+    except ParseError as error:
+        raise BadItem("bad XML", f"{error}") from None
     if root.tag != "ANNOTATION_DOCUMENT":
         raise BadItem("not an ELAN file", f"found <{root.tag[:40]}>, expected <ANNOTATION_DOCUMENT>")
     tiers = [found for found in root.iterfind("TIER") if found.find("ANNOTATION") is not None]
@@ -52,23 +54,11 @@ class _EafDocument:
     origin: float
 
 
-def _parse_xml(text: str) -> Element:
-    """Parse XML that may be hostile: a document type, where entities are declared, is refused at once."""
-    builder = TreeBuilder()
-    parser = expat.ParserCreate()
-    parser.StartDoctypeDeclHandler = _refuse_doctype
-    parser.StartElementHandler = builder.start
-    parser.EndElementHandler = builder.end
-    parser.CharacterDataHandler = builder.data
-    try:
-        parser.Parse(text, True)
-    except expat.ExpatError as error:
-        raise BadItem("bad XML", f"{error}") from None
-    return builder.close()
+class _WithoutDoctype(TreeBuilder):
+    """For XML that may be hostile: a document type, where entities are declared, is refused at once."""
 
-
-def _refuse_doctype(*_: object) -> NoReturn:
-    raise BadItem("bad XML", "a document type declaration, which no ELAN file needs")
+    def doctype(self, *_: str | None) -> NoReturn:
+        raise BadItem("bad XML", "a document type declaration, which no ELAN file needs")
 
 
 def _tier_name(tier: Element) -> str:
