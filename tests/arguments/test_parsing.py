@@ -79,9 +79,9 @@ def test_code_reads_every_field(kind):
 
 def parameters_of_sources() -> set[str]:
     """What readers of sources are called with, each by the name of the argument."""
-    readers = [place.split(".") for place in SOURCES.values()]
-    modules = [(importlib.import_module(f"utils.data.sources.{module}"), name) for module, name in readers]
-    return {name for module, read in modules for name in inspect.signature(getattr(module, read)).parameters}
+    modules = {name: importlib.import_module(f"utils.data.sources.{name}") for name in SOURCES}
+    readers = [getattr(module, f"read_{name}") for name, module in modules.items()]
+    return {name for read in readers for name in inspect.signature(read).parameters}
 
 
 @pytest.mark.parametrize("kind", READERS, ids=lambda kind: kind.__name__)

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.arguments.train import TrainArguments
-from utils.data.bounded_counts import Histogram, NameCounter
 from utils.data.data_report import Statistics
 from utils.data.dataset_statistics import (
     DURATION_EDGES,
     MOST_LISTED_NAMES,
     RATE_EDGES,
     TOKEN_EDGES,
+    Histogram,
     StatisticsCounter,
 )
 from utils.data.speed_up import BATCH_SIZE, estimate_speed_up, multiply_adds
@@ -138,32 +138,6 @@ def test_quantiles_are_right_to_a_bin(values, share):
 
 
 # ---- names -------------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.text("abc", max_size=3), st.integers(0, 9)), max_size=60))
-def test_names_left_out_do_not_depend_on_the_order(entries):
-    whole, turned = NameCounter(limit=3), NameCounter(limit=3)
-    numbers = Counter()
-    for name, number in entries:
-        whole.add({name: number})
-        numbers[name] += number
-    for name, number in reversed(entries):
-        turned.add({name: number})
-    assert turned.largest(9) == whole.largest(9)
-    assert (turned.total, turned.distinct) == (whole.total, whole.distinct)
-    assert whole.total == numbers.total()
-    assert all(numbers[name] == number for name, number in whole.largest(9))
-    assert whole.is_exact == (len(numbers) <= 3)
-
-
-def test_many_names_take_little_room_and_are_estimated():
-    counter = NameCounter(limit=1000)
-    for start in range(0, 100_000, 1000):
-        counter.add({f"speaker {number}": 2 for number in range(start, start + 1000)})
-    assert not counter.is_exact and counter.total == 200_000
-    assert counter.distinct == pytest.approx(100_000, rel=0.1)  # the error is about 1 in √1000
-    assert len(counter.largest(10**6)) == 1000
 
 
 def test_long_names_are_shortened_but_stay_apart():

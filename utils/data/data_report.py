@@ -50,8 +50,7 @@ class NamedHours:
 class Names:
     """The names of one kind, those with the most hours first."""
 
-    distinct: int  # an estimate unless `is_exact`
-    is_exact: bool
+    distinct: int
     largest: list[NamedHours]
     hours_of_others: float
 
@@ -76,7 +75,6 @@ class Characters:
     """The characters of all texts, the commonest first."""
 
     distinct: int
-    is_exact: bool
     total: int
     counts: list[CharacterCount]
     count_of_others: int
@@ -96,9 +94,9 @@ class DynamicContext:
     batch_size: int
     silence_run: int
     mean_label_tokens: float
-    mean_context: float  # seconds
-    mean_seconds_of_work: float
-    speed_up: float
+    mean_context: float  # seconds of clips and tail
+    mean_seconds_of_work: float  # with what stands for the silence, at 50 positions a second
+    speed_up: float  # how many times as fast training is as on 30 s
     is_estimate: bool = True
 
 

@@ -1,16 +1,20 @@
-"""What a dataset holds, counted one utterance at a time in memory that does not grow with it.
+"""What a dataset holds, counted one utterance at a time; in memory are names and characters, and no clips.
 
-Everything is counted in whole numbers, so that the order makes no difference. Names, of which there may be
-very many, are counted by a sketch that keeps this (`NameCounter`).
+Everything is counted in whole numbers, so that the order makes no difference.
 """
 
+import hashlib
+from bisect import bisect_right
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from utils.data.bounded_counts import MICROSECONDS, MOST_NAMES, Histogram, NameCounter, bounded_name, rounded
+import numpy as np
+
 from utils.data.data_report import (
     CharacterCount,
     Characters,
+    Distribution,
     DynamicContext,
     NamedHours,
     Names,
@@ -19,11 +23,15 @@ from utils.data.data_report import (
     SplitNames,
     Statistics,
 )
-from utils.data.speed_up import BATCH_SIZE, CHARACTERS_PER_TOKEN, MOST_PLANNED_CLIPS, estimate_speed_up
+from utils.data.speed_up import CHARACTERS_PER_TOKEN, MOST_PLANNED_CLIPS, estimate_speed_up
 from utils.data.split_names import SPLITS
 from utils.model.context import FULL_CONTEXT
 from utils.model.silence import SILENCE_RUN
 from utils.text.label_tokens import MAX_LABEL_TOKENS
+
+MICROSECONDS = 1_000_000  # seconds are added up as whole microseconds, which no order of adding changes
+
+LONGEST_NAME = 120  # characters
 
 DURATION_EDGES = tuple(step / 10 for step in range(301))  # seconds; fine, because contexts follow from it
 
@@ -33,11 +41,57 @@ RATE_EDGES = tuple(range(0, 41))  # characters a second
 
 SHOWN_DURATION_BINS = 5  # of the fine histogram that make one bin of the report: 0.5 s
 
-MOST_CHARACTERS = 20_000  # distinct ones counted one by one: more than any script in use has
-
 MOST_LISTED_CHARACTERS = 400
 
 MOST_LISTED_NAMES = 20
+
+
+class Histogram:
+    """Counts between fixed edges; the last bin holds its upper edge too, as numpy's does."""
+
+    def __init__(self, edges: Sequence[float]) -> None:
+        self.edges = tuple(edges)
+        self.counts = [0] * (len(self.edges) - 1)
+        self.above = 0
+
+    def add(self, value: float) -> None:
+        """Count a value that is not below the first edge."""
+        if value > self.edges[-1]:
+            self.above += 1
+        else:
+            self.counts[min(bisect_right(self.edges, value), len(self.counts)) - 1] += 1
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts) + self.above
+
+    def quantiles(self, shares: Sequence[float]) -> list[float]:
+        """Values below which those shares of what was counted lie, spread evenly within a bin.
+
+        What is above the last edge counts as that.
+        """
+        reached = np.concatenate([[0], np.cumsum(self.counts)])
+        places = np.asarray(shares) * self.total
+        # from the right of the empty bins before the one that holds the place
+        bins = np.clip(np.searchsorted(reached, places, side="left"), 1, len(self.counts))
+        low, high = reached[bins - 1], reached[bins]
+        part = np.clip((places - low) / np.maximum(high - low, 1), 0.0, 1.0)
+        edges = np.asarray(self.edges, dtype=float)
+        values = edges[bins - 1] + part * (edges[bins] - edges[bins - 1])
+        return np.where(places > reached[-1], edges[-1], values).tolist()
+
+    def coarser(self, bins: int) -> "Histogram":
+        """The same counts with so many neighbouring bins made one."""
+        result = Histogram(self.edges[::bins])
+        result.counts = [sum(self.counts[start : start + bins]) for start in range(0, len(self.counts), bins)]
+        result.above = self.above
+        return result
+
+    def describe(self, unit: str, shown_bins: int = 1) -> Distribution:
+        """Edges and counts, so many bins made one, and three quantiles, None where nothing was counted."""
+        shown = self.coarser(shown_bins)
+        quantiles = map(rounded, self.quantiles((0.05, 0.5, 0.95))) if self.total else (None, None, None)
+        return Distribution(unit, list(shown.edges), shown.counts, shown.above, *quantiles)
 
 
 @dataclass
@@ -47,9 +101,9 @@ class ClipCounts:
     clips: int = 0
     microseconds: int = 0
     without_speaker: int = 0  # clips
-    speakers: NameCounter = field(default_factory=lambda: NameCounter(MOST_NAMES))
-    groups: NameCounter = field(default_factory=lambda: NameCounter(MOST_NAMES))
-    languages: NameCounter = field(default_factory=lambda: NameCounter(MOST_NAMES))
+    speakers: Counter[str] = field(default_factory=Counter)
+    groups: Counter[str] = field(default_factory=Counter)
+    languages: Counter[str] = field(default_factory=Counter)
     durations: Histogram = field(default_factory=lambda: Histogram(DURATION_EDGES))
 
     def add(self, duration: float, language: str | None, speaker: str | None, group: str | None) -> None:
@@ -61,11 +115,11 @@ class ClipCounts:
         named = ((self.speakers, speaker), (self.groups, group), (self.languages, language))
         for counter, name in named:
             if name is not None:
-                counter.add({bounded_name(name): microseconds})
+                counter[_bounded(name)] += microseconds
 
     def describe(self) -> SplitNames:
         hours = _hours(self.microseconds)
-        return SplitNames(self.clips, hours, self.speakers.distinct, self.groups.distinct)
+        return SplitNames(self.clips, hours, len(self.speakers), len(self.groups))
 
 
 class StatisticsCounter:
@@ -76,7 +130,7 @@ class StatisticsCounter:
         self._tokens = Histogram(TOKEN_EDGES)
         self._num_tokens = 0
         self._rates = Histogram(RATE_EDGES)
-        self._characters = NameCounter(MOST_CHARACTERS)
+        self._characters = Counter[str]()
 
     def add(
         self,
@@ -102,7 +156,7 @@ class StatisticsCounter:
         """
         for counts in (self._whole, self._splits.setdefault(split, ClipCounts())):
             counts.add(duration, language, speaker, group)
-        self._characters.add(Counter(text))
+        self._characters.update(text)
         self._rates.add(len(text) / duration)
         if num_tokens is not None:
             self._tokens.add(num_tokens)
@@ -135,38 +189,45 @@ class StatisticsCounter:
         if self._tokens.total:
             mean_tokens = self._num_tokens / self._tokens.total
         else:
-            mean_tokens = self._characters.total / self._whole.clips / CHARACTERS_PER_TOKEN
-        condensed = estimate_speed_up(durations, mean_tokens, silence_run=SILENCE_RUN)
-        return DynamicContext(
-            batch_size=BATCH_SIZE,
-            silence_run=SILENCE_RUN,
-            mean_label_tokens=rounded(mean_tokens),
-            mean_context=rounded(condensed.mean_context),
-            mean_seconds_of_work=rounded(condensed.mean_seconds_of_work),
-            speed_up=rounded(condensed.speed_up),
-        )
+            mean_tokens = self._characters.total() / self._whole.clips / CHARACTERS_PER_TOKEN
+        return estimate_speed_up(durations, mean_tokens, silence_run=SILENCE_RUN)
 
 
-def _describe_names(counter: NameCounter) -> Names:
-    largest = counter.largest(MOST_LISTED_NAMES)
+def _bounded(name: str) -> str:
+    """The name; a very long one as its beginning and a hash, so that it takes little room."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=8).hexdigest()
+    return f"{name[: LONGEST_NAME - 20]}… {digest}"
+
+
+def _largest(counter: Counter[str], most: int) -> list[tuple[str, int]]:
+    """At most so many (name, number), the largest number first, among equals by name."""
+    return sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:most]
+
+
+def _describe_names(counter: Counter[str]) -> Names:
+    largest = _largest(counter, MOST_LISTED_NAMES)
     return Names(
-        distinct=counter.distinct,
-        is_exact=counter.is_exact,
+        distinct=len(counter),
         largest=[NamedHours(name, _hours(number)) for name, number in largest],
-        hours_of_others=_hours(counter.total - sum(number for _, number in largest)),
+        hours_of_others=_hours(counter.total() - sum(number for _, number in largest)),
     )
 
 
-def _describe_characters(counter: NameCounter) -> Characters:
-    largest = counter.largest(MOST_LISTED_CHARACTERS)
+def _describe_characters(counter: Counter[str]) -> Characters:
+    largest = _largest(counter, MOST_LISTED_CHARACTERS)
     return Characters(
-        distinct=counter.distinct,
-        is_exact=counter.is_exact,
-        total=counter.total,
+        distinct=len(counter),
+        total=counter.total(),
         counts=[CharacterCount(name, number) for name, number in largest],
-        count_of_others=counter.total - sum(number for _, number in largest),
+        count_of_others=counter.total() - sum(number for _, number in largest),
     )
 
 
 def _hours(microseconds: int) -> float:
     return round(microseconds / (3600 * MICROSECONDS), 6)
+
+
+def rounded(value: float) -> float:
+    return round(float(value), 4)

@@ -1,10 +1,10 @@
 """How much work a dynamic audio context spares on these clips."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from utils.data.data_report import DynamicContext
 from utils.data.length_batches import Example, StepSize, order_batches
 from utils.model.context import FULL_CONTEXT, TRAINING_GRID, dynamic_context
 from utils.model.silence import POSITIONS_PER_SECOND, seconds_of_work
@@ -24,16 +24,7 @@ each kernel. Read off 155 steps of 8 clips of Whisper base on two cores, where t
 times as fast (docs/lab_log.md)."""
 
 
-@dataclass(frozen=True)
-class SpeedUp:
-    """What an average step gets, and how many times as fast training is as on 30 s."""
-
-    mean_context: float  # seconds of clips and tail
-    mean_seconds_of_work: float  # with what stands for the silence, at 50 positions a second
-    speed_up: float
-
-
-def estimate_speed_up(durations: Sequence[float], mean_tokens: float, *, silence_run: int) -> SpeedUp:
+def estimate_speed_up(durations: Sequence[float], mean_tokens: float, *, silence_run: int) -> DynamicContext:
     """Estimate what the dynamic context saves in training Whisper base, in batches of 8 clips.
 
     The batches are those that train.py's sampler makes of the clips in one epoch. A step's cost is
@@ -53,7 +44,9 @@ def estimate_speed_up(durations: Sequence[float], mean_tokens: float, *, silence
     full = multiply_adds(np.array(FULL_CONTEXT), mean_tokens)
     fixed = FIXED_SHARE / (1 - FIXED_SHARE) * full
     speed_up = (fixed + full) / (fixed + multiply_adds(work, mean_tokens).mean())
-    return SpeedUp(float(np.mean(contexts)), float(work.mean()), float(speed_up))
+    means = (mean_tokens, np.mean(contexts), work.mean(), speed_up)
+    tokens, context, seconds, gain = (round(float(mean), 4) for mean in means)
+    return DynamicContext(BATCH_SIZE, silence_run, tokens, context, seconds, gain)
 
 
 def multiply_adds(seconds: np.ndarray, tokens: float) -> np.ndarray:

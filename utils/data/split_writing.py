@@ -20,12 +20,8 @@ WRITE_BATCH = 100  # rows held before they go to disk; at most 30 s of FLAC each
 
 FILE_BYTES = 400 << 20  # of audio in one Arrow file of a split
 
-TYPES: Mapping[str, tuple[str, type]] = {
-    "str": ("string", str),
-    "int": ("int64", int),
-    "float": ("float64", float),
-    "bool": ("bool", bool),
-}
+CASTS: Mapping[str, type] = {"string": str, "int64": int, "float64": float, "bool": bool}
+"""By the type of a column what its values are made with."""
 
 
 def dataset_features(columns: Mapping[str, set[str]]) -> "Features":
@@ -45,7 +41,7 @@ def dataset_features(columns: Mapping[str, set[str]]) -> "Features":
     for name in sorted(columns.keys() - set(OWN_COLUMNS)):
         kinds = columns[name]
         kind = next(iter(kinds)) if len(kinds) == 1 else "float" if kinds == {"int", "float"} else "str"
-        types[name] = Value(TYPES[kind][0])
+        types[name] = Value(next(dtype for dtype, cast in CASTS.items() if cast.__name__ == kind))
     return Features(types)
 
 
@@ -59,7 +55,7 @@ class SplitWriter:
         self._writer: ArrowWriter | None = None
         self._bytes = 0
         self._casts = {
-            name: next(cast for dtype, cast in TYPES.values() if dtype == feature.dtype)
+            name: CASTS[feature.dtype]
             for name, feature in features.items()
             if name not in OWN_COLUMNS  # else ours, which have their types already
         }

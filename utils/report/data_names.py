@@ -31,8 +31,7 @@ def names_table(names: Names, what: str) -> Html:
     if others := names.distinct - len(names.largest):
         shown.append((f"{others:,} others", names.hours_of_others))
     rows = [[label, f"{hours:.2f}", meter(hours / total)] for label, hours in shown]
-    about = "" if names.is_exact else "about "
-    caption = f"{about}{names.distinct:,} {what}{'s' if names.distinct > 1 else ''}".capitalize()
+    caption = f"{names.distinct:,} {what}{'s' if names.distinct > 1 else ''}"
     return table(caption, (what, "hours", "share"), rows, numeric=(1,))
 
 
@@ -43,9 +42,8 @@ def characters_section(characters: Characters) -> Html:
         character_item(entry.character, entry.count, marks_rare and entry.count <= RARE_CHARACTER)
         for entry in characters.counts
     ]
-    about = "" if characters.is_exact else "about "
     words = (
-        f"The transcripts use {about}{characters.distinct:,} different characters, "
+        f"The transcripts use {characters.distinct:,} different characters, "
         f"{characters.total:,} in all. Look for letters of other alphabets, symbols nobody says, and two "
         "forms of one sign."
     )

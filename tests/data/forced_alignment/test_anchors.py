@@ -1,17 +1,14 @@
 """Transcript and heard words: units, runs of agreement, stretches. All by hand."""
 
 import itertools
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from utils.data.forced_alignment.anchors import MatchedRun, match_units
-from utils.data.forced_alignment.stretches import Stretch, StretchLimits, is_unsaid, plan_stretches
+from utils.data.forced_alignment.stretches import Stretch, is_unsaid, plan_stretches
 from utils.data.forced_alignment.units import Heard, split_transcript
-
-LIMITS = StretchLimits(shortest=8.0, longest=28.0, most_tokens=400)
 
 
 def middle(end: float, start: float) -> tuple[float, float]:
@@ -102,10 +99,10 @@ def spoken(text: str, start: float = 0.0, pause_after: dict[int, float] | None =
     return heard
 
 
-def plan(text: str, heard: list[Heard], duration: float, **limits) -> list[Stretch]:
+def plan(text: str, heard: list[Heard], duration: float) -> list[Stretch]:
     units = split_transcript(text)
     runs = match_units([unit.key for unit in units], [word.key for word in heard])
-    return plan_stretches(units, [2] * len(units), runs, heard, duration, middle, replace(LIMITS, **limits))
+    return plan_stretches(units, [2] * len(units), runs, heard, duration, middle)
 
 
 HUNDRED = " ".join(f"parola{index:03d}x" for index in range(100))
@@ -118,8 +115,9 @@ def test_a_long_passage_is_cut_at_its_pauses():
     assert stretches[0].end == stretches[1].start == pytest.approx(16.5)
 
 
-def test_few_tokens_allowed_make_short_stretches():
-    stretches = plan(HUNDRED, spoken(HUNDRED), 40.0, most_tokens=50)
+def test_few_tokens_allowed_make_short_stretches(monkeypatch):
+    monkeypatch.setattr("utils.data.forced_alignment.stretches.MOST_TOKENS", 50)
+    stretches = plan(HUNDRED, spoken(HUNDRED), 40.0)
     assert all(s.last - s.first <= 25 for s in stretches)
     assert [s.first for s in stretches[1:]] == [s.last for s in stretches[:-1]]
     assert (stretches[0].first, stretches[-1].last) == (0, 100)
@@ -140,7 +138,7 @@ def test_speech_without_text_is_in_no_stretch():
     heard = spoken(" ".join([*words[:30], foreign, *words[30:]]))
     units, runs = split_transcript(" ".join(words)), [MatchedRun(0, 0, 30), MatchedRun(30, 80, 60)]
     assert match_units([u.key for u in units], [h.key for h in heard]) == runs
-    stretches = plan_stretches(units, [2] * 90, runs, heard, 56.0, lambda *edges: edges, LIMITS)
+    stretches = plan_stretches(units, [2] * 90, runs, heard, 56.0, lambda *edges: edges)
     assert [(s.first, s.last) for s in stretches] == [(0, 30), (30, 90)]
     edges = [edge for s in stretches for edge in (s.start, s.end)]
     assert edges == pytest.approx([0.0, 12.0, 32.0, 56.0])

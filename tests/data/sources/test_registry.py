@@ -14,8 +14,7 @@ from utils.runtime.errors import UserError
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_reader_takes_arguments_of_the_script_by_their_names(name):
-    module, function = SOURCES[name].split(".")
-    read = getattr(importlib.import_module(f"utils.data.sources.{module}"), function)
+    read = getattr(importlib.import_module(f"utils.data.sources.{name}"), f"read_{name}")
     known = {field.name for field in dataclasses.fields(PreprocessArguments)}
     assert set(inspect.signature(read).parameters) <= known | {"path", "name", "local_cache"}
     assert inspect.signature(read, eval_str=True).return_annotation is Source

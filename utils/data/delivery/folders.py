@@ -1,6 +1,7 @@
 """A prepared dataset in other forms: one .zip to carry about, and a folder of WAV files with metadata."""
 
 import json
+import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -62,8 +63,7 @@ def write_archive(folder: Path) -> Path:
                 member = zipfile.ZipInfo(path.relative_to(folder).as_posix())  # without the time of change
                 member.external_attr = 0o644 << 16
                 with path.open("rb") as source, file.open(member, "w", force_zip64=True) as target:
-                    while block := source.read(1 << 20):
-                        target.write(block)
+                    shutil.copyfileobj(source, target, 1 << 20)
         temporary.replace(archive)
     finally:
         temporary.unlink(missing_ok=True)  # where the disk is full

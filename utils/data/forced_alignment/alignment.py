@@ -27,7 +27,7 @@ from utils.data.forced_alignment.segments import (
     cut_between,
     join_units,
 )
-from utils.data.forced_alignment.stretches import StretchLimits, plan_stretches
+from utils.data.forced_alignment.stretches import LONGEST, plan_stretches
 from utils.data.forced_alignment.units import split_transcript
 from utils.data.utterance import Reject, Utterance
 from utils.model.languages import language_codes
@@ -38,8 +38,6 @@ from utils.runtime.problems import Problem
 from utils.runtime.progress import silence_libraries
 from utils.text.cleaning import clean_text
 from utils.text.label_tokens import prompt_tokens
-
-LIMITS = StretchLimits()
 
 
 def align_transcript(
@@ -173,7 +171,6 @@ def place_units(
             heard,
             len(samples) / SAMPLE_RATE,
             partial(cut_between, levels),
-            LIMITS,
         )
         return reader.place(text, units, stretches)
 
@@ -183,7 +180,7 @@ def plan_windows(speech: Sequence[SpeechSpan], levels: Levels) -> list[SpeechSpa
     windows: list[SpeechSpan] = []
     for span in speech:
         for part in _cut_long(span, levels):
-            fits = windows and part.end - windows[-1].start <= LIMITS.longest
+            fits = windows and part.end - windows[-1].start <= LONGEST
             if fits and part.start - windows[-1].end <= LONG_PAUSE:
                 windows[-1] = SpeechSpan(windows[-1].start, part.end)
             else:
@@ -193,9 +190,9 @@ def plan_windows(speech: Sequence[SpeechSpan], levels: Levels) -> list[SpeechSpa
 
 def _cut_long(span: SpeechSpan, levels: Levels) -> Iterator[SpeechSpan]:
     start = span.start
-    while span.end - start > LIMITS.longest:
-        middle = levels.cut_point(start + 0.7 * LIMITS.longest, start + 0.95 * LIMITS.longest)
-        end = min(middle, start + LIMITS.longest)
+    while span.end - start > LONGEST:
+        middle = levels.cut_point(start + 0.7 * LONGEST, start + 0.95 * LONGEST)
+        end = min(middle, start + LONGEST)
         yield SpeechSpan(start, end)
         start = end
     yield SpeechSpan(start, span.end)

@@ -13,6 +13,12 @@ SPARE = 5.0  # seconds of heard words without text that are taken for foreign so
 
 STEADY = 3  # words tied on both sides of a place make it as safe to cut as it gets
 
+SHORTEST = 8.0  # seconds of a stretch before which it is not cut unless it must
+
+LONGEST = 28.0  # seconds of a stretch; a little under Whisper's 30, so that an edge can move into a pause
+
+MOST_TOKENS = 400  # of a stretch; the decoder has 448 positions, some of them for the prompt
+
 DEFAULT_PACE = 0.07  # seconds a character
 
 
@@ -26,15 +32,6 @@ class Stretch:
     end: float
 
 
-@dataclass(frozen=True)
-class StretchLimits:
-    """How long a stretch may be."""
-
-    shortest: float = 8.0  # seconds before which it is not cut unless it must
-    longest: float = 28.0  # seconds; a little under Whisper's 30, so that an edge can move into a pause
-    most_tokens: int = 400  # the decoder has 448 positions, some of them for the prompt
-
-
 Cut = Callable[[float, float], tuple[float, float]]
 """Given where a word ends and the next begins: where the stretch before ends and the one after begins."""
 
@@ -46,7 +43,6 @@ def plan_stretches(
     heard: Sequence[Heard],
     duration: float,
     cut: Cut,
-    limits: StretchLimits,
 ) -> list[Stretch]:
     """Cut transcript and recording together into stretches that the model can hold.
 
@@ -57,7 +53,6 @@ def plan_stretches(
         heard: What the runs' `heard` counts.
         duration: Seconds of the recording.
         cut: Finds the silence between two words.
-        limits: Of each stretch.
 
     Returns:
         Stretches in order. Units in none of them are not spoken where they should be.
@@ -68,7 +63,7 @@ def plan_stretches(
     for passage in _find_passages(units, links, heard, pace, duration, cut):
         inside = [(unit, word) for unit, word in links if passage.first <= unit < passage.last]
         times = _guess_times(units, inside, heard, passage)
-        stretches += _cut_passage(passage, times, inside, num_tokens, cut, limits)
+        stretches += _cut_passage(passage, times, inside, num_tokens, cut)
     return stretches
 
 
@@ -155,32 +150,31 @@ def _cut_passage(
     links: list[tuple[int, int]],
     num_tokens: Sequence[int],
     cut: Cut,
-    limits: StretchLimits,
 ) -> Iterator[Stretch]:
     """Cut at the safest places: anchors on both sides, then a long pause, then a long stretch."""
-    first, start, longest = passage.first, passage.start, limits.longest
+    first, start = passage.first, passage.start
     steadiness = _steadiness(passage, links)
     tokens = np.concatenate([[0], np.cumsum(num_tokens[passage.first : passage.last])])
     while first < passage.last:
         begin = first - passage.first
-        fits = tokens[begin + 1 :] - tokens[begin] <= limits.most_tokens
-        if passage.end - start <= longest and fits.all():
+        fits = tokens[begin + 1 :] - tokens[begin] <= MOST_TOKENS
+        if passage.end - start <= LONGEST and fits.all():
             yield Stretch(first, passage.last, start, passage.end)
             return
         ends, starts = times[begin:-1, 1], times[begin + 1 :, 0]  # of the words at each boundary
-        allowed = fits[:-1] & (np.minimum(ends, starts) <= start + longest - 0.5)
+        allowed = fits[:-1] & (np.minimum(ends, starts) <= start + LONGEST - 0.5)
         scores = (
             0.5 * steadiness[begin + 1 :]
             + np.clip(starts - ends, 0.0, 1.0)
-            + 0.5 * (ends - start) / longest
-            - 2.0 * (ends - start < limits.shortest)
+            + 0.5 * (ends - start) / LONGEST
+            - 2.0 * (ends - start < SHORTEST)
         )
         best = int(np.where(allowed, scores, -np.inf).argmax()) if allowed.any() else 0
         if begin + best + 1 >= len(times):
-            yield Stretch(first, passage.last, start, min(passage.end, start + longest))
+            yield Stretch(first, passage.last, start, min(passage.end, start + LONGEST))
             return
         left, right = cut(float(ends[best]), float(max(starts[best], ends[best])))
-        left = min(max(left, start), start + longest)
+        left = min(max(left, start), start + LONGEST)
         yield Stretch(first, first + best + 1, start, left)
         first, start = first + best + 1, max(right, left)
 

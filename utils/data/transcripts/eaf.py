@@ -1,7 +1,6 @@
 """ELAN's annotation files."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 from xml.etree.ElementTree import XML, Element, ParseError, TreeBuilder, XMLParser
 
@@ -39,19 +38,10 @@ def read_eaf(text: str, tier: str | None = None) -> Iterator[Piece | BadPiece]:
             if parent := found.get("PARENT_REF"):
                 problem = Problem("tier not read", f"it depends on {parent!r}; name the tier to read it")
                 yield BadPiece(f"tier {_tier_name(found)!r}", problem)
-    document = _EafDocument(_eaf_slots(root), _eaf_annotations(tiers), _eaf_origin(root))
+    slots, annotations = _eaf_slots(root), _eaf_annotations(tiers)
     for found in chosen:
         speaker = found.get("PARTICIPANT") or (_tier_name(found) if len(chosen) > 1 else None)
-        yield from _read_eaf_tier(document, found, speaker)
-
-
-@dataclass(frozen=True)
-class _EafDocument:
-    """What annotations refer to: seconds of time slots, annotations by id, and where the media begins."""
-
-    slots: Mapping[str, float | None]
-    annotations: Mapping[str, Element]
-    origin: float
+        yield from _read_eaf_tier(slots, annotations, found, speaker)
 
 
 class _WithoutDoctype(TreeBuilder):
@@ -66,7 +56,7 @@ def _tier_name(tier: Element) -> str:
 
 
 def _eaf_slots(root: Element) -> dict[str, float | None]:
-    """Seconds of each time slot; None where ELAN leaves the place between two others open.
+    """Seconds in the recording of each time slot; None where ELAN leaves the place between two others open.
 
     Raises:
         BadItem: The unit is not milliseconds.
@@ -75,10 +65,11 @@ def _eaf_slots(root: Element) -> dict[str, float | None]:
     unit = "milliseconds" if header is None else header.get("TIME_UNITS", "milliseconds")
     if unit != "milliseconds":
         raise BadItem("unknown time unit", f"{unit!r}, expected milliseconds; save the file in ELAN again")
+    origin = _eaf_origin(root)
     slots: dict[str, float | None] = {}
     for slot in root.iterfind("TIME_ORDER/TIME_SLOT"):
         milliseconds = read_seconds(slot.get("TIME_VALUE", ""))
-        slots[slot.get("TIME_SLOT_ID", "")] = None if milliseconds is None else milliseconds / 1000
+        slots[slot.get("TIME_SLOT_ID", "")] = None if milliseconds is None else milliseconds / 1000 + origin
     return slots
 
 
@@ -111,29 +102,29 @@ def _id_of(annotation: Element) -> str:
     return annotation.get("ANNOTATION_ID", "")
 
 
-def _read_eaf_tier(document: _EafDocument, tier: Element, speaker: str | None) -> Iterator[Piece | BadPiece]:
+def _read_eaf_tier(
+    slots: Mapping[str, float | None], annotations: Mapping[str, Element], tier: Element, speaker: str | None
+) -> Iterator[Piece | BadPiece]:
     together: dict[str, list[Element]] = {}  # by the annotation that has the times
     for annotation in _in_chain_order(tier.findall("ANNOTATION/*")):
-        together.setdefault(_id_of(_aligned(document, annotation)), []).append(annotation)
-    for aligned_id, annotations in together.items():
-        position = _id_of(annotations[0])
-        aligned = document.annotations[aligned_id]
-        slots = (aligned.get("TIME_SLOT_REF1", ""), aligned.get("TIME_SLOT_REF2", ""))
-        start, end = (document.slots.get(slot) for slot in slots)
-        text = join_texts(filter(None, (_value_of(annotation) for annotation in annotations)))
+        together.setdefault(_id_of(_aligned(annotations, annotation)), []).append(annotation)
+    for aligned_id, parts in together.items():
+        position, aligned = _id_of(parts[0]), annotations[aligned_id]
+        start, end = (slots.get(aligned.get(f"TIME_SLOT_REF{number}", "")) for number in (1, 2))
+        text = join_texts(filter(None, map(_value_of, parts)))
         if start is None or end is None:
             yield BadPiece(
                 position, Problem("no times", "the annotation is not aligned; give it times in ELAN")
             )
         else:
-            yield build_piece(position, start + document.origin, end + document.origin, text, speaker)
+            yield build_piece(position, start, end, text, speaker)
 
 
-def _aligned(document: _EafDocument, annotation: Element) -> Element:
+def _aligned(annotations: Mapping[str, Element], annotation: Element) -> Element:
     """The annotation with times that this one refers to, itself perhaps; the last one found if none has."""
     seen = {_id_of(annotation)}
-    while (parent_id := annotation.get("ANNOTATION_REF")) in document.annotations and parent_id not in seen:
-        annotation = document.annotations[str(parent_id)]
+    while (parent_id := annotation.get("ANNOTATION_REF")) in annotations and parent_id not in seen:
+        annotation = annotations[str(parent_id)]
         seen.add(str(parent_id))
     return annotation
 

@@ -1,6 +1,7 @@
 """Praat's TextGrids."""
 
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -33,31 +34,21 @@ class _Tier:
     found: int
 
 
-class _PraatTokens:
-    """The strings and numbers of a Praat file, one after the other, with a look at the next one."""
+def _praat_tokens(text: str) -> Iterator[str | float]:
+    """The strings and numbers of a Praat file, one after the other."""
+    for match in _PRAAT_TOKEN.finditer(text):
+        string, word = match.groups()
+        if string is not None:
+            yield string.replace('""', '"')
+        elif word and _PRAAT_NUMBER.fullmatch(word):
+            yield float(word)
 
-    def __init__(self, text: str) -> None:
-        self._tokens = self._read(text)
-        self.next: str | float | None = next(self._tokens, None)
 
-    @staticmethod
-    def _read(text: str) -> Iterator[str | float]:
-        for match in _PRAAT_TOKEN.finditer(text):
-            string, word = match.groups()
-            if string is not None:
-                yield string.replace('""', '"')
-            elif word and _PRAAT_NUMBER.fullmatch(word):
-                yield float(word)
-
-    def take(self, *kinds: type[str] | type[float]) -> list[str | float] | None:
-        """The next values if they are of these kinds, else None."""
-        values: list[str | float] = []
-        for kind in kinds:
-            if self.next is None or not isinstance(self.next, kind):
-                return None
-            values.append(self.next)
-            self.next = next(self._tokens, None)
-        return values
+def _take(tokens: deque[str | float], *kinds: type[str] | type[float]) -> list[str | float] | None:
+    """Take the next values if they are of these kinds, else none."""
+    if len(tokens) < len(kinds) or not all(map(isinstance, tokens, kinds)):
+        return None
+    return [tokens.popleft() for _ in kinds]
 
 
 def read_textgrid(text: str, tier: str | None = None) -> Iterator[Piece | BadPiece]:
@@ -106,17 +97,16 @@ def _read_tier(tier: _Tier, speaker: str | None) -> Iterator[Piece | BadPiece]:
 
 
 def _parse_textgrid(text: str) -> list[_Tier]:
-    tokens = _PraatTokens(text)
-    head = tokens.take(str, str)
+    tokens = deque(_praat_tokens(text))
+    head = _take(tokens, str, str)
     if head is None or not str(head[0]).startswith("ooTextFile") or head[1] != "TextGrid":
         raise BadItem("not a TextGrid", f"it begins with {shown(text[:40])}, expected a File type")
     tiers: list[_Tier] = []
-    while tokens.next is not None:
-        kind = tokens.next
-        tokens.take(type(kind))
+    while tokens:
+        kind = tokens.popleft()
         if kind not in ("IntervalTier", "TextTier"):
             continue  # the times and the number of tiers
-        name, sizes = tokens.take(str), tokens.take(float, float, float)
+        name, sizes = _take(tokens, str), _take(tokens, float, float, float)
         if name is None or sizes is None:
             raise BadItem("damaged TextGrid", f"no name and times for tier {len(tiers) + 1}")
         announced = int(min(float(sizes[2]), LATEST_SECOND))
@@ -124,11 +114,11 @@ def _parse_textgrid(text: str) -> list[_Tier]:
     return tiers
 
 
-def _parse_tier(tokens: _PraatTokens, name: str, is_points: bool, announced: int) -> _Tier:
+def _parse_tier(tokens: deque[str | float], name: str, is_points: bool, announced: int) -> _Tier:
     intervals: list[tuple[int, float, float, str]] = []
     found = 0
     while found < announced:
-        row = tokens.take(float, str) if is_points else tokens.take(float, float, str)
+        row = _take(tokens, *((float, str) if is_points else (float, float, str)))
         if row is None:
             break
         found += 1
