@@ -180,7 +180,7 @@ def drawn(
     items: "Iterable[Utterance | Reject]", arguments: PreprocessArguments
 ) -> "Iterable[Utterance | Reject]":
     """The share of the items that `--fraction` and `--test_fraction` draw."""
-    from utils.data.splits import draw_fraction
+    from utils.data.selection import draw_fraction
 
     test_fraction = arguments.fraction if arguments.test_fraction is None else arguments.test_fraction
     return draw_fraction(items, arguments.fraction, test_fraction=test_fraction, seed=arguments.seed)

@@ -14,8 +14,8 @@ from benchmarks.alignment_accuracy import (
     words_around,
 )
 from benchmarks.recordings import Placed, Recording
+from utils.data.forced_alignment.anchors import split_transcript
 from utils.data.forced_alignment.segments import AlignedSegment, PlacedUnit
-from utils.data.forced_alignment.units import split_transcript
 
 
 def test_words_and_segments_at_a_join():

@@ -24,7 +24,7 @@ from preprocess import clip_settings, describe, drawn, main, split_settings
 from tests.support.locks import refuse_to_lock
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.preprocess import PreprocessArguments
-from utils.data.splits import draw_fraction
+from utils.data.selection import draw_fraction
 from utils.data.utterance import Utterance
 from utils.data.working_folder import working_folder
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.data.grouping import LEVELS, TEST, TRAIN, VALIDATION, Keys, count_shared, join_groups, text_key
-from utils.data.splits import assign_splits, draw_fraction
+from utils.data.selection import assign_splits, draw_fraction
 from utils.data.utterance import Reject, Utterance
 from utils.runtime.problems import Problem
 

@@ -18,10 +18,9 @@ from utils.data.clips.block_files import KeptClip, Rejected, read_items
 from utils.data.data_report import DataReport, SplitReport, write_data_report
 from utils.data.dataset_statistics import StatisticsCounter
 from utils.data.grouping import TEST, TRAIN, VALIDATION, Keys, count_shared
-from utils.data.selection import ClipFacts, SplitSettings, read_facts, select_clips
+from utils.data.selection import ClipFacts, SplitResult, SplitSettings, read_facts, select_clips
 from utils.data.split_names import SPLITS
 from utils.data.split_writing import SplitWriter, dataset_features
-from utils.data.splits import SplitResult
 from utils.data.utterance import Reject, commonest_reasons
 from utils.runtime.errors import UserError
 from utils.runtime.files import write_text

@@ -16,6 +16,7 @@ from utils.data.forced_alignment.alignment import (
     alignment_problem,
     plan_windows,
 )
+from utils.data.forced_alignment.anchors import split_transcript
 from utils.data.forced_alignment.reader import Reader
 from utils.data.forced_alignment.segments import (
     AlignedSegment,
@@ -24,7 +25,6 @@ from utils.data.forced_alignment.segments import (
     find_doubtful,
     join_units,
 )
-from utils.data.forced_alignment.units import split_transcript
 from utils.data.utterance import Reject, Utterance
 from utils.model.loading import load_model
 

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.data.forced_alignment.anchors import MatchedRun, match_units
+from utils.data.forced_alignment.anchors import Heard, MatchedRun, match_units, split_transcript
 from utils.data.forced_alignment.stretches import Stretch, is_unsaid, plan_stretches
-from utils.data.forced_alignment.units import Heard, split_transcript
 
 
 def middle(end: float, start: float) -> tuple[float, float]:

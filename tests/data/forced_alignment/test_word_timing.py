@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from utils.data.forced_alignment.anchors import split_transcript
 from utils.data.forced_alignment.token_path import cheapest_path, place_tokens, sharpen
-from utils.data.forced_alignment.units import split_transcript
 from utils.data.forced_alignment.word_timing import attention_share, lead_through, time_units
 from utils.model.encoder import encode
 from utils.model.loading import load_model

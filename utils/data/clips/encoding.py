@@ -195,6 +195,4 @@ def _length_problem(duration: float, settings: ClipSettings) -> Problem | None:
     return None
 
 
-@lru_cache(maxsize=1)
-def _token_counter(tokenizer: str) -> Callable[[str], int]:
-    return load_token_counter(tokenizer)
+_token_counter = lru_cache(maxsize=1)(load_token_counter)

@@ -18,7 +18,7 @@ from utils.audio.levels import Levels, measure_levels
 from utils.audio.voice_activity import SpeechSpan, find_speech
 from utils.data.clips.encoding import Aligner
 from utils.data.fields import shown
-from utils.data.forced_alignment.anchors import match_units
+from utils.data.forced_alignment.anchors import match_units, split_transcript
 from utils.data.forced_alignment.reader import LANGUAGE_WINDOWS, Reader, commonest_language, count_tokens
 from utils.data.forced_alignment.segments import (
     LONG_PAUSE,
@@ -28,7 +28,6 @@ from utils.data.forced_alignment.segments import (
     join_units,
 )
 from utils.data.forced_alignment.stretches import LONGEST, plan_stretches
-from utils.data.forced_alignment.units import split_transcript
 from utils.data.utterance import Reject, Utterance
 from utils.model.languages import language_codes
 from utils.model.loading import load_model

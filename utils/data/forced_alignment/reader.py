@@ -11,10 +11,10 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from utils.audio.flac import SAMPLE_RATE, num_samples_at
 from utils.audio.levels import LEVEL_SECONDS, Levels
 from utils.audio.voice_activity import SpeechSpan
+from utils.data.forced_alignment.anchors import Heard, Unit, split_transcript
 from utils.data.forced_alignment.segments import PlacedUnit, confidence_of
 from utils.data.forced_alignment.stretches import Stretch
 from utils.data.forced_alignment.token_path import FRAME_SECONDS
-from utils.data.forced_alignment.units import Heard, Unit, split_transcript
 from utils.data.forced_alignment.word_timing import UnitTimes, time_units
 from utils.model.context import FULL_CONTEXT
 from utils.model.encoder import encode_clips

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from utils.audio.levels import LEVEL_SECONDS, Levels
-from utils.data.forced_alignment.units import Unit
+from utils.data.forced_alignment.anchors import Unit
 from utils.data.forced_alignment.word_timing import UnitTimes
 
 MARGIN = 0.5  # seconds of silence that a segment keeps at most before and after its words

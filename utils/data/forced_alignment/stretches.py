@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.data.forced_alignment.anchors import MatchedRun
-from utils.data.forced_alignment.units import Heard, Unit
+from utils.data.forced_alignment.anchors import Heard, MatchedRun, Unit
 
 SPARE = 5.0  # seconds of heard words without text that are taken for foreign sound
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
+from utils.data.forced_alignment.anchors import Unit
 from utils.data.forced_alignment.token_path import (
     ATTENTION_WIDTH,
     FRAME_SECONDS,
@@ -22,7 +23,6 @@ from utils.data.forced_alignment.token_path import (
     place_tokens,
     sharpen,
 )
-from utils.data.forced_alignment.units import Unit
 
 LITTLE_ATTENTION, ENOUGH_ATTENTION = 0.1, 0.3  # of what a frame of sound gets on average
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from utils.data.archives.members import MOST_MEMBER_BYTES
 from utils.data.archives.zip_and_tar import plain_name
-from utils.data.fields import is_utf8, read_extras, shown, usable_text, whisper_language
+from utils.data.fields import is_utf8, read_extras, shown, whisper_language
 from utils.data.sources.manifest_line import read_previous_text, read_segments
-from utils.data.sources.tables import LANGUAGE_COLUMNS, SPEAKER_COLUMNS
+from utils.data.sources.tables import LANGUAGE_COLUMNS, SPEAKER_COLUMNS, Row
 from utils.data.utterance import Reject, Utterance
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem
@@ -88,31 +88,26 @@ def read_hub_rows(
         for column, labels in names.items():  # a class label is stored as its number
             row[column] = labels[row[column]] if row[column] is not None and row[column] >= 0 else None
         try:
-            utterance = _read_row(row, f"{split}-{number:06d}", source, number, as_split, base, audio, text)
+            id = f"{split}-{number:06d}"
+            utterance = _read_row(Row(source, number, row), id, as_split, base, audio, text)
             yield _as_it_was(utterance, row) if is_prepared else utterance
         except BadItem as error:
             yield Reject(source, number, error.problem)
 
 
-def _read_row(
-    row: dict, id: str, source: str, number: int, split: str | None, base: Path | None, audio: str, text: str
-) -> Utterance:
-    if not isinstance(row[text], str):
-        raise BadItem(f"wrong type of {text!r}", f"found {shown(row[text])}, expected text")
-    cleaned = usable_text(row[text])
-    language = next((row[c] for c in LANGUAGE_COLUMNS if isinstance(row.get(c), str)), None)
-    speaker = next((row[c] for c in SPEAKER_COLUMNS if isinstance(row.get(c), str | int)), None)
+def _read_row(row: Row, id: str, split: str | None, base: Path | None, audio: str, text: str) -> Utterance:
+    cleaned, values = row.spoken(text), row.values
+    language = next((str(values[c]) for c in LANGUAGE_COLUMNS if isinstance(values.get(c), str)), None)
+    speaker = next((str(values[c]) for c in SPEAKER_COLUMNS if isinstance(values.get(c), str | int)), None)
     # a language Whisper does not know is no fault of the row: it is trained under --language
-    rest = {c: value for c, value in row.items() if c not in (audio, text, "audio", "text", "path")}
-    return Utterance(
+    rest = {c: value for c, value in values.items() if c not in (audio, text, "audio", "text", "path")}
+    return row.utterance(
         id=id,
-        audio=_row_audio(row[audio], base),
+        audio=_row_audio(values[audio], base),
         text=cleaned,
-        source=source,
-        position=number,
         language=whisper_language(language) if language else None,
-        speaker=None if speaker is None else str(speaker),
-        group=str(row["group"]) if isinstance(row.get("group"), str | int) else None,
+        speaker=speaker,
+        group=str(values["group"]) if isinstance(values.get("group"), str | int) else None,
         split=split,
         extra=read_extras(rest, taken=SPEAKER_COLUMNS),
     )

@@ -85,9 +85,8 @@ def _load_kaldi_file(
         try:
             database.execute(f'INSERT INTO "{name}" VALUES (?, ?, ?, ?)', values)
         except sqlite3.IntegrityError:
-            yield Reject(
-                printable(table), number, Problem("duplicate id", f"{printable(key)} stands there before")
-            )
+            problem = Problem("duplicate id", f"{printable(key)} stands there before")
+            yield Reject(printable(table), number, problem)
 
 
 def _joined_kaldi_rows(database: sqlite3.Connection, table: str) -> Iterator[Row]:
@@ -116,10 +115,8 @@ def _untold_kaldi_keys(database: sqlite3.Connection, folder: str) -> Iterator[Re
     name = "segments" if _has_segments(database) else "wav.scp"
     query = f'SELECT line, key FROM "{name}" WHERE key NOT IN (SELECT key FROM text) ORDER BY line'
     for line, key in database.execute(query):
-        id = key.decode("utf-8", "replace")
-        yield Reject(
-            printable(posixpath.join(folder, name)), line, Problem("no transcript", f"{id} is not in text")
-        )
+        problem = Problem("no transcript", f"{key.decode('utf-8', 'replace')} is not in text")
+        yield Reject(printable(posixpath.join(folder, name)), line, problem)
 
 
 def _has_segments(database: sqlite3.Connection) -> bool:

@@ -3,7 +3,6 @@
 import codecs
 import csv
 import gzip
-import io
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -109,7 +108,7 @@ def read_lines(tree: FileTree, name: str) -> Iterator[tuple[int, str]]:
         UserError: The file is broken, UTF-16, or has lines over a megabyte.
     """
     try:
-        with tree.open(name) as packed, _unpacked(packed, name) as file:
+        with tree.open(name) as packed, gzip.open(packed) if name.endswith(".gz") else packed as file:
             for number in itertools.count(1):
                 line = file.readline(MOST_LINE_BYTES)
                 if not line:
@@ -117,10 +116,6 @@ def read_lines(tree: FileTree, name: str) -> Iterator[tuple[int, str]]:
                 yield number, _decode_line(line, number, f"{tree.root}: {name}")
     except BROKEN_ARCHIVE as error:
         raise UserError(f"{tree.root}: {name} is broken: {error or type(error).__name__}.") from error
-
-
-def _unpacked(file, name: str) -> io.BufferedIOBase:
-    return gzip.open(file, "rb") if name.endswith(".gz") else file  # type: ignore[return-value]
 
 
 def _decode_line(line: bytes, number: int, name: str) -> str:
@@ -157,27 +152,24 @@ def read_table(
         UserError: The header lacks a needed column.
     """
     lines = read_lines(tree, name)
-    rows = _split_quoted(lines) if separator == "," else _split_plain(lines, separator)
-    names = list(columns)
+    rows: Iterable[tuple[int, list[str] | str]]
+    if separator == ",":
+        rows = _split_quoted(lines)
+    else:
+        rows = ((number, line.split(separator)) for number, line in lines if line.strip())
+    names, source = list(columns), printable(name)
     for line, fields in rows:
         if isinstance(fields, str):
-            yield Reject(printable(name), line, Problem("malformed row", fields))
+            yield Reject(source, line, Problem("malformed row", fields))
         elif not names:
             names = _check_header([field.strip() for field in fields], needed, f"{tree.root}: {name}")
         elif not len(names) - optional <= len(fields) <= len(names):
-            yield Reject(
-                printable(name),
-                line,
-                Problem("malformed row", f"found {len(fields)} fields, expected {len(names)}"),
-            )
+            problem = Problem("malformed row", f"found {len(fields)} fields, expected {len(names)}")
+            yield Reject(source, line, problem)
         else:
             yield Row(name, line, dict(zip(names, fields, strict=False)))
     if not names:
         raise UserError(f"{tree.root}: {name} is empty, expected a line with the names of the columns.")
-
-
-def _split_plain(lines: Iterator[tuple[int, str]], separator: str) -> Iterator[tuple[int, list[str]]]:
-    return ((number, line.split(separator)) for number, line in lines if line.strip())
 
 
 def _split_quoted(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, list[str] | str]]:

@@ -111,13 +111,13 @@ def _read_eaf_tier(
     for aligned_id, parts in together.items():
         position, aligned = _id_of(parts[0]), annotations[aligned_id]
         start, end = (slots.get(aligned.get(f"TIME_SLOT_REF{number}", "")) for number in (1, 2))
-        text = join_texts(filter(None, map(_value_of, parts)))
+        values = (clean_text(annotation.findtext("ANNOTATION_VALUE") or "") for annotation in parts)
         if start is None or end is None:
             yield BadPiece(
                 position, Problem("no times", "the annotation is not aligned; give it times in ELAN")
             )
         else:
-            yield build_piece(position, start, end, text, speaker)
+            yield build_piece(position, start, end, join_texts(filter(None, values)), speaker)
 
 
 def _aligned(annotations: Mapping[str, Element], annotation: Element) -> Element:
@@ -141,7 +141,3 @@ def _in_chain_order(annotations: Sequence[Element]) -> list[Element]:
             ordered[_id_of(following_one)] = following_one
             following_one = following.get(_id_of(following_one))
     return list(ordered.values())
-
-
-def _value_of(annotation: Element) -> str:
-    return clean_text(annotation.findtext("ANNOTATION_VALUE") or "")

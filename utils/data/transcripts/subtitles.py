@@ -124,13 +124,9 @@ def _payload(cue: _Cue, is_vtt: bool) -> tuple[list[str], list[list[tuple[int, s
         first, rest = ([], paragraphs) if detached else (paragraphs[0], paragraphs[1:])
         return [line for _, line in first], rest
     # the number of a cue that has no time line
-    has_number = len(paragraphs) > 1 and _is_number(paragraphs[-1])
+    has_number = len(paragraphs) > 1 and [line.strip().isdecimal() for _, line in paragraphs[-1]] == [True]
     kept = len(paragraphs) - has_number
     return [line for part in paragraphs[:kept] for _, line in part], paragraphs[kept:]
-
-
-def _is_number(paragraph: Sequence[tuple[int, str]]) -> bool:
-    return len(paragraph) == 1 and paragraph[0][1].strip().isdecimal()
 
 
 def _strays(paragraphs: Iterable[Sequence[tuple[int, str]]], is_vtt: bool) -> Iterator[BadPiece]:
