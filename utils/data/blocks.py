@@ -7,6 +7,7 @@ the jobs of a cluster find exactly the blocks that are still good.
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Block:
 
     def groups(self) -> Iterator[list[Utterance | Reject]]:
         """The items, those of one recording together, so that it is decoded once."""
-        return iter(_groups(self.items))
+        return _groups(self.items)
 
 
 def cut_blocks(items: Iterable[Utterance | Reject], settings: str) -> Iterator[Block]:
@@ -70,25 +71,13 @@ def is_own_block(number: int, shard_index: int | None, num_shards: int) -> bool:
 
 
 def _groups(items: Iterable[Utterance | Reject]) -> Iterator[list[Utterance | Reject]]:
-    group: list[Utterance | Reject] = []
-    for item in items:
-        if group and not _same_recording(group[-1], item):
-            yield group
-            group = []
-        group.append(item)
-    if group:
-        yield group
+    return (list(group) for _, group in itertools.groupby(items, key=_recording_cut))
 
 
-def _same_recording(one: Utterance | Reject, other: Utterance | Reject) -> bool:
-    return (
-        isinstance(one, Utterance)
-        and isinstance(other, Utterance)
-        and one.start is not None
-        and other.start is not None
-        and not isinstance(one.audio, bytes)
-        and one.audio == other.audio
-    )
+def _recording_cut(item: Utterance | Reject) -> object:
+    """The recording that an item is cut from; what is no part of one is like nothing else."""
+    is_part = isinstance(item, Utterance) and item.start is not None and not isinstance(item.audio, bytes)
+    return item.audio if is_part else object()  # type: ignore[union-attr]
 
 
 def _num_bytes(item: Utterance | Reject) -> int:

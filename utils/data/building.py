@@ -132,7 +132,6 @@ def _report(
     kept = np.flatnonzero(result.splits != LEFT_OUT)
     keys, splits = facts.keys().of(kept), result.splits[kept]
     durations = np.asarray(facts.durations, dtype=float)[kept]
-    shared = count_shared(keys, splits)
     in_train = np.isin(keys.text, keys.text[splits == TRAIN])
     return DataReport(
         seen=len(kept) + outcome.reasons.total(),
@@ -146,9 +145,7 @@ def _report(
         },
         reasons=dict(outcome.reasons.most_common()),
         split_by=result.split_by,
-        shared_speakers=shared["speaker"],
-        shared_recordings=shared["recording"],
-        shared_texts=shared["text"],
+        **{f"shared_{level}s": count for level, count in count_shared(keys, splits).items()},
         leaked_utterances=int((in_train & (splits != TRAIN)).sum()),
         statistics=outcome.statistics.describe(),
         credit=credit,

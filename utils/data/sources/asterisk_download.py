@@ -10,7 +10,6 @@ import time
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from utils.runtime.downloads import (
     CHUNK_BYTES,
@@ -195,16 +194,10 @@ def _extract_prompts(archive: Path, language: str, target: Path) -> None:
                 if match and content:
                     path = target / match[1]
                     path.parent.mkdir(exist_ok=True)
-                    path.write_bytes(_read_limited(content, compressed=bool(match[2])))
+                    with gzip.open(content) if match[2] else content as plain:
+                        path.write_bytes(plain.read(MAX_PROMPTS_BYTES))
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
         raise SourceUnavailable(f"{archive.name} is no whole archive ({error})") from None
-
-
-def _read_limited(file: IO[bytes], compressed: bool) -> bytes:
-    if not compressed:
-        return file.read()
-    with gzip.GzipFile(fileobj=file) as unpacked:
-        return unpacked.read(MAX_PROMPTS_BYTES)
 
 
 def _holds(folder: Path, corpus: Corpus) -> bool:

@@ -13,7 +13,8 @@ from utils.data.split_names import split_name, splits_of_names
 from utils.data.utterance import Items, Reject, Source, Utterance
 from utils.runtime.errors import UserError
 
-# Names seen in public corpora, the most common first; a name given by the user goes before all of them.
+# Names seen in public corpora, the most common first. A name given by the user goes before all of them, and
+# before these a column of the type Audio.
 _AUDIO_COLUMNS = ("audio", "path", "file", "file_name", "audio_path")
 
 
@@ -40,7 +41,7 @@ def read_hub(
     Raises:
         UserError: The dataset cannot be loaded, or has no text or audio column or no split that is used.
     """
-    from datasets import disable_progress_bars
+    from datasets import Audio, disable_progress_bars
 
     is_local = Path(name).exists()
     if is_local:
@@ -49,7 +50,8 @@ def read_hub(
     chosen, notes = _choose_splits(splits, name)
     columns = {split: _columns(splits[split], name) for split in chosen}
     text = _find_column(columns, text_column_name, TEXT_COLUMNS, "text", name)
-    audio = _find_column(columns, audio_column_name, _audio_names(columns), "audio", name)
+    typed = [c for found in columns.values() for c, feature in found.items() if isinstance(feature, Audio)]
+    audio = _find_column(columns, audio_column_name, [*typed, *_AUDIO_COLUMNS], "audio", name)
     datasets = [(split, as_split, _undecoded(splits[split], audio)) for split, as_split in chosen.items()]
     is_known = all(hasattr(rows, "__len__") for _, _, rows in datasets)  # not where they are streamed
     total = sum(len(rows) for _, _, rows in datasets) if is_known else None
@@ -119,16 +121,6 @@ def _find_column(
             f"{name}: {lacking}; found {', '.join(common) or 'none'}. Name it with --{what}_column_name."
         )
     return found
-
-
-def _audio_names(columns: Mapping[str, Mapping]) -> list[str]:
-    """Columns of the type Audio, then those that are called as audio often is."""
-    from datasets import Audio
-
-    typed = [
-        c for features in columns.values() for c, feature in features.items() if isinstance(feature, Audio)
-    ]
-    return [*typed, *_AUDIO_COLUMNS]
 
 
 def _undecoded(dataset, audio: str):

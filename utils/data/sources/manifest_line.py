@@ -16,6 +16,7 @@ from utils.data.fields import (
     usable_text,
 )
 from utils.data.segmentation.pieces import END_TOLERANCE, check_segment
+from utils.data.sources.rows import manifest_seconds
 from utils.data.split_names import known_split
 from utils.data.utterance import TimedText, Utterance
 from utils.runtime.files import spellings
@@ -142,8 +143,7 @@ def _read_times(row: Mapping[str, object]) -> tuple[float | None, float | None]:
     for key, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise BadItem(f"wrong type of {key!r}", f"found {shown(value)}, expected seconds as a number")
-        if not 0 <= value < 1e9:  # also False for NaN
-            raise BadItem("time out of range", f"{key} is {shown(value)}, expected seconds from 0")
+        manifest_seconds(key, value)
     if not values:
         return None, None
     if len(values) == 1:

@@ -101,13 +101,8 @@ def _stands_alone(body: Sequence[tuple[int, str]]) -> bool:
 
 def _paragraphs(body: Iterable[tuple[int, str]]) -> list[list[tuple[int, str]]]:
     """Numbered lines, parted at empty ones."""
-    paragraphs: list[list[tuple[int, str]]] = [[]]
-    for number, line in body:
-        if line:
-            paragraphs[-1].append((number, line))
-        elif paragraphs[-1]:
-            paragraphs.append([])
-    return [paragraph for paragraph in paragraphs if paragraph]
+    parts = itertools.groupby(body, key=lambda numbered: bool(numbered[1]))
+    return [list(part) for has_text, part in parts if has_text]
 
 
 def _payload(cue: _Cue, is_vtt: bool) -> tuple[list[str], list[list[tuple[int, str]]]]:

@@ -3,7 +3,7 @@
 import codecs
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from utils.data.segmentation.pieces import BadPiece, Piece
 from utils.data.transcripts.eaf import read_eaf
@@ -31,18 +31,11 @@ def read_transcript(text: str, extension: str, *, tier: str | None = None) -> It
     Raises:
         BadItem: The file as a whole is not what its extension says.
     """
-    if extension == ".textgrid":
-        return read_textgrid(text, tier)
-    if extension == ".eaf":
-        return read_eaf(text, tier)
-    readers: Mapping[str, Callable[[str], Iterator[Piece | BadPiece]]] = {
-        ".srt": read_subtitles,
-        ".vtt": read_subtitles,
-        ".json": read_whisper_json,
-        ".labels": read_tab_lines,
-        ".txt": read_tab_lines,
-    }
-    return readers[extension](text)
+    if extension in (".textgrid", ".eaf"):
+        return (read_textgrid if extension == ".textgrid" else read_eaf)(text, tier)
+    if extension in (".srt", ".vtt"):
+        return read_subtitles(text)
+    return (read_whisper_json if extension == ".json" else read_tab_lines)(text)
 
 
 def decode_transcript(data: bytes) -> str:
