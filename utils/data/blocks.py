@@ -19,7 +19,7 @@ from utils.data.utterance import Audio, Reject, Utterance
 
 MOST_ITEMS = 64  # of a block: what a kill can lose, and what one process is handed at a time
 
-FORMAT = 2
+FORMAT = 3
 """Of a block's files; those of another one are not found, and written anew."""
 
 MOST_BYTES = 32 << 20  # of encoded audio in a block

@@ -95,8 +95,9 @@ def read_facts(blocks: Sequence[Path], seed: int) -> ClipFacts:
     for block in blocks:
         first = len(facts.texts)
         facts.screened |= {first + place: problem for place, problem in read_findings(block).items()}
-        for clip in read_index(block).kept:
-            facts.add(clip, names, seed)
+        for clip in read_index(block):
+            if isinstance(clip, KeptClip):
+                facts.add(clip, names, seed)
     return facts
 
 

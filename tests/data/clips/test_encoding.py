@@ -181,7 +181,7 @@ def test_rejected_clips_can_be_listened_to(ramp, tmp_path):
     items = [utterance(ramp, n, 0.0, 0.05) for n in range(5)]
     (block,) = cut_blocks(items, "")
     list(encode_blocks([block], tmp_path, SETTINGS, num_proc=1))
-    rejected = read_index(tmp_path / f"{block.name}.json").rejected
+    rejected = list(read_index(tmp_path / f"{block.name}.json"))
     assert [item.text for item in rejected] == ["ciao", "ciao", "", "", ""]
     assert [len(decode_flac(item.flac)) for item in rejected if item.flac] == [800, 800]
 

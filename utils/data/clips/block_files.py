@@ -2,7 +2,9 @@
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -68,41 +70,41 @@ class Rejected:
     text: str = ""
 
 
-@dataclass(frozen=True)
-class BlockIndex:
-    """What became of a block's items."""
+def write_block(index: Path, items: Iterable[tuple[Utterance, EncodedClip] | Rejected]) -> float:
+    """Write the clips of a block, and its index last; of each kind the first rejects keep their audio.
 
-    kept: Sequence[KeptClip]  # in the order of the clips
-    rejected: Sequence[Rejected]
-    places: Sequence[int]
-    """Of each reject the clip that it stood before."""
+    Returns:
+        Seconds of the clips that were kept.
+    """
+    entries, examples, seconds = list[dict](), Counter[str](), 0.0
+    temporary = index.with_suffix(f".{os.getpid()}.tmp")
+    with pyarrow.OSFile(str(temporary), "wb") as file, pyarrow.ipc.new_stream(file, SCHEMA) as writer:
+        for item in items:
+            if isinstance(item, Rejected):
+                kind, entry = item.reject.problem.kind, dict[str, object](reject=asdict(item.reject))
+                if item.flac is not None and examples[kind] < EXAMPLES_OF_A_KIND:
+                    examples[kind] += 1
+                    entry |= {"flac": base64.b64encode(item.flac).decode(), "text": item.text}
+                entries.append(entry)
+            else:
+                writer.write_batch(_one_row(*item))
+                entries.append(asdict(_kept_clip(*item)))
+                seconds += item[1].duration
+    with temporary.open("rb") as written:
+        os.fsync(written.fileno())
+    temporary.replace(clips_file(index))
+    write_text(index, json.dumps(entries))  # ASCII: names of files may be no UTF-8
+    return seconds
 
 
-def write_index(path: Path, index: BlockIndex) -> None:
-    """Write the index; of each kind the first rejects keep their audio."""
-    rejected, examples = [], dict[str, int]()
-    for item in index.rejected:
-        kind, entry = item.reject.problem.kind, dict[str, object](reject=asdict(item.reject))
-        if item.flac is not None and examples.get(kind, 0) < EXAMPLES_OF_A_KIND:
-            examples[kind] = examples.get(kind, 0) + 1
-            entry |= {"flac": base64.b64encode(item.flac).decode(), "text": item.text}
-        rejected.append(entry)
-    plain = {"kept": [asdict(clip) for clip in index.kept], "rejected": rejected, "places": index.places}
-    write_text(path, json.dumps(plain))  # ASCII: names of files may be no UTF-8
-
-
-def read_index(path: Path) -> BlockIndex:
-    """The index of one block."""
-    plain = json.loads(path.read_text(encoding="utf-8"))
-    rejected = [
-        Rejected(
-            record_from(Reject, entry["reject"]),
-            base64.b64decode(entry["flac"]) if "flac" in entry else None,
-            entry.get("text", ""),
-        )
-        for entry in plain["rejected"]
-    ]
-    return BlockIndex([KeptClip(**clip) for clip in plain["kept"]], rejected, plain["places"])
+def read_index(path: Path) -> Iterator[KeptClip | Rejected]:
+    """What became of the items of one block, in their order."""
+    for entry in json.loads(path.read_text(encoding="utf-8")):
+        if "reject" in entry:
+            flac = base64.b64decode(entry["flac"]) if "flac" in entry else None
+            yield Rejected(record_from(Reject, entry["reject"]), flac, entry.get("text", ""))
+        else:
+            yield KeptClip(**entry)
 
 
 def clips_file(index: Path) -> Path:
@@ -118,13 +120,9 @@ def read_block_clips(index: Path) -> Iterator[dict]:
 
 def read_items(path: Path) -> Iterator[Rejected | tuple[KeptClip, dict]]:
     """What a block holds as its items came: rejects, and clips with their rows."""
-    index = read_index(path)
-    waiting = list(zip(index.places, index.rejected, strict=True))[::-1]
-    for place, (clip, row) in enumerate(zip(index.kept, read_block_clips(path), strict=True)):
-        while waiting and waiting[-1][0] <= place:
-            yield waiting.pop()[1]
-        yield clip, row
-    yield from (rejected for _, rejected in waiting[::-1])
+    rows = read_block_clips(path)
+    for item in read_index(path):
+        yield item if isinstance(item, Rejected) else (item, next(rows))
 
 
 def findings_file(index: Path) -> Path:
@@ -147,7 +145,7 @@ def read_findings(index: Path) -> dict[int, Problem]:
     return {int(place): Problem(**problem) for place, problem in problems.items()}
 
 
-def one_row(utterance: Utterance, clip: EncodedClip) -> pyarrow.RecordBatch:
+def _one_row(utterance: Utterance, clip: EncodedClip) -> pyarrow.RecordBatch:
     row = {name: getattr(utterance, name, None) for name in OWN_COLUMNS} | {
         "audio": clip.flac,
         "duration": clip.duration,
@@ -158,7 +156,7 @@ def one_row(utterance: Utterance, clip: EncodedClip) -> pyarrow.RecordBatch:
     return pyarrow.RecordBatch.from_pylist([row], schema=SCHEMA)
 
 
-def kept_clip(utterance: Utterance, clip: EncodedClip) -> KeptClip:
+def _kept_clip(utterance: Utterance, clip: EncodedClip) -> KeptClip:
     return KeptClip(
         source=utterance.source,
         position=utterance.position,

@@ -1,30 +1,17 @@
 """A block of items to a file of clips: each recording is decoded once, cut, checked and encoded as FLAC."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import pyarrow
 
 from utils.audio.flac import SAMPLE_RATE, encode_flac, num_samples_at
 from utils.audio.reading import LONGEST_AUDIO
 from utils.audio.voice_activity import speech_extent
 from utils.data.blocks import Block, BlockCount
-from utils.data.clips.block_files import (
-    EXAMPLE_SECONDS,
-    SCHEMA,
-    BlockIndex,
-    EncodedClip,
-    KeptClip,
-    Rejected,
-    clips_file,
-    kept_clip,
-    one_row,
-    write_index,
-)
+from utils.data.clips.block_files import EXAMPLE_SECONDS, EncodedClip, Rejected, write_block
 from utils.data.decoding import decode_recording
 from utils.data.quality.clip_checks import check_clip, content_hash
 from utils.data.quality.text_checks import check_text
@@ -63,24 +50,8 @@ def encode_block(
     block: Block, folder: Path, settings: ClipSettings, align: Aligner | None = None
 ) -> BlockCount:
     """Do one block and write its two files into `folder`, the index last."""
-    index = block.index_in(folder)
-    kept, rejected, places = list[KeptClip](), list[Rejected](), list[int]()
-    temporary = index.with_suffix(f".{os.getpid()}.tmp")
-    with pyarrow.OSFile(str(temporary), "wb") as file, pyarrow.ipc.new_stream(file, SCHEMA) as writer:
-        for group in block.groups():
-            for result in encode_group(group, settings, align):
-                if isinstance(result, Rejected):
-                    rejected.append(result)
-                    places.append(len(kept))
-                    continue
-                utterance, clip = result
-                writer.write_batch(one_row(utterance, clip))
-                kept.append(kept_clip(utterance, clip))
-    with temporary.open("rb") as written:
-        os.fsync(written.fileno())
-    temporary.replace(clips_file(index))
-    write_index(index, BlockIndex(kept, rejected, places))
-    return BlockCount(len(block.items), sum(clip.duration for clip in kept))
+    results = (result for group in block.groups() for result in encode_group(group, settings, align))
+    return BlockCount(len(block.items), write_block(block.index_in(folder), results))
 
 
 def encode_group(

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 _ReadRow = Callable[[Mapping], "tuple[SupervisionSegment, Recording, float]"]
 """Reads a supervision, its recording, and where in the recording the supervision's time begins."""
 
-_LHOTSE_ENDINGS = (".jsonl", ".jsonl.gz")
-
 
 def read_lhotse(path: Path) -> Source:
     """Read lhotse manifests (https://lhotse.readthedocs.io): cuts, or supervisions with their recordings.
@@ -48,7 +46,7 @@ def read_lhotse(path: Path) -> Source:
     Raises:
         UserError: There is no manifest, or no recordings for one of supervisions.
     """
-    tree, tables = manifests_at(path, *(f"*{ending}" for ending in _LHOTSE_ENDINGS))
+    tree, tables = manifests_at(path, "*.jsonl", "*.jsonl.gz")
     supervisions = [name for name in tables if "supervisions" in posixpath.basename(name)]
     is_named = isinstance(tree, Folder) and path.is_file()  # then its name need not say that it holds cuts
     cuts = [name for name in tables if "cuts" in posixpath.basename(name) or is_named]
@@ -103,19 +101,15 @@ def _supervision_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | R
 
 def _lhotse_row(tree: FileTree, splits: Mapping[str, str | None], read: _ReadRow, row: Row) -> Utterance:
     try:
-        return _lhotse_utterance(tree, splits, row, *read(row.values))
+        return _lhotse_utterance(tree, splits, read, row)
     except (TypeError, KeyError, ValueError, AttributeError, AssertionError, IndexError) as error:
         raise BadItem("bad manifest", f"lhotse cannot read it ({type(error).__name__}: {error})") from None
 
 
 def _lhotse_utterance(
-    tree: FileTree,
-    splits: Mapping[str, str | None],
-    row: Row,
-    supervision: "SupervisionSegment",
-    recording: "Recording",
-    offset: float,
+    tree: FileTree, splits: Mapping[str, str | None], read: _ReadRow, row: Row
 ) -> Utterance:
+    supervision, recording, offset = read(row.values)
     start, end = _lhotse_times(supervision, recording, offset)
     channels = {supervision.channel} if isinstance(supervision.channel, int) else set(supervision.channel)
     if channels != set(recording.channel_ids or (0,)):
