@@ -1,5 +1,6 @@
 """Counts against numpy and arithmetic by hand, parts that add up to the whole, estimates against a trial."""
 
+import itertools
 import json
 from collections import Counter
 from dataclasses import asdict
@@ -16,8 +17,9 @@ from utils.data.dataset_statistics import (
     MOST_LISTED_NAMES,
     RATE_EDGES,
     TOKEN_EDGES,
-    Histogram,
     StatisticsCounter,
+    describe_values,
+    quantiles,
 )
 from utils.data.speed_up import BATCH_SIZE, estimate_speed_up, multiply_adds
 from utils.model.silence import SILENCE_RUN
@@ -117,24 +119,19 @@ def test_what_is_written_is_read_again_as_it_was():
     st.sampled_from([DURATION_EDGES, TOKEN_EDGES, RATE_EDGES]),
     st.lists(st.floats(0, 500) | st.integers(0, 300).map(lambda n: n / 10), max_size=40),
 )
-def test_histogram_counts_as_numpy_does(edges, values):
-    histogram = Histogram(edges)
-    for value in values:
-        histogram.add(value)
-    assert histogram.counts == np.histogram(values, bins=edges)[0].tolist()
-    assert histogram.above == sum(value > edges[-1] for value in values)
-    assert histogram.coarser(4).counts == np.histogram(values, bins=edges[::4])[0].tolist()
+def test_every_value_is_in_its_bin_or_above_all(edges, values):
+    found = describe_values(values, edges, "seconds", shown_bins=4)
+    assert found.edges == list(edges[::4]) and found.above == sum(value > edges[-1] for value in values)
+    for place, (low, high) in enumerate(itertools.pairwise(found.edges)):
+        is_last = high == found.edges[-1]
+        assert found.counts[place] == sum(low <= v < high or (is_last and v == high) for v in values)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(0, 30), min_size=1, max_size=40), st.floats(0.01, 1))
 def test_quantiles_are_right_to_a_bin(values, share):
-    histogram = Histogram(DURATION_EDGES)
-    for value in values:
-        histogram.add(value)
-    quantile = histogram.quantiles([share])[0]
     exact = np.quantile(values, share, method="inverted_cdf")
-    assert quantile == pytest.approx(exact, abs=0.1 + 1e-9)
+    assert quantiles(values, DURATION_EDGES, [share])[0] == pytest.approx(exact, abs=0.1 + 1e-9)
 
 
 # ---- names -------------------------------------------------------------------------------------------------

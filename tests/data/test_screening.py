@@ -14,7 +14,6 @@ from utils.data.building import build_dataset
 from utils.data.clips.block_encoding import encode_blocks
 from utils.data.clips.encoding import ClipSettings
 from utils.data.screening import (
-    HeardText,
     ScreenedClip,
     _compare,
     screen_block,
@@ -64,7 +63,7 @@ def test_a_doubtful_language_or_a_right_text_is_no_reason():
 
 def test_words_said_again_and_again_are_no_reason_where_the_text_has_them():
     text = "no no no no no no no no no no no no"
-    result = _compare(HeardText(text, 12, "it", 0.9), text, 12)
+    result = _compare((text, 12, "it", 0.9), text, 12)
     assert result.is_runaway and screening_problem(result, 0.8, "it") is None
 
 
@@ -83,7 +82,7 @@ def test_a_long_hypothesis_is_shortened():
     ],
 )
 def test_vowel_signs_and_tones_are_compared(text, heard, unit, rate):
-    result = _compare(HeardText(heard, 5, "it", 0.9), text, 5)
+    result = _compare((heard, 5, "it", 0.9), text, 5)
     assert (result.error_unit, result.error_rate) == (unit, pytest.approx(rate))
 
 
@@ -158,5 +157,5 @@ def test_right_texts_pass_and_wrong_ones_do_not(italian_prompts):
     # the same words heard, beside a text that nobody says
     other = "Il gatto dorme tutto il giorno sul divano rosso della nonna."
     for result in right:
-        heard = HeardText(result.heard, 10, result.language, result.language_probability)
+        heard = (result.heard, 10, result.language, result.language_probability)
         assert screening_problem(_compare(heard, other, 20), 0.8, "it")

@@ -1,10 +1,11 @@
-"""What a dataset holds, counted one utterance at a time; in memory are names and characters, and no clips.
+"""What a dataset holds, counted one utterance at a time.
 
-Everything is counted in whole numbers, so that the order makes no difference.
+In memory are names, characters and a few numbers of each clip. Whole numbers are added up, so that the order
+makes no difference.
 """
 
 import hashlib
-from bisect import bisect_right
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -46,52 +47,29 @@ MOST_LISTED_CHARACTERS = 400
 MOST_LISTED_NAMES = 20
 
 
-class Histogram:
-    """Counts between fixed edges; the last bin holds its upper edge too, as numpy's does."""
+def quantiles(values: Sequence[float], edges: Sequence[float], shares: Sequence[float]) -> list[float]:
+    """Values below which those shares of at least one value lie, spread evenly within the bins between edges.
 
-    def __init__(self, edges: Sequence[float]) -> None:
-        self.edges = tuple(edges)
-        self.counts = [0] * (len(self.edges) - 1)
-        self.above = 0
+    What is above the last edge counts as that.
+    """
+    reached = np.concatenate([[0], np.cumsum(np.histogram(values, edges)[0])])
+    places = np.asarray(shares) * len(values)
+    # from the right of the empty bins before the one that holds the place
+    bins = np.clip(np.searchsorted(reached, places, side="left"), 1, len(edges) - 1)
+    low, high = reached[bins - 1], reached[bins]
+    part = np.clip((places - low) / np.maximum(high - low, 1), 0.0, 1.0)
+    borders = np.asarray(edges, dtype=float)
+    found = borders[bins - 1] + part * (borders[bins] - borders[bins - 1])
+    return np.where(places > reached[-1], borders[-1], found).tolist()
 
-    def add(self, value: float) -> None:
-        """Count a value that is not below the first edge."""
-        if value > self.edges[-1]:
-            self.above += 1
-        else:
-            self.counts[min(bisect_right(self.edges, value), len(self.counts)) - 1] += 1
 
-    @property
-    def total(self) -> int:
-        return sum(self.counts) + self.above
-
-    def quantiles(self, shares: Sequence[float]) -> list[float]:
-        """Values below which those shares of what was counted lie, spread evenly within a bin.
-
-        What is above the last edge counts as that.
-        """
-        reached = np.concatenate([[0], np.cumsum(self.counts)])
-        places = np.asarray(shares) * self.total
-        # from the right of the empty bins before the one that holds the place
-        bins = np.clip(np.searchsorted(reached, places, side="left"), 1, len(self.counts))
-        low, high = reached[bins - 1], reached[bins]
-        part = np.clip((places - low) / np.maximum(high - low, 1), 0.0, 1.0)
-        edges = np.asarray(self.edges, dtype=float)
-        values = edges[bins - 1] + part * (edges[bins] - edges[bins - 1])
-        return np.where(places > reached[-1], edges[-1], values).tolist()
-
-    def coarser(self, bins: int) -> "Histogram":
-        """The same counts with so many neighbouring bins made one."""
-        result = Histogram(self.edges[::bins])
-        result.counts = [sum(self.counts[start : start + bins]) for start in range(0, len(self.counts), bins)]
-        result.above = self.above
-        return result
-
-    def describe(self, unit: str, shown_bins: int = 1) -> Distribution:
-        """Edges and counts, so many bins made one, and three quantiles, None where nothing was counted."""
-        shown = self.coarser(shown_bins)
-        quantiles = map(rounded, self.quantiles((0.05, 0.5, 0.95))) if self.total else (None, None, None)
-        return Distribution(unit, list(shown.edges), shown.counts, shown.above, *quantiles)
+def describe_values(
+    values: Sequence[float], edges: Sequence[float], unit: str, shown_bins: int = 1
+) -> Distribution:
+    """Edges and counts, so many bins made one, and three quantiles, None where there are no values."""
+    shown, above = edges[::shown_bins], int(np.sum(np.asarray(values) > edges[-1]))
+    middle = map(rounded, quantiles(values, edges, (0.05, 0.5, 0.95))) if len(values) else (None, None, None)
+    return Distribution(unit, list(shown), np.histogram(values, shown)[0].tolist(), above, *middle)
 
 
 @dataclass
@@ -104,14 +82,14 @@ class ClipCounts:
     speakers: Counter[str] = field(default_factory=Counter)
     groups: Counter[str] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
-    durations: Histogram = field(default_factory=lambda: Histogram(DURATION_EDGES))
+    durations: array = field(default_factory=lambda: array("d"))
 
     def add(self, duration: float, language: str | None, speaker: str | None, group: str | None) -> None:
         microseconds = round(duration * MICROSECONDS)
         self.clips += 1
         self.microseconds += microseconds
         self.without_speaker += speaker is None
-        self.durations.add(duration)
+        self.durations.append(duration)
         named = ((self.speakers, speaker), (self.groups, group), (self.languages, language))
         for counter, name in named:
             if name is not None:
@@ -127,9 +105,7 @@ class StatisticsCounter:
 
     def __init__(self) -> None:
         self._whole, self._splits = ClipCounts(), dict[str, ClipCounts]()
-        self._tokens = Histogram(TOKEN_EDGES)
-        self._num_tokens = 0
-        self._rates = Histogram(RATE_EDGES)
+        self._tokens, self._rates = array("i"), array("d")
         self._characters = Counter[str]()
 
     def add(
@@ -157,10 +133,9 @@ class StatisticsCounter:
         for counts in (self._whole, self._splits.setdefault(split, ClipCounts())):
             counts.add(duration, language, speaker, group)
         self._characters.update(text)
-        self._rates.add(len(text) / duration)
+        self._rates.append(len(text) / duration)
         if num_tokens is not None:
-            self._tokens.add(num_tokens)
-            self._num_tokens += num_tokens
+            self._tokens.append(num_tokens)
 
     def describe(self) -> Statistics:
         """The numbers of at least one utterance."""
@@ -173,9 +148,9 @@ class StatisticsCounter:
             speakers=Speakers(**vars(speakers), clips_without=whole.without_speaker),
             groups=_describe_names(whole.groups),
             languages=_describe_names(whole.languages),
-            duration=whole.durations.describe("seconds", SHOWN_DURATION_BINS),
-            label_tokens=self._tokens.describe("tokens"),
-            speech_rate=self._rates.describe("characters per second"),
+            duration=describe_values(whole.durations, DURATION_EDGES, "seconds", SHOWN_DURATION_BINS),
+            label_tokens=describe_values(self._tokens, TOKEN_EDGES, "tokens"),
+            speech_rate=describe_values(self._rates, RATE_EDGES, "characters per second"),
             characters=_describe_characters(self._characters),
             silence=Silence(rounded(1 - whole.microseconds / (whole.clips * FULL_CONTEXT * MICROSECONDS))),
             dynamic_context=self._estimate_dynamic_context(),
@@ -185,9 +160,10 @@ class StatisticsCounter:
         """For the clips of train, or all where there is no train."""
         counts = self._splits.get("train", self._whole)
         num_clips = min(counts.clips, MOST_PLANNED_CLIPS)
-        durations = counts.durations.quantiles([(index + 0.5) / num_clips for index in range(num_clips)])
-        if self._tokens.total:
-            mean_tokens = self._num_tokens / self._tokens.total
+        shares = [(index + 0.5) / num_clips for index in range(num_clips)]
+        durations = quantiles(counts.durations, DURATION_EDGES, shares)
+        if self._tokens:
+            mean_tokens = sum(self._tokens) / len(self._tokens)
         else:
             mean_tokens = self._characters.total() / self._whole.clips / CHARACTERS_PER_TOKEN
         return estimate_speed_up(durations, mean_tokens, silence_run=SILENCE_RUN)

@@ -87,12 +87,8 @@ def screen_clips(
     return [results[index] for index in range(len(clips))]
 
 
-@dataclass(frozen=True)
-class HeardText:
-    text: str
-    num_tokens: int
-    language: str | None
-    language_probability: float
+_Heard = tuple[str, int, str | None, float]
+"""A hypothesis, its tokens, the likeliest language and how likely that is."""
 
 
 def _hear(
@@ -101,7 +97,7 @@ def _hear(
     clips: Sequence[bytes],
     languages: Sequence[str | None],
     longest: int,
-) -> list[HeardText]:
+) -> list[_Heard]:
     """Decode a batch; a hypothesis ends where it is too long for the longest text anyway."""
     samples = [decode_flac(clip) for clip in clips]
     states = encode_clips(model, processor.feature_extractor, samples, FULL_CONTEXT)
@@ -116,8 +112,7 @@ def _hear(
     tokens = decode_greedily(model, EncodedClips(states), prompts, limit)
     decoded = processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
     return [
-        HeardText(text.strip(), len(row), *found)
-        for text, row, found in zip(decoded, tokens, detected, strict=True)
+        (text.strip(), len(row), *found) for text, row, found in zip(decoded, tokens, detected, strict=True)
     ]
 
 
@@ -126,17 +121,18 @@ def _most_tokens(text_tokens: int) -> int:
     return round(TOKENS_PER_TOKEN * text_tokens) + TOKENS_TO_SPARE
 
 
-def _compare(heard: HeardText, text: str, text_tokens: int) -> ScreenedClip:
+def _compare(heard: _Heard, text: str, text_tokens: int) -> ScreenedClip:
+    hypothesis, num_tokens, language, probability = heard
     unit, name = ("char", "CER") if has_spaceless_script(text) else ("word", "WER")
-    said, told = normalize_text(text, "script-safe"), normalize_text(heard.text, "script-safe")
+    said, told = normalize_text(text, "script-safe"), normalize_text(hypothesis, "script-safe")
     errors = count_errors([said], [told], unit)[0]  # type: ignore[arg-type]
     return ScreenedClip(
-        heard=heard.text,
+        heard=hypothesis,
         error_rate=errors.rate,
         error_unit=name,
-        language=heard.language,
-        language_probability=heard.language_probability,
-        is_runaway=heard.num_tokens > _most_tokens(text_tokens) or find_loop(heard.text) is not None,
+        language=language,
+        language_probability=probability,
+        is_runaway=num_tokens > _most_tokens(text_tokens) or find_loop(hypothesis) is not None,
     )
 
 

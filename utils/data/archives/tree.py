@@ -126,9 +126,10 @@ def choose_folder(tree: FileTree, tables: Sequence[str], chosen: str | None, exp
     raise UserError(f"{tree.root}: found {found}. Name one with --dataset_config_name.")
 
 
-def path_of_archive(tree: FileTree, name: str) -> Path:
+def open_inner(tree: FileTree, name: str) -> FileTree:
+    """An archive that lies in the folder of a corpus."""
     if not isinstance(tree, Folder):
         raise UserError(
             f"{tree.root}: an archive in an archive, {name}. Unpack the outer one and name its folder."
         )
-    return tree.root / name
+    return open_tree(tree.root / name)

@@ -157,18 +157,14 @@ def _one_row(utterance: Utterance, clip: EncodedClip) -> pyarrow.RecordBatch:
 
 
 def _kept_clip(utterance: Utterance, clip: EncodedClip) -> KeptClip:
+    said = ("source", "position", "text", "language", "speaker", "split")
     return KeptClip(
-        source=utterance.source,
-        position=utterance.position,
-        text=utterance.text,
+        **{name: getattr(utterance, name) for name in said},
         duration=clip.duration,
         content=clip.content,
         num_tokens=clip.num_tokens,
-        language=utterance.language,
-        speaker=utterance.speaker,
         # a file of its own says nothing of what else was recorded with it
         recording=utterance.recording or (None if utterance.start is None else name_of(utterance.audio)),
-        split=utterance.split,
         columns=_filled_columns(utterance),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from utils.data.archives.tree import FileTree, find_files, is_archive_name, open_tree, path_of_archive
+from utils.data.archives.tree import FileTree, find_files, is_archive_name, open_inner, open_tree
 from utils.data.sources.rows import rows_as_source, split_in_name
 from utils.data.sources.tables import Row, read_table
 from utils.data.utterance import Audio, Reject, Source, Utterance
@@ -96,7 +96,7 @@ def _audio_by_tail(tree: FileTree, accents: set[str]) -> Callable[[str], Audio]:
 def _open_shards(tree: FileTree, accents: set[str]) -> Iterator[FileTree]:
     for name in tree.names():
         if is_archive_name(name) and (not accents or accents & set(name.split("/"))):
-            yield open_tree(path_of_archive(tree, name))
+            yield open_inner(tree, name)
 
 
 def _find_by_tail(trees: Sequence[FileTree], places: dict[str, tuple[int, str]], written: str) -> Audio:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from utils.data.archives.tree import FileTree, choose_folder, find_files, open_tree, path_of_archive
+from utils.data.archives.tree import FileTree, choose_folder, find_files, open_inner, open_tree
 from utils.data.sources.rows import language_of, rows_as_source
 from utils.data.sources.tables import Row, read_table
 from utils.data.split_names import split_name
@@ -63,7 +63,7 @@ def _fleurs_audio(tree: FileTree, folder: str, split: str) -> Callable[[str], Au
     packed = next((name for name in names if name in tree), None)
     if packed is None:
         return partial(_fleurs_unpacked, tree, posixpath.join(folder, "audio", split))
-    return partial(_fleurs_packed, open_tree(path_of_archive(tree, packed)), split)
+    return partial(_fleurs_packed, open_inner(tree, packed), split)
 
 
 def _fleurs_unpacked(tree: FileTree, folder: str, name: str) -> Audio:

@@ -23,6 +23,9 @@ _PRAAT_SILENCE = frozenset(("", "sil", "sp", "spn", "<sil>", "<p:>", "<p>", "#",
 _SOUND_TIER = re.compile(r"(?:.*[\W_])?(?:phones?|phonemes?|syllables?)|(?:KAN-)?MAU", re.IGNORECASE)
 
 
+_POINTS = Problem("tier not read", "it holds points, which have no length")
+
+
 @dataclass(frozen=True)
 class _Tier:
     """A tier of a TextGrid. An interval is its number, start, end and text; points have no intervals."""
@@ -78,7 +81,7 @@ def read_textgrid(text: str, tier: str | None = None) -> Iterator[Piece | BadPie
 def _why_not(tier: _Tier) -> Problem | None:
     """Why a tier that nobody named is not read, or None."""
     if tier.is_points:
-        return Problem("tier not read", "it holds points, which have no length")
+        return _POINTS
     if _SOUND_TIER.fullmatch(tier.name):
         return Problem("tier not read", "by its name it holds single sounds; name the tier to read it")
     return None
@@ -88,9 +91,7 @@ def _read_tier(tier: _Tier, speaker: str | None) -> Iterator[Piece | BadPiece]:
     for number, start, end, text in tier.intervals:
         yield build_piece(f"tier {tier.name!r}, interval {number}", start, end, text, speaker)
     if tier.is_points:
-        yield BadPiece(
-            f"tier {tier.name!r}", Problem("tier not read", "it holds points, which have no length")
-        )
+        yield BadPiece(f"tier {tier.name!r}", _POINTS)
     elif tier.found < tier.announced:
         problem = Problem("damaged tier", f"it announces {tier.announced} intervals and has {tier.found}")
         yield BadPiece(f"tier {tier.name!r}", problem)

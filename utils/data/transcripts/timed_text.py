@@ -129,17 +129,16 @@ def _whisper_times(segment: Mapping[str, object]) -> tuple[float | None, float |
     """Seconds of `start` and `end`, of whisper.cpp's `offsets` in ms, or of transformers' `timestamp`."""
     offsets, timestamp = segment.get("offsets"), segment.get("timestamp")
     if isinstance(offsets, dict):
-        start, end = _number(offsets.get("from")), _number(offsets.get("to"))
-        return None if start is None else start / 1000, None if end is None else end / 1000
+        return _number(offsets.get("from"), unit=1000), _number(offsets.get("to"), unit=1000)
     if isinstance(timestamp, list) and len(timestamp) == 2:
         return _number(timestamp[0]), _number(timestamp[1])
     return _number(segment.get("start")), _number(segment.get("end"))
 
 
-def _number(value: object) -> float | None:
+def _number(value: object, unit: int = 1) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LATEST_SECOND:
         return None
-    return float(value)
+    return value / unit
 
 
 def _whisper_words(words: object) -> list[TimedText]:
