@@ -49,12 +49,14 @@ def build_dataset_card(
         ValueError: The head of the existing card is no YAML mapping.
     """
     head, body = split_card(existing or "")
+    splits = [split["name"] for split in dataset_info["splits"]]
+    files = [{"split": name, "path": f"data/{name}-*"} for name in splits]
     head |= {
         "pretty_name": head.get("pretty_name") or _pretty_name(dataset_id),
         "task_categories": ["automatic-speech-recognition"],
         "size_categories": [size_category(report.kept)],
         "tags": [*dict.fromkeys([*(head.get("tags") or []), "audio", "speech", "whisper"])],
-        "configs": [{"config_name": "default", "data_files": _data_files(dataset_info)}],
+        "configs": [{"config_name": "default", "data_files": files}],
         "dataset_info": dict(dataset_info),
     }
     if languages:
@@ -102,10 +104,6 @@ def _put_in(body: str, text: str) -> str:
 def _pretty_name(dataset_id: str) -> str:
     words = re.sub(r"[-_.]+", " ", dataset_id.rpartition("/")[2]).strip()
     return words[:1].upper() + words[1:]
-
-
-def _data_files(dataset_info: Mapping) -> list[dict[str, str]]:
-    return [{"split": split["name"], "path": f"data/{split['name']}-*"} for split in dataset_info["splits"]]
 
 
 def _describe(dataset_id: str, report: DataReport, arguments: Mapping, head: Mapping) -> str:

@@ -184,17 +184,8 @@ def _steadiness(passage: Stretch, links: list[tuple[int, int]]) -> np.ndarray:
     word_of = np.full(count, -1)
     for unit, word in links:
         word_of[unit - passage.first] = word
-    steadiness = np.zeros(count)
-    for index in range(1, count):
-        reach = 0
-        while (
-            reach < STEADY and _is_tied(word_of, index - reach - 1) and _is_tied(word_of, index + reach - 1)
-        ):
-            reach += 1
-        steadiness[index] = reach
-    return steadiness
-
-
-def _is_tied(word_of: np.ndarray, index: int) -> bool:
-    """Whether a unit and the one after it are tied to two words heard one after the other."""
-    return 0 <= index < len(word_of) - 1 and word_of[index] >= 0 and word_of[index + 1] == word_of[index] + 1
+    # whether a unit and the one after it are tied to two words heard one after the other
+    tied = np.pad((word_of[:-1] >= 0) & (word_of[1:] == word_of[:-1] + 1), STEADY)
+    before = np.arange(count) + STEADY - 1
+    steps = [tied[before - reach] & tied[before + reach] for reach in range(STEADY)]
+    return np.cumprod(steps, axis=0).sum(axis=0)
