@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.data.quality.text_checks import FASTEST, SLOWEST
 from utils.runtime.problems import Problem
+
+SLOWEST, FASTEST = 0.3, 50.0  # characters a second that nobody falls below or exceeds
 
 MIN_RATES = 50
 """Utterances below which a corpus does not show what is usual in it."""

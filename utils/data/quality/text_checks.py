@@ -149,6 +149,3 @@ def longest_repetition(text: str) -> tuple[str, int]:
 
 def _shortened(text: str) -> str:
     return repr(text) if len(text) <= 40 else repr(f"{text[:37]}...")
-
-
-SLOWEST, FASTEST = 0.3, 50.0  # characters a second that nobody falls below or exceeds

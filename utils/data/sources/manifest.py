@@ -1,5 +1,7 @@
 """Reader of manifests: a line of JSON for every utterance."""
 
+import math
+import os
 from array import array
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -9,11 +11,27 @@ from typing import BinaryIO
 import numpy as np
 
 from utils.data.archives.tree import is_archive_name
-from utils.data.sources.manifest_line import MOST_LINE_BYTES, parse_if_usable, read_manifest_line
-from utils.data.split_names import given_splits, splits_of_names
-from utils.data.utterance import Items, Reject, Source, Utterance, check_any_usable
+from utils.data.fields import (
+    is_utf8,
+    parse_json_object,
+    printable,
+    read_extras,
+    read_language,
+    shown,
+    text_problem,
+    usable_text,
+)
+from utils.data.segmentation.pieces import END_TOLERANCE, check_segment
+from utils.data.sources.rows import manifest_seconds
+from utils.data.split_names import given_splits, known_split, splits_of_names
+from utils.data.utterance import Items, Reject, Source, TimedText, Utterance, check_any_usable
 from utils.runtime.errors import UserError
+from utils.runtime.files import spellings
 from utils.runtime.problems import BadItem
+from utils.text.cleaning import clean_text
+
+MOST_LINE_BYTES = 16 << 20
+"""A longer line of a manifest is rejected: it would be held in memory whole."""
 
 
 def read_manifest(path: Path) -> Source:
@@ -88,3 +106,130 @@ def _lines_of(file: BinaryIO) -> Iterator[tuple[int, int, bytes | None]]:
             offset += len(line)
         if not is_whole or line.strip():
             yield number, begin, line if is_whole else None
+
+
+def parse_if_usable(line: bytes | None) -> Mapping[str, object]:
+    """What a line holds; nothing if it is no use."""
+    try:
+        return _parse_line(line or b"")
+    except BadItem:
+        return {}
+
+
+def read_manifest_line(
+    line: bytes | None, path: Path, number: int, splits: Mapping[str, str | None]
+) -> Utterance:
+    if line is None:
+        raise BadItem("line too long", f"over {MOST_LINE_BYTES >> 20} MiB, expected one utterance a line")
+    row = _parse_line(line)
+    for key in ("audio", "text"):
+        if key not in row:
+            raise BadItem(f"missing key {key!r}", f"found {', '.join(map(repr, row)) or 'none'}")
+    audio = _read_string(row, "audio")
+    if not audio:
+        raise BadItem("empty audio path", "expected a path relative to the manifest")
+    text = _read_string(row, "text") or ""
+    start, end = _read_times(row)
+    split = (_read_string(row, "split") or "").strip()
+    text = usable_text(text)
+    return Utterance(
+        id=f"{printable(path.stem)}-{number:06d}",
+        audio=_find_spelling(path.parent, audio),
+        text=text,
+        source=str(path),
+        position=number,
+        start=start,
+        end=end,
+        language=read_language(_read_string(row, "language")),
+        speaker=_read_string(row, "speaker"),
+        group=_read_string(row, "group"),
+        recording=_read_string(row, "recording"),
+        split=known_split(split, splits) if split else None,
+        segments=read_segments(row, text, math.inf if start is None or end is None else end - start),
+        previous_text=read_previous_text(row),
+        # `recording` stays a column as well: it may name more than a file
+        extra=read_extras(row, taken=("segments", "previous_text")),
+    )
+
+
+def _find_spelling(folder: Path, name: str) -> Path:
+    """Where a file of that name is, in whichever spelling; as written where it is not there."""
+    places = [] if name.isascii() else [folder / spelling for spelling in spellings(name)]
+    return next((place for place in places if os.path.exists(place)), folder / name)  # noqa: PTH110
+
+
+def read_previous_text(row: Mapping[str, object]) -> str | None:
+    """What was said right before, cleaned.
+
+    Raises:
+        BadItem: It is no text, or none that can be learnt from.
+    """
+    text = clean_text(_read_string(row, "previous_text") or "")
+    if problem := text_problem(text) if text else None:
+        raise BadItem(problem.kind, f"{problem.details} (in 'previous_text')")
+    return text or None
+
+
+def read_segments(row: Mapping[str, object], text: str, duration: float) -> tuple[TimedText, ...]:
+    """The timed pieces of an utterance of `duration` seconds: in order, within it, and together its text.
+
+    Raises:
+        BadItem: They are not.
+    """
+    value = row.get("segments")
+    if value is None:
+        return ()
+    expected = 'expected a list of {"start": s, "end": s, "text": "..."}, seconds from the utterance\'s start'
+    if not isinstance(value, list) or not all(isinstance(part, dict) for part in value):
+        raise BadItem("wrong type of 'segments'", f"found {shown(value)}, {expected}")
+    segments: list[TimedText] = []
+    for part in value:
+        start, end = _read_times(part)
+        if start is None or end is None or not isinstance(part.get("text"), str):
+            raise BadItem("malformed segments", f"keys {', '.join(map(repr, part)) or 'none'}, {expected}")
+        if not clean_text(part["text"]) or start >= duration or end > duration + END_TOLERANCE:
+            raise BadItem(
+                "malformed segments", f"no text, or beyond the utterance at {start:g} s, {expected}"
+            )
+        if segments and start < segments[-1].start:
+            raise BadItem("malformed segments", f"out of order at {start:g} s, {expected}")
+        segments.append(TimedText(start, min(end, duration), clean_text(part["text"])))
+    if "".join("".join(part.text for part in segments).split()) != "".join(text.split()):
+        raise BadItem("segments without the text", "their texts one after the other must be 'text'")
+    return tuple(segments)
+
+
+def _parse_line(line: bytes) -> dict[str, object]:
+    try:
+        return parse_json_object(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise BadItem("not UTF-8", f"{error.reason} at byte {error.start}") from None
+
+
+def _read_string(row: Mapping[str, object], key: str) -> str | None:
+    value = row.get(key)
+    if value is None and key not in ("audio", "text"):
+        return None
+    if key in ("speaker", "group", "recording") and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # speakers are often numbered
+    if not isinstance(value, str):
+        raise BadItem(f"wrong type of {key!r}", f"found {shown(value)}, expected text")
+    if key != "text" and not is_utf8(value):
+        raise BadItem(f"broken characters in {key!r}", "half of a surrogate pair")
+    return value
+
+
+def _read_times(row: Mapping[str, object]) -> tuple[float | None, float | None]:
+    values = {key: row[key] for key in ("start", "end") if row.get(key) is not None}
+    for key, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise BadItem(f"wrong type of {key!r}", f"found {shown(value)}, expected seconds as a number")
+        manifest_seconds(key, value)
+    if not values:
+        return None, None
+    if len(values) == 1:
+        there, lacking = ("start", "end") if "start" in values else ("end", "start")
+        raise BadItem(f"{there} without {lacking}", "give both or neither")
+    start, end = float(values["start"]), float(values["end"])  # type: ignore[arg-type]
+    check_segment(start, end)
+    return start, end
