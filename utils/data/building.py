@@ -14,7 +14,7 @@ from typing import TextIO
 
 import numpy as np
 
-from utils.data.clips.block_files import KeptClip, Rejected, read_items
+from utils.data.clips.block_files import Rejected, read_items
 from utils.data.data_report import DataReport, SplitReport, write_data_report
 from utils.data.dataset_statistics import StatisticsCounter
 from utils.data.grouping import TEST, TRAIN, VALIDATION, Keys, count_shared
@@ -86,11 +86,6 @@ class Outcome:
         if self.reasons[reject.problem.kind] <= MOST_EXAMPLES:
             self.examples.append(item)
 
-    def keep(self, clip: KeptClip, row: dict, split: str) -> None:
-        """Count a clip that goes to `split`."""
-        known = {name: row[name] for name in ("text", "duration", "language", "speaker", "group")}
-        self.statistics.add(**known, num_tokens=clip.num_tokens, split=split)
-
 
 def _write(
     folder: Path,
@@ -118,7 +113,8 @@ def _write(
                 outcome.reject(rejects, Rejected(reject, row["audio"], row["text"]))
             else:
                 split = int(splits[number])
-                outcome.keep(clip, row, SPLITS[split])
+                known = {name: row[name] for name in ("text", "duration", "language", "speaker", "group")}
+                outcome.statistics.add(**known, num_tokens=clip.num_tokens, split=SPLITS[split])
                 writers[split].write(row)
     for writer in writers.values():
         writer.close()
