@@ -150,12 +150,7 @@ def _duplicates(facts: ClipFacts, late: Mapping[int, Problem]) -> dict[int, Prob
 
 
 def assign_splits(
-    keys: Keys,
-    given: np.ndarray,
-    *,
-    validation_share: float,
-    test_share: float,
-    as_original: bool = False,
+    keys: Keys, given: np.ndarray, *, validation_share: float, test_share: float, as_original: bool = False
 ) -> SplitResult:
     """Keep the splits that are given, cut off those that are lacking, and find what leaks between them.
 

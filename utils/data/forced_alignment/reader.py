@@ -105,11 +105,7 @@ class Reader:
             yield batch, _encode(self.model, self.processor, self.samples, batch)
 
     def _time(
-        self,
-        windows: Sequence,
-        states: torch.Tensor,
-        texts: Sequence[str],
-        units: Sequence[Sequence[Unit]],
+        self, windows: Sequence, states: torch.Tensor, texts: Sequence[str], units: Sequence[Sequence[Unit]]
     ) -> Iterator[tuple[int, UnitTimes]]:
         """Each row that has words, and their times in the recording."""
         rows = [row for row, words in enumerate(units) if words]

@@ -144,11 +144,7 @@ def _guess_times(
 
 
 def _cut_passage(
-    passage: Stretch,
-    times: np.ndarray,
-    links: list[tuple[int, int]],
-    num_tokens: Sequence[int],
-    cut: Cut,
+    passage: Stretch, times: np.ndarray, links: list[tuple[int, int]], num_tokens: Sequence[int], cut: Cut
 ) -> Iterator[Stretch]:
     """Cut at the safest places: anchors on both sides, then a long pause, then a long stretch."""
     first, start = passage.first, passage.start

@@ -5,12 +5,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from utils.data.segmentation.overlaps import (
-    in_time_order,
-    reject_overlaps,
-    reject_repeats,
-    settle_unnamed,
-)
+from utils.data.segmentation.overlaps import in_time_order, reject_overlaps, reject_repeats, settle_unnamed
 from utils.data.segmentation.pieces import BadPiece, Piece, Segment, duration_of, join_texts
 from utils.data.utterance import TimedText
 from utils.runtime.problems import Problem
