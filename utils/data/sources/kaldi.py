@@ -96,11 +96,8 @@ def _joined_kaldi_rows(database: sqlite3.Connection, table: str) -> Iterator[Row
     query = f"""
         SELECT text.line, text.key, text.value, segments.value, "wav.scp".value, utt2spk.word, utt2lang.word,
             spk2gender.word
-        FROM text
-        LEFT JOIN segments ON segments.key = text.key
+        FROM text LEFT JOIN segments USING (key) LEFT JOIN utt2spk USING (key) LEFT JOIN utt2lang USING (key)
         LEFT JOIN "wav.scp" ON "wav.scp".key = {recording}
-        LEFT JOIN utt2spk ON utt2spk.key = text.key
-        LEFT JOIN utt2lang ON utt2lang.key = text.key
         LEFT JOIN spk2gender ON spk2gender.key = utt2spk.word
         ORDER BY "wav.scp".line, text.line
     """
