@@ -89,6 +89,18 @@ def first_of(items, first: int = 0) -> list[torch.multiprocessing.Process]:
     return [child for child in torch.multiprocessing.active_children() if child.pid not in before]
 
 
+def test_deaths_at_different_steps_end_nothing(capsys):
+    """Each beginning but the last breaks off after two items, as if a worker had died there."""
+
+    def read(first: int) -> Iterator[int]:
+        yield from range(first, min(first + 2, 6))
+        if first + 2 < 6:
+            raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed. ")
+
+    assert list(replacing_dead_workers(read, 0)) == list(range(6))
+    assert capsys.readouterr().out.count("going on with new ones") == 2
+
+
 def test_a_death_while_a_step_runs_does_not_break_into_it():
     """torch would raise from its SIGCHLD handler in the middle of whatever runs."""
     items = replacing_dead_workers(read_from(Squares()), 0)

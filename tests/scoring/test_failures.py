@@ -50,6 +50,7 @@ def test_failures(reference, hypothesis, language, expected):
         ("請再說一次", "請再說一次" + "感謝觀看本影片敬請訂閱我們頻道", "zh", ["insertion run"]),
         ("您撥的號碼現在無法接通請稍後再撥", "您撥的號碼現在", "zh", ["truncated"]),
         ("您撥的號碼", "您撥的號", "zh", []),
+        ("您撥的號碼無法接通", "您撥的號碼無", "zh", []),  # three characters are one word
         (
             "您所撥打的電話目前無法接通請稍後再撥",
             "おかけになった電話は現在つながりません",
