@@ -111,11 +111,7 @@ def load_evaluated(arguments: EvaluateArguments) -> "list[Material]":
 
 
 def evaluate_model(
-    name: str,
-    material: "list[Material]",
-    task: str,
-    arguments: EvaluateArguments,
-    processes: "PartialState",
+    name: str, material: "list[Material]", task: str, arguments: EvaluateArguments, processes: "PartialState"
 ) -> "list[ScoredDecoding]":
     """Load one model and score it on every split, in the full context first; guards in that one alone."""
     from utils.evaluation.backends.opening import open_transcriber

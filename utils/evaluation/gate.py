@@ -120,8 +120,7 @@ def _judge_guard(
         allowed = f"{100 * tolerance:.1f} points were allowed"
         return _Finding(False, f"{where}: forgotten, {rates}; {allowed}, p = {comparison.p_value:.2g}.")
     return _Finding(
-        True,
-        f"{where}: {rates}, which may be chance ({_doubt(comparison)}); a larger set would tell.",
+        True, f"{where}: {rates}, which may be chance ({_doubt(comparison)}); a larger set would tell."
     )
 
 

@@ -44,10 +44,7 @@ def probe_hallucination(
 
 
 def count_made_up_words(
-    sorts: Sequence[str],
-    durations: Sequence[float],
-    texts: Sequence[str | None],
-    normalizer: str = "basic",
+    sorts: Sequence[str], durations: Sequence[float], texts: Sequence[str | None], normalizer: str = "basic"
 ) -> dict[str, MadeUpWords]:
     """Words in what a model wrote for sounds without speech, by sort of sound; None where it failed."""
     found = {}

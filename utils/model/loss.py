@@ -88,11 +88,7 @@ class WhisperLoss(nn.Module):
 
 
 def summed_cross_entropy(
-    states: torch.Tensor,
-    targets: torch.Tensor,
-    projection: nn.Module,
-    *,
-    chunk_tokens: int | None = None,
+    states: torch.Tensor, targets: torch.Tensor, projection: nn.Module, *, chunk_tokens: int | None = None
 ) -> torch.Tensor:
     """Cross-entropy of the projected states, summed.
 

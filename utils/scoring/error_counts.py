@@ -95,10 +95,7 @@ def total_counts(counts: Iterable[ErrorCounts]) -> ErrorCounts:
 
 
 def bootstrap_interval(
-    counts: Sequence[ErrorCounts],
-    samples: int,
-    seed: int,
-    clusters: Sequence[str | None] | None = None,
+    counts: Sequence[ErrorCounts], samples: int, seed: int, clusters: Sequence[str | None] | None = None
 ) -> tuple[float, float]:
     """The 95 % bootstrap interval of the corpus error rate; `utils.scoring.intervals` has the method.
 
