@@ -18,7 +18,6 @@ from utils.audio.voice_activity import (
 )
 
 CHUNK = CHUNK_SAMPLES / 16_000  # 0.032 s
-RULES = {"threshold": 0.5, "min_silence": 0.3, "min_speech": 0.1, "padding": 0.0}
 
 
 def chunks(*parts: tuple[int, float]) -> np.ndarray:
@@ -27,7 +26,7 @@ def chunks(*parts: tuple[int, float]) -> np.ndarray:
 
 def test_short_silences_belong_to_the_speech_around_them():
     probabilities = chunks((20, 0.0), (20, 0.9), (5, 0.0), (20, 0.9), (20, 0.0), (10, 0.9), (15, 0.0))
-    spans = spans_of_speech(probabilities, 110 * CHUNK, **RULES)
+    spans = spans_of_speech(probabilities, 110 * CHUNK, padding=0.0)
     assert spans == [
         SpeechSpan(pytest.approx(20 * CHUNK), pytest.approx(65 * CHUNK)),
         SpeechSpan(pytest.approx(85 * CHUNK), pytest.approx(95 * CHUNK)),
@@ -36,16 +35,18 @@ def test_short_silences_belong_to_the_speech_around_them():
 
 def test_speech_goes_on_until_the_detector_is_well_below_the_threshold():
     probabilities = chunks((10, 0.4), (10, 0.6), (10, 0.4), (10, 0.3))
-    assert spans_of_speech(probabilities, 40 * CHUNK, **RULES) == [SpeechSpan(0.0, pytest.approx(30 * CHUNK))]
+    assert spans_of_speech(probabilities, 40 * CHUNK, padding=0.0) == [
+        SpeechSpan(0.0, pytest.approx(30 * CHUNK))
+    ]
 
 
 def test_a_click_is_no_speech():
-    assert spans_of_speech(chunks((10, 0.0), (3, 0.9), (10, 0.0)), 23 * CHUNK, **RULES) == []
+    assert spans_of_speech(chunks((10, 0.0), (3, 0.9), (10, 0.0)), 23 * CHUNK, padding=0.0) == []
 
 
 def test_padding_shares_a_silence_between_its_neighbours():
     probabilities = chunks((10, 0.9), (10, 0.0), (10, 0.9))
-    spans = spans_of_speech(probabilities, 30 * CHUNK, **(RULES | {"padding": 1.0}))
+    spans = spans_of_speech(probabilities, 30 * CHUNK, padding=1.0)
     assert spans == [
         SpeechSpan(0.0, pytest.approx(15 * CHUNK)),
         SpeechSpan(pytest.approx(15 * CHUNK), pytest.approx(30 * CHUNK)),
@@ -55,7 +56,7 @@ def test_padding_shares_a_silence_between_its_neighbours():
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=80), st.floats(0, 0.5))
 def test_spans_lie_in_order_within_the_recording(values: list[float], padding: float):
     duration = len(values) * CHUNK
-    spans = spans_of_speech(np.array(values, dtype=np.float32), duration, **(RULES | {"padding": padding}))
+    spans = spans_of_speech(np.array(values, dtype=np.float32), duration, padding=padding)
     edges = [edge for span in spans for edge in (span.start, span.end)]
     assert edges == sorted(edges)
     assert all(0 <= edge <= duration + 1e-9 for edge in edges)
@@ -110,7 +111,7 @@ def test_detector_hears_prompts_and_not_the_silence_between(italian_prompts):
     silence = np.zeros(24_000, dtype=np.float32)
     prompts = [samples for samples, _ in italian_prompts[:4]]
     samples = np.concatenate([part for prompt in prompts for part in (silence, prompt)] + [silence])
-    spans = find_speech(samples, min_silence=1.0)
+    spans = spans_of_speech(speech_probabilities(samples), len(samples) / 16_000, min_silence=1.0)
     assert len(spans) == 4
     starts = np.cumsum([0] + [24_000 + len(prompt) for prompt in prompts])[:4] / 16_000 + 1.5
     for span, start, prompt in zip(spans, starts, prompts, strict=True):
