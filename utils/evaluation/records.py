@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from utils.scoring.error_counts import ErrorCounts
 from utils.scoring.error_rates import ScoredUtterance
+from utils.scoring.model_comparison import Comparison
 from utils.scoring.word_alignment import Confusion, Edit
 
 SIGNIFICANT = 0.05
@@ -135,12 +136,8 @@ class EvaluationResult:
 
 
 @dataclass(frozen=True)
-class ModelComparison:
-    """One row of comparative_analysis.json; `wer_reduction` is of the CER where that is the measure.
-
-    A candidate's dynamic context is compared with the baseline's dynamic context if that was decoded, and
-    otherwise with its full context. `audio_context` is the candidate's.
-    """
+class _Compared:
+    """What a row of comparative_analysis.json is of."""
 
     baseline: str
     candidate: str
@@ -148,14 +145,15 @@ class ModelComparison:
     split: str
     text: str
     audio_context: str
-    wer_reduction: float
-    relative_reduction: float
-    ci95: tuple[float, float]
-    test: str
-    p_value: float
-    wins: int
-    losses: int
-    ties: int
+
+
+@dataclass(frozen=True)
+class ModelComparison(Comparison, _Compared):
+    """One row of comparative_analysis.json; `wer_reduction` is of the CER where that is the measure.
+
+    A candidate's dynamic context is compared with the baseline's dynamic context if that was decoded, and
+    otherwise with its full context. `audio_context` is the candidate's.
+    """
 
     @property
     def is_significant(self) -> bool:

