@@ -116,13 +116,8 @@ def test_the_last_word_is_not_cut_off(speech):
 def test_the_bit_rate_is_kept(name, speech):
     """Counted from the packets that the encoder makes."""
     codec = CODECS[name]
-    encoder = codecs._open_coder(codec.encoder, "w", codec.rate)
     for bit_rate in (min(codec.bit_rates), max(codec.bit_rates)):
-        encoder = codecs._open_coder(codec.encoder, "w", codec.rate)
-        encoder.format = codecs._sample_format(encoder)
-        encoder.bit_rate = bit_rate
-        encoder.open()
-        packets = codecs._encode(encoder, speech)
+        packets = codecs._encode(codecs._open_encoder(codec, bit_rate), speech)
         found = 8 * sum(packet.size for packet in packets) / (len(speech) / codec.rate)
         assert found == pytest.approx(bit_rate, rel=0.25)
 

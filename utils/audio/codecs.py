@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from utils.audio.flac import SAMPLE_RATE, to_int16
+from utils.audio.flac import SAMPLE_RATE
 
 TELEPHONE_RATE = 8000
 
@@ -132,17 +132,30 @@ def _code_with_soundfile(samples: np.ndarray, codec: Codec) -> np.ndarray:
 
 def _code_with_av(samples: np.ndarray, codec: Codec, bit_rate: int) -> np.ndarray:
     """Frame by frame through FFmpeg's encoder and decoder, without a container in between."""
-    encoder = _open_coder(codec.encoder, "w", codec.rate)
-    encoder.format, encoder.time_base = _sample_format(encoder), Fraction(1, codec.rate)
-    encoder.bit_rate, encoder.options = bit_rate, dict(codec.options)
-    encoder.open()
+    encoder = _open_encoder(codec, bit_rate)
     packets = _encode(encoder, np.pad(samples, (0, codec.delay)))
     decoder = _open_coder(codec.decoder, "r", codec.rate)
     if encoder.extradata:
         decoder.extradata = encoder.extradata
-    decoded, rate = _decode(decoder, packets)
-    aligned = decoded[codec.delay :]
-    return aligned if rate == codec.rate else soxr.resample(aligned, rate, codec.rate)
+    frames = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
+    decoded = np.concatenate([frame.to_ndarray()[0] for frame in frames])[codec.delay :]
+    floats = decoded / np.float32(32768.0) if decoded.dtype == np.int16 else decoded
+    rate = frames[-1].sample_rate  # 48 kHz of Opus, whatever went in
+    return floats if rate == codec.rate else soxr.resample(floats, rate, codec.rate)
+
+
+def _open_encoder(codec: Codec, bit_rate: int) -> av.AudioCodecContext:
+    """FFmpeg's encoder of a codec, for floats if it takes them, else for 16-bit integers."""
+    encoder = _open_coder(codec.encoder, "w", codec.rate)
+    names = [format_.name for format_ in encoder.codec.audio_formats or ()]
+    encoder.format = next((name for name in ("flt", "fltp") if name in names), "s16")
+    encoder.time_base, encoder.bit_rate, encoder.options = (
+        Fraction(1, codec.rate),
+        bit_rate,
+        dict(codec.options),
+    )
+    encoder.open()
+    return encoder
 
 
 def _open_coder(name: str, mode: Literal["r", "w"], rate: int) -> av.AudioCodecContext:
@@ -152,31 +165,8 @@ def _open_coder(name: str, mode: Literal["r", "w"], rate: int) -> av.AudioCodecC
     return context
 
 
-def _sample_format(encoder: av.AudioCodecContext) -> str:
-    """Floats, if the encoder takes them, else 16-bit integers."""
-    names = [format_.name for format_ in encoder.codec.audio_formats or ()]
-    return next((name for name in ("flt", "fltp") if name in names), "s16")
-
-
 def _encode(encoder: av.AudioCodecContext, samples: np.ndarray) -> list[av.Packet]:
-    data = samples if encoder.format.name.startswith("flt") else to_int16(samples)
-    size = encoder.frame_size
-    packets = []
-    for start in range(0, len(data), size):
-        part = data[start : start + size]
-        part = np.pad(part, (0, size - len(part)))[None]
-        frame = av.AudioFrame.from_ndarray(part, format=encoder.format.name, layout="mono")
-        frame.sample_rate, frame.pts = encoder.sample_rate, start
-        packets += encoder.encode(frame)
-    return packets + encoder.encode(None)
-
-
-def _decode(decoder: av.AudioCodecContext, packets: list[av.Packet]) -> tuple[np.ndarray, int]:
-    """(samples,) float32 and their rate, which is 48 kHz of Opus whatever went in."""
-    parts, rate = [], decoder.sample_rate
-    for packet in [*packets, None]:
-        for frame in decoder.decode(packet):
-            parts.append(frame.to_ndarray()[0])
-            rate = frame.sample_rate
-    joined = np.concatenate(parts)
-    return (joined / np.float32(32768.0) if joined.dtype == np.int16 else joined), rate
+    """The packets of (samples,) float32; PyAV brings them to the encoder's format and frames."""
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), format="flt", layout="mono")
+    frame.sample_rate, frame.pts = encoder.sample_rate, 0
+    return [*encoder.encode(frame), *encoder.encode(None)]
