@@ -185,7 +185,7 @@ def write_report(
     inputs: dict[str, str],
 ) -> None:
     """Write comparison, gate, page, tables and plots; the results last, as they mark the end."""
-    from utils.evaluation.analysis import analyse
+    from utils.evaluation.gate import analyse
     from utils.evaluation.material import find_clip
     from utils.evaluation.scoring import list_predictions
     from utils.report.evaluation_page import write_evaluation_page

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.hostile import flac_with_length, m4a, sound_file, tone, wav_with
-from utils.audio.truncation import missing_end
+from utils.audio.containers import missing_end
 from utils.runtime.problems import Problem
 
 SOUND = tone(0, seconds=8.0)

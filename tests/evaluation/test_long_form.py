@@ -9,7 +9,7 @@ import torch
 from utils.audio.flac import SAMPLE_RATE, encode_flac
 from utils.audio.voice_activity import find_speech
 from utils.evaluation.backends.opening import open_transcriber
-from utils.evaluation.long_form import LONGEST_WINDOW, cut_windows, transcribe_chunked
+from utils.evaluation.recordings import LONGEST_WINDOW, cut_windows, transcribe_chunked
 from utils.scoring.error_rates import error_rates, score_utterances
 
 CPU = torch.device("cpu")

@@ -2,8 +2,7 @@
 
 import pytest
 
-from utils.evaluation.backends.ctranslate2 import CTranslate2Transcriber
-from utils.evaluation.backends.faster_whisper import FasterWhisperTranscriber
+from utils.evaluation.backends.ctranslate2 import CTranslate2Transcriber, FasterWhisperTranscriber
 from utils.evaluation.backends.transformers import TransformersTranscriber
 from utils.evaluation.material import Material
 from utils.evaluation.models import choose_contexts, in_known_languages

@@ -9,8 +9,8 @@ from transformers.modeling_outputs import BaseModelOutput
 from tests.support.transcribing import transcribe
 from utils.audio.flac import encode_flac
 from utils.model.context import dynamic_context
+from utils.model.decoding import EncodedClips, decode_greedily, detect_languages
 from utils.model.encoder import encode
-from utils.model.generation import EncodedClips, decode_greedily, detect_languages
 from utils.model.loading import load_model
 from utils.model.transcription import plan_decoding
 from utils.text.label_tokens import prompt_tokens
@@ -93,7 +93,7 @@ def test_a_loop_is_cut_short(tiny, italian_prompts, monkeypatch):
     with torch.no_grad():
         states = encode(tiny.model, features)
         (cut,) = decode_greedily(tiny.model, EncodedClips(states), prompt, 204)
-        monkeypatch.setattr("utils.model.generation.loop_period", lambda tokens: None)
+        monkeypatch.setattr("utils.model.decoding.loop_period", lambda tokens: None)
         (whole,) = decode_greedily(tiny.model, EncodedClips(states), prompt, 204)
     assert len(whole) == 200 and 48 <= len(cut) < 160
     assert whole[: len(cut)] == cut

@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from tests.support.tiny_training import train_for
-from utils.model.freezing import freeze
 from utils.model.loading import load_model
 from utils.model.loss import WhisperLoss
-from utils.model.whisper import count_parameters
+from utils.model.whisper import count_parameters, freeze
 from utils.runtime.errors import UserError
 
 # The tiny model: 2 + 2 layers of width 64, feed-forward 128, 80 mel bins, 1865 tokens,

@@ -10,7 +10,7 @@ from tests.support.tones import flac_tone
 from tests.support.transcribing import transcribe
 from utils.model.adapter_options import AdapterOptions
 from utils.model.adapters import add_adapter
-from utils.model.generation import detect_languages
+from utils.model.decoding import detect_languages
 from utils.model.languages import add_language, check_languages, language_ids
 from utils.model.loading import load_model
 from utils.model.loss import WhisperLoss

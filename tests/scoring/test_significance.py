@@ -17,8 +17,7 @@ from tests.support.sclite import (
     read_alignments,
     write_alignments,
 )
-from utils.scoring.model_comparison import compare
-from utils.scoring.significance import SegmentTest, find_segments, mapsswe
+from utils.scoring.model_comparison import SegmentTest, compare, find_segments, mapsswe
 from utils.scoring.word_alignment import Edit, align_words
 
 NAMES = {"=": "equal", "S": "substitute", "I": "insert", "D": "delete"}

@@ -11,8 +11,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from utils.audio.containers import holds_mp3, missing_end, split_ogg_chain
 from utils.audio.flac import SAMPLE_RATE, AudioError
-from utils.audio.joined import holds_mp3, split_ogg_chain
 from utils.audio.libraries import (
     HEADERLESS_FORMATS,
     MOST_MP3_TAGS,
@@ -23,7 +23,6 @@ from utils.audio.libraries import (
     decode_with_av,
     decode_with_soundfile,
 )
-from utils.audio.truncation import missing_end
 
 # fmt: off
 AUDIO_EXTENSIONS = frozenset((

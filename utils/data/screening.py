@@ -10,8 +10,8 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from utils.audio.flac import decode_flac
 from utils.data.clips.block_files import findings_file, read_block_clips, write_findings
 from utils.model.context import FULL_CONTEXT
+from utils.model.decoding import EncodedClips, decode_greedily, detect_languages
 from utils.model.encoder import encode_clips
-from utils.model.generation import EncodedClips, decode_greedily, detect_languages
 from utils.model.languages import language_codes
 from utils.model.loading import load_model
 from utils.model.whisper import eval_mode, whisper_of

@@ -1,10 +1,18 @@
-"""The gate before a model is shipped: promote it, or the reasons not to."""
+"""The gate before a model is shipped: promote it, or the reasons not to; and what all models come to."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from utils.evaluation.comparison import find_baseline
-from utils.evaluation.records import FEWEST_UTTERANCES, SIGNIFICANT, EvaluationResult, Gate, ModelComparison
+from utils.evaluation.comparison import compare_models, find_baseline, rank_candidates, write_verdict
+from utils.evaluation.records import (
+    FEWEST_UTTERANCES,
+    SIGNIFICANT,
+    Analysis,
+    EvaluationResult,
+    Gate,
+    ModelComparison,
+    ScoredDecoding,
+)
 from utils.scoring import failures
 
 MORE_FAILURES = 0.01  # share of the utterances by which a kind of failure may grow
@@ -187,3 +195,23 @@ def gate_sentence(gate: Gate) -> str:
     if gate.promote:
         return f"Promote {gate.candidate}."
     return f"Do not promote {gate.candidate}: {' '.join(gate.reasons) or 'it was not compared.'}"
+
+
+def analyse(
+    scored: Sequence[ScoredDecoding], *, bootstrap_samples: int, seed: int, guard_tolerance: float
+) -> Analysis:
+    """Hold every later model against the first.
+
+    Args:
+        scored: All decodings, the baseline's first.
+        bootstrap_samples: Resamplings behind each interval.
+        seed: Of the draws.
+        guard_tolerance: By how much the WER of a guard dataset may rise, as a fraction.
+    """
+    results = [item.result for item in scored]
+    comparisons = compare_models(scored, bootstrap_samples, seed)
+    gates = judge(results, comparisons, guard_tolerance=guard_tolerance)
+    promoted = [gate.candidate for gate in gates if gate.promote]
+    verdict = [write_verdict(results, comparisons, promoted), *map(gate_sentence, gates)]
+    candidates = rank_candidates(results, comparisons, promoted)
+    return Analysis(comparisons, gates, candidates, " ".join(verdict))

@@ -1,15 +1,114 @@
 """What is evaluated: splits of prepared datasets and whole recordings, each with its audio."""
 
+import bisect
+import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from datasets import Dataset
 
 from utils.data.prepared_dataset import draw_rows, load_prepared
-from utils.evaluation.evaluation_set import build_evaluation_set
 from utils.evaluation.recordings import Recording, read_recordings
 from utils.evaluation.records import EvaluationSet
+from utils.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+DURATION_EDGES = (2.0, 5.0, 10.0, 20.0)  # seconds, between the groups by duration
+
+MAX_GROUP_VALUES = 50  # more distinct values than this name utterances rather than groups
+
+GROUP_COLUMNS = ("language", "speaker", "group")
+
+# every prepared dataset's own columns; what else a dataset holds came from its source
+PREPARED_COLUMNS = frozenset(
+    {"id", "audio", "text", "duration", "language", "speaker", "group"}
+    | {"start", "end", "source", "previous_text", "segments"}
+)
+
+
+def build_evaluation_set(
+    rows: "Dataset", dataset: str, split: str, *, is_guard: bool = False
+) -> EvaluationSet:
+    """Read what scoring needs from a loaded split; the audio stays where it is.
+
+    Raises:
+        UserError: An utterance has no reference. An empty one is none of these: nothing is said there.
+    """
+    references, durations = list(rows["text"]), list(rows["duration"])
+    missing = [row_id for row_id, text in zip(rows["id"], references, strict=True) if text is None]
+    if missing:
+        raise UserError(
+            f"{dataset} ({split}): {len(missing)} of {len(references)} utterances have no reference, first "
+            f"{missing[0]!r}. Give them a text (an empty one where nothing is said), or leave them out."
+        )
+    return EvaluationSet(
+        dataset=dataset,
+        split=split,
+        ids=list(rows["id"]),
+        references=references,
+        durations=durations,
+        groups=_read_groups(rows) | _group_by_duration(durations),
+        languages=list(rows["language"]),
+        speakers=list(rows["speaker"]) if "speaker" in rows.column_names else None,
+        recordings=_read_recordings(rows),
+        is_guard=is_guard,
+    )
+
+
+def _read_recordings(rows: "Dataset") -> list[str | None]:
+    """What each utterance was cut from; a file of its own says nothing of what else was recorded with it."""
+    nothing = [None] * len(rows)
+    columns = [
+        list(rows[name]) if name in rows.column_names else nothing
+        for name in ("recording", "source", "start")
+    ]
+    return [
+        str(recording) if recording is not None else (None if start is None else source)
+        for recording, source, start in zip(*columns, strict=True)
+    ]
+
+
+def _group_by_duration(durations: list[float]) -> dict[str, list[str | None]]:
+    """A column of ranges such as `2 to 5 s`, where there is more than one."""
+    edges = [0.0, *DURATION_EDGES]
+    names = [f"{low:g} to {high:g} s" for low, high in itertools.pairwise(edges)] + [f"over {edges[-1]:g} s"]
+    found: list[str | None] = [names[bisect.bisect_right(DURATION_EDGES, seconds)] for seconds in durations]
+    return {"duration": found} if len(set(found)) > 1 else {}
+
+
+def _read_groups(rows: "Dataset") -> dict[str, list[str | None]]:
+    """Columns worth a breakdown: language, speaker, group and the source's text columns of 2 to 50 values."""
+    extras = [
+        name
+        for name, feature in rows.features.items()
+        if name not in PREPARED_COLUMNS and getattr(feature, "dtype", None) in ("string", "large_string")
+    ]
+    columns = {name: list(rows[name]) for name in (*GROUP_COLUMNS, *extras) if name in rows.column_names}
+    return {
+        name: values
+        for name, values in columns.items()
+        if 2 <= len({value for value in values if value is not None}) <= MAX_GROUP_VALUES
+    }
+
+
+def members_by_value(values: list[str | None]) -> dict[str, list[int]]:
+    """Utterance numbers of each known value, values in alphabetical order, numbers in theirs."""
+    known = {value for value in values if value is not None}
+    members: dict[str, list[int]] = {value: [] for value in sorted(known, key=_natural_order)}
+    for number, value in enumerate(values):
+        if value is not None:
+            members[value].append(number)
+    return members
+
+
+def _natural_order(value: str) -> list[str | int]:
+    """Texts and numbers in turns, so that `2 to 5 s` comes before `10 to 20 s`."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", value)]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from utils.evaluation.evaluation_set import members_by_value
+from utils.evaluation.material import members_by_value
 from utils.evaluation.records import (
     Decoding,
     EvaluationResult,

@@ -1,21 +1,141 @@
-"""A batch of clips to text, each clip encoded under its own audio context."""
+"""Greedy decoding of clips, each encoded under its own audio context: the likeliest token after the other.
+
+Gives the tokens of `model.generate(do_sample=False, num_beams=1)`, whose encoder takes 30 s and nothing else,
+but that a hypothesis which has begun to loop is cut short.
+"""
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import WhisperForConditionalGeneration, WhisperProcessor
+from transformers import DynamicCache, EncoderDecoderCache, WhisperForConditionalGeneration, WhisperProcessor
 
 from utils.audio.flac import decode_flac
 from utils.model.encoder import condensed_silence, encode_clips
-from utils.model.generation import EncodedClips, decode_greedily, detect_languages
 from utils.model.kernels.attention import attending_by_products, mask_cross_attention
 from utils.model.kernels.onednn import packed
 from utils.model.languages import language_ids
 from utils.model.silence import encoder_positions
 from utils.model.whisper import eval_mode, whisper_of
 from utils.text.label_tokens import prompt_tokens
+from utils.text.loops import loop_period
+
+LOOKS_FOR_LOOPS_EVERY = 16  # positions; the same for every batch, so that neighbours do not matter
+
+
+@dataclass(frozen=True)
+class SuppressedTokens:
+    """Token ids that are never chosen: always, and as the first token of the text."""
+
+    always: torch.Tensor
+    at_begin: torch.Tensor
+
+
+@dataclass
+class EncodedClips:
+    """What the decoder attends to; clips of a shorter context than others are padded behind it.
+
+    `mask` is added to the scores of attention, (B, 1, 1, positions): -inf at padding, and the weight of what
+    stands for more silence; None where it would be 0.
+    """
+
+    states: torch.Tensor  # (B, positions, d_model)
+    mask: torch.Tensor | None = None
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Let the other rows go."""
+        self.states = self.states[rows]
+        self.mask = None if self.mask is None else self.mask[rows]
+
+
+def detect_languages(
+    model: WhisperForConditionalGeneration, states: torch.Tensor
+) -> list[tuple[str | None, float]]:
+    """The likeliest language of each clip and its share of the probability of all languages.
+
+    Args:
+        model: One that knows languages; an English-only model gives None and 0.
+        states: (B, positions, d_model), the encoder's output.
+    """
+    languages = language_ids(model)
+    if not languages:
+        return [(None, 0.0)] * len(states)
+    codes, ids = list(languages), torch.tensor(list(languages.values()), device=states.device)
+    start = torch.full((len(states), 1), model.config.decoder_start_token_id, device=states.device)
+    decoded = model.model.decoder(input_ids=start, encoder_hidden_states=states, use_cache=False)
+    logits = model.proj_out(decoded.last_hidden_state[:, -1])[:, ids].float()  # (B, languages)
+    index = logits.argmax(dim=-1, keepdim=True)
+    shares = logits.softmax(dim=-1).gather(1, index)
+    return [(codes[i], share) for i, share in zip(index[:, 0].tolist(), shares[:, 0].tolist(), strict=True)]
+
+
+def decode_greedily(
+    model: WhisperForConditionalGeneration, encoded: EncodedClips, prompts: torch.Tensor, max_length: int
+) -> list[list[int]]:
+    """Take the likeliest token until the end, a loop or `max_length` tokens; finished clips leave the batch.
+
+    Args:
+        encoded: Of B clips; those that are finished are taken out.
+        prompts: (B, P) int64.
+        max_length: Most tokens of a hypothesis, prompt included; the decoder's positions limit it too.
+
+    Returns:
+        Per clip the tokens after the prompt, without the end token; a loop is left as it stood when noticed.
+    """
+    end = model.generation_config.eos_token_id
+    device = encoded.states.device
+    suppressed = _suppressed_tokens(model, device)
+    results: list[list[int]] = [[] for _ in range(len(prompts))]
+    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+    active = torch.arange(len(prompts), device=device)
+    inputs = prompts
+    for position in range(prompts.shape[1], min(max_length, model.config.max_target_positions)):
+        is_first = position == prompts.shape[1]
+        tokens = _next_tokens(model, inputs, encoded.states, cache, suppressed, is_first)
+        for row, token in zip(active.tolist(), tokens.tolist(), strict=True):
+            if token != end:
+                results[row].append(token)
+        going_on = tokens != end
+        if position % LOOKS_FOR_LOOPS_EVERY == 0:
+            looping = [loop_period(results[row]) is not None for row in active.tolist()]
+            going_on &= ~torch.tensor(looping, device=device)
+        if not going_on.any():
+            break
+        if not going_on.all():
+            kept = going_on.nonzero().squeeze(1)
+            cache.batch_select_indices(kept)
+            encoded.keep(kept)
+            active, tokens = active[kept], tokens[kept]
+        inputs = tokens.unsqueeze(1)
+    return results
+
+
+def _suppressed_tokens(model: WhisperForConditionalGeneration, device: torch.device) -> SuppressedTokens:
+    config = model.generation_config
+    always, at_begin = config.suppress_tokens or [], config.begin_suppress_tokens or []
+    return SuppressedTokens(
+        torch.tensor(always, dtype=torch.long, device=device),
+        torch.tensor([*always, *at_begin], dtype=torch.long, device=device),
+    )
+
+
+def _next_tokens(
+    model: WhisperForConditionalGeneration,
+    inputs: torch.Tensor,
+    states: torch.Tensor,
+    cache: EncoderDecoderCache,
+    suppressed: SuppressedTokens,
+    is_first: bool,
+) -> torch.Tensor:
+    """(B,) the likeliest allowed token after `inputs` (B, T), whose keys and values join the cache."""
+    decoded = model.model.decoder(
+        input_ids=inputs, encoder_hidden_states=states, past_key_values=cache, use_cache=True
+    )
+    logits = model.proj_out(decoded.last_hidden_state[:, -1]).float()  # (B, vocabulary)
+    logits[:, suppressed.at_begin if is_first else suppressed.always] = -torch.inf
+    return logits.argmax(dim=-1)
 
 
 @contextlib.contextmanager

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from accelerate.utils import gather_object
 
 from utils.model.context import DECODING_GRID, FULL_CONTEXT, dynamic_context
-from utils.runtime.allocator import return_freed_memory
-from utils.runtime.out_of_memory import is_out_of_memory
+from utils.runtime.out_of_memory import is_out_of_memory, return_freed_memory
 
 # FLAC clips of at most 30 s, the language code of each (None: the model detects it), and the seconds that
 # each is padded to for the encoder -> the texts

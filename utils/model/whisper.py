@@ -1,4 +1,4 @@
-"""Whisper behind its wrappers: the model inside, its parameters, its modes."""
+"""Whisper behind its wrappers: the model inside, its parameters and which are trained, its modes."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,8 +7,9 @@ from typing import cast
 from torch import nn
 from transformers import WhisperForConditionalGeneration
 
-from utils.model.kernels.compilation import uncompiled
+from utils.model.kernels.fast_paths import uncompiled
 from utils.model.quantization import true_size
+from utils.runtime.errors import UserError
 
 
 def whisper_of(model: nn.Module) -> WhisperForConditionalGeneration:
@@ -59,3 +60,33 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         model.train(was_training)
+
+
+def freeze(
+    model: WhisperForConditionalGeneration,
+    *,
+    encoder: bool = False,
+    convolutions: bool = False,
+    encoder_layers: int = 0,
+) -> None:
+    """Take parts of the model out of training.
+
+    Args:
+        model: Changed in place.
+        encoder: All of the encoder.
+        convolutions: The two convolutions that turn log-mel frames into the encoder's input.
+        encoder_layers: So many layers of the encoder from below, the convolutions with them.
+
+    Raises:
+        UserError: More layers than the encoder has.
+    """
+    whole = model.model.encoder
+    if encoder_layers > len(whole.layers):
+        raise UserError(
+            f"freeze_encoder_layers {encoder_layers}: the encoder has {len(whole.layers)} layers."
+        )
+    frozen: list[nn.Module] = [whole] if encoder else list(whole.layers[:encoder_layers])
+    if convolutions or encoder_layers:
+        frozen += [whole.conv1, whole.conv2]
+    for module in frozen:
+        module.requires_grad_(False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from utils.runtime.allocator import return_freed_memory
+from utils.runtime.out_of_memory import return_freed_memory
 
 if TYPE_CHECKING:
     import torch

@@ -8,9 +8,8 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from utils.runtime.allocator import return_freed_memory
 from utils.runtime.errors import UserError
-from utils.runtime.out_of_memory import is_out_of_memory
+from utils.runtime.out_of_memory import is_out_of_memory, return_freed_memory
 from utils.training.batches import Batch
 from utils.training.run import Run
 from utils.training.state import TrainingState

@@ -7,9 +7,8 @@ from dataclasses import replace
 import torch
 from accelerate.utils import gather_object
 
-from utils.runtime.allocator import return_freed_memory
 from utils.runtime.memory import Limit, killing_limit, read_usage, watching_resident_peak
-from utils.runtime.out_of_memory import is_out_of_memory
+from utils.runtime.out_of_memory import is_out_of_memory, return_freed_memory
 from utils.training.batches import Batch
 from utils.training.micro_batch_halving import ComputeGradients, forget_gradients, most_clips, not_one_clip
 from utils.training.optimizers import moment_bytes

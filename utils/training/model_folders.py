@@ -11,8 +11,7 @@ from transformers import WhisperForConditionalGeneration
 from utils.arguments.train import TrainArguments
 from utils.model.averaging import drop_snapshots, rank_evaluation, save_snapshot
 from utils.model.loss import WhisperLoss
-from utils.model.model_card import build_model_card
-from utils.model.saving import RESULTS_FILE, save_model_folder
+from utils.model.saving import RESULTS_FILE, build_model_card, save_model_folder
 from utils.model.whisper import adapter_name, count_parameters, whisper_of
 from utils.runtime.launch import is_sharded
 from utils.runtime.processes import failing_together

@@ -16,10 +16,10 @@ from utils.model.kernels.onednn import choose_multiples
 from utils.model.loading import LoadedModel
 from utils.model.loss import CHUNK_TOKENS, WhisperLoss
 from utils.model.whisper import whisper_of
-from utils.runtime.allocator import keep_no_freed_memory
 from utils.runtime.devices import sum_in_a_fixed_order
 from utils.runtime.interruption import StopRequest
 from utils.runtime.launch import build_accelerator, is_sharded, loading_whole
+from utils.runtime.out_of_memory import keep_no_freed_memory
 from utils.training.after_training import check_mixing
 from utils.training.checkpoint_weights import register_weights
 from utils.training.data import TrainingData, load_data

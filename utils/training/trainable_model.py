@@ -8,11 +8,10 @@ from peft import PeftModel
 
 from utils.arguments.train import TrainArguments
 from utils.model.adapters import add_adapter, describe_adapter
-from utils.model.freezing import freeze
 from utils.model.languages import add_language, check_languages
 from utils.model.loading import LoadedModel, load_model
 from utils.model.quantization import Quantization
-from utils.model.whisper import allow_empty_texts, whisper_of
+from utils.model.whisper import allow_empty_texts, freeze, whisper_of
 from utils.runtime.errors import UserError
 from utils.runtime.launch import check_not_split
 

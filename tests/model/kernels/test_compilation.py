@@ -7,7 +7,7 @@ import torch
 from torch._dynamo.utils import counters
 from transformers import WhisperForConditionalGeneration
 
-from utils.model.kernels.compilation import check_compiler, compile_layers
+from utils.model.kernels.fast_paths import check_compiler, compile_layers
 from utils.model.loss import WhisperLoss
 from utils.model.whisper import eval_mode
 from utils.runtime.errors import UserError

@@ -17,8 +17,8 @@ from utils.data.forced_alignment.stretches import Stretch
 from utils.data.forced_alignment.token_path import FRAME_SECONDS
 from utils.data.forced_alignment.word_timing import UnitTimes, time_units
 from utils.model.context import FULL_CONTEXT
+from utils.model.decoding import EncodedClips, decode_greedily, detect_languages
 from utils.model.encoder import encode_clips
-from utils.model.generation import EncodedClips, decode_greedily, detect_languages
 
 MOST_HEARD_TOKENS = 250  # more in one window is a loop
 

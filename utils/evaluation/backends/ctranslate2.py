@@ -1,8 +1,11 @@
-"""Decoding by CTranslate2."""
+"""Decoding by CTranslate2 and by faster-whisper, two engines for models of one form."""
 
 import contextlib
+import importlib
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,15 +13,65 @@ import torch
 
 from utils.audio.flac import decode_flac
 from utils.audio.log_mel import input_features
-from utils.evaluation.backends.ctranslate2_folder import ctranslate2_folder, engine_options
 from utils.evaluation.backends.transcriber import BackendOptions
+from utils.model.ctranslate2.conversion import is_ctranslate2_folder
 from utils.model.languages import language_ids
-from utils.model.loading import LoadedModel
+from utils.model.loading import LoadedModel, load_model
 from utils.model.whisper import whisper_of
+from utils.runtime.errors import UserError
 from utils.text.label_tokens import MAX_LABEL_TOKENS, prompt_tokens
 
 if TYPE_CHECKING:
     from ctranslate2.models import Whisper
+    from faster_whisper import WhisperModel
+
+
+@contextlib.contextmanager
+def ctranslate2_folder(name: str) -> Iterator[tuple[Path, LoadedModel]]:
+    """The folder for the engine and the model itself; what had to be converted is deleted afterwards."""
+    loaded = load_model(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(name) if is_ctranslate2_folder(name) else _convert(loaded, Path(temporary)), loaded
+
+
+def engine_options(package: str, options: BackendOptions) -> dict[str, str | int]:
+    """What either engine is told of device and precision.
+
+    Raises:
+        UserError: The package is not installed, or lacks the precision.
+    """
+    try:
+        importlib.import_module(package)
+        import ctranslate2
+    except ImportError as error:
+        raise UserError(
+            f"--backend {package.replace('_', '-')}: {error.name} is not installed. "
+            "Install it: pip install ctranslate2 faster-whisper"
+        ) from None
+    device: torch.device = options.device
+    kind = "cuda" if device.type == "cuda" else "cpu"
+    known = sorted(ctranslate2.get_supported_compute_types(kind))
+    if options.dtype != "auto" and options.dtype not in known:
+        raise UserError(
+            f"--dtype {options.dtype}: CTranslate2 has no such precision on this {kind}, expected one of "
+            f"auto, {', '.join(known)}."
+        )
+    precision = "default" if options.dtype == "auto" else options.dtype
+    return {"device": kind, "device_index": device.index or 0, "compute_type": precision}
+
+
+def _convert(loaded: LoadedModel, folder: Path) -> Path:
+    """Write the model in CTranslate2's form, in float32; the engine reduces the precision as it loads."""
+    from ctranslate2.converters import TransformersConverter
+
+    source, target = folder / "source", folder / "ctranslate2"
+    whisper_of(loaded.model).save_pretrained(source)
+    loaded.processor.save_pretrained(source)
+    # Processors no longer write preprocessor_config.json; faster-whisper needs it for 128 mel bins.
+    loaded.processor.feature_extractor.save_pretrained(source)
+    copied = ["tokenizer.json", "preprocessor_config.json"]
+    TransformersConverter(str(source), copy_files=copied).convert(str(target))
+    return target
 
 
 @dataclass(frozen=True)
@@ -88,3 +141,48 @@ def open_ctranslate2(name: str, options: BackendOptions) -> Iterator[CTranslate2
     with ctranslate2_folder(name) as (folder, loaded):
         engine = Whisper(str(folder), intra_threads=torch.get_num_threads(), **engine_words)
         yield CTranslate2Transcriber(engine, loaded, options.max_length, options.task, options.num_beams)
+
+
+SAMPLING_SEED = 1  # of what faster-whisper draws where greedy decoding fails
+
+
+@dataclass(frozen=True)
+class FasterWhisperTranscriber:
+    """What faster-whisper itself makes of each clip, with its fallbacks, as its users will see it."""
+
+    engine: "WhisperModel"
+    loaded: LoadedModel
+    task: str
+    num_beams: int
+    takes_dynamic_context: bool = False
+    takes_added_languages: bool = False
+
+    def transcribe_batch(
+        self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
+    ) -> list[str]:
+        pairs = zip(clips, languages, strict=True)
+        return [self.transcribe_recording(decode_flac(clip), language) for clip, language in pairs]
+
+    def transcribe_recording(self, samples: np.ndarray, language: str | None) -> str:
+        spoken = language if language_ids(whisper_of(self.loaded.model)) else "en"
+        segments, _ = self.engine.transcribe(
+            samples,
+            language=spoken,
+            task=self.task,
+            beam_size=self.num_beams,
+            condition_on_previous_text=False,  # it would spread loops from one window to the next
+        )
+        return "".join(segment.text for segment in segments).strip()
+
+
+@contextlib.contextmanager
+def open_faster_whisper(name: str, options: BackendOptions) -> Iterator[FasterWhisperTranscriber]:
+    """Convert a model where it is not in CTranslate2's form, and load it."""
+    engine_words = engine_options("faster_whisper", options)
+    from ctranslate2 import set_random_seed
+    from faster_whisper import WhisperModel
+
+    set_random_seed(SAMPLING_SEED)
+    with ctranslate2_folder(name) as (folder, loaded):
+        engine = WhisperModel(str(folder), cpu_threads=torch.get_num_threads(), **engine_words)
+        yield FasterWhisperTranscriber(engine, loaded, options.task, options.num_beams)

@@ -5,8 +5,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from utils.evaluation.backends.ctranslate2 import open_ctranslate2
-from utils.evaluation.backends.faster_whisper import open_faster_whisper
+from utils.evaluation.backends.ctranslate2 import open_ctranslate2, open_faster_whisper
 from utils.evaluation.backends.transcriber import BackendOptions, Transcriber
 from utils.evaluation.backends.transformers import open_transformers
 

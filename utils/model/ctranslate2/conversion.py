@@ -3,10 +3,14 @@
 A faster-whisper folder holds `model.bin` (CTranslate2's binary form, version 6), `config.json` (alignment
 heads and suppressed tokens, no dimensions) and `tokenizer.json`. Every dimension is read from the weights.
 Floats of 16 and 32 bits come through without loss; integers of 8 and 16 bits are divided by the scales stored
-beside them. The result is float32, as OpenAI's own checkpoints, because training needs the bits.
-"""
+beside them. The result is float32, as OpenAI's own checkpoints, because training needs the bits."""
 
+import re
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from utils.model.ctranslate2.model_bin import ModelBin
 from utils.model.ctranslate2.settings import (
@@ -15,8 +19,11 @@ from utils.model.ctranslate2.settings import (
     load_tokenizer,
     read_settings,
 )
-from utils.model.ctranslate2.weights import read_tensors
 from utils.runtime.files import folder_written_whole
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import WhisperConfig
 
 
 def is_ctranslate2_folder(path: str | Path) -> bool:
@@ -50,3 +57,68 @@ def convert_to_hugging_face(folder: str | Path, output_dir: str | Path) -> None:
         # the processor alone no longer writes preprocessor_config.json, which faster-whisper and others read
         feature_extractor.save_pretrained(temporary)
         generation_config.save_pretrained(temporary)
+
+
+# from a Hugging Face name to CTranslate2's, one change after the other
+RENAMES = (
+    (r"^model\.", ""),
+    (r"layers\.", "layer_"),
+    ("self_attn_layer_norm", "self_attention.layer_norm"),
+    ("encoder_attn_layer_norm", "attention.layer_norm"),
+    ("final_layer_norm", "ffn.layer_norm"),
+    (r"self_attn\.[qkv]_proj", "self_attention.linear_0"),
+    (r"self_attn\.out_proj", "self_attention.linear_1"),
+    (r"encoder_attn\.q_proj", "attention.linear_0"),
+    (r"encoder_attn\.[kv]_proj", "attention.linear_1"),
+    (r"encoder_attn\.out_proj", "attention.linear_2"),
+    (r"fc1", "ffn.linear_0"),
+    (r"fc2", "ffn.linear_1"),
+    (r"layer_norm\.weight", "layer_norm.gamma"),
+    (r"layer_norm\.bias", "layer_norm.beta"),
+    ("embed_tokens", "embeddings"),
+    (r"embed_positions\.weight", "position_encodings.encodings"),
+    (r"\.", "/"),
+)
+
+# what CTranslate2 keeps in one matrix, rows stacked: place in the stack, matrices in it
+STACKS = {
+    **{f"self_attn.{part}_proj": (place, 3) for place, part in enumerate("qkv")},
+    **{f"encoder_attn.{part}_proj": (place, 2) for place, part in enumerate("kv")},
+}
+
+
+def read_tensors(weights: ModelBin, config: "WhisperConfig") -> "dict[str, torch.Tensor]":
+    """Every tensor of the model that transformers builds from a configuration, in float32.
+
+    Raises:
+        UserError: One is missing or has another shape, or the projection is not the embeddings.
+    """
+    import torch
+    from transformers import WhisperForConditionalGeneration
+
+    with torch.device("meta"):
+        expected = WhisperForConditionalGeneration(config).state_dict()
+    del expected["proj_out.weight"]
+    read = lru_cache(maxsize=4)(weights.read)  # the members of a stack follow each other
+    _check_tied(weights)
+    tensors = {}
+    for name, tensor in expected.items():
+        source, (place, count) = name, next((STACKS[part] for part in STACKS if part in name), (0, 1))
+        for pattern, replacement in RENAMES:
+            source = re.sub(pattern, replacement, source)
+        stack, rows = read(source), len(tensor)
+        if stack.shape != (count * rows, *tensor.shape[1:]):
+            raise weights.error(
+                f"has {source} of shape {list(stack.shape)}, which does not fit a Whisper model of width "
+                f"{config.d_model}: expected {count} × {list(tensor.shape)}"
+            )
+        # copied: safetensors stores no two views of one memory
+        tensors[name] = torch.from_numpy(stack[place * rows : (place + 1) * rows].copy())
+    return tensors
+
+
+def _check_tied(weights: ModelBin) -> None:
+    """Whisper projects on its vocabulary with the embeddings; another projection could not be kept."""
+    projection, embeddings = "decoder/projection/weight", "decoder/embeddings/weight"
+    if projection in weights and not np.array_equal(weights.read(projection), weights.read(embeddings)):
+        raise weights.error(f"has a {projection} of its own, expected the embeddings under another name")
