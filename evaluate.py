@@ -74,7 +74,7 @@ def evaluate(arguments: EvaluateArguments, output_dir: Path, inputs: dict[str, s
     silence_libraries()
     from utils.evaluation.models import find_task
     from utils.runtime.files import write_text
-    from utils.runtime.processes import start_processes
+    from utils.runtime.launch import start_processes
 
     processes = start_processes()
     task = find_task(arguments.models, arguments.task)

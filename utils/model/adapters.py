@@ -24,6 +24,8 @@ ALL_LINEAR = "all-linear"
 # runs, at every 100th of runs of up to 86,000 steps.
 _WHOLE_SHARE, _SETTLED_SHARE, _CUTS = 1 / 8, 1 / 2, 1000
 
+IMPORTANCE = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # of AdaLoRA's ranks, in PEFT's words
+
 
 def add_adapter(
     model: WhisperForConditionalGeneration,
@@ -179,20 +181,14 @@ class RankAllocator:
             self._config.rank_pattern = None
 
     def state_dict(self) -> dict[str, object]:
-        ranks = self._tuner.rankallocator
-        return {
-            "steps": self._steps,
-            "rank_pattern": self._config.rank_pattern,
-            "ipt": ranks.ipt,
-            "exp_avg_ipt": ranks.exp_avg_ipt,
-            "exp_avg_unc": ranks.exp_avg_unc,
-        }
+        importance = {name: getattr(self._tuner.rankallocator, name) for name in IMPORTANCE}
+        return {"steps": self._steps, "rank_pattern": self._config.rank_pattern, **importance}
 
     def load_state_dict(self, state: dict) -> None:
         ranks = self._tuner.rankallocator
         devices = {name: parameter.device for name, parameter in self._tuner.model.named_parameters()}
         self._steps, self._config.rank_pattern = state["steps"], state["rank_pattern"]
-        for key in ("ipt", "exp_avg_ipt", "exp_avg_unc"):
+        for key in IMPORTANCE:
             setattr(ranks, key, {name: value.to(devices[name]) for name, value in state[key].items()})
 
 

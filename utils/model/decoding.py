@@ -25,14 +25,6 @@ from utils.text.loops import loop_period
 LOOKS_FOR_LOOPS_EVERY = 16  # positions; the same for every batch, so that neighbours do not matter
 
 
-@dataclass(frozen=True)
-class SuppressedTokens:
-    """Token ids that are never chosen: always, and as the first token of the text."""
-
-    always: torch.Tensor
-    at_begin: torch.Tensor
-
-
 @dataclass
 class EncodedClips:
     """What the decoder attends to; clips of a shorter context than others are padded behind it.
@@ -86,14 +78,14 @@ def decode_greedily(
     """
     end = model.generation_config.eos_token_id
     device = encoded.states.device
-    suppressed = _suppressed_tokens(model, device)
+    first, later = _never_chosen(model, device)
     results: list[list[int]] = [[] for _ in range(len(prompts))]
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
     active = torch.arange(len(prompts), device=device)
     inputs = prompts
     for position in range(prompts.shape[1], min(max_length, model.config.max_target_positions)):
-        is_first = position == prompts.shape[1]
-        tokens = _next_tokens(model, inputs, encoded.states, cache, suppressed, is_first)
+        suppressed = first if position == prompts.shape[1] else later
+        tokens = _next_tokens(model, inputs, encoded.states, cache, suppressed)
         for row, token in zip(active.tolist(), tokens.tolist(), strict=True):
             if token != end:
                 results[row].append(token)
@@ -112,13 +104,15 @@ def decode_greedily(
     return results
 
 
-def _suppressed_tokens(model: WhisperForConditionalGeneration, device: torch.device) -> SuppressedTokens:
+def _never_chosen(
+    model: WhisperForConditionalGeneration, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids of tokens that are never chosen: as the first of the text, and anywhere."""
     config = model.generation_config
     always, at_begin = config.suppress_tokens or [], config.begin_suppress_tokens or []
-    return SuppressedTokens(
-        torch.tensor(always, dtype=torch.long, device=device),
-        torch.tensor([*always, *at_begin], dtype=torch.long, device=device),
-    )
+    ids = ([*always, *at_begin], always)
+    first, later = (torch.tensor(tokens, dtype=torch.long, device=device) for tokens in ids)
+    return first, later
 
 
 def _next_tokens(
@@ -126,15 +120,14 @@ def _next_tokens(
     inputs: torch.Tensor,
     states: torch.Tensor,
     cache: EncoderDecoderCache,
-    suppressed: SuppressedTokens,
-    is_first: bool,
+    suppressed: torch.Tensor,
 ) -> torch.Tensor:
     """(B,) the likeliest allowed token after `inputs` (B, T), whose keys and values join the cache."""
     decoded = model.model.decoder(
         input_ids=inputs, encoder_hidden_states=states, past_key_values=cache, use_cache=True
     )
     logits = model.proj_out(decoded.last_hidden_state[:, -1]).float()  # (B, vocabulary)
-    logits[:, suppressed.at_begin if is_first else suppressed.always] = -torch.inf
+    logits[:, suppressed] = -torch.inf
     return logits.argmax(dim=-1)
 
 

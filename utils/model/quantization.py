@@ -66,11 +66,6 @@ def keep_trainable_after_decoding(model: nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
 
 
-def is_quantized(model: nn.Module) -> bool:
-    """Whether bitsandbytes holds the linear layers of a Whisper model."""
-    return getattr(model, "is_loaded_in_8bit", False) or getattr(model, "is_loaded_in_4bit", False)
-
-
 def true_size(parameter: nn.Parameter) -> int:
     """Weights in a parameter: two to a byte in 4 bits, and whole for a ZeRO-3 shard."""
     size = getattr(parameter, "ds_numel", parameter.numel())

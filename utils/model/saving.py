@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
+from huggingface_hub import ModelCardData
 from torch import nn
 from transformers import WhisperProcessor
 
@@ -44,9 +44,7 @@ def save_model_folder(
         generation_config = whisper_of(model).generation_config
         generation_config._from_model_config = False  # else lang_to_id is lost when it is loaded again
         generation_config.save_pretrained(temporary)
-        processor.save_pretrained(temporary)
-        # Processors no longer write preprocessor_config.json; faster-whisper needs it for 128 mel bins.
-        processor.feature_extractor.save_pretrained(temporary)
+        save_processor(processor, temporary)
         write_text(temporary / ARGUMENTS_FILE, arguments_yaml)
         write_json(temporary / RESULTS_FILE, results)
         write_text(temporary / "README.md", card)
@@ -54,12 +52,19 @@ def save_model_folder(
 
 def save_weights(model: nn.Module, folder: Path) -> None:
     """Write a model's configuration and weights, or those of its adapter alone."""
-    options = {}
-    if adapter_name(model):
-        # Of an embedding that was enlarged for a language, PEFT would save all rows beside the new one.
-        options = {"save_embedding_layers": False}
+    # Of an embedding that was enlarged for a language, PEFT would save all rows beside the new one.
+    options = {"save_embedding_layers": False} if adapter_name(model) else {}
     with ranks_of_zero_are_meant() if adapter_name(model) == "adalora" else contextlib.nullcontext():
         model.save_pretrained(folder, **options)  # type: ignore[operator]
+
+
+def save_processor(processor: WhisperProcessor, folder: Path) -> None:
+    """Write tokenizer and feature extractor, the latter also by itself, as a processor alone no longer does.
+
+    faster-whisper and others read preprocessor_config.json; for 128 mel bins they need it.
+    """
+    processor.save_pretrained(folder)
+    processor.feature_extractor.save_pretrained(folder)
 
 
 def build_model_card(
@@ -74,18 +79,17 @@ def build_model_card(
 
     `adapter` is the kind of adapter the folder holds (lora, dora, adalora), None for a whole model.
     """
-    head = {
-        "library_name": "peft" if adapter else "transformers",
-        "pipeline_tag": "automatic-speech-recognition",
-        "base_model": base_model,
-        "tags": ["whisper", "hf-asr-leaderboard", *([adapter] if adapter else [])],
-        "metrics": ["wer"],
-    }
-    if languages:
-        head["language"] = languages
+    head = ModelCardData(
+        library_name="peft" if adapter else "transformers",
+        pipeline_tag="automatic-speech-recognition",
+        base_model=base_model,
+        tags=["whisper", "hf-asr-leaderboard", *([adapter] if adapter else [])],
+        metrics=["wer"],
+        language=languages or None,
+    )
     rows = "\n".join(f"| {name} | {_show(value)} |" for name, value in results.items())
     return (
-        f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n"
+        f"---\n{head}\n---\n\n"
         f"# {base_model.rstrip('/').rpartition('/')[2]}, fine-tuned\n\n"
         f"Fine-tuned from `{base_model}` on {', '.join(f'`{name}`' for name in datasets)}. "
         "`train.yaml` holds every argument of the run.\n\n"

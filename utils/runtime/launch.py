@@ -1,4 +1,4 @@
-"""A checked start of Accelerate, and what each kind of launch can and cannot do."""
+"""A checked start of the processes, what each kind of launch can and cannot do, and what all of them do together."""
 
 import contextlib
 import datetime
@@ -7,11 +7,19 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
+from accelerate import (
+    Accelerator,
+    DistributedDataParallelKwargs,
+    DistributedType,
+    InitProcessGroupKwargs,
+    PartialState,
+)
+from accelerate.utils import gather_object
 from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
 
 from utils.runtime.devices import gpu_knows_bfloat16, pick_device
-from utils.runtime.errors import UserError
+from utils.runtime.errors import UserError, WriteError
+from utils.runtime.files import write_failure
 
 
 def build_accelerator(micro_batch_size: int, max_grad_norm: float, **options) -> Accelerator:
@@ -66,11 +74,15 @@ def _check_launcher(accelerator: Accelerator) -> None:
             "gradient_accumulation_steps: the launcher's configuration says "
             f"{accelerator.gradient_accumulation_steps}. Take it out there; it belongs to the recipe."
         )
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    if world_size != accelerator.num_processes:
+    _check_processes(accelerator.num_processes, "they would train apart and overwrite each other")
+
+
+def _check_processes(seen: int, harm: str) -> None:
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != seen:
         raise UserError(
-            f"{world_size} processes were started, but each sees {accelerator.num_processes}: they would "
-            "train apart and overwrite each other. Use a configuration of accelerate_configs/."
+            f"{started} processes were started, but each sees {seen}: {harm}. "
+            "Use a configuration of accelerate_configs/."
         )
 
 
@@ -106,3 +118,34 @@ def check_not_split(accelerator: Accelerator, features: Sequence[str]) -> None:
             f"{', '.join(features)} under {accelerator.distributed_type.value}: expected one device, or a "
             "copy of the model on each. Use single_gpu.yaml, multi_gpu.yaml or a CPU configuration."
         )
+
+
+def start_processes() -> PartialState:
+    """This process's place among those that the launcher started; alone where there is no launcher.
+
+    Raises:
+        UserError: Processes were started that do not know of each other.
+    """
+    # One may decode much longer than another; the usual limit would end both after 10 minutes.
+    state = PartialState(cpu=pick_device().type == "cpu", timeout=datetime.timedelta(hours=4))
+    _check_processes(state.num_processes, "each would score everything")
+    return state
+
+
+@contextlib.contextmanager
+def failing_together() -> Iterator[None]:
+    """Every process writes something in the block; where one fails to, all raise at its end.
+
+    Raises:
+        WriteError: The disk refused on some process; the text is that process's.
+    """
+    fault = ""
+    try:
+        yield
+    except Exception as error:
+        fault = write_failure(error)
+        if not fault:
+            raise
+    faults = [found for found in gather_object([fault]) if found]
+    if faults:
+        raise WriteError(faults[0])

@@ -140,18 +140,10 @@ def _cgroup_room(folder: Path, limit_file: str, usage_file: str) -> int | None:
 
 def read_usage() -> Usage:
     """What this process holds now."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        import resource
-
-        size, resident, _, _, _, private, _ = (
-            int(word) * resource.getpagesize() for word in statm.read_text(encoding="ascii").split()
-        )
-        return Usage(resident, private, size)
     import psutil
 
     info = psutil.Process().memory_info()
-    return Usage(info.rss, info.rss, info.vms)
+    return Usage(info.rss, getattr(info, "data", info.rss), info.vms)  # not told on macOS: data
 
 
 class ResidentPeak:

@@ -1,4 +1,4 @@
-"""Memory that ran out, recognised and told with what to do; freed memory that glibc would keep, given back."""
+"""Memory that ran out, recognised and told with what to do; freed memory that is given back to the system."""
 
 import contextlib
 import ctypes

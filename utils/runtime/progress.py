@@ -1,12 +1,11 @@
 """The one progress bar of every script: done, audio seconds per second, time left."""
 
 import contextlib
-import io
 import logging
 import sys
 import time
 from collections.abc import Iterator
-from typing import TextIO
+from typing import TextIO, cast
 
 from rich import get_console
 from rich.console import Console
@@ -25,7 +24,7 @@ def silence_libraries() -> None:
     logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # a notice for each tied weight saved
 
 
-class _ForgivingStream(io.TextIOBase):
+class _ForgivingStream:
     """Passes lines on to a stream at once, so that a log has them when a run is killed; loses what fails."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -42,21 +41,14 @@ class _ForgivingStream(io.TextIOBase):
         with contextlib.suppress(OSError):
             self._stream.flush()
 
-    def isatty(self) -> bool:
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return self._stream.encoding
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
 
 
 @contextlib.contextmanager
 def output_that_may_be_lost() -> Iterator[None]:
     """While the block runs, standard output may go to a full disk or to a terminal that is gone."""
-    with contextlib.redirect_stdout(_ForgivingStream(sys.stdout)):
+    with contextlib.redirect_stdout(cast(TextIO, _ForgivingStream(sys.stdout))):
         yield
 
 

@@ -53,12 +53,8 @@ class ErrorCounts:
         return 1 - self.hits**2 / max(self.reference_length * self.hypothesis_length, 1)
 
     def __add__(self, other: "ErrorCounts") -> "ErrorCounts":
-        return ErrorCounts(
-            self.substitutions + other.substitutions,
-            self.insertions + other.insertions,
-            self.deletions + other.deletions,
-            self.reference_length + other.reference_length,
-        )
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return ErrorCounts(*(own + others for own, others in pairs))
 
 
 def count_errors(

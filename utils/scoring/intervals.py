@@ -118,9 +118,8 @@ def _sum_by_cluster(
     if len(clusters) != len(numerators):
         raise ValueError(f"{len(clusters)} labels for {len(numerators)} utterances: expected as many.")
     numbers: dict[object, int] = {}
-    for place, label in enumerate(clusters):
-        numbers.setdefault(place if label is None else label, len(numbers))
-    members = np.array([numbers[place if label is None else label] for place, label in enumerate(clusters)])
+    keys = (place if label is None else label for place, label in enumerate(clusters))
+    members = np.array([numbers.setdefault(key, len(numbers)) for key in keys])
     sums = np.zeros((2, len(numbers)), dtype=np.int64)
     np.add.at(sums[0], members, numerators)
     np.add.at(sums[1], members, denominators)

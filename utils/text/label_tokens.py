@@ -159,11 +159,8 @@ class LabelWriter:
         self, pieces: Sequence[TimedTokens], language: str | None, *, with_timestamps: bool = False
     ) -> int:
         """How many tokens of `write`'s sequence are predicted; the text before is never among them."""
-        if not pieces:
-            return 1 + with_timestamps
-        num_times = 2 * len(pieces) if with_timestamps else 0
-        text = sum(len(piece.tokens) for piece in pieces)
-        return len(self._prompt(language, with_timestamps)) - 1 + text + num_times + 1
+        sequence = self.write(pieces, language, with_timestamps=with_timestamps)
+        return len(sequence.tokens) - sequence.num_context
 
     def _prompt(self, language: str | None, with_timestamps: bool) -> list[int]:
         """`prompt_tokens`, remembered: in a dictionary, so that a writer reaches workers by pickle."""

@@ -28,15 +28,10 @@ _HALF_SPACE = re.compile("([\u0620-\u06d3\u06fa-\u06ff\u0750-\u077f][\u064b-\u06
 # tatweel, the combining grapheme joiner, variation selectors
 _NOT_SPELT = frozenset("\u0640\u034f" + "".join(map(chr, (*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))))
 
-# letter, virama and joiner, as Malayalam was written before Unicode 5.1, and the letter since
-_CHILLUS = {
-    "\u0d23\u0d4d\u200d": "\u0d7a",
-    "\u0d28\u0d4d\u200d": "\u0d7b",
-    "\u0d30\u0d4d\u200d": "\u0d7c",
-    "\u0d32\u0d4d\u200d": "\u0d7d",
-    "\u0d33\u0d4d\u200d": "\u0d7e",
-    "\u0d15\u0d4d\u200d": "\u0d7f",
-}
+# a letter with virama and joiner, as Malayalam was written before Unicode 5.1, and the letter since
+_CHILLUS = dict(
+    zip("\u0d23\u0d28\u0d30\u0d32\u0d33\u0d15", "\u0d7a\u0d7b\u0d7c\u0d7d\u0d7e\u0d7f", strict=True)
+)
 
 
 def normalize_text(text: str, normalizer: str = "basic") -> str:
@@ -85,8 +80,8 @@ def _normalize_script_safe(text: str) -> str:
       do those beside its words of other scripts, which some writers set and some do not.
     """
     text = _PARENTHESIZED.sub("", _BRACKETED.sub("", text.lower()))
-    for legacy, chillu in _CHILLUS.items():
-        text = text.replace(legacy, chillu)
+    for letter, chillu in _CHILLUS.items():
+        text = text.replace(letter + "\u0d4d\u200d", chillu)
     composed = unicodedata.normalize("NFKC", _HALF_SPACE.sub(r"\1 ", text)).lower()
     composed = composed.replace("i\u0307", "i")  # what lower() makes of the Turkish capital İ
     kept = " ".join("".join(map(_keep_spelling, composed)).split())

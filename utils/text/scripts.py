@@ -38,40 +38,19 @@ def main_script(text: str) -> str | None:
     return script if 2 * count > scripts.total() else None
 
 
-SCRIPTS = {
-    "LATIN": "en de es fr pt tr pl ca nl sv it id fi vi ms cs ro da hu no hr lt la mi cy sk lv sr az sl et "
-    "br eu is bs kk sq sw gl sn yo so af oc uz fo ht tk nn mt lb tl mg tt haw ln ha jw su",
-    "CYRILLIC": "ru uk bg sr mk mn bs kk be tg az uz tk tt ba",
-    "ARABIC": "ar fa ur ps sd ms pa az kk uz ha",
-    "HEBREW": "he yi",
-    "GREEK": "el",
-    "ARMENIAN": "hy",
-    "GEORGIAN": "ka",
-    "ETHIOPIC": "am",
-    "DEVANAGARI": "hi mr ne sa sd",
-    "BENGALI": "bn as",
-    "GURMUKHI": "pa",
-    "GUJARATI": "gu",
-    "TAMIL": "ta",
-    "TELUGU": "te",
-    "KANNADA": "kn",
-    "MALAYALAM": "ml",
-    "SINHALA": "si",
-    "THAI": "th",
-    "LAO": "lo",
-    "KHMER": "km",
-    "MYANMAR": "my",
-    "TIBETAN": "bo",
-    "MONGOLIAN": "mn",
-    "JAVANESE": "jw",
-    "SUNDANESE": "su",
-    "HANGUL": "ko",
-    "HIRAGANA": "ja",
-    "KATAKANA": "ja",
-    "BOPOMOFO": "zh yue",
-    "CJK": "zh yue ja ko",
-}
-"""The scripts Whisper's languages are written in, as the first word of the Unicode names of their letters."""
+# by the first word of the Unicode names of their letters, Whisper's languages that are written in them
+SCRIPTS = dict(
+    re.findall(
+        "([A-Z]+) ([a-z ]+)",
+        "LATIN en de es fr pt tr pl ca nl sv it id fi vi ms cs ro da hu no hr lt la mi cy sk lv sr az sl et "
+        "br eu is bs kk sq sw gl sn yo so af oc uz fo ht tk nn mt lb tl mg tt haw ln ha jw su "
+        "CYRILLIC ru uk bg sr mk mn bs kk be tg az uz tk tt ba ARABIC ar fa ur ps sd ms pa az kk uz ha "
+        "DEVANAGARI hi mr ne sa sd BENGALI bn as GURMUKHI pa GUJARATI gu TAMIL ta TELUGU te KANNADA kn "
+        "MALAYALAM ml SINHALA si THAI th LAO lo KHMER km MYANMAR my TIBETAN bo HEBREW he yi GREEK el "
+        "ARMENIAN hy GEORGIAN ka ETHIOPIC am MONGOLIAN mn JAVANESE jw SUNDANESE su HANGUL ko HIRAGANA ja "
+        "KATAKANA ja BOPOMOFO zh yue CJK zh yue ja ko",
+    )
+)
 
 
 @lru_cache

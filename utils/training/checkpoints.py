@@ -13,7 +13,7 @@ from accelerate.utils import gather_object
 
 from utils.runtime.errors import UserError, WriteError
 from utils.runtime.files import delete_folder, move_into_place, write_json
-from utils.runtime.processes import failing_together
+from utils.runtime.launch import failing_together
 from utils.training.checkpoint_files import (
     PREFIX,
     STATE_FILE,

@@ -31,8 +31,7 @@ from utils.model.saving import RESULTS_FILE
 from utils.model.stored_weights import is_adapter, local_folder, read_adapter_config, write_variant
 from utils.runtime.files import move_into_place, write_json
 from utils.runtime.interruption import StopRequest
-from utils.runtime.launch import loading_whole
-from utils.runtime.processes import failing_together
+from utils.runtime.launch import failing_together, loading_whole
 from utils.scoring.error_rates import METRIC_LABELS, ErrorRates, error_rates
 from utils.training.model_folders import SNAPSHOTS, read_training_results, write_card
 from utils.training.shared_decoding import score_rows

@@ -13,8 +13,7 @@ from utils.model.averaging import drop_snapshots, rank_evaluation, save_snapshot
 from utils.model.loss import WhisperLoss
 from utils.model.saving import RESULTS_FILE, build_model_card, save_model_folder
 from utils.model.whisper import adapter_name, count_parameters, whisper_of
-from utils.runtime.launch import is_sharded
-from utils.runtime.processes import failing_together
+from utils.runtime.launch import failing_together, is_sharded
 from utils.runtime.resolved_arguments import arguments_as_yaml
 from utils.training.run import Run
 

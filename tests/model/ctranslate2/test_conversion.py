@@ -331,14 +331,14 @@ SMALL = {
 def test_reads_what_was_written_by_hand(tmp_path):
     path = tmp_path / "model.bin"
     path.write_bytes(model_bin(SMALL, {"d/weight": "b/weight", "e/weight": "a/weight"}))
-    with ModelBin(path) as weights:
-        assert weights.read("a/weight").tolist() == [[0, 0.5, 1], [0.75, 1, 1.25]]
-        assert weights.read("e/weight").tolist() == [[0, 0.5, 1], [0.75, 1, 1.25]]
-        assert weights.read("d/weight").tolist() == [[0, 1], [2, 3]]
-        with pytest.raises(UserError, match="c/weight as integers without a scale"):
-            weights.read("c/weight")
-        with pytest.raises(UserError, match="no variable z"):
-            weights.read("z")
+    weights = ModelBin(path)
+    assert weights.read("a/weight").tolist() == [[0, 0.5, 1], [0.75, 1, 1.25]]
+    assert weights.read("e/weight").tolist() == [[0, 0.5, 1], [0.75, 1, 1.25]]
+    assert weights.read("d/weight").tolist() == [[0, 1], [2, 3]]
+    with pytest.raises(UserError, match="c/weight as integers without a scale"):
+        weights.read("c/weight")
+    with pytest.raises(UserError, match="no variable z"):
+        weights.read("z")
 
 
 @pytest.mark.parametrize(
@@ -373,9 +373,9 @@ def test_damaged_files_end_in_a_user_error_or_in_numbers(tmp_path, place, conten
     path = tmp_path / "model.bin"
     path.write_bytes(bytes(data[:cut]))
     try:
-        with ModelBin(path) as weights:
-            for name in [*SMALL, "d/weight"]:
-                assert weights.read(name).dtype == np.float32
+        weights = ModelBin(path)
+        for name in [*SMALL, "d/weight"]:
+            assert weights.read(name).dtype == np.float32
     except UserError as error:
         assert str(path) in str(error)
 

@@ -17,6 +17,7 @@ from utils.evaluation.backends.transcriber import BackendOptions
 from utils.model.ctranslate2.conversion import is_ctranslate2_folder
 from utils.model.languages import language_ids
 from utils.model.loading import LoadedModel, load_model
+from utils.model.saving import save_processor
 from utils.model.whisper import whisper_of
 from utils.runtime.errors import UserError
 from utils.text.label_tokens import MAX_LABEL_TOKENS, prompt_tokens
@@ -66,9 +67,7 @@ def _convert(loaded: LoadedModel, folder: Path) -> Path:
 
     source, target = folder / "source", folder / "ctranslate2"
     whisper_of(loaded.model).save_pretrained(source)
-    loaded.processor.save_pretrained(source)
-    # Processors no longer write preprocessor_config.json; faster-whisper needs it for 128 mel bins.
-    loaded.processor.feature_extractor.save_pretrained(source)
+    save_processor(loaded.processor, source)
     copied = ["tokenizer.json", "preprocessor_config.json"]
     TransformersConverter(str(source), copy_files=copied).convert(str(target))
     return target

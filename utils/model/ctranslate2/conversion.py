@@ -19,6 +19,7 @@ from utils.model.ctranslate2.settings import (
     load_tokenizer,
     read_settings,
 )
+from utils.model.saving import save_processor
 from utils.runtime.files import folder_written_whole
 
 if TYPE_CHECKING:
@@ -43,19 +44,17 @@ def convert_to_hugging_face(folder: str | Path, output_dir: str | Path) -> None:
 
     folder = Path(folder)
     settings = read_settings(folder)
-    with ModelBin(folder / "model.bin") as weights:
-        tokenizer = load_tokenizer(folder, vocab_size=weights.shape("decoder/embeddings/weight")[0])
-        config = build_config(weights, tokenizer)
-        tensors = read_tensors(weights, config)
+    weights = ModelBin(folder / "model.bin")
+    tokenizer = load_tokenizer(folder, vocab_size=weights.shape("decoder/embeddings/weight")[0])
+    config = build_config(weights, tokenizer)
+    tensors = read_tensors(weights, config)
     generation_config = build_generation_config(config, tokenizer, settings)
     config.begin_suppress_tokens = generation_config.begin_suppress_tokens
     feature_extractor = WhisperFeatureExtractor(feature_size=config.num_mel_bins)
     with folder_written_whole(Path(output_dir)) as temporary:
         config.save_pretrained(temporary)
         save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
-        WhisperProcessor(feature_extractor, tokenizer).save_pretrained(temporary)
-        # the processor alone no longer writes preprocessor_config.json, which faster-whisper and others read
-        feature_extractor.save_pretrained(temporary)
+        save_processor(WhisperProcessor(feature_extractor, tokenizer), temporary)
         generation_config.save_pretrained(temporary)
 
 

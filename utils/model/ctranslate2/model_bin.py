@@ -1,10 +1,8 @@
 """CTranslate2's binary file of weights, read safely."""
 
 import math
-import mmap
 import re
 import struct
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,21 +18,11 @@ HEAD_DIM = 64  # the same in every published Whisper, tiny to large
 # CTranslate2's DataType; bfloat16 has no numpy type and is read as its 16 bits
 DTYPES = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2", 5: "<u2"}
 
-BFLOAT16 = 5
+INT32, BFLOAT16 = 3, 5
 
 MAX_RANK = 3  # a convolution: output channels, input channels, width
 
 NEW_CONVERSION = "Download the folder again or convert it anew with `ct2-transformers-converter`."
-
-
-@dataclass(frozen=True)
-class Variable:
-    """Where one tensor lies in a `model.bin`."""
-
-    shape: tuple[int, ...]
-    dtype: int
-    offset_bytes: int
-    size_bytes: int
 
 
 class ModelBin:
@@ -50,28 +38,12 @@ class ModelBin:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._position_bytes = 0
+        self._path, self._position_bytes = path, 0
         if not path.is_file() or path.stat().st_size == 0:
             raise UserError(f"{path}: no such file, or it is empty; expected a model. {NEW_CONVERSION}")
-        with path.open("rb") as file:
-            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        try:
-            self._variables = self._read_variables()
-            self._add_aliases()
-        except BaseException:
-            self.close()
-            raise
-
-    def __enter__(self) -> "ModelBin":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Unmap the file; arrays already read are copies and stay valid."""
-        self._data.close()
+        self._data = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+        self._variables = self._read_variables()
+        self._add_aliases()
 
     def __contains__(self, name: str) -> bool:
         return name in self._variables
@@ -86,8 +58,9 @@ class ModelBin:
 
     def count_heads(self, side: str, d_model: int) -> int:
         """The number of attention heads of `side`: as the file says, else by Whisper's head size."""
-        name = f"{side}/num_heads"
-        heads = int(self._raw(name).flat[0]) if name in self else d_model // HEAD_DIM
+        name, heads = f"{side}/num_heads", d_model // HEAD_DIM
+        if name in self and 0 not in self.shape(name):
+            heads = int(self._variables[name].flat[0])
         if heads < 1 or d_model % heads:
             raise self.error(f"has {heads} {side} heads for a width of {d_model}, expected a divisor of it")
         return heads
@@ -113,29 +86,20 @@ class ModelBin:
         Raises:
             UserError: There is no such variable, or its numbers cannot be made weights.
         """
-        shape = self.shape(name)
-        values = self._raw(name)
-        dtype = self._variables[name].dtype
-        if dtype == BFLOAT16:
-            return (values.astype(np.uint32) << 16).view(np.float32).reshape(shape)
-        if DTYPES[dtype] in ("<f4", "<f2"):
+        shape, values = self.shape(name), self._variables[name]
+        if values.dtype == DTYPES[BFLOAT16]:
+            return (values.astype(np.uint32) << 16).view(np.float32)
+        if values.dtype.kind == "f":
             return values.astype(np.float32)
-        if DTYPES[dtype] == "<i4" or f"{name}_scale" not in self:
+        if values.dtype == DTYPES[INT32] or f"{name}_scale" not in self:
             raise self.error(f"has {name} as integers without a scale; expected int8 or int16 with one")
         # a weight was multiplied by its scale and rounded: one scale for all of it, or one for each row
-        scale = self._raw(f"{name}_scale").astype(np.float32).reshape(-1)
+        scale = self._variables[f"{name}_scale"].astype(np.float32).reshape(-1)
         if scale.size not in (1, shape[0] if shape else 1) or not (scale != 0).all():
             raise self.error(f"has {scale.size} scales, or one of zero, for {name} of shape {list(shape)}")
         return values.astype(np.float32) / scale.reshape(-1, *[1] * (len(shape) - 1))
 
-    def _raw(self, name: str) -> np.ndarray:
-        self.shape(name)
-        variable = self._variables[name]
-        # copied: a view would keep the map open
-        data = self._data[variable.offset_bytes : variable.offset_bytes + variable.size_bytes]
-        return np.frombuffer(data, dtype=DTYPES[variable.dtype]).reshape(variable.shape)
-
-    def _read_variables(self) -> dict[str, Variable]:
+    def _read_variables(self) -> dict[str, np.ndarray]:
         version = self._number("I")
         if version != BINARY_VERSION:
             raise self.error(
@@ -147,7 +111,7 @@ class ModelBin:
                 f"holds a {specification[:40]!r}, expected a {SPECIFICATION!r} (a Whisper model)"
             )
         self._number("I")  # revision of the specification; the variables' names tell what matters
-        variables: dict[str, Variable] = {}
+        variables: dict[str, np.ndarray] = {}
         for _ in range(self._number("I")):
             name = self._string()
             if name in variables:
@@ -155,7 +119,7 @@ class ModelBin:
             variables[name] = self._variable(name)
         return variables
 
-    def _variable(self, name: str) -> Variable:
+    def _variable(self, name: str) -> np.ndarray:
         shape = tuple(self._number("I") for _ in range(self._number("B")))
         dtype, size_bytes = self._number("B"), self._number("I")
         if len(shape) > MAX_RANK:
@@ -165,7 +129,8 @@ class ModelBin:
         expected = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
         if size_bytes != expected:
             raise self.error(f"has {size_bytes:,} bytes for {name[:80]}, expected {expected:,}")
-        return Variable(shape, dtype, self._take(size_bytes), size_bytes)
+        begin = self._take(size_bytes)
+        return self._data[begin : begin + size_bytes].view(DTYPES[dtype]).reshape(shape)
 
     def _add_aliases(self) -> None:
         for _ in range(self._number("I")):
@@ -195,7 +160,7 @@ class ModelBin:
     def _string(self) -> str:
         size_bytes = self._number("H")
         begin = self._take(size_bytes)
-        data = self._data[begin : begin + size_bytes]
+        data = self._data[begin : begin + size_bytes].tobytes()
         try:
             return data.removesuffix(b"\0").decode("utf-8")
         except UnicodeDecodeError:
