@@ -1,4 +1,4 @@
-"""A checked start of the processes, what each kind of launch can and cannot do, and what all of them do together."""
+"""A checked start of processes, what each kind of launch can and cannot do, and failing together."""
 
 import contextlib
 import datetime

@@ -19,7 +19,6 @@ from utils.model.ctranslate2.settings import (
     load_tokenizer,
     read_settings,
 )
-from utils.model.saving import save_processor
 from utils.runtime.files import folder_written_whole
 
 if TYPE_CHECKING:
@@ -41,6 +40,8 @@ def convert_to_hugging_face(folder: str | Path, output_dir: str | Path) -> None:
     """
     from safetensors.torch import save_file
     from transformers import WhisperFeatureExtractor, WhisperProcessor
+
+    from utils.model.saving import save_processor
 
     folder = Path(folder)
     settings = read_settings(folder)

@@ -129,8 +129,7 @@ class ModelBin:
         expected = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
         if size_bytes != expected:
             raise self.error(f"has {size_bytes:,} bytes for {name[:80]}, expected {expected:,}")
-        begin = self._take(size_bytes)
-        return self._data[begin : begin + size_bytes].view(DTYPES[dtype]).reshape(shape)
+        return self._take(size_bytes).view(DTYPES[dtype]).reshape(shape)
 
     def _add_aliases(self) -> None:
         for _ in range(self._number("I")):
@@ -144,25 +143,22 @@ class ModelBin:
         if self._position_bytes != len(self._data):
             raise self.error(f"goes on for {len(self._data) - self._position_bytes:,} bytes after its end")
 
-    def _take(self, size_bytes: int) -> int:
-        """Step over `size_bytes` and return where they began."""
+    def _take(self, size_bytes: int) -> np.ndarray:
+        """The next bytes, (size_bytes,) uint8."""
         begin = self._position_bytes
         if size_bytes > len(self._data) - begin:
             raise self.error(
                 f"is truncated: found {len(self._data):,} bytes, expected at least {begin + size_bytes:,}"
             )
         self._position_bytes += size_bytes
-        return begin
+        return self._data[begin : begin + size_bytes]
 
     def _number(self, code: str) -> int:
-        return struct.unpack_from(f"<{code}", self._data, self._take(struct.calcsize(f"<{code}")))[0]
+        return struct.unpack(f"<{code}", self._take(struct.calcsize(f"<{code}")).tobytes())[0]
 
     def _string(self) -> str:
-        size_bytes = self._number("H")
-        begin = self._take(size_bytes)
-        data = self._data[begin : begin + size_bytes].tobytes()
         try:
-            return data.removesuffix(b"\0").decode("utf-8")
+            return self._take(self._number("H")).tobytes().removesuffix(b"\0").decode("utf-8")
         except UnicodeDecodeError:
             raise self.error("has a name that is not text") from None
 
