@@ -160,7 +160,7 @@ def probe_contexts(
     processes: "PartialState",
 ) -> "dict[str, dict[str, MadeUpWords]]":
     """In each context what the model writes for sounds in which nobody speaks."""
-    from utils.evaluation.made_up_words import probe_hallucination
+    from utils.evaluation.timed_decoding import probe_hallucination
 
     language = material[0].evaluation_set.commonest_language
     options = {"batch_size": arguments.per_device_eval_batch_size, "normalizer": arguments.normalizer}

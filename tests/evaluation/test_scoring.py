@@ -8,11 +8,11 @@ import pytest
 from datasets import Dataset
 
 from utils.evaluation.comparison import compare_models, rank_candidates, write_verdict
-from utils.evaluation.made_up_words import count_made_up_words
 from utils.evaluation.material import build_evaluation_set
 from utils.evaluation.records import Analysis, Decoding, EvaluationSet, Gate, ScoredDecoding
 from utils.evaluation.results_file import read_analysis, read_results
 from utils.evaluation.scoring import list_predictions, score_decoding
+from utils.evaluation.timed_decoding import count_made_up_words
 
 REFERENCES = ["Premere uno.", "Il  numero è occupato", "[bip]", "Grazie"]
 BASELINE = ["premere un", "Il numero è", "bip bip", "Grazie"]

@@ -43,25 +43,21 @@ def missing_end(file: BinaryIO) -> Problem | None:
     file.seek(0)
     head = file.read(HEAD_BYTES)
     try:
-        return _find_missing_end(file, head, size)
+        if head[:4] in (b"RIFF", b"FORM"):
+            return _compare("its header", _end_of_chunk(file, head), size)
+        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide"):
+            return _missing_end_of_mp4(file, size)
+        if head[:4] == b"\x1a\x45\xdf\xa3":
+            return _compare("its header", _end_of_matroska(head), size)
+        if head[:4] == b"OggS":
+            return _missing_end_of_ogg(file, size)
+        if head[:3] == b"ID3" or head[:1] == b"\xff":
+            return _compare("its Xing header", _end_of_mp3(file, head), size)
+        return None
     except (struct.error, ValueError):  # cut within a header: the decoder's words are better
         return None
     finally:
         file.seek(0)
-
-
-def _find_missing_end(file: BinaryIO, head: bytes, size: int) -> Problem | None:
-    if head[:4] in (b"RIFF", b"FORM"):
-        return _compare("its header", _end_of_chunk(file, head), size)
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide"):
-        return _missing_end_of_mp4(file, size)
-    if head[:4] == b"\x1a\x45\xdf\xa3":
-        return _compare("its header", _end_of_matroska(head), size)
-    if head[:4] == b"OggS":
-        return _missing_end_of_ogg(file, size)
-    if head[:3] == b"ID3" or head[:1] == b"\xff":
-        return _compare("its Xing header", _end_of_mp3(file, head), size)
-    return None
 
 
 def _compare(what: str, promised: int | None, size: int) -> Problem | None:

@@ -42,25 +42,17 @@ class SoundFile:
         return part.astype(np.float32) / np.float32(32768.0)
 
 
-class _SoundCache:
-    """The sounds used last, decoded once in each process, up to CACHE_BYTES."""
-
-    def __init__(self) -> None:
-        self._sounds: OrderedDict[Path, SoundFile] = OrderedDict()
-        self._num_bytes = 0
-
-    def get(self, path: Path) -> SoundFile:
-        if path not in self._sounds:
-            self._sounds[path] = sound = _read_sound(path)
-            self._num_bytes += sound.samples.nbytes
-            while self._num_bytes > CACHE_BYTES and len(self._sounds) > 1:
-                _, oldest = self._sounds.popitem(last=False)
-                self._num_bytes -= oldest.samples.nbytes
-        self._sounds.move_to_end(path)
-        return self._sounds[path]
+_SOUNDS: OrderedDict[Path, SoundFile] = OrderedDict()  # those used last, up to CACHE_BYTES in each process
 
 
-_CACHE = _SoundCache()
+def _cached_sound(path: Path) -> SoundFile:
+    """A sound, decoded once while it is in use."""
+    if path not in _SOUNDS:
+        _SOUNDS[path] = _read_sound(path)
+        while len(_SOUNDS) > 1 and sum(sound.samples.nbytes for sound in _SOUNDS.values()) > CACHE_BYTES:
+            _SOUNDS.popitem(last=False)
+    _SOUNDS.move_to_end(path)
+    return _SOUNDS[path]
 
 
 def draw_sound(folder: str, random: np.random.Generator) -> SoundFile:
@@ -74,7 +66,7 @@ def draw_sound(folder: str, random: np.random.Generator) -> SoundFile:
         raise UserError(f"{folder}: no audio files any more. {PUT_BACK}")
     path = paths[int(random.integers(len(paths)))]
     try:
-        return _CACHE.get(path)
+        return _cached_sound(path)
     except AudioError as error:
         raise UserError(f"{path}: {error}. {PUT_BACK}") from None
 

@@ -1,7 +1,6 @@
 """The gate before a model is shipped: promote it, or the reasons not to; and what all models come to."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from utils.evaluation.comparison import compare_models, find_baseline, rank_candidates, write_verdict
 from utils.evaluation.records import (
@@ -32,10 +31,7 @@ FORM = (failures.NO_CASING, failures.NO_PUNCTUATION)
 MORE_WORDS_PER_MINUTE = 5.0  # that nobody said, in silence, noise or music
 
 
-@dataclass(frozen=True)
-class _Finding:
-    is_good: bool
-    sentence: str
+Finding = tuple[bool, str]  # whether it speaks for the candidate, and a sentence
 
 
 def judge(
@@ -65,51 +61,44 @@ def judge(
             findings += _findings(before, after, row, guard_tolerance)
         findings += _judge_contexts([r for r in results if r.model == candidate and not r.is_guard])
         findings = list(dict.fromkeys(findings))  # made-up words are the same for every dataset
-        reasons = [finding.sentence for finding in findings if not finding.is_good]
-        passed = [finding.sentence for finding in findings if finding.is_good]
+        reasons = [sentence for is_good, sentence in findings if not is_good]
+        passed = [sentence for is_good, sentence in findings if is_good]
         gates.append(Gate(candidate, bool(passed) and not reasons, reasons, passed))
     return gates
 
 
-def _judge_contexts(results: Sequence[EvaluationResult]) -> list[_Finding]:
+def _judge_contexts(results: Sequence[EvaluationResult]) -> list[Finding]:
     """The full context is what every other runtime uses: without it there is nothing to ship by."""
-    datasets = dict.fromkeys((result.dataset, result.split) for result in results)
     decoded = {(result.dataset, result.split) for result in results if result.audio_context == "full"}
-    return [
-        _Finding(
-            False,
-            f"{dataset} ({split}): not decoded in the full context, which every other runtime uses; "
-            "--audio_context auto does both.",
-        )
-        for dataset, split in datasets
-        if (dataset, split) not in decoded
-    ]
+    lacking = dict.fromkeys((r.dataset, r.split) for r in results if (r.dataset, r.split) not in decoded)
+    why = "not decoded in the full context, which every other runtime uses; --audio_context auto does both."
+    return [(False, f"{dataset} ({split}): {why}") for dataset, split in lacking]
 
 
 def _findings(
     before: EvaluationResult, after: EvaluationResult, comparison: ModelComparison, guard_tolerance: float
-) -> list[_Finding]:
+) -> list[Finding]:
     if after.is_guard:
-        found = [_judge_guard(before, after, comparison, guard_tolerance)]
+        found = _judge_guard(before, after, comparison, guard_tolerance)
     else:
-        found = [_judge_errors(before, after, comparison)]
-    return [*found, *_judge_failures(before, after), *_judge_made_up_words(before, after)]
+        found = _judge_errors(before, after, comparison)
+    return [found, *_judge_failures(before, after), *_judge_made_up_words(before, after)]
 
 
-def _judge_errors(before: EvaluationResult, after: EvaluationResult, comparison: ModelComparison) -> _Finding:
+def _judge_errors(before: EvaluationResult, after: EvaluationResult, comparison: ModelComparison) -> Finding:
     """Fewer errors, and not by chance; in the dynamic context it is enough not to make more."""
     rates = _rates(before, after)
     if comparison.has_too_few:
-        return _Finding(
+        return (
             False,
             f"{_where(after)}: {after.num_utterances} utterances are too few to tell a gain from chance, "
             f"{rates}; expected {FEWEST_UTTERANCES} at least, better a hundred.",
         )
     if comparison.is_significant and comparison.wer_reduction > 0:
-        return _Finding(True, f"{_where(after)}: fewer errors, {rates}, p = {comparison.p_value:.2g}.")
+        return (True, f"{_where(after)}: fewer errors, {rates}, p = {comparison.p_value:.2g}.")
     if comparison.is_significant:
-        return _Finding(False, f"{_where(after)}: more errors, {rates}, p = {comparison.p_value:.2g}.")
-    return _Finding(
+        return (False, f"{_where(after)}: more errors, {rates}, p = {comparison.p_value:.2g}.")
+    return (
         after.audio_context != "full",
         f"{_where(after)}: not shown to make fewer errors, {rates}, {_doubt(comparison)}; "
         "more test data, or more training, would tell.",
@@ -118,18 +107,16 @@ def _judge_errors(before: EvaluationResult, after: EvaluationResult, comparison:
 
 def _judge_guard(
     before: EvaluationResult, after: EvaluationResult, comparison: ModelComparison, tolerance: float
-) -> _Finding:
+) -> Finding:
     """Worse by more than is allowed, and not by chance."""
     rates, increase = _rates(before, after), -comparison.wer_reduction
     where = f"{_where(after)}, a guard"
     if increase <= tolerance:
-        return _Finding(True, f"{where}: kept, {rates}.")
+        return (True, f"{where}: kept, {rates}.")
     if comparison.is_significant:
         allowed = f"{100 * tolerance:.1f} points were allowed"
-        return _Finding(False, f"{where}: forgotten, {rates}; {allowed}, p = {comparison.p_value:.2g}.")
-    return _Finding(
-        True, f"{where}: {rates}, which may be chance ({_doubt(comparison)}); a larger set would tell."
-    )
+        return (False, f"{where}: forgotten, {rates}; {allowed}, p = {comparison.p_value:.2g}.")
+    return (True, f"{where}: {rates}, which may be chance ({_doubt(comparison)}); a larger set would tell.")
 
 
 def _doubt(comparison: ModelComparison) -> str:
@@ -140,7 +127,7 @@ def _doubt(comparison: ModelComparison) -> str:
     return f"a reduction of {low:.1f} to {high:.1f} points at 95 %"
 
 
-def _judge_failures(before: EvaluationResult, after: EvaluationResult) -> list[_Finding]:
+def _judge_failures(before: EvaluationResult, after: EvaluationResult) -> list[Finding]:
     """Kinds of failure that have become more frequent, and those of the decoder, which are never right."""
     found = []
     allowed = dict.fromkeys(GRAVE, MORE_FAILURES) | dict.fromkeys(FORM, MORE_FORM_LOST)
@@ -148,15 +135,15 @@ def _judge_failures(before: EvaluationResult, after: EvaluationResult) -> list[_
         old, new = _failure_share(before, kind), _failure_share(after, kind)
         if new - old > share:
             meaning = failures.FAILURE_KINDS[kind]
-            counts = (
-                f"{after.failures[kind]} of {after.num_utterances} utterances, before {before.failures[kind]}"
+            counts = f"{after.failures[kind]} of {after.num_utterances} utterances"
+            found.append(
+                (False, f"{_where(after)}: {kind} ({meaning}) in {counts}, before {before.failures[kind]}.")
             )
-            found.append(_Finding(False, f"{_where(after)}: {kind} ({meaning}) in {counts}."))
     # the baseline's too: words that it never got to write count as its errors
     for whose, result in (("the decoder", after), ("the baseline's decoder", before)):
         if result.failures.get(failures.DECODER_ERROR):
             counts = f"{result.failures[failures.DECODER_ERROR]} of {result.num_utterances} utterances"
-            found.append(_Finding(False, f"{_where(after)}: {whose} failed on {counts}."))
+            found.append((False, f"{_where(after)}: {whose} failed on {counts}."))
     return found
 
 
@@ -164,7 +151,7 @@ def _failure_share(result: EvaluationResult, kind: str) -> float:
     return result.failures.get(kind, 0) / max(result.num_utterances, 1)
 
 
-def _judge_made_up_words(before: EvaluationResult, after: EvaluationResult) -> list[_Finding]:
+def _judge_made_up_words(before: EvaluationResult, after: EvaluationResult) -> list[Finding]:
     """Words in silence, noise and music, which no model should write."""
     if not before.hallucination or not after.hallucination:
         return []
@@ -172,11 +159,11 @@ def _judge_made_up_words(before: EvaluationResult, after: EvaluationResult) -> l
     for kind, sound in after.hallucination.items():
         if sound.errors or before.hallucination[kind].errors:
             failed = f"the decoder failed on {sound.errors} clips, before {before.hallucination[kind].errors}"
-            found.append(_Finding(False, f"{after.audio_context} context: {kind}, {failed}."))
+            found.append((False, f"{after.audio_context} context: {kind}, {failed}."))
         old, new = before.hallucination[kind].words_per_minute, sound.words_per_minute
         if new - old > MORE_WORDS_PER_MINUTE:
             rates = f"{new:.0f} words a minute, before {old:.0f}"
-            found.append(_Finding(False, f"{after.audio_context} context: made-up words in {kind}, {rates}."))
+            found.append((False, f"{after.audio_context} context: made-up words in {kind}, {rates}."))
     return found
 
 

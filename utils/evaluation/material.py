@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from datasets import Dataset
 
@@ -14,9 +13,6 @@ from utils.data.prepared_dataset import draw_rows, load_prepared
 from utils.evaluation.recordings import Recording, read_recordings
 from utils.evaluation.records import EvaluationSet
 from utils.runtime.errors import UserError
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 DURATION_EDGES = (2.0, 5.0, 10.0, 20.0)  # seconds, between the groups by duration
 
@@ -31,9 +27,7 @@ PREPARED_COLUMNS = frozenset(
 )
 
 
-def build_evaluation_set(
-    rows: "Dataset", dataset: str, split: str, *, is_guard: bool = False
-) -> EvaluationSet:
+def build_evaluation_set(rows: Dataset, dataset: str, split: str, *, is_guard: bool = False) -> EvaluationSet:
     """Read what scoring needs from a loaded split; the audio stays where it is.
 
     Raises:
@@ -60,7 +54,7 @@ def build_evaluation_set(
     )
 
 
-def _read_recordings(rows: "Dataset") -> list[str | None]:
+def _read_recordings(rows: Dataset) -> list[str | None]:
     """What each utterance was cut from; a file of its own says nothing of what else was recorded with it."""
     nothing = [None] * len(rows)
     columns = [
@@ -81,7 +75,7 @@ def _group_by_duration(durations: list[float]) -> dict[str, list[str | None]]:
     return {"duration": found} if len(set(found)) > 1 else {}
 
 
-def _read_groups(rows: "Dataset") -> dict[str, list[str | None]]:
+def _read_groups(rows: Dataset) -> dict[str, list[str | None]]:
     """Columns worth a breakdown: language, speaker, group and the source's text columns of 2 to 50 values."""
     extras = [
         name

@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,9 +20,6 @@ from utils.model.transcription import BatchTranscriber, Hypothesis, failed, tran
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem
 
-if TYPE_CHECKING:
-    import numpy as np
-
 SHOWN_PROBLEMS = 5
 
 
@@ -38,7 +34,7 @@ class Recording:
     language: str | None
     speaker: str | None
 
-    def decode(self) -> "np.ndarray":
+    def decode(self) -> np.ndarray:
         """(samples,) float32 at 16 kHz."""
         return decode_recording(self.audio)
 

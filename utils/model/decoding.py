@@ -36,11 +36,6 @@ class EncodedClips:
     states: torch.Tensor  # (B, positions, d_model)
     mask: torch.Tensor | None = None
 
-    def keep(self, rows: torch.Tensor) -> None:
-        """Let the other rows go."""
-        self.states = self.states[rows]
-        self.mask = None if self.mask is None else self.mask[rows]
-
 
 def detect_languages(
     model: WhisperForConditionalGeneration, states: torch.Tensor
@@ -98,7 +93,8 @@ def decode_greedily(
         if not going_on.all():
             kept = going_on.nonzero().squeeze(1)
             cache.batch_select_indices(kept)
-            encoded.keep(kept)
+            encoded.states = encoded.states[kept]
+            encoded.mask = None if encoded.mask is None else encoded.mask[kept]
             active, tokens = active[kept], tokens[kept]
         inputs = tokens.unsqueeze(1)
     return results

@@ -86,14 +86,11 @@ def load_model(
 def _load_whisper(
     name: str, dtype: torch.dtype, quantization: Quantization | None
 ) -> WhisperForConditionalGeneration:
-    if quantization is None:
-        return WhisperForConditionalGeneration.from_pretrained(name, dtype=dtype)
-    model = WhisperForConditionalGeneration.from_pretrained(
-        name,
-        dtype=dtype,
-        quantization_config=bitsandbytes_config(quantization),
-        device_map={"": quantization.device},
-    )
+    options: dict = {}
+    if quantization is not None:
+        options["quantization_config"] = bitsandbytes_config(quantization)
+        options["device_map"] = {"": quantization.device}
+    model = WhisperForConditionalGeneration.from_pretrained(name, dtype=dtype, **options)
     keep_trainable_after_decoding(model)
     return model
 

@@ -1,16 +1,13 @@
 """Base weights in 8 or 4 bits by bitsandbytes, to be trained with an adapter (https://arxiv.org/abs/2305.14314)."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
 
 import torch
 from torch import nn
+from transformers import BitsAndBytesConfig
 
 from utils.runtime.errors import UserError
-
-if TYPE_CHECKING:
-    from transformers import BitsAndBytesConfig
-
 
 # Tied to the token embedding, which is never quantised. The convolutions are no linear layers.
 _KEPT_WHOLE = ["proj_out"]
@@ -27,16 +24,12 @@ class Quantization:
     compute_dtype: torch.dtype = torch.float32  # of 4 bits: what they are unpacked to for a multiplication
 
 
-def bitsandbytes_config(quantization: Quantization) -> "BitsAndBytesConfig":
+def bitsandbytes_config(quantization: Quantization) -> BitsAndBytesConfig:
     """What `from_pretrained` needs to quantise while it loads.
 
     Raises:
         UserError: bitsandbytes is not installed, or the device is one where no training on it was ever tried.
     """
-    from importlib.util import find_spec
-
-    from transformers import BitsAndBytesConfig
-
     if find_spec("bitsandbytes") is None:
         raise UserError("load_in_8bit, load_in_4bit: bitsandbytes is not installed. pip install bitsandbytes")
     if quantization.device.type == "mps":

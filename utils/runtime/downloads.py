@@ -11,6 +11,7 @@ from typing import IO
 from rich.console import Console
 
 from utils.runtime.errors import UserError
+from utils.runtime.locking import sole_holder
 
 LOCK_PATIENCE = 1800.0  # another process may be fetching and converting
 
@@ -40,20 +41,17 @@ def filling_cache(name: str) -> Iterator[None]:
     Raises:
         UserError: The cache cannot be written, or another process holds the lock for too long.
     """
-    from filelock import FileLock, Timeout
-
     cache = cache_folder()
-    advice = "Make room or set WHISPER_FINETUNING_CACHE to a folder that can be written."
+    refusal = f"{cache}: another process has been filling the cache for over half an hour. End it."
     try:
         (cache / "locks").mkdir(parents=True, exist_ok=True)
-        with FileLock(cache / "locks" / f"{name}.lock", timeout=LOCK_PATIENCE):
+        with sole_holder(cache / "locks" / f"{name}.lock", refusal, LOCK_PATIENCE):
             yield
-    except Timeout:
-        raise UserError(
-            f"{cache}: another process has been filling the cache for over half an hour. End it."
-        ) from None
     except OSError as error:
-        raise UserError(f"{cache}: the cache cannot be filled: {error}. {advice}") from None
+        raise UserError(
+            f"{cache}: the cache cannot be filled: {error}. "
+            "Make room or set WHISPER_FINETUNING_CACHE to a folder that can be written."
+        ) from None
 
 
 def file_digest(path: Path) -> str:

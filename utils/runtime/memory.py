@@ -1,6 +1,7 @@
 """Memory: what there is for this process, what it uses, and the most it used in between."""
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -194,7 +195,7 @@ def _set_back_resident_peak() -> bool:
 
 def _resident_peak() -> int:
     """VmHWM in bytes."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    found = re.search(
+        r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    )
+    return int(found[1]) * 1024 if found else 0

@@ -1,5 +1,6 @@
 """What goes wrong in a hypothesis beyond single words: loops, made-up text, lost ends, another language."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -108,21 +109,13 @@ def _has_insertion_run(alignment: Sequence[Edit], longest: int) -> bool:
     """More insertions in a row than slips explain, or any word where nothing was said."""
     if all(kind == "insert" for kind, _, _ in alignment):
         return bool(alignment)
-    run = 0
-    for kind, _, _ in alignment:
-        run = run + 1 if kind == "insert" else 0
-        if run > longest:
-            return True
-    return False
+    runs = itertools.groupby(alignment, key=lambda edit: edit[0])
+    return any(kind == "insert" and len(list(run)) > longest for kind, run in runs)
 
 
 def _is_truncated(alignment: Sequence[Edit], least: int) -> bool:
     words = sum(kind != "insert" for kind, _, _ in alignment)
-    missing = 0
-    for kind, _, _ in reversed(alignment):
-        if kind != "delete":
-            break
-        missing += 1
+    missing = len(list(itertools.takewhile(lambda edit: edit[0] == "delete", reversed(alignment))))
     return missing >= least and missing >= DELETED_SHARE * words
 
 

@@ -38,9 +38,7 @@ def _attend(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    **options: object,
+    **options: float | None,
 ) -> tuple[torch.Tensor, None]:
     """transformers' attention interface: query (B, heads, T, d), scaled, with key, value (B, heads, S, d).
 
@@ -49,20 +47,11 @@ def _attend(
     Returns:
         (B, T, heads, d)
     """
-    is_scaled = scaling == 1.0  # as Whisper's queries are
+    is_plain = options.get("scaling") == 1.0 and not options.get("dropout")  # Whisper's queries are scaled
     is_short = query.dtype == torch.bfloat16 and key.shape[2] <= LONGEST
     is_by_key = attention_mask is None or attention_mask.shape[:3] == (1, 1, 1)
-    if not (is_short and is_scaled and is_by_key) or not module.training or dropout:
-        return sdpa_attention_forward(
-            module,
-            query,
-            key,
-            value,
-            attention_mask,
-            dropout,
-            scaling,
-            **options,  # type: ignore[arg-type]
-        )
+    if not (is_short and is_plain and is_by_key and module.training):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)  # type: ignore[arg-type]
     scores = query.flatten(0, 1) @ key.flatten(0, 1).transpose(1, 2)  # (B * heads, T, S)
     if attention_mask is not None:
         scores = scores + attention_mask[0, 0].to(scores.dtype)
