@@ -115,7 +115,8 @@ def _decode_part(file: BinaryIO, to_the_last: bool) -> Iterator[Block]:
         pass
     else:
         with sound:
-            if _is_for_libsndfile(sound, to_the_last):
+            # not a stream without a length, nor FLAC that may break off: its last block would be lost
+            if 0 < sound.frames < UNKNOWN_FRAMES and not (to_the_last and sound.format == "FLAC"):
                 yield from decode_with_soundfile(sound)
                 if sound.format == "MP3" and holds_mp3(file.read(MOST_MP3_TAGS)):
                     raise Miscounted
@@ -136,11 +137,6 @@ class _PatientFile:
             return self._file.seek(offset, whence)
         except (OSError, ValueError):
             return self._file.tell()
-
-
-def _is_for_libsndfile(sound: soundfile.SoundFile, to_the_last: bool) -> bool:
-    """Neither a stream without a length, nor FLAC that may break off: its last block would be lost."""
-    return 0 < sound.frames < UNKNOWN_FRAMES and not (to_the_last and sound.format == "FLAC")
 
 
 def _until_it_breaks(blocks: Iterator[Block]) -> Iterator[Block]:

@@ -14,10 +14,10 @@ from utils.evaluation.records import (
     TextScore,
 )
 from utils.scoring.error_counts import bootstrap_interval, total_counts
-from utils.scoring.error_rates import TEXT_FORMS, ScoredUtterance, TextErrors, score_utterances
+from utils.scoring.error_rates import TEXT_FORMS, ScoredUtterance, score_utterances
 from utils.scoring.failures import DECODER_ERROR, count_failures, find_failures
 from utils.scoring.intervals import choose_clusters
-from utils.scoring.word_alignment import Edit, align_words, count_confusions
+from utils.scoring.word_alignment import Edit, Unit, align_words, count_confusions
 from utils.text.scripts import has_spaceless_script
 
 
@@ -28,8 +28,10 @@ def score_decoding(
     ids, references = evaluation_set.ids, evaluation_set.references
     utterances = score_utterances(ids, references, decoding.hypotheses, normalizer)
     measure = "cer" if has_spaceless_script(" ".join(references)) else "wer"
+    unit: Unit = "char" if measure == "cer" else "word"
+    texts = {form: [utterance.in_form(form) for utterance in utterances] for form in TEXT_FORMS}
     alignments = {
-        form: [_align(utterance.in_form(form), measure) for utterance in utterances] for form in TEXT_FORMS
+        form: [align_words(text.reference, text.hypothesis, unit) for text in texts[form]] for form in texts
     }
     failures = _find_failures(evaluation_set, decoding, alignments["normalized"], measure)
     scorer = _Scorer(evaluation_set, utterances, measure, bootstrap_samples, seed)
@@ -62,10 +64,6 @@ def score_decoding(
     )
     _, clusters = scorer.choose_clusters(everyone)
     return ScoredDecoding(evaluation_set, decoding, utterances, alignments, clusters, failures, result)
-
-
-def _align(text: TextErrors, measure: str) -> list[Edit]:
-    return align_words(text.reference, text.hypothesis, "char" if measure == "cer" else "word")
 
 
 def _find_failures(

@@ -30,11 +30,6 @@ def rank_evaluation(ranking: Ranking, step: int, value: float, keep: int) -> Ran
     return sorted([*ranking, (step, value)], key=lambda entry: (entry[1], entry[0]))[:keep]
 
 
-def snapshot_path(folder: Path, step: int) -> Path:
-    """Where the weights of an evaluation are kept."""
-    return folder / f"{PREFIX}{step}"
-
-
 def find_snapshots(folder: Path) -> list[Path]:
     """All snapshots of a run, in the order of their steps."""
     return sorted(folder.glob(f"{PREFIX}*"), key=snapshot_step)
@@ -47,7 +42,7 @@ def snapshot_step(path: Path) -> int:
 
 def save_snapshot(folder: Path, step: int, model: torch.nn.Module) -> None:
     """Keep a model's weights (its adapter's, where it has one), whole or not at all."""
-    with folder_written_whole(snapshot_path(folder, step)) as temporary:
+    with folder_written_whole(folder / f"{PREFIX}{step}") as temporary:
         save_weights(model, temporary)
 
 

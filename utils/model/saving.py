@@ -87,7 +87,9 @@ def build_model_card(
         metrics=["wer"],
         language=languages or None,
     )
-    rows = "\n".join(f"| {name} | {_show(value)} |" for name, value in results.items())
+    formats = {float: ".4f", int: ","}
+    shown = {name: format(value, formats.get(type(value), "")) for name, value in results.items()}
+    rows = "\n".join(f"| {name} | {value} |" for name, value in shown.items())
     return (
         f"---\n{head}\n---\n\n"
         f"# {base_model.rstrip('/').rpartition('/')[2]}, fine-tuned\n\n"
@@ -97,10 +99,4 @@ def build_model_card(
         f"{rows}\n\n"
         "WER is a fraction, over validation, by greedy generation in the full 30 s context. That split "
         "chose this model, so judge it on the test split: `python evaluate.py`.\n"
-    )
-
-
-def _show(value: float | int | str | None) -> str:
-    return (
-        f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
     )

@@ -25,9 +25,8 @@ SILENCE_RUN = 128  # positions that one stands for
 
 KEPT_SILENCE = 45  # positions that stay as they are: 0.9 s, which the tail of every context makes a second
 
-MARGIN = (
-    3  # positions of silence that are convolved: one beside the clip, one amid silence, the window's last
-)
+# positions of silence that are convolved: one beside the clip, one amid silence, the window's last
+MARGIN = 3
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ from utils.scoring.error_counts import ErrorCounts, as_columns, total_counts
 from utils.scoring.intervals import bootstrap_ratio
 from utils.scoring.word_alignment import Edit
 
-BOUNDARY_WORDS = (
-    2  # words in a row that both models got right, and after which errors are taken for independent
-)
+# words in a row that both models got right, and after which errors are taken for independent
+BOUNDARY_WORDS = 2
 
 
 @dataclass(frozen=True)

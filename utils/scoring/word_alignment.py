@@ -9,9 +9,8 @@ from rapidfuzz.distance import Levenshtein
 
 MAX_CONFUSIONS = 50
 
-MAX_PAIRINGS = (
-    100_000  # of words in a stretch; beyond, two texts have nothing in common and are paired as they come
-)
+# of words in a stretch; beyond, two texts have nothing in common and are paired as they come
+MAX_PAIRINGS = 100_000
 
 Unit = Literal["word", "char"]
 

@@ -18,14 +18,10 @@ NUM_TIMESTAMPS = 1501  # <|0.00|> to <|30.00|> in steps of 20 ms
 
 MULTILINGUAL_VOCAB_SIZE = 51865  # the .en models have one token less, large-v3 (Cantonese) one more
 
-REQUIRED_TOKENS = (
-    "<|endoftext|>",
-    "<|startoftranscript|>",
-    "<|translate|>",
-    "<|transcribe|>",
-    "<|startofprev|>",
-    "<|notimestamps|>",
-)
+REQUIRED_TOKENS = [
+    f"<|{name}|>"
+    for name in ("endoftext", "startoftranscript", "translate", "transcribe", "startofprev", "notimestamps")
+]
 
 
 def read_settings(folder: Path) -> dict[str, list]:
