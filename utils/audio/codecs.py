@@ -27,12 +27,12 @@ class Codec:
     """How a codec is run; one without an encoder and a subtype is the telephone band alone."""
 
     rate: int  # samples a second it is run at; at 8000 behind the telephone band
-    subtype: str = ""  # libsndfile's name
     encoder: str = ""  # FFmpeg's names
     decoder: str = ""
     bit_rates: tuple[int, ...] = ()  # bits a second, drawn with equal chance
+    compression: int | None = None  # of the encoder, 0 to 10: the higher, the slower
+    subtype: str = ""  # libsndfile's name
     delay: int = 0  # samples that decoding lags behind and that FFmpeg does not take off
-    options: tuple[tuple[str, str], ...] = ()  # of the encoder
 
 
 CODECS = {
@@ -40,28 +40,11 @@ CODECS = {
     "alaw": Codec(TELEPHONE_RATE, subtype="ALAW"),
     "ulaw": Codec(TELEPHONE_RATE, subtype="ULAW"),
     "gsm": Codec(TELEPHONE_RATE, subtype="GSM610"),
-    "amr": Codec(
-        TELEPHONE_RATE,
-        encoder="libopencore_amrnb",
-        decoder="amrnb",
-        bit_rates=(4750, 5900, 7400, 12200),
-        delay=40,  # it looks 5 ms ahead: 3GPP TS 26.090
-    ),
-    "opus": Codec(
-        SAMPLE_RATE,
-        encoder="libopus",
-        decoder="opus",
-        bit_rates=(6000, 9000, 12000, 16000, 24000),
-        # of 10; the highest takes three times as long and is not what calls run at
-        options=(("application", "voip"), ("compression_level", "3")),
-    ),
-    "mp3": Codec(
-        SAMPLE_RATE,
-        encoder="libmp3lame",
-        decoder="mp3float",
-        bit_rates=(8000, 16000, 24000, 32000),
-        options=(("compression_level", "7"),),
-    ),
+    # it looks 5 ms ahead: 3GPP TS 26.090
+    "amr": Codec(TELEPHONE_RATE, "libopencore_amrnb", "amrnb", (4750, 5900, 7400, 12200), delay=40),
+    # at the highest compression it takes three times as long, which is not what calls run at
+    "opus": Codec(SAMPLE_RATE, "libopus", "opus", (6000, 9000, 12000, 16000, 24000), compression=3),
+    "mp3": Codec(SAMPLE_RATE, "libmp3lame", "mp3float", (8000, 16000, 24000, 32000), compression=7),
 }
 
 
@@ -149,11 +132,11 @@ def _open_encoder(codec: Codec, bit_rate: int) -> av.AudioCodecContext:
     encoder = _open_coder(codec.encoder, "w", codec.rate)
     names = [format_.name for format_ in encoder.codec.audio_formats or ()]
     encoder.format = next((name for name in ("flt", "fltp") if name in names), "s16")
-    encoder.time_base, encoder.bit_rate, encoder.options = (
-        Fraction(1, codec.rate),
-        bit_rate,
-        dict(codec.options),
-    )
+    encoder.time_base, encoder.bit_rate = Fraction(1, codec.rate), bit_rate
+    if codec.compression is not None:
+        encoder.options = {"compression_level": str(codec.compression)}
+    if codec.encoder == "libopus":
+        encoder.options = encoder.options | {"application": "voip"}
     encoder.open()
     return encoder
 

@@ -1,7 +1,7 @@
 """Hypotheses of one model scored, over the corpus and over every group."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from utils.evaluation.material import members_by_value
 from utils.evaluation.records import (
@@ -38,32 +38,27 @@ def score_decoding(
     everyone = range(len(utterances))
     overall = scorer.score(everyone)
     result = EvaluationResult(
-        model=decoding.model,
-        dataset=evaluation_set.dataset,
-        split=evaluation_set.split,
-        audio_context=decoding.audio_context,
-        backend=decoding.backend,
-        normalizer=normalizer,
-        measure=measure,
-        is_guard=evaluation_set.is_guard,
-        num_utterances=overall.num_utterances,
-        audio_seconds=overall.audio_seconds,
-        rtfx=round(overall.audio_seconds / max(decoding.seconds, 1e-9), 2),
-        raw=overall.raw,
-        normalized=overall.normalized,
-        groups={
-            column: {value: scorer.score(members) for value, members in members_by_value(values).items()}
-            for column, values in evaluation_set.groups.items()
-        },
-        confusions=count_confusions(alignments["normalized"]),
-        failures=count_failures(failures),
-        hallucination=decoding.hallucination,
-        trainable_parameters=decoding.trainable_parameters,
-        total_parameters=decoding.total_parameters,
-        detected_languages=evaluation_set.detected_languages,
+        **_taken_over(EvaluationResult, evaluation_set, decoding, overall)
+        | {
+            "normalizer": normalizer,
+            "measure": measure,
+            "rtfx": round(overall.audio_seconds / max(decoding.seconds, 1e-9), 2),
+            "groups": {
+                column: {value: scorer.score(members) for value, members in members_by_value(values).items()}
+                for column, values in evaluation_set.groups.items()
+            },
+            "confusions": count_confusions(alignments["normalized"]),
+            "failures": count_failures(failures),
+        }
     )
     _, clusters = scorer.choose_clusters(everyone)
     return ScoredDecoding(evaluation_set, decoding, utterances, alignments, clusters, failures, result)
+
+
+def _taken_over(kind: type, *records: object) -> dict:
+    """The values of those fields of some records that a kind of record has too."""
+    names = {field.name for field in fields(kind)}
+    return {name: value for record in records for name, value in vars(record).items() if name in names}
 
 
 def _find_failures(
@@ -123,20 +118,16 @@ def list_predictions(scored: ScoredDecoding) -> list[Prediction]:
     """What a model wrote for every utterance, with its errors."""
     return [
         Prediction(
-            model=scored.decoding.model,
-            dataset=scored.result.dataset,
-            audio_context=scored.decoding.audio_context,
-            id=utterance.id,
-            reference=utterance.reference,
-            hypothesis=utterance.hypothesis,
-            raw_word_errors=utterance.raw.words.errors,
-            normalized_word_errors=utterance.normalized.words.errors,
-            measure=scored.result.measure,
-            normalized_errors=utterance.normalized.of(scored.result.measure).errors,
-            duration=scored.evaluation_set.durations[i],
-            alignment=scored.alignments["normalized"][i],
-            failures=scored.failures[i],
-            error=scored.decoding.errors.get(i),
+            **_taken_over(Prediction, scored.result, utterance)
+            | {
+                "raw_word_errors": utterance.raw.words.errors,
+                "normalized_word_errors": utterance.normalized.words.errors,
+                "normalized_errors": utterance.normalized.of(scored.result.measure).errors,
+                "duration": scored.evaluation_set.durations[i],
+                "alignment": scored.alignments["normalized"][i],
+                "failures": scored.failures[i],
+                "error": scored.decoding.errors.get(i),
+            }
         )
         for i, utterance in enumerate(scored.utterances)
     ]

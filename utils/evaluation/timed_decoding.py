@@ -62,10 +62,9 @@ def decode(
         audio_context,
         [hypothesis.text for hypothesis in hypotheses],
         seconds,
-        backend=backend,
-        errors={number: found.error for number, found in enumerate(hypotheses) if found.error},
-        trainable_parameters=transcriber.loaded.trainable_parameters,
-        total_parameters=transcriber.loaded.total_parameters,
+        backend,
+        {number: found.error for number, found in enumerate(hypotheses) if found.error},
+        *(transcriber.loaded.trainable_parameters, transcriber.loaded.total_parameters),
     )
 
 

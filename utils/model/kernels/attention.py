@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -33,13 +33,8 @@ def attend_by_products(model: PreTrainedModel) -> None:
 
 
 def _attend(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    **options: float | None,
-) -> tuple[torch.Tensor, None]:
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: float | None
+) -> tuple[Tensor, None]:
     """transformers' attention interface: query (B, heads, T, d), scaled, with key, value (B, heads, S, d).
 
     A mask of (1, 1, 1, S) is added to the scores.
@@ -49,12 +44,12 @@ def _attend(
     """
     is_plain = options.get("scaling") == 1.0 and not options.get("dropout")  # Whisper's queries are scaled
     is_short = query.dtype == torch.bfloat16 and key.shape[2] <= LONGEST
-    is_by_key = attention_mask is None or attention_mask.shape[:3] == (1, 1, 1)
+    is_by_key = mask is None or mask.shape[:3] == (1, 1, 1)
     if not (is_short and is_plain and is_by_key and module.training):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)  # type: ignore[arg-type]
+        return sdpa_attention_forward(module, query, key, value, mask, **options)  # type: ignore[arg-type]
     scores = query.flatten(0, 1) @ key.flatten(0, 1).transpose(1, 2)  # (B * heads, T, S)
-    if attention_mask is not None:
-        scores = scores + attention_mask[0, 0].to(scores.dtype)
+    if mask is not None:
+        scores = scores + mask[0, 0].to(scores.dtype)
     if getattr(module, "is_causal", False):
         later = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(1)
         scores = scores.masked_fill(later, float("-inf"))
@@ -79,27 +74,22 @@ def attending_by_products(model: PreTrainedModel) -> Iterator[None]:
 
 
 def _attend_to_few(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    **options: float | None,
-) -> tuple[torch.Tensor, None]:
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: float | None
+) -> tuple[Tensor, None]:
     """`_attend` for the tokens of a decoder; a mask is added, or False where attention may not go."""
     is_few = query.dtype == torch.bfloat16 and query.shape[2] <= FEW_QUERIES and options.get("scaling") == 1.0
-    if not is_few or (query.shape[2] > 1 and attention_mask is None):
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)  # type: ignore[arg-type]
+    if not is_few or (query.shape[2] > 1 and mask is None):
+        return sdpa_attention_forward(module, query, key, value, mask, **options)  # type: ignore[arg-type]
     scores = query @ key.transpose(2, 3)  # (B, heads, T, S)
-    if attention_mask is not None and attention_mask.dtype == torch.bool:
-        scores = scores.masked_fill(~attention_mask, float("-inf"))
-    elif attention_mask is not None:
-        scores = scores + attention_mask.to(scores.dtype)
+    if mask is not None and mask.dtype == torch.bool:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    elif mask is not None:
+        scores = scores + mask.to(scores.dtype)
     return (scores.softmax(-1) @ value).transpose(1, 2).contiguous(), None
 
 
 def mask_cross_attention(
-    model: PreTrainedModel, find_mask: Callable[[nn.Module], torch.Tensor | None]
+    model: PreTrainedModel, find_mask: Callable[[nn.Module], Tensor | None]
 ) -> list[RemovableHandle]:
     """Give the decoder's attention to the audio a mask, for which transformers' Whisper has no argument.
 

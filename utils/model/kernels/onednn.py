@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 ROWS = 8  # that oneDNN lays the weights out for; any other number gives the same sums
 
@@ -31,11 +32,11 @@ def is_available(dtype: torch.dtype) -> bool:
     )
 
 
-def _multiply(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+def _multiply(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """(…, in) by (out, in), plus (out,), is (…, out); what inductor calls for a linear layer."""
     if not inputs.numel():  # no targets in a batch
         return nn.functional.linear(inputs, weight, bias)
-    product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
     return product
 
 
@@ -73,7 +74,7 @@ def _precision(layer: nn.Linear) -> torch.dtype:
     return torch.get_autocast_dtype("cpu") if autocast else layer.weight.dtype
 
 
-def _packed_forward(layer: nn.Linear) -> Callable[[torch.Tensor], torch.Tensor]:
+def _packed_forward(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
     dtype = _precision(layer)
     with torch.no_grad():
         weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach().to(dtype), ROWS)
@@ -113,30 +114,25 @@ def multiply_by_onednn(model: nn.Module) -> None:
 class TrainedLinear(nn.Linear):
     """A linear layer whose products, and those of its gradients, are oneDNN's."""
 
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         """(…, in) float32 to (…, out)."""
         # views belong outside: a product may be added to in place
         rows = inputs.reshape(-1, self.in_features)
-        product: torch.Tensor = _Product.apply(rows, self.weight, self.bias)  # type: ignore[no-untyped-call]
+        product: Tensor = _Product.apply(rows, self.weight, self.bias)  # type: ignore[no-untyped-call]
         return product.view(*inputs.shape[:-1], self.out_features)
 
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: torch.autograd.function.FunctionCtx,
-        inputs: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-    ) -> torch.Tensor:
+    def forward(ctx: FunctionCtx, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """(N, in), (out, in) and (out,) to (N, out)."""
         ctx.save_for_backward(inputs, weight)
         return _multiply(inputs, weight, bias)
 
     @staticmethod
     def backward(  # type: ignore[override]
-        ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor
-    ) -> tuple[torch.Tensor | None, ...]:
+        ctx: FunctionCtx, gradient: Tensor
+    ) -> tuple[Tensor | None, ...]:
         inputs, weight = ctx.saved_tensors  # type: ignore[attr-defined]
         of_inputs = of_weight = of_bias = None
         if ctx.needs_input_grad[0]:  # type: ignore[attr-defined]

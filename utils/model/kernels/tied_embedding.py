@@ -6,7 +6,8 @@ backward pass of Whisper base.
 """
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from transformers import WhisperForConditionalGeneration
 
 
@@ -33,19 +34,17 @@ class _Rows:
 
     def __init__(self, padding_id: int | None) -> None:
         self._padding_id = padding_id
-        self.waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.waiting: list[tuple[Tensor, Tensor]] = []
 
-    def look_up(
-        self, module: nn.Module, inputs: tuple[torch.Tensor], found: torch.Tensor
-    ) -> torch.Tensor | None:
+    def look_up(self, module: nn.Module, inputs: tuple[Tensor], found: Tensor) -> Tensor | None:
         """A forward hook: the same embeddings, with a gradient of rows."""
         if not (torch.is_grad_enabled() and found.requires_grad):
             return None
         self.waiting.clear()  # of a backward pass that was left halfway
-        rows: torch.Tensor = _LookUp.apply(module.weight, found.detach(), inputs[0], self)  # type: ignore[no-untyped-call]
+        rows: Tensor = _LookUp.apply(module.weight, found.detach(), inputs[0], self)  # type: ignore[no-untyped-call]
         return rows
 
-    def add_to(self, gradient: torch.Tensor) -> torch.Tensor:
+    def add_to(self, gradient: Tensor) -> Tensor:
         """A hook of the weight, run once the projection's gradient and all rows are there."""
         for ids, rows in self.waiting:
             ids, rows = ids.flatten(), rows.flatten(0, -2)
@@ -61,17 +60,11 @@ class _LookUp(torch.autograd.Function):
     """Embeddings already looked up. The weight is an input so that its hook waits for the backward pass."""
 
     @staticmethod
-    def forward(
-        ctx: torch.autograd.function.FunctionCtx,
-        weight: torch.Tensor,
-        found: torch.Tensor,
-        ids: torch.Tensor,
-        rows: _Rows,
-    ) -> torch.Tensor:
+    def forward(ctx: FunctionCtx, weight: Tensor, found: Tensor, ids: Tensor, rows: _Rows) -> Tensor:
         ctx.ids, ctx.rows = ids, rows  # type: ignore[attr-defined]
         return found.view_as(found)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor) -> tuple[None, ...]:  # type: ignore[override]
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[None, ...]:  # type: ignore[override]
         ctx.rows.waiting.append((ctx.ids, gradient))  # type: ignore[attr-defined]
         return None, None, None, None
