@@ -41,7 +41,7 @@ from utils.runtime.devices import pick_accelerate_config
 from utils.runtime.errors import user_errors_end_the_script
 from utils.runtime.files import folder_written_whole, write_json
 from utils.runtime.flags import argument
-from utils.scoring.error_counts import count_errors
+from utils.scoring.error_rates import count_errors
 from utils.text.normalizing import normalize_text
 
 ADAPTER = "--use_peft --learning_rate 1e-3"  # fifty times that of all weights, as is usual for LoRA

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from utils.scoring.error_counts import ErrorCounts, total_counts
+from utils.scoring.error_rates import ErrorCounts, total_counts
 from utils.scoring.model_comparison import compare
 
 BASELINE = "full-context"  # what every other way is compared with

@@ -18,7 +18,7 @@ from utils.model.averaging import (
     save_snapshot,
 )
 from utils.model.loading import load_model
-from utils.model.stored_weights import read_adapter_config, write_variant
+from utils.model.saving import read_adapter_config, write_variant
 from utils.runtime.errors import UserError
 
 

@@ -20,7 +20,7 @@ from utils.model.interpolation import (
     keeps_guard,
     mixed_weights,
 )
-from utils.model.stored_weights import write_variant
+from utils.model.saving import write_variant
 from utils.runtime.errors import UserError
 from utils.scoring.error_rates import ErrorRates
 

@@ -7,7 +7,7 @@ import torch
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
-from utils.model.stored_weights import StoredWeights, local_folder, why_not_plain_lora, write_variant
+from utils.model.saving import StoredWeights, local_folder, why_not_plain_lora, write_variant
 from utils.runtime.errors import UserError
 
 

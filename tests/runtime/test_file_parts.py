@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils.runtime.file_parts import FilePart
+from utils.runtime.files import FilePart
 
 DATA = bytes(range(256))
 

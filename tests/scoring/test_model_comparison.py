@@ -18,7 +18,7 @@ from tests.support.sclite import (
     read_alignments,
 )
 from utils.scoring import intervals
-from utils.scoring.error_counts import (
+from utils.scoring.error_rates import (
     ErrorCounts,
     bootstrap_interval,
     count_errors,

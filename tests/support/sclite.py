@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.scoring.error_counts import ErrorCounts
+from utils.scoring.error_rates import ErrorCounts
 from utils.scoring.word_alignment import Edit
 
 # article 1 of the Universal Declaration of Human Rights; Thai, Chinese and Japanese parted into words by hand

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from utils.runtime.file_parts import FilePart
+from utils.runtime.files import FilePart
 from utils.runtime.problems import Problem
 
 MISSING_SHARE = 0.01  # of the promised size; below it a header is merely a little wrong

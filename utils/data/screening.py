@@ -18,7 +18,7 @@ from utils.model.whisper import eval_mode, whisper_of
 from utils.runtime.devices import pick_device, pick_dtype
 from utils.runtime.problems import Problem
 from utils.runtime.progress import audio_progress, silence_libraries
-from utils.scoring.error_counts import count_errors
+from utils.scoring.error_rates import count_errors
 from utils.text.label_tokens import prompt_tokens
 from utils.text.loops import find_loop
 from utils.text.normalizing import normalize_text

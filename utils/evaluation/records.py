@@ -3,8 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from utils.scoring.error_counts import ErrorCounts
-from utils.scoring.error_rates import ScoredUtterance
+from utils.scoring.error_rates import ErrorCounts, ScoredUtterance
 from utils.scoring.model_comparison import Comparison
 from utils.scoring.word_alignment import Confusion, Edit
 

@@ -13,8 +13,13 @@ from utils.evaluation.records import (
     ScoredDecoding,
     TextScore,
 )
-from utils.scoring.error_counts import bootstrap_interval, total_counts
-from utils.scoring.error_rates import TEXT_FORMS, ScoredUtterance, score_utterances
+from utils.scoring.error_rates import (
+    TEXT_FORMS,
+    ScoredUtterance,
+    bootstrap_interval,
+    score_utterances,
+    total_counts,
+)
 from utils.scoring.failures import DECODER_ERROR, count_failures, find_failures
 from utils.scoring.intervals import choose_clusters
 from utils.scoring.word_alignment import Edit, Unit, align_words, count_confusions

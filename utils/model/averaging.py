@@ -13,8 +13,7 @@ from pathlib import Path
 
 import torch
 
-from utils.model.saving import save_weights
-from utils.model.stored_weights import StoredWeights, why_not_plain_lora
+from utils.model.saving import StoredWeights, save_weights, why_not_plain_lora
 from utils.runtime.errors import UserError
 from utils.runtime.files import folder_written_whole
 

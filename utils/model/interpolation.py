@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from rich.table import Table
 
-from utils.model.stored_weights import (
+from utils.model.saving import (
     StoredWeights,
     is_adapter,
     read_adapter_config,

@@ -1,16 +1,144 @@
-"""A model folder as `from_pretrained` loads it, written whole or not at all, with its card."""
+"""Model folders: written whole or not at all, with their card; their weights read one tensor at a time."""
 
 import contextlib
+import json
+import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import torch
 from huggingface_hub import ModelCardData
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 from transformers import WhisperProcessor
 
 from utils.model.whisper import adapter_name, whisper_of
+from utils.runtime.errors import UserError
 from utils.runtime.files import folder_written_whole, write_json, write_text
+
+WHOLE, ADAPTER, ADAPTER_CONFIG = "model.safetensors", "adapter_model.safetensors", "adapter_config.json"
+
+# saved or left out as the writer pleases, because Whisper ties the first to the second
+TIED = {"proj_out.weight": "model.decoder.embed_tokens.weight"}
+
+# kinds of initialisation that change the base model's weights, unseen in the folder of the adapter
+CHANGING_THE_BASE = ("pissa", "olora", "corda", "loftq")
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether the folder holds a PEFT adapter rather than a whole model."""
+    return (folder / ADAPTER_CONFIG).is_file()
+
+
+def read_adapter_config(folder: Path) -> dict:
+    """An adapter folder's configuration as PEFT wrote it."""
+    return json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+
+
+def why_not_plain_lora(config: Mapping[str, object]) -> str | None:
+    """Say what keeps the weights of an adapter from being a plain sum of base and B A; None if nothing does.
+
+    Args:
+        config: `adapter_config.json`, or `LoraConfig.to_dict()`.
+    """
+    kind = str(getattr(config.get("peft_type"), "value", config.get("peft_type")))
+    if kind != "LORA":
+        return f"{kind} is not plain LoRA"
+    if config.get("use_dora"):
+        return "DoRA scales whole columns of the sum of base and adapter"
+    initialisation = str(config.get("init_lora_weights")).lower()
+    if initialisation.startswith(CHANGING_THE_BASE):
+        return f"its initialisation {initialisation} has changed the base model"
+    return None
+
+
+class StoredWeights:
+    """The tensors of a model or adapter folder; each is read from disk when asked for.
+
+    Raises:
+        UserError: The folder has no safetensors.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._open = contextlib.ExitStack()
+        files = [self._open.enter_context(safe_open(file, framework="pt")) for file in weight_files(folder)]
+        self._file_of = {name: file for file in files for name in file.keys()}  # noqa: SIM118, no mapping
+
+    def __enter__(self) -> "StoredWeights":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all tensors, in the order of the files."""
+        return list(self._file_of)
+
+    def read(self, name: str) -> torch.Tensor:
+        """One tensor, on the CPU; a tied weight that was saved once is found under both of its names.
+
+        Raises:
+            UserError: There is none of that name.
+        """
+        stored = name if name in self._file_of else TIED.get(name, name)
+        if stored not in self._file_of:
+            raise UserError(f"{self.folder}: no weight {name}. Expected a model of the same architecture.")
+        return self._file_of[stored].get_tensor(stored)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors of a model or adapter folder.
+
+    Raises:
+        UserError: There are none.
+    """
+    for name in (ADAPTER, WHOLE):
+        if (folder / name).is_file():
+            return [folder / name]
+    index = folder / f"{WHOLE}.index.json"
+    if index.is_file():
+        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        return [folder / name for name in dict.fromkeys(names)]
+    raise UserError(f"{folder}: no {WHOLE}. Load the model and save it again with save_pretrained.")
+
+
+def local_folder(name_or_path: str) -> Path:
+    """The folder with the files of a model that `from_pretrained` has loaded, in the Hub's cache or not.
+
+    Args:
+        name_or_path: What `resolve_model` returned.
+    """
+    if Path(name_or_path).is_dir():
+        return Path(name_or_path)
+    from transformers.utils import cached_file
+
+    return Path(str(cached_file(name_or_path, "config.json"))).parent
+
+
+def write_variant(
+    template: Path, target: Path, tensors: Mapping[str, torch.Tensor], *, adapter_config: dict | None
+) -> None:
+    """Write a folder like `template` with other weights, whole or not at all.
+
+    Args:
+        template: A model folder, or an adapter folder where `adapter_config` is given.
+        target: The new folder; one that is there is replaced.
+        tensors: All weights.
+        adapter_config: Takes the place of the template's.
+    """
+    with folder_written_whole(target) as temporary:
+        for file in template.iterdir():
+            if file.is_file() and not file.name.startswith(("model", "adapter_model")):
+                shutil.copyfile(file, temporary / file.name)
+        name = WHOLE if adapter_config is None else ADAPTER
+        save_file(dict(tensors), temporary / name, metadata={"format": "pt"})
+        if adapter_config is not None:
+            write_json(temporary / ADAPTER_CONFIG, adapter_config)
+
 
 ARGUMENTS_FILE = "train.yaml"
 

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 
 import numpy as np
 
-from utils.scoring.error_counts import ErrorCounts, as_columns, total_counts
+from utils.scoring.error_rates import ErrorCounts, as_columns, total_counts
 from utils.scoring.intervals import bootstrap_ratio
 from utils.scoring.word_alignment import Edit
 

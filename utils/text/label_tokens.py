@@ -6,11 +6,16 @@ text, or `<|0.00|>` text `<|2.40|>` piece by piece; `<|endoftext|>`. The text of
 as in Whisper's own training data.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utils.runtime.errors import UserError
+
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import WhisperTokenizer
 
 IGNORED = -100  # cross-entropy skips targets of this value
@@ -179,3 +184,29 @@ class LabelWriter:
     def timestamp_id(self, seconds: float) -> int:
         """The token of the nearest timestamp, from `<|0.00|>` to `<|30.00|>`."""
         return self._first_timestamp + round(min(max(seconds, 0.0), LAST_TIMESTAMP) / TIMESTAMP_STEP)
+
+
+def load_token_counter(name_or_path: str) -> Callable[[str], int]:
+    """A function that counts the text tokens of a label, from the tokenizer of a model folder or a Hub id.
+
+    Raises:
+        UserError: There is no tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    file = Path(name_or_path) / "tokenizer.json"
+    try:
+        # a faster-whisper folder has this file and nothing else that transformers could load
+        is_here = file.is_file()
+        tokenizer = Tokenizer.from_file(str(file)) if is_here else Tokenizer.from_pretrained(name_or_path)
+    except Exception as error:  # tokenizers raises bare Exception, the Hub and the network their own
+        raise UserError(
+            f"{name_or_path}: no tokenizer found ({type(error).__name__}). Expected a model folder with "
+            "tokenizer.json or a model of the Hub; leave --model_name_or_path out to count no tokens."
+        ) from error
+    return partial(_count_tokens, tokenizer)
+
+
+def _count_tokens(tokenizer: "Tokenizer", text: str) -> int:
+    # Whisper's own texts begin with a space
+    return len(tokenizer.encode(f" {text}", add_special_tokens=False).ids)

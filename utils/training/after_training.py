@@ -14,7 +14,7 @@ from utils.model.interpolation import check_interpolation
 from utils.model.languages import check_languages
 from utils.model.loading import LoadedModel
 from utils.model.resolving import resolve_model
-from utils.model.stored_weights import local_folder
+from utils.model.saving import local_folder
 from utils.model.transcription import CutShortError
 from utils.runtime.interruption import StopRequest
 from utils.runtime.out_of_memory import IN_EVALUATION, explaining_out_of_memory

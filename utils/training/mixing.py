@@ -27,8 +27,7 @@ from utils.model.interpolation import (
 )
 from utils.model.loading import load_model
 from utils.model.resolving import resolve_model
-from utils.model.saving import RESULTS_FILE
-from utils.model.stored_weights import is_adapter, local_folder, read_adapter_config, write_variant
+from utils.model.saving import RESULTS_FILE, is_adapter, local_folder, read_adapter_config, write_variant
 from utils.runtime.files import move_into_place, write_json
 from utils.runtime.interruption import StopRequest
 from utils.runtime.launch import failing_together, loading_whole

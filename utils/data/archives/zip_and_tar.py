@@ -21,7 +21,7 @@ from utils.data.archives.members import (
     size_problem,
 )
 from utils.runtime.errors import UserError
-from utils.runtime.file_parts import FilePart
+from utils.runtime.files import FilePart
 from utils.runtime.problems import BadItem, Problem
 
 MOST_HEADER_BYTES = 1 << 20  # of a tar header; a hostile one claims gigabytes, which `tarfile` would read

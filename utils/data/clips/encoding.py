@@ -18,8 +18,7 @@ from utils.data.quality.text_checks import check_text
 from utils.data.segmentation.pieces import END_TOLERANCE, segment_problem
 from utils.data.utterance import Reject, TimedText, Utterance
 from utils.runtime.problems import BadItem, Problem
-from utils.text.label_tokens import MAX_LABEL_TOKENS
-from utils.text.token_counts import load_token_counter
+from utils.text.label_tokens import MAX_LABEL_TOKENS, load_token_counter
 
 LABEL_FRAME = 4
 """Label tokens besides the text: language, task, no timestamps, end. The shift adds the start token."""
