@@ -32,6 +32,22 @@ LARGEST_OGG_PAGE = 27 + 255 + 255 * 255
 
 HEAD_BYTES = 64
 
+OGG_STREAM = b"OggS\x00\x02"  # how the first page of a stream begins (RFC 3533, section 6)
+
+SCANNED_BYTES = 1 << 20  # of a file at once
+
+# Headers of MPEG audio layer III: sync, version 1, 2 or 2.5, layer, a known bitrate and sample rate.
+_MP3_HEADER = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xef]")
+
+_MP3_KBPS = {
+    1: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+
+_MP3_RATES = (44_100, 48_000, 32_000)  # of version 1; half of them of version 2, a quarter of 2.5
+
+MP3_FRAMES = 5  # in a row are no chance; fewer may be the padding that a Xing header tells to leave out
+
 
 def missing_end(file: BinaryIO) -> Problem | None:
     """Why a file is taken for cut off, or None. The file is left at its beginning.
@@ -169,23 +185,6 @@ def _end_of_mp3(file: BinaryIO, head: bytes) -> int | None:
         return None
     (num_bytes,) = struct.unpack_from(">I", frame, tag + 12)
     return position + num_bytes
-
-
-OGG_STREAM = b"OggS\x00\x02"  # how the first page of a stream begins (RFC 3533, section 6)
-
-SCANNED_BYTES = 1 << 20  # of a file at once
-
-# Headers of MPEG audio layer III: sync, version 1, 2 or 2.5, layer, a known bitrate and sample rate.
-_MP3_HEADER = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xef]")
-
-_MP3_KBPS = {
-    1: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-
-_MP3_RATES = (44_100, 48_000, 32_000)  # of version 1; half of them of version 2, a quarter of 2.5
-
-MP3_FRAMES = 5  # in a row are no chance; fewer may be the padding that a Xing header tells to leave out
 
 
 def split_ogg_chain(file: BinaryIO) -> list[BinaryIO]:

@@ -22,6 +22,10 @@ from utils.runtime.problems import BadItem
 
 SHOWN_PROBLEMS = 5
 
+LONGEST_WINDOW = 29.5  # seconds of sound in a window of 30: the decoder wants to hear an end
+
+CUT_REACH = 5.0  # seconds before the end of a window within which speech without a pause is cut
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -129,11 +133,6 @@ def transcribe_recordings(
             found[number] = failed(error)
         on_batch(1, recording.duration)
     return found
-
-
-LONGEST_WINDOW = 29.5  # seconds of sound in a window of 30: the decoder wants to hear an end
-
-CUT_REACH = 5.0  # seconds before the end of a window within which speech without a pause is cut
 
 
 def transcribe_chunked(

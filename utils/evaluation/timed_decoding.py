@@ -18,6 +18,10 @@ from utils.model.transcription import Hypothesis, gather_hypotheses, transcribe_
 from utils.runtime.progress import AudioProgress, audio_progress
 from utils.text.normalizing import count_words, normalize_text
 
+PROBE_DURATIONS = (4.0, 12.0)  # seconds of silence, noise and music of every kind
+
+PROBE_SEED = 0
+
 
 def decode(
     name: str,
@@ -86,11 +90,6 @@ def _choose_transcription(
 
 def _count_batch(progress: AudioProgress, by_clip: bool, clips: int, seconds: float) -> None:
     progress.advance(clips if by_clip else seconds, seconds)
-
-
-PROBE_DURATIONS = (4.0, 12.0)  # seconds of silence, noise and music of every kind
-
-PROBE_SEED = 0
 
 
 def probe_hallucination(

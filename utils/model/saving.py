@@ -26,6 +26,10 @@ TIED = {"proj_out.weight": "model.decoder.embed_tokens.weight"}
 # kinds of initialisation that change the base model's weights, unseen in the folder of the adapter
 CHANGING_THE_BASE = ("pissa", "olora", "corda", "loftq")
 
+ARGUMENTS_FILE = "train.yaml"
+
+RESULTS_FILE = "train_results.json"
+
 
 def is_adapter(folder: Path) -> bool:
     """Whether the folder holds a PEFT adapter rather than a whole model."""
@@ -138,11 +142,6 @@ def write_variant(
         save_file(dict(tensors), temporary / name, metadata={"format": "pt"})
         if adapter_config is not None:
             write_json(temporary / ADAPTER_CONFIG, adapter_config)
-
-
-ARGUMENTS_FILE = "train.yaml"
-
-RESULTS_FILE = "train_results.json"
 
 
 @contextlib.contextmanager

@@ -14,6 +14,21 @@ TRIM_THRESHOLD_BYTES = 1 << 23
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
+IN_TRAINING = (  # what helps there
+    "Give --auto_find_batch_size, which does the step again in smaller parts, --memory low, or "
+    "--gradient_checkpointing; the result stays the same."
+)
+
+IN_EVALUATION = (
+    "It was in an evaluation, which decodes a batch in halves down to one clip. Give --use_peft or a smaller "
+    "model."
+)
+
+TEXTS = (  # of torch's allocators, CTranslate2, C++, the kernel and oneDNN
+    *("out of memory", "not enough memory", "can't allocate memory", "Cannot allocate memory", "bad_alloc"),
+    *("could not create a memory", "could not execute a primitive", "can't start new thread"),
+)
+
 
 def return_freed_memory() -> None:
     """Hand what Python, glibc and the allocators of devices keep for reuse back to the machine."""
@@ -48,22 +63,6 @@ def _glibc() -> ctypes.CDLL | None:
         return libc if hasattr(libc, "malloc_trim") else None
     except OSError:
         return None
-
-
-IN_TRAINING = (  # what helps there
-    "Give --auto_find_batch_size, which does the step again in smaller parts, --memory low, or "
-    "--gradient_checkpointing; the result stays the same."
-)
-
-IN_EVALUATION = (
-    "It was in an evaluation, which decodes a batch in halves down to one clip. Give --use_peft or a smaller "
-    "model."
-)
-
-TEXTS = (  # of torch's allocators, CTranslate2, C++, the kernel and oneDNN
-    *("out of memory", "not enough memory", "can't allocate memory", "Cannot allocate memory", "bad_alloc"),
-    *("could not create a memory", "could not execute a primitive", "can't start new thread"),
-)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

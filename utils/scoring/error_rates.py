@@ -12,6 +12,17 @@ from utils.scoring.word_alignment import Unit, words_or_characters
 from utils.text.cleaning import clean_text
 from utils.text.normalizing import normalize_text
 
+TEXT_FORMS = ("raw", "normalized")
+
+METRICS = ("normalized_wer", "raw_wer", "normalized_cer", "raw_cer")  # the lower, the better
+
+METRIC_LABELS = {
+    "normalized_wer": "WER normalised",
+    "raw_wer": "WER raw",
+    "normalized_cer": "CER normalised",
+    "raw_cer": "CER raw",
+}
+
 
 @dataclass(frozen=True)
 class ErrorCounts:
@@ -115,18 +126,6 @@ def as_columns(counts: Sequence[ErrorCounts]) -> np.ndarray:
     """Errors and reference lengths, int64 (2, utterances)."""
     pairs = [(count.errors, count.reference_length) for count in counts]
     return np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-
-
-TEXT_FORMS = ("raw", "normalized")
-
-METRICS = ("normalized_wer", "raw_wer", "normalized_cer", "raw_cer")  # the lower, the better
-
-METRIC_LABELS = {
-    "normalized_wer": "WER normalised",
-    "raw_wer": "WER raw",
-    "normalized_cer": "CER normalised",
-    "raw_cer": "CER raw",
-}
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ctranslate2.models import Whisper
     from faster_whisper import WhisperModel
 
+SAMPLING_SEED = 1  # of what faster-whisper draws where greedy decoding fails
+
 
 @contextlib.contextmanager
 def ctranslate2_folder(name: str) -> Iterator[tuple[Path, LoadedModel]]:
@@ -140,9 +142,6 @@ def open_ctranslate2(name: str, options: BackendOptions) -> Iterator[CTranslate2
     with ctranslate2_folder(name) as (folder, loaded):
         engine = Whisper(str(folder), intra_threads=torch.get_num_threads(), **engine_words)
         yield CTranslate2Transcriber(engine, loaded, options.max_length, options.task, options.num_beams)
-
-
-SAMPLING_SEED = 1  # of what faster-whisper draws where greedy decoding fails
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,33 @@ if TYPE_CHECKING:
     import torch
     from transformers import WhisperConfig
 
+# from a Hugging Face name to CTranslate2's, one change after the other
+RENAMES = (
+    (r"^model\.", ""),
+    (r"layers\.", "layer_"),
+    ("self_attn_layer_norm", "self_attention.layer_norm"),
+    ("encoder_attn_layer_norm", "attention.layer_norm"),
+    ("final_layer_norm", "ffn.layer_norm"),
+    (r"self_attn\.[qkv]_proj", "self_attention.linear_0"),
+    (r"self_attn\.out_proj", "self_attention.linear_1"),
+    (r"encoder_attn\.q_proj", "attention.linear_0"),
+    (r"encoder_attn\.[kv]_proj", "attention.linear_1"),
+    (r"encoder_attn\.out_proj", "attention.linear_2"),
+    (r"fc1", "ffn.linear_0"),
+    (r"fc2", "ffn.linear_1"),
+    (r"layer_norm\.weight", "layer_norm.gamma"),
+    (r"layer_norm\.bias", "layer_norm.beta"),
+    ("embed_tokens", "embeddings"),
+    (r"embed_positions\.weight", "position_encodings.encodings"),
+    (r"\.", "/"),
+)
+
+# what CTranslate2 keeps in one matrix, rows stacked: place in the stack, matrices in it
+STACKS = {
+    **{f"self_attn.{part}_proj": (place, 3) for place, part in enumerate("qkv")},
+    **{f"encoder_attn.{part}_proj": (place, 2) for place, part in enumerate("kv")},
+}
+
 
 def is_ctranslate2_folder(path: str | Path) -> bool:
     """Whether `path` is a folder in faster-whisper form: a `model.bin` and no Hugging Face weights."""
@@ -57,34 +84,6 @@ def convert_to_hugging_face(folder: str | Path, output_dir: str | Path) -> None:
         save_file(tensors, temporary / "model.safetensors", metadata={"format": "pt"})
         save_processor(WhisperProcessor(feature_extractor, tokenizer), temporary)
         generation_config.save_pretrained(temporary)
-
-
-# from a Hugging Face name to CTranslate2's, one change after the other
-RENAMES = (
-    (r"^model\.", ""),
-    (r"layers\.", "layer_"),
-    ("self_attn_layer_norm", "self_attention.layer_norm"),
-    ("encoder_attn_layer_norm", "attention.layer_norm"),
-    ("final_layer_norm", "ffn.layer_norm"),
-    (r"self_attn\.[qkv]_proj", "self_attention.linear_0"),
-    (r"self_attn\.out_proj", "self_attention.linear_1"),
-    (r"encoder_attn\.q_proj", "attention.linear_0"),
-    (r"encoder_attn\.[kv]_proj", "attention.linear_1"),
-    (r"encoder_attn\.out_proj", "attention.linear_2"),
-    (r"fc1", "ffn.linear_0"),
-    (r"fc2", "ffn.linear_1"),
-    (r"layer_norm\.weight", "layer_norm.gamma"),
-    (r"layer_norm\.bias", "layer_norm.beta"),
-    ("embed_tokens", "embeddings"),
-    (r"embed_positions\.weight", "position_encodings.encodings"),
-    (r"\.", "/"),
-)
-
-# what CTranslate2 keeps in one matrix, rows stacked: place in the stack, matrices in it
-STACKS = {
-    **{f"self_attn.{part}_proj": (place, 3) for place, part in enumerate("qkv")},
-    **{f"encoder_attn.{part}_proj": (place, 2) for place, part in enumerate("kv")},
-}
 
 
 def read_tensors(weights: ModelBin, config: "WhisperConfig") -> "dict[str, torch.Tensor]":
