@@ -1,18 +1,16 @@
 """Where a recording has speech: Silero's voice detector."""
 
-import importlib.util
+import importlib.metadata
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from utils.audio.flac import SAMPLE_RATE
 from utils.audio.levels import runs_of
-from utils.runtime.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -95,16 +93,10 @@ def _load_network() -> "tuple[torch.jit.ScriptModule, torch.nn.LSTM]":
     """The package's network at 16 kHz, and its recurrent layer in a form that takes many chunks at once.
 
     From its file: importing the package would change the number of threads of torch.
-
-    Raises:
-        UserError: The package is not installed.
     """
     import torch
 
-    found = importlib.util.find_spec("silero_vad")
-    if found is None or not found.submodule_search_locations:
-        raise UserError("silero-vad is not installed. Run: pip install -r requirements.txt")
-    file = Path(found.submodule_search_locations[0]) / "data" / "silero_vad.jit"
+    file = importlib.metadata.distribution("silero-vad").locate_file("silero_vad/data/silero_vad.jit")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit; the weights are in no other form
         network = torch.jit.load(str(file), map_location="cpu")._model
