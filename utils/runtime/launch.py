@@ -7,13 +7,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 import torch
-from accelerate import (
-    Accelerator,
-    DistributedDataParallelKwargs,
-    DistributedType,
-    InitProcessGroupKwargs,
-    PartialState,
-)
+from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
+from accelerate.state import PartialState
 from accelerate.utils import gather_object
 from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
 
@@ -90,14 +85,13 @@ def _check_processes(seen: int, harm: str) -> None:
 def loading_whole(accelerator: Accelerator) -> Iterator[None]:
     """While a model is loaded: under ZeRO-3 transformers would shard it at once, which its Whisper cannot."""
     plugin = accelerator.state.deepspeed_plugin
-    if plugin is None:
-        yield
-        return
-    unset_hf_deepspeed_config()
+    if plugin is not None:
+        unset_hf_deepspeed_config()
     try:
         yield
     finally:
-        set_hf_deepspeed_config(plugin.dschf)
+        if plugin is not None:
+            set_hf_deepspeed_config(plugin.dschf)
 
 
 def is_sharded(accelerator: Accelerator) -> bool:

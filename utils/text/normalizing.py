@@ -1,5 +1,6 @@
 """Transcripts as they are scored: two spellings that this makes equal are no error."""
 
+import itertools
 import json
 import re
 import unicodedata
@@ -7,14 +8,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from importlib import resources
 
-from utils.text.scripts import (
-    SPACE_IN_SPACELESS,
-    SPACELESS_CHARACTER,
-    SPACELESS_SCRIPTS,
-    has_spaceless_script,
-)
-
-_SPACE_BESIDE_SPACELESS = re.compile(f"(?<=[{SPACELESS_SCRIPTS}]) | (?=[{SPACELESS_SCRIPTS}])")
+from utils.text.scripts import SPACELESS_CHARACTER, drop_layout_spaces
 
 # remarks as Whisper's basic normaliser knows them
 _BRACKETED = re.compile(r"[<\[][^>\]]*[>\]]")
@@ -87,8 +81,7 @@ def _normalize_script_safe(text: str) -> str:
     kept = " ".join("".join(map(_keep_spelling, composed)).split())
     # composed again: a mark and its letter may have been apart by a character that is gone
     kept = unicodedata.normalize("NFC", _drop_stray_marks(kept))
-    layout = _SPACE_BESIDE_SPACELESS if has_spaceless_script(kept) else SPACE_IN_SPACELESS
-    return layout.sub("", kept)
+    return drop_layout_spaces(kept)
 
 
 def _keep_spelling(character: str) -> str:
@@ -103,11 +96,12 @@ def _keep_spelling(character: str) -> str:
 
 def _drop_stray_marks(text: str) -> str:
     """A text of single spaces without marks that have lost their letter, or never had one."""
-    words = text.split(" ")
-    bare = [
-        next((i for i, c in enumerate(word) if unicodedata.category(c)[0] != "M"), None) for word in words
-    ]
-    return " ".join(word[start:] for word, start in zip(words, bare, strict=True) if start is not None)
+    words = ("".join(itertools.dropwhile(_is_mark, word)) for word in text.split(" "))
+    return " ".join(filter(None, words))
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character)[0] == "M"
 
 
 def count_words(text: str) -> int:

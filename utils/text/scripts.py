@@ -13,6 +13,8 @@ SPACELESS_SCRIPTS = (
 
 SPACELESS_CHARACTER = re.compile(f"[{SPACELESS_SCRIPTS}]")
 
+SPACE_BESIDE_SPACELESS = re.compile(f"(?<=[{SPACELESS_SCRIPTS}]) | (?=[{SPACELESS_SCRIPTS}])")
+
 SPACE_IN_SPACELESS = re.compile(f"(?<=[{SPACELESS_SCRIPTS}]) (?=[{SPACELESS_SCRIPTS}])")
 
 
@@ -24,6 +26,11 @@ def has_spaceless_script(text: str) -> bool:
     """
     letters = sum(character.isalpha() for character in text)
     return 2 * len(SPACELESS_CHARACTER.findall(text)) > letters
+
+
+def drop_layout_spaces(text: str) -> str:
+    """A text without spaces between characters of such scripts; where most are of one, also beside words."""
+    return (SPACE_BESIDE_SPACELESS if has_spaceless_script(text) else SPACE_IN_SPACELESS).sub("", text)
 
 
 def main_script(text: str) -> str | None:
