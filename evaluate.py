@@ -115,22 +115,17 @@ def evaluate_model(
 ) -> "list[ScoredDecoding]":
     """Load one model and score it on every split, in the full context first; guards in that one alone."""
     from utils.evaluation.backends.opening import open_transcriber
+    from utils.evaluation.backends.transcriber import BackendOptions
     from utils.evaluation.models import choose_contexts, in_known_languages
     from utils.evaluation.scoring import score_decoding
     from utils.evaluation.timed_decoding import decode
 
     scored, made_up = [], {}
     scoring = arguments.normalizer, arguments.bootstrap_samples, arguments.seed
-    with open_transcriber(
-        name,
-        backend=arguments.backend,
-        dtype=arguments.dtype,
-        device=processes.device,
-        max_length=arguments.generation_max_length,
-        task=task,
-        num_beams=arguments.num_beams,
-    ) as transcriber:
-        batch_size, backend = arguments.per_device_eval_batch_size, arguments.backend
+    batch_size, backend = arguments.per_device_eval_batch_size, arguments.backend
+    limits = arguments.generation_max_length, task, arguments.num_beams
+    options = BackendOptions(processes.device, arguments.dtype, *limits)
+    with open_transcriber(name, backend, options) as transcriber:
         material = [in_known_languages(part, transcriber, name) for part in material]
         contexts = choose_contexts(arguments.audio_context, transcriber, name, backend)
         if arguments.probe_hallucination:

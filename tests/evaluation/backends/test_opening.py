@@ -8,13 +8,14 @@ import torch
 
 from utils.audio.flac import encode_flac
 from utils.evaluation.backends.opening import open_transcriber
+from utils.evaluation.backends.transcriber import BackendOptions
 from utils.model.context import DECODING_GRID, dynamic_context
 from utils.model.decoding import transcribe_batch
 from utils.model.silence import SILENCE_RUN
 from utils.runtime.errors import UserError
 
 BASE = "openai/whisper-base"
-OPTIONS = {"dtype": "float32", "device": torch.device("cpu"), "max_length": 64}
+OPTIONS = BackendOptions(torch.device("cpu"), "float32", 64)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def base():
     """Whisper base as it is, and converted on the fly; opened once, since that is most of the work."""
     with contextlib.ExitStack() as opened:
         yield {
-            backend: opened.enter_context(open_transcriber(BASE, backend=backend, **OPTIONS))
+            backend: opened.enter_context(open_transcriber(BASE, backend, OPTIONS))
             for backend in ("transformers", "ctranslate2")
         }
 
@@ -36,7 +37,8 @@ def both_say(base, clips, languages, contexts, max_length: int = 64):
     """What either backend hears; CTranslate2 condenses no silence, so neither does."""
     for transcriber in base.values():
         loaded = replace(transcriber.loaded, silence_run=0)
-        asked = replace(transcriber, loaded=loaded, max_length=max_length)
+        options = replace(OPTIONS, max_length=max_length)
+        asked = replace(transcriber, loaded=loaded, options=options)
         yield asked.transcribe_batch(clips, languages, contexts)
 
 
@@ -70,15 +72,14 @@ def test_transformers_hears_the_silence_of_the_model(base, clips):
 
 
 def test_faster_whisper_hears_a_prompt(clips, italian_prompts):
-    with open_transcriber(BASE, backend="faster-whisper", num_beams=5, **OPTIONS) as transcriber:
+    with open_transcriber(BASE, "faster-whisper", replace(OPTIONS, num_beams=5)) as transcriber:
         (heard,) = transcriber.transcribe_batch(clips[:1], ["it"], [30.0])
     assert set(heard.lower().split()) & set(italian_prompts[0][1].lower().split())
 
 
 def test_an_unknown_precision_is_refused():
-    words = OPTIONS | {"dtype": "float64"}
     with (
         pytest.raises(UserError, match=r"float64.*expected one of auto"),
-        open_transcriber(BASE, backend="ctranslate2", **words),
+        open_transcriber(BASE, "ctranslate2", replace(OPTIONS, dtype="float64")),
     ):
         pass

@@ -20,7 +20,6 @@ from utils.runtime.downloads import (
     file_digest,
     filling_cache,
     run_downloader,
-    say_on_stderr,
 )
 from utils.runtime.errors import UserError
 from utils.runtime.files import folder_written_whole
@@ -114,7 +113,7 @@ def _fetch_corpus(language: str, corpus: Corpus, folder: Path, sounds_url: str) 
         except SourceUnavailable as error:
             refusals.append(f"{fetch.__name__.removeprefix('_fetch_')}: {error}")
         else:
-            say_on_stderr(f"{corpus.credit}. Licence: {corpus.licence}. In {folder}")
+            print(f"{corpus.credit}. Licence: {corpus.licence}. In {folder}")
             return
     raise UserError(
         f"telephone prompts in {language!r}: no source gave them. {'; '.join(refusals)}. Check the network; "
@@ -128,7 +127,7 @@ def _fetch_debian(language: str, target: Path, _: str) -> None:
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise SourceUnavailable("this system has no apt-get")
     packages = [f"asterisk-core-sounds-{language}-g722", f"asterisk-core-sounds-{language}"]
-    say_on_stderr(f"Fetching {' and '.join(packages)}, about 11 MB, from Debian")
+    print(f"Fetching {' and '.join(packages)}, about 11 MB, from Debian")
     with tempfile.TemporaryDirectory() as temporary:
         options = ["-o", "Acquire::Retries=2", "-o", f"Acquire::http::Timeout={SOCKET_PATIENCE:.0f}"]
         run_downloader(["apt-get", "--quiet", *options, "download", *packages], cwd=temporary)
@@ -146,7 +145,7 @@ def _fetch_debian(language: str, target: Path, _: str) -> None:
 def _fetch_upstream(language: str, target: Path, sounds_url: str) -> None:
     """Download the Asterisk project's tarball and take the prompts out of it."""
     name = f"asterisk-core-sounds-{language}-g722-{SOUNDS_VERSION}.tar.gz"
-    say_on_stderr(f"Fetching {name}, about 11 MB, from {sounds_url}")
+    print(f"Fetching {name}, about 11 MB, from {sounds_url}")
     with tempfile.TemporaryDirectory() as temporary:
         archive = Path(temporary) / name
         download_sounds(f"{sounds_url}/{name}", archive, MAX_PROMPTS_BYTES)

@@ -81,9 +81,7 @@ class CTranslate2Transcriber:
 
     engine: "Whisper"
     loaded: LoadedModel  # for the prompt, the features and the tokenizer
-    max_length: int
-    task: str
-    num_beams: int
+    options: BackendOptions
     takes_added_languages: bool = True
 
     @property
@@ -113,12 +111,13 @@ class CTranslate2Transcriber:
         features = input_features(samples, context, processor.feature_extractor)
         states = self.engine.encode(StorageView.from_array(features.numpy()))
         prompts = [
-            prompt_tokens(tokenizer, language, task=self.task) for language in self._spoken(states, languages)
+            prompt_tokens(tokenizer, language, task=self.options.task)
+            for language in self._spoken(states, languages)
         ]
         # CTranslate2 writes half of `max_length`, as openai/whisper writes at most half of 448 tokens
-        length = min(2 * max(self.max_length - len(prompts[0]), 1), MAX_LABEL_TOKENS)
+        length = min(2 * max(self.options.max_length - len(prompts[0]), 1), MAX_LABEL_TOKENS)
         found = self.engine.generate(
-            states, prompts, beam_size=self.num_beams, max_length=length, suppress_tokens=[-1]
+            states, prompts, beam_size=self.options.num_beams, max_length=length, suppress_tokens=[-1]
         )
         tokens = [result.sequences_ids[0] for result in found]
         return [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
@@ -141,7 +140,7 @@ def open_ctranslate2(name: str, options: BackendOptions) -> Iterator[CTranslate2
 
     with ctranslate2_folder(name) as (folder, loaded):
         engine = Whisper(str(folder), intra_threads=torch.get_num_threads(), **engine_words)
-        yield CTranslate2Transcriber(engine, loaded, options.max_length, options.task, options.num_beams)
+        yield CTranslate2Transcriber(engine, loaded, options)
 
 
 @dataclass(frozen=True)
@@ -150,8 +149,7 @@ class FasterWhisperTranscriber:
 
     engine: "WhisperModel"
     loaded: LoadedModel
-    task: str
-    num_beams: int
+    options: BackendOptions
     takes_dynamic_context: bool = False
     takes_added_languages: bool = False
 
@@ -166,8 +164,8 @@ class FasterWhisperTranscriber:
         segments, _ = self.engine.transcribe(
             samples,
             language=spoken,
-            task=self.task,
-            beam_size=self.num_beams,
+            task=self.options.task,
+            beam_size=self.options.num_beams,
             condition_on_previous_text=False,  # it would spread loops from one window to the next
         )
         return "".join(segment.text for segment in segments).strip()
@@ -183,4 +181,4 @@ def open_faster_whisper(name: str, options: BackendOptions) -> Iterator[FasterWh
     set_random_seed(SAMPLING_SEED)
     with ctranslate2_folder(name) as (folder, loaded):
         engine = WhisperModel(str(folder), cpu_threads=torch.get_num_threads(), **engine_words)
-        yield FasterWhisperTranscriber(engine, loaded, options.task, options.num_beams)
+        yield FasterWhisperTranscriber(engine, loaded, options)

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-import torch
-
 from utils.evaluation.backends.ctranslate2 import open_ctranslate2, open_faster_whisper
 from utils.evaluation.backends.transcriber import BackendOptions, Transcriber
 from utils.evaluation.backends.transformers import open_transformers
@@ -16,22 +14,10 @@ OPENERS: dict[str, Callable[[str, BackendOptions], AbstractContextManager[Transc
 }
 
 
-def open_transcriber(
-    name: str,
-    *,
-    backend: str,
-    dtype: str,
-    device: torch.device,
-    max_length: int,
-    task: str = "transcribe",
-    num_beams: int = 1,
-) -> AbstractContextManager[Transcriber]:
-    """Load a model for a backend, one of `OPENERS`; `BackendOptions` explains the rest.
-
-    Args:
-        name: As given to `load_model`.
+def open_transcriber(name: str, backend: str, options: BackendOptions) -> AbstractContextManager[Transcriber]:
+    """Load a model, named as for `load_model`, for a backend, one of `OPENERS`.
 
     Raises:
         UserError: There is no such model, or the backend is not installed or lacks the precision.
     """
-    return OPENERS[backend](name, BackendOptions(device, dtype, max_length, task, num_beams))
+    return OPENERS[backend](name, options)

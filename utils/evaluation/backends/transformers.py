@@ -30,8 +30,7 @@ class TransformersTranscriber:
     """The model in memory."""
 
     loaded: LoadedModel
-    max_length: int
-    task: str = "transcribe"
+    options: BackendOptions
     takes_dynamic_context: bool = True
     takes_added_languages: bool = True
 
@@ -44,8 +43,8 @@ class TransformersTranscriber:
             clips,
             languages,
             contexts,
-            max_length=self.max_length,
-            task=self.task,
+            max_length=self.options.max_length,
+            task=self.options.task,
             silence_run=self.loaded.decoding_silence_run,
         )
 
@@ -60,14 +59,16 @@ class TransformersTranscriber:
             padding="max_length" if is_short else "longest",
             return_attention_mask=True,
         ).to(whisper.device, whisper.dtype)
-        spoken: dict[str, Any] = {"language": language, "task": self.task} if language_ids(whisper) else {}
+        spoken: dict[str, Any] = (
+            {"language": language, "task": self.options.task} if language_ids(whisper) else {}
+        )
         with torch.inference_mode(), torch.random.fork_rng():
             torch.manual_seed(0)  # temperatures draw: the same recording gets the same text
             tokens = whisper.generate(
                 **inputs,
                 **spoken,
                 **FALLBACK,
-                max_length=self.max_length,
+                max_length=self.options.max_length,
                 return_timestamps=True,
                 condition_on_prev_tokens=False,
             )
@@ -81,4 +82,4 @@ def open_transformers(name: str, options: BackendOptions) -> Iterator[Transforme
     loaded = load_model(name, dtype=dtype)
     loaded.model.to(options.device)
     with ready_to_decode(loaded.model):
-        yield TransformersTranscriber(loaded, options.max_length, options.task)
+        yield TransformersTranscriber(loaded, options)
