@@ -58,7 +58,11 @@ def judge(
             after = by_key[candidate, row.dataset, row.audio_context]
             before = find_baseline(by_key, models[0], after)
             assert before is not None  # it was compared
-            findings += _findings(before, after, row, guard_tolerance)
+            if after.is_guard:
+                findings.append(_judge_guard(before, after, row, guard_tolerance))
+            else:
+                findings.append(_judge_errors(before, after, row))
+            findings += _judge_failures(before, after) + _judge_made_up_words(before, after)
         findings += _judge_contexts([r for r in results if r.model == candidate and not r.is_guard])
         findings = list(dict.fromkeys(findings))  # made-up words are the same for every dataset
         reasons = [sentence for is_good, sentence in findings if not is_good]
@@ -73,16 +77,6 @@ def _judge_contexts(results: Sequence[EvaluationResult]) -> list[Finding]:
     lacking = dict.fromkeys((r.dataset, r.split) for r in results if (r.dataset, r.split) not in decoded)
     why = "not decoded in the full context, which every other runtime uses; --audio_context auto does both."
     return [(False, f"{dataset} ({split}): {why}") for dataset, split in lacking]
-
-
-def _findings(
-    before: EvaluationResult, after: EvaluationResult, comparison: ModelComparison, guard_tolerance: float
-) -> list[Finding]:
-    if after.is_guard:
-        found = _judge_guard(before, after, comparison, guard_tolerance)
-    else:
-        found = _judge_errors(before, after, comparison)
-    return [found, *_judge_failures(before, after), *_judge_made_up_words(before, after)]
 
 
 def _judge_errors(before: EvaluationResult, after: EvaluationResult, comparison: ModelComparison) -> Finding:

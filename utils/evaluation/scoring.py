@@ -22,7 +22,7 @@ from utils.scoring.error_rates import (
 )
 from utils.scoring.failures import DECODER_ERROR, count_failures, find_failures
 from utils.scoring.intervals import choose_clusters
-from utils.scoring.word_alignment import Edit, Unit, align_words, count_confusions
+from utils.scoring.word_alignment import Unit, align_words, count_confusions
 from utils.text.scripts import has_spaceless_script
 
 
@@ -38,7 +38,11 @@ def score_decoding(
     alignments = {
         form: [align_words(text.reference, text.hypothesis, unit) for text in texts[form]] for form in texts
     }
-    failures = _find_failures(evaluation_set, decoding, alignments["normalized"], measure)
+    columns = references, decoding.hypotheses, alignments["normalized"], evaluation_set.languages
+    failures = [  # where the decoder failed, that alone
+        [DECODER_ERROR] if number in decoding.errors else find_failures(*row, measure=measure)
+        for number, row in enumerate(zip(*columns, strict=True))
+    ]
     scorer = _Scorer(evaluation_set, utterances, measure, bootstrap_samples, seed)
     everyone = range(len(utterances))
     overall = scorer.score(everyone)
@@ -64,17 +68,6 @@ def _taken_over(kind: type, *records: object) -> dict:
     """The values of those fields of some records that a kind of record has too."""
     names = {field.name for field in fields(kind)}
     return {name: value for record in records for name, value in vars(record).items() if name in names}
-
-
-def _find_failures(
-    evaluation_set: EvaluationSet, decoding: Decoding, alignments: list[list[Edit]], measure: str
-) -> list[list[str]]:
-    """The kinds of failure of every utterance; where the decoder failed, that alone."""
-    columns = (evaluation_set.references, decoding.hypotheses, alignments, evaluation_set.languages)
-    return [
-        [DECODER_ERROR] if number in decoding.errors else find_failures(*row, measure=measure)
-        for number, row in enumerate(zip(*columns, strict=True))
-    ]
 
 
 @dataclass(frozen=True)

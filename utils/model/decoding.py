@@ -79,8 +79,12 @@ def decode_greedily(
     active = torch.arange(len(prompts), device=device)
     inputs = prompts
     for position in range(prompts.shape[1], min(max_length, model.config.max_target_positions)):
-        suppressed = first if position == prompts.shape[1] else later
-        tokens = _next_tokens(model, inputs, encoded.states, cache, suppressed)
+        decoded = model.model.decoder(
+            input_ids=inputs, encoder_hidden_states=encoded.states, past_key_values=cache, use_cache=True
+        )
+        logits = model.proj_out(decoded.last_hidden_state[:, -1]).float()  # (B, vocabulary)
+        logits[:, first if position == prompts.shape[1] else later] = -torch.inf
+        tokens = logits.argmax(dim=-1)
         for row, token in zip(active.tolist(), tokens.tolist(), strict=True):
             if token != end:
                 results[row].append(token)
@@ -111,22 +115,6 @@ def _never_chosen(
     return first, later
 
 
-def _next_tokens(
-    model: WhisperForConditionalGeneration,
-    inputs: torch.Tensor,
-    states: torch.Tensor,
-    cache: EncoderDecoderCache,
-    suppressed: torch.Tensor,
-) -> torch.Tensor:
-    """(B,) the likeliest allowed token after `inputs` (B, T), whose keys and values join the cache."""
-    decoded = model.model.decoder(
-        input_ids=inputs, encoder_hidden_states=states, past_key_values=cache, use_cache=True
-    )
-    logits = model.proj_out(decoded.last_hidden_state[:, -1]).float()  # (B, vocabulary)
-    logits[:, suppressed] = -torch.inf
-    return logits.argmax(dim=-1)
-
-
 @contextlib.contextmanager
 def ready_to_decode(model: torch.nn.Module) -> Iterator[None]:
     """Evaluation mode and the fastest layers for decoding; the weights must not change in the block."""
@@ -154,7 +142,7 @@ def transcribe_batch(
     Args:
         model: Whisper, or a PEFT model around it, in evaluation mode, best `ready_to_decode`.
         clips: FLAC bytes of at most 30 s, 16 kHz mono.
-        languages: Language code of each clip; None lets the model detect it.
+        languages: Language code of each clip; None lets the model detect it. English-only models take none.
         contexts: Seconds that each is padded to.
         max_length: Most tokens of a hypothesis, the prompt included.
         task: transcribe, or translate into English.
@@ -166,8 +154,14 @@ def transcribe_batch(
     )
     hooks = mask_cross_attention(whisper, lambda _: encoded.mask)
     try:
-        prompts = _build_prompts(whisper, processor, encoded.states, languages, task)
-        tokens = decode_greedily(whisper, encoded, prompts, max_length)
+        if not language_ids(whisper):
+            languages = [None] * len(languages)
+        elif None in languages:
+            detected = detect_languages(whisper, encoded.states)
+            languages = [given or found for given, (found, _) in zip(languages, detected, strict=True)]
+        prompts = [prompt_tokens(processor.tokenizer, language, task=task) for language in languages]
+        prompt_ids = torch.tensor(prompts, device=encoded.states.device)
+        tokens = decode_greedily(whisper, encoded, prompt_ids, max_length)
     finally:
         for hook in hooks:
             hook.remove()
@@ -200,20 +194,3 @@ def encode_in_contexts(
         for of, value in ((states, 0.0), (masks, -torch.inf))
     )
     return EncodedClips(joined, mask[:, None, None] if mask.any() else None)
-
-
-def _build_prompts(
-    model: WhisperForConditionalGeneration,
-    processor: WhisperProcessor,
-    states: torch.Tensor,
-    languages: Sequence[str | None],
-    task: str,
-) -> torch.Tensor:
-    """(B, P) prompt tokens; the language of a clip without one is detected. English-only models take none."""
-    if not language_ids(model):
-        languages = [None] * len(languages)
-    elif None in languages:
-        detected = detect_languages(model, states)
-        languages = [given or found for given, (found, _) in zip(languages, detected, strict=True)]
-    prompts = [prompt_tokens(processor.tokenizer, language, task=task) for language in languages]
-    return torch.tensor(prompts, device=states.device)
