@@ -1,5 +1,6 @@
 """The converter against CTranslate2 itself: its decoding, its own converter, its format written by hand."""
 
+import copy
 import json
 import shutil
 import struct
@@ -242,6 +243,20 @@ def test_large_v3_vocabulary_and_mels(large_v3):
     with torch.inference_mode():
         expected = model.eval()(features, decoder_input_ids=tokens).logits
         assert torch.equal(again(features, decoder_input_ids=tokens).logits, expected)
+
+
+def test_a_tensor_of_another_shape_is_refused(large_v3, tmp_path):
+    import torch
+
+    model = copy.deepcopy(large_v3[0])
+    model.model.encoder.conv2.bias = torch.nn.Parameter(torch.zeros(63))
+    folder = tmp_path / "ct2"
+    folder.mkdir()
+    shutil.copy(large_v3[1].with_name("ct2") / "tokenizer.json", folder)
+    write_hand_made(folder, model)
+    with pytest.raises(UserError, match=r"conv2/bias of shape \[63\], which does not fit .* width 64"):
+        convert_to_hugging_face(folder, tmp_path / "hf")
+    assert not (tmp_path / "hf").exists()
 
 
 def test_saved_again_it_still_knows_its_languages(large_v3, tmp_path):
