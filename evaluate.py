@@ -183,8 +183,8 @@ def write_report(
     from utils.evaluation.gate import analyse
     from utils.evaluation.material import find_clip
     from utils.evaluation.scoring import list_predictions
+    from utils.report.evaluation_charts import draw_evaluation_charts, write_evaluation_plots
     from utils.report.evaluation_page import write_evaluation_page
-    from utils.report.evaluation_plots import write_evaluation_plots
     from utils.report.evaluation_tables import write_evaluation_tables
     from utils.report.learning_curve import load_metrics, read_curves
     from utils.runtime.files import write_json
@@ -200,11 +200,11 @@ def write_report(
         write_json(output_dir / COMPARISON_FILE, asdict(analysis))
     predictions = [prediction for item in scored for prediction in list_predictions(item)]
     metrics = {model: load_metrics(model) for model in arguments.models}
-    curves = read_curves(metrics)
+    charts = draw_evaluation_charts(results, read_curves(metrics))
     write_evaluation_tables(output_dir / TABLES, results, analysis, predictions, metrics)
-    write_evaluation_plots(output_dir / PLOTS, results, curves)
+    write_evaluation_plots(output_dir / PLOTS, charts)
     clip_of = partial(find_clip, material)
-    write_evaluation_page(output_dir / REPORT_FILE, results, analysis, predictions, clip_of, curves)
+    write_evaluation_page(output_dir / REPORT_FILE, results, analysis, predictions, clip_of, charts)
     rows = [asdict(result) for result in results]
     write_json(output_dir / RESULTS_FILE, {"results": rows, "inputs": inputs})
 

@@ -24,9 +24,9 @@ from utils.data.data_report import (
     write_data_report,
 )
 from utils.data.dataset_statistics import StatisticsCounter
+from utils.report.advice import OTHER_ADVICE, advice_for
 from utils.report.data_page import EXAMPLES_PER_REASON, KEPT_EXAMPLES, write_html
-from utils.report.data_sections import OTHER_ADVICE, advice_for, trimmed
-from utils.report.data_summary import print_summary, text_histogram
+from utils.report.data_summary import print_summary, text_histogram, trimmed
 from utils.report.players import MOST_AUDIO_CHARACTERS, AudioExample
 
 BROWSER_FLAGS += ["--disable-background-networking", "--disable-component-update"]
@@ -148,6 +148,11 @@ def test_identifiers_and_labels_fit(written):
             assert attributes["href"][1:] in ids
     charts = [a for a in page.find("svg") if a.get("role") == "img"]
     assert len(charts) == 3 and all(chart["aria-labelledby"] for chart in charts)
+    assert [chart.title for chart in page.charts()] == [
+        "Duration of clips",
+        "Tokens of a label",
+        "Speech rate",
+    ]
     assert len(page.find("caption")) == len(page.find("table"))
     sections = ["summary", "splits", "lengths", "silence", "people", "characters", "rejects", "listen"]
     assert [section["id"] for section in page.find("section")] == sections
@@ -172,10 +177,40 @@ def test_words_say_what_the_numbers_say(written):
 
 
 def test_bars_are_as_high_as_the_counts(written):
-    page = written()
-    _, counts = trimmed(build_statistics().duration)
-    bars = [float(r["height"]) for r in page.find("rect") if r["class"] == "bar" and "x" in r][: len(counts)]
-    assert np.array(bars) / max(bars) == pytest.approx(np.array(counts) / max(counts), abs=0.01)
+    duration = build_statistics().duration
+    edges, counts = trimmed(duration)
+    chart = written().charts()[0]
+    assert list(chart.marks) == [
+        f"{low:g} to {high:g} seconds: {count:,}"
+        for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
+    ]
+    heights = [box.bottom - box.top for box in chart.marks.values()]
+    assert np.array(heights) / max(heights) == pytest.approx(np.array(counts) / max(counts), abs=0.01)
+    # the dashed line at the median, on the scale of the bars
+    boxes = list(chart.marks.values())
+    unit = (boxes[2].left - boxes[0].left) / (edges[2] - edges[0])
+    dashed = next(path for path in chart.root.iter("path") if "stroke-dasharray" in path.attrib)
+    at = float(dashed.get("d").split()[1])
+    assert (at - boxes[0].left) / unit + edges[0] == pytest.approx(duration.median, abs=0.01)
+
+
+def test_numbers_of_a_chart_stand_below_it(written):
+    shown = re.sub(r"\s+", " ", "".join(written().texts))
+    for counted in (build_statistics().duration, build_statistics().label_tokens):
+        edges, counts = trimmed(counted)
+        filled = [place for place, count in enumerate(counts) if count]
+        rows = [f"{edges[place]:g} to {edges[place + 1]:g}{counts[place]:,}" for place in filled]
+        assert " ".join(rows) in shown
+    assert "half below" in shown and "(dashed)" in shown and "Whisper's decoder writes 448 tokens" in shown
+
+
+def test_what_lies_above_is_counted_and_what_was_not_counted_is_not_drawn(written):
+    nothing = Distribution("tokens", [0.0, 4.0], [0], 0, None, None, None)
+    beyond = replace(build_statistics().speech_rate, above=3)
+    changed = replace(build_statistics(), label_tokens=nothing, speech_rate=beyond)
+    page = written(build_report(statistics=changed))
+    assert [chart.title for chart in page.charts()] == ["Duration of clips", "Speech rate"]
+    assert "3 above 40 are not drawn." in "".join(page.texts)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +249,25 @@ def test_examples_are_limited_in_number_length_and_size(written, tmp_path):
     assert all(
         any(a["aria-label"].startswith(f"Play {kind} ") for a in page.find("audio")) for kind in range(4)
     )
+
+
+def test_what_has_no_sound_has_no_player(written):
+    page = written(kept=[AudioExample("a", "ciao", None, ""), AudioExample("b", "ciao", tone(1), "")])
+    assert [player["aria-label"] for player in page.find("audio")] == ["Play b"]
+
+
+def test_names_rejects_and_silence_have_meters_of_their_shares(written):
+    page = written(rejected=rejects(tone(1)))
+    widths = [float(a["width"]) for a in page.find("rect") if a.get("class") == "series-1"]
+    statistics = build_statistics()
+    seconds = statistics.dynamic_context
+    heard = [30 * (1 - statistics.silence.share_of_window), seconds.mean_context]
+    heard += [seconds.mean_seconds_of_work, 30.0]
+    assert widths[:4] == pytest.approx([100 * value / 30 for value in heard], abs=0.01)
+    speakers = statistics.speakers
+    total = sum(named.hours for named in speakers.largest) + speakers.hours_of_others
+    assert widths[4] == pytest.approx(100 * speakers.largest[0].hours / total, abs=0.01)
+    assert widths[-3:] == pytest.approx([100 * count / 60 for count in (40, 17, 3)], abs=0.01)
 
 
 def test_short_clips_stay_the_bytes_they_are(written):

@@ -1,10 +1,9 @@
-"""Points of metrics.jsonl, and the charts made of them."""
+"""Points of metrics.jsonl, and what is said of them."""
 
 import json
 import math
 
-from tests.support.pages import HOSTILE, Page
-from utils.report.learning_curve import learning_section, load_metrics, read_curves, read_points, thinned
+from utils.report.learning_curve import learning_words, load_metrics, read_curves, read_points, thinned
 
 METRICS = [
     {"step": 20, "loss": 0.5},
@@ -45,26 +44,8 @@ def test_neighbours_are_averaged():
     assert thinned(points, 7) == points and thinned([], 3) == []
 
 
-def test_a_chart_for_the_rates_and_one_for_the_loss():
-    page = Page(learning_section(read_curves({"tuned": METRICS}), ["base", "tuned"]))
-    assert [a["aria-labelledby"].split()[0] for a in page.find("svg") if a.get("role") == "img"] == [
-        "learning-validation-title",
-        "learning-loss-title",
-    ]
-    assert [line["class"] for line in page.find("polyline")] == ["series-1 curve"] * 3
-    assert "15.0 % at step 20" in "".join(page.texts)
-
-
-def test_several_runs_are_named_and_a_run_without_validation_has_one_chart():
-    page = Page(learning_section(read_curves({"a": METRICS, HOSTILE: METRICS[:2]}), ["a", HOSTILE]))
-    text = "".join(page.texts)
-    assert "normalised WER, a" in text and "training loss, a" in text and not page.find("script")
-    alone = Page(learning_section(read_curves({"a": METRICS[:2]}), ["a"]))
-    assert len(alone.find("figure")) == 1
-    assert learning_section([], ["a"]) == ""
-
-
-def test_a_very_long_run_stays_small():
-    metrics = [{"step": step, "loss": 1 / step} for step in range(1, 100_001)]
-    section = learning_section(read_curves({"a": json.loads(json.dumps(metrics))}), ["a"])
-    assert len(section) < 20_000
+def test_the_lowest_rate_is_told_in_words():
+    alone = learning_words(read_curves({"tuned": METRICS}))
+    assert "The lowest normalised rate is 15.0 % at step 20 (upright line)." in alone
+    both = learning_words(read_curves({"a": METRICS, "b": METRICS, "c": METRICS[:2]}))
+    assert "rate of a is 15.0 % at step 20." in both and "rate of b is" in both and "rate of c" not in both

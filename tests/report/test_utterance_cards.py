@@ -1,7 +1,7 @@
 """Which utterances are shown, and that each plays once."""
 
 from tests.support.made_up_results import BASE, TUNED, build_prediction
-from tests.support.pages import Page, tone
+from tests.support.pages import tone
 from utils.evaluation.records import Prediction
 from utils.report.utterance_cards import (
     CASES_IN_A_LIST,
@@ -10,6 +10,7 @@ from utils.report.utterance_cards import (
     join_cases,
     pick_cases,
 )
+from utils.report.word_differences import LONGEST_TEXT
 
 
 def picked(lines: list[Prediction], baseline: str | None = BASE) -> dict[str, list[str]]:
@@ -67,7 +68,20 @@ def test_the_same_name_in_two_datasets_is_two_utterances():
     flac = tone(0.5)
     cards = build_cards(lists, lambda *key: asked.append(key) or flac, several_datasets=True)
     assert sorted(asked) == [("data/en", "clip 1"), ("data/it", "clip 1")]
-    page = Page("".join(cards))
-    assert len(page.find("audio")) == 2 and len(page.find("li")) == 4
-    assert [a["href"] for a in page.find("a")] == ["#clip-1", "#clip-2"]
-    assert "clip 1 · data/en · 2.5 s" in "".join(page.texts)
+    assert [one.title for one in cards] == ["Most errors", "Failure: loop"]
+    shown = [card for one in cards for card in one.cards]
+    assert [card.is_first for card in shown] == [True, True, False, False]
+    assert [card.player.audio is not None for card in shown] == [True, True, False, False]
+    assert [card.anchor for card in shown] == ["clip-1", "clip-2", "clip-1", "clip-2"]
+    assert shown[0].player.example.title == "clip 1 · data/en"
+
+
+def test_a_long_reference_is_cut():
+    lines = [build_prediction(1, TUNED, 1, reference="a" * 5000), build_prediction(2, TUNED, 1)]
+    (worst,) = build_cards(
+        pick_cases(join_cases(lines, TUNED, None)), lambda *_: None, several_datasets=False
+    )
+    assert [card.player.example.text for card in worst.cards] == [
+        "a" * LONGEST_TEXT + "…",
+        "Parola2 due tre quattro cinque sei.",
+    ]

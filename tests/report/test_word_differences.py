@@ -4,15 +4,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.pages import HOSTILE, RIGHT_TO_LEFT, Page
-from utils.report.word_differences import LONGEST_RUN, LONGEST_TEXT, differences_legend, mark_differences
+from utils.report.page import make_environment
+from utils.report.word_differences import LONGEST_RUN, LONGEST_TEXT, list_stretches
 from utils.scoring.word_alignment import Edit
 
 words = st.text(min_size=1, max_size=5)
 equal = words.map(lambda word: Edit("equal", word, word))
 substitute = st.tuples(words, words).map(lambda pair: Edit("substitute", *pair))
+MACROS = make_environment().get_template("macros.html").module
 one_sided = words.flatmap(
     lambda word: st.sampled_from([Edit("insert", None, word), Edit("delete", word, None)])
 )
+
+
+def mark_differences(alignment: list[Edit], between: str = " ") -> str:
+    return MACROS.differences(list_stretches(alignment, between), between)
 
 
 def test_runs_are_marked_together_and_substitutions_one_by_one():
@@ -59,5 +65,5 @@ def test_every_text_stays_short_and_whole_where_it_is_short(alignment):
 
 
 def test_the_legend_shows_all_three():
-    page = Page(differences_legend())
+    page = Page(MACROS.differences_legend())
     assert len(page.find("li")) == 3 and len(page.find("del")) == len(page.find("ins")) == 2

@@ -2,8 +2,11 @@
 
 import contextlib
 import html.parser
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -25,6 +28,7 @@ class Page(html.parser.HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
+        self.source = text
         self.elements: list[tuple[str, dict]] = []
         self.texts: list[str] = []
         self.open: list[str] = []
@@ -45,6 +49,51 @@ class Page(html.parser.HTMLParser):
 
     def find(self, tag: str) -> list[dict]:
         return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def cells(self) -> str:
+        """What is shown, with a bar between two elements."""
+        return "|".join(" ".join(text.split()) for text in self.texts if text.strip())
+
+    def charts(self) -> list["DrawnChart"]:
+        return [DrawnChart(svg) for svg in re.findall(r'<svg class="chart".*?</svg>', self.source, re.DOTALL)]
+
+
+@dataclass(frozen=True)
+class Box:
+    """Where a mark of a chart stands, and its colour."""
+
+    left: float
+    right: float
+    top: float
+    bottom: float
+    fill: str
+
+
+class DrawnChart:
+    """A chart as it stands in a page: its words, and its marks by what they say to the mouse."""
+
+    def __init__(self, svg: str) -> None:
+        self.root = ElementTree.fromstring(svg)
+        self.title, self.description = (self.root[place].text for place in range(2))
+        self.texts = [str(element.text) for element in self.root.iter("text")]
+        self.marks = {
+            str(group[0].text): self._box(group)
+            for group in self.root.iter("g")
+            if len(group) and group[0].tag == "title"
+        }
+
+    @staticmethod
+    def _box(group: ElementTree.Element) -> Box:
+        mark = next(element for element in group.iter() if element.tag == ("path", "use")[_is_dot(group)])
+        outline = mark.get("d") or f"M {mark.get('x')} {mark.get('y')}"
+        points = [(float(x), float(y)) for x, y in re.findall(r"[ML] ([-\d.]+) ([-\d.]+)", outline)]
+        xs, ys = zip(*points, strict=True)
+        return Box(min(xs), max(xs), min(ys), max(ys), mark.get("fill", ""))
+
+
+def _is_dot(group: ElementTree.Element) -> bool:
+    return group.find(".//use") is not None
 
 
 @contextlib.contextmanager

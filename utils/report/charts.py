@@ -1,177 +1,210 @@
-"""Charts of an evaluation as inline SVG: bars with intervals, grouped columns, lines."""
+"""The charts of both reports, drawn by matplotlib: rates as bars with intervals, lines, histograms."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from utils.report.axis import Axis, chart_of
-from utils.report.page import Html, isolated, tag
+from utils.evaluation.records import TextScore
+from utils.report.drawing import (
+    INK,
+    SERIES_COLOURS,
+    SOFT,
+    chart_style,
+    drawable,
+    inline_svg,
+    new_panels,
+    show_note,
+)
+from utils.report.labels import in_percent
+from utils.report.learning_curve import LearningCurve, Point, thinned
+from utils.report.series import NUM_COLOURS, Series
 
-# Grey for the baseline, then the colours of Okabe and Ito, told apart in every form of colour blindness.
-NUM_COLOURS = 6
-
-BAR_HEIGHT = 11  # pixels of one bar in a stack, with the gap below it
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 HIGHEST_RATE = 1.5  # a bar above 150 % is cut: a model that runs away would flatten all the others
 
+BAR, GAP, LINE = 11.0, 9.0, 13.0  # points: of a bar, between rows, of a line of the legend
+
+MOST_POINTS = 300  # of a line
+
 MOST_DOTS = 40  # of a line; with more of them it is drawn without
 
-DASHES = ("none", "7 4", "2 4", "10 4 2 4")
-
 
 @dataclass(frozen=True)
-class Measure:
-    """A rate and its interval, as fractions."""
-
-    rate: float
-    interval: tuple[float, float] | None = None
-
-    @property
-    def end(self) -> float:
-        """How far bar and whisker reach."""
-        return max(self.rate, self.interval[1] if self.interval else 0.0)
-
-
-@dataclass(frozen=True)
-class Colour:
-    """How a series is told from the others."""
-
-    number: int
-    is_dynamic: bool = False
-
-    @property
-    def classes(self) -> str:
-        return f"series-{self.number % NUM_COLOURS}" + (" dynamic" if self.is_dynamic else "")
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of a chart; `dash` counts the pattern in which it is drawn, 0 for none."""
+class RateRow:
+    """What the bars of one row stand for: a form of the text, a group, a length."""
 
     label: str
-    colour: Colour
-    points: Sequence[tuple[float, float]]
-    dash: int = 0
+    note: str  # below the label
+    scores: list[TextScore]  # one of each series
 
 
-def chart_top(measures: Iterable[Measure]) -> float:
-    """The rate at which an axis ends so that bars and intervals fit, 150 % at most."""
-    return min(max((measure.end for measure in measures), default=0.0), HIGHEST_RATE) or 1.0
+@dataclass(frozen=True)
+class Panel:
+    """Rows of bars on one axis."""
+
+    title: str
+    series: Sequence[Series]
+    rows: Sequence[RateRow]
+
+    @property
+    def height(self) -> float:
+        """Of its rows in points."""
+        return len(self.rows) * (max(len(self.series), 2) * BAR + GAP)
+
+    @property
+    def top(self) -> float:
+        """The rate at which the axis ends so that bars and intervals fit, 150 % at most."""
+        ends = [
+            max(one.rate(row.scores[place]), row.scores[place].ci95[1])
+            for place, one in enumerate(self.series)
+            for row in self.rows
+        ]
+        return min(max(ends), HIGHEST_RATE) or 1.0
 
 
-def stacked_bars(measures: Sequence[Measure], colours: Sequence[Colour], top: float) -> Html:
-    """Bars one below the other on one scale, with whiskers; for a cell beside the numbers it shows."""
-    parts: list[Html] = []
-    for place, (measure, colour) in enumerate(zip(measures, colours, strict=True)):
-        y, width = place * BAR_HEIGHT, _share(measure.rate, top)
-        parts.append(tag("rect", class_="track", width=100, height=BAR_HEIGHT - 2, y=y))
-        parts.append(tag("rect", width=width, height=BAR_HEIGHT - 2, y=y, class_=colour.classes))
-        if measure.interval:
-            low, high = (_share(end, top) for end in measure.interval)
-            middle = y + (BAR_HEIGHT - 2) / 2
-            path = f"M{low} {middle}H{high}M{low} {middle - 2.5}v5M{high} {middle - 2.5}v5"
-            parts.append(tag("path", class_="whisker", d=path, vector_effect="non-scaling-stroke"))
-    height = BAR_HEIGHT * len(measures) - 2
-    size = {"viewBox": f"0 0 100 {height}", "height": height, "preserveAspectRatio": "none"}
-    return tag("svg", *parts, class_="stack", **size, aria_hidden="true")
+@dataclass(frozen=True)
+class Chart:
+    """A figure with its words: the same in a page and as a file."""
+
+    name: str  # of the file, and unique on the page
+    title: str
+    words: str  # what it shows in a sentence
+    figure: "Figure"
+
+    @property
+    def svg(self) -> str:
+        """As an element of a page."""
+        return inline_svg(self.figure, self.name, self.title, self.words)
 
 
-def _share(rate: float, top: float) -> float:
-    return round(100 * min(max(rate / top, 0.0), 1.0), 2)
+@chart_style()
+def draw_rates(panels: Sequence[Panel]) -> "Figure":
+    """Draw bars of error rates in percent with their intervals, the bars of a row together."""
+    from matplotlib.patches import Patch
+
+    named = {one.label: one for panel in panels for one in panel.series}
+    height = sum(panel.height + 44 for panel in panels) + LINE * len(named) + 10
+    figure, places = new_panels(height, ratios=[panel.height for panel in panels])
+    for axes, panel in zip(places, panels, strict=True):
+        for place, one in enumerate(panel.series):
+            _draw_bars(axes, panel, one, place)
+        labels = [drawable(row.label) + (f"\n{row.note}" if row.note else "") for row in panel.rows]
+        axes.set_yticks(range(len(labels)), labels, color=INK)
+        axes.set_ylim(len(labels) - 0.5, -0.5)
+        axes.set_xlim(0, 112 * panel.top)
+        axes.xaxis.set_major_formatter("{x:g} %")
+        axes.grid(axis="x")
+        axes.spines["bottom"].set_visible(False)
+        axes.set_title(drawable(panel.title), fontweight="bold")
+    patches = [Patch(**_look(one), label=drawable(name)) for name, one in named.items()]
+    figure.legend(handles=patches, loc="outside upper left", borderpad=0, handlelength=1.4)
+    return figure
 
 
-def swatch(colour: Colour, dash: int | None = None) -> Html:
-    """A patch of a series' colour, or a piece of its line where `dash` is given."""
-    if dash is None:
-        mark = tag("rect", width=24, height=10, rx=2, class_=colour.classes)
-    else:
-        pattern = {"stroke_dasharray": DASHES[dash % len(DASHES)]}
-        mark = tag("line", x1=1, x2=23, y1=5, y2=5, class_=f"{colour.classes} curve", **pattern)
-    return tag("svg", mark, class_="swatch", viewBox="0 0 24 10", aria_hidden="true")
+def _draw_bars(axes: "Axes", panel: Panel, one: Series, place: int) -> None:
+    """The bars of one series, the `place`th in every row, with whiskers and figures."""
+    row_height = panel.height / len(panel.rows)
+    scores = [row.scores[place] for row in panel.rows]
+    rates = [one.rate(score) for score in scores]
+    middles = [row + (place - (len(panel.series) - 1) / 2) * BAR / row_height for row in range(len(rates))]
+    ends = zip(rates, scores, strict=True)
+    reach = [(100 * max(r - s.ci95[0], 0.0), 100 * max(s.ci95[1] - r, 0.0)) for r, s in ends]
+    bars = axes.barh(
+        middles,
+        [100 * rate for rate in rates],
+        height=(BAR - 2) / row_height,
+        xerr=list(zip(*reach, strict=True)),
+        error_kw={"ecolor": INK, "elinewidth": 1, "capsize": 2, "capthick": 1},
+        **_look(one),
+    )
+    for bar, rate, score, row, y in zip(bars, rates, scores, panel.rows, middles, strict=True):
+        show_note(bar, f"{one.label}, {row.label}: {in_percent(rate)} %")
+        end = min(max(rate, score.ci95[1]), panel.top)
+        axes.text(100 * end + 1.2 * panel.top, y, in_percent(rate), va="center", fontsize=8)
 
 
-def legend(entries: Sequence[tuple[Html, str]]) -> Html:
-    """Which patch or line is what."""
-    return tag("ul", *[tag("li", patch, isolated(label)) for patch, label in entries], class_="legend")
+def _look(one: Series) -> dict:
+    """Colour of the model; paler in the dynamic context."""
+    return {"color": colour_of(one.number), "alpha": 0.55 if one.is_dynamic else 1.0, "linewidth": 0}
 
 
-def column_chart(
-    name: str,
-    labels: Sequence[tuple[str, str]],
-    columns: Sequence[tuple[str, Colour, Sequence[Measure]]],
-    *,
-    title: str,
-    description: str,
-) -> Html:
-    """Columns side by side in groups, with whiskers.
+def colour_of(number: int) -> str:
+    """The colour of a model."""
+    return SERIES_COLOURS[number % NUM_COLOURS]
+
+
+@chart_style()
+def draw_learning(curves: Sequence[LearningCurve], models: Sequence[str]) -> "Figure":
+    """Draw validation WER above and training loss below, by step; the best step is marked of a run alone.
 
     Args:
-        name: Unique on the page, for the labels.
-        labels: Of the groups, two lines each.
-        columns: Label, colour and one rate for each group of every series.
-        title: Read to those who do not see it.
-        description: The same, what it shows in a sentence.
+        curves: At least one, with a point.
+        models: All of the report in order, for their colours.
     """
-    axis = Axis(max(1.0, len(labels)), 100 * chart_top(m for *_, ms in columns for m in ms))
-    parts = axis.levels()
-    width = 0.8 / max(len(columns), 1)
-    for group, (label, size) in enumerate(labels):
-        for text, below in ((label, 17), (size, 33)):
-            parts.append(tag("text", text, x=axis.x(group + 0.5), y=axis.y(0) + below, text_anchor="middle"))
-        for place, (series, colour, measures) in enumerate(columns):
-            left = group + 0.1 + place * width
-            parts += _column(axis, left, 0.9 * width, measures[group], colour, f"{series}, {label}")
-    return chart_of(name, parts, title, description)
+    validated = [curve for curve in curves if curve.normalized_wer or curve.raw_wer]
+    logged = [curve for curve in curves if curve.loss]
+    shown = [title for title, found in (("WER", validated), ("loss", logged)) if found]
+    figure, places = new_panels(185 * len(shown) + 20 * len(curves), ratios=[1.0] * len(shown))
+    panels = dict(zip(shown, places, strict=True))
+    for curve in curves:
+        colour = colour_of(models.index(curve.model))
+        name = f", {curve.label}" if len(curves) > 1 else ""
+        for points, style, label in ((curve.normalized_wer, "-", "normalised"), (curve.raw_wer, "--", "raw")):
+            if points:
+                percent = [(step, 100 * rate) for step, rate in points]
+                _draw_line(panels["WER"], percent, f"{label} WER{name}", colour, style)
+        if curve.loss:
+            _draw_line(panels["loss"], curve.loss, f"training loss{name}", colour, "-")
+    titles = {"WER": "WER on the validation split, percent", "loss": "Training loss"}
+    for key, axes in panels.items():
+        axes.set_title(titles[key], fontweight="bold")
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        axes.grid(axis="y")
+        axes.xaxis.set_major_formatter("{x:,g}")
+        if len(curves) == 1 and curves[0].best:
+            axes.axvline(curves[0].best[0], color=SOFT, linewidth=1, linestyle=(0, (2, 2)))
+        if len(axes.get_lines()) > 1:
+            axes.legend(loc="upper right", handlelength=2.6)
+    places[-1].set_xlabel("step")
+    return figure
 
 
-def _column(
-    axis: Axis, left: float, width: float, measure: Measure, colour: Colour, label: str
-) -> list[Html]:
-    top, x = axis.y(100 * measure.rate), axis.x(left)
-    size = {"x": x, "width": round(axis.x(left + width) - x, 2), "y": top}
-    words = tag("title", f"{label}: {100 * measure.rate:.1f} %")
-    parts = [tag("rect", words, class_=colour.classes, **size, height=round(axis.y(0) - top, 2))]
-    if measure.interval:
-        low, high = (axis.y(100 * end) for end in measure.interval)
-        middle = round(axis.x(left + width / 2), 2)
-        path = f"M{middle} {low}V{high}M{middle - 3} {low}h6M{middle - 3} {high}h6"
-        parts.append(tag("path", class_="whisker", d=path))
-    return parts
+def _draw_line(axes: "Axes", points: Sequence[Point], label: str, colour: str, style: str) -> None:
+    steps, values = zip(*thinned(points, MOST_POINTS), strict=True)
+    axes.plot(steps, values, style, color=colour, linewidth=1.8, label=drawable(label), clip_on=False)
+    if len(steps) <= MOST_DOTS:
+        for step, value in zip(steps, values, strict=True):
+            (dot,) = axes.plot(step, value, "o", markersize=4.5, color=colour, clip_on=False)
+            show_note(dot, f"{label}, step {step:,}: {value:.3g}")
 
 
-def line_chart(
-    name: str,
-    lines: Sequence[Line],
-    *,
-    title: str,
-    description: str,
-    unit: str,
-    last: float,
-    mark: float | None = None,
-) -> Html:
-    """Lines from 0 on, each point a dot where there are few.
+@chart_style()
+def draw_histogram(edges: Sequence[float], counts: Sequence[int], unit: str, median: float) -> "Figure":
+    """Draw how many clips lie between edges.
 
     Args:
-        name: Unique on the page, for the labels.
-        lines: At least one of them with a point.
-        title: Read to those who do not see it.
-        description: The same, what it shows in a sentence.
-        unit: Of the horizontal axis, written below it.
-        last: Where that axis ends.
-        mark: Where an upright line is drawn.
+        edges: One more than counts.
+        counts: Of clips, at least one.
+        unit: Of the edges.
+        median: Where a dashed line stands.
     """
-    highest = max(y for line in lines for _, y in line.points)
-    axis = Axis(max(last, 1.0), max(highest, 1e-9))
-    parts = [*axis.levels(), *axis.ticks(unit)]
-    if mark is not None:
-        parts.append(axis.mark(mark))
-    for line in lines:
-        drawn = [(axis.x(x), axis.y(y)) for x, y in line.points]
-        shape = {"points": " ".join(f"{x},{y}" for x, y in drawn), "class_": f"{line.colour.classes} curve"}
-        parts.append(tag("polyline", **shape, stroke_dasharray=DASHES[line.dash % len(DASHES)]))
-        if len(drawn) <= MOST_DOTS:
-            labels = [f"{line.label}, {unit} {x:g}: {y:.3g}" for x, y in line.points]
-            parts += [
-                tag("circle", tag("title", label), cx=x, cy=y, r=3.2, class_=line.colour.classes)
-                for label, (x, y) in zip(labels, drawn, strict=True)
-            ]
-    return chart_of(name, parts, title, description)
+    from matplotlib.ticker import MaxNLocator
+
+    figure, (axes,) = new_panels(165, ratios=[1.0])
+    widths = [high - low for low, high in pairwise(edges)]
+    bars = axes.bar(edges[:-1], counts, [0.94 * w for w in widths], align="edge", color=colour_of(1))
+    for bar, (low, high), count in zip(bars, pairwise(edges), counts, strict=True):
+        show_note(bar, f"{low:g} to {high:g} {unit}: {count:,}")
+    axes.axvline(median, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_xlabel(unit)
+    axes.set_ylabel("clips")
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.grid(axis="y")
+    return figure

@@ -2,27 +2,41 @@
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from utils.data.clips.block_files import Rejected
-from utils.data.data_report import DataReport
+from utils.data.data_report import DataReport, Distribution, Statistics
 from utils.data.prepared_dataset import read_split
-from utils.report.data_names import characters_section, names_section
-from utils.report.data_sections import (
-    example_list,
-    histograms_section,
-    rejects_section,
-    silence_section,
-    splits_section,
-)
-from utils.report.data_summary import REPORT_FILE, list_warnings, next_step
-from utils.report.labels import share_in_percent
-from utils.report.page import Html, isolated, join, tag, write_report_page
-from utils.report.players import AudioExample, Player, load_players
+from utils.model.context import FULL_CONTEXT
+from utils.report.advice import advice_for
+from utils.report.character_names import name_character
+from utils.report.charts import Chart, draw_histogram
+from utils.report.data_summary import REPORT_FILE, list_warnings, trimmed
+from utils.report.page import write_page
+from utils.report.players import AudioExample, load_players
 
 KEPT_EXAMPLES = 12  # shown at most
 
 EXAMPLES_PER_REASON = 5  # the same, of each kind of reject
+
+HISTOGRAMS = (
+    ("duration", "Duration of clips", "Whisper hears 30 seconds at a time."),
+    ("label_tokens", "Tokens of a label", "Whisper's decoder writes 448 tokens at most."),
+    (
+        "speech_rate",
+        "Speech rate",
+        "Clips far from the others often have a text that does not belong to their sound.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class HistogramChart(Chart):
+    """A histogram, for which there are numbers too."""
+
+    unit: str
+    bins: list[tuple[float, float, int]]  # from, to, clips
 
 
 def write_data_page(
@@ -70,81 +84,39 @@ def write_html(
     """
     groups = [kept[:KEPT_EXAMPLES], *[examples[:EXAMPLES_PER_REASON] for examples in rejected.values()]]
     kept_players, *rejected_players = load_players(groups)
-    players = dict(zip(rejected, rejected_players, strict=True))
-    statistics = report.statistics
-    sections = [
-        ("summary", "Summary", data_summary_section(report, next_command)),
-        ("splits", "Splits", splits_section(report)),
-        ("lengths", "Lengths and pace", histograms_section(statistics)),
-        ("silence", "Silence and speed", silence_section(statistics.silence, statistics.dynamic_context)),
-        ("people", "Speakers and groups", names_section(statistics)),
-        ("characters", "Characters", characters_section(statistics.characters)),
-        ("rejects", "Rejects", rejects_section(report, players)),
-        ("listen", "Listen", kept_section(kept_players)),
+    context = {
+        "name": name,
+        "report": report,
+        "warnings": list_warnings(report),
+        "next_command": next_command,
+        "charts": draw_histograms(report.statistics),
+        "full_context": FULL_CONTEXT,
+        "kept_players": kept_players,
+        "rejected_players": dict(zip(rejected, rejected_players, strict=True)),
+        "advice_for": advice_for,
+        "name_character": name_character,
+    }
+    write_page(path, "data_report.html", context)
+
+
+def draw_histograms(statistics: Statistics) -> list[HistogramChart]:
+    """How long clips and labels are, and how fast people speak; nothing where nothing was counted."""
+    found = [(getattr(statistics, name), name, title, why) for name, title, why in HISTOGRAMS]
+    return [
+        _histogram_chart(counted, name, title, why, counted.median)
+        for counted, name, title, why in found
+        if counted.median is not None
     ]
-    write_report_page(path, "Data report", name, data_figures(report), sections, data_footer(report))
 
 
-def data_figures(report: DataReport) -> list[tuple[str, str]]:
-    """Labels and figures at the top of the page."""
-    figures = [
-        ("hours of speech", f"{report.hours:.2f}"),
-        ("utterances", f"{report.kept:,}"),
-        ("kept of all seen", share_in_percent(report.kept, report.seen)),
-    ]
-    if speakers := report.statistics.speakers.distinct:
-        figures.append(("speakers", f"{speakers:,}"))
-    return [*figures, ("expected speed-up", f"× {report.statistics.dynamic_context.speed_up:.1f}")]
-
-
-def data_summary_section(report: DataReport, next_command: str) -> Html:
-    """What is there in plain words, the warnings, and the next step."""
-    parts = [tag("p", *summary_words(report))]
-    parts += [tag("p", warning, class_="warning", role="note") for warning in list_warnings(report)]
-    parts += [tag("p", isolated(note)) for note in report.notes]
-    parts.append(tag("h3", "Next step"))
-    parts.append(tag("p", next_step(report)))
-    parts.append(tag("pre", tag("code", next_command), tabindex="0"))
-    return join(parts)
-
-
-def summary_words(report: DataReport) -> list[str]:
-    """Sentences on what was kept, how long and how fast it is."""
-    statistics = report.statistics
-    words = [
-        f"{report.seen:,} items were seen and {report.kept:,} of them are in the dataset: "
-        f"{report.hours:.2f} hours of speech. "
-    ]
-    if report.rejected:
-        commonest, count = next(iter(report.reasons.items()))
-        words += [
-            f"{report.rejected:,} were rejected ({share_in_percent(report.rejected, report.seen)}), "
-            "most often for this reason: ",
-            isolated(commonest),
-            f" ({count:,}). ",
-        ]
-    else:
-        words.append("Nothing was rejected. ")
-    words.append(f"Half of the clips are shorter than {statistics.duration.median:.1f} seconds. ")
-    languages = [language.name for language in statistics.languages.largest]
-    if languages:
-        words += [f"Language{'s' if len(languages) > 1 else ''}: ", isolated(", ".join(languages)), ". "]
-    if not statistics.speakers.distinct:
-        words.append("Speakers are not known, so the splits cannot keep them apart. ")
-    return words
-
-
-def kept_section(players: Sequence[Player]) -> Html:
-    """Examples of what is in the dataset."""
-    if not players:
-        return Html("")
-    words = "Some of the clips that were kept. What is written must be what is said, word by word."
-    return join([tag("p", words), example_list(players)])
-
-
-def data_footer(report: DataReport) -> Html:
-    """Whose data it is, and where the numbers are."""
-    parts = [tag("p", "The same numbers for programs: data_report.json beside this page.")]
-    if report.credit:
-        parts.insert(0, tag("p", "Credit: ", isolated(report.credit)))
-    return join(parts)
+def _histogram_chart(counted: Distribution, name: str, title: str, why: str, median: float) -> HistogramChart:
+    edges, counts = trimmed(counted)
+    words = (
+        f"Nine of ten clips lie between {counted.p5:.1f} and {counted.p95:.1f} "
+        f"{counted.unit}, half below {median:.1f} (dashed)."
+    )
+    if counted.above:
+        words += f" {counted.above:,} above {edges[-1]:g} are not drawn."
+    figure = draw_histogram(edges, counts, counted.unit, median)
+    bins = list(zip(edges[:-1], edges[1:], counts, strict=True))
+    return HistogramChart(name, title, f"{words} {why}", figure, counted.unit, bins)

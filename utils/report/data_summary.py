@@ -7,14 +7,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from utils.data.data_report import DataReport, Statistics
-from utils.report.data_sections import MOST_COLUMNS, trimmed
-from utils.report.labels import share_in_percent
-from utils.report.page import without_controls
+from utils.data.data_report import DataReport, Distribution, Statistics
+from utils.report.labels import share_in_percent, without_controls
 
 REPORT_FILE = "data_report.html"
 
-MANY_REJECTS = 0.1  # share of what was seen from which on the rejects are the next thing to look at
+FEWEST_BINS, MOST_COLUMNS = 8, 40  # of a histogram that is cut behind its last value; of one in the terminal
 
 BLOCKS, ASCII_BLOCKS = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 
@@ -35,21 +33,6 @@ def list_warnings(report: DataReport) -> list[str]:
                 f"they are for new {what}."
             )
     return warnings
-
-
-def next_step(report: DataReport) -> str:
-    """What to do now, in a sentence or two."""
-    if list_warnings(report):
-        return (
-            "Splits that share what is in them flatter the model. Where you made the splits yourself, make "
-            "them anew or leave them out, so that preprocess.py cuts them; then train."
-        )
-    if report.rejected > MANY_REJECTS * report.seen:
-        return (
-            "More than a tenth was rejected. Go through the reasons below, repair what can be repaired and "
-            "run preprocess.py again; what is kept can be trained on as it is."
-        )
-    return "Listen to a few of the clips below and read along: text and sound must match. Then train."
 
 
 def print_summary(report: DataReport, output_dir: Path, console: Console) -> None:
@@ -121,3 +104,10 @@ def text_histogram(counts: Sequence[int], blocks: str = BLOCKS) -> str:
     columns = [sum(counts[start : start + width]) for start in range(0, len(counts), width)]
     highest = max(*columns, 1)
     return "".join(blocks[-(-count * (len(blocks) - 1) // highest)] for count in columns)
+
+
+def trimmed(counted: Distribution) -> tuple[list[float], list[int]]:
+    """Edges and counts up to the last bin that holds something, a few at least."""
+    used = [place for place, count in enumerate(counted.counts) if count]
+    last = len(counted.counts) if counted.above or not used else max(used[-1] + 1, FEWEST_BINS)
+    return counted.edges[: last + 1], counted.counts[:last]

@@ -14,8 +14,7 @@ from utils.evaluation.records import (
     Prediction,
     TextScore,
 )
-from utils.report.labels import TEXT_LABELS
-from utils.report.page import without_controls
+from utils.report.labels import TEXT_LABELS, without_controls
 from utils.runtime.files import write_bytes
 
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # with their full-width forms

@@ -2,11 +2,19 @@
 
 from collections.abc import Mapping
 
+# Control characters have no meaning in a text, and could steer a terminal or break a page.
+_CONTROLS = dict.fromkeys((*range(9), 11, 12, *range(14, 32), *range(127, 160)), "\ufffd")
+
 LONGEST_NAME = 60  # characters of a path; its end tells models and datasets apart
 
 MEASURES: Mapping[str, str] = {"wer": "word error rate", "cer": "character error rate"}
 
 TEXT_LABELS: Mapping[str, str] = {"normalized": "normalised", "raw": "raw"}  # the one that decides first
+
+
+def without_controls(text: str) -> str:
+    """The text with a sign in place of each control character other than line ends and tabs."""
+    return text.translate(_CONTROLS)
 
 
 def shorten(name: str, length: int = LONGEST_NAME) -> str:

@@ -1,4 +1,4 @@
-"""The learning curve of a run: training loss and validation WER by step, from metrics.jsonl to the page."""
+"""The learning curve of a run: training loss and validation WER by step, from metrics.jsonl."""
 
 import json
 import math
@@ -6,13 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from utils.report.charts import Colour, Line, legend, line_chart, swatch
 from utils.report.labels import in_percent, shorten
-from utils.report.page import Html, isolated, join, tag
 
 Point = tuple[int, float]  # (step, value)
-
-MOST_POINTS = 300  # of a line on a page
 
 
 @dataclass(frozen=True)
@@ -23,6 +19,10 @@ class LearningCurve:
     loss: list[Point]
     normalized_wer: list[Point]  # of the validation split
     raw_wer: list[Point]
+
+    @property
+    def label(self) -> str:
+        return shorten(self.model)
 
     @property
     def best(self) -> Point | None:
@@ -84,51 +84,15 @@ def thinned(points: Sequence[Point], most: int) -> list[Point]:
     return [(part[-1][0], sum(value for _, value in part) / len(part)) for part in parts]
 
 
-def learning_section(curves: Sequence[LearningCurve], models: Sequence[str]) -> Html:
-    """Validation WER and training loss over the steps, a chart each.
-
-    Args:
-        curves: Of those models whose run is known.
-        models: All of the report in order, for their colours.
-    """
-    rates: list[Line] = []
-    losses: list[Line] = []
-    words = ["In percent."]
-    mark = None
-    for curve in curves:
-        colour = Colour(models.index(curve.model))
-        name = f", {shorten(curve.model)}" if len(curves) > 1 else ""
-        rates.append(Line(f"normalised WER{name}", colour, _thinned_percent(curve.normalized_wer)))
-        rates.append(Line(f"raw WER{name}", colour, _thinned_percent(curve.raw_wer), dash=1))
-        losses.append(Line(f"training loss{name}", colour, thinned(curve.loss, MOST_POINTS)))
-        if curve.best:
-            mark = curve.best[0] if len(curves) == 1 else None
-            words.append(_best_words(curve.model, curve.best, len(curves) > 1))
-    last = max((step for line in (*rates, *losses) for step, _ in line.points), default=0)
-    loss_words = "Cross-entropy of a target token, mean since the record before."
-    figures = [
-        _figure("validation", "WER on the validation split", " ".join(words), rates, last, mark),
-        _figure("loss", "Training loss", loss_words, losses, last, mark),
+def learning_words(curves: Sequence[LearningCurve]) -> str:
+    """Where the rate of each run was lowest, and what the loss is."""
+    several = len(curves) > 1
+    sentences = [
+        f"The lowest normalised rate{f' of {curve.label}' if several else ''} is "
+        f"{in_percent(curve.best[1])} % at step {curve.best[0]:,}{'' if several else ' (upright line)'}."
+        for curve in curves
+        if curve.best
     ]
-    return join(figures)
-
-
-def _thinned_percent(points: Sequence[Point]) -> list[Point]:
-    return [(step, 100 * value) for step, value in thinned(points, MOST_POINTS)]
-
-
-def _best_words(model: str, best: Point, several: bool) -> str:
-    of_model = f" of {shorten(model)}" if several else ""
-    dashed = "" if several else " (upright line)"
-    return f"The lowest normalised rate{of_model} is {in_percent(best[1])} % at step {best[0]:,}{dashed}."
-
-
-def _figure(name: str, title: str, words: str, lines: Sequence[Line], last: float, mark: int | None) -> Html:
-    drawn = [line for line in lines if line.points]
-    if not drawn:
-        return Html("")
-    chart = line_chart(
-        f"learning-{name}", drawn, title=title, description=words, unit="step", last=last, mark=mark
-    )
-    entries = legend([(swatch(line.colour, line.dash), line.label) for line in drawn])
-    return tag("figure", tag("figcaption", tag("strong", title), isolated(words)), entries, chart)
+    if any(curve.loss for curve in curves):
+        sentences.append("The loss is the cross-entropy of a target token.")
+    return " ".join(sentences)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from utils.audio.flac import SAMPLE_RATE, AudioError, decode_flac, encode_flac
-from utils.report.page import Html, tag
 
 EXAMPLE_SECONDS = 10.0  # longer clips are cut
 
@@ -69,12 +68,3 @@ def load_player(example: AudioExample, longest: float = EXAMPLE_SECONDS) -> Play
         return Player(example, base64.b64encode(example.flac).decode())
     cut = base64.b64encode(encode_flac(samples[:most_samples])).decode()
     return Player(example, cut, f"The first {longest:g} of {len(samples) / SAMPLE_RATE:.1f} s.")
-
-
-def audio_element(player: Player) -> Html:
-    """Controls that play an example; nothing where it has no sound."""
-    if player.audio is None:
-        return Html("")
-    source = f"data:audio/flac;base64,{player.audio}"
-    label = f"Play {player.example.title}"
-    return tag("audio", controls="", preload="metadata", aria_label=label, src=source)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from utils.evaluation.records import EvaluationResult, TextScore
-from utils.report.charts import Colour, Measure
 from utils.report.labels import shorten
+
+NUM_COLOURS = 6  # of models; the seventh has the first one's
 
 
 @dataclass(frozen=True)
@@ -13,21 +14,38 @@ class Series:
     """One model in one audio context on one dataset: a bar, a line or a column of a report."""
 
     label: str  # the model, with its context where there are several
-    colour: Colour
+    number: int  # of the model, by which it has its colour
     result: EvaluationResult
 
     @property
-    def measure(self) -> str:
-        """WER or CER: what intervals and comparisons are of."""
-        return self.result.measure.upper()
+    def is_dynamic(self) -> bool:
+        return self.result.audio_context == "dynamic"
+
+    @property
+    def style(self) -> str:
+        """Its classes in a page's style sheet."""
+        return f"series-{self.number % NUM_COLOURS}" + (" dynamic" if self.is_dynamic else "")
 
     def rate(self, score: TextScore) -> float:
         """The rate of one of the result's scores that its interval is of, as a fraction."""
         return self.result.rate(score)
 
-    def bar(self, score: TextScore) -> Measure:
-        """That rate with its interval."""
-        return Measure(self.rate(score), score.ci95)
+
+@dataclass(frozen=True)
+class ScoredDataset:
+    """All models on one split of one dataset."""
+
+    name: str  # with its split, and whether it is a guard
+    series: list[Series]
+
+    @property
+    def results(self) -> list[EvaluationResult]:
+        return [one.result for one in self.series]
+
+    @property
+    def measure(self) -> str:
+        """WER or CER: what rates, intervals and comparisons are of."""
+        return self.results[0].measure.upper()
 
 
 def list_models(results: Sequence[EvaluationResult]) -> list[str]:
@@ -40,17 +58,17 @@ def name_measures(results: Sequence[EvaluationResult]) -> str:
     return " or ".join(dict.fromkeys(result.measure.upper() for result in results))
 
 
-def split_by_dataset(results: Sequence[EvaluationResult]) -> list[list[EvaluationResult]]:
+def name_dataset(result: EvaluationResult) -> str:
+    """The dataset of a result with its split, and whether it is a guard."""
+    return f"{shorten(result.dataset)} ({result.split}{', guard' if result.is_guard else ''})"
+
+
+def list_datasets(results: Sequence[EvaluationResult]) -> list[ScoredDataset]:
     """The results of each dataset and split, guard datasets last."""
     datasets: dict[tuple[str, str], list[EvaluationResult]] = {}
     for result in sorted(results, key=lambda result: result.is_guard):
         datasets.setdefault((result.dataset, result.split), []).append(result)
-    return list(datasets.values())
-
-
-def name_dataset(result: EvaluationResult) -> str:
-    """The dataset of a result with its split, and whether it is a guard."""
-    return f"{shorten(result.dataset)} ({result.split}{', guard' if result.is_guard else ''})"
+    return [ScoredDataset(name_dataset(rows[0]), list_series(results, rows)) for rows in datasets.values()]
 
 
 def list_series(results: Sequence[EvaluationResult], some: Sequence[EvaluationResult]) -> list[Series]:
@@ -60,7 +78,7 @@ def list_series(results: Sequence[EvaluationResult], some: Sequence[EvaluationRe
     return [
         Series(
             label=shorten(result.model) + (f" · {result.audio_context}" if several else ""),
-            colour=Colour(models.index(result.model), is_dynamic=result.audio_context == "dynamic"),
+            number=models.index(result.model),
             result=result,
         )
         for result in some

@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from utils.evaluation.records import Prediction
-from utils.report.labels import counted, shorten
-from utils.report.page import Html, isolated, tag
-from utils.report.players import AudioExample, Player, audio_element, load_players
-from utils.report.word_differences import LONGEST_TEXT, mark_differences
+from utils.report.labels import shorten
+from utils.report.players import AudioExample, Player, load_players
+from utils.report.word_differences import LONGEST_TEXT
 
 CASES_IN_A_LIST, CASES_OF_A_FAILURE = 8, 3
 
@@ -37,6 +36,24 @@ class Case:
     def gain(self) -> int:
         """Errors fewer than the baseline's."""
         return self.before.normalized_errors - self.errors if self.before else 0
+
+
+@dataclass(frozen=True)
+class Card:
+    """One utterance as a page shows it."""
+
+    case: Case
+    player: Player  # its text is the reference
+    anchor: str  # of the utterance, where it stands first
+    is_first: bool
+
+
+@dataclass(frozen=True)
+class CardList:
+    """The cards under one heading."""
+
+    title: str
+    cards: list[Card]
 
 
 @dataclass(frozen=True)
@@ -73,7 +90,7 @@ def pick_cases(cases: Sequence[Case]) -> list[CaseList]:
     return picked
 
 
-def build_cards(lists: Sequence[CaseList], clip_of: ClipOf, *, several_datasets: bool) -> list[Html]:
+def build_cards(lists: Sequence[CaseList], clip_of: ClipOf, *, several_datasets: bool) -> list[CardList]:
     """A list of cards for each list of cases; an utterance plays where it stands first.
 
     Args:
@@ -81,54 +98,27 @@ def build_cards(lists: Sequence[CaseList], clip_of: ClipOf, *, several_datasets:
         clip_of: (dataset, id) to 16 kHz mono FLAC, or None where there is no sound.
         several_datasets: Whether each card names its dataset.
     """
-    shown: dict[tuple[str, str], tuple[str, AudioExample]] = {}  # where, and as what, it stands first
+    anchors: dict[tuple[str, str], str] = {}
+    firsts: list[list[bool]] = []
     groups: list[list[AudioExample]] = []
     for case_list in lists:
+        firsts.append([])
         groups.append([])
         for case in case_list.cases:
             key = (case.dataset, case.id)
+            firsts[-1].append(key not in anchors)
+            anchors.setdefault(key, f"clip-{len(anchors) + 1}")
             title = f"{case.id} · {shorten(case.dataset)}" if several_datasets else case.id
-            flac = None if key in shown else clip_of(*key)
-            groups[-1].append(AudioExample(title, None, flac, ""))
-            shown.setdefault(key, (f"clip-{len(shown) + 1}", groups[-1][-1]))
+            flac = clip_of(*key) if firsts[-1][-1] else None
+            groups[-1].append(AudioExample(title, _cut(case.prediction.reference), flac, ""))
     players = load_players(groups, most_characters=MOST_CHARACTERS, longest=LONGEST_CLIP)
     built = []
-    for case_list, its_players in zip(lists, players, strict=True):
-        pairs = zip(case_list.cases, its_players, strict=True)
-        cards = [_card(case, player, *shown[case.dataset, case.id]) for case, player in pairs]
-        built.append(tag("ul", *cards, class_="examples cards"))
+    for case_list, its_players, are_first in zip(lists, players, firsts, strict=True):
+        parts = zip(case_list.cases, its_players, are_first, strict=True)
+        cards = [Card(case, player, anchors[case.dataset, case.id], first) for case, player, first in parts]
+        built.append(CardList(case_list.title, cards))
     return built
 
 
-def _card(case: Case, player: Player, anchor: str, first: AudioExample) -> Html:
-    is_first = player.example is first
-    length = f" · {case.prediction.duration:.1f} s"
-    parts = [tag("p", isolated(player.example.title), length, class_="title"), audio_element(player)]
-    if player.note:
-        parts.append(tag("p", player.note, class_="detail"))
-    if not is_first:
-        parts.append(tag("p", tag("a", "Also shown further up", href=f"#{anchor}"), class_="detail"))
-    parts += [tag("p", "reference, as given", class_="who"), _plain(case.prediction.reference)]
-    for prediction in (case.before, case.prediction):
-        if prediction is not None:
-            parts += _hypothesis(prediction)
-    return tag("li", *parts, **({"id": anchor} if is_first else {}))
-
-
-def _hypothesis(prediction: Prediction) -> list[Html]:
-    """Who wrote it, with how many errors, and its words against the reference's."""
-    in_characters = prediction.measure == "cer"
-    unit = "character error" if in_characters else "word error"
-    name = tag(
-        "span", isolated(shorten(prediction.model)), f": {counted(prediction.normalized_errors, unit)}"
-    )
-    kinds = [tag("span", kind, class_="chip") for kind in prediction.failures]
-    who = tag("p", name, *kinds, class_="who")
-    if not prediction.alignment:
-        return [who, tag("p", "nothing was said, and nothing written", class_="detail")]
-    return [who, mark_differences(prediction.alignment, between="" if in_characters else " ")]
-
-
-def _plain(text: str) -> Html:
-    shown = text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…"
-    return tag("p", shown or "–", dir="auto", class_="text")
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + "…"

@@ -1,8 +1,8 @@
-"""Where a hypothesis differs from its reference, word by word, as coloured and marked text on a page."""
+"""Where a hypothesis differs from its reference, in stretches of words that a page marks."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from utils.report.page import Html, join, tag
 from utils.scoring.word_alignment import Edit
 
 LONGEST_RUN = 24  # words of one insertion or deletion: a hypothesis that loops would fill the page
@@ -14,42 +14,36 @@ LONGEST_TEXT = 1200  # characters of one text
 LONGEST_WORD = 80  # characters
 
 
-def mark_differences(alignment: Sequence[Edit], between: str = " ") -> Html:
-    """Both texts in one: what was only said is struck through, what was only written underlined.
+@dataclass(frozen=True)
+class Stretch:
+    """Words that follow one another with one operation; of every substitution one by itself."""
+
+    kind: str  # equal, substitute, delete, insert; rest: what follows is not shown
+    said: str = ""
+    written: str = ""
+    more: int = 0  # words that were left out
+
+
+def list_stretches(alignment: Sequence[Edit], between: str = " ") -> Iterable[Stretch]:
+    """Both texts in one, cut where they are long.
 
     Args:
         alignment: The edits in the order of the text.
         between: What stands between two words; nothing, where the alignment is of characters.
     """
-    parts: list[str] = []
     left = LONGEST_TEXT
     for kind, references, hypotheses in _join_runs(alignment):
         if left <= 0:
-            parts.append(tag("span", "… the rest is not shown", class_="more"))
-            break
-        parts += [_mark_run(kind, references, hypotheses, between), between]
+            yield Stretch("rest")
+            return
+        most = LONGEST_PIECE if kind == "equal" else LONGEST_RUN
+        said, written = (between.join(map(_shown_word, words[:most])) for words in (references, hypotheses))
+        yield Stretch(kind, said, written, max(len(references), len(hypotheses), most) - most)
         left -= sum(min(len(word), LONGEST_WORD) + 1 for word in (references + hypotheses)[:LONGEST_PIECE])
-    return tag("p", *parts, class_="text differences", dir="auto")
-
-
-def _mark_run(kind: str, references: list[str], hypotheses: list[str], between: str) -> Html:
-    if kind == "substitute":
-        swapped = (tag("del", _text(references, between)), " ", tag("ins", _text(hypotheses, between)))
-        return tag("span", *swapped, class_="swapped")
-    words = references or hypotheses
-    if kind == "equal":
-        return tag("span", _text(words, between))
-    name = "del" if kind == "delete" else "ins"
-    marked = tag(name, _text(words[:LONGEST_RUN], between))
-    if len(words) <= LONGEST_RUN:
-        return marked
-    unit = "words" if between else "characters"
-    more = tag("span", f"… {len(words) - LONGEST_RUN:,} more {unit}", class_="more")
-    return join([marked, " ", more])
 
 
 def _join_runs(alignment: Sequence[Edit]) -> Iterable[tuple[str, list[str], list[str]]]:
-    """Words that follow one another with one operation, together; every substitution by itself."""
+    """The words of each stretch as they are: said, and written where that differs."""
     run: tuple[str, list[str], list[str]] = ("", [], [])
     for operation, reference, hypothesis in alignment:
         is_full = operation == "equal" and len(run[1]) == LONGEST_PIECE
@@ -65,18 +59,5 @@ def _join_runs(alignment: Sequence[Edit]) -> Iterable[tuple[str, list[str], list
         yield run
 
 
-def _text(words: Sequence[str], between: str) -> str:
-    return between.join(
-        word if len(word) <= LONGEST_WORD else word[: LONGEST_WORD - 1] + "…" for word in words
-    )
-
-
-def differences_legend() -> Html:
-    """The three kinds of difference, each marked as in the texts."""
-    kinds = [
-        (tag("span", tag("del", "said"), " ", tag("ins", "written"), class_="swapped"), "another word"),
-        (tag("del", "said"), "left out"),
-        (tag("ins", "written"), "added"),
-    ]
-    items = [tag("li", marked, f" {words}") for marked, words in kinds]
-    return tag("ul", *items, class_="legend differences")
+def _shown_word(word: str) -> str:
+    return word if len(word) <= LONGEST_WORD else word[: LONGEST_WORD - 1] + "…"

@@ -1,0 +1,107 @@
+"""What models did how often, side by side: failures, words where nobody speaks, confused words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from utils.evaluation.records import EvaluationResult
+from utils.report.labels import in_percent
+from utils.report.series import ScoredDataset, Series, list_series
+from utils.scoring.failures import FAILURE_KINDS
+from utils.scoring.word_alignment import MAX_CONFUSIONS
+
+
+@dataclass(frozen=True)
+class Count:
+    """What one model did."""
+
+    figure: str
+    aside: str  # what the figure means
+    height: float  # that a bar shows
+
+
+@dataclass(frozen=True)
+class CountRow:
+    """One thing that models do, with the count of each."""
+
+    name: str
+    meaning: str
+    counts: list[Count]
+
+
+@dataclass(frozen=True)
+class CountTable:
+    """Such rows, of the same models in the same order."""
+
+    series: Sequence[Series]
+    rows: list[CountRow]
+
+    @property
+    def top(self) -> float:
+        """The greatest height."""
+        return max((count.height for row in self.rows for count in row.counts), default=0.0) or 1.0
+
+
+@dataclass(frozen=True)
+class ConfusionRow:
+    """Said, written, and the count of each model; None: not among its commonest pairs."""
+
+    reference: str | None
+    hypothesis: str | None
+    counts: list[int | None]
+
+
+@dataclass(frozen=True)
+class ConfusionTable:
+    """The pairs of those models that confused any."""
+
+    name: str
+    series: list[Series]
+    rows: list[ConfusionRow]
+
+
+def count_failures(series: Sequence[Series]) -> CountTable:
+    """Clips by kind of failure, with their share; kinds that happen to none of the models are left out."""
+    rows = []
+    for kind, meaning in FAILURE_KINDS.items():
+        shares = [(one.result.failures[kind], one.result.num_utterances) for one in series]
+        if any(count for count, _ in shares):
+            counts = [Count(f"{n:,}", f"{in_percent(n / total)} %", 100 * n / total) for n, total in shares]
+            rows.append(CountRow(kind, meaning, counts))
+    return CountTable(series, rows)
+
+
+def count_made_up_words(results: Sequence[EvaluationResult]) -> CountTable:
+    """Words a minute on sounds without speech. A model's probe is the same for every dataset: shown once."""
+    probed: dict[tuple[str, str], EvaluationResult] = {}
+    for result in results:
+        if result.hallucination:
+            probed.setdefault((result.model, result.audio_context), result)
+    probes = [result.hallucination or {} for result in probed.values()]
+    rows = []
+    for sound in probes[0] if probes else ():
+        heard = [sounds[sound] for sounds in probes]
+        counts = [
+            Count(
+                f"{probe.words_per_minute:.1f}",
+                f"{probe.clips_with_text:,} of {probe.clips:,} clips",
+                probe.words_per_minute,
+            )
+            for probe in heard
+        ]
+        rows.append(CountRow(sound, "", counts))
+    return CountTable(list_series(results, list(probed.values())), rows)
+
+
+def list_confusions(dataset: ScoredDataset) -> ConfusionTable:
+    """Pairs of words, the last model's commonest first, then by all counts."""
+    series = [one for one in dataset.series if one.result.confusions]
+    counts = [{(c.reference, c.hypothesis): c.count for c in one.result.confusions} for one in series]
+    pairs = dict.fromkeys(pair for count in counts for pair in count)
+    ordered = sorted(pairs, key=lambda pair: [-count.get(pair, 0) for count in reversed(counts)])
+    # a model with fewer pairs than are kept shows all of its own
+    absent = [0 if len(count) < MAX_CONFUSIONS else None for count in counts]
+    rows = [
+        ConfusionRow(*pair, [own.get(pair, no) for own, no in zip(counts, absent, strict=True)])
+        for pair in ordered[: 2 * MAX_CONFUSIONS]
+    ]
+    return ConfusionTable(dataset.name, series, rows)

@@ -1,0 +1,148 @@
+"""What all charts share: one figure of matplotlib, saved as PNG or put into a page in the page's colours."""
+
+import contextlib
+import io
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from utils.report.labels import without_controls
+from utils.runtime.files import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Grey for the baseline, then colours after Okabe and Ito, told apart in every form of colour blindness and
+# dark enough on white.
+SERIES_COLOURS = ("#7d7d7d", "#0072b2", "#c47d00", "#008a64", "#b8558b", "#c95500")
+INK, SOFT, GRID, CARD = "#1c1e21", "#5c626b", "#dfdfd9", "#ffffff"
+
+# In a page every colour is a property of its style sheet, so that it has another in the dark.
+PROPERTIES: Mapping[str, str] = {
+    **{colour: f"--series-{number}" for number, colour in enumerate(SERIES_COLOURS)},
+    **{INK: "--ink", SOFT: "--soft", GRID: "--line", CARD: "--card"},
+}
+
+WIDTH = 500  # points, the units of an SVG
+
+DOTS_PER_INCH = 180
+
+STYLE: dict[Any, Any] = {
+    **{"font.size": 9, "text.color": INK, "text.parse_math": False, "axes.unicode_minus": False},
+    **{"axes.titlesize": 9, "axes.titlelocation": "left", "figure.titlesize": 11},
+    **{"axes.edgecolor": GRID, "axes.labelcolor": SOFT, "xtick.color": SOFT, "ytick.color": SOFT},
+    **{"axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False},
+    **{"axes.prop_cycle": f"cycler(color=['{INK}'])", "patch.facecolor": INK},
+    **{"axes.axisbelow": True, "grid.color": GRID, "legend.frameon": False},
+    **{"xtick.major.size": 0, "ytick.major.size": 0, "figure.facecolor": "none", "axes.facecolor": "none"},
+    **{"svg.fonttype": "none", "svg.hashsalt": "the same bytes for the same figure"},
+}
+
+# Beside control characters: what turns the direction of a line, and what XML does not allow.
+_UNDRAWABLE = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+_XLINK = "{http://www.w3.org/1999/xlink}href"
+
+_NOTE = "note:"  # begins the identifier of an artist that says something to the mouse
+
+
+@contextlib.contextmanager
+def chart_style() -> Iterator[None]:
+    """Within, figures are made and saved; matplotlib is imported here and not before."""
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # the font at hand may lack a script: boxes stand for its letters in a PNG, and the CSV has them
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        yield
+
+
+def drawable(text: str) -> str:
+    """Text of one line that an SVG can hold and that leaves the direction of its neighbours alone."""
+    return _UNDRAWABLE.sub("\ufffd", without_controls(" ".join(text.split())))
+
+
+def new_panels(height: float, *, ratios: list[float]) -> "tuple[Figure, list[Axes]]":
+    """A figure of the width of every chart, with panels one below the other.
+
+    Args:
+        height: In points.
+        ratios: Of the heights of the panels.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH / 72, height / 72))
+    figure.set_layout_engine("constrained", h_pad=0.08, w_pad=0.04)  # inches
+    axes = figure.subplots(len(ratios), 1, squeeze=False, height_ratios=ratios)
+    return figure, list(axes[:, 0])
+
+
+def show_note(artist: object, text: str) -> None:
+    """Say something of a bar or a dot to whoever points at it in the page."""
+    artist.set_gid(_NOTE + drawable(text))  # type: ignore[attr-defined]
+
+
+@chart_style()
+def save_png(path: Path, figure: "Figure", title: str) -> None:
+    """Write a figure under its title as PNG, whole or not at all."""
+    figure.suptitle(drawable(title))
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=DOTS_PER_INCH, facecolor=CARD)
+    write_bytes(path, image.getvalue())
+
+
+@chart_style()
+def inline_svg(figure: "Figure", name: str, title: str, description: str) -> str:
+    """A figure as an element of a page, without style attributes, which the page's policy forbids.
+
+    Args:
+        figure: Without title; text stays text, colours become properties of the page's style sheet.
+        name: Unique on the page, for its identifiers.
+        title: Read to those who do not see it.
+        description: The same, what it shows in a sentence.
+    """
+    figure.suptitle("")
+    written = io.StringIO()
+    figure.savefig(written, format="svg", metadata={"Date": None})
+    root = ElementTree.fromstring(written.getvalue())
+    labels = {"role": "img", "aria-labelledby": f"{name}-title {name}-desc"}
+    chart = ElementTree.Element("svg", {"class": "chart", "viewBox": root.get("viewBox", ""), **labels})
+    for key, words in (("title", title), ("desc", description)):
+        ElementTree.SubElement(chart, key, id=f"{name}-{key}").text = drawable(words)
+    used = set(re.findall(r"#(\w+)[\")]", written.getvalue()))
+    for part in root:
+        if not part.tag.endswith("metadata") and part.find("{*}style") is None:
+            for element in part.iter():
+                _fit_into_page(element, name, used)
+            chart.append(part)
+    return ElementTree.tostring(chart, encoding="unicode")
+
+
+def _fit_into_page(element: ElementTree.Element, name: str, used: set[str]) -> None:
+    """Give an element the page's colours and font, and identifiers that are no other chart's."""
+    element.tag = element.tag.rpartition("}")[2]
+    element.tail = None
+    if element.text and not element.text.strip():
+        element.text = None
+    attributes = dict(element.attrib)
+    element.attrib.clear()
+    styles = (part.split(":", 1) for part in attributes.pop("style", "").split(";") if part)
+    attributes |= {key.strip(): value.strip() for key, value in styles}
+    for key, value in attributes.items():
+        if key == "id" and value.startswith(_NOTE):
+            note = ElementTree.Element("title")
+            note.text = value.removeprefix(_NOTE)
+            element.insert(0, note)
+        elif key == "id" and value in used:
+            element.set("id", f"{name}-{value}")
+        elif key == _XLINK:
+            element.set("href", f"#{name}-{value[1:]}")
+        elif key == "d":
+            element.set("d", " ".join(value.split()))
+        elif key not in ("id", "font-family") and not value.startswith("rotate(-0 "):
+            value = value.replace("url(#", f"url(#{name}-")
+            element.set(key, re.sub("#[0-9a-f]{6}", lambda colour: f"var({PROPERTIES[colour[0]]})", value))
