@@ -173,7 +173,7 @@ def test_a_script_without_spaces_is_shown_by_its_characters(written):
     assert "character errors−44 %" in text
     assert (
         "|CER|95 % interval|WER|MER|WIL|" in page.cells
-        and "CER against" in text
+        and "CER in percentage points" in text
         and "CER by duration" in text
     )
     lengths = [box.right - box.left for box in page.charts()[0].marks.values()]

@@ -6,7 +6,7 @@ from pathlib import Path
 from utils.evaluation.records import RATES, Analysis, EvaluationResult, Prediction
 from utils.report.count_tables import count_failures, count_made_up_words, list_confusions
 from utils.report.evaluation_charts import EvaluationCharts
-from utils.report.labels import TEXT_LABELS, in_percent, in_time, shorten
+from utils.report.labels import TEXT_LABELS
 from utils.report.page import write_page
 from utils.report.series import (
     find_result,
@@ -47,11 +47,12 @@ def write_evaluation_page(
         charts: Of the same results.
     """
     datasets = list_datasets(results)
+    best = find_result(datasets[0].results, list_candidates(results, analysis)[0])
     order = list(TEXT_LABELS)
     comparisons = analysis.comparisons if analysis else []
     context = {
-        "name": shorten(list_candidates(results, analysis)[0]),
-        "tiles": evaluation_figures(results, analysis),
+        "best": best,
+        "baseline": find_result(datasets[0].results, results[0].model),
         "results": results,
         "analysis": analysis,
         "gates": {gate.candidate: gate for gate in analysis.gates} if analysis else {},
@@ -79,30 +80,6 @@ def write_evaluation_page(
 def list_candidates(results: Sequence[EvaluationResult], analysis: Analysis | None) -> list[str]:
     """Every model but the baseline, the most promising first; a model that stands alone."""
     return analysis.candidates if analysis else [results[0].model]
-
-
-def evaluation_figures(
-    results: Sequence[EvaluationResult], analysis: Analysis | None
-) -> list[tuple[str, str]]:
-    """Labels and figures of the best candidate on the first dataset."""
-    rows = list_datasets(results)[0].results
-    after = find_result(rows, list_candidates(results, analysis)[0])
-    score, in_characters = after.normalized, after.measure == "cer"
-    name, other, unit = ("CER", "WER", "character") if in_characters else ("WER", "CER", "word")
-    rate, other_rate = after.rate(score), score.wer if in_characters else score.cer
-    if analysis:
-        before = find_result(rows, results[0].model)
-        earlier = before.rate(before.normalized)
-        figures = [(f"{name} before", f"{in_percent(earlier)} %"), (f"{name} after", f"{in_percent(rate)} %")]
-        if earlier > 0:
-            change = (rate - earlier) / earlier
-            figures.append((f"{unit} errors", f"{'+' if change > 0 else '−'}{abs(100 * change):.0f} %"))
-        figures.append((f"{other} after", f"{in_percent(other_rate)} %"))
-    else:
-        shown = ((name, rate), (other, other_rate))
-        figures = [(f"{label}, normalised", f"{in_percent(value)} %") for label, value in shown]
-    clips = f"clips, {in_time(after.audio_seconds)}"
-    return [*figures, (clips, f"{after.num_utterances:,}"), ("times real time", f"{after.rtfx:.1f}")]
 
 
 def list_utterances(

@@ -6,13 +6,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.report import labels
+from utils.report.labels import (
+    counted,
+    in_percent,
+    in_time,
+    interval_in_percent,
+    share_in_percent,
+    shorten,
+    without_controls,
+)
 from utils.runtime.files import write_bytes
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).with_name("templates")
+
+FILTERS = (counted, in_percent, in_time, interval_in_percent, share_in_percent, shorten)
 
 
 def write_page(path: Path, template: str, context: Mapping[str, object]) -> None:
@@ -28,7 +38,7 @@ def write_page(path: Path, template: str, context: Mapping[str, object]) -> None
     environment = make_environment()
     page = environment.get_template(template).render(context, style=style, style_digest=digest)
     # a file name of bytes that are no UTF-8 must not end the run
-    write_bytes(path, labels.without_controls(page).encode("utf-8", errors="replace"))
+    write_bytes(path, without_controls(page).encode("utf-8", errors="replace"))
 
 
 def make_environment() -> "Environment":
@@ -42,13 +52,6 @@ def make_environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "commas": "{:,}".format,
-        "counted": labels.counted,
-        "interval": labels.interval_in_percent,
-        "percent": labels.in_percent,
-        "share": labels.share_in_percent,
-        "shorten": labels.shorten,
-        "time": labels.in_time,
-    }
+    environment.filters |= {function.__name__: function for function in FILTERS}
+    environment.filters["commas"] = "{:,}".format
     return environment
