@@ -10,18 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(ROOT.glob("*.py"))
-HEAVY = (
-    "torch",
-    "datasets",
-    "jiwer",
-    "accelerate",
-    "peft",
-    "matplotlib",
-    "jinja2",
-    "av",
-    "soundfile",
-    "pandas",
-)
+HEAVY = "torch", "datasets", "jiwer", "accelerate", "peft", "matplotlib", "av", "soundfile", "pandas"
 SHOW_MODULES = """
 import atexit, runpy, sys
 atexit.register(lambda: print("MODULES", *sys.modules))

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tests.support.pages import HOSTILE, RIGHT_TO_LEFT, Page
 from utils.report.page import make_environment
-from utils.report.word_differences import LONGEST_RUN, LONGEST_TEXT, list_stretches
+from utils.report.word_differences import LONGEST_RUN, LONGEST_TEXT, list_passages
 from utils.scoring.word_alignment import Edit
 
 words = st.text(min_size=1, max_size=5)
@@ -18,7 +18,7 @@ one_sided = words.flatmap(
 
 
 def mark_differences(alignment: list[Edit], between: str = " ") -> str:
-    return MACROS.differences(list_stretches(alignment, between), between)
+    return MACROS.differences(list_passages(alignment, between), between)
 
 
 def test_runs_are_marked_together_and_substitutions_one_by_one():

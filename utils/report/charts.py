@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from utils.evaluation.records import TextScore
 from utils.report.drawing import (
@@ -23,6 +23,7 @@ from utils.report.series import NUM_COLOURS, Series
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 HIGHEST_RATE = 1.5  # a bar above 150 % is cut: a model that runs away would flatten all the others
 
@@ -148,17 +149,22 @@ def draw_learning(curves: Sequence[LearningCurve], models: Sequence[str]) -> "Fi
     validated = [curve for curve in curves if curve.normalized_wer or curve.raw_wer]
     logged = [curve for curve in curves if curve.loss]
     shown = [title for title, found in (("WER", validated), ("loss", logged)) if found]
-    figure, places = new_panels(185 * len(shown) + 20 * len(curves), ratios=[1.0] * len(shown))
+    height = 175 * len(shown) + 2 * LINE * len(curves)
+    figure, places = new_panels(height, ratios=[1.0] * len(shown))
     panels = dict(zip(shown, places, strict=True))
+    named = []  # lines; that of a loss has the colour of the rates of its run
     for curve in curves:
         colour = colour_of(models.index(curve.model))
         name = f", {curve.label}" if len(curves) > 1 else ""
         for points, style, label in ((curve.normalized_wer, "-", "normalised"), (curve.raw_wer, "--", "raw")):
             if points:
                 percent = [(step, 100 * rate) for step, rate in points]
-                _draw_line(panels["WER"], percent, f"{label} WER{name}", colour, style)
+                named.append(_draw_line(panels["WER"], percent, f"{label} WER{name}", colour, style))
         if curve.loss:
-            _draw_line(panels["loss"], curve.loss, f"training loss{name}", colour, "-")
+            line = _draw_line(panels["loss"], curve.loss, f"training loss{name}", colour, "-")
+            named += [] if curve in validated else [line]
+    if len(named) > 1:
+        figure.legend(handles=named, loc="outside upper left", borderpad=0, handlelength=2.6)
     titles = {"WER": "WER on the validation split, percent", "loss": "Training loss"}
     for key, axes in panels.items():
         axes.set_title(titles[key], fontweight="bold")
@@ -168,19 +174,20 @@ def draw_learning(curves: Sequence[LearningCurve], models: Sequence[str]) -> "Fi
         axes.xaxis.set_major_formatter("{x:,g}")
         if len(curves) == 1 and curves[0].best:
             axes.axvline(curves[0].best[0], color=SOFT, linewidth=1, linestyle=(0, (2, 2)))
-        if len(axes.get_lines()) > 1:
-            axes.legend(loc="upper right", handlelength=2.6)
     places[-1].set_xlabel("step")
     return figure
 
 
-def _draw_line(axes: "Axes", points: Sequence[Point], label: str, colour: str, style: str) -> None:
+def _draw_line(axes: "Axes", points: Sequence[Point], label: str, colour: str, style: str) -> "Line2D":
+    """A line with a dot at each point where there are few."""
     steps, values = zip(*thinned(points, MOST_POINTS), strict=True)
-    axes.plot(steps, values, style, color=colour, linewidth=1.8, label=drawable(label), clip_on=False)
+    look: dict[str, Any] = {"color": colour, "clip_on": False}
+    (line,) = axes.plot(steps, values, style, linewidth=1.8, label=drawable(label), **look)
     if len(steps) <= MOST_DOTS:
         for step, value in zip(steps, values, strict=True):
-            (dot,) = axes.plot(step, value, "o", markersize=4.5, color=colour, clip_on=False)
+            (dot,) = axes.plot(step, value, "o", markersize=4.5, **look)
             show_note(dot, f"{label}, step {step:,}: {value:.3g}")
+    return line
 
 
 @chart_style()

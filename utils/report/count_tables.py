@@ -59,7 +59,7 @@ class ConfusionTable:
     rows: list[ConfusionRow]
 
 
-def count_failures(series: Sequence[Series]) -> CountTable:
+def failure_table(series: Sequence[Series]) -> CountTable:
     """Clips by kind of failure, with their share; kinds that happen to none of the models are left out."""
     rows = []
     for kind, meaning in FAILURE_KINDS.items():
@@ -70,7 +70,7 @@ def count_failures(series: Sequence[Series]) -> CountTable:
     return CountTable(series, rows)
 
 
-def count_made_up_words(results: Sequence[EvaluationResult]) -> CountTable:
+def made_up_word_table(results: Sequence[EvaluationResult]) -> CountTable:
     """Words a minute on sounds without speech. A model's probe is the same for every dataset: shown once."""
     probed: dict[tuple[str, str], EvaluationResult] = {}
     for result in results:
@@ -92,7 +92,7 @@ def count_made_up_words(results: Sequence[EvaluationResult]) -> CountTable:
     return CountTable(list_series(results, list(probed.values())), rows)
 
 
-def list_confusions(dataset: ScoredDataset) -> ConfusionTable:
+def confusion_table(dataset: ScoredDataset) -> ConfusionTable:
     """Pairs of words, the last model's commonest first, then by all counts."""
     series = [one for one in dataset.series if one.result.confusions]
     counts = [{(c.reference, c.hypothesis): c.count for c in one.result.confusions} for one in series]

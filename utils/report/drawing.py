@@ -27,7 +27,7 @@ PROPERTIES: Mapping[str, str] = {
     **{INK: "--ink", SOFT: "--soft", GRID: "--line", CARD: "--card"},
 }
 
-WIDTH = 500  # points, the units of an SVG
+WIDTH = 440  # points, the units of an SVG
 
 DOTS_PER_INCH = 180
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.evaluation.records import RATES, Analysis, EvaluationResult, Prediction
-from utils.report.count_tables import count_failures, count_made_up_words, list_confusions
+from utils.report.count_tables import confusion_table, failure_table, made_up_word_table
 from utils.report.evaluation_charts import EvaluationCharts
 from utils.report.labels import TEXT_LABELS
 from utils.report.page import write_page
@@ -24,7 +24,7 @@ from utils.report.utterance_cards import (
     join_cases,
     pick_cases,
 )
-from utils.report.word_differences import list_stretches
+from utils.report.word_differences import list_passages
 from utils.scoring.failures import DECODER_ERROR, FAILURE_KINDS
 
 
@@ -64,11 +64,11 @@ def write_evaluation_page(
         "all_series": list_series(results, results),
         "comparisons": sorted(comparisons, key=lambda comparison: order.index(comparison.text)),
         "charts": charts,
-        "failures": [(dataset.name, count_failures(dataset.series)) for dataset in datasets],
-        "made_up_words": count_made_up_words(results),
-        "confusions": [table for table in map(list_confusions, datasets) if table.series],
+        "failures": [(dataset.name, failure_table(dataset.series)) for dataset in datasets],
+        "made_up_words": made_up_word_table(results),
+        "confusions": [table for table in map(confusion_table, datasets) if table.series],
         "card_lists": list_utterances(results, analysis, predictions, clip_of),
-        "list_stretches": list_stretches,
+        "list_passages": list_passages,
         "unknown_languages": sorted({(r.model, code) for r in results for code in r.detected_languages}),
         "failure_kinds": list(FAILURE_KINDS),
         "rates": RATES,

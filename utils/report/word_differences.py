@@ -1,4 +1,4 @@
-"""Where a hypothesis differs from its reference, in stretches of words that a page marks."""
+"""Where a hypothesis differs from its reference, in passages that a page marks."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ LONGEST_WORD = 80  # characters
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Passage:
     """Words that follow one another with one operation; of every substitution one by itself."""
 
     kind: str  # equal, substitute, delete, insert; rest: what follows is not shown
@@ -24,7 +24,7 @@ class Stretch:
     more: int = 0  # words that were left out
 
 
-def list_stretches(alignment: Sequence[Edit], between: str = " ") -> Iterable[Stretch]:
+def list_passages(alignment: Sequence[Edit], between: str = " ") -> Iterable[Passage]:
     """Both texts in one, cut where they are long.
 
     Args:
@@ -34,16 +34,16 @@ def list_stretches(alignment: Sequence[Edit], between: str = " ") -> Iterable[St
     left = LONGEST_TEXT
     for kind, references, hypotheses in _join_runs(alignment):
         if left <= 0:
-            yield Stretch("rest")
+            yield Passage("rest")
             return
         most = LONGEST_PIECE if kind == "equal" else LONGEST_RUN
         said, written = (between.join(map(_shown_word, words[:most])) for words in (references, hypotheses))
-        yield Stretch(kind, said, written, max(len(references), len(hypotheses), most) - most)
+        yield Passage(kind, said, written, max(len(references), len(hypotheses), most) - most)
         left -= sum(min(len(word), LONGEST_WORD) + 1 for word in (references + hypotheses)[:LONGEST_PIECE])
 
 
 def _join_runs(alignment: Sequence[Edit]) -> Iterable[tuple[str, list[str], list[str]]]:
-    """The words of each stretch as they are: said, and written where that differs."""
+    """The words of each passage as they are: said, and written where that differs."""
     run: tuple[str, list[str], list[str]] = ("", [], [])
     for operation, reference, hypothesis in alignment:
         is_full = operation == "equal" and len(run[1]) == LONGEST_PIECE
