@@ -1,8 +1,18 @@
 """Figures and names as a report writes them."""
 
+import unicodedata
+
 import pytest
 
-from utils.report.labels import counted, in_percent, in_time, interval_in_percent, share_in_percent, shorten
+from utils.report.labels import (
+    counted,
+    in_percent,
+    in_time,
+    interval_in_percent,
+    share_in_percent,
+    shorten,
+    without_controls,
+)
 
 
 @pytest.mark.parametrize(("rate", "text"), [(0.1234, "12.3"), (9.64, "964.0"), (0.0, "0.0")])
@@ -29,3 +39,11 @@ def test_one_thing_is_no_plural():
 )
 def test_share_in_percent(part, whole, shown):
     assert share_in_percent(part, whole) == shown
+
+
+def test_control_characters_but_line_ends_and_tabs_are_replaced():
+    """Of ISO 8859-1, the characters of the category Cc (Unicode, 23.1)."""
+    text = "".join(map(chr, range(0x3000)))
+    kept = {"\t", "\n", "\r"}
+    expected = ["\ufffd" if unicodedata.category(c) == "Cc" and c not in kept else c for c in text]
+    assert without_controls(text) == "".join(expected)

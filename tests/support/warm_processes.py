@@ -25,7 +25,8 @@ from benchmarks import side_by_side
 LIBRARIES = [
     *("torch", "torch._dynamo", "datasets", "accelerate", "accelerate.commands.launch", "soundfile"),
     *("transformers.models.whisper.modeling_whisper", "transformers.models.whisper.processing_whisper"),
-    *("transformers.generation.utils", "jiwer", "matplotlib.figure", "rich.progress", "soxr", "peft", "av"),
+    *("transformers.generation.utils", "jiwer", "rich.progress", "soxr", "peft", "av"),
+    *("matplotlib.figure", "matplotlib.backends.backend_svg"),
 ]
 LAUNCH = ["-m", "accelerate.commands.accelerate_cli", "launch"]
 ROOT = Path(__file__).parents[2]

@@ -1,9 +1,10 @@
 """Words and figures of a report: names cut to their end, rates in percent, lengths of time."""
 
+import re
 from collections.abc import Mapping
 
 # Control characters have no meaning in a text, and could steer a terminal or break a page.
-_CONTROLS = dict.fromkeys((*range(9), 11, 12, *range(14, 32), *range(127, 160)), "\ufffd")
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 LONGEST_NAME = 60  # characters of a path; its end tells models and datasets apart
 
@@ -14,7 +15,7 @@ TEXT_LABELS: Mapping[str, str] = {"normalized": "normalised", "raw": "raw"}  # t
 
 def without_controls(text: str) -> str:
     """The text with a sign in place of each control character other than line ends and tabs."""
-    return text.translate(_CONTROLS)
+    return _CONTROLS.sub("\ufffd", text)
 
 
 def shorten(name: str, length: int = LONGEST_NAME) -> str:
