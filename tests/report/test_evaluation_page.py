@@ -115,6 +115,11 @@ def test_words_say_what_the_numbers_say(written):
     assert "nothing" in text and "grazie" in text and "– / 72.6 M" in text
 
 
+def test_models_that_differ_only_in_case_are_two(written):
+    page = written([build_result(), build_result("runs/IT"), build_result("runs/it")])
+    assert f"Models:|{BASE}|,|runs/IT|,|runs/it|. Scored on:|data/it (test)|." in page.cells
+
+
 def test_a_candidate_that_is_not_to_be_promoted(written):
     text = shown(written(build_results(), build_analysis(promote=False)))
     assert f"✗ Do not promote {TUNED}" in text

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from utils.evaluation.records import TextScore
 from utils.report.drawing import (
     INK,
-    SERIES_COLOURS,
     SOFT,
     chart_style,
+    colour_of,
     drawable,
     inline_svg,
     new_panels,
@@ -18,7 +18,7 @@ from utils.report.drawing import (
 )
 from utils.report.labels import in_percent
 from utils.report.learning_curve import LearningCurve, Point, thinned
-from utils.report.series import NUM_COLOURS, Series
+from utils.report.series import Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,11 +131,6 @@ def _draw_bars(axes: "Axes", panel: Panel, one: Series, place: int) -> None:
 def _look(one: Series) -> dict:
     """Colour of the model; paler in the dynamic context."""
     return {"color": colour_of(one.number), "alpha": 0.55 if one.is_dynamic else 1.0, "linewidth": 0}
-
-
-def colour_of(number: int) -> str:
-    """The colour of a model."""
-    return SERIES_COLOURS[number % NUM_COLOURS]
 
 
 @chart_style()

@@ -61,6 +61,11 @@ def chart_style() -> Iterator[None]:
         yield
 
 
+def colour_of(number: int) -> str:
+    """The colour of a model by its number; the seventh has the first one's."""
+    return SERIES_COLOURS[number % len(SERIES_COLOURS)]
+
+
 def drawable(text: str) -> str:
     """Text of one line that an SVG can hold and that leaves the direction of its neighbours alone."""
     return _UNDRAWABLE.sub("\ufffd", without_controls(" ".join(text.split())))

@@ -6,15 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.report.labels import (
-    counted,
-    in_percent,
-    in_time,
-    interval_in_percent,
-    share_in_percent,
-    shorten,
-    without_controls,
-)
+from utils.report import labels
 from utils.runtime.files import write_bytes
 
 if TYPE_CHECKING:
@@ -22,7 +14,10 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).with_name("templates")
 
-FILTERS = (counted, in_percent, in_time, interval_in_percent, share_in_percent, shorten)
+FILTERS = (
+    *(labels.counted, labels.in_percent, labels.in_time, labels.interval_in_percent),
+    *(labels.share_in_percent, labels.shorten),
+)
 
 
 def write_page(path: Path, template: str, context: Mapping[str, object]) -> None:
@@ -38,7 +33,7 @@ def write_page(path: Path, template: str, context: Mapping[str, object]) -> None
     environment = make_environment()
     page = environment.get_template(template).render(context, style=style, style_digest=digest)
     # a file name of bytes that are no UTF-8 must not end the run
-    write_bytes(path, without_controls(page).encode("utf-8", errors="replace"))
+    write_bytes(path, labels.without_controls(page).encode("utf-8", errors="replace"))
 
 
 def make_environment() -> "Environment":

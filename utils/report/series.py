@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from utils.evaluation.records import EvaluationResult, TextScore
+from utils.report.drawing import SERIES_COLOURS
 from utils.report.labels import shorten
-
-NUM_COLOURS = 6  # of models; the seventh has the first one's
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Series:
     @property
     def style(self) -> str:
         """Its classes in a page's style sheet."""
-        return f"series-{self.number % NUM_COLOURS}" + (" dynamic" if self.is_dynamic else "")
+        return f"series-{self.number % len(SERIES_COLOURS)}" + (" dynamic" if self.is_dynamic else "")
 
     def rate(self, score: TextScore) -> float:
         """The rate of one of the result's scores that its interval is of, as a fraction."""

@@ -64,6 +64,30 @@ class CaseList:
     cases: list[Case]
 
 
+def list_utterances(
+    predictions: Sequence[Prediction],
+    candidates: Sequence[str],
+    baseline: str | None,
+    clip_of: ClipOf,
+    *,
+    several_datasets: bool,
+) -> dict[str, list[CardList]]:
+    """Utterances to read and to listen to, of each of the best candidates that has any.
+
+    Args:
+        predictions: Of all models.
+        candidates: The most promising first.
+        baseline: What they are compared with.
+        clip_of: (dataset, id) to 16 kHz mono FLAC, or None where there is no sound.
+        several_datasets: Whether each card names its dataset.
+    """
+    models = candidates[:MOST_CANDIDATES]
+    lists = {model: pick_cases(join_cases(predictions, model, baseline)) for model in models}
+    together = [case_list for found in lists.values() for case_list in found]
+    cards = iter(build_cards(together, clip_of, several_datasets=several_datasets))
+    return {model: [next(cards) for _ in found] for model, found in lists.items() if found}
+
+
 def join_cases(predictions: Iterable[Prediction], candidate: str, baseline: str | None) -> list[Case]:
     """The utterances of a candidate beside the baseline's, both in the full context where they have it."""
     of_model: dict[str | None, dict[tuple[str, str], Prediction]] = {candidate: {}, baseline: {}}
