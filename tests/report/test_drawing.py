@@ -14,6 +14,7 @@ from utils.report.charts import draw_histogram
 from utils.report.drawing import (
     INK,
     PROPERTIES,
+    add_legend,
     chart_style,
     drawable,
     inline_svg,
@@ -31,6 +32,7 @@ def figure_with(*words: str):
     figure, (axes,) = new_panels(40.0 * len(words) + 60, ratios=[1.0])
     bars = axes.barh(range(len(words)), range(1, len(words) + 1), color=INK)
     axes.plot([0, 1], [0, 1], marker="o")
+    add_legend(figure, bars[:1])
     axes.set_yticks(range(len(words)), [drawable(word) for word in words])
     for bar, word in zip(bars, words, strict=True):
         show_note(bar, word)
@@ -107,12 +109,13 @@ def test_foreign_text_is_only_text_and_cannot_break_the_picture():
 
 def test_a_picture_under_its_title_is_drawn_of_the_same_figure(tmp_path):
     figure = figure_with("हिन्दी", "方言")
+    before = inline_svg(figure, "a", "Accents, $x$", "d")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        save_png(tmp_path / "new" / "a.png", figure, "Accents, $x$")
+        save_png(tmp_path / "new" / "a.png", figure, "Accents, $x$", "Two of them.")
         svg = inline_svg(figure, "a", "Accents, $x$", "d")
-        save_png(tmp_path / "b.png", figure, "Accents, $x$")
-    assert "Accents, $x$" not in DrawnChart(svg).texts  # a page has it in the caption
+        save_png(tmp_path / "b.png", figure, "Accents, $x$", "Two of them.")
+    assert svg == before and "Accents, $x$" not in DrawnChart(svg).texts  # a page has it in the caption
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]
     assert (tmp_path / "new/a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     pixels = image.imread(tmp_path / "b.png")

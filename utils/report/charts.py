@@ -9,10 +9,10 @@ from utils.evaluation.records import TextScore
 from utils.report.drawing import (
     INK,
     SOFT,
+    add_legend,
     chart_style,
     colour_of,
     drawable,
-    inline_svg,
     new_panels,
     show_note,
 )
@@ -67,21 +67,6 @@ class Panel:
         return min(max(ends), HIGHEST_RATE) or 1.0
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A figure with its words: the same in a page and as a file."""
-
-    name: str  # of the file, and unique on the page
-    title: str
-    words: str  # what it shows in a sentence
-    figure: "Figure"
-
-    @property
-    def svg(self) -> str:
-        """As an element of a page."""
-        return inline_svg(self.figure, self.name, self.title, self.words)
-
-
 @chart_style()
 def draw_rates(panels: Sequence[Panel]) -> "Figure":
     """Draw bars of error rates in percent with their intervals, the bars of a row together."""
@@ -102,7 +87,7 @@ def draw_rates(panels: Sequence[Panel]) -> "Figure":
         axes.spines["bottom"].set_visible(False)
         axes.set_title(drawable(panel.title), fontweight="bold")
     patches = [Patch(**_look(one), label=drawable(name)) for name, one in named.items()]
-    figure.legend(handles=patches, loc="outside upper left", borderpad=0, handlelength=1.4)
+    add_legend(figure, patches)
     return figure
 
 
@@ -158,8 +143,7 @@ def draw_learning(curves: Sequence[LearningCurve], models: Sequence[str]) -> "Fi
         if curve.loss:
             line = _draw_line(panels["loss"], curve.loss, f"training loss{name}", colour, "-")
             named += [] if curve in validated else [line]
-    if len(named) > 1:
-        figure.legend(handles=named, loc="outside upper left", borderpad=0, handlelength=2.6)
+    add_legend(figure, named)
     titles = {"WER": "WER on the validation split, percent", "loss": "Training loss"}
     for key, axes in panels.items():
         axes.set_title(titles[key], fontweight="bold")

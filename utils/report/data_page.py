@@ -11,8 +11,9 @@ from utils.data.prepared_dataset import read_split
 from utils.model.context import FULL_CONTEXT
 from utils.report.advice import advice_for
 from utils.report.character_names import name_character
-from utils.report.charts import Chart, draw_histogram
+from utils.report.charts import draw_histogram
 from utils.report.data_summary import REPORT_FILE, list_warnings, trimmed
+from utils.report.drawing import Chart
 from utils.report.page import write_page
 from utils.report.players import AudioExample, load_players
 

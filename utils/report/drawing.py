@@ -3,8 +3,10 @@
 import contextlib
 import io
 import re
+import textwrap
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -13,6 +15,7 @@ from utils.report.labels import without_controls
 from utils.runtime.files import write_bytes
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -29,11 +32,11 @@ PROPERTIES: Mapping[str, str] = {
 
 WIDTH = 440  # points, the units of an SVG
 
-DOTS_PER_INCH = 180
+DOTS_PER_INCH, EXTRA_HEIGHT = 180, 0.5  # inches for the words of a PNG
 
 STYLE: dict[Any, Any] = {
     **{"font.size": 9, "text.color": INK, "text.parse_math": False, "axes.unicode_minus": False},
-    **{"axes.titlesize": 9, "axes.titlelocation": "left", "figure.titlesize": 11},
+    **{"axes.titlesize": 9, "axes.titlelocation": "left"},
     **{"axes.edgecolor": GRID, "axes.labelcolor": SOFT, "xtick.color": SOFT, "ytick.color": SOFT},
     **{"axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False},
     **{"axes.prop_cycle": f"cycler(color=['{INK}'])", "patch.facecolor": INK},
@@ -91,12 +94,45 @@ def show_note(artist: object, text: str) -> None:
     artist.set_gid(_NOTE + drawable(text))  # type: ignore[attr-defined]
 
 
+def add_legend(figure: "Figure", handles: "Sequence[Artist]") -> None:
+    """Say above all panels what is what."""
+    figure.legend(handles=handles, loc="outside upper left", alignment="left", borderpad=0, handlelength=1.8)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure with its words: the same in a page and as a file."""
+
+    name: str  # of the file, and unique on the page
+    title: str
+    words: str  # what it shows in a sentence
+    figure: "Figure"
+
+    @property
+    def svg(self) -> str:
+        """As an element of a page."""
+        return inline_svg(self.figure, self.name, self.title, self.words)
+
+
 @chart_style()
-def save_png(path: Path, figure: "Figure", title: str) -> None:
-    """Write a figure under its title as PNG, whole or not at all."""
-    figure.suptitle(drawable(title))
+def save_png(path: Path, figure: "Figure", title: str, words: str) -> None:
+    """Write a figure as PNG, whole or not at all, between its title and a sentence on what it shows.
+
+    The title stands above the legend, which it must have; a page has both in the caption.
+    """
+    from matplotlib.font_manager import FontProperties
+
     image = io.BytesIO()
+    (legend,) = figure.legends
+    height = figure.get_figheight()
+    figure.set_figheight(height + EXTRA_HEIGHT)
+    legend.set_title(drawable(title), prop=FontProperties(size=11, weight="bold"))
+    below = textwrap.fill(drawable(words), WIDTH // 5)
+    figure.supxlabel(below, x=0.01, ha="left", fontsize=8, color=SOFT)
     figure.savefig(image, format="png", dpi=DOTS_PER_INCH, facecolor=CARD)
+    figure.set_figheight(height)
+    legend.set_title("")
+    figure.supxlabel("")
     write_bytes(path, image.getvalue())
 
 
@@ -105,12 +141,11 @@ def inline_svg(figure: "Figure", name: str, title: str, description: str) -> str
     """A figure as an element of a page, without style attributes, which the page's policy forbids.
 
     Args:
-        figure: Without title; text stays text, colours become properties of the page's style sheet.
+        figure: Text stays text, colours become properties of the page's style sheet.
         name: Unique on the page, for its identifiers.
         title: Read to those who do not see it.
         description: The same, what it shows in a sentence.
     """
-    figure.suptitle("")
     written = io.StringIO()
     figure.savefig(written, format="svg", metadata={"Date": None})
     root = ElementTree.fromstring(written.getvalue())

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from utils.evaluation.records import EvaluationResult
-from utils.report.charts import Chart, Panel, RateRow, draw_learning, draw_rates
-from utils.report.drawing import save_png
+from utils.report.charts import Panel, RateRow, draw_learning, draw_rates
+from utils.report.drawing import Chart, save_png
 from utils.report.labels import MEASURES, TEXT_LABELS, counted, shorten
 from utils.report.learning_curve import LearningCurve, learning_words
 from utils.report.series import ScoredDataset, list_datasets, list_models, list_values, name_measures
@@ -74,7 +74,7 @@ def write_evaluation_plots(folder: Path, charts: EvaluationCharts) -> list[Path]
     written = []
     for chart in charts.all:
         written.append(folder / f"{chart.name}.png")
-        save_png(written[-1], chart.figure, chart.title)
+        save_png(written[-1], chart.figure, chart.title, chart.words)
     return written
 
 
