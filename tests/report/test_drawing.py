@@ -15,12 +15,12 @@ from utils.report.drawing import (
     INK,
     PROPERTIES,
     add_legend,
+    add_note,
     chart_style,
     drawable,
     inline_svg,
     new_panels,
     save_png,
-    show_note,
 )
 
 STYLE = (Path(utils.report.drawing.__file__).parent / "templates/page.css").read_text(encoding="utf-8")
@@ -35,7 +35,7 @@ def figure_with(*words: str):
     add_legend(figure, bars[:1])
     axes.set_yticks(range(len(words)), [drawable(word) for word in words])
     for bar, word in zip(bars, words, strict=True):
-        show_note(bar, word)
+        add_note(bar, word)
     return figure
 
 

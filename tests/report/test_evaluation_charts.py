@@ -229,6 +229,12 @@ def test_several_runs_are_named_and_a_run_without_validation_has_one_panel():
     assert {"normalised WER, a", "raw WER, a"} <= set(lines_of(figure.axes[0]))
     assert "training loss, a" in lines_of(figure.axes[1])
     only_loss = LearningCurve("a", CURVE.loss, [], [])
+    (legend,) = draw_learning([only_loss, CURVE], ["a", TUNED]).legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "training loss, a",  # of a run that the panel above does not show
+        f"normalised WER, {TUNED}",
+        f"raw WER, {TUNED}",
+    ]
     assert [axes.get_title(loc="left") for axes in draw_learning([only_loss], ["a"]).axes] == [
         "Training loss"
     ]

@@ -6,16 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from utils.evaluation.records import TextScore
-from utils.report.drawing import (
-    INK,
-    SOFT,
-    add_legend,
-    chart_style,
-    colour_of,
-    drawable,
-    new_panels,
-    show_note,
-)
+from utils.report.drawing import INK, SOFT, add_legend, add_note, chart_style, colour_of, drawable, new_panels
 from utils.report.labels import in_percent
 from utils.report.learning_curve import LearningCurve, Point, thinned
 from utils.report.series import Series
@@ -108,7 +99,7 @@ def _draw_bars(axes: "Axes", panel: Panel, one: Series, place: int) -> None:
         **_look(one),
     )
     for bar, rate, score, row, y in zip(bars, rates, scores, panel.rows, middles, strict=True):
-        show_note(bar, f"{one.label}, {row.label}: {in_percent(rate)} %")
+        add_note(bar, f"{one.label}, {row.label}: {in_percent(rate)} %")
         end = min(max(rate, score.ci95[1]), panel.top)
         axes.text(100 * end + 1.2 * panel.top, y, in_percent(rate), va="center", fontsize=8)
 
@@ -165,7 +156,7 @@ def _draw_line(axes: "Axes", points: Sequence[Point], label: str, colour: str, s
     if len(steps) <= MOST_DOTS:
         for step, value in zip(steps, values, strict=True):
             (dot,) = axes.plot(step, value, "o", markersize=4.5, **look)
-            show_note(dot, f"{label}, step {step:,}: {value:.3g}")
+            add_note(dot, f"{label}, step {step:,}: {value:.3g}")
     return line
 
 
@@ -185,7 +176,7 @@ def draw_histogram(edges: Sequence[float], counts: Sequence[int], unit: str, med
     widths = [high - low for low, high in pairwise(edges)]
     bars = axes.bar(edges[:-1], counts, [0.94 * w for w in widths], align="edge", color=colour_of(1))
     for bar, (low, high), count in zip(bars, pairwise(edges), counts, strict=True):
-        show_note(bar, f"{low:g} to {high:g} {unit}: {count:,}")
+        add_note(bar, f"{low:g} to {high:g} {unit}: {count:,}")
     axes.axvline(median, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
     axes.set_xlim(edges[0], edges[-1])
     axes.set_xlabel(unit)

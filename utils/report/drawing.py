@@ -89,7 +89,7 @@ def new_panels(height: float, *, ratios: list[float]) -> "tuple[Figure, list[Axe
     return figure, list(axes[:, 0])
 
 
-def show_note(artist: object, text: str) -> None:
+def add_note(artist: object, text: str) -> None:
     """Say something of a bar or a dot to whoever points at it in the page."""
     artist.set_gid(_NOTE + drawable(text))  # type: ignore[attr-defined]
 
