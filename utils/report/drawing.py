@@ -147,7 +147,7 @@ def inline_svg(figure: "Figure", name: str, title: str, description: str) -> str
         description: The same, what it shows in a sentence.
     """
     written = io.StringIO()
-    figure.savefig(written, format="svg", metadata={"Date": None})
+    figure.savefig(written, format="svg")
     root = ElementTree.fromstring(written.getvalue())
     labels = {"role": "img", "aria-labelledby": f"{name}-title {name}-desc"}
     chart = ElementTree.Element("svg", {"class": "chart", "viewBox": root.get("viewBox", ""), **labels})
