@@ -16,8 +16,11 @@ from rich.console import Console
 from tests.support.pages import BROWSER_FLAGS, HOSTILE, RIGHT_TO_LEFT, Page, looked_at, tone
 from utils.audio.flac import SAMPLE_RATE, decode_flac, encode_flac
 from utils.data.data_report import (
+    CharacterCount,
+    Characters,
     DataReport,
     Distribution,
+    NamedHours,
     SplitReport,
     Statistics,
     read_data_report,
@@ -135,7 +138,69 @@ def test_the_page_needs_nothing_else(written):
     policy = next(m["content"] for m in page.find("meta") if m.get("http-equiv") == "Content-Security-Policy")
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     assert rules["default-src"] == "'none'" and rules["media-src"] == "data:"
+    assert rules["base-uri"] == rules["form-action"] == "'none'"
     assert re.fullmatch(r"'sha256-[A-Za-z0-9+/]{43}='", rules["style-src"])
+
+
+def test_foreign_text_does_not_turn_what_stands_around_it(written):
+    names = replace(build_statistics().languages, distinct=2, largest=[NamedHours(RIGHT_TO_LEFT, 1.0)] * 2)
+    report = build_report(
+        statistics=replace(build_statistics(), languages=names),
+        credit=RIGHT_TO_LEFT,
+        notes=(RIGHT_TO_LEFT,),
+        reasons={RIGHT_TO_LEFT: 60},
+    )
+    example = AudioExample(RIGHT_TO_LEFT, RIGHT_TO_LEFT, tone(1), RIGHT_TO_LEFT)
+    page = written(report, [example], {RIGHT_TO_LEFT: [example]}, name=RIGHT_TO_LEFT)
+    assert page.is_isolated(RIGHT_TO_LEFT)
+    assert all(a["dir"] == "auto" for a in page.find("p") if a.get("class") == "text")
+    assert "2 languages" in page.cells
+
+
+def test_one_language_has_no_table(written):
+    assert "language" not in [heading.lower() for heading in written().cells.split("|")]
+
+
+def test_the_commonest_reasons_are_unfolded(written):
+    reasons = {f"reason {n}": 20 - n for n in range(6)}
+    rejected = {kind: [AudioExample("a", "b", None, "c")] for kind in reasons if kind != "reason 1"}
+    page = written(build_report(reasons=reasons, rejected=sum(reasons.values())), rejected=rejected)
+    folds = [a for a in page.find("details") if a["class"] == "reason"]
+    assert ["open" in fold for fold in folds] == [True, True, True, False, False]
+
+
+def test_rare_characters_are_marked_where_there_are_many(written):
+    def marked(total: int) -> list[str]:
+        counts = [CharacterCount("a", total - 4), CharacterCount("b", 4), CharacterCount("ñ", 3)]
+        characters = Characters(3, True, total, counts, 0)
+        page = written(build_report(statistics=replace(build_statistics(), characters=characters)))
+        return [a["title"].split()[0] for a in page.find("li") if a.get("class") == "rare"]
+
+    assert marked(5000) == ["U+00F1"] and marked(4999) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "Splits that share what is in them flatter the model."),
+        ({"shared_texts": 0, "shared_speakers": 0, "seen": 660}, "Listen to a few of the clips below"),
+        ({"shared_texts": 0, "shared_speakers": 0, "seen": 599}, "More than a tenth was rejected."),
+    ],
+)
+def test_the_next_step_fits_what_was_found(written, changes, words):
+    steps = ("Splits that share", "Listen to a few", "More than a tenth")
+    cells = written(build_report(**changes)).cells
+    assert words in cells and sum(step in cells for step in steps) == 1
+
+
+def test_advice_fits_the_beginning_of_the_kind():
+    assert advice_for("label too long") != advice_for("too long") == advice_for("too long: x")
+    assert advice_for("far too long") == OTHER_ADVICE
+
+
+def test_players_wait_to_be_asked(written):
+    (player,) = written(kept=[AudioExample("a", "ciao", tone(1), "")]).find("audio")
+    assert set(player) == {"controls", "preload", "aria-label", "src"} and player["preload"] == "metadata"
 
 
 def test_identifiers_and_labels_fit(written):

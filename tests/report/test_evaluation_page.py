@@ -12,16 +12,18 @@ from tests.support.made_up_results import (
     CURVE,
     TUNED,
     build_analysis,
+    build_comparison,
     build_prediction,
     build_predictions,
     build_result,
     build_results,
     failures,
+    group,
     hostile_inputs,
 )
 from tests.support.pages import BROWSER_FLAGS, HOSTILE, RIGHT_TO_LEFT, Page, looked_at, tone
 from utils.audio.flac import SAMPLE_RATE, decode_flac, encode_flac
-from utils.evaluation.records import Gate
+from utils.evaluation.records import Analysis, Gate
 from utils.evaluation.results_file import read_analysis, read_results
 from utils.report.evaluation_charts import draw_evaluation_charts
 from utils.report.evaluation_page import write_evaluation_page
@@ -64,6 +66,36 @@ def test_foreign_text_is_only_text(written):
     text = "".join(page.texts)
     # verdict, reason, check, group, confusion, failure, hallucination, test, normaliser, backend, id, words
     assert text.count(HOSTILE) >= 12 and RIGHT_TO_LEFT in text
+
+
+def test_foreign_text_does_not_turn_what_stands_around_it(written):
+    strange = {"model": RIGHT_TO_LEFT, "dataset": RIGHT_TO_LEFT, "detected_languages": [RIGHT_TO_LEFT]}
+    strange |= {"groups": {RIGHT_TO_LEFT: {RIGHT_TO_LEFT: group(0.1)}}}
+    strange |= {"confusions": [Confusion(RIGHT_TO_LEFT, None, 3)]}
+    results = [build_result(**strange), build_result(**strange | {"audio_context": "dynamic"})]
+    line = {"id": RIGHT_TO_LEFT, "dataset": RIGHT_TO_LEFT, "reference": RIGHT_TO_LEFT}
+    gate = Gate(RIGHT_TO_LEFT, False, [RIGHT_TO_LEFT], [RIGHT_TO_LEFT])
+    comparison = build_comparison(baseline=RIGHT_TO_LEFT, candidate=RIGHT_TO_LEFT, dataset=RIGHT_TO_LEFT)
+    analysis = Analysis([comparison], [gate], [RIGHT_TO_LEFT], RIGHT_TO_LEFT)
+    page = written(results, analysis, [build_prediction(1, RIGHT_TO_LEFT, 2, **line)])
+    assert page.is_isolated(RIGHT_TO_LEFT)
+
+
+def test_the_first_lists_of_the_best_candidate_are_unfolded(written):
+    results = [build_result(), build_result(TUNED, 0.2), build_result("other", 0.3)]
+    gates = [Gate("other", False, ["Worse."], []), *build_analysis().gates]
+    analysis = replace(build_analysis(), gates=gates, candidates=[TUNED, "other"])
+    others = [build_prediction(n, "other", 4) for n in range(6)]
+    page = written(results, analysis, [*build_predictions(), *others])
+    folds = [a for a in page.find("details") if a.get("class") == "reason"]
+    assert ["open" in fold for fold in folds] == [True, True, False, False, False]
+
+
+def test_more_errors_than_before_are_a_plus(written):
+    page = written([build_result(), build_result(TUNED, 0.404)], build_analysis(promote=False))
+    assert "word errors|+33 %" in page.cells  # (40.4 - 30.3) / 30.3
+    none_before = [build_result(wer=0.0), build_result(TUNED, 0.1)]
+    assert "word errors|" not in written(none_before, build_analysis()).cells
 
 
 def test_the_page_needs_nothing_else(written):

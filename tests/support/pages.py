@@ -1,6 +1,7 @@
 """Pages as a parser and a browser see them, and texts that would break one."""
 
 import contextlib
+import html
 import html.parser
 import re
 from collections.abc import Iterator
@@ -54,6 +55,15 @@ class Page(html.parser.HTMLParser):
     def cells(self) -> str:
         """What is shown, with a bar between two elements."""
         return "|".join(" ".join(text.split()) for text in self.texts if text.strip())
+
+    def is_isolated(self, text: str) -> bool:
+        """Whether a foreign text stands in an element of its own direction wherever it is shown."""
+        alone = re.sub(
+            r'<svg class="chart".*?</svg>|<pre.*?</pre>|<title>.*?</title>', "", self.source, flags=re.DOTALL
+        )
+        alone = re.sub(r'<(?:p|li) [^>]*dir="auto"[^>]*>.*?</(?:p|li)>|="[^"]*"', "", alone, flags=re.DOTALL)
+        written = html.escape(text)
+        return 0 < alone.count(written) == len(re.findall(f"<bdi>[^<]*{re.escape(written)}", alone))
 
     def charts(self) -> list["DrawnChart"]:
         return [DrawnChart(svg) for svg in re.findall(r'<svg class="chart".*?</svg>', self.source, re.DOTALL)]
