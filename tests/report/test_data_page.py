@@ -172,7 +172,7 @@ def test_the_commonest_reasons_are_unfolded(written):
 def test_rare_characters_are_marked_where_there_are_many(written):
     def marked(total: int) -> list[str]:
         counts = [CharacterCount("a", total - 4), CharacterCount("b", 4), CharacterCount("ñ", 3)]
-        characters = Characters(3, True, total, counts, 0)
+        characters = Characters(distinct=3, total=total, counts=counts, count_of_others=0)
         page = written(build_report(statistics=replace(build_statistics(), characters=characters)))
         return [a["title"].split()[0] for a in page.find("li") if a.get("class") == "rare"]
 
