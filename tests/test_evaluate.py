@@ -269,7 +269,7 @@ def test_processes_that_do_not_know_of_each_other_are_refused(
 ):
     monkeypatch.setenv("WORLD_SIZE", "2")
     message = error_of(command([tiny_whisper], dataset, tmp_path / "out"), capsys)
-    assert "2 processes were started, but each sees 1" in message
+    assert "2 processes were started, but each one sees 1" in message
 
 
 def test_two_processes_score_what_one_scores(finished, tiny_whisper, tuned, dataset, tmp_path):

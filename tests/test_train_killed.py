@@ -187,7 +187,7 @@ def test_two_runs_into_one_folder_are_refused(build, tmp_path):
     second.join(300)
     kill_all([first])
     assert second.exitcode == 2
-    assert "another run is training into this folder" in (tmp_path / "second").read_text()
+    assert "another run is using this folder" in (tmp_path / "second").read_text()
 
 
 # ---- the batch script, with stand-ins for Slurm's commands -------------------------------------------------

@@ -474,7 +474,7 @@ def test_two_processes_fetch_once(server, tmp_path):
 def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path, no_apt):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("WHISPER_FINETUNING_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(UserError, match=r"the cache cannot be filled.*WHISPER_FINETUNING_CACHE"):
+    with pytest.raises(UserError, match=r"cannot write to the cache.*WHISPER_FINETUNING_CACHE"):
         fetch_prompts("it")
 
 

@@ -38,7 +38,7 @@ def test_a_full_disk_is_recognised_and_the_folder_before_is_kept(small_disk, wri
     disk = small_disk(size)
     (disk / "model").mkdir()
     with (
-        pytest.raises(WriteError, match=r"model could not be written: .*What was there before is kept"),
+        pytest.raises(WriteError, match=r"model could not be written: .*The earlier content is kept"),
         folder_written_whole(disk / "model") as temporary,
     ):
         write(temporary / "file")

@@ -25,7 +25,7 @@ def test_a_signal_is_remembered_told_once_and_the_handlers_come_back(name, capfd
         os.kill(os.getpid(), signal.SIGTERM)  # launchers tell again
         assert request.reason == name
     assert signal.getsignal(getattr(signal, name)) == before
-    assert capfd.readouterr().err.count("the running step is finished") == 1
+    assert capfd.readouterr().err.count("after the current step is finished") == 1
 
 
 def test_ctrl_c_passed_on_by_a_launcher_counts_once_and_pressed_again_it_ends_at_once(monkeypatch):

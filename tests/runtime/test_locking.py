@@ -39,7 +39,7 @@ def test_a_second_run_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
         assert holder.stdout is not None
         child = int(holder.stdout.readline())
         try:
-            refusal = pytest.raises(UserError, match="another run is training into this folder")
+            refusal = pytest.raises(UserError, match="another run is using this folder")
             with refusal, sole_run_in(folder, patience=0.2):
                 pytest.fail("two at once")
             holder.kill()
@@ -89,5 +89,5 @@ def test_without_locks_a_run_goes_on_and_leaves_nothing_that_holds_up_the_next(t
     monkeypatch.setattr(fcntl, "flock", refuse_to_lock)
     with sole_holder(tmp_path / "lock", "no"), sole_holder(tmp_path / "lock", "no"):
         pass
-    told = f"{tmp_path}: no locks on this file system; see to it that only one run writes here."
+    told = f"{tmp_path}: this file system has no locks. Make sure that only one run writes here."
     assert capsys.readouterr().out.splitlines() == [told, told]

@@ -1,4 +1,4 @@
-"""What this machine has: device, fast precisions, memory used."""
+"""Find the device, its fast precisions, and the memory used."""
 
 import math
 import platform
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def pick_device() -> "torch.device":
-    """The accelerator that torch finds (CUDA, MPS, XPU …), else the CPU.
+    """Return the accelerator that torch finds (CUDA, MPS, XPU …), else the CPU.
 
-    The CPU as well where `accelerate launch` was told so (`--cpu`, or `use_cpu` in its config).
+    Return the CPU also if `accelerate launch` was given `--cpu`, or `use_cpu` in its configuration.
     """
     import torch
     from accelerate.utils import parse_flag_from_env
@@ -26,7 +26,7 @@ def pick_device() -> "torch.device":
 
 
 def cpu_is_fast_in_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX); elsewhere it is emulated."""
+    """Check whether the CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX). Other CPUs emulate it."""
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.exists():
         return False
@@ -35,14 +35,14 @@ def cpu_is_fast_in_bfloat16() -> bool:
 
 
 def gpu_knows_bfloat16() -> bool:
-    """Whether the CUDA GPU multiplies bfloat16 in hardware (NVIDIA from Ampere); older ones emulate it."""
+    """Check whether the GPU multiplies bfloat16 in hardware (NVIDIA from Ampere). Others emulate it."""
     import torch
 
     return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def pick_dtype(device: "torch.device") -> "torch.dtype":
-    """The precision that decoding is fast and safe in on `device`."""
+    """Return the precision in which decoding on `device` is fast and safe."""
     import torch
 
     if device.type == "cuda":
@@ -53,7 +53,7 @@ def pick_dtype(device: "torch.device") -> "torch.dtype":
 
 
 def pick_accelerate_config() -> str:
-    """Name of the file in accelerate_configs/ that suits this machine when the user does not choose one."""
+    """Return the name of the file in accelerate_configs/ that suits this machine."""
     import torch
 
     if torch.cuda.is_available():
@@ -64,12 +64,12 @@ def pick_accelerate_config() -> str:
 
 
 def default_micro_batch_seconds(device: "torch.device", *, lean: bool = False) -> float:
-    """Seconds that the encoder works on at once; a micro-batch of more is cut into parts.
+    """Return how many seconds of audio the encoder gets at once; larger micro-batches are split.
 
-    On a CPU parts of 64 s are as fast as larger ones and keep memory low; a GPU needs large ones to be busy.
+    On a CPU, parts of 64 s are as fast as larger ones and need less memory. A GPU needs large parts.
 
     Args:
-        device: Where training runs.
+        device: The device that trains.
         lean: Whether memory matters more than speed.
     """
     if device.type == "cpu":
@@ -78,20 +78,20 @@ def default_micro_batch_seconds(device: "torch.device", *, lean: bool = False) -
 
 
 def sum_in_a_fixed_order() -> None:
-    """Make CPU runs repeatable to the last bit, so that a resumed run has the losses of an uninterrupted one.
+    """Make CPU runs repeatable bit by bit, so that a resumed run has the same losses as an uninterrupted one.
 
-    Without it the gradient of Whisper's learned positions, an `index_put_` that accumulates, is summed by
-    several threads in whichever order they come.
+    Otherwise several threads sum the gradient of Whisper's learned positions (an accumulating `index_put_`)
+    in a random order.
     """
     import torch
 
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Filling fresh memory costs time and only serves to find reads of garbage.
+    # Filling new memory costs time, and only helps to find reads of uninitialised memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def peak_memory_bytes() -> int:
-    """Largest memory this process has held: on the GPU where it uses one, else resident memory."""
+    """Return the peak memory of this process: GPU memory if it uses a GPU, else resident memory."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()

@@ -1,4 +1,4 @@
-"""Downloads: cached, bounded in size and time, verified by content."""
+"""Download files with a cache, limits of size and time, and checksums."""
 
 import contextlib
 import hashlib
@@ -11,7 +11,7 @@ from typing import IO
 from utils.runtime.errors import UserError
 from utils.runtime.locking import sole_holder
 
-LOCK_PATIENCE = 1800.0  # another process may be fetching and converting
+LOCK_PATIENCE = 1800.0  # seconds: another process may be downloading and converting
 
 DOWNLOAD_PATIENCE = 900.0
 
@@ -21,11 +21,11 @@ CHUNK_BYTES = 1 << 20
 
 
 class SourceUnavailable(Exception):
-    """One of several sources did not give what was asked; its text says why."""
+    """Raised if one of several sources fails. The message says why."""
 
 
 def cache_folder() -> Path:
-    """Where fetched and converted things are kept; `WHISPER_FINETUNING_CACHE` moves it."""
+    """Return the folder for downloaded and converted files; `WHISPER_FINETUNING_CACHE` changes it."""
     if chosen := os.environ.get("WHISPER_FINETUNING_CACHE"):
         return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
@@ -34,10 +34,10 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def filling_cache(name: str) -> Iterator[None]:
-    """Let one process at a time fill a place in the cache; the others wait and find it filled.
+    """Let one process at a time fill the cache entry `name`; the others wait.
 
     Raises:
-        UserError: The cache cannot be written, or another process holds the lock for too long.
+        UserError: The cache is not writable, or another process holds the lock for too long.
     """
     cache = cache_folder()
     refusal = f"{cache}: another process has been filling the cache for over half an hour. End it."
@@ -60,10 +60,10 @@ def file_digest(path: Path) -> str:
 def run_downloader(
     command: list[str], cwd: str | None = None, output: IO[bytes] | int = subprocess.DEVNULL
 ) -> None:
-    """Run `command` silently.
+    """Run `command` without showing its messages.
 
     Raises:
-        SourceUnavailable: It fails, with the last thing it said, or takes too long.
+        SourceUnavailable: The command fails or takes too long. The message ends with its last line.
     """
     environment = os.environ | {"LC_ALL": "C"}
     try:

@@ -1,4 +1,4 @@
-"""The one error a user may see without a traceback: what was found, what was expected, what to do."""
+"""Errors that a user sees without a traceback: what was found, what was expected, what to do."""
 
 import contextlib
 import errno
@@ -7,34 +7,34 @@ import sys
 import time
 from collections.abc import Iterator
 
-SECONDS_TO_BE_ENDED = 2.0  # torchrun looks ten times a second
+SECONDS_TO_BE_ENDED = 2.0  # torchrun checks its processes ten times a second
 
 
 class UserError(Exception):
-    """A mistake in the input or the arguments; its text alone must tell the user what to do."""
+    """A mistake in the input or the arguments. The message must tell the user what to do."""
 
 
 class WriteError(UserError):
-    """Something could not be written, most often because the disk is full; what was there before is kept."""
+    """A file could not be written, usually because the disk is full. Earlier files are kept."""
 
 
 @contextlib.contextmanager
 def user_errors_end_the_script() -> Iterator[None]:
-    """Turn a `UserError` into its message on standard error and exit status 2, without a traceback.
+    """Print a `UserError` on standard error and exit with status 2, without a traceback.
 
-    A full disk, a folder without permission and Ctrl-C get the same treatment. Of several processes the first
-    one speaks at once. Another one waits: where all have failed alike, the launcher ends it meanwhile.
+    A full disk, a missing permission and Ctrl-C are treated alike. The first process prints at once. The
+    others wait: if all fail with the same error, the launcher ends them before they print it again.
     """
     try:
         yield
     except KeyboardInterrupt:
-        _end("interrupted. What was finished is kept; the same command goes on.", 130)
+        _end("interrupted. Finished work is kept. Run the same command again to continue.", 130)
     except UserError as error:
         _end(str(error), 2)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
-        _end(f"{error.filename or 'writing'}: {error.strerror}. What was finished is kept.", 2)
+        _end(f"{error.filename or 'writing'}: {error.strerror}. Finished work is kept.", 2)
 
 
 def _end(message: str, status: int) -> None:

@@ -21,7 +21,7 @@ WRITER_COMPLAINTS = ("PytorchStreamWriter", "inline_container", "iostream error"
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` in UTF-8, whole or not at all."""
+    """Write `text` in UTF-8, atomically."""
     write_bytes(path, text.encode("utf-8"))
 
 
@@ -41,24 +41,24 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` as indented JSON, whole or not at all."""
+    """Write `value` as indented JSON, atomically."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
 def write_jsonl(path: Path, records: list[dict]) -> None:
-    """Write one JSON object a line, whole or not at all."""
+    """Write one JSON object per line, atomically."""
     write_text(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
 
 
 def spellings(name: str) -> list[str]:
-    """A name as it is, and as other systems spell it: `à` as one character, or as `a` with a mark (macOS)."""
+    """Return a name and its other Unicode forms: `à` as one character, or as `a` with a mark (macOS)."""
     return list(dict.fromkeys((name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))))
 
 
 def real_folder(path: Path) -> Path:
-    """Where a folder lies that is named by a link, or as `.` or `..`; any other path as it is.
+    """Return the real path of a link, `.` or `..`; return any other path unchanged.
 
-    A link would be replaced by what is renamed to it, and `.` has no siblings.
+    A rename would replace the link itself, and `.` has no siblings.
     """
     is_plain = path.name not in ("", "..") and not path.is_symlink()
     return path if is_plain else Path(os.path.realpath(path))
@@ -66,13 +66,13 @@ def real_folder(path: Path) -> Path:
 
 @contextlib.contextmanager
 def folder_written_whole(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary sibling of `path`; it takes that name only if the block ends without an error.
+    """Yield an empty temporary folder beside `path`; rename it to `path` if the block raises no error.
 
-    What a killed run left under the temporary name is removed by the next one. Where `path` is a link, it
-    stays, and the folder is written where it leads.
+    The next run removes the temporary folder of a killed run. If `path` is a link, the link stays and its
+    target is replaced.
 
     Raises:
-        WriteError: The disk is full or refuses for another reason.
+        WriteError: The disk is full, or the folder cannot be written for another reason.
     """
     path = real_folder(path)
     temporary = path.with_name(f".{path.name}.tmp")
@@ -85,13 +85,13 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
         reason = write_failure(error)
         if not reason or isinstance(error, WriteError):
             raise
-        raise WriteError(f"{path} could not be written: {reason}. What was there before is kept.") from error
+        raise WriteError(f"{path} could not be written: {reason}. The earlier content is kept.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def move_into_place(temporary: Path, path: Path) -> None:
-    """Flush a finished folder to disk and give it its name; one already there is replaced in two renames."""
+    """Flush a finished folder to disk and rename it to `path`. Two renames replace an existing folder."""
     for file in temporary.rglob("*"):
         if file.is_dir():
             flush_folder(file)
@@ -109,7 +109,7 @@ def move_into_place(temporary: Path, path: Path) -> None:
 
 
 def delete_folder(folder: Path) -> None:
-    """Delete a folder that carries its name until it goes: killed in between, no half of one is left."""
+    """Rename a folder, then delete it. If the process is killed, no half-deleted folder keeps the name."""
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     folder.rename(old)
@@ -117,23 +117,23 @@ def delete_folder(folder: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Bring the names in a folder to disk, so that a file is still found after a power cut (POSIX only)."""
+    """Flush the names in a folder to disk, so that files survive a power cut (POSIX only)."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # some network file systems cannot, and need not
+        if error.errno != errno.EINVAL:  # some network file systems do not support or need this
             raise
     finally:
         os.close(descriptor)
 
 
 def write_failure(error: Exception) -> str:
-    """Why something could not be written; empty for an error of another kind.
+    """Return why a write failed; return an empty text if the error is of another kind.
 
-    torch and safetensors write by themselves, and tell a full disk by errors of their own.
+    torch and safetensors raise their own errors if the disk is full.
     """
     if isinstance(error, WriteError):
         return str(error)
@@ -146,7 +146,7 @@ def write_failure(error: Exception) -> str:
 
 
 def free_disk_bytes(folder: Path) -> int:
-    """Room on the disk that a folder is on, or will be."""
+    """Return the free bytes on the disk of a folder that may not exist yet."""
     there = folder.resolve()
     while not there.exists():
         there = there.parent

@@ -1,6 +1,6 @@
-"""Flags: the fields of a record that the command line and recipes fill, with their help and bounds.
+"""Flags: fields of a record with help and bounds, set by the command line and recipes.
 
-A record stands in the room that uses it; a script's arguments inherit all its records.
+A record is defined in the package that uses it. The arguments of a script inherit all its records.
 """
 
 import dataclasses
@@ -8,7 +8,7 @@ from typing import Any
 
 from utils.runtime.resolved_arguments import default_of
 
-_BOUNDS = {  # by keyword of `argument`: in words, and whether a value keeps to it
+_BOUNDS = {  # by keyword of `argument`: its words, and the check of a value
     "at_least": ("at least", lambda value, bound: value >= bound),
     "above": ("above", lambda value, bound: value > bound),
     "at_most": ("at most", lambda value, bound: value <= bound),
@@ -19,15 +19,15 @@ _BOUNDS = {  # by keyword of `argument`: in words, and whether a value keeps to 
 def argument(
     help: str, *, default: object = dataclasses.MISSING, advanced: bool = False, **bounds: float
 ) -> Any:
-    """A dataclass field that is a flag.
+    """Return a dataclass field that is a flag.
 
-    Typed like `dataclasses.field` for its caller: as whatever the field holds.
+    The return type is `Any`, as that of `dataclasses.field`, so that a field may have any type.
 
     Args:
         help: One sentence or more.
-        default: A list is copied for each record; required if missing.
-        advanced: Shown by `--help_all`, not by `--help`.
-        bounds: `at_least`, `above`, `at_most` or `below`, of the value or of each item of a list.
+        default: The default value; a list is copied for each record. Without it, the flag is required.
+        advanced: Show the flag in `--help_all` only.
+        bounds: `at_least`, `above`, `at_most` or `below`. They hold for the value, or each item of a list.
     """
     assert bounds.keys() <= _BOUNDS.keys()
     metadata = {"help": help, "advanced": advanced, "bounds": bounds}
@@ -37,12 +37,12 @@ def argument(
 
 
 def share(help: str, *, default: float = 0.0, advanced: bool = False) -> float:
-    """A flag that is a share or a probability."""
+    """Return a flag for a share or a probability, from 0 to 1."""
     return argument(help, default=default, advanced=advanced, at_least=0, at_most=1)
 
 
 def bound_problems(record: Any) -> list[str]:
-    """A sentence for every field that has a value outside its bounds; None is always inside."""
+    """Return a sentence for each field whose value is outside its bounds. None is always allowed."""
     found = []
     for field in dataclasses.fields(record):
         value, bounds = getattr(record, field.name), field.metadata.get("bounds", {})
@@ -54,6 +54,6 @@ def bound_problems(record: Any) -> list[str]:
 
 
 def changed_flags(record: Any, *names: str) -> list[str]:
-    """Those of the named fields that do not have their default."""
+    """Return those of the named fields that differ from their defaults."""
     defaults = {field.name: default_of(field) for field in dataclasses.fields(record)}
     return [name for name in names if getattr(record, name) != defaults[name]]

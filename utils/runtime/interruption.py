@@ -1,4 +1,4 @@
-"""Being told to stop: a signal is remembered, the running step finished, and the run left to be continued."""
+"""Stop on a signal: remember the signal, finish the current step, and let a later run continue."""
 
 import contextlib
 import os
@@ -16,11 +16,11 @@ MARKER = "interrupted.json"  # in the run folder, because launchers turn every e
 
 SIGNALS = ("SIGTERM", "SIGUSR1", "SIGINT")  # Slurm's limit and scancel, Slurm's warning, Ctrl-C
 
-SECOND_CTRL_C = 1.0  # seconds: a launcher passes Ctrl-C on to a process that the terminal has told already
+SECOND_CTRL_C = 1.0  # seconds: after Ctrl-C a process gets SIGINT from the terminal and from its launcher
 
 
 class StopRequest:
-    """Whether this process was asked to stop, and by what."""
+    """Holds whether this process was asked to stop, and the reason."""
 
     def __init__(self) -> None:
         self._signal: str | None = None
@@ -30,13 +30,13 @@ class StopRequest:
 
     @property
     def reason(self) -> str | None:
-        """The signal's name, or that the launcher is gone, which is told by no signal; None: go on."""
+        """Return the signal's name, or that the launcher ended, which sends no signal; else None."""
         if self._signal is None and self._launcher is not None and os.getppid() != self._launcher:
             return "the launcher has ended"
         return self._signal
 
     def remember(self, number: int, _frame: FrameType | None) -> None:
-        """The signal handler. A second Ctrl-C ends the run at once."""
+        """Handle a signal. A second Ctrl-C ends the run at once."""
         now = time.monotonic()
         if number == signal.SIGINT:
             if self._first_ctrl_c is not None and now - self._first_ctrl_c > SECOND_CTRL_C:
@@ -45,14 +45,14 @@ class StopRequest:
         if self._signal is None:
             self._signal = signal.Signals(number).name
             if os.environ.get("RANK", "0") == "0":
-                text = f"\n{self._signal}: the running step is finished and saved, then the run stops.\n"
+                text = f"\n{self._signal}: the run stops after the current step is finished and saved.\n"
                 with contextlib.suppress(OSError):
                     os.write(2, text.encode())  # print is not safe in a signal handler
 
 
 @contextlib.contextmanager
 def remembering_signals() -> Iterator[StopRequest]:
-    """Collect SIGTERM, SIGUSR1 and SIGINT in a `StopRequest` while the block lasts."""
+    """Record SIGTERM, SIGUSR1 and SIGINT in a `StopRequest` during the block."""
     request = StopRequest()
     numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]  # no SIGUSR1 on Windows
     before = {number: signal.signal(number, request.remember) for number in numbers}
@@ -64,10 +64,10 @@ def remembering_signals() -> Iterator[StopRequest]:
 
 
 def note_interruption(output_dir: Path, step: int, reason: str) -> None:
-    """Leave word for a script that waits for the launcher: this run is to be continued."""
+    """Write a marker file: it tells the script that started the launcher to continue this run."""
     write_json(output_dir / MARKER, {"step": step, "reason": reason, "exit_code": CONTINUE})
 
 
 def forget_interruption(output_dir: Path) -> None:
-    """A run that begins takes away the word of the one before."""
+    """Delete the marker file of an earlier run."""
     (output_dir / MARKER).unlink(missing_ok=True)

@@ -18,27 +18,27 @@ from utils.runtime.files import write_failure
 
 
 def build_accelerator(micro_batch_size: int, max_grad_norm: float, **options) -> Accelerator:
-    """An Accelerator for the launcher's configuration, checked against what the recipe says.
+    """Build an Accelerator from the launcher's configuration, and check it against the recipe.
 
     Raises:
-        UserError: The launcher's configuration contradicts the recipe, asks for a precision the device lacks,
-            or started processes that do not know of each other.
+        UserError: The launcher's configuration contradicts the recipe, asks for a precision that the device
+            lacks, or started processes that are not connected.
     """
     device = pick_device()
     on_cpu = device.type == "cpu"
     with_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"
     _check_precision(device)
-    # While one process decodes for a sharded model, the others wait longer than the default 10 minutes.
+    # One process decodes for a sharded model; the others may wait longer than the default of 10 minutes.
     waiting = InitProcessGroupKwargs(timeout=datetime.timedelta(hours=4))
-    # Buffers never change, and a process that measures its memory makes passes of its own.
+    # Buffers never change, and a process that measures its memory runs extra passes alone.
     own_buffers = DistributedDataParallelKwargs(broadcast_buffers=False)
-    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # Accelerate knows no other name
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # Accelerate has no other name
     if on_cpu:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed looks for a GPU and warns
     if on_cpu and with_deepspeed:
         waiting.backend = "gloo"
     accelerator = Accelerator(
-        cpu=on_cpu and not with_deepspeed,  # else two CPU processes would not find each other
+        cpu=on_cpu and not with_deepspeed,  # else two CPU processes would not connect
         kwargs_handlers=[waiting, own_buffers],
         **options,
     )
@@ -54,11 +54,11 @@ def _check_precision(device: torch.device) -> None:
     asked = os.environ.get("ACCELERATE_MIXED_PRECISION")
     if device.type == "cpu" and asked == "fp16":
         raise UserError(
-            "mixed_precision fp16 on a CPU: it has bf16 or none. Use accelerate_configs/cpu_bf16.yaml."
+            "mixed_precision fp16 on a CPU: expected bf16 or no. Use accelerate_configs/cpu_bf16.yaml."
         )
     if device.type == "cuda" and asked == "bf16" and not gpu_knows_bfloat16():
         raise UserError(
-            f"mixed_precision bf16 on {torch.cuda.get_device_name()}: it only emulates it, and has fp16. Use "
+            f"mixed_precision bf16 on {torch.cuda.get_device_name()}: this GPU only emulates bf16. Use fp16: "
             "accelerate_configs/single_gpu_fp16.yaml, or on several GPUs --mixed_precision fp16."
         )
 
@@ -67,7 +67,7 @@ def _check_launcher(accelerator: Accelerator) -> None:
     if accelerator.gradient_accumulation_steps != 1:
         raise UserError(
             "gradient_accumulation_steps: the launcher's configuration says "
-            f"{accelerator.gradient_accumulation_steps}. Take it out there; it belongs to the recipe."
+            f"{accelerator.gradient_accumulation_steps}. Remove it there and set it in the recipe."
         )
     _check_processes(accelerator.num_processes, "they would train apart and overwrite each other")
 
@@ -83,7 +83,7 @@ def _check_processes(seen: int, harm: str) -> None:
 
 @contextlib.contextmanager
 def loading_whole(accelerator: Accelerator) -> Iterator[None]:
-    """While a model is loaded: under ZeRO-3 transformers would shard it at once, which its Whisper cannot."""
+    """Prevent sharding while a model is loaded: under ZeRO-3 transformers would try, and fail for Whisper."""
     plugin = accelerator.state.deepspeed_plugin
     if plugin is not None:
         unset_hf_deepspeed_config()
@@ -95,22 +95,25 @@ def loading_whole(accelerator: Accelerator) -> Iterator[None]:
 
 
 def is_sharded(accelerator: Accelerator) -> bool:
-    """Whether each process holds only a part of the weights (FSDP, DeepSpeed ZeRO-3)."""
+    """Check whether each process holds only a part of the weights (FSDP, DeepSpeed ZeRO-3)."""
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         return accelerator.state.deepspeed_plugin.zero_stage == 3
     return accelerator.distributed_type == DistributedType.FSDP
 
 
 def check_not_split(accelerator: Accelerator, features: Sequence[str]) -> None:
-    """Refuse what needs each tensor and each step of the optimiser in one piece.
+    """Reject features that do not work if tensors or optimiser steps are split over processes.
+
+    Args:
+        features: The names of the requested features.
 
     Raises:
-        UserError: Some of the features are asked for under DeepSpeed or FSDP.
+        UserError: A feature is requested under DeepSpeed or FSDP.
     """
     if features and accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.FSDP):
         raise UserError(
             f"{', '.join(features)} under {accelerator.distributed_type.value}: expected one device, or a "
-            "copy of the model on each. Use single_gpu.yaml, multi_gpu.yaml or a CPU configuration."
+            "copy of the model on each device. Use single_gpu.yaml, multi_gpu.yaml or a CPU configuration."
         )
 
 

@@ -1,4 +1,4 @@
-"""One run to a folder: a lock that dies with the process that holds it."""
+"""Lock a folder for one run. The lock ends with the process that holds it."""
 
 import contextlib
 import errno
@@ -10,23 +10,22 @@ from utils.runtime.errors import UserError
 
 LOCK_FILE = ".lock"
 
-PATIENCE = 10.0  # seconds: workers of a run that was killed notice it within five
+PATIENCE = 10.0  # seconds: workers of a killed run end within five
 
 
 @contextlib.contextmanager
 def sole_run_in(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
-    """Hold `folder` for this run while the block lasts; of several processes the first one does.
+    """Lock `folder` for this run during the block; only the first process takes the lock.
 
     Raises:
-        UserError: Another run holds the folder.
+        UserError: Another run holds the lock.
     """
     if os.environ.get("RANK", "0") != "0":
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
     refusal = (
-        f"{folder}: another run is training into this folder. Wait for it, stop it, or give another "
-        "--output_dir."
+        f"{folder}: another run is using this folder. Wait for it, stop it, or choose another --output_dir."
     )
     with sole_holder(folder / LOCK_FILE, refusal, patience):
         yield
@@ -34,13 +33,13 @@ def sole_run_in(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
 
 @contextlib.contextmanager
 def sole_holder(file: Path, refusal: str, patience: float = 0.0) -> Iterator[None]:
-    """Hold the lock of `file`, whose folder exists, while the block lasts.
+    """Hold the lock of `file` during the block; the folder of `file` must exist.
 
-    The lock is the operating system's (`flock`): a killed run leaves none behind, also on NFS. Where a file
-    system has no such locks the run goes on without, and says so.
+    The operating system keeps the lock (`flock`): it ends with a killed run, also on NFS. If the file system
+    has no locks, print a warning and continue without one.
 
     Raises:
-        UserError: Another run holds it for longer than `patience` seconds; its text is `refusal`.
+        UserError: Another run holds the lock for longer than `patience` seconds. The message is `refusal`.
     """
     import filelock
 
@@ -52,7 +51,7 @@ def sole_holder(file: Path, refusal: str, patience: float = 0.0) -> Iterator[Non
     except OSError as error:
         if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
             raise
-        print(f"{file.parent}: no locks on this file system; see to it that only one run writes here.")
+        print(f"{file.parent}: this file system has no locks. Make sure that only one run writes here.")
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Memory: what there is for this process, what it uses, and the most it used in between."""
+"""Measure memory: the limits of this process, its use, and its peak."""
 
 import contextlib
 import re
@@ -17,37 +17,37 @@ if TYPE_CHECKING:
 
 Kind = Literal["resident", "private", "address_space", "device"]
 
-SHARE_OF_CAP = 0.98  # of a limit that somebody has set: all but what a measurement may miss
+SHARE_OF_CAP = 0.98  # of a fixed limit; the rest covers errors of measurement
 
-SHARE_OF_FREE = 0.9  # of what happens to be free now, which others may want as well
+SHARE_OF_FREE = 0.9  # of the memory that is free now; other programs may need the rest
 
-POLL = 0.001  # seconds between two looks at the memory used
+POLL = 0.001  # seconds between two measurements
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Bytes that this process holds, counted in the ways in which they may be limited."""
+    """Bytes that this process holds, counted in three ways. Each way has its own limits."""
 
-    resident: int  # pages in memory: what a cgroup and the machine itself run out of
-    private: int  # writable and its own, touched or not: what RLIMIT_DATA counts
-    address_space: int  # everything mapped: what RLIMIT_AS counts
+    resident: int  # pages in memory: limited by cgroups and by the machine
+    private: int  # writable pages of this process, used or not: limited by RLIMIT_DATA
+    address_space: int  # all mapped memory: limited by RLIMIT_AS
 
 
 @dataclass(frozen=True)
 class Limit:
-    """The most that one figure of `Usage` may come to."""
+    """The largest allowed value of one figure of `Usage`."""
 
-    name: str  # of what sets it
+    name: str  # what sets the limit
     kind: Kind
     size_bytes: int
 
 
 def memory_limits(device: "torch.device", sharing: int = 1) -> list[Limit]:
-    """Every limit that holds for this process on `device`, a safety margin already taken off.
+    """Return every memory limit of this process on `device`, minus a safety margin.
 
     Args:
-        device: Where training runs: a CPU, or a GPU of `torch.cuda`.
-        sharing: Processes of this run on this machine; they share what is free in the machine and its cgroup.
+        device: The device that trains: a CPU, or a GPU of `torch.cuda`.
+        sharing: Number of processes of this run on this machine. They share its free memory.
     """
     if device.type == "cuda":
         return [_device_limit(device)]
@@ -55,9 +55,9 @@ def memory_limits(device: "torch.device", sharing: int = 1) -> list[Limit]:
 
 
 def killing_limit(device: "torch.device", sharing: int) -> Limit | None:
-    """What the kernel kills this process by, if nothing is at its end before: a limit of resident memory.
+    """Return the limit of resident memory at which the kernel would kill this process.
 
-    None where an allocation fails first, on a GPU or under a limit of the process.
+    Return None if an allocation fails before that: on a GPU, or under a resource limit of the process.
     """
     if device.type != "cpu":
         return None
@@ -77,7 +77,7 @@ def _device_limit(device: "torch.device") -> Limit:
 
 
 def _resource_limits() -> list[Limit]:
-    """RLIMIT_AS (`ulimit -v`) and RLIMIT_DATA (`ulimit -d`), where they are set; each process has its own."""
+    """Return RLIMIT_AS (`ulimit -v`) and RLIMIT_DATA (`ulimit -d`) if they are set. They hold per process."""
     import resource
 
     found = []
@@ -101,10 +101,10 @@ def _resident_limits(own: int, sharing: int) -> list[Limit]:
 
 
 def _cgroup_files(membership: Path, mount: Path) -> Iterator[tuple[Path, str, str]]:
-    """Folder, file of the limit and file of the usage of this process's cgroups, version 2 and 1.
+    """Yield folder, limit file and usage file of each cgroup of this process, version 2 or 1.
 
-    Limits of the groups above hold as well. In a container the path may be the host's, of which only the last
-    part is mounted; the walk upwards then ends at the mount, which is the container's own group.
+    The limits of parent groups hold too. In a container the path may be that of the host, and only its last
+    part is mounted. The walk upwards then ends at the mount, the container's own group.
     """
     if not membership.is_file():
         return
@@ -125,10 +125,10 @@ def _cgroup_files(membership: Path, mount: Path) -> Iterator[tuple[Path, str, st
 
 
 def _cgroup_room(folder: Path, limit_file: str, usage_file: str) -> int | None:
-    """Bytes left in a cgroup, the file cache that the kernel would give up counted in; None without limit."""
+    """Return the free bytes of a cgroup, with the file cache that the kernel can drop; None if unlimited."""
     try:
         text = (folder / limit_file).read_text(encoding="utf-8").strip()
-        if text == "max" or int(text) >= 1 << 60:  # version 1 writes its largest number for none
+        if text == "max" or int(text) >= 1 << 60:  # version 1 writes its largest number for "no limit"
             return None
         used = int((folder / usage_file).read_text(encoding="utf-8"))
         lines = (folder / "memory.stat").read_text(encoding="utf-8").splitlines()
@@ -148,7 +148,7 @@ def read_usage() -> Usage:
 
 
 class ResidentPeak:
-    """The most resident memory of a block; complete when the block has ended."""
+    """The peak of resident memory in a block; final when the block has ended."""
 
     def __init__(self) -> None:
         self.size_bytes = read_usage().resident
@@ -159,9 +159,10 @@ class ResidentPeak:
 
 @contextlib.contextmanager
 def watching_resident_peak() -> Iterator[ResidentPeak]:
-    """Find the most memory a block holds.
+    """Measure the peak memory of a block.
 
-    The kernel keeps the peak, which is set back here. Where it cannot be, a thread looks every millisecond.
+    The kernel records the peak, and this resets it. If that is not allowed, a thread measures every
+    millisecond.
     """
     peak = ResidentPeak()
     if _set_back_resident_peak():
@@ -185,7 +186,7 @@ def _watch(peak: ResidentPeak, ended: threading.Event) -> None:
 
 
 def _set_back_resident_peak() -> bool:
-    """Set the kernel's VmHWM to what is resident now; False where that is refused."""
+    """Reset the kernel's VmHWM to the current resident memory; return False if that is not allowed."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:

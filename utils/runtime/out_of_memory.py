@@ -20,11 +20,10 @@ IN_TRAINING = (  # what helps there
 )
 
 IN_EVALUATION = (
-    "It was in an evaluation, which decodes a batch in halves down to one clip. Give --use_peft or a smaller "
-    "model."
+    "It happened in an evaluation, which halves a batch down to one clip. Use --use_peft or a smaller model."
 )
 
-TEXTS = (  # of torch's allocators, CTranslate2, C++, the kernel and oneDNN
+TEXTS = (  # messages of torch's allocators, CTranslate2, C++, the kernel and oneDNN
     *("out of memory", "not enough memory", "can't allocate memory", "Cannot allocate memory", "bad_alloc"),
     *("could not create a memory", "could not execute a primitive", "can't start new thread"),
 )
@@ -66,7 +65,7 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, on the CPU or a GPU."""
+    """Check whether an error means that an allocation failed, on the CPU or a GPU."""
     from accelerate.utils.memory import should_reduce_batch_size
 
     if isinstance(error, MemoryError):
@@ -74,20 +73,20 @@ def is_out_of_memory(error: BaseException) -> bool:
     if not isinstance(error, Exception):
         return False
     text = str(error)
-    # oneDNN's of a whole text: one with a "descriptor" behind it is of what it cannot compute
+    # oneDNN: with "descriptor" after these words, the error means an unsupported operation instead
     is_told = any(words in text for words in TEXTS) or text.endswith("could not create a primitive")
     return is_told or should_reduce_batch_size(error)
 
 
 @contextlib.contextmanager
 def explaining_out_of_memory(what_helps: str = IN_TRAINING) -> Iterator[None]:
-    """Say what helps where the block runs out of memory.
+    """Turn an out-of-memory error in the block into advice.
 
     Args:
         what_helps: `IN_TRAINING` or `IN_EVALUATION`.
 
     Raises:
-        UserError: It did; what was saved before is kept.
+        UserError: The block ran out of memory.
     """
     try:
         yield
@@ -95,4 +94,4 @@ def explaining_out_of_memory(what_helps: str = IN_TRAINING) -> Iterator[None]:
         if isinstance(error, UserError) or not is_out_of_memory(error):
             raise
         found = (str(error).splitlines() or [""])[0].split("err == 0. ")[-1].rstrip(".")
-        raise UserError(f"memory ran out ({found}). What was saved is kept. {what_helps}") from error
+        raise UserError(f"memory ran out ({found}). Saved files are kept. {what_helps}") from error

@@ -1,13 +1,13 @@
-"""Why an item of data is not kept."""
+"""Reasons for rejecting an item of data."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What keeps one item from being used: its kind, by which rejects are counted, and the details.
+    """The reason for rejecting an item: a kind, by which rejects are counted, and the details.
 
-    As text, `kind: details`: what was found, what was expected, what to do.
+    Its text is `kind: details`. The details say what was found, what was expected and what to do.
     """
 
     kind: str
@@ -18,7 +18,7 @@ class Problem:
 
 
 class BadItem(Exception):
-    """An item that becomes a reject."""
+    """Raised if an item must be rejected."""
 
     def __init__(self, kind: str, details: str) -> None:
         super().__init__(kind, details)

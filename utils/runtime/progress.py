@@ -1,4 +1,4 @@
-"""The one progress bar of every script: done, audio seconds per second, time left."""
+"""The progress bar of all scripts: work done, audio seconds per second, time left."""
 
 import contextlib
 import logging
@@ -13,15 +13,15 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 
 def silence_libraries() -> None:
-    """Switch off the libraries' own progress bars and start-up notices, so that ours can be read."""
+    """Switch off the progress bars and start-up notices of libraries."""
     import datasets
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
     datasets.utils.logging.disable_progress_bar()
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # what it lacks on a CPU; its casts in 8 bits
-    logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # a notice for each tied weight saved
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # notices about CPUs and 8-bit casts
+    logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # a notice for each tied weight
 
 
 class _ForgivingStream:
@@ -53,9 +53,9 @@ def output_that_may_be_lost() -> Iterator[None]:
 
 
 class AudioProgress:
-    """Counts work units and audio seconds and shows both on one rich bar.
+    """Counts work units and audio seconds, and shows both in one rich bar.
 
-    Where the output is no terminal (a log file, a batch job), it prints a line every half minute instead.
+    If the output is not a terminal (a log file, a batch job), it prints a line every 30 seconds instead.
     """
 
     def __init__(self, description: str, total: float | None, console: Console, shown: bool) -> None:
@@ -74,12 +74,12 @@ class AudioProgress:
 
     @property
     def audio_seconds_per_second(self) -> float:
-        """Audio seconds counted over the wall-clock seconds since the bar was opened, pauses left out."""
+        """Return the audio seconds per second of wall-clock time since the start, without pauses."""
         return self._audio_seconds / max(time.monotonic() - self._started - self._paused_seconds, 1e-9)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave what the block takes out of the throughput; the time left still reckons with it."""
+        """Exclude the time of the block from the throughput; the time left still includes it."""
         began = time.monotonic()
         try:
             yield
@@ -87,13 +87,13 @@ class AudioProgress:
             self._paused_seconds += time.monotonic() - began
 
     def skip(self, units: float) -> None:
-        """Count units that an earlier run has done; they do not enter the throughput."""
+        """Count units that an earlier run has done; the throughput excludes them."""
         self._done += units
         self._skipped += units
         self._bar.update(self._task, completed=self._done)
 
     def advance(self, units: float, audio_seconds: float, status: str = "") -> None:
-        """Count `units` of the total and the `audio_seconds` in them; `status` is shown beside the rate."""
+        """Count `units` of work and their `audio_seconds`, and show `status` beside the rate."""
         self._done += units
         self._audio_seconds += audio_seconds
         text = f"{self.audio_seconds_per_second:.1f} audio s/s" + (f"  {status}" if status else "")
@@ -112,9 +112,9 @@ class AudioProgress:
 def audio_progress(
     description: str, total: float | None, console: Console | None = None, shown: bool = True
 ) -> Iterator[AudioProgress]:
-    """Show a progress bar while the block runs; with `shown=False` (other processes) only count.
+    """Show a progress bar during the block; with `shown=False` (other processes) only count.
 
-    A `total` of None, as for a stream, shows what is done without a share or the time left.
+    If `total` is None, as for a stream, show the number of units without a percentage or the time left.
     """
     progress = AudioProgress(description, total, console or get_console(), shown)
     with progress._bar:

@@ -1,4 +1,4 @@
-"""Records read back from plain values, as JSON files hold them."""
+"""Restore records from the plain values of JSON files."""
 
 import types
 from dataclasses import fields, is_dataclass
@@ -8,10 +8,10 @@ Record = TypeVar("Record")
 
 
 def record_from(kind: type[Record], value: dict) -> Record:
-    """The record that `dataclasses.asdict` made such a value of; keys without a field are passed over.
+    """Restore a record from the output of `dataclasses.asdict`; ignore keys without a field.
 
     Raises:
-        TypeError: A field without a default is lacking.
+        TypeError: A field without a default is missing.
     """
     return _restored(kind, value)
 

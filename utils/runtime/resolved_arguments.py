@@ -1,4 +1,4 @@
-"""Arguments as YAML: recipes read strictly, resolved arguments written and compared."""
+"""Arguments as YAML: read recipes strictly, write resolved arguments and compare them."""
 
 import dataclasses
 import re
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 def _with_exponents(resolvers: dict[str, list[tuple[str, re.Pattern[str]]]]) -> dict[str, list]:
-    """PyYAML's rules for plain scalars by first character, and YAML 1.2's: 1e-5 and 1.5e3 are numbers."""
+    """Add YAML 1.2's numbers (1e-5, 1.5e3) to PyYAML's rules for plain scalars, by first character."""
     number = ("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"))
     return {**resolvers, **{first: [number, *resolvers.get(first, [])] for first in "-+0123456789"}}
 
 
 class _RecipeLoader(yaml.SafeLoader):
-    """Reads 1e-5 and 1.5e3 as the numbers they are in YAML 1.2; in PyYAML's 1.1 they are text."""
+    """Reads 1e-5 and 1.5e3 as numbers, as in YAML 1.2. PyYAML follows YAML 1.1, where they are text."""
 
     yaml_implicit_resolvers = _with_exponents(yaml.SafeLoader.yaml_implicit_resolvers)
 
 
 class _RecipeDumper(yaml.SafeDumper):
-    """Quotes the texts that `_RecipeLoader` would take for numbers, such as a folder named 12e4."""
+    """Quotes texts that `_RecipeLoader` would read as numbers, such as a folder named 12e4."""
 
     yaml_implicit_resolvers = _with_exponents(yaml.SafeDumper.yaml_implicit_resolvers)
 
@@ -35,7 +35,7 @@ def read_recipe(path: Path) -> dict[str, object]:
     try:
         recipe = yaml.load(path.read_text(encoding="utf-8"), _RecipeLoader)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such recipe. The recipes are listed in recipes/README.md.") from None
+        raise UserError(f"{path}: no such recipe. recipes/README.md lists the recipes.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path}: not readable as YAML: {error}") from None
     if recipe is None:
@@ -46,29 +46,29 @@ def read_recipe(path: Path) -> dict[str, object]:
 
 
 def arguments_as_yaml(arguments: "DataclassInstance") -> str:
-    """The resolved arguments as the YAML that would give them again."""
+    """Return the resolved arguments as a YAML recipe that gives the same arguments."""
     return yaml.dump(dataclasses.asdict(arguments), Dumper=_RecipeDumper, sort_keys=False, allow_unicode=True)
 
 
 def differing_arguments(
     arguments: "DataclassInstance", path: Path, *, ignored: tuple[str, ...] = ("output_dir",)
 ) -> list[str]:
-    """Compare resolved arguments with those an earlier run wrote beside its result.
+    """Compare resolved arguments with those that an earlier run wrote beside its result.
 
     Args:
-        arguments: Those of this run.
-        path: YAML written by `arguments_as_yaml`. An argument it lacks (it is from an older version)
-            counts as having had its default.
-        ignored: Arguments that do not change the result, such as the folder's own name.
+        arguments: The arguments of this run.
+        path: YAML written by `arguments_as_yaml`. A missing argument (the file is from an older version)
+            counts as its default.
+        ignored: Arguments that do not change the result, such as the output folder.
 
     Returns:
-        A sentence for each argument that differs: `language: it there, en now`. Empty when all are equal.
+        One entry for each argument that differs: `language: it there, en now`.
 
     Raises:
-        UserError: The file is missing or is no YAML of arguments.
+        UserError: The file is missing, or is not a YAML file of arguments.
     """
     if not path.is_file():
-        raise UserError(f"{path}: missing, so nobody can tell which arguments the result beside it had.")
+        raise UserError(f"{path}: missing; the arguments of the result beside it are unknown.")
     earlier = read_recipe(path)
     found = []
     for field_ in dataclasses.fields(arguments):

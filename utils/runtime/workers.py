@@ -1,4 +1,4 @@
-"""Workers that read audio: they outlive the signals meant for the run, and are replaced when they die."""
+"""Workers that read audio: they ignore signals for the run, and are replaced if they die."""
 
 import atexit
 import multiprocessing
@@ -13,10 +13,10 @@ Item = TypeVar("Item")
 
 
 def outlive_signals(_worker: int) -> None:
-    """A `worker_init_fn`: signals for the whole group of processes leave the workers to finish the step.
+    """Ignore stop signals in a worker, so that it finishes the step. This is a `worker_init_fn`.
 
-    They still end with their process, which tells them by a queue, and whose death they notice in seconds.
-    That process calls `end_workers_at_exit`.
+    Workers still end with the main process: it tells them through a queue, and they notice its death within
+    seconds. The main process must call `end_workers_at_exit`.
     """
     for name in ("SIGTERM", "SIGUSR1", "SIGINT"):
         if hasattr(signal, name):
@@ -25,9 +25,9 @@ def outlive_signals(_worker: int) -> None:
 
 @cache
 def end_workers_at_exit() -> None:
-    """Kill the workers that are left when this process ends.
+    """Kill the remaining workers when this process ends.
 
-    The traceback of an error keeps their loader alive. Python then would send them SIGTERM, and wait.
+    The traceback of an error keeps their loader alive. Python would then send them SIGTERM and wait.
     """
     atexit.register(_kill_workers)
 
@@ -39,10 +39,10 @@ def _kill_workers() -> None:
 
 
 def replacing_dead_workers(read: Callable[[int], Iterator[Item]], first: int) -> Iterator[Item]:
-    """Yield what `read(first)` yields, one item to a step; where a worker dies, go on with new workers.
+    """Yield the items of `read(first)`, one per step; start new workers if one dies.
 
     Args:
-        read: Gives the items from a step on; equal for a step wherever it starts.
+        read: Yields the items from a step on. The item of a step must not depend on the first step.
         first: Step of the first item.
 
     Raises:
@@ -59,23 +59,24 @@ def replacing_dead_workers(read: Callable[[int], Iterator[Item]], first: int) ->
         except DeadWorkerError as error:
             if died_at == step:
                 raise UserError(
-                    f"a worker that reads audio died twice at step {step + 1} ({error}). Most likely memory "
-                    "ran out: the system's, or /dev/shm in a container. The last checkpoint is kept. Use "
-                    "fewer workers or none (--dataloader_num_workers 0), or give the job more memory, then "
-                    "run the same command again."
+                    f"a worker that reads audio died twice at step {step + 1} ({error}). The memory of the "
+                    "system, or of /dev/shm in a container, was probably full. The last checkpoint is kept. "
+                    "Use fewer workers or none (--dataloader_num_workers 0), or give the job more memory. "
+                    "Then run the same command again."
                 ) from error
             died_at = step
-            print(f"step {step + 1}: a worker that reads audio died ({error}); going on with new ones.")
+            print(f"step {step + 1}: a worker that reads audio died ({error}). Starting new workers.")
 
 
 class DeadWorkerError(Exception):
-    """A worker process has ended before its work; the text is torch's."""
+    """A worker process died. The message is that of torch."""
 
 
 def _without_interruptions(items: Iterator[Item]) -> Iterator[Item]:
-    """Tell a dead worker by `DeadWorkerError`, and only here, where the next item is asked for.
+    """Raise `DeadWorkerError` if a worker dies, and only when the next item is requested.
 
-    torch raises it from a handler of SIGCHLD as well, at whatever line runs: between two lines of an update.
+    torch also raises an error from its SIGCHLD handler, at any line of the code: even in the middle of an
+    update.
     """
     while True:
         try:
@@ -92,9 +93,10 @@ def _without_interruptions(items: Iterator[Item]) -> Iterator[Item]:
 
 
 def _tells_of_a_dead_worker(error: Exception) -> bool:
-    """A worker that dies while its batch is handed over breaks the connection, before torch looks for it.
+    """Check whether an error means that a worker died.
 
-    What a living worker raises is passed on by torch as its own kind, with "Caught ..." in front.
+    If a worker dies while it sends a batch, the connection breaks before torch notices the death. If a living
+    worker raises an error, torch raises it again with "Caught ..." in front.
     """
     if isinstance(error, RuntimeError):
         return str(error).startswith(("DataLoader worker", "Pin memory thread exited"))
@@ -102,7 +104,7 @@ def _tells_of_a_dead_worker(error: Exception) -> bool:
 
 
 def _silence_torch() -> None:
-    """Take torch's SIGCHLD handler away, which every new loader may set again."""
+    """Remove torch's SIGCHLD handler. Each new loader may set it again."""
     if hasattr(signal, "SIGCHLD"):
         handler = signal.getsignal(signal.SIGCHLD)
         if getattr(handler, "__module__", "") == "torch.utils.data._utils.signal_handling":
