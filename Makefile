@@ -1,33 +1,33 @@
-# One command each; .venv is made on first use and reused. Works with GNU make from 3.81 on (Debian, macOS).
+# Commands of the project. The first one creates .venv. Works with GNU make from 3.81 on (Debian, macOS).
 #
 #   make PYTHON=python3.12 demo        another Python, at least 3.11
-#   make demo CONFIG=cpu               another file of accelerate_configs/ than the one picked for this machine
+#   make demo CONFIG=cpu               use this file of accelerate_configs/, not the one chosen for this machine
 
 PYTHON ?= python3
 NAME ?= starter
 CONFIG ?=
 BIN := .venv/bin
 
-# DeepSpeed would compile CUDA kernels while it installs.
+# Otherwise DeepSpeed compiles CUDA kernels when it is installed.
 export DS_BUILD_OPS := 0
 
-# Told nothing, the launcher gives a CPU process one thread where it cannot count the physical cores.
+# Without OMP_NUM_THREADS the launcher gives a CPU process one thread if it cannot count the physical cores.
 LAUNCH = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(getconf _NPROCESSORS_ONLN)} $(BIN)/accelerate launch
 PICK = $(BIN)/python -c "from utils.runtime.devices import pick_accelerate_config as pick; print(pick())"
-# $(call if_recipe,STAGE,COMMAND): COMMAND on recipes/NAME.STAGE.yaml, nothing where there is none.
+# $(call if_recipe,STAGE,COMMAND): run COMMAND on recipes/NAME.STAGE.yaml if that file exists.
 if_recipe = $(if $(wildcard recipes/$(NAME).$(1).yaml),$(2) recipes/$(NAME).$(1).yaml)
 
-# A worker for each core, up to four, and one thread for each: threads of several processes only wait for each other.
+# One worker per core, up to four, with one thread each: threads of several processes would slow each other down.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .PHONY: help install demo recipe test test-slow style format bench
 
-help: ## this list
+help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-install: .venv/.installed ## the environment alone, in .venv
+install: .venv/.installed ## only create the environment, in .venv
 
-demo: ## fine-tune Whisper base on Italian telephone prompts, compare before and after (runs/demo/report)
+demo: ## fine-tune Whisper base on Italian telephone prompts, compare it with the base (runs/demo/report)
 	@$(MAKE) recipe NAME=starter
 
 recipe: .venv/.installed ## prepare, train and evaluate recipes/NAME.yaml: make recipe NAME=starter
@@ -37,10 +37,10 @@ recipe: .venv/.installed ## prepare, train and evaluate recipes/NAME.yaml: make 
 	$(LAUNCH) --config_file accelerate_configs/$(or $(CONFIG),$(shell $(PICK))).yaml train.py --config recipes/$(NAME).yaml
 	$(call if_recipe,evaluate,$(BIN)/python evaluate.py --config)
 
-test: .venv/.installed-dev ## all quick tests
+test: .venv/.installed-dev ## run all quick tests
 	$(PYTEST) --cpu_times this -m "not slow and not hub"
 
-test-slow: .venv/.installed-dev ## kills, clusters, browsers, whole recipes
+test-slow: .venv/.installed-dev ## run slow tests: kills, clusters, browsers, complete recipes
 	$(BIN)/python -m pytest --cpu_times this -m "slow and alone"
 	$(PYTEST) --cpu_times both -m "slow and not hub and not alone"
 
@@ -49,11 +49,11 @@ style: .venv/.installed-dev ## check formatting, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: .venv/.installed-dev ## format and repair what ruff can
+format: .venv/.installed-dev ## format, and let ruff repair what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: demo ## our training and decoding beside the usual Hugging Face recipe
+bench: demo ## compare our training and decoding with the usual Hugging Face recipe
 	$(BIN)/python benchmarks/train_speed.py
 	$(BIN)/python benchmarks/decode_speed.py
 
@@ -62,7 +62,7 @@ bench: demo ## our training and decoding beside the usual Hugging Face recipe
 	  echo "error: $(PYTHON) is missing or older than Python 3.11." \
 	    "Install a newer one and name it: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
-	  echo "error: $(PYTHON) cannot make a virtual environment, its venv module is incomplete." \
+	  echo "error: $(PYTHON) cannot create a virtual environment: its venv module is incomplete." \
 	    "On Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 

@@ -1,11 +1,11 @@
-"""Score models on prepared datasets: how many errors, of which kinds, and whether a later model is better.
+"""Score models on prepared datasets: number and kinds of errors, and whether another model is better.
 
 On any computer:
 
     python evaluate.py --models openai/whisper-base runs/it/best --dataset data/it --language it \\
         --guard_datasets data/en --output_dir runs/it/report
 
-Several processes share the utterances:
+With several processes, which share the utterances:
 
     accelerate launch --config_file accelerate_configs/multi_gpu.yaml evaluate.py --models runs/it/best \\
         --dataset data/it --language it --output_dir runs/it/scores
@@ -53,21 +53,23 @@ def main(argv: list[str] | None = None) -> None:
         elif is_main_process():
             show_report(output_dir)
             print(
-                f"{output_dir}: evaluated before with these arguments, reused. "
+                f"{output_dir}: already evaluated with these arguments. "
                 f"Delete its {RESULTS_FILE} to start over."
             )
 
 
 def is_main_process() -> bool:
-    """Whether this process speaks for all, before they have found each other."""
+    """Check whether this is the main process, before the processes are connected."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def evaluate(arguments: EvaluateArguments, output_dir: Path, inputs: dict[str, str]) -> None:
-    """Score every model on everything and write the report, together with the other processes.
+    """Score every model on all data and write the report, together with the other processes.
 
     Args:
-        inputs: What is evaluated, as it is before anything is decoded.
+        arguments: The arguments of the script.
+        output_dir: The folder for the report.
+        inputs: A description of models and data, made before decoding.
     """
     from utils.runtime.progress import silence_libraries
 
@@ -79,14 +81,14 @@ def evaluate(arguments: EvaluateArguments, output_dir: Path, inputs: dict[str, s
     processes = start_processes()
     task = find_task(arguments.models, arguments.task)
     material = load_evaluated(arguments)
-    processes.wait_for_everyone()  # whoever comes late must not find a finished report
+    processes.wait_for_everyone()  # a late process must not find a finished report
     if processes.is_main_process:
         write_text(output_dir / ARGUMENTS_FILE, arguments_as_yaml(arguments))
     scored: list[ScoredDecoding] = []
     for model in arguments.models:
         scored += evaluate_model(model, material, task, arguments, processes)
         if processes.is_main_process:
-            write_predictions(scored, output_dir)  # kept if a later model fails
+            write_predictions(scored, output_dir)  # saved in case a later model fails
     if processes.is_main_process:
         write_report(scored, material, arguments, output_dir, inputs)
         show_report(output_dir)
@@ -95,7 +97,7 @@ def evaluate(arguments: EvaluateArguments, output_dir: Path, inputs: dict[str, s
 
 
 def load_evaluated(arguments: EvaluateArguments) -> "list[Material]":
-    """Everything that each model is scored on."""
+    """Load all data on which each model is scored."""
     from utils.evaluation.material import load_material
 
     return load_material(
@@ -113,7 +115,7 @@ def load_evaluated(arguments: EvaluateArguments) -> "list[Material]":
 def evaluate_model(
     name: str, material: "list[Material]", task: str, arguments: EvaluateArguments, processes: "PartialState"
 ) -> "list[ScoredDecoding]":
-    """Load one model and score it on every split, in the full context first; guards in that one alone."""
+    """Load one model and score it on all data, first in the full context; on guards only in that one."""
     from utils.evaluation.backends.opening import open_transcriber
     from utils.evaluation.backends.transcriber import BackendOptions
     from utils.evaluation.models import choose_contexts, in_known_languages
@@ -164,7 +166,7 @@ def probe_contexts(
 
 
 def write_predictions(scored: "list[ScoredDecoding]", output_dir: Path) -> None:
-    """Write every utterance's reference, hypothesis and errors."""
+    """Write the reference, hypothesis and errors of every utterance."""
     from utils.evaluation.scoring import list_predictions
     from utils.runtime.files import write_jsonl
 
@@ -210,14 +212,14 @@ def write_report(
 
 
 def show_report(output_dir: Path) -> None:
-    """Print the tables from the files, so that a reused report shows the very same."""
+    """Print the tables from the files, so that an earlier report is shown in the same way."""
     from utils.evaluation.results_file import read_analysis, read_results
     from utils.report.terminal import print_report
 
     analysis_file = output_dir / COMPARISON_FILE
     analysis = read_analysis(analysis_file) if analysis_file.is_file() else None
     print_report(read_results(output_dir / RESULTS_FILE), analysis)
-    print(f"Report: {output_dir / REPORT_FILE}; its tables and plots lie beside it.")
+    print(f"Report: {output_dir / REPORT_FILE}; its tables and plots are in the same folder.")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Turn any speech data into a prepared dataset: clips of at most 30 s as 16 kHz FLAC, and a report.
 
-On any computer; a run that was interrupted goes on where it stopped:
+On any computer; the same command continues an interrupted run:
 
     python preprocess.py --source manifest --input corpus.jsonl --language it --output_dir data/it
 
-Audio is decoded on the CPU, so there is nothing to launch on several devices; `--num_proc 8` uses eight
-processes. On a cluster, `--num_shards 20 --shard_index 3` does a twentieth; the same command without
---shard_index then puts all together.
+Audio is decoded on the CPU, so no launcher is needed; `--num_proc 8` uses eight processes. On a cluster,
+`--num_shards 20 --shard_index 3` does one twentieth of the work. Afterwards run the same command without
+--shard_index to join all parts.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from utils.data.selection import SplitSettings
     from utils.data.utterance import Reject, Source, Utterance
 
-# How many processes do the work, where it lies and what else is made of it do not change the dataset.
+# Arguments that do not change the dataset.
 FREE_ARGUMENTS = (
     *("output_dir", "num_proc", "num_shards", "shard_index", "archive", "also_write"),
     *("push_to_hub", "hub_dataset_id", "hub_private_repo", "hub_license"),
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def preprocess(arguments: PreprocessArguments) -> None:
-    """Check what can be checked, prepare the dataset unless it is there, bring it where it is wanted."""
+    """Check the arguments, prepare the dataset if it does not exist yet, and write its other forms."""
     from rich.console import Console
 
     from utils.data.data_report import read_data_report
@@ -48,7 +48,7 @@ def preprocess(arguments: PreprocessArguments) -> None:
     from utils.report.data_summary import print_summary
     from utils.report.next_command import training_command
 
-    output_dir = real_folder(Path(arguments.output_dir))  # what a link or `.` means
+    output_dir = real_folder(Path(arguments.output_dir))  # resolves a link or `.`
     arguments = dataclasses.replace(arguments, output_dir=str(output_dir))
     command = training_command(
         arguments.output_dir, language=arguments.language, model=arguments.model_name_or_path
@@ -58,11 +58,11 @@ def preprocess(arguments: PreprocessArguments) -> None:
     forms = choose_forms(output_dir, archive=arguments.archive, also_write=arguments.also_write)
     check_forms(forms, arguments.input)
     if is_already_prepared(arguments, output_dir):
-        print(f"{output_dir}: prepared before with these arguments, nothing to do. Delete it to start over.")
+        print(f"{output_dir}: already prepared with these arguments. Delete the folder to start over.")
     elif not prepare(arguments, output_dir, command):
         print(
-            f"Shard {arguments.shard_index} of {arguments.num_shards} is done. When all are, run the "
-            "same command without --shard_index; it puts them together."
+            f"Shard {arguments.shard_index} of {arguments.num_shards} is done. When all shards are done, run "
+            "the same command without --shard_index to join them."
         )
         return
     write_forms(forms, output_dir)
@@ -73,10 +73,10 @@ def preprocess(arguments: PreprocessArguments) -> None:
 
 
 def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> bool:
-    """Whether the folder holds what this run would write.
+    """Check whether the folder already holds the dataset of these arguments.
 
     Raises:
-        UserError: It holds something else, which is never overwritten.
+        UserError: The folder holds another dataset, which is never overwritten.
     """
     from utils.data.data_report import ARGUMENTS_FILE
     from utils.data.working_folder import holds_dataset
@@ -86,19 +86,19 @@ def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> boo
     different = differing_arguments(arguments, output_dir / ARGUMENTS_FILE, ignored=FREE_ARGUMENTS)
     if different:
         raise UserError(
-            f"{output_dir}: prepared before with other arguments: {'; '.join(different)}. "
+            f"{output_dir}: already prepared with other arguments: {'; '.join(different)}. "
             "Choose another --output_dir, or delete the folder."
         )
     return True
 
 
 def prepare(arguments: PreprocessArguments, output_dir: Path, next_command: str) -> bool:
-    """Read, decode, check, split and write; the folder appears whole or not at all.
+    """Read, decode, check and split the data, and write the folder atomically.
 
-    Finished blocks of work lie in a hidden folder beside it until then, and are found by the next run.
+    Until then, finished blocks of work are kept in a hidden folder beside it, where the next run finds them.
 
     Returns:
-        Whether the dataset is there; False for a job of an array, which does only its own blocks.
+        Whether the dataset was written; False for one job of an array, which does only its own blocks.
     """
     from utils.data.building import build_dataset
     from utils.data.data_report import ARGUMENTS_FILE
@@ -126,12 +126,12 @@ def prepare(arguments: PreprocessArguments, output_dir: Path, next_command: str)
 def do_blocks(
     arguments: PreprocessArguments, source: "Source", settings: "ClipSettings", blocks_dir: Path
 ) -> list[Path]:
-    """Do the blocks that are not done yet, in this job's share; returns the index files of all in order."""
+    """Do the missing blocks in this job's share, and return the index files of all blocks in order."""
     from utils.data.blocks import cut_blocks, is_own_block
     from utils.data.clips.block_encoding import encode_blocks
     from utils.runtime.progress import audio_progress
 
-    names: list[str] = []  # of all blocks, filled as they are cut
+    names: list[str] = []  # of all blocks, filled while blocks are cut
     blocks = noted(cut_blocks(drawn(source.items, arguments), describe(settings, arguments)), names)
     shard = (arguments.shard_index, arguments.num_shards)
     own_blocks = (block for block in blocks if is_own_block(block.number, *shard))
@@ -163,14 +163,14 @@ def do_blocks(
 
 
 def noted(blocks: "Iterable[Block]", names: list[str]) -> "Iterator[Block]":
-    """Pass blocks on, and add the name of each to a list."""
+    """Yield the blocks, and add the name of each to `names`."""
     for block in blocks:
         names.append(block.name)
         yield block
 
 
 def describe(settings: "ClipSettings", arguments: PreprocessArguments) -> str:
-    """All that decides what becomes of an item, as text that is equal in every process."""
+    """Return all settings that decide the result of an item, as text that is equal in every process."""
     names = ("align_with_model", "min_alignment_confidence", "filter_with_model", "max_filter_wer")
     values = dataclasses.asdict(settings) | {name: getattr(arguments, name) for name in names}
     return json.dumps(values | {"rules": sorted(settings.rules)}, sort_keys=True)
@@ -179,7 +179,7 @@ def describe(settings: "ClipSettings", arguments: PreprocessArguments) -> str:
 def drawn(
     items: "Iterable[Utterance | Reject]", arguments: PreprocessArguments
 ) -> "Iterable[Utterance | Reject]":
-    """The share of the items that `--fraction` and `--test_fraction` draw."""
+    """Draw the share of the items given by `--fraction` and `--test_fraction`."""
     from utils.data.selection import draw_fraction
 
     test_fraction = arguments.fraction if arguments.test_fraction is None else arguments.test_fraction
@@ -187,7 +187,7 @@ def drawn(
 
 
 def clip_settings(arguments: PreprocessArguments) -> "ClipSettings":
-    """What decides which clips are kept and how they look."""
+    """Return the settings that decide which clips are kept, and their content."""
     from utils.data.clips.encoding import ClipSettings
     from utils.data.quality.rules import choose_rules
     from utils.model.resolving import resolve_model
@@ -196,7 +196,7 @@ def clip_settings(arguments: PreprocessArguments) -> "ClipSettings":
     tokenizer = None
     if arguments.model_name_or_path is not None:
         tokenizer = str(resolve_model(arguments.model_name_or_path))
-        load_token_counter(tokenizer)  # a wrong name is told here, before any work
+        load_token_counter(tokenizer)  # reports a wrong name before any work
     return ClipSettings(
         min_duration=arguments.min_duration,
         max_duration=arguments.max_duration,
@@ -207,7 +207,7 @@ def clip_settings(arguments: PreprocessArguments) -> "ClipSettings":
 
 
 def split_settings(arguments: PreprocessArguments) -> "SplitSettings":
-    """What decides the splits and what is left out once all clips are known."""
+    """Return the settings that decide the splits, and which clips are dropped when all are known."""
     from utils.data.quality.rules import choose_rules
     from utils.data.selection import SplitSettings
 
@@ -221,7 +221,7 @@ def split_settings(arguments: PreprocessArguments) -> "SplitSettings":
 
 
 def check_hub(arguments: PreprocessArguments) -> None:
-    """What would stop the push is told before the work, not after it."""
+    """Check the login before the work, so that the push does not fail after it."""
     from utils.data.delivery.hub_errors import check_login
 
     assert arguments.hub_dataset_id is not None
@@ -229,7 +229,7 @@ def check_hub(arguments: PreprocessArguments) -> None:
 
 
 def push(arguments: PreprocessArguments, output_dir: Path) -> None:
-    """Bring the dataset to the Hub; what is there already is not sent again."""
+    """Push the dataset to the Hub. Files that are already there are not sent again."""
     from utils.data.delivery.hub_push import push_dataset
 
     assert arguments.hub_dataset_id is not None
@@ -240,10 +240,10 @@ def push(arguments: PreprocessArguments, output_dir: Path) -> None:
         license=arguments.hub_license,
         hidden_arguments=FREE_ARGUMENTS,
     )
-    who = "only you and your organisation see it" if pushed.private else "everybody sees it"
+    who = "only you and your organisation can see it" if pushed.private else "everybody can see it"
     print(f"On the Hub: {pushed.url} ({who})")
     if not pushed.has_license:
-        print("  Its card states no licence. Add --hub_license, such as cc-by-4.0, if the rights are yours.")
+        print("  Its card states no licence. If you hold the rights, add --hub_license, such as cc-by-4.0.")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ On a laptop:
     accelerate launch --config_file accelerate_configs/cpu.yaml train.py \\
         --model_name_or_path openai/whisper-base --dataset data/it --language it --output_dir runs/it
 
-By a recipe:
+With a recipe:
     accelerate launch --config_file accelerate_configs/single_gpu.yaml train.py --config recipes/starter.yaml
 """
 
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
 
     is_trained = is_finished(args, output_dir)
     if is_trained and not any(mixing_left(args)):
-        print(f"{output_dir}: trained before with these arguments.\n{describe_results(args)}")
+        print(f"{output_dir}: already trained with these arguments.\n{describe_results(args)}")
         return
 
     from utils.runtime.interruption import forget_interruption, remembering_signals
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "StopRequest") -> None:
-    """Train from the start or the newest checkpoint to the end; leaves best/ and final/."""
+    """Train from the beginning or from a checkpoint to the end; save best/ and final/."""
     from utils.runtime.out_of_memory import explaining_out_of_memory
     from utils.training.micro_batch_trial import try_largest_step
     from utils.training.mixing import forget_mixtures
@@ -91,8 +91,8 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
         elif run.state.step < run.total_steps:
             accelerator.print(
                 f"Training ended at step {run.state.step}: the last "
-                f"{run.state.evaluations_without_improvement} evaluations were no better. To go on, give a "
-                "higher early_stopping_patience, or none."
+                f"{run.state.evaluations_without_improvement} evaluations were not better. To continue, "
+                "increase or remove early_stopping_patience."
             )
     save_model(run, run.output_dir / "final")
     if run.data.encoder_cache and accelerator.is_main_process:
@@ -101,7 +101,7 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
 
 
 def train_steps(run: "Run") -> None:
-    """Do the steps that are left, until all are done or nothing gets better; log, save, evaluate when due."""
+    """Do the remaining steps, or stop early; log, save and evaluate when due."""
     from utils.runtime.progress import audio_progress
     from utils.runtime.workers import replacing_dead_workers
     from utils.training.micro_batch_halving import within_memory
@@ -128,13 +128,15 @@ def train_steps(run: "Run") -> None:
 def compute_gradients(
     run: "Run", micro_batches: "Sequence[Batch]", num_targets: int, *, exchange: bool = True
 ) -> "torch.Tensor":
-    """Backward through a step's micro-batches; each target token of the whole step weighs the same.
+    """Compute the gradients of a step's micro-batches; each target token of the step has the same weight.
 
-    Processes average their gradients, which is undone here; they exchange them at the last micro-batch.
+    The processes exchange gradients at the last micro-batch. This averages them; `scale` undoes that.
 
     Args:
-        num_targets: Tokens that the loss is the mean of, over all processes.
-        exchange: Whether the processes exchange gradients at all.
+        run: The run.
+        micro_batches: This process's micro-batches.
+        num_targets: Number of target tokens of the step, over all processes; the loss is their mean.
+        exchange: Whether the processes exchange gradients.
 
     Returns:
         This process's summed loss, a detached scalar.
@@ -148,7 +150,7 @@ def compute_gradients(
 
 
 def backward_through(run: "Run", batch: "Batch", scale: float, *, exchange: bool) -> "torch.Tensor":
-    """Add the gradient of a micro-batch's loss, times `scale`, to what is there; returns its summed loss."""
+    """Add the gradient of a micro-batch's loss, times `scale`, and return its summed loss."""
     from utils.model.silence import encoder_positions
     from utils.training.features import encoder_inputs
     from utils.training.updates import exchanging_gradients
@@ -163,13 +165,13 @@ def backward_through(run: "Run", batch: "Batch", scale: float, *, exchange: bool
 
 
 def save_and_evaluate(run: "Run", progress: "AudioProgress", *, stop: bool) -> bool:
-    """Save and evaluate where that is due, and leave the run where it is told to stop.
+    """Save and evaluate if due, and end the process if it was told to stop.
 
     Returns:
-        Whether training has come to its end.
+        Whether training has finished.
 
     Raises:
-        WriteError: The step at which it is told to stop could not be saved.
+        WriteError: The run was told to stop, but could not save its step.
     """
     from utils.training.checkpoints import enter_evaluation, save_checkpoint
     from utils.training.run import leave_to_be_continued
@@ -183,11 +185,11 @@ def save_and_evaluate(run: "Run", progress: "AudioProgress", *, stop: bool) -> b
             stop = not evaluate_and_keep_best(run)
         if saved and not stop:
             enter_evaluation(accelerator, run.output_dir, state)
-    if saved is None and (stop or (run.patience_is_over and args.save_steps)):  # due at the end, which is now
+    if saved is None and (stop or (run.patience_is_over and args.save_steps)):  # this is the last step
         saved = save()
     if stop and not saved:
         raise WriteError(
-            f"told to stop at step {state.step}, which could not be saved. The checkpoint before is kept."
+            f"told to stop at step {state.step}, but it could not be saved. The earlier checkpoint is kept."
         )
     if stop:
         leave_to_be_continued(accelerator, run.output_dir, state.step, run.stop_request)

@@ -166,7 +166,7 @@ def test_rerun_prints_the_same_tables_and_decodes_nothing(finished, tiny_whisper
     before = {path.name: path.stat().st_mtime_ns for path in finished.iterdir()}
     evaluate.main(command([tiny_whisper, tuned], dataset, finished, probe=True))
     output = capsys.readouterr().out
-    assert "reused" in output
+    assert "already evaluated" in output
     assert output.count("raw_wer_score") == 3
     assert {path.name: path.stat().st_mtime_ns for path in finished.iterdir()} == before
 
@@ -438,10 +438,16 @@ def test_recordings_that_cannot_be_read_are_told_and_none_is_left_out(tuned, tmp
 @pytest.mark.parametrize(
     ("further", "expected"),
     [
-        (["--num_beams", "5"], "backend transformers is greedy"),
-        (["--dtype", "int8"], "dtype int8: not with backend transformers; add --backend ctranslate2"),
-        (["--backend", "faster-whisper", "--audio_context", "dynamic"], "not with backend faster-whisper"),
-        (["--backend", "ctranslate2", "--recordings", "x"], "add --long_form chunked"),
+        (["--num_beams", "5"], "backend transformers has only greedy"),
+        (
+            ["--dtype", "int8"],
+            "dtype int8: backend transformers does not support it; add --backend ctranslate2",
+        ),
+        (
+            ["--backend", "faster-whisper", "--audio_context", "dynamic"],
+            "backend faster-whisper does not support it",
+        ),
+        (["--backend", "ctranslate2", "--recordings", "x"], "Add --long_form chunked"),
         (["--guard_tolerance", "-1"], "guard_tolerance -1"),
     ],
 )

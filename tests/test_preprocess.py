@@ -168,7 +168,7 @@ def test_a_rerun_reuses_and_other_arguments_are_refused(corpus, tmp_path, capsys
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     capsys.readouterr()
     run(corpus, out, "--num_proc", "2")  # does not change the result
-    assert "nothing to do" in capsys.readouterr().out
+    assert "already prepared" in capsys.readouterr().out
     words = ["--source", "manifest", "--input", str(corpus), "--language", "en", "--seed", "7"]
     error = fails(capsys, *words, "--output_dir", str(out))
     assert "seed: 42 there, 7 now" in error and "language: it there, en now" in error

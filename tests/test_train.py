@@ -289,8 +289,8 @@ def test_a_broken_newest_checkpoint_is_passed_over(arguments, finished, capsys):
     newest.write_bytes(newest.read_bytes()[:1000])
     train.main(arguments("--save_steps", "2", "--max_steps", "7", "--resume_from_checkpoint", "latest"))
     output = capsys.readouterr().out
-    assert "checkpoint-6: passed over: model.safetensors has 1000 bytes" in output
-    assert "going on from step 4" in output
+    assert "checkpoint-6: skipped: model.safetensors has 1000 bytes" in output
+    assert "continuing from step 4" in output
 
 
 def test_a_run_from_another_folders_checkpoint_has_a_best_model_of_its_own(
@@ -317,7 +317,7 @@ def test_a_resumed_run_takes_the_new_learning_rate(arguments, finished):
 def test_a_rerun_with_equal_arguments_reuses_the_finished_run(arguments, finished, capsys):
     before = (finished / "final/model.safetensors").stat().st_mtime_ns
     train.main(arguments(*FINISHED))
-    assert "trained before with these arguments" in capsys.readouterr().out
+    assert "already trained with these arguments" in capsys.readouterr().out
     assert (finished / "final/model.safetensors").stat().st_mtime_ns == before
 
 
@@ -325,7 +325,7 @@ def test_a_rerun_after_a_kill_goes_on_without_being_told(arguments, finished, fi
     shutil.rmtree(finished / "final")
     shutil.rmtree(finished / "checkpoint-6")
     train.main(arguments(*FINISHED))
-    assert "going on from step 4" in capsys.readouterr().out
+    assert "continuing from step 4" in capsys.readouterr().out
     assert_same_course(finished, finished_once)
 
 
@@ -339,12 +339,12 @@ def test_a_run_does_not_go_on_with_other_steps_or_other_clips(arguments, prepare
     state = tmp_path / "run/checkpoint-1/trainer_state.json"
     written = state.read_text()
     state.write_text(written.replace('"step_size": "8 clips"', '"step_size": "4 clips"'))
-    with pytest.raises(UserError, match="steps were of 4 clips, here they are of 8 clips: the num"):
+    with pytest.raises(UserError, match="steps had 4 clips, now they have 8 clips: the num"):
         train.main(words)
     state.write_text(written)
     shutil.rmtree(data)
     build_prepared(data, {"train": 10, "validation": 2})
-    with pytest.raises(UserError, match="checkpoint-1: it was trained on other clips"):
+    with pytest.raises(UserError, match="checkpoint-1: the clips of the datasets have changed"):
         train.main(words)
     train.main([*words, "--max_steps", "2", "--resume_from_checkpoint", "latest"])
     assert read_metrics(tmp_path / "run")[-1]["step"] == 2
@@ -357,19 +357,17 @@ def test_a_finished_run_is_reused_for_its_clips_alone(arguments, build_prepared,
     train.main(words)
     shutil.rmtree(data)
     train.main(words)  # what is gone cannot have changed
-    assert "trained before with these arguments" in capsys.readouterr().out
+    assert "already trained with these arguments" in capsys.readouterr().out
     for changes in ({"language": "en"}, {"loudness": 0.2}):
         shutil.rmtree(data, ignore_errors=True)
         build_prepared(data, sizes, **changes)
-        with pytest.raises(
-            UserError, match=r"final is there already, trained on other clips .* to train anew"
-        ):
+        with pytest.raises(UserError, match=r"final was trained on other clips .* to train again"):
             train.main(words)
 
 
 @pytest.mark.usefixtures("finished")
 def test_a_checkpoint_beyond_the_steps_asked_for_is_no_end_of_training(arguments):
-    with pytest.raises(UserError, match=r"checkpoint-6: it is of step 6, and max_steps .* ask for 2 in all"):
+    with pytest.raises(UserError, match=r"checkpoint-6: its step is 6, but max_steps .* give only 2 steps"):
         train.main(arguments("--max_steps", "2", "--eval_steps", "0", "--resume_from_checkpoint", "latest"))
 
 
@@ -383,7 +381,7 @@ def test_a_checkpoint_beyond_the_steps_asked_for_is_no_end_of_training(arguments
 )
 def test_other_weights_to_train_are_no_traceback(arguments, request, tmp_path, before, now):
     shutil.copytree(request.getfixturevalue(before), tmp_path / "run")
-    with pytest.raises(UserError, match=r"other weights were trained there,? .* --model_name_or_path"):
+    with pytest.raises(UserError, match=r"lora_r or precision differ .* --model_name_or_path"):
         train.main(arguments("--max_steps", "8", "--resume_from_checkpoint", "latest", *now))
 
 
@@ -397,9 +395,9 @@ def test_other_weights_to_train_are_no_traceback(arguments, request, tmp_path, b
         (["--model_name_or_path", "./nowhere"], "nowhere.*no such folder"),
         (["--language", "xx"], "Whisper has no such language"),
         (["--language", "auto", "--dataset", "NO_LANGUAGE"], "have no language. Give --language"),
-        (["--condition_on_prev_probability", "0.5"], "no clip of .* has a text before it"),
-        (["--resume_from_checkpoint", "latest"], "no whole checkpoint to resume from"),
-        (["--resume_from_checkpoint", "/nowhere"], "no trainer_state.json in it"),
+        (["--condition_on_prev_probability", "0.5"], "no clip of .* has a previous text"),
+        (["--resume_from_checkpoint", "latest"], "no complete checkpoint to resume from"),
+        (["--resume_from_checkpoint", "/nowhere"], "trainer_state.json is missing"),
         (["--use_peft", "--lora_target_modules", "query"], "the model has .*q_proj"),
         (["--context_jitter", "40"], "expected at least 0 and at most 30"),
     ],
@@ -441,12 +439,12 @@ def test_what_changes_no_result_may_change_while_a_run_is_interrupted(
     free = ["--gradient_checkpointing", "--dataloader_num_workers", "1", "--per_device_eval_batch_size", "2"]
     free += ["--save_steps", "3", "--save_total_limit", "9"]
     train.main(arguments(*DRAWN, *free))
-    assert "going on from step 2" in capsys.readouterr().out
+    assert "continuing from step 2" in capsys.readouterr().out
     assert_same_course(run, drawn_once)
     name = "final/train_results.json"
     assert (run / name).read_text() == (drawn_once / name).read_text()
     train.main(arguments(*DRAWN, *free, "--logging_steps", "2"))
-    assert "trained before with these arguments" in capsys.readouterr().out
+    assert "already trained with these arguments" in capsys.readouterr().out
 
 
 def test_all_may_change_while_nothing_is_saved(arguments, tmp_path, monkeypatch, capsys):
@@ -457,11 +455,11 @@ def test_all_may_change_while_nothing_is_saved(arguments, tmp_path, monkeypatch,
         patch.setattr(train, "train_steps", run_out)
         with pytest.raises(UserError, match="memory ran out"):
             train.main(arguments())
-        with pytest.raises(UserError, match=r"no whole checkpoint .* Leave --resume_from_checkpoint out"):
+        with pytest.raises(UserError, match=r"no complete checkpoint .* Remove --resume_from_checkpoint"):
             train.main(arguments("--max_steps", "2", "--resume_from_checkpoint", "latest"))
     train.main(arguments("--max_steps", "2"))
     assert [record["step"] for record in read_metrics(tmp_path / "run")] == [1, 2]
-    with pytest.raises(UserError, match=r"max_steps: 2 there, 3 now. Give another --output_dir\.$"):
+    with pytest.raises(UserError, match=r"max_steps: 2 there, 3 now. Choose another --output_dir\.$"):
         train.main(arguments("--max_steps", "3"))  # final/ is there, and no checkpoint
 
 
@@ -488,7 +486,7 @@ def test_an_evaluation_that_fails_loses_no_steps_and_is_done_again(
         train.main(arguments(*FINISHED))
     monkeypatch.undo()
     train.main(arguments(*FINISHED))
-    assert "going on from step 2" in capsys.readouterr().out
+    assert "continuing from step 2" in capsys.readouterr().out
     assert_same_course(tmp_path / "run", finished_once)
 
 

@@ -126,7 +126,7 @@ RANK_3 = "--use_peft --lora_r 3 --lora_target_modules fc1 --max_steps 1 --eval_s
 def test_an_adapter_folder_goes_on_as_it_is_and_says_so(finished, arguments, tmp_path, capsys):
     first = finished(RANK_3) / "final"
     train.main(arguments("--use_peft", "--max_steps", "1", "--model_name_or_path", str(first), run="second"))
-    assert "goes on as it is: lora, rank 3, alpha 32, fc1" in capsys.readouterr().out
+    assert f"continues with the adapter {first}: lora, rank 3, alpha 32, fc1" in capsys.readouterr().out
     assert (
         load_file(tmp_path / "second/final/adapter_model.safetensors").keys()
         == load_file(first / "adapter_model.safetensors").keys()
@@ -137,7 +137,7 @@ def test_an_adapter_that_goes_on_gets_no_language(finished, arguments, tmp_path)
     """Merged it does, and so it is trained without use_peft."""
     words = f"--model_name_or_path {finished(RANK_3) / 'final'} --language fur --add_language fur".split()
     with pytest.raises(
-        UserError, match=r"add_language fur with use_peft: .* is an adapter.* Leave use_peft out"
+        UserError, match=r"add_language fur with use_peft: .* is an adapter.* Remove use_peft"
     ):
         train.main(arguments("--use_peft", *words, run="more"))
     train.main(arguments("--max_steps", "1", *words, run="merged"))
@@ -198,7 +198,7 @@ def test_a_model_that_translates_is_told_so_by_its_folder(arguments, tmp_path, m
         ("--use_peft --peft_type adalora --use_dora", "use_dora and use_rslora need peft_type lora"),
         (
             "--use_peft --freeze_encoder --freeze_feature_encoder",
-            "freeze_encoder, freeze_feature_encoder: not with use_peft",
+            "freeze_encoder, freeze_feature_encoder: not allowed with use_peft",
         ),
         ("--use_peft --init_r 8", "init_r needs peft_type adalora"),
         ("--use_peft --peft_type adalora --init_r 16", "init_r 16: expected more than lora_r 16"),

@@ -46,5 +46,5 @@ def test_deepspeed_trains_evaluates_resumes_and_leaves_a_model_folder(
 def assert_another_number_of_processes_is_refused(options: list[str]) -> None:
     words = [*launch("deepspeed_zero2")[:-1], "--num_processes=1", "train.py", *options, "--max_steps", "7"]
     said = run_script(words, DS_ACCELERATOR="cpu").stderr
-    assert "2 processes of DeepSpeed saved it, here are 1" in said
+    assert "2 DeepSpeed processes saved it, now there are 1" in said
     assert "train.py" not in said.split("error: ")[0]  # no traceback of it

@@ -109,10 +109,10 @@ def test_other_trackers_get_the_numbers_and_go_on(arguments, tmp_path, monkeypat
     ("words", "message"),
     [
         (["--report_to", "tensorbord"], "report_to tensorbord: expected tensorboard, trackio"),
-        (["--report_to", "none", "tensorboard"], "expected none alone"),
+        (["--report_to", "none", "tensorboard"], "expected either none"),
         (["--early_stopping_patience", "0"], "early_stopping_patience 0: expected at least 1"),
         (["--early_stopping_patience", "2", "--eval_steps", "0"], "needs evaluations"),
-        (["--average_checkpoints", "1"], "expected 0, or 2 and more"),
+        (["--average_checkpoints", "1"], "expected 0, or at least 2"),
         (["--interpolation_alphas", "0", "1"], "expected above 0 and at most 1"),
         (["--guard_datasets", "d"], "guard_datasets needs interpolation_alphas"),
         (["--interpolation_alphas", "1", "--guard_datasets", "/nowhere"], "/nowhere: no such folder"),

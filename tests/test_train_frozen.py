@@ -66,7 +66,7 @@ def test_kept_outputs_change_no_loss(
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", precision)
     more = [*FROZEN, "--dataloader_num_workers", workers]
     train.main(arguments(*more, output_dir=tmp_path / "kept"))
-    assert "its outputs are kept until the end of training" in capsys.readouterr().out
+    assert "its outputs are cached until the end of training" in capsys.readouterr().out
     # An epoch has 4 steps; workers read up to 4 ahead, of the second one before it is kept.
     assert len(encoded) == 10 and encoded[0] and not any(encoded[4 if workers == "0" else 8 :])
     assert not (tmp_path / "kept" / "encoder_states").exists()
@@ -118,7 +118,7 @@ def test_nothing_is_kept_where_it_would_not_come_again(arguments, capsys, more):
 def test_an_adapter_in_the_decoder_alone_leaves_the_encoder_as_it_is(arguments, capsys, encoded):
     targets = ["--lora_target_modules", r".*decoder.*(q|v)_proj"]
     train.main(arguments("--use_peft", *targets, "--max_steps", "5"))
-    assert "its outputs are kept" in capsys.readouterr().out
+    assert "its outputs are cached" in capsys.readouterr().out
     assert encoded[0] and not encoded[-1]
 
 
@@ -151,7 +151,7 @@ def test_two_processes_keep_in_one_file_and_learn_the_same(arguments, tmp_path):
     train.main(arguments(*FROZEN, output_dir=tmp_path / "one"))
     halves = [*FROZEN, "--per_device_train_batch_size", "2"]
     said = train_warm("cpu_2_processes", arguments(*halves, output_dir=tmp_path / "two"), tmp_path / "log")
-    assert said.count("its outputs are kept") == 1
+    assert said.count("its outputs are cached") == 1
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
 
 

@@ -102,10 +102,10 @@ def test_a_run_from_a_named_checkpoint_goes_on_where_it_was_stopped(command, str
     assert json.loads((stopped / "interrupted.json").read_text())["step"] == 4
     capsys.readouterr()
     train.main(command(*options, output_dir=stopped))
-    assert "going on from step 4" in capsys.readouterr().out
+    assert "continuing from step 4" in capsys.readouterr().out
     assert losses(stopped) == losses(straight)[2:]
     train.main(command(*options, "--learning_rate", "5e-4", output_dir=stopped))
-    assert "going on from step 2" in capsys.readouterr().out
+    assert "continuing from step 2" in capsys.readouterr().out
 
 
 def test_an_evaluation_is_cut_short_and_done_again(command, tmp_path, monkeypatch, capsys):
@@ -180,7 +180,7 @@ def test_too_many_in_a_row_end_the_run_and_the_checkpoint_stays(command, tmp_pat
     monkeypatch.setattr("utils.training.step_log.MOST_SKIPPED_IN_A_ROW", 2)
     hook = register_optimizer_step_post_hook(lose_the_weights_at(4))
     try:
-        with pytest.raises(UserError, match=r"2 steps in a row had to be skipped.*Lower learning_rate"):
+        with pytest.raises(UserError, match=r"2 steps in a row were skipped.*Lower learning_rate"):
             train.main(command("--max_steps", "9", "--save_steps", "3"))
     finally:
         hook.remove()
@@ -213,7 +213,7 @@ def test_a_full_disk_does_not_end_the_training(command, small_disk, capsys):
     train.main(command(*options, output_dir=run))
     output = capsys.readouterr().out
     assert "step 4: the checkpoint could not be written" in output
-    assert "checkpoint-2 is kept; training goes on" in output
+    assert "checkpoint-2 is kept. Training continues" in output
     assert sorted(path.name for path in run.glob("*check*")) == ["checkpoint-2"]
     assert [record["step"] for record in read_metrics(run)] == list(range(1, 8))
     assert (run / "final/model.safetensors").exists()

@@ -229,7 +229,7 @@ def test_less_memory_gives_fewer_clips_and_none_an_error(run_of, monkeypatch, ca
         try_largest_step(run, train.compute_gradients)
         seconds = run.state.micro_batch_seconds
         found[megabytes] = 4 if seconds is None else seconds / 30
-        assert f"{found[megabytes]:g} fit into" in capsys.readouterr().out
+        assert f"{found[megabytes]:g} of them fit into" in capsys.readouterr().out
     assert 1 <= found[70] < found[140] <= 4
     give_room(10**6, monkeypatch)
     with pytest.raises(UserError, match="not even one clip of 30 s"):
@@ -260,7 +260,7 @@ def test_a_dry_run_says_what_a_run_takes_and_writes_nothing(arguments, tmp_path,
     script_decoding(monkeypatch, TEXT)
     train.main(arguments("--dry_run", "--eval_steps", "3", "--save_steps", "2", "--auto_find_batch_size"))
     shown = capsys.readouterr().out
-    for words in ("steps in all", "peak memory", "disk, at the fullest", "4 fit into"):
+    for words in ("total steps", "peak memory", "peak disk space", "4 of them fit into"):
         assert words in shown
     assert not (tmp_path / "run").exists()
 

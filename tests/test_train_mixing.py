@@ -86,7 +86,7 @@ def test_an_average_that_is_no_better_changes_nothing_and_is_taken_once(build, t
     record, results = read_json(run / "averaging.json"), read_json(run / "best/train_results.json")
     assert (record["became_best"], results["best_metric"], results["best_step"]) == (False, 2 / 8, 1)
     train.main(words)
-    assert "trained before with these arguments" in capsys.readouterr().out
+    assert "already trained with these arguments" in capsys.readouterr().out
 
 
 def test_adapters_are_averaged_by_stacking_them(build, tmp_path, monkeypatch, capsys):
@@ -107,7 +107,7 @@ def test_a_run_that_goes_on_beyond_its_average_keeps_it_until_it_is_beaten(
     before = (run / "best/model.safetensors").read_bytes()
     script_decoding(monkeypatch, wrong(3), wrong(2), wrong(2))
     train.main(build(run, AVERAGED, "--max_steps", "6", "--resume_from_checkpoint", "latest"))
-    assert "(best: 12.50 % of the average)" in capsys.readouterr().out
+    assert "(best: 12.50 % from the average)" in capsys.readouterr().out
     assert (run / "best/model.safetensors").read_bytes() == before
     record = read_json(run / "averaging.json")
     assert (record["steps"], record["best_metric_before"], record["became_best"]) == ([5, 6], 1 / 8, False)
@@ -141,7 +141,7 @@ def test_the_best_mixture_that_keeps_the_guard_is_saved(
     assert record["chosen_alpha"] == chosen
     output = capsys.readouterr().out
     if chosen is None:
-        assert "nothing was saved" in output and not (run / "interpolated").exists()
+        assert "Nothing was saved" in output and not (run / "interpolated").exists()
         return
     assert read_json(run / "interpolated/train_results.json")["interpolation_alpha"] == chosen
     base, tuned = load_file(tiny_whisper / "model.safetensors"), load_file(run / "best/model.safetensors")
@@ -190,7 +190,7 @@ def test_a_finished_run_is_mixed_without_training_again(finished, build, tmp_pat
     assert read_json(run / "interpolated/train_results.json")["interpolation_alpha"] == 0.25
     capsys.readouterr()
     train.main(build(run, FINISHED, "--interpolation_alphas", "0.25"))
-    assert "trained before with these arguments" in capsys.readouterr().out
+    assert "already trained with these arguments" in capsys.readouterr().out
     assert (run / "final/model.safetensors").stat().st_mtime_ns == final
     assert (run / "metrics.jsonl").read_text() == metrics
 
@@ -210,7 +210,7 @@ def test_a_run_that_goes_on_is_not_taken_for_the_finished_one(build, tmp_path, c
     text = (run / "train.yaml").read_text().replace("max_steps: 2", "max_steps: 3")
     (run / "train.yaml").write_text(text)
     train.main(build(run, *words, "3"))
-    assert "going on from step 2" in capsys.readouterr().out
+    assert "continuing from step 2" in capsys.readouterr().out
     assert read_json(run / "final/train_results.json")["step"] == 3
 
 

@@ -321,9 +321,8 @@ def long_labels(data, tmp_path) -> Path:
 
 def test_labels_over_448_tokens_are_set_aside_and_counted(build, data, long_labels, tmp_path, capsys):
     run = build(f"--dataset {long_labels}")
-    assert (
-        f"1 utterances have labels too long for Whisper: set aside in {tmp_path}" in capsys.readouterr().out
-    )
+    found = "1 utterances have labels too long for Whisper"
+    assert f"{found}: not used, and listed in {tmp_path}" in capsys.readouterr().out
     reject = json.loads((tmp_path / "run/rejects.jsonl").read_text())
     assert (reject["source"], reject["position"]) == ("train-0007", "train")
     assert reject["reason"] == "449 label tokens, expected at most 448"
@@ -392,7 +391,7 @@ def test_spectrograms_are_masked_where_that_is_asked_for(build):
     [
         (
             "--use_peft --learning_rate 1e-5",
-            "learning_rate 1e-05 suits whole weights; an adapter usually takes",
+            "learning_rate 1e-05 is usual for full fine-tuning. Adapters usually need",
         ),
         ("--use_peft --learning_rate 1e-3", None),
         ("--learning_rate 1e-5", None),
@@ -402,4 +401,4 @@ def test_a_rate_for_whole_weights_is_told_to_an_adapter(build, capsys, words, to
     run = build(words)
     begin(run, is_resumed=False)
     output = capsys.readouterr().out
-    assert "12 clips" in output and (told in output if told else "suits whole weights" not in output)
+    assert "12 clips" in output and (told in output if told else "is usual for" not in output)

@@ -251,9 +251,9 @@ def test_all_problems_are_reported_at_once():
 @pytest.mark.parametrize(
     ("language", "expected"),
     [
-        ("italian", "give the code 'it'"),
-        ("Italian", "give the code 'it'"),
-        ("castilian", "give the code 'es'"),
+        ("italian", "expected the code 'it'"),
+        ("Italian", "expected the code 'it'"),
+        ("castilian", "expected the code 'es'"),
         ("itallian", "Did you mean 'it'?"),
         ("xx", "Whisper has no such language"),
     ],
@@ -321,7 +321,7 @@ def test_intervals_of_zero_mean_never():
         ("--source manifest", "--input"),
         ("--source asterisk --max_duration 31", "the length of Whisper's window"),
         ("--source asterisk --min_duration 0", "0 < min_duration"),
-        ("--source asterisk --validation_share 0.6 --test_share 0.4", "together below 1"),
+        ("--source asterisk --validation_share 0.6 --test_share 0.4", "a sum below 1"),
         ("--source tape", "tape"),
     ],
 )

@@ -23,7 +23,7 @@ SCRIPTS = {
         ("preprocess", "--min_duration 0", "expected 0 < min_duration"),
         ("preprocess", "--min_duration 9 --max_duration 8", "min_duration <= max_duration"),
         ("preprocess", "--max_duration 30.1", "max_duration <= 30 seconds"),
-        ("preprocess", "--validation_share 0.5 --test_share 0.5", "together below 1"),
+        ("preprocess", "--validation_share 0.5 --test_share 0.5", "a sum below 1"),
         (
             "preprocess",
             "--validation_share -0.1",
@@ -38,9 +38,13 @@ SCRIPTS = {
         ("evaluate", "--models base base", "models: base given more than once"),
         ("evaluate", "--guard_tolerance -0.01", "guard_tolerance -0.01: expected at least 0"),
         ("evaluate", "--max_samples 0", "max_samples 0: expected at least 1"),
-        ("evaluate", "--num_beams 2", "num_beams 2: backend transformers is greedy"),
-        ("evaluate", "--dtype int8", "dtype int8: not with backend transformers; add --backend"),
-        ("evaluate", "--backend faster-whisper --audio_context dynamic", "not with backend faster-whisper"),
+        ("evaluate", "--num_beams 2", "num_beams 2: backend transformers has only greedy"),
+        ("evaluate", "--dtype int8", "dtype int8: backend transformers does not support it; add --backend"),
+        (
+            "evaluate",
+            "--backend faster-whisper --audio_context dynamic",
+            "backend faster-whisper does not support it",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(script, words, expected):

@@ -92,8 +92,8 @@ def test_any_damage_to_the_newest_is_seen_and_the_one_before_is_taken(
     else:
         path.unlink()
     assert find_checkpoint(tmp_path, None) == tmp_path / "checkpoint-1"
-    said = {"flip": "has other content", "cut": f"{len(content) - 1} bytes", "remove": "is not readable"}
-    assert f"checkpoint-2: passed over: {file} {'has ' if damage == 'cut' else ''}" in (
+    said = {"flip": "is damaged", "cut": f"{len(content) - 1} bytes", "remove": "is not readable"}
+    assert f"checkpoint-2: skipped: {file} {'has ' if damage == 'cut' else ''}" in (
         output := capsys.readouterr().out
     )
     assert said[damage] in output
@@ -107,7 +107,7 @@ def test_a_broken_state_file_is_no_crash(accelerator, tmp_path, text, capsys):
         save_checkpoint(accelerator, tmp_path, TrainingState(step=step), keep=2)
     (tmp_path / "checkpoint-2/trainer_state.json").write_text(text)
     assert find_checkpoint(tmp_path, "latest") == tmp_path / "checkpoint-1"
-    assert "checkpoint-2: passed over: trainer_state.json" in capsys.readouterr().out
+    assert "checkpoint-2: skipped: trainer_state.json" in capsys.readouterr().out
 
 
 def test_the_old_one_stays_until_the_new_one_has_its_name(accelerator, tmp_path, monkeypatch, capsys):
@@ -161,7 +161,7 @@ def test_a_random_state_that_does_not_come_back_is_an_error(accelerator, tmp_pat
     states = torch.load(saved, weights_only=False)
     torch.save({name: value for name, value in states.items() if name != lost}, saved)
     torch.rand(1)
-    with pytest.raises(UserError, match="its random state could not be restored"):
+    with pytest.raises(UserError, match="the random state could not be restored"):
         load_checkpoint(accelerator, tmp_path / "checkpoint-1")
 
 
@@ -193,7 +193,7 @@ def test_an_adapter_is_saved_without_its_base_and_no_other_takes_it(tiny_whisper
         run_of[name] = tmp_path / name / "checkpoint-1"
     assert (run_of["one"] / "model.safetensors").stat().st_size < 30_000  # 6 x 2 x 128 numbers, not 440,000
     load_checkpoint(accelerator, run_of["other"])
-    with pytest.raises(UserError, match=r"24 weights are only there or only here, such as \S*_proj"):
+    with pytest.raises(UserError, match=r"24 weights differ between checkpoint and model, such as \S*_proj"):
         load_checkpoint(accelerator, run_of["one"])
     AcceleratorState._reset_state(reset_partial_state=True)
 
@@ -208,7 +208,7 @@ def test_a_full_disk_keeps_the_last_good_one_and_is_told(accelerator, small_disk
     assert not save_checkpoint(accelerator, run, TrainingState(step=2), keep=1)
     said = capsys.readouterr().out
     assert "step 2: the checkpoint could not be written: the disk has" in said
-    assert "checkpoint-1 is kept; training goes on" in said
+    assert "checkpoint-1 is kept. Training continues" in said
     assert names(run) == ["checkpoint-1", "filler"]
     filler.unlink()
     assert save_checkpoint(accelerator, run, TrainingState(step=3), keep=1)
@@ -221,7 +221,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_the_first_one(accelerator, small_
     """No checkpoint says beforehand how much room is needed: the writers themselves meet the end."""
     run = small_disk(size)
     assert not save_checkpoint(accelerator, run, TrainingState(step=1), keep=1)
-    assert "There is none yet; training goes on" in capsys.readouterr().out
+    assert "There is no earlier one. Training continues" in capsys.readouterr().out
     assert names(run) == []
 
 

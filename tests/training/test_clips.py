@@ -44,7 +44,7 @@ def test_epochs_share_a_dataset_out_evenly(size, passes, seed):
 
 def test_every_epoch_has_a_clip_or_it_is_told():
     rows = table([1.0] * 4)
-    with pytest.raises(UserError, match=r"dataset_passes 0\.1 of 4 clips: less than one clip an epoch"):
+    with pytest.raises(UserError, match=r"dataset_passes 0\.1 of 4 clips: less than one clip per epoch"):
         build_clips(rows, passes=(0.1,))
     with pytest.raises(UserError, match=r"dataset_passes 0\.3 0\.4 of 3 and 1 clips"):
         build_clips(rows, [0, 0, 0, 1], passes=(0.3, 0.4))

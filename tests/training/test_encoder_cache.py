@@ -76,7 +76,7 @@ def test_a_full_disk_is_told_once_and_nothing_is_lost(small_disk, capsys):
     for row in range(4):
         kept.write([row], states[row : row + 1])
     told = capsys.readouterr().out
-    assert told.count("No space left on device. No more encoder outputs are kept; training goes on.") == 1
+    assert told.count("No space left on device. No more outputs are cached. Training continues.") == 1
     found = [kept.read([row]) for row in range(4)]
     assert torch.equal(found[0][0], states[0]) and torch.equal(found[1][0], states[1]) and found[3] is None
 

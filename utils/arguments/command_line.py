@@ -1,4 +1,4 @@
-"""The command line of a record of flags, and its help: in groups, the common flags or all."""
+"""Build the command line and the help of a record of flags, in groups."""
 
 import argparse
 import dataclasses
@@ -14,14 +14,14 @@ METAVARS = {str: "NAME", int: "N", float: "X"}
 
 
 class StrictParser(argparse.ArgumentParser):
-    """Raises instead of exiting, so that the caller can say which file or word was wrong."""
+    """Raises a `UserError` instead of exiting."""
 
     def error(self, message: str) -> typing.NoReturn:
         raise UserError(message)
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Lists are shown as `X ...`, switches without a value."""
+    """Shows lists as `X ...`, and switches without a value."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=35, width=COLUMNS)
@@ -35,12 +35,12 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 def build_parser(
     kind: type[ScriptArguments], description: str | None, *, show_all: bool
 ) -> argparse.ArgumentParser:
-    """A parser of all flags of a script.
+    """Build a parser of all flags of a script.
 
     Args:
         kind: The script's arguments.
-        description: Shown above the flags.
-        show_all: Show those that are advanced, too.
+        description: Text above the flags.
+        show_all: Show advanced flags too.
     """
     fields, types_of, titles = dataclasses.fields(kind), typing.get_type_hints(kind), _group_names(kind)
     required = [f"--{field.name} ..." for field in fields if _is_required(field)]
@@ -65,7 +65,7 @@ def build_parser(
 
 
 def _group_names(kind: type) -> dict[str, str]:
-    """The name of each flag's group, in the order of the flags."""
+    """Return the group name of each flag, in the order of the flags."""
     names = {field.name for field in dataclasses.fields(kind)}
     return {
         name: group.group_name  # type: ignore[attr-defined]
@@ -80,7 +80,7 @@ def _is_required(field: dataclasses.Field) -> bool:
 
 
 def _add_flag(group: Any, field: dataclasses.Field, annotation: Any, is_shown: bool) -> None:
-    """Add `--name`; a switch takes true or false as well, and `--no_name` where it is on by default."""
+    """Add `--name`. A switch also accepts true or false, and has `--no_name` if it is on by default."""
     (value_type,) = [option for option in _options(annotation) if option is not type(None)]
     words: dict[str, Any] = {"required": True} if _is_required(field) else {"default": _default(field)}
     if typing.get_origin(value_type) is list:
@@ -112,7 +112,7 @@ def _default(field: dataclasses.Field) -> Any:
 
 
 def _help(field: dataclasses.Field, choices: tuple[str, ...] | None) -> str:
-    """The field's own words, its choices and its default."""
+    """Return the field's help text, its choices and its default."""
     notes = [f"one of {', '.join(choices)}"] if choices else []
     default = None if _is_required(field) else _default(field)
     if default is True:

@@ -1,4 +1,4 @@
-"""Arguments of evaluate.py, in groups."""
+"""The arguments of evaluate.py, in groups."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -9,7 +9,7 @@ from utils.runtime.flags import argument
 
 @dataclass(frozen=True, kw_only=True)
 class MaterialFlags:
-    """Models, and what they are scored on."""
+    """Models and test data."""
 
     group_name: ClassVar = "models and data"
 
@@ -91,12 +91,14 @@ class EvaluateArguments(ScoringFlags, DecodingFlags, MaterialFlags, ScriptArgume
         if not self.dataset and not self.recordings:
             found.append("nothing to score: give --dataset or --recordings.")
         if self.backend == "ctranslate2" and self.recordings and self.long_form == "sequential":
-            found.append("backend ctranslate2 has no timestamps for recordings: add --long_form chunked.")
+            found.append("backend ctranslate2 has no timestamps for recordings. Add --long_form chunked.")
         others = "add --backend ctranslate2 or faster-whisper"
         if self.backend == "transformers" and self.num_beams > 1:
-            found.append(f"num_beams {self.num_beams}: backend transformers is greedy; {others}.")
+            found.append(
+                f"num_beams {self.num_beams}: backend transformers has only greedy search; {others}."
+            )
         if self.backend == "transformers" and self.dtype == "int8":
-            found.append(f"dtype int8: not with backend transformers; {others}.")
+            found.append(f"dtype int8: backend transformers does not support it; {others}.")
         if self.backend == "faster-whisper" and self.audio_context == "dynamic":
-            found.append("audio_context dynamic: not with backend faster-whisper.")
+            found.append("audio_context dynamic: backend faster-whisper does not support it. Use full.")
         return found + language_problems(self.language, *self.models)

@@ -1,4 +1,4 @@
-"""What all scripts have, and what they check alike."""
+"""The arguments that all scripts share, and common checks."""
 
 import difflib
 import importlib.util
@@ -25,7 +25,7 @@ GENERATION_LIMIT = "Largest number of tokens of a transcript, with its prompt."
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptArguments:
-    """What every script has. A script adds groups of flags; each may check its own in `problems`."""
+    """The arguments of every script. A script adds groups of flags; each group may define `problems`."""
 
     group_name: ClassVar = "output"
 
@@ -34,12 +34,12 @@ class ScriptArguments:
 
 
 def hub_id_problems(name: str, value: str | None) -> list[str]:
-    """A sentence unless the value of argument `name` is a possible `user/name` on the Hub."""
+    """Return a sentence if the value of argument `name` is no valid `user/name` on the Hub."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
     if value is None:
-        return [f"push_to_hub needs --{name}: user/name, where the user is you or an organisation of yours."]
+        return [f"push_to_hub needs --{name}: user/name, with your user name or that of your organisation."]
     try:
         validate_repo_id(value)
     except HFValidationError:
@@ -47,25 +47,23 @@ def hub_id_problems(name: str, value: str | None) -> list[str]:
     else:
         if "/" in value:
             return []
-    return [f"{name} {value!r}: expected user/name of letters, digits, -, _ and . alone, at most 96."]
+    return [f"{name} {value!r}: expected user/name, with only letters, digits, -, _ and ., at most 96."]
 
 
 def language_problems(language: str, *models: str) -> list[str]:
-    """A sentence if Whisper does not know the language by this code; names (italian) count as unknown.
+    """Return a sentence if the language is not a code that Whisper knows. A name (italian) is not a code.
 
-    A language that one of the models, a local folder, was given a token for is known.
+    A code is also known if one of the models is a local folder with a token for it.
     """
     from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
     if language == "auto" or language in LANGUAGES or any(_has_token(model, language) for model in models):
         return []
     if language.lower() in TO_LANGUAGE_CODE:
-        return [f"language {language!r}: give the code {TO_LANGUAGE_CODE[language.lower()]!r}."]
+        return [f"language {language!r}: expected the code {TO_LANGUAGE_CODE[language.lower()]!r}."]
     near = difflib.get_close_matches(language.lower(), [*LANGUAGES, *TO_LANGUAGE_CODE], n=1)
     hint = f" Did you mean {TO_LANGUAGE_CODE.get(near[0], near[0])!r}?" if near else ""
-    return [
-        f"language {language!r}: Whisper has no such language.{hint} Expected a code such as it, en or fa."
-    ]
+    return [f"language {language!r}: Whisper has no such language.{hint} Expected a code such as it or fa."]
 
 
 def _has_token(model: str, language: str) -> bool:
@@ -77,7 +75,7 @@ def _has_token(model: str, language: str) -> bool:
 
 
 def tracker_problems(names: list[str]) -> list[str]:
-    """A sentence for every tracker that is not known or not installed."""
+    """Return a sentence for each tracker that is unknown or not installed."""
     found = []
     for name in names:
         if name not in (*TRACKERS, "none"):
@@ -85,5 +83,5 @@ def tracker_problems(names: list[str]) -> list[str]:
         elif name != "none" and importlib.util.find_spec(name) is None:
             found.append(f"report_to {name}: not installed. Run: pip install {TRACKERS[name]}")
     if "none" in names and len(names) > 1:
-        found.append(f"report_to {' '.join(names)}: expected none alone, or trackers.")
+        found.append(f"report_to {' '.join(names)}: expected either none, or trackers.")
     return found

@@ -1,4 +1,4 @@
-"""One strict way in for recipes and the command line."""
+"""Parse recipes and the command line strictly."""
 
 import dataclasses
 import sys
@@ -14,16 +14,16 @@ from utils.runtime.flags import bound_problems
 def parse_arguments(
     kind: type[Arguments], argv: list[str] | None = None, description: str | None = None
 ) -> Arguments:
-    """Read `--config RECIPE.yaml` and the command line into a checked `kind`.
+    """Read `--config RECIPE.yaml` and the command line into a checked record.
 
     Args:
-        kind: The arguments of a script.
-        argv: Command-line words without the program's name; `sys.argv[1:]` when not given.
-        description: Shown by `--help`; the calling script's docstring.
+        kind: The record type of a script's arguments.
+        argv: Command-line words without the program's name; `sys.argv[1:]` if None.
+        description: Text of `--help`, usually the script's docstring.
 
     Raises:
-        UserError: An unknown key or option, a value of the wrong type, a missing value, or values that
-            contradict each other. All contradictions are reported at once.
+        UserError: There is an unknown key or option, a value of the wrong type, a missing value, or a
+            contradiction. All contradictions are reported at once.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser(kind, description, show_all="--help_all" in words)
@@ -39,7 +39,7 @@ def parse_arguments(
 
 
 def _take_config(words: list[str]) -> tuple[str | None, list[str]]:
-    """Split `--config FILE` off the other words."""
+    """Separate `--config FILE` from the other words."""
     finder = StrictParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config")
     namespace, rest = finder.parse_known_args(words)
@@ -47,6 +47,6 @@ def _take_config(words: list[str]) -> tuple[str | None, list[str]]:
 
 
 def _group_problems(arguments: ScriptArguments) -> list[str]:
-    """What each group of flags finds wrong with its values taken together."""
+    """Return the problems that each group of flags finds in the combination of its values."""
     checks = [vars(group)["problems"] for group in type(arguments).__mro__ if "problems" in vars(group)]
     return [problem for check in reversed(checks) for problem in check(arguments)]

@@ -1,4 +1,4 @@
-"""Arguments of preprocess.py, in groups."""
+"""The arguments of preprocess.py, in groups."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -15,7 +15,7 @@ else:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFlags:
-    """What is read."""
+    """The source of the data."""
 
     group_name: ClassVar = "source"
 
@@ -24,7 +24,7 @@ class SourceFlags:
         "Manifest, folder, archive (.zip, .tar) or dataset name to read.", default=None
     )
     language: str = argument(
-        "Language code of utterances without their own. auto: leave it open.", default="auto"
+        "Language code of utterances without their own. auto: leave it unknown.", default="auto"
     )
     dataset_config_name: str | None = argument(
         "Configuration of a Hub dataset, or one language of a release, such as gl.", default=None
@@ -33,10 +33,10 @@ class SourceFlags:
         "Read a Hub dataset while it downloads, without storing it.", default=False, advanced=True
     )
     audio_column_name: str | None = argument(
-        "Audio column of a Hub dataset. Without it: found.", default=None, advanced=True
+        "Audio column of a Hub dataset. Without it: detected.", default=None, advanced=True
     )
     text_column_name: str | None = argument(
-        "Text column of a Hub dataset. Without it: found.", default=None, advanced=True
+        "Text column of a Hub dataset. Without it: detected.", default=None, advanced=True
     )
     accents: list[str] = argument("afrispeech: keep only these accents, such as isizulu.", default=[])
     min_net_votes: int | None = argument(
@@ -63,7 +63,7 @@ class SourceFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentFlags:
-    """How long utterances are, and how they are cut from recordings."""
+    """The lengths of utterances, and how they are cut from recordings."""
 
     group_name: ClassVar = "segments"
 
@@ -81,7 +81,7 @@ class SegmentFlags:
         "Join neighbouring segments up to this number of seconds. 0: do not join.", default=0.0, at_least=0
     )
     max_gap: float = argument(
-        "Join segments only across pauses up to this, in seconds.", default=1.0, advanced=True, at_least=0
+        "Join segments only if the pause is at most this, in seconds.", default=1.0, advanced=True, at_least=0
     )
     padding: float = argument(
         "Keep up to this much silence before and after each segment, in seconds.",
@@ -102,7 +102,7 @@ class SegmentFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class QualityFlags:
-    """Which utterances are rejected."""
+    """The rules for rejecting utterances."""
 
     group_name: ClassVar = "quality"
 
@@ -116,7 +116,7 @@ class QualityFlags:
         "Model that transcribes every clip. Clips whose text is very different are rejected.", default=None
     )
     max_filter_wer: float = argument(
-        "Reject clips with a normalised WER of that model from this on.", default=0.8, advanced=True
+        "Reject clips if the normalised WER of that model is at least this.", default=0.8, advanced=True
     )
     model_name_or_path: str | None = argument(
         "Model whose tokenizer counts tokens. Texts with too many are rejected.", default=None, advanced=True
@@ -125,7 +125,7 @@ class QualityFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitFlags:
-    """What is trained on, validated on and tested on."""
+    """The sizes of the training, validation and test splits."""
 
     group_name: ClassVar = "splits"
 
@@ -140,7 +140,7 @@ class SplitFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkFlags:
-    """How the work is shared."""
+    """How processes and jobs share the work."""
 
     group_name: ClassVar = "work"
 
@@ -157,7 +157,7 @@ class WorkFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryFlags:
-    """Where else the dataset is written."""
+    """Other forms and places of the dataset."""
 
     group_name: ClassVar = "other outputs"
 
@@ -197,7 +197,7 @@ class PreprocessArguments(
         if min(self.validation_share, self.test_share) < 0 or self.validation_share + self.test_share >= 1:
             found.append(
                 f"validation_share {self.validation_share}, test_share {self.test_share}: "
-                "expected at least 0 each, and together below 1."
+                "expected at least 0 each, and a sum below 1."
             )
         if self.shard_index is not None and not 0 <= self.shard_index < self.num_shards:
             found.append(

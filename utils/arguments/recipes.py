@@ -1,4 +1,4 @@
-"""Recipes: YAML to arguments and back, and how two sets of arguments differ."""
+"""Turn recipes (YAML) into command-line words, with checks of names and types."""
 
 import dataclasses
 import difflib
@@ -13,7 +13,7 @@ from utils.runtime.resolved_arguments import default_of, read_recipe
 
 
 def recipe_as_words(path: Path, kind: type[ScriptArguments]) -> list[str]:
-    """Turn a recipe's keys into command-line words after checking each key's name and type."""
+    """Turn a recipe into command-line words; check the name and type of each key."""
     types_of = typing.get_type_hints(kind)
     defaults = {f.name: default_of(f) for f in dataclasses.fields(kind)}
     words: list[str] = []
@@ -37,7 +37,7 @@ def unknown_message(where: str, key: str, kind: type[ScriptArguments]) -> str:
 
 
 def _has_type(value: object, expected: object) -> bool:
-    """Whether a YAML value is of an annotated type; an int passes for a float, a bool for bool alone."""
+    """Check whether a YAML value has an annotated type. An int may be a float; a bool is only a bool."""
     origin = typing.get_origin(expected)
     if origin in (types.UnionType, typing.Union):
         return any(_has_type(value, option) for option in typing.get_args(expected))

@@ -1,4 +1,4 @@
-"""Arguments of train.py, in groups. Those of audio and adapters stand where they are used."""
+"""The arguments of train.py, in groups. Those of audio and adapters are in utils/audio and utils/model."""
 
 import re
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from utils.runtime.flags import argument, share
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFlags:
-    """The model, and which of its weights are trained."""
+    """The model, and the weights to train."""
 
     group_name: ClassVar = "what is trained"
 
@@ -52,12 +52,12 @@ class ModelFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class DataFlags:
-    """Which clips are learnt, and what the model sees and writes for them."""
+    """The training clips, and the model's inputs and labels for them."""
 
     group_name: ClassVar = "data"
 
     dataset: list[str] = argument("Folders that preprocess.py wrote.")
-    language: str = argument("Language code of clips without their own. auto: none lacks it.", default="auto")
+    language: str = argument("Language code of clips without their own. auto: all have one.", default="auto")
     dataset_passes: list[float] | None = argument(
         "Passes over each dataset in one epoch. 1 0.1 uses a new tenth of the second dataset in each epoch.",
         default=None,
@@ -89,7 +89,7 @@ class DataFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class StepFlags:
-    """How long training is, and how large a step."""
+    """The number of steps, and their size."""
 
     group_name: ClassVar = "steps"
 
@@ -137,7 +137,7 @@ class OptimizerFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class ContextFlags:
-    """How much audio the encoder gets."""
+    """The length of the encoder input."""
 
     group_name: ClassVar = "audio context"
 
@@ -162,7 +162,7 @@ class ContextFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationFlags:
-    """When the model is evaluated during training, and what follows from it."""
+    """Evaluations during training, and how their results are used."""
 
     group_name: ClassVar = "evaluation"
 
@@ -214,7 +214,7 @@ class ValidationFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class SavingFlags:
-    """What is written while the model trains."""
+    """Checkpoints and logs during training."""
 
     group_name: ClassVar = "saving"
 
@@ -236,7 +236,7 @@ class SavingFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryFlags:
-    """How training keeps within the memory. The result stays the same."""
+    """Ways to use less memory. The result stays the same."""
 
     group_name: ClassVar = "memory"
 
@@ -256,28 +256,28 @@ class TrainArguments(
     MemoryFlags, SavingFlags, ValidationFlags, NonSpeech, SpecAugment, Augmentation, AdapterOptions,
     ContextFlags, OptimizerFlags, StepFlags, DataFlags, ModelFlags, ScriptArguments,
 ):  # fmt: skip
-    """Arguments of train.py. Precision, processes, DeepSpeed and FSDP are Accelerate's configuration."""
+    """The arguments of train.py. Accelerate's configuration sets precision, processes, DeepSpeed and FSDP."""
 
     def problems(self) -> list[str]:
         found = []
         if self.dataset_passes is not None and len(self.dataset_passes) != len(self.dataset):
             found.append(
-                f"dataset_passes {self.dataset_passes}: expected {len(self.dataset)}, one a dataset."
+                f"dataset_passes {self.dataset_passes}: expected {len(self.dataset)}, one for each dataset."
             )
         if self.max_steps < 1 and self.num_train_epochs <= 0:
-            found.append("max_steps, num_train_epochs: expected one of them above 0.")
+            found.append("max_steps, num_train_epochs: expected at least one of them above 0.")
         frozen = [name for name in vars(self) if name.startswith("freeze_") and getattr(self, name)]
         if self.use_peft and frozen:
-            found.append(f"{', '.join(frozen)}: not with use_peft, which freezes all weights.")
+            found.append(f"{', '.join(frozen)}: not allowed with use_peft, which freezes all weights.")
         if self.average_checkpoints == 1:
-            found.append("average_checkpoints 1: expected 0, or 2 and more.")
+            found.append("average_checkpoints 1: expected 0, or at least 2.")
         for name in ("early_stopping_patience", "average_checkpoints"):
             if getattr(self, name) and self.eval_steps == 0:
                 found.append(f"{name} needs evaluations. Set --eval_steps above 0.")
         if self.guard_datasets and not self.interpolation_alphas:
             found.append("guard_datasets needs interpolation_alphas, such as 0.25 0.5 0.75 1.")
         if self.interpolation_alphas and self.add_language is not None:
-            found.append("interpolation_alphas, add_language: the base model has no such token to mix with.")
+            found.append("interpolation_alphas: not with add_language; the base model lacks the new token.")
         found += self._new_language_problems() + tracker_problems(self.report_to)
         if self.language == self.add_language:
             return found

@@ -1,4 +1,4 @@
-"""Averages and mixtures of finished weights, as the arguments ask for them."""
+"""After training: average the best checkpoints, and mix the weights with the base model."""
 
 import shlex
 from pathlib import Path
@@ -28,14 +28,14 @@ from utils.training.mixing import (
 from utils.training.model_folders import read_training_results
 from utils.training.run import leave_to_be_continued
 
-GUARD_SAMPLES = 200  # utterances of each guard dataset that are decoded
+GUARD_SAMPLES = 200  # utterances to decode from each guard dataset
 
 
 def check_mixing(args: TrainArguments, loaded: LoadedModel) -> None:
-    """Before any work: whether weights of this kind can be averaged and mixed as asked.
+    """Check before training whether these weights can be averaged and mixed as requested.
 
     Raises:
-        UserError: They cannot, or a guard dataset is missing or in a language that the model does not know.
+        UserError: They cannot, a guard dataset is missing, or the model does not know its language.
     """
     model = loaded.model
     adapter_config = model.active_peft_config.to_dict() if isinstance(model, PeftModel) else None
@@ -48,9 +48,9 @@ def check_mixing(args: TrainArguments, loaded: LoadedModel) -> None:
 
 
 def load_guards(args: TrainArguments) -> dict[str, Dataset]:
-    """Of every guard dataset the validation split, or the test split where there is no other, cut down.
+    """Load a sample of each guard dataset: of its validation split, or else of its test split.
 
-    `--language` fills nothing here: for a row without a language of its own the model detects one.
+    `--language` has no effect here: if a row has no language, the model detects it.
     """
     guards = {}
     for folder in args.guard_datasets:
@@ -61,12 +61,12 @@ def load_guards(args: TrainArguments) -> dict[str, Dataset]:
 
 
 def mix_weights(args: TrainArguments, accelerator: Accelerator, stop_request: StopRequest) -> None:
-    """Average the best evaluations and mix with the base model, where asked for and not done yet.
+    """Average the best evaluations and mix with the base model, if requested and not done yet.
 
-    What a stop cuts short is done anew by the next run.
+    If the run is stopped here, the next run starts this work again.
     """
     averages, interpolates = mixing_left(args)
-    accelerator.wait_for_everyone()  # all have looked before the main process writes
+    accelerator.wait_for_everyone()  # all processes must check before the main process writes
     if not (averages or interpolates):
         return
     run, validation = FinishedRun(args, accelerator, stop_request), load_validation(args)
@@ -82,7 +82,7 @@ def mix_weights(args: TrainArguments, accelerator: Accelerator, stop_request: St
 
 
 def describe_results(args: TrainArguments) -> str:
-    """What the run has left, and the command that compares it with the model it started from."""
+    """Describe the results of the run, and the command that compares them with the base model."""
     run, tuned = Path(args.output_dir), "final"
     found = [f"{run / 'final'} (last step)"]
     if (run / "best").is_dir():
@@ -95,9 +95,9 @@ def describe_results(args: TrainArguments) -> str:
         if first is not None and results["best_metric"] >= first:
             found.append("no evaluation was better than the model before training")
     if (run / "interpolated").is_dir():
-        found.append(f"{run / 'interpolated'} (mixed with the base)")
+        found.append(f"{run / 'interpolated'} (mixed with the base model)")
     words = ["python", "evaluate.py", "--models", args.model_name_or_path, str(run / tuned)]
     words += ["--dataset", *args.dataset]
     words += [] if args.language == "auto" else ["--language", args.language]
     command = shlex.join([*words, "--output_dir", str(run / "report")])
-    return f"Done: {'; '.join(found)}.\nNext, on the test split:\n  {command}"
+    return f"Done: {'; '.join(found)}.\nNext, evaluate on the test split:\n  {command}"

@@ -1,4 +1,4 @@
-"""From examples to tensors: padded audio, and what the decoder reads and is to predict."""
+"""Turn examples into tensors: padded audio, decoder inputs and labels."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -19,32 +19,32 @@ from utils.training.steps import MicroBatch, Step, StepPlan
 
 @dataclass(frozen=True)
 class Batch:
-    """A micro-batch, ready but for the log-mel spectrogram, which is computed on the training device."""
+    """A micro-batch without its log-mel spectrogram, which is computed on the training device."""
 
     waveforms: torch.Tensor  # (B, samples) float32, 16 kHz
     decoder_input_ids: torch.Tensor  # (B, T) int64
-    labels: torch.Tensor  # (B, T) int64, -100 where nothing is to be predicted
-    durations: tuple[float, ...]  # seconds of each clip, padding not counted
-    seeds: tuple[tuple[int, ...], ...]  # of what is random about each clip
-    context: float  # seconds that the clips are padded to
-    rows: tuple[int, ...] = ()  # of each clip, where what a frozen encoder makes of it is kept
-    encoder_states: torch.Tensor | None = None  # (B, frames, d_model), if known; then there is no audio
+    labels: torch.Tensor  # (B, T) int64, -100 for tokens without loss
+    durations: tuple[float, ...]  # seconds of each clip, without padding
+    seeds: tuple[tuple[int, ...], ...]  # seed of the random augmentation of each clip
+    context: float  # seconds: the length to which clips are padded
+    rows: tuple[int, ...] = ()  # row of each clip, if encoder outputs are cached
+    encoder_states: torch.Tensor | None = None  # (B, frames, d_model) from the cache, instead of audio
 
     def to(self, device: torch.device) -> "Batch":
         return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        """What `DataLoader` calls, so that copies to a GPU need not wait."""
+        """Pin the tensors, so that copies to a GPU do not block. `DataLoader` calls this."""
         return self._with_tensors(torch.Tensor.pin_memory)
 
     def split(self, most_clips: int) -> list["Batch"]:
-        """Parts of about equal size, of at most so many clips each; all are padded as the whole is."""
+        """Split into parts of similar size, with at most `most_clips` clips each; keep the padding."""
         size = len(self.durations)
         edges = np.linspace(0, size, math.ceil(size / most_clips) + 1).round().astype(int).tolist()
         return [self.part(slice(*edge)) for edge in pairwise(edges)]
 
     def part(self, clips: slice) -> "Batch":
-        """Some of its clips, padded as the whole is."""
+        """Return some of the clips; the padding stays the same."""
         part = self._with_tensors(lambda tensor: tensor[clips])
         return replace(part, durations=self.durations[clips], seeds=self.seeds[clips], rows=self.rows[clips])
 
@@ -59,12 +59,12 @@ class Batch:
 
 
 class MicroBatches(torch.utils.data.Dataset):
-    """Maps a `MicroBatch` to its `Batch`; a `DataLoader` runs it in its workers.
+    """Maps a `MicroBatch` to its `Batch`, in the workers of a `DataLoader`.
 
     Args:
         clips: The training split.
-        pad_token_id: Fills up what the decoder reads.
-        kept: What a frozen encoder has made of clips already, instead of their audio.
+        pad_token_id: Padding of the decoder inputs.
+        kept: Cached outputs of a frozen encoder, read instead of audio.
     """
 
     def __init__(self, clips: TrainingClips, pad_token_id: int, kept: EncoderCache | None = None) -> None:
@@ -91,7 +91,7 @@ class MicroBatches(torch.utils.data.Dataset):
 
 
 class _OrError(torch.utils.data.Dataset):
-    """Hands a `UserError` over as a value: what a worker raises, torch wraps in a traceback."""
+    """Returns a `UserError` as a value, because torch adds a traceback to errors raised in a worker."""
 
     def __init__(self, dataset: MicroBatches) -> None:
         self._dataset = dataset
@@ -104,7 +104,7 @@ class _OrError(torch.utils.data.Dataset):
 
 
 def pad_tokens(sequences: Sequence[list[int]], padding: int) -> torch.Tensor:
-    """(B, longest) int64, padded on the right."""
+    """Return (B, longest) int64, padded on the right."""
     tensors = [torch.tensor(tokens, dtype=torch.long) for tokens in sequences]
     return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=padding)
 
@@ -123,20 +123,20 @@ def read_steps(
     """Yield steps `first` to `last` - 1, each with this process's micro-batches; workers read ahead.
 
     Args:
-        plan: Of the run.
+        plan: The steps of the run.
         dataset: Reads micro-batches.
         first: Number of the first step.
-        last: Number of the step to stop before.
-        own_share: From a step to the micro-batches of this process.
-        num_workers: Processes that read; none: the training process reads in between.
-        pin_memory: Read into memory that a GPU copies from directly.
-        seed: Of the loader's own generator.
+        last: Number of the step after the last one.
+        own_share: Returns the micro-batches of this process for a step.
+        num_workers: Number of worker processes. 0: the training process reads the audio itself.
+        pin_memory: Use pinned memory, from which a GPU copies directly.
+        seed: Seed of the loader's generator.
 
     Raises:
         UserError: Audio cannot be read.
     """
     end_workers_at_exit()
-    # A generator of its own: the loader would else move torch's, and a resumed run get other dropout.
+    # The loader would otherwise advance torch's generator, and a resumed run would draw other dropout.
     own_draws = torch.Generator().manual_seed(seed)
     loader = torch.utils.data.DataLoader(
         _OrError(dataset),

@@ -1,4 +1,4 @@
-"""The files of a checkpoint folder: named by step, told apart by content, and the state among them."""
+"""The files of a checkpoint folder: names, fingerprints and the training state."""
 
 import json
 import re
@@ -17,13 +17,16 @@ BLOCK_BYTES = 1 << 22
 
 
 def fingerprint_share(accelerator: Accelerator, temporary: Path) -> list[tuple[str, str]]:
-    """Name and identity of every `num_processes`-th file; they are read back for it."""
+    """Read this process's share of the files back, and return their names and fingerprints."""
     share = files_of_state(temporary)[accelerator.process_index :: accelerator.num_processes]
     return [(file.relative_to(temporary).as_posix(), fingerprint_file(file)) for file in share]
 
 
 def fingerprint_file(file: Path) -> str:
-    """Size in bytes and 128-bit XXH3 of the content, ten times as fast as SHA-256: against faults alone."""
+    """Return size in bytes and 128-bit XXH3 of the content.
+
+    XXH3 is ten times as fast as SHA-256. It detects damage, not manipulation.
+    """
     digest = xxhash.xxh3_128()
     size, block = 0, memoryview(bytearray(BLOCK_BYTES))
     with file.open("rb", buffering=0) as handle:
@@ -38,13 +41,13 @@ def files_of_state(folder: Path) -> list[Path]:
 
 
 def checkpoint_step(folder: Path) -> int:
-    """The step in a checkpoint folder's name, -1 if it has none."""
+    """Return the step in a checkpoint folder's name, or -1 if there is none."""
     match = re.fullmatch(PREFIX + r"(\d+)", folder.name)
     return int(match[1]) if match else -1
 
 
 def newest_first(output_dir: Path) -> list[Path]:
-    """The checkpoints, last written first; a run that went back to an older one writes lower steps later."""
+    """List the checkpoints, the last written first. That need not be the highest step: a run may go back."""
     found = [folder for folder in output_dir.glob(f"{PREFIX}*") if checkpoint_step(folder) >= 0]
     return sorted(found, key=lambda folder: (_saved_at(folder), checkpoint_step(folder)), reverse=True)
 
@@ -60,10 +63,10 @@ def _saved_at(folder: Path) -> float:
     try:
         return float(json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))["saved_at"])
     except (OSError, ValueError, KeyError, TypeError):
-        return folder.stat().st_mtime  # broken, but its age still says where it stands
+        return folder.stat().st_mtime  # a broken checkpoint still has a place in the order
 
 
 def read_state(record: dict) -> TrainingState:
-    """The state in what `STATE_FILE` holds."""
+    """Read the training state from the content of `STATE_FILE`."""
     saved = record["state"]
     return TrainingState(**{**saved, "ranking": [tuple(entry) for entry in saved["ranking"]]})

@@ -1,4 +1,4 @@
-"""The checkpoint that a run goes on from: found, verified by content, of the same plan."""
+"""Find the checkpoint from which a run continues, and verify it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,12 @@ from utils.training.state import TrainingState
 
 
 def origin_of(resume_from_checkpoint: str | None, arguments: Mapping[str, object]) -> str:
-    """What a run comes from that is told to go on from a named checkpoint; empty for every other run.
+    """Return an id of a run that continues from a named checkpoint; return "" for every other run.
 
     Args:
         resume_from_checkpoint: The argument.
-        arguments: All that change the result: told to go back there with others, a run goes back.
+        arguments: All arguments that change the result. Other arguments give another id, so that the run
+            goes back to the named checkpoint.
     """
     if resume_from_checkpoint in (None, "latest"):
         return ""
@@ -33,25 +34,26 @@ def origin_of(resume_from_checkpoint: str | None, arguments: Mapping[str, object
 
 
 def find_checkpoint(output_dir: Path, resume_from_checkpoint: str | None, origin: str = "") -> Path | None:
-    """The checkpoint to go on from: the one named, or the newest whole one of `output_dir`, or none.
+    """Return the checkpoint to continue from: the named one, or the newest complete one, or None.
 
-    Before the one named goes the newest that was written after going on from there, so that a run which is
-    stopped and told the same again goes on from where it stopped.
+    If a run from the named checkpoint has already saved newer ones, return the newest of these: the same
+    command, given again after a stop, continues where it stopped.
 
     Args:
         output_dir: The run folder.
-        resume_from_checkpoint: A checkpoint folder, `latest`, or nothing.
-        origin: From `origin_of`.
+        resume_from_checkpoint: A checkpoint folder, `latest`, or None.
+        origin: The result of `origin_of`.
 
     Raises:
-        UserError: The named checkpoint is not there or not whole, or `latest` finds none.
+        UserError: The named checkpoint is missing or damaged, or `latest` finds none.
     """
     if resume_from_checkpoint in (None, "latest"):
         newest = _first_whole(newest_first(output_dir))
         if newest is None and resume_from_checkpoint:
             raise UserError(
-                f"{output_dir}: no whole checkpoint to resume from. Leave --resume_from_checkpoint out to "
-                "start; if a run is there already that had other arguments, in another --output_dir."
+                f"{output_dir}: no complete checkpoint to resume from. Remove --resume_from_checkpoint to "
+                "start from the beginning. If the folder holds a run with other arguments, use another "
+                "--output_dir."
             )
         return newest
     named, checkpoints = Path(str(resume_from_checkpoint)), newest_first(output_dir)
@@ -60,46 +62,44 @@ def find_checkpoint(output_dir: Path, resume_from_checkpoint: str | None, origin
     )
     fault = _fault(named) if newest is None else ""
     if fault:
-        raise UserError(f"{named}: {fault} Give another checkpoint, or `latest` for the newest whole one.")
+        raise UserError(f"{named}: {fault} Give another checkpoint, or `latest` for the newest complete one.")
     return newest or named
 
 
 def check_same_plan(folder: Path, state: TrainingState, step_size: str, data: str) -> None:
-    """Before a run goes on from a checkpoint of its own with the arguments it had.
+    """Check that a resumed run has the same steps as before.
 
     Args:
         folder: The checkpoint.
-        state: What it holds.
-        step_size: Of the run that is to go on.
-        data: Digest of its clips.
+        state: The state in the checkpoint.
+        step_size: Step size of the resumed run.
+        data: Digest of the clips of the resumed run.
 
     Raises:
-        UserError: The run's steps would not be those that it began with.
+        UserError: The step size or the clips have changed.
     """
-    way_out = (
-        "Start in another --output_dir, or go on at this step all the same: --resume_from_checkpoint latest"
-    )
+    way_out = "Use another --output_dir, or continue here anyway: --resume_from_checkpoint latest"
     if state.step_size != step_size:
         raise UserError(
-            f"{folder}: its steps were of {state.step_size}, here they are of {step_size}: the number of "
-            "processes has changed. Run as many as before, or change per_device_train_batch_size or "
-            f"gradient_accumulation_steps so that steps stay as they were. {way_out}."
+            f"{folder}: its steps had {state.step_size}, now they have {step_size}: the number of processes "
+            "has changed. Use the same number as before, or change per_device_train_batch_size or "
+            f"gradient_accumulation_steps so that the step size stays the same. {way_out}."
         )
     if state.data != data:
-        raise UserError(f"{folder}: it was trained on other clips than the datasets hold now. {way_out}.")
+        raise UserError(f"{folder}: the clips of the datasets have changed since it was saved. {way_out}.")
 
 
 def check_not_beyond(folder: Path, state: TrainingState, total_steps: int) -> None:
-    """Before a run goes on from a checkpoint.
+    """Check that a checkpoint is not beyond the last step of the run.
 
     Raises:
-        UserError: It is of a later step than the run is to have in all.
+        UserError: The checkpoint's step is larger than `total_steps`.
     """
     if state.step > total_steps:
         raise UserError(
-            f"{folder}: it is of step {state.step}, and max_steps or num_train_epochs ask for {total_steps} "
-            "in all. Ask for more, or go on from an earlier checkpoint: --resume_from_checkpoint with its "
-            "folder."
+            f"{folder}: its step is {state.step}, but max_steps or num_train_epochs give only {total_steps} "
+            "steps. Increase them, or continue from an earlier checkpoint: give its folder to "
+            "--resume_from_checkpoint."
         )
 
 
@@ -108,14 +108,14 @@ def _first_whole(folders: Sequence[Path]) -> Path | None:
         fault = _fault(folder)
         if not fault:
             return folder
-        print(f"{folder}: passed over: {fault}")
+        print(f"{folder}: skipped: {fault}")
     return None
 
 
 def find_checkpoint_together(
     accelerator: Accelerator, output_dir: Path, resume_from_checkpoint: str | None, origin: str = ""
 ) -> Path | None:
-    """`find_checkpoint` on the main process, which reads every byte; all get its answer, or its error."""
+    """Run `find_checkpoint` on the main process, and give its result or its error to all processes."""
     answer: list[Path | UserError | None] = [None]
     if accelerator.is_main_process:
         try:
@@ -129,13 +129,13 @@ def find_checkpoint_together(
 
 
 def _fault(folder: Path) -> str:
-    """What is wrong with a checkpoint; empty when it is whole."""
+    """Return what is wrong with a checkpoint; return "" if it is complete."""
     try:
         record = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
         files = dict(record["files"])
         read_state(record)
     except FileNotFoundError:
-        return f"no {STATE_FILE} in it."
+        return f"{STATE_FILE} is missing."
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{STATE_FILE} is not readable ({error})."
     for name, expected in files.items():
@@ -147,5 +147,5 @@ def _fault(folder: Path) -> str:
         if not found:
             return f"{name} has {file.stat().st_size} bytes, expected {expected.split()[0]}."
         if found != expected:
-            return f"{name} has other content than was written."
+            return f"{name} is damaged: its checksum differs."
     return ""

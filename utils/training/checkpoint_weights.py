@@ -1,4 +1,4 @@
-"""The weights of a checkpoint under the model's own names."""
+"""Save and load the weights of a checkpoint under the model's own names."""
 
 from collections import OrderedDict
 from functools import partial
@@ -14,16 +14,16 @@ from utils.training.checkpoints import WEIGHTS_FILE
 
 
 def register_weights(accelerator: Accelerator, *, trained_only: bool) -> None:
-    """Let checkpoints hold the weights under the model's own names: they load on any number of processes.
+    """Store the weights under the model's own names, so that they load on any number of processes.
 
-    Accelerate alone would keep the `module.` that stands before them where processes share gradients. Sharded
-    weights, and those under DeepSpeed, stay in the format of their engine.
+    Accelerate would keep the prefix `module.` of DistributedDataParallel. Sharded weights, and those under
+    DeepSpeed, stay in the format of their engine.
 
     Args:
-        accelerator: Before anything is saved or loaded.
-        trained_only: Leave out what is not trained; it comes from the base model again. That keeps
-            checkpoints of adapters small, and is the only way where the base is quantised: a 4-bit layer
-            writes more into its state than it reads back.
+        accelerator: An accelerator that has not yet saved or loaded anything.
+        trained_only: Leave out weights that are not trained; a resumed run takes them from the base model.
+            This keeps checkpoints of adapters small. A quantised base requires it: a 4-bit layer saves more
+            tensors than it can load.
     """
     if accelerator.distributed_type not in (DistributedType.DEEPSPEED, DistributedType.FSDP):
         accelerator.register_save_state_pre_hook(partial(_keep_weights, trained_only))
@@ -43,7 +43,7 @@ def _own_name(name: str) -> str:
 def _keep_weights(
     trained_only: bool, models: list[nn.Module], weights: list[OrderedDict[str, torch.Tensor]], folder: str
 ) -> None:
-    """Leave out and rename; ordered, because in no other kind of dictionary Accelerate sees tied weights."""
+    """Drop and rename weights. Accelerate finds tied weights only in an `OrderedDict`."""
     (model,), (state,) = models, weights
     kept = _names(extract_model_from_parallel(model), trained_only)
     own = ((_own_name(name), tensor) for name, tensor in state.items())
@@ -51,13 +51,13 @@ def _keep_weights(
 
 
 def _load_weights(trained_only: bool, models: list[nn.Module], folder: str) -> None:
-    """Load the one model of a run and take it off the list of those that Accelerate loads itself."""
+    """Load the model, and remove it from the list of models that Accelerate loads itself."""
     model = extract_model_from_parallel(models[0])
     state = {_own_name(name): tensor for name, tensor in load_file(Path(folder) / WEIGHTS_FILE).items()}
     own = model.state_dict(keep_vars=True)
     found = {id(own[name]) for name in state if name in own}  # tied weights are saved under one name
     lacking = [name for name in _names(model, trained_only) if id(own[name]) not in found]
     if alone := sorted(lacking) + sorted(set(state) - set(own)):
-        raise ValueError(f"{len(alone)} weights are only there or only here, such as {alone[0]}")
+        raise ValueError(f"{len(alone)} weights differ between checkpoint and model, such as {alone[0]}")
     model.load_state_dict(state, strict=False)
     models.clear()

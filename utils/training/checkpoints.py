@@ -1,4 +1,4 @@
-"""Checkpoints that are written whole or not at all, found again, and verified by content before use."""
+"""Save checkpoints atomically, and load them."""
 
 import contextlib
 import dataclasses
@@ -30,13 +30,13 @@ MPS_STATE_FILE = "mps_random_state.pt"
 
 
 def save_checkpoint(accelerator: Accelerator, output_dir: Path, state: TrainingState, keep: int) -> bool:
-    """Write `checkpoint-<step>` (model, optimiser, schedule, random states), delete the oldest beyond `keep`.
+    """Save `checkpoint-<step>` (model, optimiser, schedule, random states), and keep the newest `keep`.
 
-    All processes call it. The folder takes its name only when every file in it is on disk, and only then an
-    older one is deleted: the disk must hold `keep` + 1.
+    All processes must call this. The folder gets its final name when all its files are on disk. Older
+    checkpoints are deleted after that, so the disk needs space for `keep` + 1.
 
     Returns:
-        Whether it was written. If not (a full disk), the ones before are kept, and the reason is printed.
+        Whether it was saved. If not (a full disk), older checkpoints are kept and the reason is printed.
     """
     folder = output_dir / f"{PREFIX}{state.step}"
     temporary = output_dir / f".{folder.name}.tmp"
@@ -45,7 +45,7 @@ def save_checkpoint(accelerator: Accelerator, output_dir: Path, state: TrainingS
             _begin(accelerator, output_dir, temporary)
         with failing_together():
             accelerator.save_state(str(temporary))
-            if accelerator.device.type == "mps":  # Accelerate leaves this generator out
+            if accelerator.device.type == "mps":  # Accelerate does not save this generator
                 torch.save(torch.mps.get_rng_state(), temporary / MPS_STATE_FILE)
         with failing_together():
             own = fingerprint_share(accelerator, temporary)
@@ -65,9 +65,9 @@ def save_checkpoint(accelerator: Accelerator, output_dir: Path, state: TrainingS
 
 
 def enter_evaluation(accelerator: Accelerator, output_dir: Path, state: TrainingState) -> None:
-    """Enter what an evaluation found into the checkpoint of its step, which was saved before it began.
+    """Add the result of an evaluation to the checkpoint of its step, which was saved before the evaluation.
 
-    Where it cannot be written, a run that goes on from there evaluates once more.
+    If writing fails, a run that resumes from this checkpoint evaluates again.
     """
     if not accelerator.is_main_process:
         return
@@ -82,18 +82,18 @@ def _tell_failure(accelerator: Accelerator, temporary: Path, found: str) -> None
         shutil.rmtree(temporary, ignore_errors=True)
         last = next(iter(newest_first(temporary.parent)), None)
         print(
-            f"{found}. {f'{last} is kept' if last else 'There is none yet'}; training goes on, and the next "
-            "one is tried. Free some space."
+            f"{found}. {f'{last} is kept' if last else 'There is no earlier one'}. Training continues until "
+            "the next checkpoint. Free some disk space."
         )
     accelerator.wait_for_everyone()
 
 
 def _begin(accelerator: Accelerator, output_dir: Path, temporary: Path) -> None:
-    """Make an empty folder; what a killed run left half-written or half-deleted goes first.
+    """Delete the incomplete folders of a killed run, and make an empty folder.
 
     Raises:
-        OSError: The disk has less room than the last checkpoint takes. Checked beforehand, because a process
-            that fails in the middle of a sharded save leaves the others waiting for it.
+        OSError: The disk has less space than the last checkpoint takes. This is checked first: if a process
+            failed during a sharded save, the others would wait for it.
     """
     if not accelerator.is_main_process:
         return
@@ -104,13 +104,13 @@ def _begin(accelerator: Accelerator, output_dir: Path, temporary: Path) -> None:
     needed = sum(file.stat().st_size for file in files_of_state(last)) if last else 0
     free = shutil.disk_usage(output_dir).free
     if free < needed:
-        raise OSError(f"the disk has {free / 1e6:.0f} MB left, the last one takes {needed / 1e6:.0f} MB")
+        raise OSError(f"the disk has {free / 1e6:.0f} MB left, the last one needs {needed / 1e6:.0f} MB")
 
 
 def _seal(
     accelerator: Accelerator, temporary: Path, folder: Path, state: TrainingState, files: dict[str, str]
 ) -> None:
-    """Write the state and what identifies each file, and give the folder its name."""
+    """Write the state and the fingerprint of each file, and rename the folder."""
     if accelerator.is_main_process:
         record = {"saved_at": time.time(), "state": dataclasses.asdict(state), "files": files}
         write_json(temporary / STATE_FILE, record)
@@ -118,21 +118,21 @@ def _seal(
 
 
 def load_checkpoint(accelerator: Accelerator, folder: Path) -> TrainingState:
-    """Give the prepared model, optimiser, schedule and random generators their saved state back.
+    """Restore the prepared model, optimiser, schedule and random generators.
 
-    A checkpoint of another number of processes loads as well, where the weights are not sharded; the random
-    draws (dropout) then differ from those of an uninterrupted run, and that is said.
+    If weights are not sharded, a checkpoint from another number of processes loads too. Random draws
+    (dropout) then differ from those of an uninterrupted run, and a message says so.
 
     Raises:
-        UserError: What is in it does not fit what is to be trained: other weights, adapters of another rank,
-            another optimiser or precision; with DeepSpeed, another number of processes.
+        UserError: The checkpoint has other weights, another adapter rank, optimiser or precision; or, with
+            DeepSpeed, another number of processes.
     """
     saved_by = len(list(folder.glob("random_states_*.pkl")))
     if accelerator.distributed_type == DistributedType.DEEPSPEED and saved_by != accelerator.num_processes:
         raise UserError(
-            f"{folder}: {saved_by} processes of DeepSpeed saved it, here are {accelerator.num_processes}, "
-            "and it does not share out anew. Run as many as before, or give the run's final or best folder "
-            "as --model_name_or_path, in another --output_dir."
+            f"{folder}: {saved_by} DeepSpeed processes saved it, now there are {accelerator.num_processes}. "
+            "Use the same number again, or start a new run in another --output_dir with the run's final "
+            "or best folder as --model_name_or_path."
         )
     try:
         accelerator.load_state(str(folder))
@@ -141,18 +141,18 @@ def load_checkpoint(accelerator: Accelerator, folder: Path) -> TrainingState:
     except (ValueError, RuntimeError, KeyError, OSError) as error:
         first_line = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
-            f"{folder} does not fit: other weights were trained there, or with another optim, lora_r or "
-            f"precision ({first_line}). To go on with others, give the run's final or best folder "
-            "as --model_name_or_path, in another --output_dir."
+            f"{folder} does not fit this run: its weights, optim, lora_r or precision differ "
+            f"({first_line}). To change them, start a new run in another --output_dir with the run's final "
+            "or best folder as --model_name_or_path."
         ) from error
     saved = folder / f"random_states_{accelerator.process_index}.pkl"
     if not saved.is_file():
-        print(
-            f"{folder}: no random state for process {accelerator.process_index}; its dropout is drawn anew."
-        )
+        print(f"{folder}: no random state for process {accelerator.process_index}. Its dropout will differ.")
     elif not torch.equal(_torch_state(saved), torch.get_rng_state()):
-        # Accelerate only logs at level info that it could not load them.
-        raise UserError(f"{saved}: its random state could not be restored. Were other versions installed?")
+        # If Accelerate cannot load random states, it only logs that at level info.
+        raise UserError(
+            f"{saved}: the random state could not be restored. Install the library versions that saved it."
+        )
     if accelerator.device.type == "mps" and (folder / MPS_STATE_FILE).is_file():
         torch.mps.set_rng_state(torch.load(folder / MPS_STATE_FILE, weights_only=True))
     return read_state(json.loads((folder / STATE_FILE).read_text(encoding="utf-8")))

@@ -1,4 +1,4 @@
-"""Rows of the training split as clips: texts, languages, places in their recordings."""
+"""Read the rows of the training split as clips: texts, languages, positions in their recordings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,33 +15,33 @@ from utils.text.label_tokens import TimedTokens, encode_segments, encode_texts
 
 @dataclass(frozen=True)
 class TrainingClip:
-    """A row of the training split with what is needed before its audio is."""
+    """A row of the training split without its audio."""
 
     duration: float  # seconds
     language: str | None
-    text: TimedTokens  # the whole text; it begins and ends with the clip
-    pieces: tuple[TimedTokens, ...]  # its timed pieces, or the whole text
-    previous: tuple[int, ...] = ()  # tokens of the text before
-    neighbourhood: tuple = ()  # clips are stitched to those after them in the dataset with the same one
-    start: float | None = None  # seconds in the recording it was cut from
+    text: TimedTokens  # the whole text, from the start to the end of the clip
+    pieces: tuple[TimedTokens, ...]  # the timed segments, or the whole text
+    previous: tuple[int, ...] = ()  # tokens of the previous text
+    neighbourhood: tuple = ()  # only clips with the same value are stitched
+    start: float | None = None  # seconds in the source recording
     end: float | None = None
-    source: str | None = None  # that recording
+    source: str | None = None  # the recording from which it was cut
 
 
 @dataclass(frozen=True)
 class DrawOptions:
     """How examples are drawn from clips."""
 
-    passes: tuple[float, ...] = (1.0,)  # over each dataset in an epoch; 0.1 is another tenth every time
-    stitch_probability: float = 0.0  # that a clip is joined with those after it
-    timestamp_probability: float = 0.0  # that the times of pieces are learnt
-    previous_probability: float = 0.0  # that the text before is given, where it is known
-    augmentation: Augmentation = field(default_factory=Augmentation)  # of the audio
-    non_speech: NonSpeech = field(default_factory=NonSpeech)  # windows beside the clips
+    passes: tuple[float, ...] = (1.0,)  # over each dataset in an epoch; 0.1 takes a new tenth each time
+    stitch_probability: float = 0.0  # of joining a clip with the next ones
+    timestamp_probability: float = 0.0  # of training with timestamps
+    previous_probability: float = 0.0  # of giving the previous text, if known
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    non_speech: NonSpeech = field(default_factory=NonSpeech)  # windows in addition to the clips
 
     @property
     def is_the_same_every_epoch(self) -> bool:
-        """Whether all epochs have all clips one by one, with the audio they came with and nothing beside."""
+        """Whether every epoch has the same single clips, with unchanged audio and nothing else."""
         return (
             min(self.passes) >= 1
             and not self.stitch_probability
@@ -58,19 +58,18 @@ def read_clips(
     *,
     lower_case: bool = False,
 ) -> list[TrainingClip]:
-    """A clip for each row.
+    """Read one clip per row.
+
+    Clips are neighbours if they share language and speaker, or, without a speaker, language and recording.
+    Clips without both are neighbours too: such files often come from one speaker.
 
     Args:
-        rows: Of a prepared dataset; `segments`, `previous_text`, `speaker`, `source`, `start` and `end` are
-            used where they are there.
-        tokenizer: Of the model.
-        languages: Of each row; None for English-only models.
-        texts: What the model is to write for each row.
-        lower_case: Write it, its segments and the text before in lower case.
-
-    Returns:
-        Neighbours are those of one language and one speaker; without a speaker those of one recording; and
-        all clips of which neither is known: files of their own, often of a single speaker.
+        rows: Rows of a prepared dataset. The columns `segments`, `previous_text`, `speaker`, `source`,
+            `start` and `end` are optional.
+        tokenizer: The model's tokenizer.
+        languages: Language of each row; None for English-only models.
+        texts: Text to learn for each row.
+        lower_case: Convert texts, segments and previous texts to lower case.
     """
     cased = str.lower if lower_case else str
     columns = {
@@ -102,13 +101,14 @@ def read_clips(
 
 
 def find_clips_before(clips: Sequence[TrainingClip], datasets: Sequence[int]) -> list[int | None]:
-    """For each clip which one comes right before it in its recording, and its neighbourhood.
+    """Return for each clip the index of the clip right before it, in the same recording and neighbourhood.
 
-    None for the first of a recording, for what is not cut from one, and after more than a window of silence.
+    Return None for the first clip of a recording, for a clip without a recording, and after a pause that is
+    longer than a window.
 
     Args:
-        clips: In any order.
-        datasets: Of each clip; recordings of different ones may have the same name.
+        clips: The clips in any order.
+        datasets: Dataset number of each clip; two datasets may have recordings of the same name.
     """
     recordings: dict[tuple, list[tuple[float, int]]] = {}
     for index, clip in enumerate(clips):
@@ -124,21 +124,21 @@ def find_clips_before(clips: Sequence[TrainingClip], datasets: Sequence[int]) ->
 
 
 def check_passes(passes: Sequence[float], sizes: Sequence[int]) -> None:
-    """Look whether every epoch will have a clip.
+    """Check that every epoch has a clip.
 
     Args:
-        passes: Over each dataset in an epoch.
-        sizes: Clips of each.
+        passes: Passes over each dataset in an epoch.
+        sizes: Number of clips of each dataset.
 
     Raises:
-        UserError: Some epochs would have none.
+        UserError: Some epochs would have no clip.
     """
     most = max(share * size for share, size in zip(passes, sizes, strict=True))
     if round(most, 6) < 1:
         raise UserError(
             f"dataset_passes {' '.join(f'{share:g}' for share in passes)} of {' and '.join(map(str, sizes))} "
-            "clips: less than one clip an epoch. Expected at least one of some dataset. Raise "
-            "dataset_passes, or max_train_samples where it is given."
+            "clips: less than one clip per epoch. Expected at least one from some dataset. Increase "
+            "dataset_passes, or max_train_samples if it is given."
         )
 
 

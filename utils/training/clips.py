@@ -1,4 +1,4 @@
-"""What an epoch shows the model: which clips, how often, one by one or stitched, timed or not."""
+"""Draw the examples of each epoch: which clips, how often, stitched or not, with timestamps or not."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -28,15 +28,15 @@ class TrainingClips:
     """The training split: draws the examples of each epoch, and turns an example into audio and tokens.
 
     Args:
-        rows: Its audio as FLAC bytes, column `audio`.
-        clips: One for each row.
-        datasets: For each row which of `options.passes` counts.
-        writer: Of labels.
-        options: How to draw.
-        seed: Of the run.
+        rows: The rows of the split, with FLAC bytes in the column `audio`.
+        clips: One clip for each row.
+        datasets: Dataset number of each row, an index into `options.passes`.
+        writer: Writes labels.
+        options: How examples are drawn.
+        seed: Seed of the run.
 
     Raises:
-        UserError: There would be epochs without a clip.
+        UserError: Some epochs would have no clip.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class TrainingClips:
 
     @property
     def knows_texts_before(self) -> bool:
-        """Whether any clip can be given the text before it."""
+        """Whether the previous text of any clip is known."""
         return any(before is not None for before in self._before) or any(clip.previous for clip in self.clips)
 
     # ---- the examples of an epoch ------------------------------------------------------------------------
 
     def draw(self, epoch: int) -> list[Example]:
-        """The examples of an epoch, in the order of the rows; then the windows without speech."""
+        """Draw the examples of an epoch, in the order of the rows; then the windows without speech."""
         random = np.random.default_rng((self._seed, 2, epoch))
         chosen = np.concatenate([self._draw_rows(number, epoch) for number in range(len(self._datasets))])
         groups = self._stitcher.groups(chosen.tolist(), random)
@@ -76,7 +76,7 @@ class TrainingClips:
         return examples + self._windows_without_speech(epoch, len(examples))
 
     def _windows_without_speech(self, epoch: int, num_examples: int) -> list[Example]:
-        """So many more, each in the language and mostly of the length of a drawn clip."""
+        """Draw windows without speech; each has the language, and usually the length, of a random clip."""
         random = np.random.default_rng((self._seed, 4, epoch))
         count = math.ceil(round(self._options.non_speech.non_speech_share * num_examples, 6))
         windows = []
@@ -97,10 +97,10 @@ class TrainingClips:
         return windows
 
     def _draw_rows(self, number: int, epoch: int) -> np.ndarray:
-        """The share of a dataset that is due in an epoch.
+        """Draw the rows of one dataset for an epoch.
 
-        A dataset is gone through in one shuffled order after the other, so that all its clips are seen
-        equally often however few an epoch takes.
+        Epochs take consecutive parts of one shuffled order, then of the next. So all clips are seen equally
+        often, even if an epoch takes only a few of them.
         """
         rows, passes = self._datasets[number], self._options.passes[number]
         if passes == 1 or not len(rows):
@@ -137,7 +137,7 @@ class TrainingClips:
             seed=seed,
         )
         num_targets = self._count_targets(example)
-        if num_targets > MAX_LABEL_TOKENS:  # the times are too much; without them every clip fits
+        if num_targets > MAX_LABEL_TOKENS:  # without timestamps every clip fits
             example = replace(example, with_timestamps=False)
             num_targets = self._count_targets(example)
         return replace(example, num_targets=num_targets)
@@ -145,7 +145,7 @@ class TrainingClips:
     # ---- an example as tokens and audio ------------------------------------------------------------------
 
     def sequence(self, example: Example) -> DecoderSequence:
-        """The decoder's tokens of an example."""
+        """Return the decoder tokens of an example."""
         if not example.rows:
             return self.writer.write([], example.language, with_timestamps=example.with_timestamps)
         first = self.clips[example.rows[0]]
@@ -157,7 +157,7 @@ class TrainingClips:
         )
 
     def _previous(self, row: int) -> Sequence[int]:
-        """Tokens of the text before a clip: its own, else those of the clips before, as far as they fit."""
+        """Return the tokens of the previous text: from the clip itself, else from earlier clips."""
         if self.clips[row].previous:
             return self.clips[row].previous
         tokens: list[int] = []
@@ -182,10 +182,10 @@ class TrainingClips:
                 )
 
     def waveforms(self, examples: Sequence[Example]) -> list[np.ndarray]:
-        """The audio of examples, (samples,) float32 at 16 kHz each.
+        """Return the audio of each example: (samples,) float32, 16 kHz.
 
         Raises:
-            UserError: A clip, or a file of noise or rooms, cannot be read any more; it is named.
+            UserError: A clip, or a noise or reverb file, is no longer readable. The message names it.
         """
         wanted = [row for example in examples for row in example.rows]
         decoded = iter(read_audio(self.rows[wanted], "the training split") if wanted else [])
@@ -202,7 +202,7 @@ class TrainingClips:
 
 
 def _place(clips: list[np.ndarray], example: Example) -> np.ndarray:
-    """Clips at the example's speed and offsets, silence between them."""
+    """Place clips at the example's speed and offsets, with silence between them."""
     clips = [change_speed(clip, example.speed) for clip in clips]
     if len(clips) == 1:
         return clips[0]

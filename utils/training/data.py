@@ -1,4 +1,4 @@
-"""What is trained on, in which steps, and what is validated on."""
+"""Load the training and validation data, and plan the steps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,25 +26,25 @@ from utils.training.steps import Step, StepPlan
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What is trained on, in which steps, and what is validated on."""
+    """The training clips, the plan of the steps, and the validation split."""
 
     clips: TrainingClips
     ids: list[str]
     digest: str  # of the clips of all training splits
     plan: StepPlan
     validation: Dataset
-    validation_digest: str  # of these clips, and of how they are scored
-    clips_that_fit: Callable[[float], int]  # into a micro-batch, by audio context
-    contexts: list[float] | None  # of each clip, where the encoder gives the same in every epoch
-    encoder_cache: EncoderCache | None = None  # what it gave
+    validation_digest: str  # of these clips, and of the settings that score them
+    clips_that_fit: Callable[[float], int]  # from an audio context to the largest micro-batch
+    contexts: list[float] | None  # of each clip, if encoder outputs are the same in every epoch
+    encoder_cache: EncoderCache | None = None
 
     def ids_of(self, step: Step) -> list[str]:
-        """Ids of all clips of a step."""
+        """Return the ids of all clips of a step."""
         return [self.ids[row] for example in step.examples for row in example.rows]
 
 
 def load_data(args: TrainArguments, loaded: LoadedModel, accelerator: Accelerator) -> TrainingData:
-    """The training and validation splits; labels too long for Whisper are set aside."""
+    """Load the training and validation splits; leave out labels that are too long for Whisper."""
     check_augmentation(args, accelerator)
     rows, digest = load_training_rows(args)
     languages = check_languages(loaded.model, rows["language"], args.model_name_or_path)
@@ -64,8 +64,8 @@ def load_data(args: TrainArguments, loaded: LoadedModel, accelerator: Accelerato
     if args.condition_on_prev_probability and not training.knows_texts_before:
         raise UserError(
             f"condition_on_prev_probability {args.condition_on_prev_probability}: no clip of "
-            f"{', '.join(args.dataset)} has a text before it. Expected a column previous_text, or start and "
-            "end of clips in a recording they share. Leave it out."
+            f"{', '.join(args.dataset)} has a previous text. Expected a column previous_text, or several "
+            "clips of one recording with start and end. Remove this argument."
         )
     validates = args.eval_steps or args.eval_on_start or args.interpolation_alphas
     validation = load_validation(args) if validates else rows.select([])
@@ -86,7 +86,7 @@ def load_data(args: TrainArguments, loaded: LoadedModel, accelerator: Accelerato
 
 
 def load_training_rows(args: TrainArguments) -> tuple[Dataset, str]:
-    """Rows of all training splits, each with the number of its dataset, cut down; and a digest of all."""
+    """Load the training rows, each with its dataset number, up to max_train_samples; and a digest of all."""
     sizes = [len(load_prepared([folder], "train", language="auto")) for folder in args.dataset]
     rows = load_prepared(args.dataset, "train", language=args.language)
     digest = digest_of(rows)
@@ -102,10 +102,10 @@ def leave_out_long_labels(
     clips: list[TrainingClip],
     writer: LabelWriter,
 ) -> tuple[Dataset, list[TrainingClip]]:
-    """Leave out the utterances whose labels Whisper's decoder cannot hold; rejects.jsonl names them.
+    """Leave out utterances whose labels are too long for Whisper's decoder, and list them in rejects.jsonl.
 
     Raises:
-        UserError: None is left.
+        UserError: No utterance is left.
     """
     counts = [writer.count_targets([clip.text], clip.language) for clip in clips]
     fitting = [index for index, count in enumerate(counts) if count <= MAX_LABEL_TOKENS]
@@ -124,14 +124,16 @@ def leave_out_long_labels(
             print(f"{found}, such as {', '.join(reject['source'] for reject in rejects[:5])}")
         else:
             write_jsonl(Path(args.output_dir) / "rejects.jsonl", rejects)
-            print(f"{found}: set aside in {args.output_dir}/rejects.jsonl")
+            print(f"{found}: not used, and listed in {args.output_dir}/rejects.jsonl")
     if not fitting:
-        raise UserError(f"{', '.join(args.dataset)}: no utterance of the training split can be trained on.")
+        raise UserError(
+            f"{', '.join(args.dataset)}: no utterance of the training split is short enough to train on."
+        )
     return rows.select(fitting), [clips[index] for index in fitting]
 
 
 def contexts_of_clips(args: TrainArguments, size: StepSize, clips: list[TrainingClip]) -> list[float]:
-    """One context for each clip all through the run, so that what the encoder makes of it can be kept."""
+    """Choose one context per clip for the whole run, so that its encoder outputs can be cached."""
     durations = [clip.duration for clip in clips]
     jitter = args.context_jitter
     return fixed_contexts(durations, size, audio_context=args.audio_context, jitter=jitter, seed=args.seed)
@@ -140,19 +142,19 @@ def contexts_of_clips(args: TrainArguments, size: StepSize, clips: list[Training
 def plan_steps(
     args: TrainArguments, size: StepSize, clips: TrainingClips, contexts: list[float] | None
 ) -> StepPlan:
-    """The steps of the run, in contexts of their own or in those that are fixed for each clip."""
+    """Plan the steps of the run; with `contexts`, the context of each clip is fixed."""
     draw = clips.draw if contexts is None else partial(draw_in_contexts, clips.draw, contexts)
     return StepPlan(draw, size, audio_context=args.audio_context, jitter=args.context_jitter, seed=args.seed)
 
 
 def load_validation(args: TrainArguments) -> Dataset:
-    """The validation split in the case that is learnt, cut down to max_eval_samples."""
+    """Load the validation split, up to max_eval_samples, in lower case if labels are."""
     rows = load_prepared(args.dataset, "validation", language=args.language)
     return draw_rows(in_the_case_that_is_learnt(args, rows), args.max_eval_samples, args.seed)
 
 
 def in_the_case_that_is_learnt(args: TrainArguments, rows: Dataset) -> Dataset:
-    """References in lower case where labels are."""
+    """Convert references to lower case if labels are in lower case."""
     if not args.do_lower_case:
         return rows
     lower = [text.lower() for text in rows["text"]]  # in memory: a map would write the audio again
@@ -160,5 +162,5 @@ def in_the_case_that_is_learnt(args: TrainArguments, rows: Dataset) -> Dataset:
 
 
 def known_languages(rows: Dataset) -> list[str]:
-    """The languages of rows to decode; for a row without one the model detects it."""
+    """Return the known languages of rows. For other rows the model detects the language."""
     return [language for language in rows["language"] if language is not None]

@@ -1,11 +1,11 @@
-"""Outputs of a frozen encoder on disk, so that each clip is encoded once in a run and not once an epoch.
+"""Cache the outputs of a frozen encoder on disk, so that each clip is encoded once per run, not per epoch.
 
-They never change where the encoder, its dropout and the audio do not, and each clip keeps one context for the
-run (see `fixed_contexts`). Kept are what the first epoch computes anyway: no pass goes before training,
-and a run that is interrupted loses nothing. The file is as large as all of them from the start, sparse where
-nothing is written yet; later epochs read it through the system's page cache, from memory where that suffices.
-Each record carries a checksum. What is missing, torn by a kill or being written by another process does not
-match it and is computed again, so that processes need not agree on anything.
+The outputs stay the same if the weights and the audio do not change, the encoder has no dropout, and each
+clip keeps one context (see `fixed_contexts`). The first epoch computes and stores them; there is no extra
+pass before training, and an interrupted run keeps them. The file has its final size from the start, but is
+sparse. Later epochs read it through the page cache of the system. Each record has a checksum. If a record is
+missing, incomplete or being written by another process, its checksum does not match and the output is
+computed again. So processes need no locks.
 """
 
 import hashlib
@@ -28,21 +28,21 @@ from utils.model.silence import count_positions, encoder_positions
 from utils.model.whisper import whisper_of
 from utils.runtime.files import free_disk_bytes, write_failure, write_text
 
-LARGEST_SHARE = 0.5  # of the free disk space; checkpoints need the rest
+LARGEST_SHARE = 0.5  # of the free disk space; the rest is for checkpoints
 
 CHECKSUM_BYTES = 4
 
-KEPT_IN = {"bf16": torch.bfloat16, "fp16": torch.float16}  # what the decoder casts its input to anyway
+KEPT_IN = {"bf16": torch.bfloat16, "fp16": torch.float16}  # the decoder casts its input to these anyway
 
 
 class EncoderCache:
-    """Reads and writes outputs of clips, by the clip's row.
+    """Reads and writes the encoder outputs of clips, by row.
 
     Args:
-        folder: Holds them and nothing else.
-        positions: Of the encoder's output for each row.
+        folder: A folder for the cache alone.
+        positions: Number of encoder positions of each row.
         width: The model's `d_model`.
-        dtype: What they are kept in.
+        dtype: The dtype of the stored outputs.
     """
 
     def __init__(self, folder: Path, positions: Sequence[int], width: int, dtype: torch.dtype) -> None:
@@ -54,21 +54,21 @@ class EncoderCache:
 
     @property
     def num_bytes(self) -> int:
-        """Of the file once all clips have been seen."""
+        """Size of the file when the outputs of all clips are stored."""
         return self._offsets[-1]
 
     def fits(self) -> bool:
-        """Whether the disk has room for it, what is there already counted as its own."""
+        """Check whether the disk has space for the file; the space of an existing file counts as free."""
         self._folder.mkdir(parents=True, exist_ok=True)
         blocks = getattr(self._path.stat(), "st_blocks", 0) if self._path.exists() else 0
         return self.fits_into(shutil.disk_usage(self._folder).free + 512 * blocks)
 
     def fits_into(self, free_bytes: int) -> bool:
-        """Whether so much free disk is room for it."""
+        """Check whether the file needs at most `LARGEST_SHARE` of the free bytes."""
         return self.num_bytes <= LARGEST_SHARE * free_bytes
 
     def prepare(self, digest: str) -> None:
-        """Keep what is there if it is of the same `digest`, else begin anew; one process calls this."""
+        """Keep an existing file with the same `digest`, else create an empty one; one process calls this."""
         noted = self._folder / "digest"
         if noted.exists() and noted.read_text(encoding="utf-8") == digest and self._path.exists():
             return
@@ -79,11 +79,11 @@ class EncoderCache:
         write_text(noted, digest)
 
     def remove(self) -> None:
-        """Give the disk space back."""
+        """Delete the cache."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def read(self, rows: Sequence[int]) -> torch.Tensor | None:
-        """(B, positions, width) of rows that share a context; None unless all are there, whole."""
+        """Return (B, positions, width) for rows of one context; None if any of them is not stored."""
         found = []
         with self._path.open("rb", buffering=0) as file:
             for row in rows:
@@ -97,7 +97,7 @@ class EncoderCache:
         return torch.stack(found)
 
     def write(self, rows: Sequence[int], states: torch.Tensor) -> None:
-        """Keep `states` (B, positions, width); nothing more once the disk is full, which is told once."""
+        """Store `states` (B, positions, width). If the disk is full, warn once and store no more."""
         if self._is_full:
             return
         records = states.detach().to("cpu", self._dtype).contiguous().view(torch.uint8).numpy()
@@ -109,21 +109,19 @@ class EncoderCache:
                     file.write(zlib.crc32(data).to_bytes(CHECKSUM_BYTES, "little") + data)
         except OSError as error:
             self._is_full = True
-            print(
-                f"{self._path}: {write_failure(error)}. No more encoder outputs are kept; training goes on."
-            )
+            print(f"{self._path}: {write_failure(error)}. No more outputs are cached. Training continues.")
 
 
 @dataclass(frozen=True)
 class FixedEncoding:
-    """What decides the outputs of a frozen encoder, beside its weights and the audio."""
+    """The settings that decide the outputs of a frozen encoder, in addition to its weights and the audio."""
 
-    contexts: Sequence[float]  # seconds of each clip, the same all through the run
+    contexts: Sequence[float]  # seconds of each clip, the same during the whole run
     silence_run: int  # see `encode`
     multiple: int  # see `encode`
 
     def cache_in(self, folder: Path, loaded: LoadedModel, mixed_precision: str) -> EncoderCache:
-        """The outputs in a folder for them alone; nothing is read or written yet."""
+        """Return a cache in `folder`; read and write nothing yet."""
         config = whisper_of(loaded.model).config
         positions = [
             count_positions(
@@ -135,7 +133,7 @@ class FixedEncoding:
 
 
 def encoder_is_fixed(model: nn.Module) -> bool:
-    """Whether Whisper's encoder gives the same for the same input all through training."""
+    """Check whether the encoder gives the same output for the same input during the whole training."""
     encoder = whisper_of(model).model.encoder
     config = encoder.config
     dropouts = (config.dropout, config.attention_dropout, config.activation_dropout)
@@ -149,17 +147,17 @@ def open_encoder_cache(
     encoding: FixedEncoding,
     audio: Iterable[bytes],
 ) -> EncoderCache | None:
-    """Where the outputs of a frozen encoder are kept, old ones among them; all processes call this.
+    """Open the cache of encoder outputs in `folder`, and reuse valid outputs; all processes call this.
 
     Args:
-        accelerator: Its precision is that of the outputs.
-        folder: For them alone.
-        loaded: The model, its encoder not trained.
-        encoding: How it encodes.
-        audio: Of each clip, as it is stored.
+        accelerator: Its precision decides the dtype of the outputs.
+        folder: A folder for the cache alone.
+        loaded: The model, with a frozen encoder.
+        encoding: The settings of the encoder.
+        audio: Stored audio bytes of each clip.
 
     Returns:
-        None where the disk has no room for them, which is told.
+        The cache; None if the disk has no space for it. A message reports this.
     """
     cache = encoding.cache_in(folder, loaded, accelerator.mixed_precision)
     (fits,) = broadcast_object_list([cache.fits()])
@@ -170,8 +168,12 @@ def open_encoder_cache(
         cache.remove()
     accelerator.wait_for_everyone()
     size = f"{cache.num_bytes / 1e9:.2f} GB in {folder}"
-    outcome = f"kept until the end of training, {size}" if fits else f"not kept: {size} is over half the disk"
-    accelerator.print(f"The encoder is frozen and no audio is changed: its outputs are {outcome}.")
+    outcome = (
+        f"cached until the end of training, {size}"
+        if fits
+        else f"not cached: {size} is more than half the free disk space"
+    )
+    accelerator.print(f"The encoder is frozen and the audio stays the same: its outputs are {outcome}.")
     return cache if fits else None
 
 
@@ -179,7 +181,7 @@ def open_encoder_cache(
 def rehearsing_with_cache(
     mixed_precision: str, output_dir: Path, loaded: LoadedModel, encoding: FixedEncoding
 ) -> Iterator[EncoderCache | None]:
-    """Keep the outputs of a few steps in a temporary folder, where a run in `output_dir` would keep all."""
+    """Cache the outputs of a few steps in a temporary folder, if a run in `output_dir` would use a cache."""
     with TemporaryDirectory() as folder:
         cache = encoding.cache_in(Path(folder) / "states", loaded, mixed_precision)
         if cache.fits_into(free_disk_bytes(output_dir)):
@@ -190,7 +192,7 @@ def rehearsing_with_cache(
 
 
 def digest_of_outputs(encoder: nn.Module, clips: Iterable[bytes], settings: object) -> str:
-    """A name for everything that decides the outputs: weights, audio, and settings by their `repr`."""
+    """Return a digest of everything that decides the outputs: weights, audio and the `repr` of settings."""
     digest = hashlib.sha256(repr(settings).encode())
     for name, tensor in encoder.state_dict().items():
         digest.update(name.encode())

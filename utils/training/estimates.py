@@ -1,4 +1,4 @@
-"""What a run will take, from a few of its steps: time, memory, disk."""
+"""Estimate the time, memory and disk space of a run from a few steps."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from utils.training.steps import Step
 
 @dataclass(frozen=True)
 class TimedStep:
-    """A step that was really done."""
+    """A step and the seconds it took."""
 
     step: Step
     seconds: float
@@ -22,17 +22,17 @@ class TimedStep:
 
 @dataclass(frozen=True)
 class Disk:
-    """What a run writes, in bytes."""
+    """The files that a run writes, in bytes."""
 
     checkpoint: int
-    model: int  # a folder such as final/
-    encoder_states: int  # kept until training ends
-    fullest: int  # a new checkpoint is written before the oldest goes
+    model: int  # one model folder, such as final/
+    encoder_states: int  # cache that is deleted at the end of training
+    fullest: int  # peak: a new checkpoint is saved before the oldest is deleted
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take."""
+    """The estimate of a run."""
 
     steps_per_epoch: int
     total_steps: int
@@ -44,17 +44,17 @@ class Estimate:
 
 
 def pick_steps(steps: Sequence[Step], number: int) -> list[Step]:
-    """Steps to time: the one of the most work, and others spread evenly over the work of all."""
+    """Choose steps to time: the one with the most work first, then others spread evenly by work."""
     by_work = sorted(steps, key=lambda step: (step.encoder_seconds, step.num_targets))
     places = np.linspace(0, len(by_work) - 1, min(number, len(by_work))).round().astype(int)
     return [by_work[place] for place in reversed(list(dict.fromkeys(places.tolist())))]
 
 
 def estimate_seconds(timed: Sequence[TimedStep], steps: Sequence[Step]) -> float:
-    """Seconds of `steps`, by a line through the timed ones over what the encoder works on.
+    """Estimate the seconds of `steps` from the timed ones.
 
-    The line is fitted by least squares and has no negative part: a fixed cost for the update, and one for
-    every second that the encoder works on.
+    The model is a line, fitted by least squares: a fixed cost per step for the update, and a cost per second
+    of encoder input. Both costs are at least 0.
     """
     work = np.array([item.step.encoder_seconds for item in timed])
     seconds = np.array([item.seconds for item in timed])
@@ -77,20 +77,20 @@ def estimate_disk(
     adapter_only: bool,
     encoder_states: int,
 ) -> Disk:
-    """Size of what a run writes, but for logs.
+    """Estimate the size of the files of a run, without logs.
 
     Args:
-        model: As it is trained.
-        checkpoints: That are kept; 0 where none is written.
-        models: Model folders: best/, final/, snapshots, interpolated/.
-        moment_bytes: That the optimiser keeps for each trained number.
-        adapter_only: Whether what is not trained is left out.
-        encoder_states: Bytes of a frozen encoder's outputs; 0 where none are kept.
+        model: The model with its trained parameters marked.
+        checkpoints: Number of checkpoints to keep; 0 if none are saved.
+        models: Number of model folders: best/, final/, snapshots, interpolated/.
+        moment_bytes: Bytes of optimiser state for each trained number.
+        adapter_only: Whether untrained weights are left out.
+        encoder_states: Bytes of cached encoder outputs; 0 without a cache.
     """
     numbers = [(true_size(p), p.element_size(), p.requires_grad) for p in model.parameters()]
     trained = sum(count for count, _, is_trained in numbers if is_trained)
     weights = sum(count * size for count, size, is_trained in numbers if is_trained or not adapter_only)
-    # beside weights in 16 bits DeepSpeed keeps them in 32
+    # for 16-bit weights DeepSpeed also keeps a 32-bit copy
     masters = sum(4 * count for count, size, is_trained in numbers if is_trained and size == 2)
     checkpoint = weights + masters + moment_bytes * trained
     kept = checkpoints + 1 if checkpoints else 0
@@ -99,32 +99,32 @@ def estimate_disk(
 
 
 def estimate_table(estimate: Estimate, limit_bytes: int | None) -> Table:
-    """The estimate for people; `limit_bytes` is what memory allows, where that is known."""
+    """Build a table of the estimate; `limit_bytes` is the memory limit, if known."""
     table = Table(title="Estimate", title_justify="left")
     table.add_column("what")
     table.add_column("estimate", justify="right")
     table.add_column("note")
     epochs = estimate.total_steps / estimate.steps_per_epoch
-    table.add_row("steps of an epoch", f"{estimate.steps_per_epoch:,}", "of the first")
-    table.add_row("steps in all", f"{estimate.total_steps:,}", f"{epochs:.1f} epochs")
-    table.add_row("training", format_seconds(estimate.training_seconds), "without starting and saving")
+    table.add_row("steps per epoch", f"{estimate.steps_per_epoch:,}", "in the first epoch")
+    table.add_row("total steps", f"{estimate.total_steps:,}", f"{epochs:.1f} epochs")
+    table.add_row("training", format_seconds(estimate.training_seconds), "without start-up and saving")
     if estimate.evaluation_seconds:
-        table.add_row("evaluations", format_seconds(estimate.evaluation_seconds), "by generation")
+        table.add_row("evaluations", format_seconds(estimate.evaluation_seconds), "with decoding")
     allowed = "" if limit_bytes is None else f"{limit_bytes / 1e9:.2f} GB allowed"
     table.add_row("peak memory", f"{estimate.peak_bytes / 1e9:.2f} GB", allowed)
-    table.add_row("a checkpoint", f"{estimate.disk.checkpoint / 1e6:,.0f} MB", "")
+    table.add_row("one checkpoint", f"{estimate.disk.checkpoint / 1e6:,.0f} MB", "")
     if estimate.disk.encoder_states:
         size = f"{estimate.disk.encoder_states / 1e6:,.0f} MB"
-        table.add_row("encoder outputs", size, "kept until the end of training")
+        table.add_row("encoder outputs", size, "deleted after training")
     room = f"{estimate.free_bytes / 1e9:,.1f} GB free"
     if estimate.disk.fullest > estimate.free_bytes:
-        room += ": not enough. Lower save_total_limit or give another output_dir"
-    table.add_row("disk, at the fullest", f"{estimate.disk.fullest / 1e6:,.0f} MB", room)
+        room += ": not enough. Lower save_total_limit or choose another output_dir"
+    table.add_row("peak disk space", f"{estimate.disk.fullest / 1e6:,.0f} MB", room)
     return table
 
 
 def format_seconds(seconds: float) -> str:
-    """Such as 48 s, 12 min, 3.4 h."""
+    """Format a duration, such as 48 s, 12 min or 3.4 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -133,5 +133,5 @@ def format_seconds(seconds: float) -> str:
 
 
 def count_evaluations(total_steps: int, interval: int, *, on_start: bool) -> int:
-    """Evaluations every `interval` steps, at the end, and before the first step where asked for."""
+    """Count the evaluations: every `interval` steps, at the end, and before the first step if requested."""
     return (math.ceil(total_steps / interval) if interval else 0) + on_start

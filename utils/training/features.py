@@ -1,4 +1,4 @@
-"""What a micro-batch gives the model to hear: log-mel features, or the kept outputs of a frozen encoder."""
+"""Compute the model input of a micro-batch: log-mel features, or outputs of a frozen encoder."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,13 @@ from utils.training.run import Run
 
 
 def encoder_inputs(run: Run, batch: Batch) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """Features (B, n_mels, frames) to encode, masked where asked for; or encoder outputs known already.
+    """Return log-mel features (B, n_mels, frames) and None, or None and the outputs of a frozen encoder.
+
+    SpecAugment masks the features if requested.
 
     Args:
-        batch: On the device.
+        run: The run.
+        batch: The batch on the training device.
     """
     if batch.encoder_states is not None:
         return None, batch.encoder_states
@@ -33,7 +36,7 @@ def encoder_inputs(run: Run, batch: Batch) -> tuple[torch.Tensor | None, torch.T
 def encode_and_keep(
     run: Run, rows: Sequence[int], features: torch.Tensor, cache: EncoderCache
 ) -> torch.Tensor:
-    """(B, positions, d_model) that a frozen encoder makes of features, kept for the epochs to come."""
+    """Encode features with a frozen encoder, cache the outputs, and return them: (B, positions, d_model)."""
     loss = run.accelerator.unwrap_model(run.model)
     with torch.no_grad(), run.accelerator.autocast():
         states = encode(whisper_of(run.loaded.model), features, loss.silence_run, loss.multiples.positions)

@@ -1,4 +1,4 @@
-"""Contexts that stay the same for each clip in every epoch, so that its encoding can be kept."""
+"""Choose one context for each clip, the same in every epoch, so that its encoder output can be cached."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,17 +13,18 @@ from utils.model.silence import seconds_of_work
 def fixed_contexts(
     durations: Sequence[float], size: StepSize, *, audio_context: str, jitter: Sequence[float], seed: int
 ) -> list[float]:
-    """One context in seconds for each clip, the same for the whole run.
+    """Return one context in seconds for each clip, the same for the whole run.
 
-    Each clip draws its own jitter. From the longest down, those for one to four steps share the context of
-    the first, so that steps of one context can be filled, mostly with other neighbours every epoch.
+    Each clip draws its own jitter. Clips are then sorted from the longest down and grouped: a group fills one
+    to four steps and shares the context of its longest clip. So each step can be filled with clips of one
+    context, usually with other clips in every epoch.
 
     Args:
-        durations: Of each clip.
-        size: Of a step.
+        durations: Seconds of each clip.
+        size: Size of a step.
         audio_context: "dynamic", or "full" for 30 s always.
         jitter: Extra silence in seconds, drawn with equal chance.
-        seed: Of the run.
+        seed: Seed of the run.
     """
     extra = np.random.default_rng((seed, 5)).choice(np.asarray(jitter, dtype=float), len(durations))
     wanted = np.asarray(durations) + extra
@@ -43,16 +44,16 @@ def fixed_contexts(
 def draw_in_contexts(
     draw_examples: Callable[[int], Sequence[Example]], contexts: Sequence[float], epoch: int
 ) -> list[Example]:
-    """The examples of an epoch, of one row each, in the context of that row."""
+    """Return the examples of an epoch (one row each) with the context of their row."""
     return [replace(example, context=contexts[example.rows[0]]) for example in draw_examples(epoch)]
 
 
 def order_fixed_batches(
     examples: Sequence[Example], size: StepSize, random: np.random.Generator
 ) -> list[list[int]]:
-    """Shuffle the examples of each context, cut these into batches, shuffle all batches.
+    """Shuffle the examples of each context, cut them into batches, then shuffle all batches.
 
-    The last batch of a context stays smaller where its examples do not fill it.
+    The last batch of a context may be smaller.
 
     Returns:
         Indices into `examples`.

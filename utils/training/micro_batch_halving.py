@@ -1,4 +1,4 @@
-"""A step that runs out of memory is done again with micro-batches of half the size."""
+"""If a step runs out of memory, repeat it with micro-batches of half the size."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -15,26 +15,26 @@ from utils.training.run import Run
 from utils.training.state import TrainingState
 from utils.training.steps import Step
 
-BUCKET_BYTES = 25 << 20  # of gradients that are exchanged at once, as in DistributedDataParallel
+BUCKET_BYTES = 25 << 20  # gradients to exchange at once, as in DistributedDataParallel
 
-# from a run, micro-batches and the target tokens of their step to the summed loss, as train.py does
+# `compute_gradients` of train.py
 ComputeGradients = Callable[..., torch.Tensor]
 
 
 def within_memory(
     run: Run, step: Step, micro_batches: Sequence[Batch], compute_gradients: ComputeGradients
 ) -> torch.Tensor:
-    """The gradients of a step; with `auto_find_batch_size` cut so small that all processes hold it.
+    """Compute the gradients of a step; with `auto_find_batch_size`, halve micro-batches until they fit.
 
-    A repetition begins with the random numbers of the first attempt, so that its result is that of a run with
-    such micro-batches from the start. The processes agree on it before gradients are exchanged: none waits
-    for another that has left the backward pass.
+    A repetition starts with the same random state, so that the result is the same as with small micro-batches
+    from the start. The processes agree on a repetition before they exchange gradients. So none of them waits
+    for a process that failed in the backward pass.
 
     Returns:
         This process's summed loss, a detached scalar.
 
     Raises:
-        UserError: One clip alone is too much.
+        UserError: Not even one clip fits in memory.
     """
     if not run.args.auto_find_batch_size:
         return compute_gradients(run, micro_batches, step.num_targets)
@@ -53,7 +53,7 @@ def within_memory(
             raise not_one_clip(step)
         _halve(accelerator, state, step, failed)
         _set_random_states(accelerator.device, random_states)
-    accelerator.sync_gradients = True  # else Accelerate's optimiser would wait for more micro-batches
+    accelerator.sync_gradients = True  # else Accelerate's optimiser would skip the step
     if accelerator.num_processes > 1:
         _average_gradients(accelerator, model)
     assert loss_sum is not None
@@ -61,24 +61,24 @@ def within_memory(
 
 
 def most_clips(state: TrainingState, step: Step) -> int:
-    """Clips of a micro-batch that memory is known to hold in the context of a step."""
+    """Return the largest number of clips in a micro-batch that fits in memory, for the context of a step."""
     if state.micro_batch_seconds is None:
         return len(step.examples)
     return max(1, int(state.micro_batch_seconds / step.work + 1e-6))
 
 
 def forget_gradients(model: nn.Module) -> None:
-    """Free the gradients, and what a failed pass has left in the allocator."""
+    """Free the gradients, and the memory that a failed pass left in the allocator."""
     for parameter in model.parameters():
         parameter.grad = None
     return_freed_memory()
 
 
 def not_one_clip(step: Step) -> UserError:
-    """What is said where not even one clip of a step fits."""
+    """Return the error for a step of which not even one clip fits in memory."""
     return UserError(
-        f"auto_find_batch_size: not even one clip of {step.context:g} s fits beside the model. Give "
-        "--memory low, --gradient_checkpointing, --use_peft or a smaller model; or leave long clips out "
+        f"auto_find_batch_size: not even one clip of {step.context:g} s fits in memory with the model. Use "
+        "--memory low, --gradient_checkpointing, --use_peft or a smaller model. Or leave out long clips "
         "(--max_duration of preprocess.py)."
     )
 
@@ -86,7 +86,7 @@ def not_one_clip(step: Step) -> UserError:
 def _backward_or_none(
     backward: Callable[[list[Batch]], torch.Tensor], pieces: list[Batch]
 ) -> torch.Tensor | None:
-    """The summed loss; None where memory ran out. With the error goes what it holds of the pass."""
+    """Return the summed loss, or None if memory ran out. The error is dropped, which frees its tensors."""
     try:
         return backward(pieces)
     except Exception as error:
@@ -96,7 +96,7 @@ def _backward_or_none(
 
 
 def _smallest_that_failed(accelerator: Accelerator, own: int) -> int:
-    """Clips of the micro-batches for which some process had no memory; 0 where all had enough."""
+    """Return the smallest micro-batch, in clips, that failed on any process; 0 if none failed."""
     if accelerator.num_processes == 1:
         return own
     of_all = accelerator.gather(torch.tensor([own], device=accelerator.device)).tolist()
@@ -108,12 +108,12 @@ def _halve(accelerator: Accelerator, state: TrainingState, step: Step, failed: i
     state.micro_batch_seconds = half * step.work
     accelerator.print(
         f"step {step.number + 1}: memory ran out with {failed} clips of {step.context:g} s in a micro-batch. "
-        f"Done again with {half}; no micro-batch is larger from now on."
+        f"Repeating with {half}. Later micro-batches will not be larger."
     )
 
 
 def _average_gradients(accelerator: Accelerator, model: nn.Module) -> None:
-    """What DistributedDataParallel does in a backward pass that is exchanged."""
+    """Average the gradients over the processes, as DistributedDataParallel does in a backward pass."""
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     for bucket in _buckets(gradients):
         flat = accelerator.reduce(torch.cat([gradient.flatten() for gradient in bucket]), "mean")
@@ -123,7 +123,7 @@ def _average_gradients(accelerator: Accelerator, model: nn.Module) -> None:
 
 
 def _buckets(gradients: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
-    """Gradients of one dtype that follow on each other, together no larger than a bucket if more than one."""
+    """Group consecutive gradients of one dtype up to `BUCKET_BYTES`; a larger gradient is a group alone."""
     bucket: list[torch.Tensor] = []
     size = 0
     for gradient in gradients:

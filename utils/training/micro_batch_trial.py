@@ -1,4 +1,4 @@
-"""The largest step tried before training, where a process that takes too much memory is killed."""
+"""Try the largest step before training, if too much memory would kill the process."""
 
 import os
 from collections.abc import Callable
@@ -18,24 +18,24 @@ from utils.training.steps import Step
 
 
 def try_largest_step(run: Run, compute_gradients: ComputeGradients) -> None:
-    """Find how many clips of the largest step memory holds; all processes take the smallest number found.
+    """Find how many clips of the largest step fit in memory; all processes use the smallest number found.
 
-    Only on a CPU, and where no limit of the process is reached first: there the kernel kills. Elsewhere an
-    allocation fails, and a step is done again. If fewer clips fit than a micro-batch has, the run's state
-    takes that up.
+    This is done only on a CPU, and only without a smaller resource limit of the process: then the kernel
+    kills the process. In all other cases an allocation fails and the step is repeated. If fewer clips fit
+    than a micro-batch has, the run's state keeps the limit.
 
     Raises:
         UserError: Not even one clip fits on some process.
     """
     accelerator = run.accelerator
     return_freed_memory()
-    accelerator.wait_for_everyone()  # all see the same free memory, of which each may take its share
+    accelerator.wait_for_everyone()  # all must see the same free memory before they use it
     sharing = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
     limit = killing_limit(accelerator.device, sharing)
     if None in gather_object([limit]):
         return
     assert limit is not None
-    run = replace(run, data=replace(run.data, encoder_cache=None))  # a clip that is kept would take less
+    run = replace(run, data=replace(run.data, encoder_cache=None))  # cached clips would need less memory
     step, batch = _largest_micro_batch(run)
     asked = min(most_clips(run.state, step), len(batch.durations))
     with torch.random.fork_rng(devices=[]):
@@ -47,27 +47,27 @@ def try_largest_step(run: Run, compute_gradients: ComputeGradients) -> None:
     if too_few:
         run.state.micro_batch_seconds = min(too_few) * step.work
     accelerator.print(
-        f"Of {asked} clips of {step.context:g} s in the largest micro-batch {min([*too_few, asked])} fit "
-        f"into the {limit.size_bytes / 1e6:,.0f} MB allowed by {limit.name}."
+        f"The largest micro-batch has {asked} clips of {step.context:g} s. {min([*too_few, asked])} of them "
+        f"fit into the {limit.size_bytes / 1e6:,.0f} MB allowed by {limit.name}."
     )
 
 
 def clips_within(bound: int, resting: int, most: int, peak_of: Callable[[int], int]) -> int:
-    """The most clips whose peak stays within a bound; 0 where one is too much.
+    """Return the largest number of clips whose peak memory stays within a bound; 0 if none fit.
 
-    Peaks lie about on a line over the number of clips. A number is tried where the line through the last two
-    says that it fits, and is at most twice the last: one that does not fit could be the end of the process.
+    The peak is roughly linear in the number of clips. The next number to try must fit by the line through the
+    last two peaks, and be at most twice the last number: a number that does not fit may kill the process.
 
     Args:
-        bound: Bytes.
-        resting: Bytes that are held between two passes.
-        most: Clips, at least one.
-        peak_of: From a number of clips to the peak in bytes of a pass over them.
+        bound: Largest allowed peak in bytes.
+        resting: Bytes held between two passes.
+        most: Largest number of clips to try, at least 1.
+        peak_of: Runs a pass over a number of clips and returns its peak in bytes.
     """
     clips, peak = 1, peak_of(1)
     if peak > bound:
         return 0
-    per_clip = peak - resting  # more than it is: some is shared
+    per_clip = peak - resting  # an upper bound: some memory is shared by all clips
     while clips < most:
         fitting = clips + (bound - peak) // max(1, per_clip)
         larger = min(2 * clips, most, fitting)
@@ -96,19 +96,19 @@ def _clips_that_fit(run: Run, compute_gradients: ComputeGradients, batch: Batch,
         return peak.size_bytes
 
     try:
-        peak_of(1)  # from here on libraries are loaded and gradients are there
+        peak_of(1)  # the first pass loads libraries and allocates gradients
         return_freed_memory()
         return clips_within(bound, read_usage().resident, len(batch.durations), peak_of)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        return len(batch.durations)  # an allocation fails here, so that a step can be done again
+        return len(batch.durations)  # allocations fail here, so training can repeat a step
 
 
 def _largest_micro_batch(run: Run) -> tuple[Step, Batch]:
-    """Of the first epoch: its step, equal on all processes, and this process's clips."""
+    """Return the largest step of the first epoch (equal on all processes) and this process's batch."""
     plan = run.data.plan
-    share = share_of(run, process_index=0)  # the first has the largest
+    share = share_of(run, process_index=0)  # the first process has the largest share
 
     def size(step: Step) -> tuple[float, int]:
         return step.work * max(len(one.examples) for one in share(step)), step.num_targets

@@ -1,8 +1,8 @@
-"""What is made of a finished run's weights: their average, and their mixture with the base model's.
+"""Average the weights of a finished run, and mix them with those of the base model.
 
-All of it works on the run folder, not on the model in memory, so that it can be done after training, after a
-kill, or with other shares once a run has ended. What is scored is what is on disk. All processes call these
-functions; the first one writes, and all must see the run folder.
+These functions use the run folder, not the model in memory: they also work after a kill, or later with other
+arguments. They score the files on disk. All processes must call them and see the run folder; only the main
+process writes.
 """
 
 import json
@@ -40,13 +40,13 @@ AVERAGE_FILE, INTERPOLATION_FILE = "averaging.json", "interpolation.json"
 
 VALIDATION = "validation"
 
-# may be asked for, and changed, after training
+# may be changed after training
 MIXING_ARGUMENTS = ("interpolation_alphas", "guard_datasets", "guard_tolerance")
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that is trained, and how models made of its weights are judged: as in its validation."""
+    """A finished run, and the settings that score models made from its weights: those of its validation."""
 
     args: TrainArguments
     accelerator: Accelerator
@@ -58,17 +58,17 @@ class FinishedRun:
         return Path(self.args.output_dir)
 
     def score(self, name_or_path: str, splits: Mapping[str, Dataset]) -> dict[str, ErrorRates]:
-        """Load a model on every process and score it in the full audio context; all processes call it.
+        """Load a model and score it in the full audio context; all processes call this.
 
         Args:
-            name_or_path: A model folder, adapter folder or Hub id, which every process can read.
+            name_or_path: A model folder, adapter folder or Hub id that every process can read.
             splits: Rows to decode, by any name.
 
         Returns:
             The error rates by the same names, equal on every process.
 
         Raises:
-            CutShortError: On all processes, where one was told to stop.
+            CutShortError: On all processes, if one was told to stop.
         """
         args, accelerator = self.args, self.accelerator
         quantization = choose_quantization(args, accelerator)
@@ -81,14 +81,14 @@ class FinishedRun:
         }
 
     def write_words(self, folder: Path, results: dict) -> None:
-        """Write results and card of a model folder; averaged or mixed is plain LoRA, or no adapter."""
+        """Write results and model card into a folder. An averaged or mixed adapter is plain LoRA."""
         write_json(folder / RESULTS_FILE, results)
         card = write_card(self.args, results, adapter="lora" if self.args.use_peft else None)
         (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def mixing_left(args: TrainArguments) -> tuple[bool, bool]:
-    """Whether a finished run is still to be averaged, and to be mixed with the base model as asked."""
+    """Check whether a finished run still needs averaging, and mixing with the base model."""
     run = Path(args.output_dir)
     averages = args.average_checkpoints > 0 and not (run / AVERAGE_FILE).exists()
     if not args.interpolation_alphas or not (run / INTERPOLATION_FILE).exists():
@@ -98,12 +98,12 @@ def mixing_left(args: TrainArguments) -> tuple[bool, bool]:
 
 
 def mixing_arguments(args: TrainArguments) -> dict[str, object]:
-    """What interpolation.json keeps of the arguments."""
+    """Return the arguments that interpolation.json records."""
     return {name: getattr(args, name) for name in MIXING_ARGUMENTS}
 
 
 def forget_mixtures(accelerator: Accelerator, run: Path) -> None:
-    """Let an earlier end of a run count no more, now that it goes on."""
+    """Delete the records of averaging and mixing, because the run continues."""
     if accelerator.is_main_process:
         for name in (AVERAGE_FILE, INTERPOLATION_FILE):
             (run / name).unlink(missing_ok=True)
@@ -111,12 +111,12 @@ def forget_mixtures(accelerator: Accelerator, run: Path) -> None:
 
 
 def average_best_evaluations(run: FinishedRun, validation: Dataset) -> None:
-    """Score the mean of the run's snapshots; if it is better than best/ it takes that place."""
+    """Score the mean of the run's snapshots; if it is better than best/, replace best/."""
     accelerator, metric = run.accelerator, run.args.metric_for_best_model
     best, candidate = run.folder / "best", run.folder / ".averaged"
     snapshots = (
         find_snapshots(run.folder / SNAPSHOTS) if best.is_dir() else []
-    )  # no disk had room for it else
+    )  # if best/ is missing, the disk was full
     results = read_training_results(best) if snapshots else {}
     steps = [snapshot_step(path) for path in snapshots]
     record: dict[str, object] = {"steps": steps, "metric": metric}
@@ -149,12 +149,12 @@ def average_best_evaluations(run: FinishedRun, validation: Dataset) -> None:
 
 
 def interpolate_with_base(run: FinishedRun, validation: Dataset, guards: Mapping[str, Dataset]) -> None:
-    """Score mixtures of base and tuned weights; the best that keeps all guards becomes interpolated/.
+    """Score mixtures of base and tuned weights; save the best one that passes all guards to interpolated/.
 
-    The tuned weights are those of best/, or of final/ where nothing was validated.
+    The tuned weights are those of best/, or of final/ if there was no validation.
 
     Args:
-        guards: Rows by dataset on which no mixture may be worse than the base by more than the tolerance.
+        guards: Rows by dataset. A mixture fails if it is worse than the base by more than the tolerance.
     """
     args, accelerator = run.args, run.accelerator
     metric, tolerance = args.metric_for_best_model, args.guard_tolerance
@@ -173,7 +173,7 @@ def interpolate_with_base(run: FinishedRun, validation: Dataset, guards: Mapping
     chosen = choose_mixture(mixtures, before, metric, tolerance)
     if accelerator.is_main_process:
         shutil.rmtree(candidate, ignore_errors=True)
-        shutil.rmtree(run.folder / "interpolated", ignore_errors=True)  # of another search
+        shutil.rmtree(run.folder / "interpolated", ignore_errors=True)  # of an earlier search
         if chosen is not None:
             rates = {f"validation_{name}": value for name, value in asdict(chosen.validation).items()}
             _write_mixture(run, tuned, chosen.alpha, run.folder / "interpolated", rates)
@@ -182,7 +182,9 @@ def interpolate_with_base(run: FinishedRun, validation: Dataset, guards: Mapping
         write_json(run.folder / INTERPOLATION_FILE, asked | found)
         get_console().print(build_interpolation_table(mixtures, before, chosen, metric, tolerance))
         if chosen is None:
-            print(f"No mixture keeps every guard within {100 * tolerance:g} points: nothing was saved.")
+            print(
+                f"Every mixture is more than {100 * tolerance:g} points worse on a guard. Nothing was saved."
+            )
     accelerator.wait_for_everyone()
 
 

@@ -1,4 +1,4 @@
-"""Model folders of a run: whole weights, whatever they are split over, with results and a card."""
+"""Save the model folders of a run: complete weights, results and a model card."""
 
 import json
 from copy import deepcopy
@@ -17,14 +17,14 @@ from utils.runtime.launch import failing_together, is_sharded
 from utils.runtime.resolved_arguments import arguments_as_yaml
 from utils.training.run import Run
 
-SNAPSHOTS = "snapshots"  # folder of the weights that are to be averaged
+SNAPSHOTS = "snapshots"  # folder of the weights to average
 
 
 def save_model(run: Run, folder: Path) -> None:
-    """Write the model (or its adapter) as a folder that `from_pretrained` loads.
+    """Save the model (or its adapter) as a folder that `from_pretrained` loads.
 
     Raises:
-        WriteError: The disk refuses, on all processes alike; a folder that was there before is kept.
+        WriteError: On all processes, if the disk is full. An existing folder is kept.
     """
     args, state = run.args, run.state
     whole = whole_model(run.accelerator, run.model)
@@ -52,10 +52,10 @@ def save_model(run: Run, folder: Path) -> None:
 
 
 def keep_snapshot(run: Run, value: float) -> None:
-    """Keep the weights for the average if this evaluation is among the best; drop what no longer is.
+    """Save the weights for averaging if this evaluation is among the best; delete those that no longer are.
 
     Raises:
-        WriteError: The disk refuses, on all processes alike; the snapshots before are kept.
+        WriteError: On all processes, if the disk is full. Earlier snapshots are kept.
     """
     state, folder = run.state, run.output_dir / SNAPSHOTS
     ranking = rank_evaluation(state.ranking, state.step, value, run.args.average_checkpoints)
@@ -71,7 +71,7 @@ def keep_snapshot(run: Run, value: float) -> None:
 
 
 def write_card(args: TrainArguments, results: dict, *, adapter: str | None) -> str:
-    """The model card of a folder with these results."""
+    """Return the model card for these results."""
     return build_model_card(
         base_model=args.model_name_or_path,
         languages=[] if args.language == "auto" else [args.language],
@@ -82,16 +82,16 @@ def write_card(args: TrainArguments, results: dict, *, adapter: str | None) -> s
 
 
 def read_training_results(folder: Path) -> dict:
-    """What a model folder's train_results.json says."""
+    """Read train_results.json of a model folder."""
     return json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))
 
 
 def whole_model(accelerator: Accelerator, prepared: nn.Module) -> nn.Module | None:
-    """The model that `WhisperLoss` holds, with all its weights; all processes call it.
+    """Return the model with all its weights, taken out of `WhisperLoss`; all processes call this.
 
-    Without sharding this is the trained module itself, on every process. A sharded model is gathered into a
-    copy on the main process, because decoding takes a different number of steps on each process and would
-    hang; the others get None.
+    Without sharding this is the trained module, on every process. A sharded model is gathered into a copy on
+    the main process, and the others get None: decoding together would hang, because each process needs
+    another number of decoding steps.
     """
     loss: WhisperLoss = accelerator.unwrap_model(prepared)
     if not is_sharded(accelerator):
@@ -105,7 +105,7 @@ def whole_model(accelerator: Accelerator, prepared: nn.Module) -> nn.Module | No
 
 
 def _empty_copy(model: nn.Module) -> nn.Module:
-    """A model of the same shape, adapters included, with weights of its own."""
+    """Return a new model of the same shape, with adapters."""
     from peft import PeftModel, get_peft_model
 
     whisper = whisper_of(model)
@@ -113,7 +113,7 @@ def _empty_copy(model: nn.Module) -> nn.Module:
     copy.generation_config = whisper.generation_config
     if not isinstance(model, PeftModel):
         return copy
-    # A configuration of its own: PEFT enters there what the copy was loaded from, which is nothing.
+    # A copy of the configuration, because PEFT overwrites the name of the base model in it.
     config = deepcopy(model.active_peft_config)
     config.base_model_name_or_path = None
     adapted = get_peft_model(copy, config)

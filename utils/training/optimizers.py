@@ -1,4 +1,4 @@
-"""AdamW in its variants, with weight decay on matrices alone."""
+"""Build AdamW in its variants, with weight decay for matrices only."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -12,13 +12,13 @@ from utils.runtime.errors import UserError
 def parameter_groups(
     named_parameters: Iterable[tuple[str, nn.Parameter]], weight_decay: float
 ) -> list[dict[str, object]]:
-    """Parameters that are trained, those that decay apart from those that do not.
+    """Group the trained parameters: with and without weight decay.
 
-    Biases, norms and DoRA's magnitudes do not: to shrink a shift or a scale regularises nothing. All of them
-    have one dimension and nothing else in Whisper has. Embeddings decay, as in transformers' Trainer.
+    Biases, norms and DoRA's magnitudes do not decay: shrinking a shift or a scale regularises nothing. These
+    are exactly Whisper's parameters of one dimension. Embeddings decay, as in transformers' Trainer.
 
     Returns:
-        Groups for an optimiser; one that would be empty is left out.
+        Parameter groups for an optimiser, without empty ones.
     """
     trained = [parameter for _, parameter in named_parameters if parameter.requires_grad]
     groups: list[dict[str, object]] = [
@@ -37,22 +37,22 @@ def build_optimizer(
     epsilon: float,
     device: torch.device,
 ) -> torch.optim.Optimizer:
-    """AdamW (https://arxiv.org/abs/1711.05101) by the name that transformers' Trainer gives it.
+    """Build AdamW (https://arxiv.org/abs/1711.05101) by its name in transformers' Trainer.
 
     Args:
-        name: adamw_torch_fused, adamw_torch, or adamw_bnb_8bit, whose moments take a byte each
+        name: adamw_torch_fused, adamw_torch, or adamw_bnb_8bit, whose moments take one byte each
             (https://arxiv.org/abs/2110.02861; tensors under 4,096 numbers keep 32 bits).
-        groups: From `parameter_groups`.
-        learning_rate: The peak; the schedule moves it.
+        groups: The result of `parameter_groups`.
+        learning_rate: The peak of the schedule.
         betas: Decay of the first and second moment.
         epsilon: Added to the denominator.
-        device: Where training will run.
+        device: The device that trains.
 
     Raises:
-        UserError: The optimiser does not exist there.
+        UserError: The optimiser is not available on the device, or not installed.
     """
     if name != "adamw_bnb_8bit":
-        fused = True if name == "adamw_torch_fused" else None  # None: torch's choice among the others
+        fused = True if name == "adamw_torch_fused" else None  # None: torch chooses another kernel
         return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, eps=epsilon, fused=fused)
     if device.type == "mps":
         raise UserError("optim adamw_bnb_8bit: bitsandbytes has no optimiser for mps. Use adamw_torch.")
@@ -60,7 +60,7 @@ def build_optimizer(
         from bitsandbytes.optim import AdamW8bit
     except ImportError:
         raise UserError(
-            "optim adamw_bnb_8bit: bitsandbytes is not installed. pip install bitsandbytes"
+            "optim adamw_bnb_8bit: bitsandbytes is not installed. Run: pip install bitsandbytes"
         ) from None
     return AdamW8bit(groups, lr=learning_rate, betas=betas, eps=epsilon)
 
@@ -69,9 +69,9 @@ def build_optimizer(
 def settings_kept(
     optimizer: torch.optim.Optimizer, scheduler: torch.optim.lr_scheduler.LambdaLR
 ) -> Iterator[None]:
-    """Keep what the arguments say while the block loads a checkpoint, which has its own run's settings.
+    """Keep the settings of this run while the block loads a checkpoint, which contains older settings.
 
-    The schedule stands where the checkpoint left it; the rate of the coming step follows from both.
+    The schedule keeps the position of the checkpoint. The next learning rate follows from both.
     """
     settings = [
         {name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups
@@ -84,5 +84,5 @@ def settings_kept(
 
 
 def moment_bytes(name: str) -> int:
-    """What the optimiser keeps for every trained number: two moments in float32, or in 8 bits."""
+    """Return the bytes of optimiser state per trained number: two moments in float32, or in 8 bits."""
     return 2 if name == "adamw_bnb_8bit" else 8

@@ -1,4 +1,4 @@
-"""A dry run: a few steps, from which time, memory and disk of the whole run are reckoned."""
+"""Dry run: do a few steps, and estimate the time, memory and disk space of the whole run."""
 
 import time
 from dataclasses import replace
@@ -37,7 +37,7 @@ STEPS_TIMED = 5
 
 
 def rehearse(args: TrainArguments, compute_gradients: ComputeGradients) -> None:
-    """Do a few steps, say what the run will take; nothing is written or kept."""
+    """Do a few steps and print the estimate; save nothing."""
     accelerator = start_accelerator(args)
     with explaining_out_of_memory():
         run = build_run(args, accelerator)
@@ -52,7 +52,7 @@ def rehearse(args: TrainArguments, compute_gradients: ComputeGradients) -> None:
 
 
 def estimate_run(run: Run, compute_gradients: ComputeGradients) -> Estimate:
-    """Do a few steps and decode a few clips, and reckon from these what the whole run will take."""
+    """Do a few steps and decode a few clips, and estimate the whole run from these."""
     args = run.args
     steps_per_epoch = run.data.plan.count_steps(1)
     training_seconds, cache_bytes = estimate_training(run, steps_per_epoch, compute_gradients)
@@ -79,12 +79,15 @@ def estimate_run(run: Run, compute_gradients: ComputeGradients) -> Estimate:
 def estimate_training(
     run: Run, steps_per_epoch: int, compute_gradients: ComputeGradients
 ) -> tuple[float, int]:
-    """Seconds of all steps, and bytes of a frozen encoder's outputs, which spare it work after an epoch."""
+    """Estimate the seconds of all steps, and return the size of the encoder cache in bytes.
+
+    With an encoder cache the steps after the first epoch are faster.
+    """
     accelerator = run.accelerator
     steps = list(run.data.plan.steps(0, min(run.total_steps, steps_per_epoch)))
     passes = run.total_steps / len(steps)
     picked = pick_steps(steps, STEPS_TIMED)
-    # the one of the most work, so that no other is the first to touch memory
+    # a warm-up with the largest step, so that it allocates the memory
     time_step(run, picked[0], compute_gradients)
     encoding = choose_fixed_encoding(run.args, accelerator, run.data, run.total_steps)
     if encoding is None:
@@ -101,7 +104,7 @@ def estimate_training(
 
 
 def time_step(run: Run, step: Step, compute_gradients: ComputeGradients) -> TimedStep:
-    """Do a step; reading its audio counts where no worker does it meanwhile."""
+    """Time a step. Reading its audio counts only without workers, which would read it in parallel."""
     args, accelerator = run.args, run.accelerator
     started = time.perf_counter()
     _, micro_batches = next(load_steps(run, step.number, step.number + 1))
@@ -114,7 +117,7 @@ def time_step(run: Run, step: Step, compute_gradients: ComputeGradients) -> Time
 
 
 def time_evaluation(run: Run) -> float:
-    """Seconds of an evaluation, from one batch of each process."""
+    """Estimate the seconds of an evaluation from one batch per process."""
     args, accelerator, rows = run.args, run.accelerator, run.data.validation
     if not len(rows):
         return 0.0

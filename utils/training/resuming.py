@@ -1,4 +1,4 @@
-"""Whether a run has ended already, where it goes on, and what it takes up from the folder it goes on in."""
+"""Resume a run: check whether it has finished, find its checkpoint, and restore its state."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from utils.training.optimizers import settings_kept
 from utils.training.run import Run
 from utils.training.state import TrainingState
 
-# the result does not depend on them; not torch_compile, by which dropout draws other numbers
+# the result does not depend on these; torch_compile is missing because it changes the draws of dropout
 FREE_ARGUMENTS = (
     *("output_dir", "resume_from_checkpoint", "report_to", "project"),
     *("auto_find_batch_size", "micro_batch_seconds", "memory", "gradient_checkpointing", "dry_run"),
@@ -35,14 +35,14 @@ FREE_ARGUMENTS = (
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run starts."""
+    """The start of a run: a checkpoint, or None for the beginning."""
 
     checkpoint: Path | None
     origin: str  # see `origin_of`
 
 
 def find_start(args: TrainArguments, accelerator: Accelerator) -> Start:
-    """The checkpoint that a run goes on from, if any, looked for before anything long begins."""
+    """Find the checkpoint from which the run continues, if any. Call this before any long work."""
     told = {name: value for name, value in asdict(args).items() if name not in FREE_ARGUMENTS}
     origin = origin_of(args.resume_from_checkpoint, told)
     output_dir = Path(args.output_dir)
@@ -51,7 +51,7 @@ def find_start(args: TrainArguments, accelerator: Accelerator) -> Start:
 
 
 def take_up(run: Run, start: Start) -> Run:
-    """The run as its checkpoint left it, or at its beginning, judged by what it validates on now.
+    """Restore the run from its checkpoint, if any, and set the current validation data and metric.
 
     Raises:
         UserError: The checkpoint does not fit the run.
@@ -79,30 +79,32 @@ def take_up(run: Run, start: Start) -> Run:
 def take_up_what_is_kept(
     state: TrainingState, output_dir: Path, *, is_own: bool, goes_its_own_way: bool
 ) -> None:
-    """Set a checkpoint's state right by what lies in the run folder, which may have come to its end since.
+    """Correct a checkpoint's state by best/ and the snapshots, which may be newer than the checkpoint.
 
     Args:
-        is_own: Whether the checkpoint is of this folder, as best/ and the snapshots then are.
-        goes_its_own_way: Whether what follows may differ from what once followed the checkpoint.
+        state: The state of the checkpoint; it is changed.
+        output_dir: The run folder.
+        is_own: Whether the checkpoint is in this run folder.
+        goes_its_own_way: Whether training may now differ from the steps that once followed the checkpoint.
     """
     kept = {snapshot_step(path) for path in find_snapshots(output_dir / SNAPSHOTS)} if is_own else set()
     state.ranking = [(step, value) for step, value in state.ranking if step in kept]
     best = read_training_results(output_dir / "best") if (output_dir / "best").is_dir() else None
-    if not is_own:  # the best model lies in the other folder, where the evaluations were
+    if not is_own:  # the best model is in the other run folder
         state.best_metric = state.best_step = None
         state.evaluations_without_improvement = state.evaluated_step = 0
     elif best is None or (goes_its_own_way and state.is_behind(best)):
-        state.best_metric = state.best_step = None  # that model is overwritten, and will not be found again
+        state.best_metric = state.best_step = None  # that model was overwritten
     else:
         state.take_up_best(best)
 
 
 def is_finished(args: TrainArguments, output_dir: Path) -> bool:
-    """Whether this very run has ended already.
+    """Check whether this run has already finished.
 
     Raises:
-        UserError: The folder holds what a run with other arguments has left, and no checkpoint was asked for;
-            or it has ended, with other clips.
+        UserError: The folder holds a run with other arguments, and no checkpoint was requested; or a finished
+            run with other clips.
     """
     if not (output_dir / "train.yaml").exists():
         return False
@@ -110,12 +112,12 @@ def is_finished(args: TrainArguments, output_dir: Path) -> bool:
     checkpoints = any(output_dir.glob("checkpoint-*"))
     has_left_something = checkpoints or any((output_dir / name).is_dir() for name in ("best", "final"))
     if differences and has_left_something and args.resume_from_checkpoint is None:
-        go_on = ", or --resume_from_checkpoint latest to go on from its newest checkpoint"
+        go_on = ", or --resume_from_checkpoint latest to continue from its newest checkpoint"
         raise UserError(
-            f"{output_dir} holds a run with other arguments: {'; '.join(differences)}. Give another "
+            f"{output_dir} holds a run with other arguments: {'; '.join(differences)}. Choose another "
             f"--output_dir{go_on if checkpoints else ''}."
         )
-    final = output_dir / "final"  # of an older run while this one goes on beyond its end
+    final = output_dir / "final"  # may be of an earlier, shorter run
     if (
         differences
         or not (final / "train.yaml").exists()
@@ -127,10 +129,10 @@ def is_finished(args: TrainArguments, output_dir: Path) -> bool:
 
 
 def check_same_clips(args: TrainArguments, final: Path) -> None:
-    """Before a finished run is reused; where the datasets are gone since, there is nothing to compare.
+    """Check that a finished run was trained on the present clips. Skip this if the datasets are gone.
 
     Raises:
-        UserError: It was trained on other clips than the datasets hold now.
+        UserError: The clips have changed.
     """
     try:
         rows = load_prepared(args.dataset, "train", language=args.language)
@@ -138,6 +140,6 @@ def check_same_clips(args: TrainArguments, final: Path) -> None:
         return
     if read_training_results(final)["data"] != digest_of(rows):
         raise UserError(
-            f"{final} is there already, trained on other clips than {', '.join(args.dataset)} holds now. "
-            f"Give another --output_dir, or delete {final.parent} to train anew."
+            f"{final} was trained on other clips than {', '.join(args.dataset)} holds now. "
+            f"Choose another --output_dir, or delete {final.parent} to train again."
         )

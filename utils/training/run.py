@@ -1,4 +1,4 @@
-"""What all parts of a run share, how it presents itself, and how it is left to be continued."""
+"""The record of a run, its start, its description, and its interruption."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,19 +17,19 @@ from utils.training.options import silence_run
 from utils.training.run_log import RunLog, end_training
 from utils.training.state import TrainingState
 
-LOW_FOR_ADAPTERS = 5e-5  # of learning rates
+LOW_FOR_ADAPTERS = 5e-5  # learning rates below this are low for adapters
 
 
 @dataclass(frozen=True)
 class Run:
-    """What all parts of a run share."""
+    """The objects that all parts of a run share."""
 
     args: TrainArguments
     accelerator: Accelerator
     stop_request: StopRequest
     loaded: LoadedModel
     data: TrainingData
-    model: torch.nn.Module  # behind its loss, as Accelerate has prepared it
+    model: torch.nn.Module  # `WhisperLoss` around the model, prepared by Accelerate
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LambdaLR
     total_steps: int
@@ -42,19 +42,19 @@ class Run:
         return Path(self.args.output_dir)
 
     def is_due(self, interval: int) -> bool:
-        """Whether something done every `interval` steps, and at the end, is due; 0 means never."""
+        """Check whether an action every `interval` steps, and at the end, is due now; 0 means never."""
         step = self.state.step
         return interval > 0 and (step % interval == 0 or step == self.total_steps)
 
     @property
     def patience_is_over(self) -> bool:
-        """Whether so many evaluations have brought nothing better that training ends."""
+        """Whether early stopping ends the training."""
         patience = self.args.early_stopping_patience
         return patience is not None and self.state.evaluations_without_improvement >= patience
 
 
 def begin(run: Run, *, is_resumed: bool) -> None:
-    """Open the logs where the run stands, write its resolved arguments, and say what will be trained."""
+    """Open the logs at the current step, write the resolved arguments, and describe the run."""
     args, state = run.args, run.state
     run.log.drop_after(state.step if is_resumed else -1, state.evaluated_step)
     run.log.start_trackers(args.project, asdict(args), state.step)
@@ -65,11 +65,11 @@ def begin(run: Run, *, is_resumed: bool) -> None:
         if args.use_peft and args.learning_rate < LOW_FOR_ADAPTERS:
             usual = "1e-2" if args.peft_type == "adalora" else "1e-3"
             rate = f"{args.learning_rate:g}"
-            print(f"learning_rate {rate} suits whole weights; an adapter usually takes {usual}.")
+            print(f"learning_rate {rate} is usual for full fine-tuning. Adapters usually need {usual}.")
 
 
 def describe(run: Run) -> str:
-    """What will be trained, in how many steps, on what."""
+    """Describe data, steps, devices and precision of the run."""
     args, data, accelerator = run.args, run.data, run.accelerator
     first_epoch = data.clips.draw(0)
     hours = sum(example.duration for example in first_epoch) / 3600
@@ -77,22 +77,22 @@ def describe(run: Run) -> str:
     return (
         f"{len(data.ids)} clips "
         + (f"and {num_windows} windows without speech " if num_windows else "")
-        + f"({hours:.2f} h an epoch) for training, {len(data.validation)} for validation; "
+        + f"({hours:.2f} h per epoch) for training, {len(data.validation)} for validation; "
         f"{run.total_steps} steps of {data.plan.size} on "
         f"{accelerator.num_processes} x {accelerator.device.type}, "
         f"precision {accelerator.mixed_precision}, {args.audio_context} audio context"
         + (", silence condensed" if silence_run(args) else "")
-        + (f"; going on from step {run.state.step}" if run.state.step else "")
+        + (f"; continuing from step {run.state.step}" if run.state.step else "")
     )
 
 
 def leave_to_be_continued(
     accelerator: Accelerator, output_dir: Path, step: int, stop_request: StopRequest
 ) -> None:
-    """End the process with the exit code that asks for another run."""
+    """End the process with the exit code that requests another run."""
     if accelerator.is_main_process:
         note_interruption(output_dir, step, stop_request.reason or "another process was told to stop")
         where = f"after step {step}, which is saved" if step else "before the first step"
-        print(f"Stopped {where}. The same command goes on from there.")
+        print(f"Stopped {where}. Run the same command again to continue.")
     end_training(accelerator)
     raise SystemExit(CONTINUE)

@@ -1,4 +1,4 @@
-"""What a run says of itself: metrics.jsonl, predictions, and the trackers, which get the same numbers."""
+"""The log of a run: metrics.jsonl, predictions, and trackers with the same numbers."""
 
 import json
 import math
@@ -17,22 +17,21 @@ from utils.training.samples import Sample, print_samples, samples_as_markdown
 
 METRICS_FILE, PREDICTIONS, RUN_ID_FILE = "metrics.jsonl", "predictions", "run_id.txt"
 
-# Kept to the end of the process, see `end_training`.
+# Referenced until the process ends, see `end_training`.
 _ended_groups: list[distributed.ProcessGroup | None] = []
 
 
 def end_training(accelerator: Accelerator) -> None:
-    """End the trackers and the bond of the processes; a tracker on a full disk is told, no error.
+    """End the trackers and the process group. If a tracker's disk is full, print a warning only.
 
-    The process group is let go, but not freed. Else the model that DistributedDataParallel wraps is the last
-    to hold it, and frees it under the interpreter's lock: it then waits for gloo's threads, of which one may
-    be waiting for that lock to free the tensor it has just reduced.
+    A reference keeps the process group alive, to avoid a deadlock: otherwise DistributedDataParallel would
+    free it while holding the GIL and wait for gloo's threads, one of which may need the GIL to free a tensor.
     """
     for tracker in accelerator.trackers if accelerator.is_main_process else []:
         try:
             tracker.finish()
         except OSError as error:
-            print(f"{tracker.name} could not be written to its end: {error.strerror}.")
+            print(f"{tracker.name}: its last records could not be written: {error.strerror}.")
     accelerator.trackers = []
     if distributed.is_initialized():
         _ended_groups.append(distributed.group.WORLD)
@@ -40,10 +39,10 @@ def end_training(accelerator: Accelerator) -> None:
 
 
 class RunLog:
-    """Writes into the run folder on the main process and passes numbers on to Accelerate's trackers.
+    """Writes to the run folder on the main process, and sends numbers to Accelerate's trackers.
 
-    A full disk does not end the run: what could not be appended to metrics.jsonl is kept and tried again with
-    the next record.
+    A full disk does not end the run. Records that could not be written to metrics.jsonl are written together
+    with the next record.
     """
 
     def __init__(self, folder: Path, accelerator: Accelerator) -> None:
@@ -52,10 +51,10 @@ class RunLog:
         self._unwritten = b""
 
     def start_trackers(self, project: str, arguments: Mapping[str, object], step: int) -> None:
-        """Open the trackers that the accelerator was built with, and give them the run's arguments.
+        """Open the accelerator's trackers, and send them the run's arguments.
 
-        A run that goes on from `step` goes on in them too: TensorBoard forgets what came after that step,
-        trackio and Weights & Biases find their run by its id. MLflow begins another run of the same name.
+        A resumed run continues in its trackers: TensorBoard drops the records after `step`; trackio and
+        Weights & Biases find the run by its id. MLflow starts another run of the same name.
         """
         if not (self._accelerator.is_main_process and self._accelerator.log_with):
             return
@@ -79,9 +78,9 @@ class RunLog:
         return path.read_text(encoding="utf-8").strip()
 
     def drop_after(self, step: int, evaluated_step: int) -> None:
-        """Forget records and predictions of steps after `step`, which a resumed run writes again.
+        """Delete records and predictions of steps after `step`, which a resumed run writes again.
 
-        Those of an evaluation of `step` itself go as well if the checkpoint is older than it.
+        Also delete those of an evaluation at `step` itself, if it came after the checkpoint.
         """
         if not self._accelerator.is_main_process:
             return
@@ -94,7 +93,7 @@ class RunLog:
                 file.unlink()
 
     def write(self, step: int, **values: float | int | str) -> None:
-        """Append one record; what is not finite stands as null. Only numbers reach the trackers."""
+        """Append one record; numbers that are not finite become null. Trackers get only the numbers."""
         if not self._accelerator.is_main_process:
             return
         finite = {
@@ -114,17 +113,17 @@ class RunLog:
             end = file.seek(0, os.SEEK_END)
             try:
                 written = file.write(self._unwritten)
-                if written < len(self._unwritten):  # as much as the disk took; a second write tells why
+                if written < len(self._unwritten):  # the disk is full; a second write raises the reason
                     file.write(self._unwritten[written:])
             except OSError:
-                file.truncate(end)  # no half a line
+                file.truncate(end)  # leave no incomplete line
                 raise
         self._unwritten = b""
 
     def write_evaluation(
         self, step: int, scored: Sequence[ScoredUtterance], seconds: float, samples: Sequence[Sample]
     ) -> None:
-        """Write an evaluation's rates and utterances (`predictions/step-<step>.jsonl`); show samples."""
+        """Write the rates and utterances (`predictions/step-<step>.jsonl`) of an evaluation; show samples."""
         rates = evaluation_record(error_rates(scored))
         self.write(step, **rates, eval_utterances=len(scored), eval_seconds=seconds)
         if not self._accelerator.is_main_process:
@@ -140,7 +139,7 @@ class RunLog:
             print(f"step {step}: {path} or a tracker could not be written: {error.strerror}.")
 
     def _write_markdown(self, step: int, name: str, text: str) -> None:
-        """Show text in those trackers that can: TensorBoard and trackio."""
+        """Send text to the trackers that can show it: TensorBoard and trackio."""
         for tracker in self._accelerator.trackers:
             if tracker.name == "tensorboard":
                 tracker.log({name: text}, step=step)

@@ -1,4 +1,4 @@
-"""Transcripts for the eye: reference against hypothesis, differing words in colour."""
+"""Show sample transcripts: reference and hypothesis, with differing words in colour."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from rich.text import Text
 from utils.scoring.error_rates import ScoredUtterance
 from utils.scoring.word_alignment import Edit, align_words
 
-# Okabe and Ito's colours, told apart in every form of colour blindness
+# colours of Okabe and Ito, which remain distinct in every form of colour blindness
 STYLES = {"equal": "", "substitute": "bold #e69f00", "insert": "bold #0072b2", "delete": "bold #d55e00"}
 
-LONGEST = 60  # words of a line: a hypothesis that runs away would fill the screen
+LONGEST = 60  # words per line: a hypothesis with a loop would fill the screen
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An utterance to show, in one form of its text."""
+    """An utterance to show, with raw or normalised texts."""
 
     id: str
     reference: str
@@ -30,13 +30,13 @@ class Sample:
 
 
 def pick_samples(utterances: Sequence[ScoredUtterance], count: int, seed: int, *, raw: bool) -> list[Sample]:
-    """`count` utterances, the same at every evaluation of one seed, and then the one with the most errors.
+    """Draw `count` utterances, the same at every evaluation, and add the one with the most errors.
 
     Args:
-        utterances: All of the evaluation, in a fixed order.
-        count: How many.
-        seed: Draws them.
-        raw: Show texts as they are instead of normalised.
+        utterances: All utterances of the evaluation, in a fixed order.
+        count: Number of utterances to draw.
+        seed: Seed of the draw.
+        raw: Show raw instead of normalised texts.
     """
     if not utterances:
         return []
@@ -53,7 +53,7 @@ def _as_sample(utterance: ScoredUtterance, raw: bool) -> Sample:
 
 
 def print_samples(samples: Sequence[Sample], console: Console) -> None:
-    """Reference above hypothesis: substituted words orange, inserted blue, deleted red, all in brackets."""
+    """Print references and hypotheses: substituted words orange, inserted blue, deleted red, in brackets."""
     for sample in samples:
         edits = align_words(sample.reference, sample.hypothesis)
         console.print(Text(f"{sample.id}: {sample.errors} errors in {sample.num_words} words", style="dim"))
@@ -62,7 +62,7 @@ def print_samples(samples: Sequence[Sample], console: Console) -> None:
 
 
 def word_runs(edits: Sequence[Edit], side: str) -> Iterator[tuple[str, list[str]]]:
-    """Words of one side, `reference` or `hypothesis`; a run of the same operation together."""
+    """Yield the words of one side (`reference` or `hypothesis`), grouped by runs of the same operation."""
     for operation, run in groupby(edits, attrgetter("operation")):
         words = [word for edit in run if (word := getattr(edit, side)) is not None]
         if words:
@@ -70,7 +70,7 @@ def word_runs(edits: Sequence[Edit], side: str) -> Iterator[tuple[str, list[str]
 
 
 def _coloured(edits: Sequence[Edit], side: str) -> Text:
-    """One line; brackets tell the differences where there are no colours, in a log or on paper."""
+    """Return one line. Brackets mark the differences in logs and prints without colours."""
     line, shown = Text(), 0
     for operation, words in word_runs(edits, side):
         kept = words[: LONGEST - shown]
@@ -84,7 +84,7 @@ def _coloured(edits: Sequence[Edit], side: str) -> Text:
 
 
 def samples_as_markdown(samples: Sequence[Sample]) -> str:
-    """The samples as a Markdown table, differing words bold, for trackers that show text."""
+    """Return the samples as a Markdown table with differing words in bold, for trackers."""
     lines = ["| id | errors | reference | hypothesis |", "|---|---|---|---|"]
     for sample in samples:
         edits = align_words(sample.reference, sample.hypothesis)

@@ -1,4 +1,4 @@
-"""What a run starts with: model, data, optimiser and schedule, prepared for the device and the processes."""
+"""Set up a run: model, data, optimiser and schedule, prepared for the device and the processes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from utils.training.trainable_model import load_trainable_model
 
 
 def start_accelerator(args: TrainArguments) -> Accelerator:
-    """Accelerate in the launcher's configuration, with the trackers the recipe asks for."""
+    """Start Accelerate with the launcher's configuration and the trackers of the recipe."""
     return build_accelerator(
         args.per_device_train_batch_size,
         args.max_grad_norm,
@@ -73,7 +73,10 @@ def build_run(args: TrainArguments, accelerator: Accelerator, stop_request: Stop
 def choose_fixed_encoding(
     args: TrainArguments, accelerator: Accelerator, data: TrainingData, total_steps: int
 ) -> FixedEncoding | None:
-    """How a frozen encoder encodes each clip; None where no clip is seen again, or another encodes it."""
+    """Return the settings of a cacheable encoder; None if caching is useless or impossible.
+
+    It is useless within one epoch, and impossible with a trained or sharded encoder or with varying audio.
+    """
     if data.contexts is None or total_steps <= data.plan.count_steps(1) or is_sharded(accelerator):
         return None
     multiples = choose_multiples(accelerator.device, accelerator.mixed_precision)
@@ -83,7 +86,7 @@ def choose_fixed_encoding(
 def prepare_for_training(
     args: TrainArguments, accelerator: Accelerator, loaded: LoadedModel, total_steps: int
 ) -> tuple[torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
-    """The model behind its loss, AdamW and the schedule, on the device and among the processes."""
+    """Prepare the model inside its loss, AdamW and the schedule for the device and the processes."""
     whisper = loaded.model
     take_fast_paths(
         whisper_of(whisper),
@@ -106,7 +109,7 @@ def prepare_for_training(
         device=accelerator.device,
     )
     warmup_steps = args.warmup_steps * total_steps if args.warmup_steps < 1 else args.warmup_steps
-    # Not prepared: Accelerate would step it once for every process.
+    # Not prepared: Accelerate would step the scheduler once per process.
     scheduler = get_scheduler(args.lr_scheduler_type, optimizer, round(warmup_steps), total_steps)
     register_weights(accelerator, trained_only=args.use_peft)
     accelerator.register_for_checkpointing(scheduler)

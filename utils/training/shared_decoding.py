@@ -1,4 +1,4 @@
-"""Rows of a dataset decoded by all processes together, in the full audio context."""
+"""Decode the rows of a dataset with all processes together, in the full audio context."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,13 +25,13 @@ def score_rows(
     rows: Dataset,
     stop_request: StopRequest,
 ) -> list[ScoredUtterance]:
-    """Decode the rows as the arguments say and count their errors; all processes call it and get all.
+    """Decode the rows and count their errors; all processes call this and get all results.
 
     Args:
-        model: From `whole_model`: all processes have one, or the first alone.
+        model: The result of `whole_model`: on all processes, or only on the first.
 
     Raises:
-        CutShortError: On all processes, where one is asked to stop.
+        CutShortError: On all processes, if one was told to stop.
     """
     hypotheses = transcribe_on_all_processes(
         accelerator,
@@ -57,17 +57,17 @@ def transcribe_on_all_processes(
     task: str,
     cut_short: Callable[[], bool] = lambda: False,
 ) -> list[str]:
-    """Transcribe the rows, shared among the processes that have a model; all processes call it.
+    """Transcribe the rows, shared among the processes that have a model; all processes call this.
 
     Args:
-        model: From `whole_model`: all processes have one, or the first alone.
-        cut_short: Asked after every batch; a process that is told True leaves the rest.
+        model: The result of `whole_model`: on all processes, or only on the first.
+        cut_short: Called after every batch; if it returns True, this process stops decoding.
 
     Returns:
         The hypotheses in the order of the rows, on every process.
 
     Raises:
-        CutShortError: On all processes, where one was cut short.
+        CutShortError: On all processes, if one stopped decoding.
     """
     sharing = sum(gather_object([model is not None]))
     share: dict[int, Hypothesis] = {}

@@ -1,4 +1,4 @@
-"""The steps of a run with this process's micro-batches, read ahead by workers."""
+"""Load the steps of a run with this process's micro-batches; workers read ahead."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,10 +14,11 @@ def load_steps(run: Run, first: int, last: int | None = None) -> Iterator[tuple[
     """Yield the optimiser steps from `first` on, each with this process's micro-batches.
 
     Args:
-        last: The step to stop before; not given: the end of the run.
+        first: Number of the first step.
+        last: Number of the step after the last one; None for the end of the run.
     """
     data, accelerator = run.data, run.accelerator
-    padding = whisper_of(run.loaded.model).config.pad_token_id or 0  # of what nothing looks at
+    padding = whisper_of(run.loaded.model).config.pad_token_id or 0  # any token: padding has no loss
     return read_steps(
         data.plan,
         MicroBatches(data.clips, padding, data.encoder_cache),
@@ -31,7 +32,7 @@ def load_steps(run: Run, first: int, last: int | None = None) -> Iterator[tuple[
 
 
 def share_of(run: Run, process_index: int) -> Callable[[Step], list[MicroBatch]]:
-    """From a step to the micro-batches of a process."""
+    """Return a function from a step to the micro-batches of a process."""
     return partial(
         Step.micro_batches,
         num_processes=run.accelerator.num_processes,

@@ -1,4 +1,4 @@
-"""What is counted, written and told of each optimiser step."""
+"""Count, log and report each optimiser step."""
 
 import hashlib
 
@@ -13,10 +13,10 @@ MOST_SKIPPED_IN_A_ROW = 5
 
 
 def record_step(run: Run, step: Step, update: Update, learning_rate: float, progress: AudioProgress) -> None:
-    """Enter a step into the state, the bar, and where that is due into metrics.jsonl.
+    """Record a step in the state, in the progress bar and, if due, in metrics.jsonl.
 
     Raises:
-        UserError: Too many steps in a row had to be skipped.
+        UserError: Too many steps in a row were skipped.
     """
     count_step(run, step, update)
     if update.skipped:
@@ -27,7 +27,7 @@ def record_step(run: Run, step: Step, update: Update, learning_rate: float, prog
 
 
 def count_step(run: Run, step: Step, update: Update) -> None:
-    """Enter a step into the state that a checkpoint saves; what was skipped is not trained on."""
+    """Count a step in the training state. A skipped step adds no loss and no audio."""
     state = run.state
     state.step = step.number + 1
     if update.skipped:
@@ -44,28 +44,28 @@ def count_step(run: Run, step: Step, update: Update) -> None:
 
 
 def tell_skipped_step(run: Run, step: Step, update: Update) -> None:
-    """Name the clips of a step whose loss or gradient was not finite, among which a poisoned one is found.
+    """Report a skipped step with its clips, one of which may be faulty.
 
     Raises:
-        UserError: It was one too many in a row.
+        UserError: Too many steps in a row were skipped.
     """
     state, ids = run.state, " ".join(run.data.ids_of(step))
     found = f"the loss is {update.loss_sum}, the gradient norm {update.grad_norm}"
     run.log.write(state.step, skipped_steps=state.skipped_steps, skipped_ids=ids)
     if state.skipped_in_a_row == 1:
         run.accelerator.print(
-            f"step {state.step}: {found}. Skipped; the weights are as before. Its clips: {ids}"
+            f"step {state.step}: {found}. The step is skipped and the weights stay the same. Its clips: {ids}"
         )
     if state.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
         raise UserError(
-            f"step {state.step}: {found}; {state.skipped_in_a_row} steps in a row had to be skipped. "
-            "The last checkpoint is kept. Lower learning_rate, warm up longer, or train without fp16; if it "
-            f"is always the same clips (skipped_ids in {run.output_dir}/metrics.jsonl), listen to them."
+            f"step {state.step}: {found}; {state.skipped_in_a_row} steps in a row were skipped. "
+            "The last checkpoint is kept. Lower learning_rate, increase warmup_steps, or train without fp16. "
+            f"If the clips are always the same (skipped_ids in {run.output_dir}/metrics.jsonl), check them."
         )
 
 
 def log_step(run: Run, step: Step, update: Update, learning_rate: float, rate: float) -> None:
-    """Write one training record and start the next mean."""
+    """Write one training record, and reset the mean loss."""
     state = run.state
     run.log.write(
         state.step,

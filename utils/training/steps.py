@@ -1,4 +1,4 @@
-"""Which examples make up each optimiser step, and how the processes share them."""
+"""Plan the optimiser steps: which examples each step has, and how the processes share them."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -18,37 +18,37 @@ class MicroBatch:
 
     examples: tuple[Example, ...]
     context: float  # seconds
-    is_filler: bool = False  # weighs nothing; it only keeps the processes in step
+    is_filler: bool = False  # without loss: it only gives all processes the same number of micro-batches
 
 
 @dataclass(frozen=True)
 class Step:
-    """One optimiser step: the examples of all its micro-batches on all processes, under one context."""
+    """One optimiser step: the examples of all micro-batches on all processes, in one context."""
 
     number: int
     epoch: int
     examples: tuple[Example, ...]
     context: float  # seconds
-    work: float  # seconds that the encoder works on for each example: its context and condensed silence
+    work: float  # seconds of encoder input per example: its context and condensed silence
 
     @property
     def num_targets(self) -> int:
-        """Tokens that the loss of the step is the mean of."""
+        """Number of target tokens; the loss of the step is their mean."""
         return sum(example.num_targets for example in self.examples)
 
     @property
     def audio_seconds(self) -> float:
-        """Of its clips, padding not counted."""
+        """Seconds of audio, without padding."""
         return sum(example.duration for example in self.examples)
 
     @property
     def padded_seconds(self) -> float:
-        """Of all contexts."""
+        """Seconds of all contexts."""
         return self.context * len(self.examples)
 
     @property
     def encoder_seconds(self) -> float:
-        """What the encoder works on."""
+        """Seconds of encoder input."""
         return self.work * len(self.examples)
 
     def micro_batches(
@@ -59,15 +59,18 @@ class Step:
         accumulation: int,
         clips_that_fit: Callable[[float], int],
     ) -> list[MicroBatch]:
-        """This process's share, in `accumulation` parts, or in as many more as memory asks for.
+        """Split this process's share into `accumulation` micro-batches, or more if memory requires it.
 
         The examples are sorted by length, and a process takes every `num_processes`-th of them, so that all
-        processes have about the same work. All get the same number of parts, as shared gradients need; one
-        that has too few examples for that fills up with parts that weigh nothing.
+        processes have about the same work. All need the same number of micro-batches to exchange gradients. A
+        process with too few examples adds micro-batches without loss.
 
         Args:
-            clips_that_fit: From the context of the step to the most clips of a part. Without a limit the few
-                longest clips would set the peak of memory for the whole run.
+            num_processes: Number of processes.
+            process_index: Index of this process.
+            accumulation: Smallest number of micro-batches.
+            clips_that_fit: From the context of the step to the largest micro-batch. Without a limit the few
+                longest clips would decide the peak memory of the whole run.
         """
         largest = math.ceil(len(self.examples) / num_processes)
         parts = min(largest, max(accumulation, math.ceil(largest / max(1, clips_that_fit(self.context)))))
@@ -79,14 +82,14 @@ class Step:
 
 
 class StepPlan:
-    """The optimiser steps of a run, without end.
+    """The endless sequence of optimiser steps of a run.
 
     Args:
-        draw_examples: From the number of an epoch to its examples, always the same for one number.
-        size: Of a step.
+        draw_examples: From the number of an epoch to its examples; always the same for the same number.
+        size: Size of a step.
         audio_context: "dynamic", or "full" for 30 s always.
         jitter: Extra silence in seconds; each step draws one value with equal chance.
-        seed: Decides the order of every epoch and the jitter of every step.
+        seed: Seed for the order of every epoch and the jitter of every step.
     """
 
     def __init__(
@@ -100,7 +103,7 @@ class StepPlan:
     ) -> None:
         self._draw_examples, self.size, self._seed = draw_examples, size, seed
         self.audio_context, self.jitter = audio_context, tuple(jitter)
-        self._epoch = lru_cache(maxsize=2)(self._order)  # the reader of audio runs ahead of the training
+        self._epoch = lru_cache(maxsize=2)(self._order)  # two: workers may read the next epoch already
 
     def _order(self, epoch: int) -> tuple[Sequence[Example], list[list[int]]]:
         examples = self._draw_examples(epoch)
@@ -110,7 +113,7 @@ class StepPlan:
         return examples, order_batches(examples, self.size, random, audio_context=self.audio_context)
 
     def count_steps(self, num_epochs: float) -> int:
-        """Steps of so many epochs; of the last, begun one its share, rounded up."""
+        """Count the steps of `num_epochs` epochs; the steps of a partial epoch are rounded up."""
         whole = math.ceil(num_epochs)
         counts = [len(self._epoch(epoch)[1]) for epoch in range(whole)]
         return sum(counts[:-1]) + math.ceil(counts[-1] * (num_epochs - whole + 1))

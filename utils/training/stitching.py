@@ -1,4 +1,4 @@
-"""Clips of one neighbourhood joined to longer ones, with the pauses they had or drawn ones between them."""
+"""Join neighbouring clips to longer ones, with their original pauses or with random ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,26 +9,26 @@ from utils.model.context import FULL_CONTEXT, TAIL
 from utils.text.label_tokens import MAX_LABEL_TOKENS, LabelWriter
 from utils.training.clip_rows import TrainingClip
 
-LONGEST_PAUSE = 2.0  # seconds between two clips of one recording that stitching keeps
+LONGEST_PAUSE = 2.0  # seconds: the longest original pause that stitching keeps
 
-DRAWN_PAUSES = (0.2, 1.0)  # seconds between stitched clips otherwise
+DRAWN_PAUSES = (0.2, 1.0)  # seconds: range of random pauses
 
-SHORTEST_STITCH = 10.0  # seconds: the length a stitch aims at is drawn from here to 30 s
+SHORTEST_STITCH = 10.0  # seconds: target lengths of joined clips are drawn from here up to 30 s
 
 
 @dataclass(frozen=True)
 class Stitcher:
-    """Joins clips with those after them in the dataset."""
+    """Joins clips with the next ones in the dataset."""
 
     clips: Sequence[TrainingClip]
-    datasets: Sequence[int]  # of each clip
-    writer: LabelWriter  # counts the labels, which must fit
-    probability: float  # that a clip is joined at all
+    datasets: Sequence[int]  # dataset number of each clip
+    writer: LabelWriter  # counts the labels, which must fit into the decoder
+    probability: float  # of joining a clip with the next ones
 
     def groups(
         self, rows: list[int], random: np.random.Generator
     ) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
-        """Groups of rows that make up an example, each with the seconds at which its rows begin."""
+        """Group rows into examples; return each group with the start of its rows in seconds."""
         if not self.probability:
             return [((row,), (0.0,)) for row in rows]
         groups: list[tuple[tuple[int, ...], tuple[float, ...]]] = []
@@ -49,7 +49,7 @@ class Stitcher:
         return groups
 
     def _pause(self, row: int, following: int, random: np.random.Generator) -> float | None:
-        """Seconds of silence between two clips; None where they do not belong together."""
+        """Return the seconds of silence between two clips; None if they cannot be joined."""
         one, other = self.clips[row], self.clips[following]
         drawn = random.uniform(*DRAWN_PAUSES)
         is_near = self.datasets[row] == self.datasets[following] and one.neighbourhood == other.neighbourhood

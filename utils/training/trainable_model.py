@@ -1,4 +1,4 @@
-"""The model with the parameters that are to be trained marked."""
+"""Load the model, and mark the parameters to train."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from utils.runtime.launch import check_not_split
 
 
 def load_trainable_model(args: TrainArguments, accelerator: Accelerator) -> LoadedModel:
-    """The model with the parameters that are to be trained marked, in float32 but for a quantised base."""
+    """Load the model in float32 (a quantised base excepted), and mark the parameters to train."""
     quantization = choose_quantization(args, accelerator)
     loaded = load_model(args.model_name_or_path, keep_adapter=args.use_peft, quantization=quantization)
     new_tokens = []
@@ -25,9 +25,9 @@ def load_trainable_model(args: TrainArguments, accelerator: Accelerator) -> Load
         code = args.add_language
         if whisper_of(loaded.model) is not loaded.model:
             raise UserError(
-                f"add_language {code} with use_peft: {args.model_name_or_path} is an adapter, which goes on "
-                "as it is, without a token more. Leave use_peft out, which merges it and trains all weights, "
-                "or start a new adapter from the model it was trained on."
+                f"add_language {code} with use_peft: {args.model_name_or_path} is an adapter, and cannot get "
+                "a new token. Remove use_peft, to merge the adapter and train all weights; or start a new "
+                "adapter from its base model."
             )
         new_tokens = [add_language(loaded.model, loaded.processor, code, args.init_language_from)]
     languages = [] if args.language == "auto" else [args.language]
@@ -37,14 +37,14 @@ def load_trainable_model(args: TrainArguments, accelerator: Accelerator) -> Load
         allow_empty_texts(model)
     if args.gradient_checkpointing:
         whisper_of(model).activation_checkpointing_enable({"use_reentrant": False})
-    whisper_of(model).model.encoder.embed_positions.requires_grad_(False)  # sinusoids, fixed in Whisper
+    whisper_of(model).model.encoder.embed_positions.requires_grad_(False)  # fixed sinusoids in Whisper
     return replace(loaded, model=model)
 
 
 def mark_what_is_trained(
     args: TrainArguments, accelerator: Accelerator, model: torch.nn.Module, new_tokens: list[int]
 ) -> torch.nn.Module:
-    """Freeze parts of the model, or put an adapter beside it; an adapter folder goes on with its own."""
+    """Freeze parts of the model, or add an adapter. An adapter folder keeps its own adapter."""
     if not args.use_peft:
         model.requires_grad_(True)  # a merged adapter leaves its base frozen
         freeze(
@@ -56,16 +56,18 @@ def mark_what_is_trained(
         return model
 
     if isinstance(model, PeftModel):
-        accelerator.print(f"{args.model_name_or_path} goes on as it is: {describe_adapter(model)}")
+        accelerator.print(
+            f"Training continues with the adapter {args.model_name_or_path}: {describe_adapter(model)}"
+        )
         return model
     return add_adapter(whisper_of(model), args.model_name_or_path, args, new_tokens)
 
 
 def choose_quantization(args: TrainArguments, accelerator: Accelerator) -> Quantization | None:
-    """How the base of an adapter is quantised; unpacked in the launcher's precision.
+    """Return how to quantise the base of an adapter; it is unpacked in the launcher's precision.
 
     Raises:
-        UserError: What is asked for does not work on a model that is split over processes.
+        UserError: An argument does not work with a model that is split over processes.
     """
     on_one_device = {
         "load_in_8bit": args.load_in_8bit,

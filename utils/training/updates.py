@@ -1,4 +1,4 @@
-"""One update of the weights: clipped, left out where it is not finite, agreed among the processes."""
+"""Update the weights: clip gradients, skip steps that are not finite, and agree among the processes."""
 
 import math
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from torch import nn
 
 @contextmanager
 def exchanging_gradients(accelerator: Accelerator, model: nn.Module, at_once: bool) -> Iterator[None]:
-    """Have the processes average their gradients in the backward pass of the block, or not yet.
+    """Average the gradients over processes in the backward pass of the block if `at_once`, else later.
 
-    Not `accelerator.accumulate`, because the number of micro-batches changes from step to step.
+    This replaces `accelerator.accumulate`, because the number of micro-batches varies between steps.
     """
     accelerator.sync_gradients = at_once
     with nullcontext() if at_once else accelerator.no_sync(model):
@@ -22,10 +22,10 @@ def exchanging_gradients(accelerator: Accelerator, model: nn.Module, at_once: bo
 
 
 def clip_gradients(accelerator: Accelerator, prepared: nn.Module, max_grad_norm: float) -> torch.Tensor:
-    """Clip the gradients and return their norm before that, a scalar equal on all processes.
+    """Clip the gradients, and return their norm before clipping, a scalar equal on all processes.
 
-    DeepSpeed has clipped them itself, and has stepped. A `max_grad_norm` of 0 clips nothing, as in DeepSpeed
-    and in transformers' Trainer.
+    DeepSpeed has already clipped them and done the step. A `max_grad_norm` of 0 means no clipping, as in
+    DeepSpeed and in transformers' Trainer.
     """
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         return torch.tensor(float(prepared.get_global_grad_norm() or 0.0))  # type: ignore[operator]
@@ -35,12 +35,12 @@ def clip_gradients(accelerator: Accelerator, prepared: nn.Module, max_grad_norm:
 
 @dataclass(frozen=True)
 class Update:
-    """What became of an optimiser step; equal on all processes."""
+    """The outcome of an optimiser step, equal on all processes."""
 
     loss_sum: float  # over the target tokens of the whole step
     grad_norm: float  # before clipping
-    skipped: bool  # loss or gradient was not finite: weights and optimiser state are as before
-    stop: bool  # some process was asked to stop
+    skipped: bool  # loss or gradient was not finite: weights and optimiser state did not change
+    stop: bool  # some process was told to stop
 
 
 def update_weights(
@@ -52,21 +52,25 @@ def update_weights(
     *,
     stop: bool,
 ) -> Update:
-    """Clip and step, unless loss or gradient norm is not finite; forget the gradients.
+    """Clip the gradients, do the step if loss and gradient norm are finite, and clear the gradients.
 
-    The processes' losses and their wishes to stop are added up in one exchange, and one read brings them and
-    the norm from the device: all processes decide alike, and an update waits for the device once.
+    One exchange sums the losses and stop requests of all processes, so that all decide alike. One read brings
+    the sums and the norm from the device, so that an update waits for the device only once.
 
     Args:
+        accelerator: The accelerator of the run.
+        prepared: The prepared model.
+        optimizer: The prepared optimiser.
         own_loss_sum: This process's summed loss, a scalar.
-        stop: Whether this process was asked to stop.
+        max_grad_norm: See `clip_gradients`.
+        stop: Whether this process was told to stop.
     """
     own = torch.stack([own_loss_sum.float(), torch.full_like(own_loss_sum, float(stop), dtype=torch.float32)])
     shared = accelerator.reduce(own)
     norm = clip_gradients(accelerator, prepared, max_grad_norm).to(shared)
     loss_sum, stops, grad_norm = torch.cat([shared, norm.reshape(1)]).tolist()
     finite = math.isfinite(loss_sum) and math.isfinite(grad_norm)
-    if finite or accelerator.scaler is not None:  # the scaler leaves the step out itself, and scales down
+    if finite or accelerator.scaler is not None:  # the scaler skips the step itself, and lowers its scale
         optimizer.step()
     optimizer.zero_grad()
     overflow = not finite or bool(getattr(optimizer, "step_was_skipped", False))
@@ -75,7 +79,7 @@ def update_weights(
 
 
 def _is_finding_its_scale(accelerator: Accelerator) -> bool:
-    """Whether a gradient overflow is how fp16 finds its loss scale; below a scale of 1 it is a fault."""
+    """Check whether fp16 is lowering its loss scale. Down to a scale of 1 an overflow is normal."""
     if accelerator.scaler is not None:
         return accelerator.scaler.get_scale() >= 1
-    return accelerator.mixed_precision == "fp16"  # DeepSpeed, which stops by itself at its smallest scale
+    return accelerator.mixed_precision == "fp16"  # DeepSpeed raises an error itself at its smallest scale

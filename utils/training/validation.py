@@ -1,4 +1,4 @@
-"""Validation in the full context, which keeps the best model."""
+"""Validate in the full context, and keep the best model."""
 
 import time
 from dataclasses import replace
@@ -12,16 +12,16 @@ from utils.training.run import Run
 from utils.training.samples import pick_samples
 from utils.training.shared_decoding import score_rows
 
-SAMPLES_SHOWN = 3  # transcripts at each evaluation, and the worst besides
+SAMPLES_SHOWN = 3  # random transcripts per evaluation, in addition to the worst one
 
 
 def evaluate_and_keep_best(run: Run) -> bool:
-    """Decode the validation split in the full context; save to best/ what has the lowest metric.
+    """Decode the validation split in the full context; save the model with the lowest metric to best/.
 
-    The model before training is measured, but never the best.
+    The model before training is evaluated, but never saved as the best.
 
     Returns:
-        Whether it came to its end; it is left, and counts for nothing, where some process is asked to stop.
+        Whether the evaluation finished. It is dropped if some process was told to stop.
     """
     args, state = run.args, run.state
     try:
@@ -37,7 +37,7 @@ def evaluate_and_keep_best(run: Run) -> bool:
     if not state.step:
         standing = "before training"
     elif not is_best:
-        where = "of the average" if state.best_step is None else f"at step {state.best_step}"
+        where = "from the average" if state.best_step is None else f"at step {state.best_step}"
         standing = f"best: {100 * (state.best_metric or 0):.2f} % {where}"
     run.accelerator.print(f"step {state.step}: validation {describe_rates(rates)} ({standing})")
     if is_best:
@@ -45,20 +45,20 @@ def evaluate_and_keep_best(run: Run) -> bool:
             save_model(run, run.output_dir / "best")
         except WriteError as error:
             state.take_back_evaluation(before)
-            run.accelerator.print(f"step {state.step}: {error} Training goes on.")
+            run.accelerator.print(f"step {state.step}: {error} Training continues.")
     if args.average_checkpoints and state.step:
         try:
             keep_snapshot(run, value)
         except WriteError as error:
-            run.accelerator.print(f"step {state.step}: {error} Training goes on.")
+            run.accelerator.print(f"step {state.step}: {error} Training continues.")
     return True
 
 
 def validate(run: Run) -> ErrorRates:
-    """Error rates of the model as it is, written down with samples.
+    """Compute the error rates of the current model, and log them with samples.
 
     Raises:
-        CutShortError: On all processes, where one is asked to stop.
+        CutShortError: On all processes, if one was told to stop.
     """
     args, started = run.args, time.perf_counter()
     whole = whole_model(run.accelerator, run.model)
@@ -73,7 +73,7 @@ def validate(run: Run) -> ErrorRates:
 
 
 def evaluation_is_owed(run: Run) -> bool:
-    """Whether the run begins with an evaluation: of the model before training, or one that was cut short."""
+    """Check whether the run begins with an evaluation: before training, or one that was interrupted."""
     if run.state.step == 0:
         return run.args.eval_on_start
     return run.state.evaluated_step < run.state.step and run.is_due(run.args.eval_steps)
