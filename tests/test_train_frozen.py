@@ -72,7 +72,7 @@ def test_kept_outputs_change_no_loss(
     assert not (tmp_path / "kept" / "encoder_states").exists()
     monkeypatch.setattr(EncoderCache, "fits", lambda self: False)
     train.main(arguments(*more, output_dir=tmp_path / "computed"))
-    assert "its outputs are not kept" in capsys.readouterr().out
+    assert "its outputs are not cached" in capsys.readouterr().out
     assert losses(tmp_path / "kept") == pytest.approx(losses(tmp_path / "computed"), abs=1e-5)
 
 
