@@ -98,7 +98,7 @@ def test_deaths_at_different_steps_end_nothing(capsys):
             raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed. ")
 
     assert list(replacing_dead_workers(read, 0)) == list(range(6))
-    assert capsys.readouterr().out.count("going on with new ones") == 2
+    assert capsys.readouterr().out.count("Starting new workers") == 2
 
 
 def test_a_death_while_a_step_runs_does_not_break_into_it():
