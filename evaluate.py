@@ -156,7 +156,7 @@ def probe_contexts(
     arguments: EvaluateArguments,
     processes: "PartialState",
 ) -> "dict[str, dict[str, MadeUpWords]]":
-    """In each context what the model writes for sounds in which nobody speaks."""
+    """Count the words that the model writes for sounds without speech, in each context."""
     from utils.evaluation.timed_decoding import probe_hallucination
 
     language = material[0].evaluation_set.commonest_language
@@ -181,7 +181,7 @@ def write_report(
     output_dir: Path,
     inputs: dict[str, str],
 ) -> None:
-    """Write comparison, gate, page, tables and plots; the results last, as they mark the end."""
+    """Write comparison, gate, page, tables and plots. Write the results last: they mark a finished report."""
     from utils.evaluation.gate import analyse
     from utils.evaluation.material import find_clip
     from utils.evaluation.scoring import list_predictions

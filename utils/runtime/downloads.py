@@ -40,15 +40,15 @@ def filling_cache(name: str) -> Iterator[None]:
         UserError: The cache is not writable, or another process holds the lock for too long.
     """
     cache = cache_folder()
-    refusal = f"{cache}: another process has been filling the cache for over half an hour. End it."
+    refusal = f"{cache}: another process has locked the cache for over half an hour. Stop that process."
     try:
         (cache / "locks").mkdir(parents=True, exist_ok=True)
         with sole_holder(cache / "locks" / f"{name}.lock", refusal, LOCK_PATIENCE):
             yield
     except OSError as error:
         raise UserError(
-            f"{cache}: the cache cannot be filled: {error}. "
-            "Make room or set WHISPER_FINETUNING_CACHE to a folder that can be written."
+            f"{cache}: cannot write to the cache: {error}. "
+            "Free some space, or set WHISPER_FINETUNING_CACHE to a folder that you can write to."
         ) from None
 
 

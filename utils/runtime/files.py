@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all, and stretches of a file as files of their own."""
+"""Write files and folders atomically, and read a part of a file as if it were a file."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ from utils.runtime.errors import WriteError
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-# What the writers of torch (PyTorchFileWriter), safetensors and C++ streams say in place of an OSError.
+# Words in write errors of torch (PyTorchFileWriter), safetensors and C++ streams, which raise no OSError.
 WRITER_COMPLAINTS = ("PytorchStreamWriter", "inline_container", "iostream error", "I/O error", "os error")
 
 
@@ -154,10 +154,10 @@ def free_disk_bytes(folder: Path) -> int:
 
 
 class FilePart(io.RawIOBase):
-    """Some bytes of a file as a file of its own; others may read the file in between."""
+    """A part of a file that behaves like a file. Other readers may use the file at the same time."""
 
     def __init__(self, file: IO[bytes], start: int, size: int, *, owns: bool = False) -> None:
-        """`size` bytes from `start` on; one that owns the file closes it when it is closed itself."""
+        """Show `size` bytes from `start` on. With `owns`, closing the part also closes the file."""
         self._file, self._start, self._size, self._owns = file, start, size, owns
         self._place = 0
 
@@ -173,7 +173,7 @@ class FilePart(io.RawIOBase):
         return self._place
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
-        """Read what is there.
+        """Read bytes into `buffer` and return their number.
 
         Raises:
             EOFError: The file ends before the part does.

@@ -1,4 +1,4 @@
-"""A checked start of processes, what each kind of launch can and cannot do, and failing together."""
+"""Start processes with checks, tell what each kind of launch supports, and fail together."""
 
 import contextlib
 import datetime
@@ -69,14 +69,14 @@ def _check_launcher(accelerator: Accelerator) -> None:
             "gradient_accumulation_steps: the launcher's configuration says "
             f"{accelerator.gradient_accumulation_steps}. Remove it there and set it in the recipe."
         )
-    _check_processes(accelerator.num_processes, "they would train apart and overwrite each other")
+    _check_processes(accelerator.num_processes, "they would train separately and overwrite each other")
 
 
 def _check_processes(seen: int, harm: str) -> None:
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started != seen:
         raise UserError(
-            f"{started} processes were started, but each sees {seen}: {harm}. "
+            f"{started} processes were started, but each one sees {seen}: {harm}. "
             "Use a configuration of accelerate_configs/."
         )
 
@@ -118,12 +118,12 @@ def check_not_split(accelerator: Accelerator, features: Sequence[str]) -> None:
 
 
 def start_processes() -> PartialState:
-    """This process's place among those that the launcher started; alone where there is no launcher.
+    """Connect this process to those that the launcher started. Without a launcher there is only one.
 
     Raises:
-        UserError: Processes were started that do not know of each other.
+        UserError: The started processes are not connected.
     """
-    # One may decode much longer than another; the usual limit would end both after 10 minutes.
+    # One process may decode much longer than another; the default limit would end both after 10 minutes.
     state = PartialState(cpu=pick_device().type == "cpu", timeout=datetime.timedelta(hours=4))
     _check_processes(state.num_processes, "each would score everything")
     return state
@@ -131,10 +131,10 @@ def start_processes() -> PartialState:
 
 @contextlib.contextmanager
 def failing_together() -> Iterator[None]:
-    """Every process writes something in the block; where one fails to, all raise at its end.
+    """Make all processes raise at the end of the block if a write in it failed on one of them.
 
     Raises:
-        WriteError: The disk refused on some process; the text is that process's.
+        WriteError: A process could not write. The message is that of this process.
     """
     fault = ""
     try:

@@ -140,7 +140,7 @@ def _cgroup_room(folder: Path, limit_file: str, usage_file: str) -> int | None:
 
 
 def read_usage() -> Usage:
-    """What this process holds now."""
+    """Return the memory that this process holds now."""
     import psutil
 
     info = psutil.Process().memory_info()
@@ -195,7 +195,7 @@ def _set_back_resident_peak() -> bool:
 
 
 def _resident_peak() -> int:
-    """VmHWM in bytes."""
+    """Return VmHWM in bytes."""
     found = re.search(
         r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     )

@@ -1,4 +1,4 @@
-"""Memory that ran out, recognised and told with what to do; freed memory that is given back to the system."""
+"""Recognise out-of-memory errors and give advice; return freed memory to the system."""
 
 import contextlib
 import ctypes
@@ -14,9 +14,9 @@ TRIM_THRESHOLD_BYTES = 1 << 23
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
-IN_TRAINING = (  # what helps there
-    "Give --auto_find_batch_size, which does the step again in smaller parts, --memory low, or "
-    "--gradient_checkpointing; the result stays the same."
+IN_TRAINING = (  # advice during training
+    "Add --auto_find_batch_size, which repeats the step in smaller parts, --memory low, or "
+    "--gradient_checkpointing. The result stays the same."
 )
 
 IN_EVALUATION = (
@@ -30,7 +30,7 @@ TEXTS = (  # messages of torch's allocators, CTranslate2, C++, the kernel and on
 
 
 def return_freed_memory() -> None:
-    """Hand what Python, glibc and the allocators of devices keep for reuse back to the machine."""
+    """Return the memory that Python, glibc and the device allocators keep for reuse."""
     gc.collect()
     if "torch" in sys.modules:
         from accelerate.utils.memory import clear_device_cache
@@ -42,10 +42,10 @@ def return_freed_memory() -> None:
 
 
 def keep_no_freed_memory() -> None:
-    """From now on hand large blocks back to the machine as soon as they are freed.
+    """Make glibc return large blocks to the system as soon as they are freed.
 
-    By itself glibc raises the size from which it does so up to 32 MB, once blocks of such sizes are freed; it
-    then fits tensors of ever different sizes into holes, of which more and more are left over.
+    By default glibc raises its threshold to as much as 32 MB when large blocks are freed. It then keeps these
+    blocks for reuse, and tensors of varying sizes fragment them more and more.
     """
     libc = _glibc()
     if libc is not None:
@@ -54,7 +54,7 @@ def keep_no_freed_memory() -> None:
 
 
 def _glibc() -> ctypes.CDLL | None:
-    """The C library where it is glibc."""
+    """Return the C library if it is glibc, else None."""
     if sys.platform != "linux":
         return None
     try:

@@ -25,7 +25,7 @@ def silence_libraries() -> None:
 
 
 class _ForgivingStream:
-    """Passes lines on to a stream at once, so that a log has them when a run is killed; loses what fails."""
+    """Writes to a stream, flushes each line so that a log survives a kill, and ignores write errors."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -47,7 +47,7 @@ class _ForgivingStream:
 
 @contextlib.contextmanager
 def output_that_may_be_lost() -> Iterator[None]:
-    """While the block runs, standard output may go to a full disk or to a terminal that is gone."""
+    """Ignore errors of standard output in the block, such as a full disk or a closed terminal."""
     with contextlib.redirect_stdout(cast(TextIO, _ForgivingStream(sys.stdout))):
         yield
 
