@@ -113,10 +113,10 @@ class QualityFlags:
         "Turn on these rules, which are off by default.", default=[], advanced=True
     )
     filter_with_model: str | None = argument(
-        "Model that transcribes every clip. Clips whose text is very different are rejected.", default=None
+        "Model that transcribes every clip. Reject clips with another text or another language.", default=None
     )
     max_filter_wer: float = argument(
-        "Reject clips if the normalised WER of that model is at least this.", default=0.8, advanced=True
+        "Reject clips on which the normalised WER of that model is above this.", default=0.8, advanced=True
     )
     model_name_or_path: str | None = argument(
         "Model whose tokenizer counts tokens. Texts with too many are rejected.", default=None, advanced=True

@@ -57,7 +57,7 @@ class DataFlags:
     group_name: ClassVar = "data"
 
     dataset: list[str] = argument("Folders that preprocess.py wrote.")
-    language: str = argument("Language code of clips without their own. auto: all have one.", default="auto")
+    language: str = argument("Language code of clips that have none. auto: all have one.", default="auto")
     dataset_passes: list[float] | None = argument(
         "Passes over each dataset in one epoch. 1 0.1 uses a new tenth of the second dataset in each epoch.",
         default=None,
@@ -145,7 +145,7 @@ class ContextFlags:
         "Encoder input: as long as the clips (fast), or always 30 s.", default="dynamic"
     )
     silence_run: int = argument(
-        "With dynamic: this many positions of silence become one. 0: leave the silence out.",
+        "With dynamic: after 1 s, this many positions of silence become one. 0: no silence.",
         default=128,
         advanced=True,
         at_least=0,
@@ -181,7 +181,7 @@ class ValidationFlags:
     )
     eval_on_start: bool = argument("Evaluate before the first step.", default=False)
     early_stopping_patience: int | None = argument(
-        "Stop after this number of evaluations that are not better.", default=None, at_least=1
+        "Stop after this number of evaluations in a row without a better one.", default=None, at_least=1
     )
     early_stopping_threshold: float = argument(
         "A metric is only better if it is lower by more than this.", default=0.0, advanced=True, at_least=0
@@ -205,7 +205,7 @@ class ValidationFlags:
         advanced=True,
     )
     guard_tolerance: float = argument(
-        "Largest allowed rise of the WER on a guard dataset. 0.01 is one percentage point.",
+        "Largest allowed rise of the metric on a guard dataset. 0.01 is one point.",
         default=0.01,
         advanced=True,
         at_least=0,
@@ -221,7 +221,7 @@ class SavingFlags:
     save_steps: int = argument("Save after this number of steps. 0: never.", default=100, at_least=0)
     save_total_limit: int = argument("Keep this number of newest checkpoints.", default=2, at_least=1)
     resume_from_checkpoint: str | None = argument(
-        "Go on from this checkpoint folder, or from the latest.",
+        "Go on from this checkpoint folder, or from the newest one: latest.",
         default=None,
     )
     logging_steps: int = argument(
@@ -244,7 +244,7 @@ class MemoryFlags:
     auto_find_batch_size: bool = argument("Use smaller micro-batches when memory runs out.", default=False)
     memory: Literal["fast", "low"] = argument("low uses less memory and is a little slower.", default="fast")
     micro_batch_seconds: float | None = argument(
-        "Split larger micro-batches into parts of this many seconds. Without it: 64 on a CPU.",
+        "Split micro-batches longer than this, in seconds. Without it: 64 on a CPU, else no limit.",
         default=None,
         advanced=True,
         above=0,
