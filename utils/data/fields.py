@@ -1,4 +1,4 @@
-"""Fields of a source's items: texts, languages and extra columns, checked as they are read."""
+"""Checks the fields of a source's items while they are read: texts, languages and extra columns."""
 
 import json
 import os
@@ -12,10 +12,10 @@ from utils.text.cleaning import CONTROL_TOKEN, clean_text
 
 
 def usable_text(text: str) -> str:
-    """A transcript, cleaned.
+    """Clean a transcript.
 
     Raises:
-        BadItem: Nothing can be learnt from it.
+        BadItem: The text cannot be used for training.
     """
     cleaned = clean_text(text)
     if problem := text_problem(cleaned):
@@ -24,18 +24,18 @@ def usable_text(text: str) -> str:
 
 
 def text_problem(text: str) -> Problem | None:
-    """Why a cleaned text cannot be learnt from, or None."""
+    """Say why a cleaned text cannot be used for training, or return None."""
     if not text:
         return Problem("empty text", "nothing is left after cleaning")
     if token := CONTROL_TOKEN.search(text):
-        return Problem("control token in the text", f"{token.group()}; remove it")
+        return Problem("control token in the text", f"found {token.group()}; remove it")
     if not is_utf8(text):
-        return Problem("broken characters in the text", "half of a surrogate pair; save the text as UTF-8")
+        return Problem("broken characters in the text", "half a surrogate pair; save the text as UTF-8")
     return None
 
 
 def read_language(code: str | None) -> str | None:
-    """A language code as a manifest gives it, checked.
+    """Check a language code from a manifest.
 
     Raises:
         BadItem: Whisper knows no such language.
@@ -50,7 +50,7 @@ def read_language(code: str | None) -> str | None:
 
 
 def whisper_language(name: str) -> str | None:
-    """Whisper's code for a code, a locale (`sv-SE`) or an English name (`Swedish`), or None."""
+    """Return Whisper's code for a code, a locale (`sv-SE`) or an English name (`Swedish`), or None."""
     from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
     lower = name.strip().lower()
@@ -59,7 +59,7 @@ def whisper_language(name: str) -> str | None:
 
 
 def read_extras(row: Mapping[str, object], taken: Iterable[str] = ()) -> dict[str, Scalar]:
-    """The columns that are kept as they are; one that has a name of ours is called `original_<name>`."""
+    """Return the columns to keep. A column with one of our own names is renamed to `original_<name>`."""
     read_already = {"audio", "text", "start", "end", "language", "speaker", "group", "split", *taken}
     extras: dict[str, Scalar] = {}
     for key, value in row.items():
@@ -68,23 +68,23 @@ def read_extras(row: Mapping[str, object], taken: Iterable[str] = ()) -> dict[st
         name = f"original_{key}" if key in PREPARED_COLUMNS else key
         plain = value if isinstance(value, str | bool | float) else _as_scalar(value)
         if not is_utf8(key) or (isinstance(plain, str) and not is_utf8(plain)):
-            raise BadItem(f"broken characters in {key!a}", "half of a surrogate pair")
+            raise BadItem(f"broken characters in {key!a}", "half a surrogate pair; save the text as UTF-8")
         extras[name] = plain
     return extras
 
 
 def _as_scalar(value: object) -> Scalar:
-    """Whole numbers of 64 bits as they are, everything nested or larger as JSON text."""
+    """Return a whole number of 64 bits unchanged, and anything nested or larger as JSON text."""
     if isinstance(value, int) and abs(value) < 2**63:
         return value
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def parse_json_object(text: str) -> dict[str, object]:
-    """What a line of JSON holds.
+    """Parse a line of JSON.
 
     Raises:
-        BadItem: It is no JSON, or no object.
+        BadItem: It is not JSON, or not an object.
     """
     try:
         row = json.loads(text)
@@ -104,7 +104,7 @@ def is_utf8(text: str) -> bool:
 
 
 def usable_id(id: str) -> str:
-    """An id as it is.
+    """Return the id unchanged.
 
     Raises:
         BadItem: It cannot be written as UTF-8.
@@ -115,7 +115,7 @@ def usable_id(id: str) -> str:
 
 
 def printable(path: Path | str) -> str:
-    """A path as text that can be written as UTF-8, whatever bytes its name has."""
+    """Return a path as text that can be written as UTF-8, even if its bytes are not UTF-8."""
     return os.fsencode(path).decode("utf-8", errors="replace")
 
 

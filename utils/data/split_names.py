@@ -1,4 +1,4 @@
-"""Names of splits: those a source gives, and the three that a prepared dataset has."""
+"""Names of splits: the names that a source gives, and the three splits of a prepared dataset."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -18,9 +18,9 @@ _EVALUATION = re.compile(r"(?<![a-z])eval(uation)?(?![a-z])", re.IGNORECASE)
 
 
 def split_name(name: str) -> str | None:
-    """`train`, `validation` or `test` for a split's name in the wild (`dev93`, `test.clean`), or None.
+    """Return `train`, `validation` or `test` for a split's name (`dev93`, `test.clean`), or None.
 
-    `train_dev` is the validation split that recipes of Kaldi and ESPnet cut from the training data.
+    `train_dev` is the validation split that Kaldi and ESPnet recipes take from the training data.
     """
     words = [word.rstrip("0123456789") for word in re.split(r"[._\-\[]", name.strip().lower())]
     words = [_SPLIT_ALIASES.get(word, word) for word in words]
@@ -31,11 +31,11 @@ def split_name(name: str) -> str | None:
 def splits_of_names(
     names: Iterable[str], read: Callable[[str], str | None] = split_name
 ) -> dict[str, str | None]:
-    """The split that each name in one source tells; `eval` is test where another one is for validation.
+    """Return the split of each name in one source. `eval` is test if another name is validation.
 
     Args:
-        names: All that the source has, of folders or tables or in a column.
-        read: Gives the split of one name.
+        names: All names of folders, tables or column values in the source.
+        read: Returns the split of one name.
     """
     names = list(names)
     as_test = {name: read(_EVALUATION.sub("test", name)) for name in names}
@@ -43,16 +43,16 @@ def splits_of_names(
 
 
 def given_splits(rows: Iterable[Mapping[str, object]]) -> set[str]:
-    """The values that rows have under `split`."""
+    """Return the different values of the rows' `split`."""
     values = (row.get("split") for row in rows)
     return {value.strip() for value in values if isinstance(value, str) and value.strip()}
 
 
 def known_split(given: str, splits: Mapping[str, str | None]) -> str:
-    """What a value of `split` means in its source.
+    """Return the split that a value of `split` means in its source.
 
     Raises:
-        BadItem: Nothing that is known.
+        BadItem: The value is unknown.
     """
     split = splits.get(given)
     if split is None:
@@ -61,9 +61,9 @@ def known_split(given: str, splits: Mapping[str, str | None]) -> str:
 
 
 def unsplit_notes(splits: Mapping[str, str | None], most: int = 10) -> tuple[str, ...]:
-    """Tells of names without a split beside others that have one; what they hold is trained on."""
+    """Return a note on names without a split if other names have one. Their items go to train."""
     without = [printable(name) for name, split in splits.items() if split is None]
     if not without or len(without) == len(splits):
         return ()
     names = ", ".join(without[:most]) + (f" and {len(without) - most} more" if len(without) > most else "")
-    return (f"{names}: no split in its name, counted as train.",)
+    return (f"{names}: no known split name, counted as train.",)

@@ -1,4 +1,4 @@
-"""What a reader of speech yields: utterances not yet decoded, and rejects with their reasons."""
+"""Records that a reader yields: utterances, not yet decoded, and rejects with their reasons."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,17 +15,17 @@ PREPARED_COLUMNS = (
     "previous_text", "segments",
 )
 # fmt: on
-"""Columns with a meaning of their own; what a source has under such a name is kept as `original_<name>`."""
+"""Columns with a meaning of their own. A source's own column of this name becomes `original_<name>`."""
 
 Scalar = str | int | float | bool
 
 Audio = Path | bytes | ArchiveMember
-"""Where the audio of an utterance is: a file, the bytes of one, or a member of a tar or zip archive."""
+"""The audio of an utterance: a file, the bytes of a file, or a member of a tar or zip archive."""
 
 
 @dataclass(frozen=True)
 class TimedText:
-    """Text with its place in seconds, within whatever it belongs to."""
+    """Text with its start and end in seconds, within an utterance or a recording."""
 
     start: float
     end: float
@@ -34,10 +34,10 @@ class TimedText:
 
 @dataclass(frozen=True)
 class Utterance:
-    """One transcribed stretch of audio, not yet decoded.
+    """One transcribed piece of audio, not yet decoded.
 
     `start` and `end` are seconds within `audio`, both None for all of it. `source` and `position` say where
-    it came from, for rejects; `id` is unique within one source. `text` is clean and not empty.
+    it was found, for rejects. `id` is unique within one source. `text` is clean and not empty.
     """
 
     id: str
@@ -50,16 +50,16 @@ class Utterance:
     language: str | None = None
     speaker: str | None = None
     group: str | None = None
-    recording: str | None = None  # utterances of one recording share this; None: `audio` tells
+    recording: str | None = None  # the same for all utterances of a recording; None: `audio` identifies it
     split: str | None = None
-    segments: tuple[TimedText, ...] = ()  # the text in timed pieces, seconds from the utterance's start
-    previous_text: str | None = None  # what was said right before, in the same recording
+    segments: tuple[TimedText, ...] = ()  # the text in timed segments, seconds from the utterance's start
+    previous_text: str | None = None  # the text right before it in the same recording
     extra: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Reject:
-    """One item that is not kept, and why."""
+    """One item that is not kept, with the reason."""
 
     source: str
     position: int | str
@@ -68,7 +68,7 @@ class Reject:
 
 @dataclass(frozen=True)
 class Items:
-    """Items that are read anew, in the same order, each time they are asked for."""
+    """Items that are read again, in the same order, on each iteration."""
 
     read: Callable[[], Iterator[Utterance | Reject]] = field(repr=False)
 
@@ -78,19 +78,23 @@ class Items:
 
 @dataclass(frozen=True)
 class Source:
-    """What a reader found. `items` come in the same order each time it is read and are not held in memory.
+    """What a reader found. `items` have the same order on each reading and are not kept in memory.
 
-    Utterances cut from one recording stand together, so that it is decoded once.
+    All utterances of one recording follow each other, so that it is decoded once.
     """
 
     items: Iterable[Utterance | Reject]
-    total: int | None = None  # of items, where that is known beforehand
+    total: int | None = None  # number of items, if it is known in advance
     credit: str | None = None
     notes: tuple[str, ...] = ()
 
 
 def check_any_usable(items: Iterable[Utterance | Reject], name: str) -> None:
-    """Raise a UserError with the commonest reasons unless at least one item is an utterance."""
+    """Check that at least one item is an utterance.
+
+    Raises:
+        UserError: None is. The message has the most frequent reasons.
+    """
     rejects = []
     for item in items:
         if isinstance(item, Utterance):
@@ -100,7 +104,7 @@ def check_any_usable(items: Iterable[Utterance | Reject], name: str) -> None:
 
 
 def commonest_reasons(rejects: Iterable[Reject], most: int = 3) -> str:
-    """The commonest kinds of reject, each with its count and first example."""
+    """Return the most frequent kinds of reject, each with its count and first example."""
     first: dict[str, Reject] = {}
     counts: Counter[str] = Counter()
     for reject in rejects:
@@ -110,4 +114,4 @@ def commonest_reasons(rejects: Iterable[Reject], most: int = 3) -> str:
         f"{count} × {first[kind].problem} ({first[kind].source}, {first[kind].position})"
         for kind, count in counts.most_common(most)
     ]
-    return f"Rejected: {'; '.join(shown)}." if shown else "It holds no items."
+    return f"Rejected: {'; '.join(shown)}." if shown else "It has no items."

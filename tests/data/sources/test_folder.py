@@ -195,7 +195,7 @@ def test_every_file_of_a_folder_is_accounted_for(tmp_path):
         ("pipe.txt", "unreadable transcript"),
         ("big.txt", "transcript too large"),
     }
-    assert source.notes == (f"{tmp_path}: files that are neither audio nor a transcript: 3, passed over.",)
+    assert source.notes == (f"{tmp_path}: files that are neither audio nor a transcript: 3, skipped.",)
 
 
 def test_links_of_a_folder_lead_nowhere_twice(tmp_path):
@@ -209,7 +209,7 @@ def test_links_of_a_folder_lead_nowhere_twice(tmp_path):
     utterances, rejects = parts(source)
     assert [u.id for u in utterances] == ["copy", "data/a"]
     assert [(r.source, r.problem.kind) for r in rejects] == [("data/itself.txt", "no recording")]
-    assert source.notes == (f"{tmp_path}: links to folders: 1, not followed; give such a folder as --input.",)
+    assert source.notes == (f"{tmp_path}: links to folders: 1, not followed. Give such a folder as --input.",)
 
 
 def test_names_of_a_folder_that_are_no_utf8(tmp_path):
@@ -235,7 +235,7 @@ def test_a_folder_is_read_anew_each_time_and_lazily(tmp_path):
 def test_folder_that_is_no_use(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         folder_parts(tmp_path / "no")
-    with pytest.raises(UserError, match=r"no audio and no \.txt"):
+    with pytest.raises(UserError, match=r"no audio and no transcripts"):
         folder_parts(tmp_path)
     write_wav(tmp_path / "a.wav")
     with pytest.raises(UserError, match=r"no usable utterance.*no transcript"):
@@ -250,4 +250,4 @@ def test_folder_tells_which_subfolders_have_no_split_in_their_names(tmp_path):
     assert {u.id: u.split for u in parts(source)[0]} == {
         "train/x": "train", "dev/x": "validation", "eval1/a/x": "test", "stuff/b/x": None,
     }  # fmt: skip
-    assert source.notes == ("stuff: no split in its name, counted as train.",)
+    assert source.notes == ("stuff: no known split name, counted as train.",)

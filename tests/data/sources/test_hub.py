@@ -154,7 +154,7 @@ def test_a_stream_that_breaks_off(monkeypatch, tmp_path):
     items = iter(read_hub("someone/something", local_cache=tmp_path, streaming=True).items)
     assert next(items).text == "uno"
     with pytest.raises(
-        UserError, match=r"cannot read on \(ConnectionError\): the line is dead\. .*try again"
+        UserError, match=r"cannot read the next row \(ConnectionError\): the line is dead\. .*Try again"
     ):
         next(items)
 

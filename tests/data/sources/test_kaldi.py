@@ -163,7 +163,7 @@ def test_an_open_end_says_what_to_write(tmp_path, write_files):
     files = {"wav.scp": "rec x.wav\n", "segments": "a rec 5.0 -1\nb rec 0 -1\n", "text": "a uno\nb due\n"}
     bad, whole = read_kaldi(write_files(tmp_path / "k", files)).items
     assert isinstance(bad, Reject) and bad.problem.kind == "open end"
-    assert "from 5 s" in str(bad.problem) and "write the length of the recording" in str(bad.problem)
+    assert "starts at 5 s" in str(bad.problem) and "write the length of the recording" in str(bad.problem)
     assert isinstance(whole, Utterance) and (whole.start, whole.end) == (None, None)
 
 
@@ -176,5 +176,5 @@ def test_kaldi_folders_as_csj_names_them(tmp_path, write_files, by_id):
     assert {id: u.split for id, u in utterances.items()} == {
         "train": "train", "dev": "validation", "eval1": "test", "eval2": "test", "meetings": None,
     }  # fmt: skip
-    assert source.notes == ("meetings: no split in its name, counted as train.",)
+    assert source.notes == ("meetings: no known split name, counted as train.",)
     assert read_kaldi(tmp_path / "csj/eval1").notes == ()  # nothing there has a split

@@ -114,7 +114,7 @@ def test_nemo_manifests_with_dev_and_eval(tmp_path, write_files, by_id):
     assert {id.split("-")[0]: u.split for id, u in utterances.items()} == {
         "train": "train", "dev93": "validation", "eval92": "test", "news": None,
     }  # fmt: skip
-    assert source.notes == ("news.json: no split in its name, counted as train.",)
+    assert source.notes == ("news.json: no known split name, counted as train.",)
 
 
 def test_speakers_that_pandas_made_floats(tmp_path, write_files, by_id):
@@ -317,7 +317,7 @@ def test_lhotse_cuts_with_dev_and_eval(tmp_path, write_files, by_id, clips):
     assert {id: u.split for id, u in utterances.items()} == {
         "train": "train", "dev": "validation", "eval": "test", "news": None,
     }  # fmt: skip
-    assert source.notes == ("cuts_news.jsonl: no split in its name, counted as train.",)
+    assert source.notes == ("cuts_news.jsonl: no known split name, counted as train.",)
 
 
 _RECORDING = {
@@ -357,5 +357,5 @@ def test_lhotse_that_is_no_use(lhotse_manifests, tmp_path, write_files):
     with pytest.raises(UserError, match=r"no b_recordings\.jsonl for b_supervisions\.jsonl"):
         read_lhotse(write_files(tmp_path / "b", {"b_supervisions.jsonl": "{}\n"}))
     (tmp_path / "c.jsonl.gz").write_bytes(gzip.compress(b"{}\n" * 1000)[:-8])
-    with pytest.raises(UserError, match="is broken"):
+    with pytest.raises(UserError, match="is damaged"):
         read_lhotse(tmp_path / "c.jsonl.gz")

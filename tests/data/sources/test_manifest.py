@@ -180,7 +180,7 @@ PART = {"start": 0, "end": 1, "text": "ciao"}
         ({"segments": [PART, PART | {"text": " "}]}, "malformed segments: no text"),
         (
             {"segments": [PART], "start": 2, "end": 2.9},
-            "malformed segments: no text, or beyond the utterance",
+            "malformed segments: no text, or not within the utterance",
         ),
         (
             {"segments": [PART | {"start": 0.5, "text": "ci"}, PART | {"text": "ao"}]},
@@ -203,7 +203,7 @@ def test_manifest_that_is_no_use(tmp_path):
         read_manifest(tmp_path / "no.jsonl")
     with pytest.raises(UserError, match=r"no usable utterance.*2 × missing key 'text'.*corpus\.jsonl, 1"):
         read_manifest(write_manifest(tmp_path, [{"audio": "a"}, {"audio": "b"}, "{"]))
-    with pytest.raises(UserError, match=r"no usable utterance\. It holds no items"):
+    with pytest.raises(UserError, match=r"no usable utterance\. It has no items"):
         read_manifest(write_manifest(tmp_path, []))
 
 

@@ -47,7 +47,7 @@ def test_a_broken_gzip_is_told(tmp_path, write_files):
     folder = write_files(
         tmp_path, {"a.gz": data[:-10], "b.gz": b"a\n", "c.gz": gzip.compress(bytes(3_000_000))}
     )
-    for name, problem in {"a.gz": "is broken", "b.gz": "is broken", "c.gz": "line 1 is over"}.items():
+    for name, problem in {"a.gz": "is damaged", "b.gz": "is damaged", "c.gz": "line 1 has over"}.items():
         with pytest.raises(UserError, match=problem):
             list(read_lines(Folder(folder), name))
 
@@ -92,7 +92,7 @@ def test_headers(tmp_path, write_files):
     ]
     for name, needed, problem in [
         ("a.tsv", ("path",), "no column path; found 'id', 'text'"),
-        ("b.tsv", (), "names a column twice"),
+        ("b.tsv", (), "two columns of the same name"),
         ("c.tsv", (), "is empty"),
     ]:
         with pytest.raises(UserError, match=problem):

@@ -1,4 +1,4 @@
-"""Members of an archive, and how each is read where it lies."""
+"""Members of an archive, read directly from their place in it."""
 
 import bz2
 import contextlib
@@ -16,15 +16,15 @@ from typing import IO
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem, Problem
 
-MOST_MEMBER_BYTES = 1 << 30  # a member is read whole; six hours of 16-bit speech at 16 kHz are 0.7 GB
+MOST_MEMBER_BYTES = 1 << 30  # a member is read whole; six hours of 16-bit speech at 16 kHz have 0.7 GB
 
-MOST_RATIO = 200  # unpacked by packed bytes; the deflate format ends at 1,032
+MOST_RATIO = 200  # unpacked divided by packed bytes; deflate reaches at most 1,032
 
-FREE_BYTES = 64 << 20  # below this size digital silence may compress as well as it likes
+FREE_BYTES = 64 << 20  # smaller members may have any ratio: digital silence compresses very well
 
 OPENERS = {"": open, "gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}
 
-# What the standard library raises over broken or hostile archives.
+# Errors of the standard library for damaged or hostile archives.
 BROKEN_ARCHIVE = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError,
     ValueError, OverflowError, NotImplementedError, RecursionError,
@@ -33,17 +33,17 @@ BROKEN_ARCHIVE = (
 
 @dataclass(frozen=True, slots=True)
 class ArchiveMember:
-    """A file inside an archive; `name` is its path there.
+    """A file in an archive; `name` is its path there.
 
-    `offset` counts in the unpacked tar, or says where the member's local header is in a zip. `data` holds the
-    bytes of a member of a compressed tar, once they have been read.
+    `offset` is its place in the unpacked tar, or the place of its local header in a zip. `data` has the bytes
+    of a member of a compressed tar after they were read.
     """
 
     archive: Path
     name: str
     offset: int = 0
     size: int = 0  # bytes, unpacked
-    compression: str = ""  # of a tar as a whole: gz, bz2, xz
+    compression: str = ""  # of the whole tar: gz, bz2, xz
     packed_size: int | None = None  # bytes in a zip; None: a tar
     is_deflated: bool = False
     checksum: int = 0  # CRC-32, in a zip
@@ -51,7 +51,7 @@ class ArchiveMember:
 
     @property
     def needs_order(self) -> bool:
-        """Whether reading it means reading everything before it."""
+        """Check whether everything before it must be read first."""
         return bool(self.compression) and self.data is None
 
 
@@ -60,7 +60,7 @@ def size_problem(size: int, packed_size: int) -> Problem | None:
         return Problem("too large", f"{size} bytes, expected at most {MOST_MEMBER_BYTES}")
     if is_bomb(size, packed_size):
         return Problem(
-            "suspicious compression", f"{size} bytes packed in {packed_size}; pack the archive again"
+            "suspicious compression", f"{size} bytes packed into {packed_size}; pack the archive again"
         )
     return None
 
@@ -70,10 +70,10 @@ def is_bomb(size: int, packed_size: int) -> bool:
 
 
 def read_member(member: ArchiveMember) -> bytes:
-    """The bytes of a member, found by its place; in a compressed tar that reads everything before it.
+    """Read the bytes of a member at its place. In a compressed tar this reads everything before it.
 
     Raises:
-        BadItem: The archive is gone, was changed or is broken.
+        BadItem: The archive is missing, changed or damaged.
     """
     if member.data is not None:
         return member.data
@@ -87,13 +87,13 @@ def read_member(member: ArchiveMember) -> bytes:
 
 
 def read_archived(members: Iterable[ArchiveMember]) -> Iterator[ArchiveMember]:
-    """Members of one compressed tar with their data, read front to back in one go.
+    """Yield members of one compressed tar with their data. The tar is read once, from front to back.
 
     Args:
         members: Sorted by offset.
 
     Raises:
-        UserError: The archive was changed since it was opened.
+        UserError: The archive was changed after it was opened.
     """
     with contextlib.ExitStack() as stack:
         file = None
@@ -103,7 +103,7 @@ def read_archived(members: Iterable[ArchiveMember]) -> Iterator[ArchiveMember]:
                 data = _read_exactly(file, member.offset, member.size)
             except BROKEN_ARCHIVE as error:
                 raise UserError(
-                    f"{member.archive}: broken, or changed while it was read: {error}."
+                    f"{member.archive}: damaged, or changed while it was read: {error}."
                 ) from error
             yield replace(member, data=data)
 
@@ -117,17 +117,17 @@ def _read_exactly(file: IO[bytes], offset: int, size: int) -> bytes:
 
 
 def _read_zipped(file: IO[bytes], member: ArchiveMember) -> bytes:
-    """Read by the local header: opening a zip the usual way lists all its members each time.
+    """Read a member by its local header. Opening the zip in the usual way would list all members each time.
 
     Format: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, sections 4.3.7 and 4.4.
     """
     header = _read_exactly(file, member.offset, 30)
     if header[:4] != b"PK\x03\x04":
-        raise zipfile.BadZipFile("no header where the directory says")
+        raise zipfile.BadZipFile("no local header at the place in the directory")
     name_length, extra_length = struct.unpack("<HH", header[26:30])
     packed = _read_exactly(file, member.offset + 30 + name_length + extra_length, member.packed_size or 0)
-    # a raw deflate stream; no more than the size that was announced
+    # a raw deflate stream; read at most the announced size
     data = zlib.decompressobj(-15).decompress(packed, member.size + 1) if member.is_deflated else packed
     if len(data) != member.size or zlib.crc32(data) != member.checksum:
-        raise zipfile.BadZipFile("size or checksum are not what the directory says")
+        raise zipfile.BadZipFile("size or checksum differ from the directory")
     return data

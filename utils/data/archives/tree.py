@@ -1,8 +1,8 @@
-"""A corpus in a folder, or in a zip or tar archive that is read in place, and where in it the tables lie.
+"""Opens a corpus in a folder, or in a zip or tar archive that is read in place, and finds its tables.
 
-Nothing is unpacked to a path of the archive's choosing: tables are read as streams, and audio is named as an
-`ArchiveMember`, which a worker process reads later by its place. A compressed tar has no such places; its
-audio is read front to back (`read_archived`).
+Nothing is unpacked to a path from the archive. Tables are read as streams. Audio is an `ArchiveMember`, which
+a worker process later reads at its place. A compressed tar has no such places, so its audio is read from
+front to back (`read_archived`).
 """
 
 import fnmatch
@@ -21,7 +21,7 @@ _MAGIC = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04"
 
 
 class Folder:
-    """A corpus that lies unpacked; see `Archive` for the methods."""
+    """A corpus in an unpacked folder; see `Archive` for the methods."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -30,7 +30,7 @@ class Folder:
         plain = plain_name(name)
         try:
             return plain is not None and (self.root / plain).is_file()
-        except (OSError, ValueError):  # a name too long or with a NUL character
+        except (OSError, ValueError):  # the name is too long or has a NUL character
             return False
 
     def names(self) -> Iterator[str]:
@@ -59,10 +59,10 @@ FileTree = Folder | Archive
 def open_tree(path: Path) -> FileTree:
     """Open a folder, a zip, a tar, or a tar compressed by gzip, bzip2 or xz.
 
-    The contents of an archive are listed once; a compressed tar is read through for that.
+    The contents of an archive are listed once. For this, a compressed tar is read completely.
 
     Raises:
-        UserError: There is no such file, or it is no archive, or it is broken or hostile as a whole.
+        UserError: The file does not exist, is not an archive, or is damaged or hostile as a whole.
     """
     if path.is_dir():
         return Folder(path)
@@ -75,8 +75,8 @@ def open_tree(path: Path) -> FileTree:
         return list_zip(path) if kind == "zip" else list_tar(path, kind)
     except BROKEN_ARCHIVE as error:
         raise UserError(
-            f"{path}: broken, or no archive: {str(error) or type(error).__name__}. Expected a folder, .zip, "
-            ".tar, .tar.gz, .tar.bz2 or .tar.xz; if the name is right, it may be cut off: fetch it again."
+            f"{path}: damaged, or not an archive: {str(error) or type(error).__name__}. Expected a folder, "
+            ".zip, .tar, .tar.gz, .tar.bz2 or .tar.xz. It may be incomplete: download it again."
         ) from error
 
 
@@ -85,13 +85,13 @@ def is_archive_name(name: str) -> bool:
 
 
 def find_files(tree: FileTree, *patterns: str) -> list[str]:
-    """Paths of the files whose own name fits one of the patterns (`*.tsv`): the shallowest first, by name."""
+    """Return the paths of files whose names match a pattern (`*.tsv`), sorted by depth, then by name."""
     found = [n for n in tree.names() if any(fnmatch.fnmatchcase(n.rpartition("/")[2], p) for p in patterns)]
     return sorted(found, key=lambda name: (name.count("/"), name))
 
 
 def _recognise(path: Path) -> str:
-    """`zip`, or the compression of a tar."""
+    """Return `zip`, or the compression of a tar."""
     try:
         with path.open("rb") as file:
             start = file.read(8)
@@ -101,10 +101,10 @@ def _recognise(path: Path) -> str:
 
 
 def find_tables(tree: FileTree, *patterns: str, corpus: str) -> list[str]:
-    """The files that fit a pattern.
+    """Return the files that match a pattern.
 
     Raises:
-        UserError: There is none, so that it is no such corpus.
+        UserError: There is none, so it is another corpus.
     """
     tables = find_files(tree, *patterns)
     if not tables:
@@ -113,7 +113,7 @@ def find_tables(tree: FileTree, *patterns: str, corpus: str) -> list[str]:
 
 
 def choose_folder(tree: FileTree, tables: Sequence[str], chosen: str | None, expected: str) -> str:
-    """The one folder that holds tables, or the one that is called as was chosen."""
+    """Return the only folder that has tables, or the folder with the chosen name."""
     folders = sorted({posixpath.dirname(name) for name in tables})
     if not folders:
         raise UserError(f"{tree.root}: no {expected} found. Is it another corpus, or a folder inside it?")
@@ -127,9 +127,9 @@ def choose_folder(tree: FileTree, tables: Sequence[str], chosen: str | None, exp
 
 
 def open_inner(tree: FileTree, name: str) -> FileTree:
-    """An archive that lies in the folder of a corpus."""
+    """Open an archive inside the folder of a corpus."""
     if not isinstance(tree, Folder):
         raise UserError(
-            f"{tree.root}: an archive in an archive, {name}. Unpack the outer one and name its folder."
+            f"{tree.root}: has an archive in the archive, {name}. Unpack the outer one and name its folder."
         )
     return open_tree(tree.root / name)

@@ -1,4 +1,4 @@
-"""The members of zip and tar archives, and which are refused."""
+"""Lists the members of zip and tar archives, and refuses some of them."""
 
 import io
 import re
@@ -24,11 +24,11 @@ from utils.runtime.errors import UserError
 from utils.runtime.files import FilePart
 from utils.runtime.problems import BadItem, Problem
 
-MOST_HEADER_BYTES = 1 << 20  # of a tar header; a hostile one claims gigabytes, which `tarfile` would read
+MOST_HEADER_BYTES = 1 << 20  # of a tar header; a hostile one claims gigabytes, and `tarfile` would read them
 
 SMALL_BYTES = 16 << 20  # tables up to this size are read at once
 
-# What the readers of corpora look into: everything else in a compressed tar is passed over when it is opened.
+# Files that readers of corpora open. All others in a compressed tar are skipped when it is opened.
 TABLE_SUFFIXES = frozenset(("", ".tsv", ".csv", ".txt", ".json", ".jsonl", ".gz", ".scp"))
 
 
@@ -37,20 +37,20 @@ class Archive:
 
     Args:
         root: The archive.
-        tables: Where a compressed tar's tables are set aside.
+        tables: File for copies of a compressed tar's tables.
     """
 
     def __init__(self, root: Path, tables: BinaryIO | None = None) -> None:
         self.root, self.tables = root, tables
         self._members: dict[str, ArchiveMember] = {}
         self._unusable: dict[str, Problem] = {}
-        self.places: dict[str, tuple[int, int]] = {}  # offset and bytes of each table that was set aside
+        self.places: dict[str, tuple[int, int]] = {}  # offset and bytes of each copied table
 
     def add(self, member: ArchiveMember, problem: Problem | None) -> None:
-        """Add a file; one that stands twice is unusable: it is not clear which is meant."""
+        """Add a file. A name that occurs twice is unusable: it is not clear which file is meant."""
         name = member.name
         if self._members.pop(name, None) or name in self._unusable:
-            problem = Problem("duplicate name", f"{name} stands more than once in {self.root.name}")
+            problem = Problem("duplicate name", f"{name} is more than once in {self.root.name}")
         if problem:
             self._unusable[name] = problem
         else:
@@ -60,14 +60,14 @@ class Archive:
         return plain_name(name) in self._members
 
     def names(self) -> Iterator[str]:
-        """Paths of all files that can be read, sorted."""
+        """Return the sorted paths of all files that can be read."""
         return iter(sorted(name for name in self._members if not is_clutter(name)))
 
     def open(self, name: str) -> BinaryIO:
-        """A table, to be read as a stream.
+        """Open a table as a stream.
 
         Raises:
-            UserError: There is no such member, or it is broken.
+            UserError: There is no such member, or it is damaged.
         """
         try:
             member = self._member(name)
@@ -88,10 +88,10 @@ class Archive:
             raise UserError(f"{self.root}: {name} cannot be read: {error}.") from error
 
     def audio(self, name: str) -> ArchiveMember:
-        """Where the audio of that name is; it is not read yet.
+        """Return the place of the audio with that name. It is not read yet.
 
         Raises:
-            BadItem: There is no such member, or it is no plain file.
+            BadItem: There is no such member, or it is not a plain file.
         """
         return self._member(name)
 
@@ -103,12 +103,12 @@ class Archive:
             problem = self._unusable[plain]
             raise BadItem(problem.kind, problem.details)
         if plain not in self._members:
-            raise BadItem("no such file", f"{plain} in {self.root.name}")
+            raise BadItem("no such file", f"{plain} is not in {self.root.name}")
         return self._members[plain]
 
 
 def plain_name(name: str) -> str | None:
-    """A path below the root without `./`, or None for one that leads elsewhere."""
+    """Return a path below the root without `./`, or None for a path that leads elsewhere."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if not parts or name.startswith("/") or ".." in parts or "\0" in name or re.match("[A-Za-z]:", parts[0]):
         return None
@@ -116,11 +116,11 @@ def plain_name(name: str) -> str | None:
 
 
 def outside(name: str) -> BadItem:
-    return BadItem("path outside the corpus", f"{name!r}, expected one below its root")
+    return BadItem("path outside the corpus", f"{name!r}, expected a path below its root")
 
 
 def is_clutter(name: str) -> bool:
-    """What macOS adds to archives, and hidden files."""
+    """Check for hidden files and files that macOS adds to archives."""
     return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
 
 
@@ -130,7 +130,7 @@ def list_zip(path: Path) -> Archive:
         for info in file.infolist():
             name = plain_name(info.filename.replace("\\", "/"))  # some Windows programs write backslashes
             if name is None or info.is_dir():
-                continue  # a row that names it is told that the path leads outside
+                continue  # a row with this name is rejected: the path leads outside
             member = ArchiveMember(
                 path,
                 name,
@@ -157,7 +157,7 @@ def _zip_problem(info: zipfile.ZipInfo) -> Problem | None:
 
 
 def list_tar(path: Path, compression: str) -> Archive:
-    # a file without a name, which only this process can reach and which goes with it
+    # a file without a name: only this process can open it, and it is deleted on exit
     tables = tempfile.TemporaryFile() if compression else None  # noqa: SIM115
     archive, packed_size = Archive(path, tables), path.stat().st_size  # type: ignore[arg-type]
     with OPENERS[compression](path, "rb") as file:  # type: ignore[operator]
@@ -176,20 +176,20 @@ def list_tar(path: Path, compression: str) -> Archive:
 
 
 def _tar_headers(file: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, int]]:
-    """Yield each member and where it ends; the file may be read between them, from `offset_data` on.
+    """Yield each member and its end. Between two members, the file may be read from `offset_data` on.
 
     Raises:
-        tarfile.ReadError: The archive is broken: `tarfile` itself takes a bad header for the end.
+        tarfile.ReadError: The archive is damaged. `tarfile` itself would take a bad header for the end.
     """
     headers = _HeaderReads(file)
     with tarfile.open(fileobj=headers, mode="r:") as archive:  # type: ignore[call-overload]
         while (info := archive.next()) is not None:
-            archive.members.clear()  # it would remember every member
+            archive.members.clear()  # else `tarfile` keeps every member
             if info.size < 0 or archive.offset <= info.offset:
-                raise tarfile.ReadError("a member of negative size")
+                raise tarfile.ReadError("a member has a negative size")
             yield info, archive.offset
     if headers.last.strip(b"\0"):
-        raise tarfile.ReadError("found something else where a header should be")
+        raise tarfile.ReadError("expected a header, found something else")
 
 
 def _tar_problem(info: tarfile.TarInfo) -> Problem | None:
@@ -203,13 +203,13 @@ def _tar_problem(info: tarfile.TarInfo) -> Problem | None:
 
 
 class _HeaderReads:
-    """A tar as `tarfile` sees it: it gets no more than a header at a time, and what it saw last is kept."""
+    """A tar for `tarfile` that gives at most a header at a time and keeps the last one."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.seek, self.tell, self._file, self.last = file.seek, file.tell, file, b""
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= MOST_HEADER_BYTES:
-            raise tarfile.ReadError(f"a header of {size} bytes")
+            raise tarfile.ReadError(f"a header has {size} bytes")
         self.last = self._file.read(size)
         return self.last

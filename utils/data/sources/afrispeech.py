@@ -1,4 +1,4 @@
-"""Reader of AfriSpeech-200 as its makers publish it."""
+"""Reads AfriSpeech-200 in its published form."""
 
 import posixpath
 import re
@@ -20,16 +20,16 @@ _AFRISPEECH_PATHS = ("path", "audio_paths", "audio_path")
 def read_afrispeech(path: Path, *, accents: Sequence[str] = ()) -> Source:
     """Read AfriSpeech-200 (https://huggingface.co/datasets/intronhealth/afrispeech-200).
 
-    CSV tables with the split in their names, in one place or a folder per accent, and audio anywhere below,
-    unpacked or in the corpus's own `<split>_<accent>_<n>.tar.gz`. Rows name audio as
-    `/AfriSpeech-100/train/<speaker>/<clip>.wav` or without that prefix; the last two parts are looked for.
+    CSV tables have the split in their names. They are in one folder, or in a folder for each accent. Audio is
+    in any folder below, unpacked or in the corpus's own `<split>_<accent>_<n>.tar.gz`. Rows name audio as
+    `/AfriSpeech-100/train/<speaker>/<clip>.wav` or without that prefix; the last two parts are searched for.
 
     Args:
         path: Folder or archive of the corpus.
-        accents: Only these; empty means all.
+        accents: Read only these accents; empty means all.
 
     Raises:
-        UserError: There is no such corpus, or it has none of the accents.
+        UserError: There is no such corpus, or it lacks one of the accents.
     """
     tree = open_tree(path)
     tables = _afrispeech_tables(tree)
@@ -41,7 +41,7 @@ def read_afrispeech(path: Path, *, accents: Sequence[str] = ()) -> Source:
 
 
 def _afrispeech_tables(tree: FileTree) -> dict[str, str]:
-    """Split of each table. Where a split is there both whole and by accent, the shallower tables are read."""
+    """Return the split of each table. If a split exists as a whole and by accent, only the whole is read."""
     found = [(name, split_in_name(name)) for name in find_files(tree, "*.csv")]
     depth = {split: name.count("/") for name, split in reversed(found) if split}
     tables = {name: split for name, split in found if split and name.count("/") == depth[split]}
@@ -56,7 +56,7 @@ def _check_accents(tree: FileTree, tables: dict[str, str], wanted: set[str]) -> 
     lacking = wanted - {_slug(accent) for accent in counts}
     if lacking:
         known = ", ".join(f"{accent} ({count})" for accent, count in counts.most_common(20))
-        raise UserError(f"{tree.root}: no accent {', '.join(sorted(lacking))}; found {known}.")
+        raise UserError(f"{tree.root}: no accent {', '.join(sorted(lacking))}; it has {known}.")
 
 
 def _afrispeech_rows(tree: FileTree, tables: dict[str, str], wanted: set[str]) -> Iterator[Row | Reject]:
@@ -84,7 +84,7 @@ def _afrispeech_row(find_audio: Callable[[str], Audio], row: Row) -> Utterance:
 
 
 def _audio_by_tail(tree: FileTree, accents: set[str]) -> Callable[[str], Audio]:
-    """A function that finds audio by the last two parts of a path, in the corpus and the archives in it."""
+    """Return a function that finds audio by the last two parts of a path, in the corpus and its archives."""
     trees = [tree, *_open_shards(tree, accents)]
     places: dict[str, tuple[int, str]] = {}
     for number, part in enumerate(trees):
@@ -102,9 +102,7 @@ def _open_shards(tree: FileTree, accents: set[str]) -> Iterator[FileTree]:
 def _find_by_tail(trees: Sequence[FileTree], places: dict[str, tuple[int, str]], written: str) -> Audio:
     place = places.get(_tail(written)) or places.get(posixpath.basename(written))
     if place is None:
-        raise BadItem(
-            "no such file", f"{_tail(written)}, looked for in all folders and archives of the corpus"
-        )
+        raise BadItem("no such file", f"{_tail(written)} is in no folder or archive of the corpus")
     number, name = place
     return trees[number].audio(name)
 
@@ -114,5 +112,5 @@ def _tail(name: str) -> str:
 
 
 def _slug(accent: str) -> str:
-    """An accent as the corpus names its folders: `luo, swahili` is `luo-swahili`."""
+    """Return an accent in the form of the corpus's folder names: `luo, swahili` is `luo-swahili`."""
     return "-".join(re.findall(r"\w+", accent.lower()))

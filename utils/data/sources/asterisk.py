@@ -1,4 +1,4 @@
-"""Reader of Asterisk's telephone prompts."""
+"""Reads Asterisk's telephone prompts."""
 
 import re
 from collections.abc import Sequence
@@ -10,28 +10,28 @@ from utils.data.utterance import Reject, Source, Utterance, check_any_usable
 from utils.runtime.problems import BadItem, Problem
 from utils.text.cleaning import clean_text
 
-# Beeps, which the Italian list describes in words without brackets.
+# Tones, which the Italian list describes in words without brackets.
 TONE_PROMPTS = frozenset(
     ["beep", "beeperr", "ascending-2tone", "descending-2tone", "confbridge-join", "confbridge-leave"]
 )
 
-# Remarks of the translators that nobody speaks: `(in inglese)`, `dollaro [$]`, `Il [suo] messaggio`.
+# Notes of the translators, not spoken: `(in inglese)`, `dollaro [$]`, `Il [suo] messaggio`.
 PROMPT_NOTE = re.compile(r"\([^)]*\)|\[[^\]]*\]")
 
 
 def read_asterisk(*, language: str) -> Source:
-    """The prompts in a language, downloaded once."""
+    """Read the prompts in a language, downloaded once."""
     prompts = fetch_prompts(language)
     return read_prompts(prompts.folder, prompts.transcripts, credit=f"{prompts.credit} ({prompts.licence})")
 
 
 def read_prompts(folder: Path, transcripts: Sequence[tuple[str, str]], *, credit: str) -> Source:
-    """Pair the Asterisk telephone prompts with their transcripts; tones and silence are rejected.
+    """Pair the Asterisk telephone prompts with their transcripts. Tones and silence are rejected.
 
     Args:
-        folder: Holds the `.g722` recordings, some in subfolders.
-        transcripts: (key, text) pairs; a key is a recording's path below the folder without its extension.
-        credit: Who spoke, and the licence; shown to the user.
+        folder: Folder of the `.g722` recordings, some in subfolders.
+        transcripts: Pairs (key, text). A key is a recording's path in the folder without its extension.
+        credit: The speaker and the licence, shown to the user.
     """
     recordings = {
         path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.g722"))
@@ -44,7 +44,7 @@ def read_prompts(folder: Path, transcripts: Sequence[tuple[str, str]], *, credit
     ]
     unlisted = sorted(recordings.keys() - dict(transcripts).keys())
     items += [
-        Reject(f"{key}.g722", "file", Problem("no transcript", "the list does not name it"))
+        Reject(f"{key}.g722", "file", Problem("no transcript", "not in the list of transcripts"))
         for key in unlisted
     ]
     check_any_usable(items, str(folder))
@@ -52,12 +52,12 @@ def read_prompts(folder: Path, transcripts: Sequence[tuple[str, str]], *, credit
 
 
 def _read_prompt(key: str, texts: list[str], audio: Path | None) -> Utterance | Reject:
-    """One prompt; several texts are several entries of the list that stand in one line."""
+    """Read one prompt. Several texts are several entries of the list in one line."""
     written, source = clean_text(texts[0]), f"{key}.g722"
     if audio is None:
-        return Reject(source, "file", Problem("no recording", "only the transcript is there"))
+        return Reject(source, "file", Problem("no recording", "there is only a transcript"))
     if len(texts) > 1:
-        return Reject(source, "file", Problem("faulty transcript", f"{len(texts)} prompts stand in one line"))
+        return Reject(source, "file", Problem("faulty transcript", f"{len(texts)} prompts are in one line"))
     if re.fullmatch(r"[\[(<].*[\])>]", written) or key in TONE_PROMPTS or key.split("/")[0] == "silence":
         return Reject(source, "file", Problem("no speech", f"the transcript is {written!r}"))
     try:

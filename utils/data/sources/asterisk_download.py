@@ -1,4 +1,4 @@
-"""Asterisk's telephone prompts, from Debian's mirrors or the project's own server."""
+"""Downloads Asterisk's telephone prompts from Debian's mirrors or the project's own server."""
 
 import gzip
 import hashlib
@@ -35,7 +35,7 @@ SOUNDS_URL = "https://downloads.asterisk.org/pub/telephony/sounds/releases"
 
 @dataclass(frozen=True)
 class Corpus:
-    """A language's telephone prompts: whose they are, and the digest of the right content."""
+    """Telephone prompts of one language: digest of the files, credit and licence."""
 
     digest: str
     credit: str
@@ -46,8 +46,9 @@ class Corpus:
 class Prompts:
     """Telephone prompts on disk.
 
-    `transcripts` holds (key, text) as the speaker's script has them, key `digits/1` for `digits/1.g722` in
-    `folder`. A few keys have no file or no text, and tones and silences are described in brackets.
+    `transcripts` are pairs (key, text) from the speaker's script. The key `digits/1` belongs to
+    `digits/1.g722` in `folder`. A few keys have no file or no text. Tones and silences are described in
+    brackets.
     """
 
     folder: Path
@@ -76,16 +77,16 @@ CORPORA = {
 
 
 def fetch_prompts(language: str, *, sounds_url: str = SOUNDS_URL) -> Prompts:
-    """Return the Asterisk telephone prompts of `language`, fetched on first use.
+    """Return the Asterisk telephone prompts of `language`, downloaded on first use.
 
-    Where apt-get is, Debian's packages are asked for first, then the tarball under `sounds_url`; both hold
-    the same files (16 kHz g722), which a pinned digest proves.
+    If the system has apt-get, Debian's packages are tried first, then the tarball under `sounds_url`. Both
+    have the same files (16 kHz g722); a pinned digest checks this.
 
     Raises:
-        UserError: There are no prompts in that language, or no source gave them.
+        UserError: There are no prompts in that language, or every download failed.
     """
     if language not in CORPORA:
-        raise UserError(f"language {language!r}: there are telephone prompts in {', '.join(CORPORA)} only.")
+        raise UserError(f"language {language!r}: no telephone prompts. Choose from {', '.join(CORPORA)}.")
     corpus = CORPORA[language]
     folder = cache_folder() / "prompts" / f"{language}-{corpus.digest[:16]}"
     if not _holds(folder, corpus):
@@ -97,10 +98,10 @@ def fetch_prompts(language: str, *, sounds_url: str = SOUNDS_URL) -> Prompts:
 
 
 def _fetch_corpus(language: str, corpus: Corpus, folder: Path, sounds_url: str) -> None:
-    """Write the prompts to `folder` from the first source that gives the right ones.
+    """Download the prompts to `folder` from the first source with the right files.
 
     Raises:
-        UserError: None does.
+        UserError: No source has them.
     """
     refusals = []
     for fetch in (_fetch_debian, _fetch_upstream):
@@ -109,21 +110,21 @@ def _fetch_corpus(language: str, corpus: Corpus, folder: Path, sounds_url: str) 
                 fetch(language, temporary, sounds_url)
                 digest = _content_digest(temporary)
                 if digest != corpus.digest:
-                    raise SourceUnavailable(f"gave other files: digest {digest}, expected {corpus.digest}")
+                    raise SourceUnavailable(f"has other files: digest {digest}, expected {corpus.digest}")
         except SourceUnavailable as error:
             refusals.append(f"{fetch.__name__.removeprefix('_fetch_')}: {error}")
         else:
             print(f"{corpus.credit}. Licence: {corpus.licence}. In {folder}")
             return
     raise UserError(
-        f"telephone prompts in {language!r}: no source gave them. {'; '.join(refusals)}. Check the network; "
-        "where apt's lists are empty, `apt-get update` (as root) fills them. Or take your own recordings: "
+        f"telephone prompts in {language!r}: all downloads failed. {'; '.join(refusals)}. Check the network. "
+        "If apt's lists are empty, run `apt-get update` as root. Or use your own recordings: "
         "preprocess.py --source folder."
     )
 
 
 def _fetch_debian(language: str, target: Path, _: str) -> None:
-    """Download Debian's packages with the user's own rights and take the prompts out of them."""
+    """Download Debian's packages with the user's own rights and extract the prompts."""
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise SourceUnavailable("this system has no apt-get")
     packages = [f"asterisk-core-sounds-{language}-g722", f"asterisk-core-sounds-{language}"]
@@ -136,14 +137,14 @@ def _fetch_debian(language: str, target: Path, _: str) -> None:
             found = sorted(Path(temporary).glob(f"{package}_*.deb"))
             if len(found) != 1:
                 raise SourceUnavailable(f"apt-get downloaded no {package}")
-            # the tar inside goes through the same careful reading as upstream's; dpkg-deb writes no file
+            # the tar gets the same safe reading as upstream's tar; dpkg-deb itself writes no files
             with archive.open("wb") as output:
                 run_downloader(["dpkg-deb", "--fsys-tarfile", str(found[0])], output=output)
             _extract_prompts(archive, language, target)
 
 
 def _fetch_upstream(language: str, target: Path, sounds_url: str) -> None:
-    """Download the Asterisk project's tarball and take the prompts out of it."""
+    """Download the Asterisk project's tarball and extract the prompts."""
     name = f"asterisk-core-sounds-{language}-g722-{SOUNDS_VERSION}.tar.gz"
     print(f"Fetching {name}, about 11 MB, from {sounds_url}")
     with tempfile.TemporaryDirectory() as temporary:
@@ -153,7 +154,7 @@ def _fetch_upstream(language: str, target: Path, sounds_url: str) -> None:
 
 
 def download_sounds(url: str, path: Path, max_bytes: int) -> None:
-    """Write what `url` gives to `path`.
+    """Download `url` to `path`.
 
     Raises:
         SourceUnavailable: It does not answer, is larger than `max_bytes` or takes too long.
@@ -165,17 +166,17 @@ def download_sounds(url: str, path: Path, max_bytes: int) -> None:
                 file.write(chunk)
                 if file.tell() > max_bytes or time.monotonic() > deadline:
                     raise SourceUnavailable(
-                        f"{url} gave over {max_bytes:,} bytes or took over {DOWNLOAD_PATIENCE:.0f} s"
+                        f"{url} has over {max_bytes:,} bytes or took over {DOWNLOAD_PATIENCE:.0f} s"
                     )
     except (OSError, ValueError) as error:  # urllib's errors are OSErrors
         raise SourceUnavailable(f"{url}: {error}") from None
 
 
 def _extract_prompts(archive: Path, language: str, target: Path) -> None:
-    """Write the prompts and their script from a tar file below `target`, and nothing else.
+    """Extract only the prompts and their script from a tar file to `target`.
 
-    Names are matched against the only shape that is expected and files are written by this function, so
-    that no member (link, device, `../`) can reach outside.
+    Names must match the one expected pattern, and this function writes the files itself. So no member (link,
+    device, `../`) can write outside.
     """
     prefix = r"(?:\./)?(?:usr/share/(?:asterisk/sounds|doc)/[\w-]+/)?"
     wanted = re.compile(rf"{prefix}((?:[\w-]+/)?[\w-]+\.g722|core-sounds-{language}\.txt)(\.gz)?", re.ASCII)
@@ -196,25 +197,25 @@ def _extract_prompts(archive: Path, language: str, target: Path) -> None:
                     with gzip.open(content) if match[2] else content as plain:
                         path.write_bytes(plain.read(MAX_PROMPTS_BYTES))
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        raise SourceUnavailable(f"{archive.name} is no whole archive ({error})") from None
+        raise SourceUnavailable(f"{archive.name} is not a complete archive ({error})") from None
 
 
 def _holds(folder: Path, corpus: Corpus) -> bool:
     try:
         return _content_digest(folder) == corpus.digest
-    except FileNotFoundError:  # another process is replacing a damaged copy; the lock will tell
+    except FileNotFoundError:  # another process is replacing a damaged copy; the caller checks again
         return False
 
 
 def _content_digest(folder: Path) -> str:
-    """The sha256 over the sorted lines "sha256  relative name" of all files below `folder`."""
+    """Compute the sha256 of the sorted lines "sha256  relative name" of all files below `folder`."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     lines = sorted(f"{file_digest(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _read_transcripts(path: Path) -> list[tuple[str, str]]:
-    """The lines `key: text` of a speakers' script; `;` begins a comment."""
+    """Read the lines `key: text` of a speaker's script. Lines that begin with `;` are comments."""
     lines = path.read_text(encoding="utf-8-sig").splitlines()
     parted = [line.partition(":") for line in lines if ":" in line and not line.startswith(";")]
     return [(key.strip(), text.strip()) for key, _, text in parted]

@@ -1,4 +1,4 @@
-"""Reader of audio folders: files and their metadata, without going through `datasets`."""
+"""Reads audio folders: audio files and their metadata, without `datasets`."""
 
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,19 +25,19 @@ from utils.runtime.problems import BadItem
 def read_audiofolder(path: Path, *, text_column_name: str | None = None) -> Source:
     """Read an audio folder (https://huggingface.co/docs/datasets/audio_dataset): files and their metadata.
 
-    `metadata.csv` or `metadata.jsonl`, at the root or in subfolders, with `file_name` relative to it and a
-    transcript. Subfolders named after splits, or a column `split`, give the split.
+    `metadata.csv` or `metadata.jsonl`, at the root or in subfolders, has a transcript and `file_name`, a path
+    relative to the metadata. Subfolders named after splits, or a column `split`, give the split.
 
     Args:
         path: Folder or archive.
-        text_column_name: Found by its name when None.
+        text_column_name: Column of the transcript. None searches for a usual name.
 
     Raises:
         UserError: There is no metadata, or it has no column `file_name`.
     """
     tree = open_tree(path)
     tables = find_tables(tree, "metadata.csv", "metadata.jsonl", corpus="an audio folder")
-    total, names = 0, set[str]()  # of splits: of folders, and values of the column
+    total, names = 0, set[str]()  # possible names of splits: folders, and values of the column
     for row in _audiofolder_rows(tree, tables):
         total += 1
         if isinstance(row, Row):
@@ -63,7 +63,7 @@ def _listed_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject
 
 
 def _audiofolder_name(tree: FileTree, row: Row) -> str:
-    """The path in the corpus that a row names, in the spelling in which it is there."""
+    """Return the path that a row names, in the Unicode form of the corpus."""
     written = posixpath.join(posixpath.dirname(row.table), str(row.values.get("file_name")))
     name = posixpath.normpath(written)
     places = [] if name.isascii() else spellings(name)

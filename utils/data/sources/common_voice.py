@@ -1,4 +1,4 @@
-"""Reader of Common Voice as its makers publish it."""
+"""Reads Common Voice in its published form."""
 
 import posixpath
 from collections.abc import Iterator, Sequence
@@ -28,11 +28,11 @@ def read_common_voice(
     The speaker is `client_id`, the group is the accent.
 
     Args:
-        path: Folder or archive, of the release or of one locale.
-        dataset_config_name: Which one, where there are several.
-        use_validated: Train on `validated.tsv` without what is in dev and test, instead of on `train.tsv`,
-            which holds only one recording of each sentence.
-        min_net_votes: Clips with fewer votes, up less down, are rejected.
+        path: Folder or archive of the release or of one locale.
+        dataset_config_name: The locale, if there are several.
+        use_validated: Train on `validated.tsv` without the clips of dev and test, instead of on `train.tsv`,
+            which has only one recording of each sentence.
+        min_net_votes: Reject clips with fewer net votes (up votes minus down votes).
 
     Raises:
         UserError: There is no such corpus, or its tables lack columns.
@@ -74,14 +74,14 @@ def _common_voice_rows(tree: FileTree, folder: str, tables: Sequence[str]) -> It
 def _common_voice_row(tree: FileTree, folder: str, min_net_votes: int | None, row: Row) -> Utterance:
     clip = row.text("path")
     if not PurePosixPath(clip).suffix:
-        clip += ".mp3"  # the second and third release leave it out
+        clip += ".mp3"  # missing in the second and third release
     extra = row.extras(
         "client_id", "path", "sentence", "accents", "accent", numbers={"up_votes": int, "down_votes": int}
     )
     if min_net_votes is not None:
         up, down = int(extra.get("up_votes", 0)), int(extra.get("down_votes", 0))
         if up - down < min_net_votes:
-            raise BadItem("too few votes", f"{up} up and {down} down, expected a net {min_net_votes}")
+            raise BadItem("too few votes", f"{up} up and {down} down, expected at least {min_net_votes} net")
     split = split_name(PurePosixPath(row.table).stem)
     return row.utterance(
         id=PurePosixPath(clip).stem,

@@ -1,4 +1,4 @@
-"""Reader of FLEURS as its makers publish it."""
+"""Reads FLEURS in its published form."""
 
 import posixpath
 import re
@@ -25,17 +25,17 @@ def read_fleurs(
 ) -> Source:
     """Read FLEURS (https://huggingface.co/datasets/google/fleurs).
 
-    `<config>/{train,dev,test}.tsv` without a header, and the audio in `audio/<split>/` or
+    Reads `<config>/{train,dev,test}.tsv` without a header, and audio in `audio/<split>/` or
     `audio/<split>.tar.gz` beside them. The column `chars` is left out.
 
     Args:
         path: Folder or archive of the corpus or of one language.
-        dataset_config_name: Language such as `it_it`, where there are several.
-        text_column_name: `raw_transcription`, as it was written (also if None), or `transcription`, in
-            lower case.
+        dataset_config_name: Language such as `it_it`, if there are several.
+        text_column_name: `raw_transcription`, the original text (also if None), or `transcription`, in lower
+            case.
 
     Raises:
-        UserError: There is no such corpus, or no such column.
+        UserError: There is no such corpus or no such column.
     """
     text_column = text_column_name or "raw_transcription"
     if text_column not in _FLEURS_COLUMNS[2:4]:
@@ -58,7 +58,7 @@ def _fleurs_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject
 
 
 def _fleurs_audio(tree: FileTree, folder: str, split: str) -> Callable[[str], Audio]:
-    """A function from a file name of one split to where it is."""
+    """Return a function that maps a file name of one split to its audio."""
     names = (posixpath.join(folder, f"audio/{split}.{end}") for end in ("tar.gz", "tgz", "tar", "zip"))
     packed = next((name for name in names if name in tree), None)
     if packed is None:

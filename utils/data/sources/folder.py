@@ -1,4 +1,4 @@
-"""Reader of folders: recordings with subtitles, TextGrids or transcripts beside them."""
+"""Reads folders of recordings with subtitles, TextGrids or other transcripts beside them."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,11 +30,11 @@ from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem, Problem
 
 MOST_TRANSCRIPT_BYTES = 64 << 20
-"""A larger transcript is rejected: it would be held in memory whole."""
+"""A larger transcript is rejected, because all of it would be in memory."""
 
 
 _Cut = Callable[[str, str], Iterator[Segment | BadPiece]]
-"""Makes segments of the text of a timed transcript and its extension."""
+"""Makes segments from the text and the extension of a timed transcript."""
 
 
 def read_folder(
@@ -47,27 +47,27 @@ def read_folder(
     padding: float = 0.0,
     tier: str | None = None,
 ) -> Source:
-    """Read audio files and the transcript of the same stem beside each, in all subfolders.
+    """Read audio files, each with a transcript of the same stem in the same folder, in all subfolders.
 
     A `.txt` without times is the text of the whole file. A timed transcript, see `read_transcript`, is cut
-    into segments. Where several stand beside a recording, the first of `TRANSCRIPT_EXTENSIONS` is used. Below
-    subfolders named after splits (`train`, `dev`, `test` …) the split is given. Hidden files are passed
-    over, and links to folders are not followed, so that nothing is read twice.
+    into segments. If a recording has several, the first of `TRANSCRIPT_EXTENSIONS` is used. Subfolders named
+    after splits (`train`, `dev`, `test` …) give the split. Hidden files are skipped and links to folders are
+    not followed, so that nothing is read twice.
 
     Args:
-        path: Searched at each reading of the items, one subfolder after the other.
-        min_segment_duration: Shorter segments of timed transcripts are rejected, in seconds.
-        max_duration: Longer ones are cut between words or rejected, in seconds.
-        target_duration: Seconds up to which neighbouring pieces are joined; 0 leaves each on its own.
+        path: Folder, listed again on each reading of the items.
+        min_segment_duration: Reject shorter segments of timed transcripts, in seconds.
+        max_duration: Cut longer segments between words, or reject them, in seconds.
+        target_duration: Join neighbouring pieces up to this length, in seconds; 0 joins none.
         max_gap: Longest pause within joined pieces, in seconds.
-        padding: Seconds added to both sides of a segment where there is a pause.
+        padding: Seconds added to both sides of a segment if there is a pause.
         tier: Name or pattern of the tiers to read from TextGrid and EAF files; None chooses.
 
     Raises:
         UserError: There is no such folder, or nothing usable in it.
     """
     if path.is_file() and is_archive_name(path.name):
-        raise UserError(f"{path}: an archive, expected a folder. Unpack it first.")
+        raise UserError(f"{path}: found an archive, expected a folder. Unpack it first.")
     if not path.is_dir():
         raise UserError(f"{path}: no such folder. --input must name a folder of audio and transcripts.")
     cut = partial(
@@ -87,7 +87,7 @@ def read_folder(
 
 
 def _look_over(top: Path) -> tuple[list[str], Counter[str]]:
-    """Subfolders with recordings in their order, and how many files of each sort lie there."""
+    """List the subfolders with recordings, in order, and count the files of each kind."""
     counts: Counter[str] = Counter()
     names: dict[str, None] = {}
     for listing in list_folders(top):
@@ -98,8 +98,8 @@ def _look_over(top: Path) -> tuple[list[str], Counter[str]]:
     if not counts["found"]:
         known = ", ".join(TRANSCRIPT_EXTENSIONS)
         raise UserError(
-            f"{top}: no audio and no .txt files found, nor other transcripts ({known}). "
-            "Expected clip.wav beside clip.txt."
+            f"{top}: no audio and no transcripts ({known}) found. "
+            "Expected files such as clip.wav and clip.txt in the same folder."
         )
     return list(names), counts
 
@@ -114,7 +114,7 @@ def _read_listings(top: Path, cut: _Cut, splits: Mapping[str, str | None]) -> It
 
 
 def _read_listing(listing: Listing, top: Path, cut: _Cut) -> Iterator[Utterance | Reject]:
-    """The utterances of one folder's recordings, each followed by its rejects, then what stands alone."""
+    """Yield utterances and rejects of each recording of one folder, then transcripts without a recording."""
     transcripts: dict[str, list[str]] = {}
     for name in sorted(listing.transcripts, key=preference_of):
         transcripts.setdefault(stem_of(name), []).append(name)
@@ -124,7 +124,7 @@ def _read_listing(listing: Listing, top: Path, cut: _Cut) -> Iterator[Utterance 
         if stem in used:
             yield Reject(source, "file", Problem("two recordings of one stem", f"{used[stem]} is used"))
         elif stem not in transcripts:
-            problem = Problem("no transcript", f"expected {printable(stem)}.txt or the like beside it")
+            problem = Problem("no transcript", f"expected {printable(stem)}.txt or similar beside it")
             yield Reject(source, "file", problem)
         else:
             used[stem] = printable(name)
@@ -138,7 +138,7 @@ def _read_listing(listing: Listing, top: Path, cut: _Cut) -> Iterator[Utterance 
 
 
 def _read_pair(audio: Path, transcripts: Sequence[str], top: Path, cut: _Cut) -> Iterator[Utterance | Reject]:
-    """The utterances of one recording, then its rejects, so that nothing stands between the utterances."""
+    """Yield the utterances of one recording, then its rejects, so that the utterances are together."""
     rejects: list[Reject] = []
     for item in _read_transcript(audio, audio.with_name(transcripts[0]), top, cut):
         if isinstance(item, Reject):
@@ -167,14 +167,14 @@ def _read_transcript(audio: Path, transcript: Path, top: Path, cut: _Cut) -> Ite
 
 
 def _load_transcript(path: Path) -> str:
-    """The text of a transcript.
+    """Read the text of a transcript.
 
     Raises:
-        BadItem: It is no file, too large, or not in a known encoding.
+        BadItem: It is not a file, is too large, or has no known encoding.
     """
     try:
         if not path.is_file():
-            raise BadItem("unreadable transcript", "a broken link, or no ordinary file")
+            raise BadItem("unreadable transcript", "a broken link, or not an ordinary file")
         if (size := path.stat().st_size) > MOST_TRANSCRIPT_BYTES:
             raise BadItem(
                 "transcript too large",
@@ -192,7 +192,7 @@ def _cut_transcript(
 
 
 def _as_utterances(whole: Utterance, items: Iterable[Segment | BadPiece]) -> Iterator[Utterance | Reject]:
-    """The segments of a timed transcript as utterances of the recording, numbered in the order of time."""
+    """Yield the segments of a timed transcript as utterances of the recording, numbered by time."""
     index, is_empty = 0, True
     for item in items:
         is_empty = False
@@ -202,8 +202,8 @@ def _as_utterances(whole: Utterance, items: Iterable[Segment | BadPiece]) -> Ite
         yield replace(
             whole,
             id=f"{whole.id}_segment_{index:03d}",
-            **vars(item),  # all that a segment knows are fields of an utterance
+            **vars(item),  # all fields of a segment are fields of an utterance
         )
         index += 1
     if is_empty:
-        yield Reject(whole.source, "file", Problem("empty transcript", "no timed text in it"))
+        yield Reject(whole.source, "file", Problem("empty transcript", "it has no timed text"))

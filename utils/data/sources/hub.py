@@ -1,6 +1,7 @@
-"""Reader of anything `datasets.load_dataset` reads: each row is an utterance or a reject, decoded later.
+"""Reads any dataset that `datasets.load_dataset` can read. Each row becomes an utterance or a reject.
 
-What preprocess.py has written, on this machine or on the Hub, is known by its columns and read without loss.
+A dataset that preprocess.py has written, local or on the Hub, is recognised by its columns and read without
+loss.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,8 +14,8 @@ from utils.data.split_names import split_name, splits_of_names
 from utils.data.utterance import Items, Reject, Source, Utterance
 from utils.runtime.errors import UserError
 
-# Names seen in public corpora, the most common first. A name given by the user goes before all of them, and
-# before these a column of the type Audio.
+# Names in public corpora, the most common first. A name from the user comes before all of them, and then a
+# column of the type Audio.
 _AUDIO_COLUMNS = ("audio", "path", "file", "file_name", "audio_path")
 
 
@@ -30,16 +31,16 @@ def read_hub(
     """Read a dataset of the Hub, or a local folder of audio with metadata, Parquet, CSV or JSON, row by row.
 
     Args:
-        name: Hub id, or a local folder; one written by `save_to_disk` is read too.
+        name: Hub id, or a local folder, also one from `save_to_disk`.
         dataset_config_name: Configuration, such as a language.
-        audio_column_name: Found when None.
-        text_column_name: Found when None.
-        streaming: Fetch row by row and keep nothing on disk; how many rows there are is then not known.
-        local_cache: Receives what `datasets` writes while it reads a local folder; the caller removes it. A
-            dataset of the Hub stays in the Hub's own cache, so that it is downloaded once.
+        audio_column_name: None searches for it.
+        text_column_name: None searches for it.
+        streaming: Fetch row by row and keep nothing on disk. Then the number of rows is unknown.
+        local_cache: Folder for files that `datasets` writes while it reads a local folder; the caller removes
+            it. A dataset of the Hub stays in the Hub's own cache, so that it is downloaded once.
 
     Raises:
-        UserError: The dataset cannot be loaded, or has no text or audio column or no split that is used.
+        UserError: The dataset cannot be loaded, or lacks a text or audio column or a usable split.
     """
     from datasets import Audio, disable_progress_bars
 
@@ -53,7 +54,7 @@ def read_hub(
     typed = [c for found in columns.values() for c, feature in found.items() if isinstance(feature, Audio)]
     audio = _find_column(columns, audio_column_name, [*typed, *_AUDIO_COLUMNS], "audio", name)
     datasets = [(split, as_split, _undecoded(splits[split], audio)) for split, as_split in chosen.items()]
-    is_known = all(hasattr(rows, "__len__") for _, _, rows in datasets)  # not where they are streamed
+    is_known = all(hasattr(rows, "__len__") for _, _, rows in datasets)  # streams have no length
     total = sum(len(rows) for _, _, rows in datasets) if is_known else None
     if total == 0:
         raise UserError(f"{name}: the dataset has no rows.")
@@ -61,14 +62,14 @@ def read_hub(
 
 
 def _columns(dataset, name: str) -> dict[str, object]:
-    """The type of each column; a stream may know the names only, and those from its first row."""
+    """Return the type of each column. Some streams give only the names, from their first row."""
     if dataset.features is not None:
         return dict(dataset.features)
     return dict.fromkeys(next(rows_of(dataset, name), {}))
 
 
 def load_splits(name: str, config: str | None, cache: Path | None, streaming: bool) -> dict:
-    """All splits by name, as `datasets.Dataset`s, or as `IterableDataset`s where they are streamed."""
+    """Load all splits by name, as `datasets.Dataset`s, or as `IterableDataset`s if streaming."""
     from datasets import load_dataset, load_from_disk
 
     folder = Path(name)
@@ -76,10 +77,10 @@ def load_splits(name: str, config: str | None, cache: Path | None, streaming: bo
         raise UserError(f"{name}: no such folder. --input must name a dataset of the Hub or a folder.")
     try:
         if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
-            loaded = load_from_disk(name)  # stays on disk, streamed or not
+            loaded = load_from_disk(name)  # stays on disk, with or without streaming
         elif folder.is_file():
             raise UserError(
-                f"{name}: found a file, expected a folder; a JSONL manifest is --source manifest."
+                f"{name}: found a file, expected a folder. For a JSONL manifest use --source manifest."
             )
         else:
             with audio_left_encoded():
@@ -88,13 +89,13 @@ def load_splits(name: str, config: str | None, cache: Path | None, streaming: bo
                 )
     except UserError:
         raise
-    except Exception as error:  # datasets, pyarrow, the Hub and the network each have their own; none is ours
+    except Exception as error:  # datasets, pyarrow, the Hub and the network each raise their own errors
         raise UserError(f"{name}: datasets cannot load it {describe_audio(error)}") from error
     return dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}
 
 
 def _choose_splits(splits: Mapping[str, object], name: str) -> tuple[dict[str, str | None], list[str]]:
-    """Which splits are read and as what; a single split of any name counts as not split."""
+    """Choose the splits to read and their names in the result. A single split may have any name."""
     if len(splits) == 1:
         only = next(iter(splits))
         return {only: split_name(only)}, []
@@ -112,7 +113,7 @@ def _choose_splits(splits: Mapping[str, object], name: str) -> tuple[dict[str, s
 def _find_column(
     columns: Mapping[str, Mapping], given: str | None, candidates: Iterable[str], what: str, name: str
 ) -> str:
-    """The first candidate that every split has; the one given goes before all."""
+    """Return the given column, or the first candidate, that every split has."""
     common = [c for c in next(iter(columns.values())) if all(c in features for features in columns.values())]
     found = next((c for c in (candidates if given is None else (given,)) if c in common), None)
     if found is None:
@@ -124,7 +125,7 @@ def _find_column(
 
 
 def _undecoded(dataset, audio: str):
-    """The dataset with its audio column as path and bytes, which needs no torchcodec."""
+    """Return the dataset with its audio column as path and bytes. This needs no torchcodec."""
     from datasets import Audio
 
     if dataset.features is not None and isinstance(dataset.features[audio], Audio):

@@ -1,4 +1,4 @@
-"""Rows of a Hub dataset to utterances."""
+"""Turns rows of a Hub dataset into utterances."""
 
 import contextlib
 import math
@@ -15,12 +15,12 @@ from utils.data.utterance import Reject, Utterance
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem
 
-# What every prepared dataset has, see `utils.data.split_writing.dataset_features`.
+# Columns of every prepared dataset, see `utils.data.split_writing.dataset_features`.
 _PREPARED_TYPES = dict.fromkeys(("id", "text", "language", "source"), "string") | {"duration": "float64"}
 
 _READ_ANEW = ("original_id", "original_duration", "original_segments", "original_previous_text")
 
-_REMOTE = ("hf://",)  # where audio that a streamed row only names may be: rows are not to be trusted
+_REMOTE = ("hf://",)  # the only addresses that a streamed row may name: rows are not trusted
 
 
 def describe_audio(error: Exception) -> str:
@@ -29,10 +29,10 @@ def describe_audio(error: Exception) -> str:
 
 @contextlib.contextmanager
 def audio_left_encoded() -> Iterator[None]:
-    """Let `datasets` take files and bytes of audio as they are.
+    """Let `datasets` keep files and bytes of audio as they are.
 
-    Its `Audio` feature imports torchcodec for every row of an audio folder or a WebDataset, even where
-    nothing is decoded; torchcodec needs the system's FFmpeg and is not required here.
+    Its `Audio` feature imports torchcodec for every row of an audio folder or a WebDataset, even if nothing
+    is decoded. torchcodec needs the system's FFmpeg and is not required here.
     """
     from datasets import Audio
 
@@ -45,7 +45,7 @@ def audio_left_encoded() -> Iterator[None]:
 
 
 def _path_and_bytes(_: object, value: object) -> dict[str, object]:
-    """What an `Audio` column stores for a path, for bytes, or for a record of both."""
+    """Return the content of an `Audio` column for a path, for bytes, or for a record of both."""
     if isinstance(value, str | Path):
         return {"bytes": None, "path": str(value)}
     if isinstance(value, bytes | bytearray):
@@ -56,20 +56,20 @@ def _path_and_bytes(_: object, value: object) -> dict[str, object]:
 
 
 def rows_of(rows, name: str) -> Iterator[dict]:
-    """Rows one after another; the network is only asked for the next.
+    """Yield the rows one after another. Each step fetches only the next row.
 
     Raises:
-        UserError: They cannot be fetched or read.
+        UserError: The rows cannot be fetched or read.
     """
     remaining = iter(rows)
     while True:
         try:
-            with audio_left_encoded():  # a stream encodes its rows as they come
+            with audio_left_encoded():  # a stream encodes each row when it is fetched
                 row = next(remaining, None)
         except Exception as error:  # see load_splits
             raise UserError(
-                f"{name}: datasets cannot read on {describe_audio(error)}. "
-                "What was finished is kept; try again."
+                f"{name}: datasets cannot read the next row {describe_audio(error)}. "
+                "Finished work is kept. Try again."
             ) from error
         if row is None:
             return
@@ -85,7 +85,7 @@ def read_hub_rows(
     features = rows.features or {}
     names = {c: feature.names for c, feature in features.items() if hasattr(feature, "int2str")}
     for number, row in enumerate(rows_of(rows, name)):
-        for column, labels in names.items():  # a class label is stored as its number
+        for column, labels in names.items():  # a class label is stored as a number
             row[column] = labels[row[column]] if row[column] is not None and row[column] >= 0 else None
         try:
             id = f"{split}-{number:06d}"
@@ -99,7 +99,7 @@ def _read_row(row: Row, id: str, split: str | None, base: Path | None, audio: st
     cleaned, values = row.spoken(text), row.values
     language = next((str(values[c]) for c in LANGUAGE_COLUMNS if isinstance(values.get(c), str)), None)
     speaker = next((str(values[c]) for c in SPEAKER_COLUMNS if isinstance(values.get(c), str | int)), None)
-    # a language Whisper does not know is no fault of the row: it is trained under --language
+    # a language that Whisper does not know is not an error: the row is trained with --language
     rest = {c: value for c, value in values.items() if c not in (audio, text, "audio", "text", "path")}
     return row.utterance(
         id=id,
@@ -114,19 +114,19 @@ def _read_row(row: Row, id: str, split: str | None, base: Path | None, audio: st
 
 
 def _is_prepared(features: Mapping, audio: str, text: str) -> bool:
-    """Whether the columns are those of a prepared dataset, which has them all, with these types."""
+    """Check whether the columns are those of a prepared dataset, with the same types."""
     types = {column: getattr(feature, "dtype", None) for column, feature in features.items()}
     return (audio, text) == ("audio", "text") and _PREPARED_TYPES.items() <= types.items()
 
 
 def _as_it_was(utterance: Utterance, row: Mapping[str, object]) -> Utterance:
-    """The utterance of a prepared row under its own id; where it first came from is kept."""
+    """Return the utterance of a prepared row with its own id. Its original source is kept."""
     id = row["id"]
     if not isinstance(id, str) or not id.strip() or not is_utf8(id):
         raise BadItem("unusable id", f"found {shown(id)}, expected text")
     duration = row["duration"]
     extra = {name: value for name, value in utterance.extra.items() if name not in _READ_ANEW}
-    for name in ("start", "end"):  # the clip is cut already; `source` is kept likewise, as `original_source`
+    for name in ("start", "end"):  # the clip is already cut; `source` is kept in `original_source`
         value = row.get(name)
         if isinstance(value, float):
             extra.setdefault(f"original_{name}", value)
@@ -140,11 +140,11 @@ def _as_it_was(utterance: Utterance, row: Mapping[str, object]) -> Utterance:
 
 
 def _row_audio(value: object, base: Path | None) -> Path | bytes:
-    """Bytes, or the path of a file.
+    """Return bytes, or the path of a file.
 
     Args:
-        value: What the audio column holds.
-        base: The dataset's folder, from which relative paths count; None for a dataset of the Hub.
+        value: Value of the audio column.
+        base: The dataset's folder, for relative paths; None for a dataset of the Hub.
     """
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")
@@ -158,17 +158,17 @@ def _row_audio(value: object, base: Path | None) -> Path | bytes:
 
 
 def _local_file(written: str, base: Path) -> Path:
-    """A file of a local dataset; as in manifests, an absolute path is followed on this machine."""
+    """Return the path of a file of a local dataset. As in manifests, absolute paths are allowed."""
     if Path(written).is_absolute():
         return Path(written)
     plain = plain_name(written)
     if plain is None:
-        raise BadItem("path outside the dataset", f"{shown(written)}, expected one below {base}")
+        raise BadItem("path outside the dataset", f"{shown(written)}, expected a path below {base}")
     return base / plain
 
 
 def _cached_file(written: str) -> Path:
-    """A file that `datasets` has downloaded or unpacked; a row of the Hub names no other of this machine."""
+    """Return a file that `datasets` has downloaded or unpacked. A Hub row may name no other local file."""
     from datasets import config
     from huggingface_hub import constants
 
@@ -182,11 +182,11 @@ def _cached_file(written: str) -> Path:
         path = Path(written).resolve()
         if any(path.is_relative_to(Path(cache).resolve()) for cache in caches):
             return path
-    raise BadItem("path outside the dataset", f"{shown(written)}, expected audio that comes with it")
+    raise BadItem("path outside the dataset", f"{shown(written)}, expected audio that is part of it")
 
 
 def _fetch(address: str) -> bytes:
-    """The bytes of a file that a stream names, such as `hf://datasets/…` or `zip://a.wav::hf://datasets/…`."""
+    """Fetch a file that a stream names, such as `hf://datasets/…` or `zip://a.wav::hf://datasets/…`."""
     import fsspec
 
     if not address.rsplit("::", maxsplit=1)[-1].startswith(_REMOTE):
@@ -194,7 +194,7 @@ def _fetch(address: str) -> bytes:
     try:
         with fsspec.open(address, "rb") as file:
             data = file.read(MOST_MEMBER_BYTES + 1)
-    except Exception as error:  # each file system has its own; none is ours
+    except Exception as error:  # each file system raises its own errors
         raise BadItem("not fetched", f"{shown(address)} {describe_audio(error)}") from None
     if len(data) > MOST_MEMBER_BYTES:
         raise BadItem("too large", f"{shown(address)} has over {MOST_MEMBER_BYTES} bytes")

@@ -1,4 +1,4 @@
-"""Reader of Kaldi data folders; commands in place of audio are never run."""
+"""Reads Kaldi data folders. Commands in wav.scp are never run."""
 
 import contextlib
 import posixpath
@@ -27,11 +27,11 @@ _KALDI_ARCHIVE = re.compile(r"\.(ark|scp)(:\d+)?$|^(ark|scp)[,:]")
 def read_kaldi(path: Path) -> Source:
     """Read Kaldi data folders (https://kaldi-asr.org/doc/data_prep.html): `wav.scp` and `text`.
 
-    `segments`, `utt2spk`, `utt2lang` and `spk2gender` beside them are optional. Folders named after splits
-    give the split.
+    `segments`, `utt2spk`, `utt2lang` and `spk2gender` in the same folder are optional. Folders named after
+    splits give the split.
 
     Args:
-        path: A data folder, a folder of such (`train`, `dev`, `test`), or an archive.
+        path: A data folder, a folder of data folders (`train`, `dev`, `test`), or an archive.
 
     Raises:
         UserError: There is no data folder.
@@ -45,7 +45,7 @@ def read_kaldi(path: Path) -> Source:
 
 
 def _kaldi_folders(tree: FileTree) -> list[str]:
-    """Folders with `wav.scp` and `text`; those inside another are its parts (`train/split4/1`)."""
+    """Find folders with `wav.scp` and `text`. Folders inside another are its parts (`train/split4/1`)."""
     folders: list[str] = []
     for name in find_files(tree, "wav.scp"):
         folder = posixpath.dirname(name)
@@ -71,8 +71,8 @@ def _kaldi_rows(tree: FileTree, folders: Sequence[str]) -> Iterator[Row | Reject
 def _load_kaldi_file(
     database: sqlite3.Connection, tree: FileTree, folder: str, name: str
 ) -> Iterator[Reject]:
-    """Put the lines `key value` of a file into a table; a key that comes again is rejected."""
-    # the first word of a segment is its recording, and that of `utt2spk` all it says
+    """Put the lines `key value` of a file into a table, and reject a line whose key was there before."""
+    # `word` is the recording in `segments`, and the whole value in `utt2spk`
     database.execute(f'CREATE TABLE "{name}" (key BLOB PRIMARY KEY, value BLOB, word BLOB, line INTEGER)')
     table = posixpath.join(folder, name)
     if table not in tree:
@@ -85,12 +85,12 @@ def _load_kaldi_file(
         try:
             database.execute(f'INSERT INTO "{name}" VALUES (?, ?, ?, ?)', values)
         except sqlite3.IntegrityError:
-            problem = Problem("duplicate id", f"{printable(key)} stands there before")
+            problem = Problem("duplicate id", f"{printable(key)} is already in an earlier line")
             yield Reject(printable(table), number, problem)
 
 
 def _joined_kaldi_rows(database: sqlite3.Connection, table: str) -> Iterator[Row]:
-    """One row for each line of `text`, those of one recording together."""
+    """Yield one row for each line of `text`. Rows of one recording follow each other."""
     columns = ("line", "id", "text", "segment", "wav", "speaker", "language", "gender")
     recording = "segments.word" if _has_segments(database) else "text.key"
     query = f"""
@@ -108,7 +108,7 @@ def _joined_kaldi_rows(database: sqlite3.Connection, table: str) -> Iterator[Row
 
 
 def _untold_kaldi_keys(database: sqlite3.Connection, folder: str) -> Iterator[Reject]:
-    """Utterances that `text` does not name."""
+    """Reject utterances that are not in `text`."""
     name = "segments" if _has_segments(database) else "wav.scp"
     query = f'SELECT line, key FROM "{name}" WHERE key NOT IN (SELECT key FROM text) ORDER BY line'
     for line, key in database.execute(query):
@@ -125,7 +125,7 @@ def _kaldi_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Ut
     if row.values["is_cut"] and row.values["segment"] is None:
         raise BadItem("no segment", f"{shown(row.values['id'])} is not in segments")
     if row.values["wav"] is None:
-        raise BadItem("no recording", f"that of {shown(row.values['id'])} is not in wav.scp")
+        raise BadItem("no recording", f"the recording of {shown(row.values['id'])} is not in wav.scp")
     start, end = _kaldi_times(row.label("segment"))
     return row.utterance(
         id=row.text("id"),
@@ -142,7 +142,7 @@ def _kaldi_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Ut
 
 
 def _kaldi_times(segment: str | None) -> tuple[float | None, float | None]:
-    """Start and end of `recording start end`; an end of -1 is taken for all of the recording from 0 s on."""
+    """Read start and end from `recording start end`. From 0 to -1 means the whole recording."""
     if segment is None:
         return None, None
     fields = segment.split()
@@ -154,8 +154,8 @@ def _kaldi_times(segment: str | None) -> tuple[float | None, float | None]:
             return None, None
         raise BadItem(
             "open end",
-            f"segment from {start:g} s with end -1, expected its end in seconds; "
-            "write the length of the recording, as Kaldi's get_reco2dur.sh tells it",
+            f"the segment starts at {start:g} s and ends at -1, expected its end in seconds; "
+            "write the length of the recording, for example from Kaldi's get_reco2dur.sh",
         )
     check_segment(start, end)
     return start, end
@@ -163,9 +163,9 @@ def _kaldi_times(segment: str | None) -> tuple[float | None, float | None]:
 
 def _kaldi_audio(tree: FileTree, folder: str, written: str) -> Audio:
     if written.endswith("|") or written.startswith("|"):
-        raise BadItem("command in wav.scp", f"{shown(written)}; it is not run, write its output to a file")
+        raise BadItem("command in wav.scp", f"{shown(written)}; it is not run, save its output to a file")
     if _KALDI_ARCHIVE.search(written):
-        raise BadItem("Kaldi archive", f"{shown(written)}; write the audio to files, as with wav-copy")
+        raise BadItem("Kaldi archive", f"{shown(written)}; save the audio to files, e.g. with wav-copy")
     return find_audio(tree, folder, written)
 
 

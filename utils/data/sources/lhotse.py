@@ -1,4 +1,4 @@
-"""Reader of lhotse's manifests."""
+"""Reads lhotse manifests."""
 
 import contextlib
 import json
@@ -31,24 +31,24 @@ if TYPE_CHECKING:
 
 
 _ReadRow = Callable[[Mapping], "tuple[SupervisionSegment, Recording, float]"]
-"""Reads a supervision, its recording, and where in the recording the supervision's time begins."""
+"""Reads a supervision, its recording, and the offset in the recording from which its times count."""
 
 
 def read_lhotse(path: Path) -> Source:
     """Read lhotse manifests (https://lhotse.readthedocs.io): cuts, or supervisions with their recordings.
 
-    `*cuts*.jsonl[.gz]` go before `*supervisions*.jsonl[.gz]`, whose recordings are in the file named alike.
-    The names tell the split. Each supervision is an utterance; mixed cuts and transforms are rejected.
+    `*cuts*.jsonl[.gz]` come before `*supervisions*.jsonl[.gz]`, whose recordings are in `*recordings*`.
+    The names give the split. Each supervision is an utterance. Mixed cuts and transforms are rejected.
 
     Args:
         path: A manifest of cuts, or a folder or archive of manifests.
 
     Raises:
-        UserError: There is no manifest, or no recordings for one of supervisions.
+        UserError: There is no manifest, or a manifest of supervisions has no recordings.
     """
     tree, tables = manifests_at(path, "*.jsonl", "*.jsonl.gz")
     supervisions = [name for name in tables if "supervisions" in posixpath.basename(name)]
-    is_named = isinstance(tree, Folder) and path.is_file()  # then its name need not say that it holds cuts
+    is_named = isinstance(tree, Folder) and path.is_file()  # a file given by the user may have any name
     cuts = [name for name in tables if "cuts" in posixpath.basename(name) or is_named]
     cuts = [name for name in cuts if name not in supervisions]
     if not cuts and not supervisions:
@@ -64,7 +64,7 @@ def read_lhotse(path: Path) -> Source:
 
 
 def _cut_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
-    """A row for each supervision of each cut: the cut with that supervision alone."""
+    """Yield a row for each supervision of each cut: the cut with only that supervision."""
     for row in read_json_lines(tree, *tables):
         supervisions = row.values.get("supervisions") if isinstance(row, Row) else None
         if isinstance(row, Row) and isinstance(supervisions, list):
@@ -75,12 +75,12 @@ def _cut_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
 
 
 def _supervision_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
-    """A row for each supervision, with the dictionary of its recording if there is one."""
+    """Yield a row for each supervision, with its recording's dictionary if there is one."""
     for table in tables:
         folder, name = posixpath.split(table)
         recordings = posixpath.join(folder, name.replace("supervisions", "recordings"))
         if recordings not in tree:
-            raise UserError(f"{tree.root}: no {recordings} for {table}. Put the two manifests side by side.")
+            raise UserError(f"{tree.root}: no {recordings} for {table}. Put both in the same folder.")
         with contextlib.closing(temporary_database()) as database:
             database.execute("CREATE TABLE recordings (id TEXT PRIMARY KEY, content TEXT)")
             for row in read_json_lines(tree, recordings):
@@ -113,7 +113,7 @@ def _lhotse_utterance(
     start, end = _lhotse_times(supervision, recording, offset)
     channels = {supervision.channel} if isinstance(supervision.channel, int) else set(supervision.channel)
     if channels != set(recording.channel_ids or (0,)):
-        raise BadItem("one channel of several", f"{recording.id}; write each channel to a file of its own")
+        raise BadItem("one channel of several", f"{recording.id}; save each channel to a file of its own")
     said = {name: getattr(supervision, name) for name in ("text", "speaker", "language", "gender")}
     details = Row(row.table, row.line, {**(supervision.custom or {}), **said})
     language = language_of(details.label("language") or "")
@@ -135,7 +135,7 @@ def _lhotse_utterance(
 def _lhotse_times(
     supervision: "SupervisionSegment", recording: "Recording", offset: float
 ) -> tuple[float | None, float | None]:
-    """Where in the recording a supervision is; None for both means all of it."""
+    """Return start and end of a supervision in the recording; None for both means the whole recording."""
     start = offset + manifest_seconds("start", supervision.start, least=-offset)
     end = start + manifest_seconds("duration", supervision.duration)
     if start == 0 and end >= manifest_seconds("duration", recording.duration) - 0.001:
@@ -160,7 +160,7 @@ def _read_cut(values: Mapping) -> "tuple[SupervisionSegment, Recording, float]":
     if not values.get("supervisions") or not isinstance(values["supervisions"], list):
         what = "a mixed cut" if "tracks" in values else "a cut without supervisions"
         raise BadItem("no plain cut", f"found {what}, expected one with supervisions")
-    cut = deserialize_item(json.loads(json.dumps(values)))  # it takes its dictionary apart
+    cut = deserialize_item(json.loads(json.dumps(values)))  # a copy, because lhotse changes its dictionary
     if not isinstance(cut, MonoCut | MultiCut) or cut.recording is None:
         raise BadItem("no plain cut", f"found a {type(cut).__name__}, expected a cut of a recording")
     return cut.supervisions[0], cut.recording, manifest_seconds("start", cut.start)
@@ -172,12 +172,12 @@ def _lhotse_audio(tree: FileTree, folder: str, recording: "Recording") -> Audio:
     source = recording.sources[0]
     if source.type == "command":
         raise BadItem(
-            "command in a manifest", f"{shown(source.source)}; it is not run, write its output to a file"
+            "command in a manifest", f"{shown(source.source)}; it is not run, save its output to a file"
         )
     if source.type != "file" or not isinstance(source.source, str):
         raise BadItem("no file", f"recording {recording.id} is a {source.type!r}; save its audio to a file")
     if recording.transforms:
         raise BadItem(
-            "altered recording", f"{recording.id} is to be transformed; save what comes out to a file"
+            "altered recording", f"{recording.id} has transforms; save the transformed audio to a file"
         )
     return find_audio(tree, folder, source.source)

@@ -1,4 +1,4 @@
-"""Reader of LibriSpeech and corpora of its layout."""
+"""Reads LibriSpeech and corpora with the same layout."""
 
 import posixpath
 from collections.abc import Iterator, Sequence
@@ -17,8 +17,8 @@ from utils.runtime.problems import BadItem
 def read_librispeech(path: Path) -> Source:
     """Read LibriSpeech (https://www.openslr.org/12): `<subset>/<speaker>/<chapter>/*.trans.txt` and `.flac`.
 
-    The subset gives the split (`train-clean-100`, `dev-other`), the recording is the chapter, and the
-    gender comes from `SPEAKERS.TXT` where that is there.
+    The subset gives the split (`train-clean-100`, `dev-other`). The recording is the chapter. The gender
+    comes from `SPEAKERS.TXT`, if that exists.
 
     Raises:
         UserError: There is no such corpus.
@@ -64,7 +64,7 @@ def _librispeech_row(tree: FileTree, genders: dict[str, str], row: Row) -> Utter
 
 
 def _librispeech_genders(tree: FileTree) -> dict[str, str]:
-    """Gender (F, M) of each speaker; lines `14 | F | train-clean-360 | 25.03 | name`."""
+    """Read the gender (F, M) of each speaker from lines like `14 | F | train-clean-360 | 25.03 | name`."""
     fields = [
         [field.strip() for field in line.split("|")]
         for name in find_files(tree, "SPEAKERS.TXT")

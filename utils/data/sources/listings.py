@@ -1,4 +1,4 @@
-"""Folders listed a few names at a time, so that a corpus of any size fits in a small memory."""
+"""Lists one folder at a time, so that a corpus of any size needs little memory."""
 
 import os
 import unicodedata
@@ -13,7 +13,7 @@ from utils.runtime.problems import Problem
 
 @dataclass(frozen=True)
 class Listing:
-    """The names in one folder that are not hidden, sorted. `problem` tells why it could not be read."""
+    """The sorted names in one folder that are not hidden. `problem` says why the folder could not be read."""
 
     folder: Path
     recordings: list[str]
@@ -25,13 +25,13 @@ class Listing:
 
 def describe_others(folder: Path, counts: Mapping[str, int]) -> Iterator[str]:
     if others := counts["others"]:
-        yield f"{folder}: files that are neither audio nor a transcript: {others}, passed over."
+        yield f"{folder}: files that are neither audio nor a transcript: {others}, skipped."
     if links := counts["links"]:
-        yield f"{folder}: links to folders: {links}, not followed; give such a folder as --input."
+        yield f"{folder}: links to folders: {links}, not followed. Give such a folder as --input."
 
 
 def list_folders(top: Path) -> Iterator[Listing]:
-    """`top` and all folders below it that are not hidden, in sorted order."""
+    """Yield `top` and all folders below it that are not hidden, in sorted order."""
     waiting = [top]
     while waiting:
         folder = waiting.pop()
@@ -51,14 +51,14 @@ def list_folders(top: Path) -> Iterator[Listing]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself
+    except OSError:  # a link to itself
         return False
 
 
 def _sort_names(folder: Path, names: Sequence[str], num_links: int) -> Listing:
-    """Part the names of files into recordings, transcripts and others.
+    """Divide the names of files into recordings, transcripts and others.
 
-    A .json counts as a transcript only beside a recording: many a folder holds one that describes the data.
+    A .json is a transcript only beside a recording, because many folders have one that describes the data.
     """
     suffixes = {name: PurePath(name).suffix.lower() for name in names}
     recordings = [name for name in names if suffixes[name] in AUDIO_EXTENSIONS]
@@ -73,12 +73,12 @@ def _sort_names(folder: Path, names: Sequence[str], num_links: int) -> Listing:
 
 
 def subfolder_of(folder: Path, top: Path) -> str:
-    """The name of the folder right below `top` that a folder is or lies in; `.` for `top` itself."""
+    """Return the first folder below `top` on the path to a folder; `.` for `top` itself."""
     return next(iter(folder.relative_to(top).parts), ".")
 
 
 def stem_of(name: str) -> str:
-    """The stem in one spelling: a recording and its transcript may come from different systems."""
+    """Return the stem in one Unicode form: a recording and its transcript may be from different systems."""
     return unicodedata.normalize("NFC", PurePath(name).stem)
 
 

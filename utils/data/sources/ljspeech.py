@@ -1,4 +1,4 @@
-"""Reader of LJSpeech and corpora of its layout."""
+"""Reads LJSpeech and corpora with the same layout."""
 
 import posixpath
 import re
@@ -16,22 +16,22 @@ _LJSPEECH_COLUMNS = ("id", "text", "normalized_text")
 
 
 def read_ljspeech(path: Path, *, text_column_name: str | None = None) -> Source:
-    """Read LJSpeech (https://keithito.com/LJ-Speech-Dataset) and what is laid out like it.
+    """Read LJSpeech (https://keithito.com/LJ-Speech-Dataset) or a corpus with its layout.
 
-    `metadata.csv` with `id|text|normalised text`, the last of which may lack, and `wavs/<id>.wav`.
+    `metadata.csv` has lines `id|text|normalised text`; the last column is optional. Audio is `wavs/<id>.wav`.
 
     Args:
         path: Folder or archive.
-        text_column_name: `text` (also when None), or `normalized_text` with numbers in words.
+        text_column_name: `text` (also if None), or `normalized_text` with numbers in words.
 
     Raises:
-        UserError: There is no such corpus, or no such column.
+        UserError: There is no such corpus or no such column.
     """
     text_column = text_column_name or "text"
     if text_column not in _LJSPEECH_COLUMNS[1:]:
         raise UserError(f"no column {text_column!r} in LJSpeech; expected text or normalized_text.")
     tree = open_tree(path)
-    table = find_tables(tree, "metadata.csv", corpus="LJSpeech or a corpus laid out like it")[0]
+    table = find_tables(tree, "metadata.csv", corpus="LJSpeech or a corpus with its layout")[0]
     return rows_as_source(partial(_ljspeech_rows, tree, table), partial(_ljspeech_row, tree, text_column))
 
 

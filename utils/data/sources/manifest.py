@@ -1,4 +1,4 @@
-"""Reader of manifests: a line of JSON for every utterance."""
+"""Reads manifests: one line of JSON for each utterance."""
 
 import math
 import os
@@ -31,15 +31,15 @@ from utils.runtime.problems import BadItem
 from utils.text.cleaning import clean_text
 
 MOST_LINE_BYTES = 16 << 20
-"""A longer line of a manifest is rejected: it would be held in memory whole."""
+"""A longer line is rejected, because all of it would be in memory."""
 
 
 def read_manifest(path: Path) -> Source:
-    """Read a JSONL manifest: one object a line with `audio` (relative to the manifest), `text` and more.
+    """Read a JSONL manifest: each line is an object with `audio` (relative to the manifest), `text` and more.
 
-    Lines of one recording that name `start` and `end` are brought together, at the place of the first of
-    them, so that the recording is decoded once. The file is read twice: once for the places of such lines
-    and the names of splits, which are all that is held, and once for the utterances.
+    Lines with `start` and `end` in the same recording are brought together, at the place of the first, so
+    that the recording is decoded once. The file is read twice: first for the places of the lines and the
+    names of the splits, which stay in memory, then for the utterances.
 
     Raises:
         UserError: There is no such file, or no line of it is usable.
@@ -47,7 +47,7 @@ def read_manifest(path: Path) -> Source:
     if not path.is_file():
         raise UserError(f"{path}: no such manifest. --input must name a JSONL file.")
     if is_archive_name(path.name):
-        raise UserError(f"{path}: an archive, expected a JSONL file. Unpack it first.")
+        raise UserError(f"{path}: found an archive, expected a JSONL file. Unpack it first.")
     places, splits = _find_order(path)
     items = Items(partial(_read_lines, path, places, splits))
     check_any_usable(items, str(path))
@@ -55,13 +55,13 @@ def read_manifest(path: Path) -> Source:
 
 
 def _find_order(path: Path) -> tuple[np.ndarray, dict[str, str | None]]:
-    """Number and byte offset of the lines that are not blank, in the order to read them, and the splits.
+    """Find the lines that are not blank, in the order in which to read them, and the splits.
 
     Returns:
-        (lines, 2) int64, and what each name of a split means.
+        (lines, 2) int64, line number and byte offset; and the split for each name of a split.
     """
     given, places = set[str](), array("q")  # rank, number and offset of each line
-    first: dict[int, int] = {}  # rank of the first line of each recording that is cut, by the path's hash
+    first: dict[int, int] = {}  # by the hash of a cut recording's path, the rank of its first line
     with path.open("rb") as file:
         for rank, (number, offset, line) in enumerate(_lines_of(file)):
             row = parse_if_usable(line)
@@ -74,7 +74,7 @@ def _find_order(path: Path) -> tuple[np.ndarray, dict[str, str | None]]:
 
 
 def _cut_recording(row: Mapping[str, object]) -> Path | None:
-    """The recording that a line cuts an utterance from; None if it takes a whole file."""
+    """Return the recording that a line cuts from, or None if it uses the whole file."""
     audio = row.get("audio")
     return Path(audio) if isinstance(audio, str) and row.get("start") is not None else None
 
@@ -95,13 +95,13 @@ def _read_lines(
 
 
 def _lines_of(file: BinaryIO) -> Iterator[tuple[int, int, bytes | None]]:
-    """Number, byte offset and content of each line that is not blank; None for one that is too long."""
+    """Yield number, byte offset and content (None if too long) of each line that is not blank."""
     number, offset = 0, 0
     while line := file.readline(MOST_LINE_BYTES):
         number, begin = number + 1, offset
         offset += len(line)
         is_whole = line.endswith(b"\n") or len(line) < MOST_LINE_BYTES
-        while line and not line.endswith(b"\n") and not is_whole:  # on to the end of the line
+        while line and not line.endswith(b"\n") and not is_whole:  # skip to the end of the line
             line = file.readline(MOST_LINE_BYTES)
             offset += len(line)
         if not is_whole or line.strip():
@@ -109,7 +109,7 @@ def _lines_of(file: BinaryIO) -> Iterator[tuple[int, int, bytes | None]]:
 
 
 def parse_if_usable(line: bytes | None) -> Mapping[str, object]:
-    """What a line holds; nothing if it is no use."""
+    """Parse a line. An unusable one is empty."""
     try:
         return _parse_line(line or b"")
     except BadItem:
@@ -120,7 +120,7 @@ def read_manifest_line(
     line: bytes | None, path: Path, number: int, splits: Mapping[str, str | None]
 ) -> Utterance:
     if line is None:
-        raise BadItem("line too long", f"over {MOST_LINE_BYTES >> 20} MiB, expected one utterance a line")
+        raise BadItem("line too long", f"over {MOST_LINE_BYTES >> 20} MiB, expected one utterance per line")
     row = _parse_line(line)
     for key in ("audio", "text"):
         if key not in row:
@@ -147,22 +147,22 @@ def read_manifest_line(
         split=known_split(split, splits) if split else None,
         segments=read_segments(row, text, math.inf if start is None or end is None else end - start),
         previous_text=read_previous_text(row),
-        # `recording` stays a column as well: it may name more than a file
+        # `recording` is also kept as a column: it may name more than a file
         extra=read_extras(row, taken=("segments", "previous_text")),
     )
 
 
 def _find_spelling(folder: Path, name: str) -> Path:
-    """Where a file of that name is, in whichever spelling; as written where it is not there."""
+    """Find a file in any Unicode form of its name. Return the path as written if there is none."""
     places = [] if name.isascii() else [folder / spelling for spelling in spellings(name)]
     return next((place for place in places if os.path.exists(place)), folder / name)  # noqa: PTH110
 
 
 def read_previous_text(row: Mapping[str, object]) -> str | None:
-    """What was said right before, cleaned.
+    """Return the cleaned text that was said right before.
 
     Raises:
-        BadItem: It is no text, or none that can be learnt from.
+        BadItem: It is not text, or cannot be used for training.
     """
     text = clean_text(_read_string(row, "previous_text") or "")
     if problem := text_problem(text) if text else None:
@@ -171,10 +171,10 @@ def read_previous_text(row: Mapping[str, object]) -> str | None:
 
 
 def read_segments(row: Mapping[str, object], text: str, duration: float) -> tuple[TimedText, ...]:
-    """The timed pieces of an utterance of `duration` seconds: in order, within it, and together its text.
+    """Read the timed segments of an utterance of `duration` seconds.
 
     Raises:
-        BadItem: They are not.
+        BadItem: They are not in order, not within the utterance, or together are not its text.
     """
     value = row.get("segments")
     if value is None:
@@ -189,13 +189,13 @@ def read_segments(row: Mapping[str, object], text: str, duration: float) -> tupl
             raise BadItem("malformed segments", f"keys {', '.join(map(repr, part)) or 'none'}, {expected}")
         if not clean_text(part["text"]) or start >= duration or end > duration + END_TOLERANCE:
             raise BadItem(
-                "malformed segments", f"no text, or beyond the utterance at {start:g} s, {expected}"
+                "malformed segments", f"no text, or not within the utterance at {start:g} s, {expected}"
             )
         if segments and start < segments[-1].start:
             raise BadItem("malformed segments", f"out of order at {start:g} s, {expected}")
         segments.append(TimedText(start, min(end, duration), clean_text(part["text"])))
     if "".join("".join(part.text for part in segments).split()) != "".join(text.split()):
-        raise BadItem("segments without the text", "their texts one after the other must be 'text'")
+        raise BadItem("segments without the text", "the texts of all segments together must be 'text'")
     return tuple(segments)
 
 
@@ -211,11 +211,11 @@ def _read_string(row: Mapping[str, object], key: str) -> str | None:
     if value is None and key not in ("audio", "text"):
         return None
     if key in ("speaker", "group", "recording") and isinstance(value, int) and not isinstance(value, bool):
-        return str(value)  # speakers are often numbered
+        return str(value)  # many corpora number their speakers
     if not isinstance(value, str):
         raise BadItem(f"wrong type of {key!r}", f"found {shown(value)}, expected text")
     if key != "text" and not is_utf8(value):
-        raise BadItem(f"broken characters in {key!r}", "half of a surrogate pair")
+        raise BadItem(f"broken characters in {key!r}", "half a surrogate pair; save the manifest as UTF-8")
     return value
 
 

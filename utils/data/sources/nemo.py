@@ -1,4 +1,4 @@
-"""Reader of NeMo's manifests."""
+"""Reads NeMo manifests."""
 
 import itertools
 import math
@@ -29,13 +29,13 @@ _NEMO_LANGUAGES = ("target_lang", "lang", "source_lang")
 
 
 def read_nemo(path: Path) -> Source:
-    """Read NeMo manifests: JSON lines with `audio_filepath`, `text`, `duration` and perhaps `offset`.
+    """Read NeMo manifests: JSON lines with `audio_filepath`, `text`, `duration` and optional `offset`.
 
-    With `offset` a line means that part of the file, without it the whole file.
+    A line with `offset` means that part of the file, a line without it the whole file.
     Format: https://docs.nvidia.com/nemo-framework/user-guide/latest/nemotoolkit/asr/datasets.html
 
     Args:
-        path: A manifest, or a folder or archive of manifests whose names tell the split.
+        path: A manifest, or a folder or archive of manifests with the split in their names.
 
     Raises:
         UserError: There is no manifest.
@@ -59,10 +59,10 @@ def read_nemo(path: Path) -> Source:
 
 
 def _is_nemo(tree: FileTree, name: str) -> bool:
-    """Whether one of the first lines speaks of audio."""
+    """Check whether one of the first lines has `audio_filepath`."""
     try:
         first = list(itertools.islice(read_json_lines(tree, name), 5))
-    except UserError:  # a table of another kind
+    except UserError:  # another kind of table
         return False
     return any(isinstance(row, Row) and "audio_filepath" in row.values for row in first)
 
@@ -70,7 +70,7 @@ def _is_nemo(tree: FileTree, name: str) -> bool:
 def _nemo_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Utterance:
     written = row.text("audio_filepath")
     if not written:
-        raise BadItem("empty audio path", "expected one relative to the manifest")
+        raise BadItem("empty audio path", "expected a path relative to the manifest")
     start, end = _nemo_times(row)
     split = row.label("split")
     language = language_of(row.label(*_NEMO_LANGUAGES) or "")
@@ -89,7 +89,7 @@ def _nemo_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Utt
 
 
 def _nemo_speaker(row: Row) -> str | None:
-    """The speaker; pandas makes `12.0` and NaN of numbers among which some are missing."""
+    """Return the speaker. If some numbers are missing, pandas writes `12.0` for 12 and NaN for none."""
     value = row.values.get("speaker")
     if isinstance(value, float) and math.isnan(value):
         return None

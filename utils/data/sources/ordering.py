@@ -1,4 +1,4 @@
-"""Utterances brought into another order on disk, so that a corpus of any size fits in a small memory."""
+"""Sorts utterances on disk, so that a corpus of any size needs little memory."""
 
 import contextlib
 import dataclasses
@@ -14,9 +14,9 @@ from utils.data.utterance import Reject, Utterance
 
 
 def in_archive_order(items: Iterable[Utterance | Reject]) -> Iterator[Utterance | Reject]:
-    """Items as they come, but those of compressed tars last, in the order in which a tar holds them.
+    """Yield the items in order, but those of compressed tars last, in the order of the tar.
 
-    These carry their bytes (`ArchiveMember.data`); the tar is read front to back once.
+    These items carry their bytes (`ArchiveMember.data`). The tar is read once, from front to back.
     """
     with contextlib.closing(temporary_database()) as database:
         yield from _set_aside(database, items, _needs_order)
@@ -32,7 +32,7 @@ def _needs_order(utterance: Utterance) -> bool:
 def _set_aside(
     database: sqlite3.Connection, items: Iterable[Utterance | Reject], moves: Callable[[Utterance], bool]
 ) -> Iterator[Utterance | Reject]:
-    """Pass items on but the utterances that are to move, which go into a table."""
+    """Yield all items except the utterances to move, which go into a table."""
     database.execute("CREATE TABLE items (audio, archive, place, utterance)")
     for item in items:
         if isinstance(item, Reject) or not moves(item):
@@ -41,7 +41,7 @@ def _set_aside(
         archive, place = None, 0
         if isinstance(item.audio, ArchiveMember):
             archive, place = json.dumps(str(item.audio.archive)), item.audio.offset
-        # only this process can reach the table, so that it may hold pickles
+        # only this process can open the table, so it may safely hold pickles
         row = (repr(item.audio), archive, place, pickle.dumps(item))
         database.execute("INSERT INTO items VALUES (?, ?, ?, ?)", row)
 
@@ -52,15 +52,15 @@ def _ordered(database: sqlite3.Connection, order: str) -> Iterator[Utterance]:
 
 
 def _with_data(utterances: Iterable[Utterance]) -> Iterator[Utterance]:
-    """Utterances of one tar, sorted by place, with the bytes of their audio; each member is read once."""
-    first, second = itertools.tee(utterances)  # never more than one recording apart
+    """Add the bytes of their audio to utterances of one tar, sorted by place. Each member is read once."""
+    first, second = itertools.tee(utterances)  # at most one recording apart
     read = read_archived(member for member, _ in itertools.groupby(first, key=attrgetter("audio")))
     for audio, (_, group) in zip(read, itertools.groupby(second, key=attrgetter("audio")), strict=True):
         yield from (dataclasses.replace(utterance, audio=audio) for utterance in group)
 
 
 def recordings_together(items: Iterable[Utterance | Reject]) -> Iterator[Utterance | Reject]:
-    """Items with those cut from one recording at the place of its first, so that it is decoded once.
+    """Yield the items of each recording together, at the place of its first, so that it is decoded once.
 
     Rejects and whole recordings come first.
     """
@@ -70,12 +70,12 @@ def recordings_together(items: Iterable[Utterance | Reject]) -> Iterator[Utteran
 
 
 def _may_move(utterance: Utterance) -> bool:
-    """Whether it is a part of a recording; those of compressed tars come in order already."""
+    """Check whether it is part of a recording. Parts from compressed tars are already in order."""
     audio = utterance.audio
     has_bytes = isinstance(audio, bytes) or (isinstance(audio, ArchiveMember) and audio.data is not None)
     return utterance.start is not None and not has_bytes
 
 
 def temporary_database() -> sqlite3.Connection:
-    """An empty database in a file that nobody else sees and that goes when it is closed."""
+    """Open an empty database in a private file that is deleted when it is closed."""
     return sqlite3.connect("", check_same_thread=False)

@@ -1,4 +1,4 @@
-"""Every source that preprocess.py reads, by its name. To add one, write its reader and its name here."""
+"""All sources that preprocess.py can read, by name. To add one, write its reader and add its name here."""
 
 import importlib
 import inspect
@@ -13,19 +13,19 @@ SOURCES = (
     "manifest", "folder", "hub", "audiofolder", "common_voice", "afrispeech", "fleurs", "ljspeech",
     "librispeech", "kaldi", "nemo", "lhotse", "asterisk",
 )  # fmt: skip
-"""Modules of this folder, each with a function `read_<name>`; imported when it is used."""
+"""Modules of this folder, each with a function `read_<name>`, imported on use."""
 
 
 def open_source(name: str, input: str | None, options: Mapping[str, object]) -> "Source":
-    """Find the data and check that it can be used at all, before anything is decoded.
+    """Open a source and check that the data can be used, before anything is decoded.
 
     Args:
         name: One of `SOURCES`.
-        input: What the reader gets, as its `path`, or as its `name` where it need not be a file.
-        options: Values by name; a reader gets those that its parameters are called after.
+        input: Given to the reader as `path`, or as `name` if it need not be a file.
+        options: Values by name. A reader gets those that its parameters name.
 
     Raises:
-        UserError: There is no such data, or nothing usable in it.
+        UserError: There is no such data, or none of it is usable.
     """
     read = getattr(importlib.import_module(f"utils.data.sources.{name}"), f"read_{name}")
     known = {**options, "path": Path(input or ""), "name": input}

@@ -1,4 +1,4 @@
-"""Rows of a corpus to utterances, in an order that archives can be read in; the audio that rows name."""
+"""Turns rows of a corpus into utterances, in an order that suits archives, and finds their audio."""
 
 import math
 import os
@@ -17,7 +17,7 @@ from utils.data.split_names import split_name
 from utils.data.utterance import Audio, Items, Reject, Source, Utterance
 from utils.runtime.problems import BadItem, Problem
 
-_OTHER_CODES = {"cmn": "zh", "nb": "no", "fil": "tl", "jv": "jw"}  # where Whisper calls a language otherwise
+_OTHER_CODES = {"cmn": "zh", "nb": "no", "fil": "tl", "jv": "jw"}  # languages with another code in Whisper
 
 
 def rows_as_source(
@@ -28,14 +28,14 @@ def rows_as_source(
     total: int | None = None,
     are_parts: bool = False,
 ) -> Source:
-    """A source of what rows say; the rows are read again for the utterances.
+    """Build a source from rows. The rows are read again for the utterances.
 
     Args:
-        read_rows: Reads them from the beginning, each time it is called.
-        read_row: Raises BadItem for a row that is not kept.
-        notes: Kept in the source.
-        total: Of the rows, where they have been counted.
-        are_parts: Whether rows of one recording may stand apart; they are brought together.
+        read_rows: Reads the rows from the beginning on each call.
+        read_row: Makes the utterance of a row. Raises BadItem for a row to reject.
+        notes: Notes of the source.
+        total: Number of rows, if they were counted already.
+        are_parts: Whether to bring rows of one recording together.
     """
     total = sum(1 for _ in read_rows()) if total is None else total
     return Source(Items(partial(_read_items, read_rows, read_row, are_parts)), total, notes=tuple(notes))
@@ -60,7 +60,7 @@ def _utterances(
             utterance = read_row(row)
             usable_id(utterance.id)
             if utterance.id in ids:
-                raise BadItem("duplicate id", f"{utterance.id} has been read before")
+                raise BadItem("duplicate id", f"{utterance.id} is used by an earlier row")
         except BadItem as error:
             yield Reject(row.source, row.line, error.problem)
             continue
@@ -69,13 +69,13 @@ def _utterances(
 
 
 def split_in_name(name: str) -> str | None:
-    """The split that the name of a file (`intron-dev-public.csv`) or of its folder tells."""
+    """Return the split in the name of a file (`intron-dev-public.csv`) or of its folder, or None."""
     parts = [piece for part in reversed(name.split("/")) for piece in re.split(r"[._\-]", part)]
     return next(filter(None, map(split_name, parts)), None)
 
 
 def language_of(name: str) -> str | None:
-    """Whisper's code for a locale; None where it has none: `--language` holds."""
+    """Return Whisper's code for a locale, or None if there is none; then `--language` is used."""
     head = re.split(r"[-_]", name.lower())[0]
     return whisper_language(_OTHER_CODES.get(head, head))
 
@@ -83,7 +83,7 @@ def language_of(name: str) -> str | None:
 def and_unlisted(
     rows: Iterable[Row | Reject], tree: FileTree, audio_of: Callable[[Row], str], table: str
 ) -> Iterator[Row | Reject]:
-    """Rows, and then a reject for each audio file that none of them names."""
+    """Yield the rows, and then a reject for each audio file that is in no row."""
     listed = set[str]()
     for row in rows:
         if isinstance(row, Row):
@@ -95,7 +95,7 @@ def and_unlisted(
 
 
 def manifests_at(path: Path, *patterns: str) -> tuple[FileTree, list[str]]:
-    """The manifests of a folder or archive, or the one that `path` itself is."""
+    """Return the manifests in a folder or archive, or the one manifest that `path` is."""
     if path.is_file() and any(path.match(pattern) for pattern in patterns):
         return Folder(path.parent), [path.name]
     tree = open_tree(path)
@@ -103,11 +103,11 @@ def manifests_at(path: Path, *patterns: str) -> tuple[FileTree, list[str]]:
 
 
 def find_audio(tree: FileTree, folder: str, written: str) -> Audio:
-    """Audio by its path from the manifest or the root; an absolute one also where the corpus is now."""
+    """Find audio by its path from the manifest or root. Absolute paths may have moved with the corpus."""
     try:
         os.fsencode(written)
     except UnicodeEncodeError:
-        raise BadItem("broken characters in the audio path", f"{shown(written)}") from None
+        raise BadItem("broken characters in the audio path", f"{shown(written)}; write it in UTF-8") from None
     parts = [part for part in written.split("/") if part]
     tails = ["/".join(parts[index:]) for index in range(len(parts))]
     if written.startswith("/"):
@@ -125,10 +125,10 @@ def find_audio(tree: FileTree, folder: str, written: str) -> Audio:
 
 
 def manifest_seconds(name: str, value: object, least: float = 0.0) -> float:
-    """A time as a manifest gives it.
+    """Read a time from a manifest.
 
     Raises:
-        BadItem: It is no number, or below the least.
+        BadItem: It is not a number, or is below `least`.
     """
     try:
         seconds = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The tables of a corpus, row by row: TSV, CSV and JSON lines in a folder or an archive."""
+"""Reads the tables of a corpus row by row: TSV, CSV and JSON lines in a folder or an archive."""
 
 import codecs
 import csv
@@ -17,7 +17,7 @@ from utils.runtime.problems import BadItem, Problem
 
 MOST_LINE_BYTES = 1 << 20
 
-# Names seen in public corpora, the most common first.
+# Names in public corpora, the most common first.
 TEXT_COLUMNS = ("text", "sentence", "transcription", "transcript", "raw_transcription", "normalized_text")
 
 SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id")
@@ -27,7 +27,7 @@ LANGUAGE_COLUMNS = ("language", "locale", "lang")
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: the table's name in the corpus, the line counted from 1, the values by column."""
+    """One row of a table: the name of the table in the corpus, the line from 1, the values by column."""
 
     table: str
     line: int
@@ -38,10 +38,10 @@ class Row:
         return printable(self.table)
 
     def text(self, column: str) -> str:
-        """A value that must be there.
+        """Return a required value.
 
         Raises:
-            BadItem: It is missing or no text.
+            BadItem: It is missing or not text.
         """
         if column not in self.values:
             raise BadItem(f"missing key {column!r}", f"found {', '.join(map(repr, self.values)) or 'none'}")
@@ -51,10 +51,10 @@ class Row:
         return value
 
     def label(self, *columns: str) -> str | None:
-        """The first of some values that is there and not empty; numbers become text.
+        """Return the first of these values that is not empty. Numbers become text.
 
         Raises:
-            BadItem: It is neither text nor a number, or cannot be written as UTF-8.
+            BadItem: It is neither text nor a whole number, or cannot be written as UTF-8.
         """
         for column in columns:
             value = self.values.get(column)
@@ -68,20 +68,20 @@ class Row:
         return None
 
     def spoken(self, column: str) -> str:
-        """A transcript, cleaned.
+        """Return the cleaned transcript.
 
         Raises:
-            BadItem: Nothing can be learnt from it.
+            BadItem: The text cannot be used for training.
         """
         return usable_text(self.text(column))
 
     @property
     def utterance(self) -> "partial[Utterance]":
-        """Builds the utterance of this row; what the row says is still to be given."""
+        """Return a constructor of this row's utterance, for the remaining fields."""
         return partial(Utterance, source=self.source, position=self.line)
 
     def extras(self, *taken: str, numbers: Mapping[str, type] | None = None) -> dict[str, Scalar]:
-        """The values that are kept as they are, without empty ones and those taken; some read as numbers."""
+        """Return the values to keep, without empty ones and those in `taken`. Convert those in `numbers`."""
         rest: dict[str, object] = {}
         for column, value in self.values.items():
             if column in taken or value is None or value == "":
@@ -100,12 +100,12 @@ def _as_number(column: str, value: object, kind: type) -> Scalar:
 
 
 def read_lines(tree: FileTree, name: str) -> Iterator[tuple[int, str]]:
-    """Lines of a UTF-8 file, numbered from 1, without their ends; a `.gz` is unpacked on the way.
+    """Yield the lines of a UTF-8 file, or a `.gz` of one, without their ends, numbered from 1.
 
-    Bytes that are no UTF-8 become halves of surrogate pairs, which no check of text lets pass.
+    Bytes that are not UTF-8 become single surrogates, which every check of texts rejects.
 
     Raises:
-        UserError: The file is broken, UTF-16, or has lines over a megabyte.
+        UserError: The file is damaged, in UTF-16, or has lines over a megabyte.
     """
     try:
         with tree.open(name) as packed, gzip.open(packed) if name.endswith(".gz") else packed as file:
@@ -115,12 +115,12 @@ def read_lines(tree: FileTree, name: str) -> Iterator[tuple[int, str]]:
                     return
                 yield number, _decode_line(line, number, f"{tree.root}: {name}")
     except BROKEN_ARCHIVE as error:
-        raise UserError(f"{tree.root}: {name} is broken: {error or type(error).__name__}.") from error
+        raise UserError(f"{tree.root}: {name} is damaged: {error or type(error).__name__}.") from error
 
 
 def _decode_line(line: bytes, number: int, name: str) -> str:
     if len(line) == MOST_LINE_BYTES:
-        raise UserError(f"{name}: line {number} is over {MOST_LINE_BYTES} bytes, expected a table.")
+        raise UserError(f"{name}: line {number} has over {MOST_LINE_BYTES} bytes; this is not a table.")
     if number == 1:
         if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise UserError(f"{name}: found UTF-16, expected UTF-8. Save the table as UTF-8.")
@@ -137,16 +137,16 @@ def read_table(
     optional: int = 0,
     needed: Iterable[str] = (),
 ) -> Iterator[Row | Reject]:
-    """Rows of a table with one header line, or none where `columns` are given.
+    """Yield the rows of a table. It has one header line, unless `columns` are given.
 
     Args:
         tree: The corpus.
-        name: Of the table in it.
-        separator: A comma means CSV with quotes (RFC 4180); with any other nothing is quoted, because
-            corpora such as Common Voice hold bare quotation marks.
-        columns: Their names where the table has no header.
+        name: Name of the table in the corpus.
+        separator: A comma means CSV with quotes (RFC 4180). With any other, nothing is quoted:
+            corpora such as Common Voice have unpaired quotation marks.
+        columns: Names of the columns, if the table has no header.
         optional: How many of the last columns a row may lack.
-        needed: Columns without which the table is of no use.
+        needed: Columns that the table must have.
 
     Raises:
         UserError: The header lacks a needed column.
@@ -173,7 +173,7 @@ def read_table(
 
 
 def _split_quoted(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, list[str] | str]]:
-    """Each row and the line it begins on; what breaks the rules of CSV is told instead."""
+    """Yield each row with its first line number. Broken CSV becomes a message."""
     reader = csv.reader((f"{line}\n" for _, line in lines), strict=True)
     while True:
         first = reader.line_num + 1
@@ -194,12 +194,12 @@ def _check_header(names: list[str], needed: Iterable[str], table: str) -> list[s
         found = ", ".join(shown(name) for name in names[:20])
         raise UserError(f"{table} has no column {', '.join(lacking)}; found {found}. Is it another corpus?")
     if len(set(names)) < len(names):
-        raise UserError(f"{table} names a column twice: {', '.join(names)}.")
+        raise UserError(f"{table} has two columns of the same name: {', '.join(names)}.")
     return names
 
 
 def read_json_lines(tree: FileTree, *names: str) -> Iterator[Row | Reject]:
-    """Rows of files with one JSON object a line."""
+    """Yield the rows of files with one JSON object on each line."""
     for name in names:
         for number, line in read_lines(tree, name):
             if line.strip():
