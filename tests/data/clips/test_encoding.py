@@ -45,7 +45,7 @@ def test_clips_are_cut_where_they_should(ramp):
     assert isinstance(first, EncodedClip) and first.duration == 1.0
     assert decode_flac(first.flac) == pytest.approx(np.linspace(0.25, 0.5, 16000, endpoint=False), abs=1e-4)
     assert isinstance(last, EncodedClip) and last.duration == 0.5  # clipped to the end of the audio
-    assert beyond == "segment beyond the end of the audio: 3 to 5 s of 4.00 s"
+    assert beyond == "segment beyond the end of the audio: 3 to 5 s, the audio has 4.00 s"
     assert short == "too short: 0.050 s, expected at least 0.1 s"
     (whole,) = encode([utterance(ramp, 9)])
     assert isinstance(whole, EncodedClip) and whole.duration == 4.0

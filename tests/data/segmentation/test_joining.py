@@ -138,7 +138,7 @@ def test_two_texts_at_once_without_speakers_are_both_rejected():
     # 2 s of 4, 0.5 s of 0.5, 1 s of 3
     assert [item.position for item in found if isinstance(item, Segment)] == [3]
     assert str(found[0].problem) == (
-        "overlapping speech: 0 to 4 s beside another text (2 to 6 s); correct the times"
+        "overlapping speech: 0 to 4 s overlaps another text (2 to 6 s); correct the times"
     )
     assert "(0 to 4 s)" in str(found[1].problem)
 
@@ -209,7 +209,7 @@ def test_a_long_piece_without_words_stays_whole_and_alone():
 
 def test_a_long_piece_of_one_long_word_says_what_to_do():
     (item,) = join([Piece(1, 0, 40, "ciao", None, words((0, 40, "ciao")))])
-    assert str(item.problem).startswith("segment too long: 40 s") and "leave no place" in str(item.problem)
+    assert str(item.problem).startswith("segment too long: 40 s") and "no place between" in str(item.problem)
 
 
 def test_limits_are_kept_exactly():

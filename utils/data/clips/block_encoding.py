@@ -1,4 +1,4 @@
-"""Blocks of items encoded by several processes, each with a progress of its own."""
+"""Encodes blocks of items in several processes."""
 
 import multiprocessing
 import os
@@ -15,7 +15,7 @@ from utils.data.clips.block_files import clips_file
 from utils.data.clips.encoding import Aligner, ClipSettings, encode_block
 from utils.runtime.errors import UserError
 
-WAITING_PER_WORKER = 2  # blocks handed out ahead: enough to keep a worker busy, few enough to stay small
+WAITING_PER_WORKER = 2  # blocks queued per worker: enough to keep it busy, few enough for little memory
 
 
 def encode_blocks(
@@ -26,23 +26,23 @@ def encode_blocks(
     num_proc: int,
     align: Aligner | None = None,
 ) -> Iterator[BlockCount]:
-    """Do the blocks, in several processes if wanted, and tell of each in the order they come.
+    """Encode the blocks, in several processes if wanted, and yield their counts in order.
 
     Args:
-        blocks: Those whose files are in `folder` already are not done again.
-        folder: Receives two files of each block.
-        num_proc: Worker processes; with 1, or with `align`, this process does the work. The result is equal.
-        align: See `Aligner`; it holds a model, which is not handed to workers.
+        blocks: Blocks whose files are already in `folder` are not encoded again.
+        folder: Folder for the two files of each block.
+        num_proc: Worker processes. With 1, or with `align`, this process does the work. The result is equal.
+        align: See `Aligner`. It holds a model, which workers do not get.
 
     Raises:
-        UserError: A worker died, as when the system runs out of memory.
+        UserError: A worker died, for example because the system ran out of memory.
     """
     if num_proc == 1 or align is not None:
         yield from (
             _count_of(block, folder) or encode_block(block, folder, settings, align) for block in blocks
         )
         return
-    # spawn: a fork would copy the locks of threads that are already running, and macOS has no safe fork
+    # spawn: a fork would copy locks of running threads, and macOS has no safe fork
     pool = ProcessPoolExecutor(num_proc, multiprocessing.get_context("spawn"), initializer=_start_worker)
     waiting: deque[BlockCount | Future[BlockCount]] = deque()
     try:
@@ -55,7 +55,7 @@ def encode_blocks(
     except BrokenProcessPool:
         raise UserError(
             "a process that decodes audio was ended from outside, often for lack of memory. Run again with a "
-            "smaller --num_proc, and with shorter recordings if that does not help; what is done stays done."
+            "smaller --num_proc. If that does not help, use shorter recordings. Finished blocks are kept."
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -72,7 +72,7 @@ def _result(waiting: "BlockCount | Future[BlockCount]") -> BlockCount:
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end when the parent is gone, even if it was killed."""
+    """Leave Ctrl-C to the parent. End when the parent has ended, even if it was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -1,4 +1,4 @@
-"""What a block's files hold: the clips (Arrow), and the index (JSON) of its items, kept and rejected."""
+"""Reads and writes a block's files: clips (Arrow), and the index (JSON) of its kept and rejected items."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ from utils.runtime.files import write_json, write_text
 from utils.runtime.problems import Problem
 from utils.runtime.records import record_from
 
-EXAMPLES_OF_A_KIND = 2  # rejected clips of each kind that a block keeps, to be listened to in the report
+EXAMPLES_OF_A_KIND = 2  # rejected clips of each kind that a block keeps for the report's player
 
 EXAMPLE_SECONDS = 10.0
 
@@ -31,12 +31,12 @@ _TYPES = dict.fromkeys(("duration", "start", "end"), _NUMBER) | {
 OWN_COLUMNS = tuple(name for name in PREPARED_COLUMNS if name != "split")
 
 SCHEMA = pyarrow.schema([(name, _TYPES.get(name, _TEXT)) for name in (*OWN_COLUMNS, "extra")])
-"""Of a block's clips: the columns of the prepared dataset, and those of the source as JSON."""
+"""Columns of a block's clips: those of the prepared dataset, and the source's own columns as JSON."""
 
 
 @dataclass(frozen=True)
 class EncodedClip:
-    """16 kHz mono FLAC bytes and what is to be known of them."""
+    """A clip as 16 kHz mono FLAC bytes, and facts about it."""
 
     flac: bytes
     duration: float  # seconds
@@ -46,7 +46,7 @@ class EncodedClip:
 
 @dataclass(frozen=True)
 class KeptClip:
-    """What is to be known of a clip before the splits are made."""
+    """Facts about a clip that are needed before the splits are made."""
 
     source: str
     position: int | str
@@ -57,13 +57,13 @@ class KeptClip:
     language: str | None
     speaker: str | None
     recording: str | None
-    split: str | None  # that the source gave
-    columns: dict[str, str]  # those with a value here, and its type; of our own columns `named`
+    split: str | None  # given by the source
+    columns: dict[str, str]  # columns with a value here and their types; our own columns have `named`
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A reject, with its audio and its text where there is any to listen to."""
+    """A reject, with its audio and text if there are any."""
 
     reject: Reject
     flac: bytes | None = None
@@ -71,10 +71,10 @@ class Rejected:
 
 
 def write_block(index: Path, items: Iterable[tuple[Utterance, EncodedClip] | Rejected]) -> float:
-    """Write the clips of a block, and its index last; of each kind the first rejects keep their audio.
+    """Write the clips of a block, then its index. The first rejects of each kind keep their audio.
 
     Returns:
-        Seconds of the clips that were kept.
+        Seconds of the kept clips.
     """
     entries, examples, seconds = list[dict](), Counter[str](), 0.0
     temporary = index.with_suffix(f".{os.getpid()}.tmp")
@@ -93,12 +93,12 @@ def write_block(index: Path, items: Iterable[tuple[Utterance, EncodedClip] | Rej
     with temporary.open("rb") as written:
         os.fsync(written.fileno())
     temporary.replace(clips_file(index))
-    write_text(index, json.dumps(entries))  # ASCII: names of files may be no UTF-8
+    write_text(index, json.dumps(entries))  # ASCII: names of files may not be UTF-8
     return seconds
 
 
 def read_index(path: Path) -> Iterator[KeptClip | Rejected]:
-    """What became of the items of one block, in their order."""
+    """Yield the items of one block, kept or rejected, in order."""
     for entry in json.loads(path.read_text(encoding="utf-8")):
         if "reject" in entry:
             flac = base64.b64decode(entry["flac"]) if "flac" in entry else None
@@ -112,32 +112,32 @@ def clips_file(index: Path) -> Path:
 
 
 def read_block_clips(index: Path) -> Iterator[dict]:
-    """The clips of one block, one at a time."""
+    """Yield the clips of one block."""
     with pyarrow.OSFile(str(clips_file(index)), "rb") as file:
         for batch in pyarrow.ipc.open_stream(file):
             yield from batch.to_pylist()
 
 
 def read_items(path: Path) -> Iterator[Rejected | tuple[KeptClip, dict]]:
-    """What a block holds as its items came: rejects, and clips with their rows."""
+    """Yield the items of a block in order: rejects, and clips with their rows."""
     rows = read_block_clips(path)
     for item in read_index(path):
         yield item if isinstance(item, Rejected) else (item, next(rows))
 
 
 def findings_file(index: Path) -> Path:
-    """Where stands what a model found in the clips of a block."""
+    """Return the path of the file of problems that a model found in the clips of a block."""
     return index.with_suffix(".screened")
 
 
 def write_findings(index: Path, problems: Mapping[int, Problem]) -> None:
-    """Write what a model found wrong, by the place of the clip in its block."""
+    """Write the problems that a model found, by the place of the clip in its block."""
     plain = {place: asdict(problem) for place, problem in problems.items()}
     write_json(findings_file(index), {"problems": plain})
 
 
 def read_findings(index: Path) -> dict[int, Problem]:
-    """What a model found wrong, by the place of the clip in its block; nothing where none heard it."""
+    """Read the problems that a model found, by the place of the clip in its block. Empty without a model."""
     file = findings_file(index)
     if not file.is_file():
         return {}
@@ -163,27 +163,27 @@ def _kept_clip(utterance: Utterance, clip: EncodedClip) -> KeptClip:
         duration=clip.duration,
         content=clip.content,
         num_tokens=clip.num_tokens,
-        # a file of its own says nothing of what else was recorded with it
+        # a whole file tells nothing about which other clips are from the same recording
         recording=utterance.recording or (None if utterance.start is None else name_of(utterance.audio)),
         columns=_filled_columns(utterance),
     )
 
 
 def name_of(audio: Audio) -> str | None:
-    """Where audio comes from, as text that can be written; None for bytes."""
+    """Return the origin of the audio as text that can be written, or None for bytes."""
     if isinstance(audio, ArchiveMember):
         return printable(f"{audio.archive}:{audio.name}")
     return None if isinstance(audio, bytes) else printable(audio)
 
 
 def _filled_columns(utterance: Utterance) -> dict[str, str]:
-    """Type of each extra column that has a value here; of the named columns that may be empty, `named`."""
+    """Return the type of each extra column with a value here, and `named` for our own optional columns."""
     optional = ("speaker", "group", "start", "end", "previous_text", "segments")
     named = {name: "named" for name in optional if getattr(utterance, name) not in (None, ())}
     return named | {name: type(value).__name__ for name, value in _extra_columns(utterance).items()}
 
 
 def _extra_columns(utterance: Utterance) -> dict[str, Scalar]:
-    """The source's own columns, and the recording where it is known and more than this utterance."""
+    """Return the source's own columns, and the recording if it is known and is not this utterance alone."""
     known = utterance.recording not in (None, utterance.id)
     return ({"recording": str(utterance.recording)} if known else {}) | dict(utterance.extra)

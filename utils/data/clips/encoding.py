@@ -1,4 +1,4 @@
-"""A block of items to a file of clips: each recording is decoded once, cut, checked and encoded as FLAC."""
+"""Encodes a block of items: each recording is decoded once, cut, checked and encoded as FLAC."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,31 +24,31 @@ LABEL_FRAME = 4
 """Label tokens besides the text: language, task, no timestamps, end. The shift adds the start token."""
 
 MOST_TRIMMED = 120.0
-"""Seconds of a clip over the limit that may fit without its silence; what is longer hardly says so little."""
+"""Seconds of a clip over the limit that may still fit without its silence. Longer ones hardly ever do."""
 
-KEPT_SILENCE = 0.3  # seconds left at each end where silence is cut off, besides 0.1 s that count as speech
+KEPT_SILENCE = 0.3  # seconds kept at each end if silence is cut off, besides 0.1 s that count as speech
 
 TOO_LONG_ADVICE = "; give times of shorter pieces (start and end, or subtitles), or --align_with_model"
 
 Aligner = Callable[[np.ndarray, Utterance], Sequence[Utterance | Reject]]
-"""Cuts a long stretch by its plain text: (samples,) at 16 kHz of the whole recording, and the utterance."""
+"""Cuts a long utterance by its text. Gets the whole recording, (samples,) at 16 kHz, and the utterance."""
 
 
 @dataclass(frozen=True)
 class ClipSettings:
-    """What decides which clips are kept and how they look."""
+    """Settings for choosing and encoding clips."""
 
     min_duration: float  # seconds
     max_duration: float
-    rules: frozenset[str]  # of utils.quality
-    language: str  # of utterances without their own; auto leaves it open
-    tokenizer: str | None  # folder or Hub id; counts label tokens
+    rules: frozenset[str]  # names from utils.data.quality.rules
+    language: str  # of utterances without a language; auto leaves it open
+    tokenizer: str | None  # folder or Hub id, to count label tokens
 
 
 def encode_block(
     block: Block, folder: Path, settings: ClipSettings, align: Aligner | None = None
 ) -> BlockCount:
-    """Do one block and write its two files into `folder`, the index last."""
+    """Encode one block and write its two files into `folder`, the index last."""
     results = (result for group in block.groups() for result in encode_group(group, settings, align))
     return BlockCount(len(block.items), write_block(block.index_in(folder), results))
 
@@ -56,13 +56,13 @@ def encode_block(
 def encode_group(
     group: list[Utterance | Reject], settings: ClipSettings, align: Aligner | None = None
 ) -> Iterator[tuple[Utterance, EncodedClip] | Rejected]:
-    """One reject, or the utterances of one recording, which is decoded once."""
+    """Yield the result of one reject, or of all utterances of one recording, decoded once."""
     first = group[0]
     if isinstance(first, Reject):
         yield Rejected(first)
         return
     utterances = [item for item in group if isinstance(item, Utterance)]
-    # A clip that is the whole file need not be decoded far beyond what is kept.
+    # A clip that is the whole file need not be decoded far beyond the longest kept clip.
     most = MOST_TRIMMED if first.start is None and align is None else LONGEST_AUDIO
     try:
         samples = decode_recording(
@@ -82,15 +82,15 @@ def encode_group(
 def fit_utterance(
     samples: np.ndarray, utterance: Utterance, settings: ClipSettings, align: Aligner | None
 ) -> Sequence[Utterance | Reject]:
-    """The utterance itself if it is short enough, or without the silence at its ends, or cut by its text.
+    """Make an utterance short enough: keep it, cut the silence at its ends, or cut it by its text.
 
-    What cannot be made to fit comes back as it is, to be rejected for its length.
+    If nothing helps, return it unchanged. It is later rejected for its length.
 
     Args:
         samples: (samples,) float32 at 16 kHz, the whole recording.
-        utterance: A stretch of it, or all.
+        utterance: All of the recording or a part of it.
         settings: The longest clip.
-        align: Cuts what is too long for its speech, not for its silence.
+        align: Cuts utterances that are too long even without their silence.
     """
     duration = len(samples) / SAMPLE_RATE
     start, end = utterance.start or 0.0, duration if utterance.end is None else utterance.end
@@ -106,7 +106,7 @@ def fit_utterance(
 def _trim(
     samples: np.ndarray, utterance: Utterance, start: float, end: float, max_duration: float
 ) -> Utterance | None:
-    """The utterance from `start` to `end` s without the silence at its ends, if it fits then."""
+    """Return the utterance from `start` to `end` s without the silence at its ends, or None if too long."""
     extent = speech_extent(samples[num_samples_at(start) : num_samples_at(end)])
     if extent is None or extent.end - extent.start > max_duration:
         return None
@@ -120,7 +120,7 @@ def _trim(
         )
         for part in utterance.segments
     )
-    if any(part.end <= part.start for part in segments):  # its text would stand in what is cut off
+    if any(part.end <= part.start for part in segments):  # its text would be in the part that is cut off
         segments = ()
     return replace(utterance, start=round(new_start, 6), end=round(new_end, 6), segments=segments)
 

@@ -1,8 +1,8 @@
-"""A plain transcript of a long recording to timed segments: forced alignment with Whisper.
+"""Turns a plain transcript of a long recording into timed segments: forced alignment with Whisper.
 
-The model first writes down what it hears. Where its words agree with the transcript's, both are cut into
-stretches of less than 30 s (`anchors.py`). In each the model is then led through the true text, and its
-cross-attention tells when each word is spoken (`word_timing.py`).
+First the model transcribes the recording. Where its words agree with the transcript, both are cut into
+stretches of less than 30 s (`anchors.py`). Then the model gets the true text of each stretch, and its
+cross-attention gives the time of each word (`word_timing.py`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -54,12 +54,12 @@ def align_transcript(
         samples: (samples,) float32 at 16 kHz.
         text: All that is said, in order, without times.
         model: Whisper, or a PEFT model around it, on any device.
-        language: Code of the language; None lets the model find out.
-        max_duration: Most seconds of a segment.
+        language: Language code; None lets the model detect it.
+        max_duration: Longest segment, in seconds.
 
     Returns:
-        Segments in order. Their texts put together are the transcript, whitespace aside. The caller sets
-        those of low confidence aside.
+        Segments in order. Joined they are the transcript, except for whitespace. The caller rejects segments
+        of low confidence.
     """
     if not split_transcript(text):
         words = text.strip()
@@ -79,15 +79,15 @@ def align_utterance(
     max_duration: float,
     min_confidence: float,
 ) -> list[Utterance | Reject]:
-    """Cut a long recording, or a long stretch of one, that has one plain text into timed utterances.
+    """Cut a long recording, or a long part of one, with one plain text into timed utterances.
 
     Args:
         samples: (samples,) float32 at 16 kHz, the whole recording.
-        utterance: Its text, and the stretch if it is not all; what else is known of it goes to every part.
+        utterance: Its text, and the part of the recording if it is not all. Its other fields are copied.
         model: Whisper, or a PEFT model around it, on any device.
-        default_language: Where the utterance does not carry its own; None lets the model find out.
-        max_duration: Most seconds of a part.
-        min_confidence: Parts of a lower confidence, from 0 to 1, become rejects.
+        default_language: Used if the utterance has no language; None lets the model detect it.
+        max_duration: Longest part, in seconds.
+        min_confidence: Parts with a lower confidence, from 0 to 1, become rejects.
     """
     offset = utterance.start or 0.0
     last = len(samples) if utterance.end is None else num_samples_at(utterance.end)
@@ -109,7 +109,7 @@ def _part_of(
     offset: float,
     min_confidence: float,
 ) -> Utterance | Reject:
-    """One segment as an utterance of its own, or a reject; its times are those of the recording."""
+    """Make one segment an utterance of its own, or a reject. Its times are those of the recording."""
     segment = segments[number]
     start, end = offset + segment.start, offset + segment.end
     place = f"{start:.2f} to {end:.2f} s"
@@ -131,7 +131,7 @@ def _part_of(
 
 
 def alignment_problem(segment: AlignedSegment, min_confidence: float) -> Problem | None:
-    """Why a segment should be set aside, or None."""
+    """Say why a segment should be rejected, or return None."""
     if segment.confidence >= min_confidence:
         return None
     return Problem(
@@ -151,8 +151,8 @@ def place_units(
 ) -> list[PlacedUnit]:
     """Find each word of the transcript (each character, in scripts without spaces) in the recording.
 
-    See `align_transcript` for the arguments; `batch_size` windows of up to 28 s are read at once. Times never
-    go back; a unit that was not found has a confidence of 0 and the times of the gap it falls in.
+    See `align_transcript` for the arguments. `batch_size` windows of up to 28 s are read at once. Times never
+    decrease. A unit that was not found has confidence 0 and the times of the gap around it.
     """
     units = split_transcript(text)
     whisper = whisper_of(model)
@@ -175,7 +175,7 @@ def place_units(
 
 
 def plan_windows(speech: Sequence[SpeechSpan], levels: Levels) -> list[SpeechSpan]:
-    """Pack speech into windows of at most 28 s; speech without a pause is cut where it is quiet."""
+    """Pack speech into windows of at most 28 s. Speech without pauses is cut at a quiet place."""
     windows: list[SpeechSpan] = []
     for span in speech:
         for part in _cut_long(span, levels):
@@ -198,13 +198,13 @@ def _cut_long(span: SpeechSpan, levels: Levels) -> Iterator[SpeechSpan]:
 
 
 def load_aligner(model: str, language: str, *, max_duration: float, min_confidence: float) -> Aligner:
-    """What cuts a long recording by its plain transcript; see `align_utterance`.
+    """Load a model that cuts a long recording by its plain transcript; see `align_utterance`.
 
     Args:
         model: Folder or Hub id.
-        language: Of utterances that carry none; auto lets the model find out.
-        max_duration: Most seconds of a part.
-        min_confidence: Parts of a lower confidence, from 0 to 1, become rejects.
+        language: Language of utterances that have none; auto lets the model detect it.
+        max_duration: Longest part, in seconds.
+        min_confidence: Parts with a lower confidence, from 0 to 1, become rejects.
     """
     silence_libraries()
     loaded = load_model(model)

@@ -1,8 +1,8 @@
-"""A transcript tied to what a model heard: which words are the same, and where text and sound can be cut.
+"""Matches a transcript with what a model heard, and splits the transcript into units.
 
-Words that both have, the anchors of gentle and similar tools, hold the two together. Between two of them the
-sound may have more than the text, or the other way round; that is found here and left out, so that it shifts
-nothing else.
+Words that are in both, called anchors in gentle and similar tools, tie them together. Between two anchors the
+sound may have more than the text, or the text more than the sound. This part is found and left out, so that
+it shifts nothing else.
 """
 
 import re
@@ -14,11 +14,11 @@ from rapidfuzz.distance import Levenshtein
 
 from utils.text.scripts import SPACELESS_SCRIPTS
 
-WEAK_RUN = 12  # characters: a shorter run of equal words may be chance where the two are out of step
+WEAK_RUN = 12  # characters: a shorter run of equal words may be chance if text and sound are out of step
 
 OUT_OF_STEP = 5  # words that one side has more than the other between two runs
 
-ALIKE = 0.6  # similarity of two spellings that count as one word right beside words that agree
+ALIKE = 0.6  # similarity of two spellings that count as the same word, next to words that agree
 
 
 _CJK_PUNCTUATION = "\u3000-\u303f\uff01-\uff0f\uff1a-\uff20"
@@ -30,7 +30,7 @@ _PIECE = re.compile(rf"[{_ALONE}]|[^\s{_ALONE}]+")
 
 @dataclass(frozen=True)
 class MatchedRun:
-    """`length` units from `unit` on agree with as many heard words from `heard` on."""
+    """`length` units from `unit` on agree with the same number of heard words from `heard` on."""
 
     unit: int
     heard: int
@@ -40,8 +40,8 @@ class MatchedRun:
 def match_units(keys: Sequence[str], heard: Sequence[str]) -> list[MatchedRun]:
     """Find the runs of equal words by one edit distance over both whole texts.
 
-    rapidfuzz computes it in bits and by Hirschberg's division, so that memory stays flat even for the words
-    of many hours. Runs that may be chance are dropped, and the others grow over words spelt alike.
+    rapidfuzz computes it with bit operations and Hirschberg's division, so that it needs little memory even
+    for many hours. Runs that may be chance are dropped. The others are extended over similar words.
     """
     blocks = Levenshtein.opcodes(keys, heard)
     runs = [
@@ -53,7 +53,7 @@ def match_units(keys: Sequence[str], heard: Sequence[str]) -> list[MatchedRun]:
 
 
 def _drop_chance(runs: list[MatchedRun], keys: Sequence[str], num_heard: int) -> list[MatchedRun]:
-    """Drop short runs where text and sound are out of step, as beside a paragraph that only one side has."""
+    """Drop short runs if text and sound are out of step, as next to a paragraph that only one side has."""
     framed = [MatchedRun(0, 0, 0), *runs, MatchedRun(len(keys), num_heard, 0)]
     kept = []
     for index, run in enumerate(runs, start=1):
@@ -71,14 +71,14 @@ def _drop_chance(runs: list[MatchedRun], keys: Sequence[str], num_heard: int) ->
 
 
 def _lag(earlier: MatchedRun, later: MatchedRun) -> int:
-    """How many more words one side has between two runs than the other."""
+    """Count how many more words one side has between two runs than the other."""
     units = later.unit - earlier.unit - earlier.length
     words = later.heard - earlier.heard - earlier.length
     return abs(units - words)
 
 
 def _grow(runs: list[MatchedRun], keys: Sequence[str], heard: Sequence[str]) -> list[MatchedRun]:
-    """Lengthen each run over words spelt alike, first forwards, then backwards."""
+    """Extend each run over words with similar spelling, first backwards, then forwards."""
     grown: list[MatchedRun] = []
     ends = [*((run.unit, run.heard) for run in runs), (len(keys), len(heard))][1:]
     floor = (0, 0)
@@ -103,10 +103,10 @@ def _alike(key: str, heard: str) -> bool:
 
 @dataclass(frozen=True)
 class Unit:
-    """A word, or a character where words are not parted by spaces.
+    """A word, or a character in scripts without spaces.
 
-    `start` and `end` are its character offsets in the text, punctuation included; `key` is what is compared:
-    its letters and digits in lower case.
+    `start` and `end` are its character offsets in the text, including punctuation. `key` is used to compare
+    it: its letters and digits in lower case.
     """
 
     start: int
@@ -116,7 +116,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Heard:
-    """The key of a word that the model wrote down, and when it heard it, in seconds."""
+    """The key of a word that the model transcribed, and its times in seconds."""
 
     key: str
     start: float
@@ -124,13 +124,13 @@ class Heard:
 
 
 def split_transcript(text: str) -> list[Unit]:
-    """Cut a text into units; all of it but whitespace belongs to one.
+    """Cut a text into units. Every character except whitespace belongs to one unit.
 
-    Marks and vowel signs stay with their character, punctuation with the word it touches, or else with the
-    one before.
+    Marks and vowel signs belong to their character. Punctuation belongs to the word that it touches, or else
+    to the word before.
     """
     units: list[Unit] = []
-    waiting: int | None = None  # where punctuation began that no unit has yet
+    waiting: int | None = None  # start of punctuation that belongs to no unit yet
     for piece in _PIECE.finditer(text):
         key, last = unit_key(piece.group()), units[-1] if units else None
         touches = last is not None and last.end == piece.start()
@@ -148,11 +148,11 @@ def split_transcript(text: str) -> list[Unit]:
 
 
 def _opens(text: str, end: int) -> bool:
-    """Whether punctuation that ends here touches the word after it."""
+    """Check whether punctuation that ends here touches the word after it."""
     return end < len(text) and not text[end].isspace()
 
 
 def unit_key(word: str) -> str:
-    """Letters, digits and their marks in lower case."""
+    """Return the letters, digits and their marks in lower case."""
     folded = unicodedata.normalize("NFKC", word).casefold()
     return "".join(c for c in folded if unicodedata.category(c)[0] in "LNM")

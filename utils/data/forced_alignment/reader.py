@@ -1,4 +1,4 @@
-"""The model as it reads a recording: window by window, what is said and when."""
+"""Reads a recording with the model, window by window: what is said and when."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,9 +20,9 @@ from utils.model.context import FULL_CONTEXT
 from utils.model.decoding import EncodedClips, decode_greedily, detect_languages
 from utils.model.encoder import encode_clips
 
-MOST_HEARD_TOKENS = 250  # more in one window is a loop
+MOST_HEARD_TOKENS = 250  # in one window; more is a loop
 
-LANGUAGE_WINDOWS = 8  # are asked for their language, and the majority decides
+LANGUAGE_WINDOWS = 8  # in which the language is detected; the majority decides
 
 
 def commonest_language(
@@ -45,7 +45,7 @@ def _encode(
     samples: np.ndarray,
     windows: Sequence[SpeechSpan | Stretch],
 ) -> torch.Tensor:
-    """(B, 1500, d_model) encoder output of parts of the recording, each padded to 30 s."""
+    """Encode parts of the recording, each padded to 30 s, to (B, 1500, d_model)."""
     clips = [samples[num_samples_at(window.start) : num_samples_at(window.end)] for window in windows]
     return encode_clips(model, processor.feature_extractor, clips, FULL_CONTEXT)
 
@@ -57,7 +57,7 @@ def count_tokens(processor: WhisperProcessor, text: str, units: Sequence[Unit]) 
 
 @dataclass(frozen=True)
 class Reader:
-    """A model that goes over a recording twice: to write down what it hears, and to follow the true text."""
+    """A model that reads a recording twice: first it transcribes, then it follows the true text."""
 
     model: WhisperForConditionalGeneration
     processor: WhisperProcessor
@@ -67,7 +67,7 @@ class Reader:
     batch_size: int
 
     def write_down(self, windows: Sequence[SpeechSpan]) -> list[Heard]:
-        """The words the model hears in each window, and when."""
+        """Transcribe each window. Return the words with their times."""
         heard: list[Heard] = []
         for batch, states in self._batches(windows):
             prompts = torch.tensor([self.prompt] * len(batch), device=states.device)
@@ -82,7 +82,7 @@ class Reader:
         return heard
 
     def place(self, text: str, units: Sequence[Unit], stretches: Sequence[Stretch]) -> list[PlacedUnit]:
-        """Time the units of each stretch; those in none are given the gap between their neighbours."""
+        """Find the times of the units of each stretch. Other units get the gap between their neighbours."""
         found: dict[int, PlacedUnit] = {}
         for batch, states in self._batches([stretch for stretch in stretches if stretch.end > stretch.start]):
             texts, shifted = [], []
@@ -99,7 +99,7 @@ class Reader:
         return list(_fill_gaps(units, found, len(self.samples) / SAMPLE_RATE))
 
     def _batches(self, windows: Sequence) -> Iterator[tuple[Sequence, torch.Tensor]]:
-        """Some windows at once, with the encoder's output."""
+        """Yield batches of windows with the encoder's output."""
         for start in range(0, len(windows), self.batch_size):
             batch = windows[start : start + self.batch_size]
             yield batch, _encode(self.model, self.processor, self.samples, batch)
@@ -107,7 +107,7 @@ class Reader:
     def _time(
         self, windows: Sequence, states: torch.Tensor, texts: Sequence[str], units: Sequence[Sequence[Unit]]
     ) -> Iterator[tuple[int, UnitTimes]]:
-        """Each row that has words, and their times in the recording."""
+        """Yield each row that has words, with their times in the recording."""
         rows = [row for row, words in enumerate(units) if words]
         if not rows:
             return
@@ -125,7 +125,7 @@ class Reader:
             yield row, replace(found, starts=found.starts + start, ends=found.ends + start)
 
     def _silence(self, window: SpeechSpan | Stretch) -> np.ndarray:
-        """(frames,) bool, which encoder frames of a window are silence all through."""
+        """Compute (frames,) bool: which encoder frames of a window are completely silent."""
         per_frame = round(FRAME_SECONDS / LEVEL_SECONDS)
         first = round(window.start / LEVEL_SECONDS)
         num_frames = max(round((window.end - window.start) / FRAME_SECONDS), 1)
@@ -136,7 +136,7 @@ class Reader:
 
 
 def _fill_gaps(units: Sequence[Unit], found: dict[int, PlacedUnit], duration: float) -> Iterator[PlacedUnit]:
-    """All units in order; one that was not found spans the gap between its neighbours that were."""
+    """Yield all units in order. A unit that was not found gets the gap between its found neighbours."""
     indices = np.array(sorted(found), dtype=int)
     for index, unit in enumerate(units):
         if index in found:

@@ -1,4 +1,4 @@
-"""Placed words to segments: cut at pauses and ends of sentences."""
+"""Joins placed words to segments, cut at pauses and ends of sentences."""
 
 import itertools
 import re
@@ -11,19 +11,19 @@ from utils.audio.levels import LEVEL_SECONDS, Levels
 from utils.data.forced_alignment.anchors import Unit
 from utils.data.forced_alignment.word_timing import UnitTimes
 
-MARGIN = 0.5  # seconds of silence that a segment keeps at most before and after its words
+MARGIN = 0.5  # most seconds of silence that a segment keeps before and after its words
 
-LONG_PAUSE = 2.0  # seconds without a word; no segment goes across
+LONG_PAUSE = 2.0  # seconds without a word; no segment contains such a pause
 
-USUAL_FOCUS = 0.6  # share of attention that falls on a word's own place
+USUAL_FOCUS = 0.6  # share of attention at the place of the word itself
 
-LEAST_CONFIDENCE = 0.01  # of a word that has a place at all
+LEAST_CONFIDENCE = 0.01  # of a word that was found at all
 
-DOUBTFUL, HALF_DOUBTFUL = 0.25, 0.4  # confidence of a word that may not be spoken, and of those beside it
+DOUBTFUL, HALF_DOUBTFUL = 0.25, 0.4  # confidence of a word that may not be spoken, and of its neighbours
 
-SHORT_WORD = 4  # characters: a shorter word alone is not doubted, it is often hardly heard
+SHORT_WORD = 4  # characters: a single shorter word is not doubted, because it is often hard to hear
 
-SHORT_SEGMENT = 1.0  # seconds; shorter ones are joined to a neighbour where that costs little
+SHORT_SEGMENT = 1.0  # seconds; shorter segments are joined to a neighbour if that costs little
 
 SENTENCE_END = re.compile(r"[.!?…。！？؟।॥][\"'”’»)\]」』]*$")
 
@@ -32,10 +32,10 @@ CLAUSE_END = re.compile(r"[,;:،、，；：–—-][\"'”’»)\]」』]*$")
 
 @dataclass(frozen=True)
 class AlignedSegment:
-    """A piece of the transcript, verbatim, and its place in the recording in seconds.
+    """A part of the transcript, verbatim, and its place in the recording in seconds.
 
-    `confidence` is between 0 and 1. It is 0 where the text was not found in the audio; `start` and `end` then
-    are the gap where it should be.
+    `confidence` is between 0 and 1. It is 0 if the text was not found in the audio. Then `start` and `end`
+    are the gap in which it should be.
     """
 
     start: float
@@ -46,7 +46,7 @@ class AlignedSegment:
 
 @dataclass(frozen=True)
 class PlacedUnit:
-    """A unit of the transcript, when it is spoken in seconds, and how sure that is; 0 if it was not found."""
+    """A unit of the transcript, its times in seconds and their confidence: 0 if it was not found."""
 
     unit: Unit
     start: float
@@ -55,9 +55,9 @@ class PlacedUnit:
 
 
 def confidence_of(times: UnitTimes) -> np.ndarray:
-    """(units,) from 0 to 1: how firmly the model looks at a unit's place, and how likely it finds the unit.
+    """Compute (units,) from 0 to 1 from the model's focus on a unit's place and the unit's probability.
 
-    The look counts more, because rare words and names are unlikely though they are spoken; text that nobody
+    Focus counts more: rare words and names have low probabilities although they are spoken. Text that nobody
     says gets less than half the usual focus.
     """
     firm = np.clip(times.focus / USUAL_FOCUS, 0.0, 1.0)
@@ -69,7 +69,7 @@ def join_units(
 ) -> list[AlignedSegment]:
     """Join units to segments of at most `max_duration` seconds that end at sentences and pauses.
 
-    No segment goes across a long pause, or from words that are spoken to words that may not be.
+    No segment contains a long pause, or both words that are spoken and words that may not be.
     """
     segments = []
     edged = _with_edges(placed, levels)
@@ -86,7 +86,7 @@ def join_units(
 
 
 def find_doubtful(placed: Sequence[PlacedUnit]) -> list[bool]:
-    """Which words may not be spoken: those of low confidence, and on from them as far as it is not high."""
+    """Find words that may not be spoken: those of low confidence, and their neighbours without a high one."""
     doubted = [
         unit.confidence == 0 or (unit.confidence < DOUBTFUL and len(unit.unit.key) >= SHORT_WORD)
         for unit in placed
@@ -101,7 +101,7 @@ def find_doubtful(placed: Sequence[PlacedUnit]) -> list[bool]:
 
 @dataclass(frozen=True)
 class _Edged:
-    """A placed unit, and where a segment would begin that begins with it, and end that ends with it."""
+    """A placed unit, the start of a segment that begins with it, and the end of one that ends with it."""
 
     placed: PlacedUnit
     start: float
@@ -123,9 +123,9 @@ def _with_edges(placed: Sequence[PlacedUnit], levels: Levels) -> list[_Edged]:
 
 
 def cut_between(levels: Levels, end: float, start: float) -> tuple[float, float]:
-    """Where to end what comes before a gap between two words and to begin what comes after, in seconds.
+    """Choose the end of the segment before a gap between two words, and the start of the next, in seconds.
 
-    In the middle of the silence; of a long one, each side keeps half a second.
+    Both are in the middle of the silence. At a long silence, each side keeps half a second.
     """
     if start - end > 2 * MARGIN:
         return end + MARGIN, start - MARGIN
@@ -143,7 +143,7 @@ def _split_at_pauses(units: list[_Edged]) -> list[list[_Edged]]:
 
 
 def _cheapest_cuts(text: str, units: list[_Edged], max_duration: float) -> list[tuple[int, int]]:
-    """(first, last + 1) of the segments, by the least sum of costs over all ways to cut."""
+    """Choose (first, last + 1) of the segments with the least sum of costs."""
     costs = [0.0] + [np.inf] * len(units)
     begins = [0] * (len(units) + 1)
     for last in range(1, len(units) + 1):
@@ -164,7 +164,7 @@ def _cheapest_cuts(text: str, units: list[_Edged], max_duration: float) -> list[
 
 
 def _cost_of_cut(text: str, before: _Edged, after: _Edged) -> float:
-    """Little at the end of a sentence, in a pause, and between words that are surely in their place."""
+    """Compute the cost of a cut: low at a sentence end, in a pause and between words of high confidence."""
     word = text[before.placed.unit.start : before.placed.unit.end]
     cost = 0.3 if SENTENCE_END.search(word) else 0.8 if CLAUSE_END.search(word) else 1.2
     doubt = 1.0 - min(before.placed.confidence, after.placed.confidence)
@@ -172,7 +172,7 @@ def _cost_of_cut(text: str, before: _Edged, after: _Edged) -> float:
 
 
 def _cost_of_length(duration: float, max_duration: float) -> float:
-    """Favours segments of about half to two thirds of the longest."""
+    """Compute the cost of a length: lowest for about half to two thirds of the longest segment."""
     too_short = 0.5 if duration < SHORT_SEGMENT else 0.0
     return 0.3 + 0.6 * (duration / max_duration) ** 2 + too_short
 
@@ -187,6 +187,6 @@ def _segment(text: str, units: list[_Edged], max_duration: float) -> AlignedSegm
 
 
 def _segment_confidence(units: list[PlacedUnit]) -> float:
-    """The mean over its characters."""
+    """Compute the mean over the characters."""
     lengths = [len(unit.unit.key) for unit in units]
     return float(np.average([unit.confidence for unit in units], weights=lengths))

@@ -1,4 +1,4 @@
-"""A transcript cut into stretches between anchors, each short enough to be placed."""
+"""Cuts a transcript into stretches between anchors, each short enough for the model."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -8,15 +8,15 @@ import numpy as np
 
 from utils.data.forced_alignment.anchors import Heard, MatchedRun, Unit
 
-SPARE = 5.0  # seconds of heard words without text that are taken for foreign sound
+SPARE = 5.0  # seconds of heard words without text that count as foreign sound
 
-STEADY = 3  # words tied on both sides of a place make it as safe to cut as it gets
+STEADY = 3  # with this number of tied words on both sides, a place is as safe to cut as possible
 
-SHORTEST = 8.0  # seconds of a stretch before which it is not cut unless it must
+SHORTEST = 8.0  # seconds; a shorter stretch is only made if there is no other way
 
 LONGEST = 28.0  # seconds of a stretch; a little under Whisper's 30, so that an edge can move into a pause
 
-MOST_TOKENS = 400  # of a stretch; the decoder has 448 positions, some of them for the prompt
+MOST_TOKENS = 400  # in a stretch; the decoder has 448 positions, some of them for the prompt
 
 DEFAULT_PACE = 0.07  # seconds a character
 
@@ -32,7 +32,7 @@ class Stretch:
 
 
 Cut = Callable[[float, float], tuple[float, float]]
-"""Given where a word ends and the next begins: where the stretch before ends and the one after begins."""
+"""From the end of a word and the start of the next: the end of the stretch before, the start of the next."""
 
 
 def plan_stretches(
@@ -46,15 +46,15 @@ def plan_stretches(
     """Cut transcript and recording together into stretches that the model can hold.
 
     Args:
-        units: Those of the whole transcript.
+        units: Units of the whole transcript.
         num_tokens: Label tokens of each unit.
         runs: From `match_units`, in order.
-        heard: What the runs' `heard` counts.
+        heard: The heard words that the runs refer to.
         duration: Seconds of the recording.
         cut: Finds the silence between two words.
 
     Returns:
-        Stretches in order. Units in none of them are not spoken where they should be.
+        Stretches in order. Units that are in no stretch are not spoken at their place.
     """
     links = [(run.unit + k, run.heard + k) for run in runs for k in range(run.length)]
     pace = _seconds_per_character(units, links, heard)
@@ -69,7 +69,7 @@ def plan_stretches(
 def _seconds_per_character(
     units: Sequence[Unit], links: list[tuple[int, int]], heard: Sequence[Heard]
 ) -> float:
-    """How fast the text is spoken, short pauses included."""
+    """Measure the speed of speech, including short pauses."""
     seconds = characters = 0.0
     for (unit, word), (next_unit, next_word) in itertools.pairwise(links):
         if next_unit == unit + 1 and next_word == word + 1:
@@ -86,7 +86,7 @@ def _find_passages(
     duration: float,
     cut: Cut,
 ) -> Iterator[Stretch]:
-    """Parts in which text and sound go together, however long; what is in one alone lies between them."""
+    """Yield passages of any length in which text and sound agree. Text or sound alone is between them."""
     if not links:
         return
     spoken = [len(unit.key) * pace for unit in units]
@@ -109,14 +109,14 @@ def _find_passages(
 
 
 def is_unsaid(num_units: int, expected: float, there: float) -> bool:
-    """Whether text that takes `expected` seconds to say cannot be in `there` seconds of sound."""
+    """Check whether text that takes `expected` seconds is too long for `there` seconds of sound."""
     return num_units >= 2 and expected > 2.5 * there + 0.6
 
 
 def _open_end(first: int, last: int, there: float, expected: float) -> tuple[int, float]:
-    """For text before the first anchor or after the last: its first unit that counts, and seconds of sound.
+    """Return the first unit to use and the seconds of sound, for text outside the first and last anchor.
 
-    All of it counts, with a little more sound than it should take, or none where there is not enough sound.
+    If there is enough sound, all of the text is used, with some more sound than it should take. If not, none.
     """
     if is_unsaid(last - first, expected, there):
         return last, 0.5
@@ -126,7 +126,7 @@ def _open_end(first: int, last: int, there: float, expected: float) -> tuple[int
 def _guess_times(
     units: Sequence[Unit], links: list[tuple[int, int]], heard: Sequence[Heard], passage: Stretch
 ) -> np.ndarray:
-    """(units of the passage, 2) starts and ends: as heard, between anchors by the number of characters."""
+    """Guess (units, 2) starts and ends: as heard, or between anchors by the number of characters."""
     count = passage.last - passage.first
     times = np.full((count, 2), np.nan)
     for unit, word in links:
@@ -146,7 +146,7 @@ def _guess_times(
 def _cut_passage(
     passage: Stretch, times: np.ndarray, links: list[tuple[int, int]], num_tokens: Sequence[int], cut: Cut
 ) -> Iterator[Stretch]:
-    """Cut at the safest places: anchors on both sides, then a long pause, then a long stretch."""
+    """Cut at the safest places: prefer anchors on both sides, then long pauses, then long stretches."""
     first, start = passage.first, passage.start
     steadiness = _steadiness(passage, links)
     tokens = np.concatenate([[0], np.cumsum(num_tokens[passage.first : passage.last])])
@@ -156,7 +156,7 @@ def _cut_passage(
         if passage.end - start <= LONGEST and fits.all():
             yield Stretch(first, passage.last, start, passage.end)
             return
-        ends, starts = times[begin:-1, 1], times[begin + 1 :, 0]  # of the words at each boundary
+        ends, starts = times[begin:-1, 1], times[begin + 1 :, 0]  # of the words at each border
         allowed = fits[:-1] & (np.minimum(ends, starts) <= start + LONGEST - 0.5)
         scores = (
             0.5 * steadiness[begin + 1 :]
@@ -175,12 +175,12 @@ def _cut_passage(
 
 
 def _steadiness(passage: Stretch, links: list[tuple[int, int]]) -> np.ndarray:
-    """(units,) for the place before each unit: how many tied words are right before and after it, up to 3."""
+    """Count (units,) the tied words directly on both sides of the place before each unit, at most 3."""
     count = passage.last - passage.first
     word_of = np.full(count, -1)
     for unit, word in links:
         word_of[unit - passage.first] = word
-    # whether a unit and the one after it are tied to two words heard one after the other
+    # whether a unit and the next one are tied to two heard words that follow each other
     tied = np.pad((word_of[:-1] >= 0) & (word_of[1:] == word_of[:-1] + 1), STEADY)
     before = np.arange(count) + STEADY - 1
     steps = [tied[before - reach] & tied[before + reach] for reach in range(STEADY)]

@@ -1,34 +1,34 @@
-"""The best path of tokens through time."""
+"""Finds the best path of tokens through time."""
 
 import numpy as np
 import torch
 
 from utils.audio.levels import runs_of
 
-FRAME_SECONDS = 0.02  # of an encoder frame
+FRAME_SECONDS = 0.02  # an encoder frame
 
 MEDIAN_WIDTH = 7  # frames, as in openai/whisper
 
-TOKEN_IN_SILENCE = 1.0  # what a frame of silence costs inside a word; a frame well attended to earns about 4
+TOKEN_IN_SILENCE = 1.0  # cost of a frame of silence within a word; a well attended frame earns about 4
 
-TOKEN_IN_PAUSE = 10.0  # the same for a frame of a longer silence, which no word has inside
+TOKEN_IN_PAUSE = 10.0  # the same for a frame of a longer silence, which no word contains
 
-SHORTEST_PAUSE = 10  # frames: a doubled p, t or k may be silent for nearly as long
+SHORTEST_PAUSE = 10  # frames: a doubled p, t or k may be silent almost as long
 
-SPEECH_AS_SILENCE = 0.3  # what a frame of sound costs between two words
+SPEECH_AS_SILENCE = 0.3  # cost of a frame of sound between two words
 
-UNATTENDED = 0.5  # what a frame costs inside a word if nothing in the text looks at it
+UNATTENDED = 0.5  # cost of a frame within a word if nothing in the text attends to it
 
-ATTENTION_WIDTH = 15  # frames that attention is averaged over
+ATTENTION_WIDTH = 15  # frames over which attention is averaged
 
-SHARED_FRAME = 10.0  # what a frame costs that two rows share; only a text too long for its clip needs any
+SHARED_FRAME = 10.0  # cost of a frame that two rows share; only needed if a text is too long for its clip
 
 
 def sharpen(weights: torch.Tensor) -> np.ndarray:
-    """(N, frames) mean over the heads of weights (heads, N, frames), smoothed by a median over 7 frames.
+    """Average weights (heads, N, frames) over the heads to (N, frames), smoothed by a median over 7 frames.
 
-    Each head counts in standard deviations over the tokens. openai/whisper takes the median of each head; of
-    their mean it costs a fraction.
+    Each head counts in standard deviations over the tokens. openai/whisper takes the median of each head; the
+    median of their mean is much cheaper.
     """
     deviation, mean = torch.std_mean(weights, dim=1, keepdim=True, correction=0)
     scores = ((weights - mean) / deviation.clamp(min=1e-8)).mean(dim=0)
@@ -42,15 +42,15 @@ def sharpen(weights: torch.Tensor) -> np.ndarray:
 def place_tokens(
     scores: np.ndarray, begins_unit: np.ndarray, silent: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find the best times of the tokens, in order, with silence where a unit begins or the text ends.
+    """Find the best times of the tokens, in order. Silence may come before each unit and after the text.
 
     Args:
         scores: (N + 1, frames), how well each token and the end of the text fit each frame.
-        begins_unit: (N + 1,) bool; True at the last, which stands for the end.
+        begins_unit: (N + 1,) bool; True for the last, which is the end of the text.
         silent: (frames,) bool.
 
     Returns:
-        Starts and ends of the N tokens in frames, floats; those of a token do not overlap the next one's.
+        Starts and ends of the N tokens in frames, as floats. Tokens do not overlap.
     """
     rows: list[np.ndarray] = []
     is_silence: list[bool] = []
@@ -73,21 +73,21 @@ def place_tokens(
 
 
 def cheapest_path(costs: np.ndarray, skippable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Dynamic time warping in which every row takes a stretch of frames, in order, and some may be skipped.
+    """Find the path of least cost (dynamic time warping): each row takes consecutive frames, in order.
 
-    A row begins in the frame after the one before it ends, or, at a price, in the same frame, so that there
-    may be more rows than frames. Row by row with running minima: the cost of a row up to frame f is
-    `S[f] + min over k <= f of (before[k] - S[k - 1])`, S being its cumulative cost and k its first frame.
+    A row begins in the frame after the end of the row before, or, at a cost, in the same frame: there may be
+    more rows than frames. The cost of a row up to frame f is `S[f] + min over k <= f of (before[k] -
+    S[k - 1])`. S is its cumulative cost and k its first frame. Running minima compute it row by row.
 
     Args:
         costs: (rows, frames), at least one row and one frame.
-        skippable: (rows,) bool; no two neighbours.
+        skippable: (rows,) bool, rows that may be skipped; no two neighbours.
 
     Returns:
-        First frame and last frame + 1 of each row, (rows,) each; equal for a row that is skipped.
+        First frame and last frame + 1 of each row, (rows,) each; equal for a skipped row.
     """
     num_rows, num_frames = costs.shape
-    # row 0 stands for nothing, column 0 for before the first frame: that is where the path begins
+    # the path begins at row 0 and column 0, before the first row and frame
     totals = np.full((num_rows + 1, num_frames + 1), np.inf)
     totals[0, 0] = 0.0
     entries = np.zeros((num_rows + 1, num_frames), dtype=np.int32)
@@ -104,7 +104,7 @@ def cheapest_path(costs: np.ndarray, skippable: np.ndarray) -> tuple[np.ndarray,
 
 
 def _rows_before(row: int, skippable: np.ndarray) -> list[int]:
-    """The rows that may come right before `row`, all counted from 1; 0 is the beginning."""
+    """Return the rows that may come directly before `row`, counted from 1; 0 is the beginning."""
     return [row - 1, row - 2] if row > 1 and skippable[row - 2] else [row - 1]
 
 

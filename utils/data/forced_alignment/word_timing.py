@@ -1,9 +1,9 @@
-"""When each word of a known text is spoken: Whisper's cross-attention, and the best path through it.
+"""Finds when each word of a known text is spoken, from Whisper's cross-attention.
 
-The idea is openai/whisper's (`whisper/timing.py`, MIT): a few heads of the decoder look at the place in the
-audio that the next token comes from, so dynamic time warping over their weights gives the times. Added here:
-between two words the path may pass through silence, which is seen in the level of the audio, and words pay
-for lying in it.
+The idea is from openai/whisper (`whisper/timing.py`, MIT): a few heads of the decoder attend to the place in
+the audio of the next token, so dynamic time warping over their weights gives the times. Added here: between
+two words the path may pass through silence, found by the level of the audio, and words within silence cost
+more.
 """
 
 import bisect
@@ -24,17 +24,17 @@ from utils.data.forced_alignment.token_path import (
     sharpen,
 )
 
-LITTLE_ATTENTION, ENOUGH_ATTENTION = 0.1, 0.3  # of what a frame of sound gets on average
+LITTLE_ATTENTION, ENOUGH_ATTENTION = 0.1, 0.3  # as a share of the mean attention of a frame of sound
 
-FOCUS_SLACK = 10  # frames: attention this close to a word still counts as being on it
+FOCUS_SLACK = 10  # frames: attention this close to a word still counts for the word
 
 
 @dataclass(frozen=True)
 class UnitTimes:
-    """When the units of one text are spoken, seconds from the clip's start; all arrays are (units,).
+    """Times of the units of one text, in seconds from the start of the clip. All arrays are (units,).
 
-    `probabilities` is the mean the model gives a unit's tokens when it is led through the text; `focus` is
-    the share of attention that falls on the unit's own time.
+    `probabilities` is the mean probability of a unit's tokens, given the text before. `focus` is the share of
+    attention within the unit's own time.
     """
 
     starts: np.ndarray
@@ -45,9 +45,9 @@ class UnitTimes:
 
 @dataclass(frozen=True)
 class Led:
-    """What the model gives for one clip when it is led through a text of N tokens.
+    """The model's output for one clip and its given text of N tokens.
 
-    `probabilities` is (N,); `weights` (heads, N + 1, frames) is the attention before each token and the end.
+    `probabilities` is (N,). `weights` (heads, N + 1, frames) is the attention before each token and the end.
     """
 
     probabilities: np.ndarray
@@ -63,14 +63,14 @@ def time_units(
     units: Sequence[Sequence[Unit]],
     silences: Sequence[np.ndarray],
 ) -> list[UnitTimes]:
-    """Time the units of each clip's text.
+    """Find the times of the units of each clip's text.
 
     Args:
         states: Encoder output (B, frames, d_model).
-        prompt: Tokens in front of every text.
-        texts: What is spoken in each clip, at most about 440 tokens.
-        units: Units of each text, whose offsets count from the text's start.
-        silences: Per clip (its frames,) bool, which frames of 20 ms are silence; ends where the audio ends.
+        prompt: Tokens before every text.
+        texts: Text of each clip, at most about 440 tokens.
+        units: Units of each text, with offsets from the start of the text.
+        silences: For each clip (its frames,) bool, whether a frame of 20 ms is silence, up to its end.
     """
     # Whisper's own texts begin with a space
     encoded = processor.tokenizer(
@@ -80,7 +80,7 @@ def time_units(
     led = lead_through(model, states, list(prompt), encoded["input_ids"], frames)
     times = []
     for row, clip in enumerate(led):
-        # the character that a token completes, without the space in front
+        # the character that a token completes, without the leading space
         completes = [max(end - 2, 0) for _, end in encoded["offset_mapping"][row]]
         first_tokens = [bisect.bisect_left(completes, unit.start) for unit in units[row]]
         times.append(_time_clip(clip, first_tokens, silences[row]))
@@ -88,7 +88,7 @@ def time_units(
 
 
 def _time_clip(clip: Led, first_tokens: list[int], silent: np.ndarray) -> UnitTimes:
-    """Place the units that begin at the given tokens; units that share a token share its time."""
+    """Place the units that begin at the given tokens. Units of the same token share its time."""
     num_tokens = len(clip.probabilities)
     begins_unit = np.zeros(num_tokens + 1, dtype=bool)
     begins_unit[first_tokens] = True
@@ -120,7 +120,7 @@ def lead_through(
     tokens: Sequence[list[int]],
     num_frames: Sequence[int],
 ) -> list[Led]:
-    """Give the decoder the true tokens, and read how likely it finds each and where it looks for it."""
+    """Give the decoder the true tokens. Read the probability of each token and the attention for it."""
     longest = max(len(row) for row in tokens)
     end = model.generation_config.eos_token_id
     inputs = torch.tensor([prompt + row + [end] * (longest - len(row)) for row in tokens])
@@ -142,7 +142,7 @@ def lead_through(
 
 
 def _alignment_heads(model: WhisperForConditionalGeneration) -> dict[int, list[int]]:
-    """Heads that look where the next token is spoken, by layer; without a list all of the upper layers."""
+    """Return the heads that attend to the next token, by layer. Without a list, all of the upper layers."""
     listed = getattr(model.generation_config, "alignment_heads", None)
     if not listed:
         layers, heads = model.config.decoder_layers, model.config.decoder_attention_heads
@@ -157,10 +157,10 @@ def _alignment_heads(model: WhisperForConditionalGeneration) -> dict[int, list[i
 def _seen_by_cross_attention(
     model: WhisperForConditionalGeneration, layers: list[int]
 ) -> Iterator[dict[int, torch.Tensor]]:
-    """Collect what goes into the cross-attention of some layers, (B, T, d_model) each.
+    """Collect the inputs of the cross-attention of some layers, (B, T, d_model) each.
 
-    The fast attention kernels do not give their weights out; from their input those of a few heads are
-    quickly computed again.
+    Fast attention kernels do not return their weights. From these inputs, the weights of a few heads are
+    quick to compute.
     """
     seen: dict[int, torch.Tensor] = {}
     hooks = [
@@ -182,7 +182,7 @@ def _attention(
     states: torch.Tensor,
     heads: dict[int, list[int]],
 ) -> torch.Tensor:
-    """(heads, N, frames) weights of the alignment heads within the clip's own frames."""
+    """Compute the (heads, N, frames) weights of the alignment heads within the clip's own frames."""
     weights = []
     for layer, wanted in heads.items():
         attention = model.model.decoder.layers[layer].encoder_attn
@@ -195,10 +195,10 @@ def _attention(
 
 
 def attention_share(weights: torch.Tensor, silent: np.ndarray) -> np.ndarray:
-    """(frames,) from 0 to 1, whether anything in the text looks at a frame, of weights (heads, N, frames).
+    """Compute (frames,) from 0 to 1: how much the whole text attends to a frame.
 
-    What `sharpen` gives compares the tokens with each other, so some token fits best even where something is
-    said that the text does not have. There all of them together give little attention.
+    `sharpen` compares the tokens with each other. So some token fits best even if the speech is not in the
+    text. There all tokens together give little attention. `weights` is (heads, N, frames).
     """
     total = weights.mean(dim=0).sum(dim=0).numpy()
     per_sound = total * max(np.count_nonzero(~silent), 1) / weights.shape[1]

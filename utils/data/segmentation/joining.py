@@ -1,4 +1,4 @@
-"""Timed pieces of a transcript to segments that fit Whisper: joined over short pauses, cut at long ones."""
+"""Makes segments that fit Whisper from timed pieces: joins over short pauses, cuts at long ones."""
 
 import itertools
 import math
@@ -11,7 +11,7 @@ from utils.data.utterance import TimedText
 from utils.runtime.problems import Problem
 from utils.text.cleaning import clean_text
 
-MOST_PIECES = 200  # joined into one segment; 30 s of single words are about 100
+MOST_PIECES = 200  # in one segment; 30 s of single words are about 100
 
 
 def join_pieces(
@@ -23,24 +23,23 @@ def join_pieces(
     min_duration: float = 0.0,
     padding: float = 0.0,
 ) -> Iterator[Segment | BadPiece]:
-    """Make segments of the pieces of one recording, in the order of time; rejects come at their place.
+    """Make segments from the pieces of one recording, in the order of time. Rejects keep their place.
 
-    Pieces of one speaker with short pauses between them are joined up to a target length, and parted at the
-    longest pauses. Nothing is joined across a reject: what is said there is not known. A piece that is too
-    long is cut between its words, where it has times for them; else it stays whole, and what becomes of it
-    shows in its sound. Where two speakers talk at once, both pieces
-    are rejected; pieces of one speaker that overlap only have loose borders and stay. Pieces without speakers
-    may overlap by `LOOSE_SHARE`; beyond that both are rejected, unless most of them overlap: then each ends
-    where the next one begins.
+    Pieces of one speaker with short pauses between them are joined up to a target length and separated at the
+    longest pauses. No segment goes across a reject, because its text is unknown. A piece that is too long is
+    cut between its words, if it has times for them. Otherwise it stays whole, and later checks of its audio
+    decide. If two speakers talk at once, both pieces are rejected. Pieces of one speaker that overlap only
+    have inexact borders and stay. Pieces without speakers may overlap by `LOOSE_SHARE`. With more overlap
+    both are rejected, unless most pieces overlap: then each ends where the next one begins.
 
     Args:
         pieces: In any order.
-        target_duration: Seconds up to which pieces are joined; 0 leaves each on its own.
-        max_duration: Seconds no segment exceeds but a single piece without words.
-        max_gap: Longest pause, in seconds, within a segment.
-        min_duration: Shorter segments are rejected, in seconds.
-        padding: Seconds added on both sides where there is a pause, at most half of it. Nothing is added at
-            the end of the last one: the recording may end there.
+        target_duration: Join pieces up to this length, in seconds; 0 joins none.
+        max_duration: Longest segment, in seconds, except for a single piece without words.
+        max_gap: Longest pause within a segment, in seconds.
+        min_duration: Reject shorter segments, in seconds.
+        padding: Seconds added on both sides if there is a pause, at most half of the pause. Nothing is added
+            after the last segment: the recording may end there.
     """
     target = min(target_duration, max_duration)
     items = settle_unnamed(list(reject_repeats(in_time_order(pieces))), max_duration)
@@ -48,7 +47,7 @@ def join_pieces(
     fitting = in_time_order(part for item in items for part in cut_long(item, max_duration))
     groups = [
         group for run in runs_between_gaps(fitting, max_gap) for group in part_run(run, target, min_duration)
-    ]  # a reject is a group of its own
+    ]  # a reject is its own group
     previous_text = None
     for group, (earliest, latest) in zip(groups, _free_room(groups), strict=True):
         item = _build_segment(group, previous_text, min_duration)
@@ -65,7 +64,7 @@ def _build_segment(
     if isinstance(group, BadPiece):
         return group
     start, end = group[0].start, max(piece.end for piece in group)
-    duration = round(end - start, 6)  # 0.5 written as 1.1 to 1.6 must not count as 0.49999
+    duration = round(end - start, 6)  # 1.1 to 1.6 must count as 0.5, not as 0.49999
     if duration < min_duration:
         problem = Problem("segment too short", f"{duration:g} s, expected at least {min_duration:g} s")
         return BadPiece(group[0].position, problem, start, end)
@@ -77,7 +76,7 @@ def _build_segment(
 
 
 def _free_room(groups: Sequence[list[Piece] | BadPiece]) -> Iterator[tuple[float, float | None]]:
-    """For each group the end of all before it, and the start of what comes after it, if anything does."""
+    """Yield for each group the latest end before it, and the start of what follows, if anything does."""
     pieces = [[group] if isinstance(group, BadPiece) else group for group in groups]
     starts: list[float | None] = [None] * (len(groups) + 1)
     for index in range(len(groups) - 1, -1, -1):
@@ -92,9 +91,9 @@ def _free_room(groups: Sequence[list[Piece] | BadPiece]) -> Iterator[tuple[float
 def _pad(
     segment: Segment, earliest: float, latest: float | None, padding: float, max_duration: float
 ) -> Segment:
-    """Reach into the pauses around a segment, at most to their middle."""
+    """Extend a segment into the pauses around it, at most to their middle."""
     spare = max(0.0, max_duration - duration_of(segment)) / 2
-    # nothing is before the first segment: all of that pause is free
+    # nothing comes before the first segment: it may use all of that pause
     pause_before = segment.start if earliest == 0.0 else (segment.start - earliest) / 2
     pause_after = 0.0 if latest is None else (latest - segment.end) / 2
     before = max(0.0, min(padding, spare, pause_before))
@@ -109,7 +108,7 @@ def _pad(
 
 
 def cut_long(item: Piece | BadPiece, max_duration: float) -> list[Piece | BadPiece]:
-    """The item itself, or the parts of a piece that is too long, or the reject it becomes."""
+    """Return the item itself, the parts of a piece that is too long, or a reject."""
     if isinstance(item, BadPiece) or duration_of(item) <= max_duration or not item.words:
         return [item]
     parts: list[Piece | BadPiece] = []
@@ -124,8 +123,8 @@ def cut_long(item: Piece | BadPiece, max_duration: float) -> list[Piece | BadPie
         if cut is None:
             problem = Problem(
                 "segment too long",
-                f"{duration_of(item):g} s, expected at most {max_duration:g} s; its words leave no place "
-                "to cut it, so cut it in the transcript",
+                f"{duration_of(item):g} s, expected at most {max_duration:g} s; there is no place between "
+                "its words to cut it, so cut it in the transcript",
             )
             return [BadPiece(item.position, problem, item.start, item.end)]
         waiting += [(first + cut, end), (first, first + cut)]
@@ -133,7 +132,7 @@ def cut_long(item: Piece | BadPiece, max_duration: float) -> list[Piece | BadPie
 
 
 def _words_as_piece(piece: Piece, first: int, end: int) -> Piece:
-    """Some words of a piece; what lies between the words and its own borders stays with the outer ones."""
+    """Return some words of a piece. The outer words keep the space up to the borders of the piece."""
     words = piece.words[first:end]
     return replace(
         piece,
@@ -145,7 +144,7 @@ def _words_as_piece(piece: Piece, first: int, end: int) -> Piece:
 
 
 def _best_cut(piece: Piece) -> int | None:
-    """The word to cut before: after the widest pause in the middle half, or else nearest to the middle."""
+    """Choose the word to cut before: after the longest pause in the middle half, or nearest to the middle."""
     middle, reach = (piece.start + piece.end) / 2, (piece.end - piece.start) / 4
     best: tuple[bool, float, float] | None = None
     cut = None
@@ -162,7 +161,7 @@ def _best_cut(piece: Piece) -> int | None:
 
 
 def runs_between_gaps(items: Sequence[Piece | BadPiece], max_gap: float) -> Iterator[list[Piece] | BadPiece]:
-    """Neighbours that may be joined: one speaker, no long pause, no reject between them."""
+    """Yield neighbours that may be joined: one speaker, no long pause and no reject between them."""
     run: list[Piece] = []
     reach = 0.0
     for item in items:
@@ -187,11 +186,11 @@ def runs_between_gaps(items: Sequence[Piece | BadPiece], max_gap: float) -> Iter
 def part_run(
     run: list[Piece] | BadPiece, target: float, min_duration: float
 ) -> Iterator[list[Piece] | BadPiece]:
-    """Part a run so that segments are near the target and the pauses between them are long.
+    """Divide a run so that segments are near the target length and the pauses between them are long.
 
-    Of all ways to part it, the cheapest by dynamic programming: a segment costs the square of the share by
-    which it falls short of the target, and much if it is too short to be kept; a cut costs 1, less over a
-    pause (half at 0.25 s).
+    Dynamic programming finds the division of least cost. A segment costs the square of the share by which it
+    is shorter than the target, and much more if it is too short to keep. A cut costs 1, and less at a pause
+    (half at 0.25 s).
     """
     if isinstance(run, BadPiece):
         yield run
@@ -223,7 +222,7 @@ def part_run(
 
 
 def _cut_costs(run: Sequence[Piece]) -> list[float]:
-    """What it costs to cut before each piece of a run."""
+    """Compute the cost of a cut before each piece of a run."""
     costs, reach = [0.0], run[0].end
     for piece in run[1:]:
         pause = max(0.0, piece.start - reach)

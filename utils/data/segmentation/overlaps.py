@@ -1,4 +1,4 @@
-"""Pieces that overlap or repeat each other: settled or rejected."""
+"""Finds pieces that overlap or repeat each other, and adjusts or rejects them."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,17 +8,17 @@ from utils.data.segmentation.pieces import BadPiece, Piece, duration_of
 from utils.runtime.problems import Problem
 
 OVERLAP_TOLERANCE = 0.2
-"""Seconds by which pieces of two speakers may overlap: borders set by hand are hardly finer."""
+"""Seconds by which pieces of two speakers may overlap: borders set by hand are not more exact."""
 
 LOOSE_SHARE = 0.25
-"""Share of the shorter of two pieces without speakers by which they may overlap too."""
+"""Share of the shorter of two pieces without speakers by which they may also overlap."""
 
 FEWEST_ON_SCREEN = 3
-"""Overlaps from which a file may be one whose lines stay on the screen while the next one is spoken."""
+"""With at least this number of overlaps, a file may have lines that stay on screen during the next one."""
 
 
 def in_time_order(items: Iterable[Piece | BadPiece]) -> list[Piece | BadPiece]:
-    """Sorted by start; a reject without times stays behind the item that came before it."""
+    """Sort by start. A reject without times stays after the item before it."""
     keyed: list[tuple[float, Piece | BadPiece]] = []
     start = 0.0
     for item in items:
@@ -28,7 +28,7 @@ def in_time_order(items: Iterable[Piece | BadPiece]) -> list[Piece | BadPiece]:
 
 
 def reject_repeats(items: Sequence[Piece | BadPiece]) -> Iterator[Piece | BadPiece]:
-    """Programs that merge or convert subtitles may leave the same piece in the file twice."""
+    """Reject a piece that is in the file twice: programs that merge or convert subtitles may repeat it."""
     seen: dict[tuple[float, float, str, str | None], int | str] = {}
     for item in items:
         if isinstance(item, Piece):
@@ -40,9 +40,9 @@ def reject_repeats(items: Sequence[Piece | BadPiece]) -> Iterator[Piece | BadPie
 
 
 def settle_unnamed(items: Sequence[Piece | BadPiece], max_duration: float) -> list[Piece | BadPiece]:
-    """Overlaps of pieces without speakers: cut where captions stay on the screen, else rejected.
+    """Adjust overlaps of pieces without speakers: cut captions that stay on screen, reject the others.
 
-    Those that are too long tell nothing about the others: a credit may stand over a whole film.
+    Pieces that are too long are ignored: a credit may last for a whole film.
     """
     pieces = {
         index: item
@@ -58,7 +58,7 @@ def settle_unnamed(items: Sequence[Piece | BadPiece], max_duration: float) -> li
         piece = pieces[index]
         problem = Problem(
             "overlapping speech",
-            f"{piece.start:g} to {piece.end:g} s beside another text "
+            f"{piece.start:g} to {piece.end:g} s overlaps another text "
             f"({rival.start:g} to {rival.end:g} s); correct the times",
         )
         settled[index] = BadPiece(piece.position, problem, piece.start, piece.end)
@@ -66,22 +66,22 @@ def settle_unnamed(items: Sequence[Piece | BadPiece], max_duration: float) -> li
 
 
 def _overlap(earlier: Piece, later: Piece) -> bool:
-    """Whether two pieces overlap by more than loose borders."""
+    """Check whether two pieces overlap by more than inexact borders."""
     shared = round(min(earlier.end, later.end) - later.start, 6)
     shorter = min(duration_of(earlier), duration_of(later))
     return shared > OVERLAP_TOLERANCE and shared > LOOSE_SHARE * shorter
 
 
 def _cut_at_next(piece: Piece, following: Piece) -> Piece:
-    """A piece up to the start of the next; as it is where that would leave nothing, or cut its words."""
+    """End a piece at the start of the next. Keep it if it would lose words or become empty."""
     outlasts = piece.end >= following.end or (piece.words and piece.words[-1].end > following.start)
     return piece if outlasts or piece.start == following.start else replace(piece, end=following.start)
 
 
 def _unnamed_rivals(pieces: Mapping[int, Piece]) -> dict[int, Piece]:
-    """For each of these pieces that overlaps another of them by more than loose borders, that other one."""
+    """Find pieces that overlap another by more than inexact borders. Return the other one for each."""
     rivals: dict[int, Piece] = {}
-    longest: int | None = None  # of all so far, the piece that ends last
+    longest: int | None = None  # the piece that ends last so far
     for index, piece in pieces.items():
         if longest is not None and _overlap(pieces[longest], piece):
             rivals.setdefault(longest, piece)
@@ -92,7 +92,7 @@ def _unnamed_rivals(pieces: Mapping[int, Piece]) -> dict[int, Piece]:
 
 
 def reject_overlaps(items: Iterable[Piece | BadPiece]) -> list[Piece | BadPiece]:
-    """Both pieces of two known speakers that talk at once become rejects; items are in the order of start."""
+    """Reject both pieces if two known speakers talk at once. Items must be sorted by start."""
     found = list(items)
     spoken = [
         (item.start, item.end, index, item)
@@ -106,21 +106,21 @@ def reject_overlaps(items: Iterable[Piece | BadPiece]) -> list[Piece | BadPiece]
         problem = Problem(
             "overlapping speech",
             f"{item.start:g} to {item.end:g} s while {rival.speaker!r} speaks "
-            f"({rival.start:g} to {rival.end:g} s); if these are tiers of the same speech, name one of them",
+            f"({rival.start:g} to {rival.end:g} s); if these are tiers of the same speech, read only one",
         )
         found[index] = BadPiece(item.position, problem, item.start, item.end)
     return found
 
 
 def _rivals(spoken: Iterable[tuple[float, float, int, Piece]]) -> dict[int, Piece]:
-    """For each piece that begins while one before it, of another speaker, still lasts: that which ends last.
+    """Find pieces that begin before an earlier piece of another speaker ends. Return the latest such piece.
 
     Args:
-        spoken: Start, end, index and piece, in the order of start; of time that runs backwards too.
+        spoken: Start, end, index and piece, sorted by start. Time may also run backwards.
     """
     rivals: dict[int, Piece] = {}
-    farthest: tuple[float, int, Piece] | None = None  # end, -index and piece: of all so far
-    other: tuple[float, int, Piece] | None = None  # the same among the other speakers
+    farthest: tuple[float, int, Piece] | None = None  # end, -index and piece with the latest end so far
+    other: tuple[float, int, Piece] | None = None  # the same among all other speakers
     for start, end, index, piece in spoken:
         rival = other if farthest and farthest[2].speaker == piece.speaker else farthest
         if rival and round(rival[0] - start, 6) > OVERLAP_TOLERANCE:

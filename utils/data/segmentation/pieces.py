@@ -1,4 +1,4 @@
-"""Pieces of a timed transcript, and the segments made of them."""
+"""Pieces of a timed transcript, and the segments made from them."""
 
 import math
 import re
@@ -9,7 +9,7 @@ from utils.data.utterance import TimedText
 from utils.runtime.problems import BadItem, Problem
 
 END_TOLERANCE = 0.05
-"""Seconds a segment may reach beyond its audio: transcripts are often rounded to tenths. It is clipped."""
+"""Seconds that a segment may end after its audio, because of rounded times. It is clipped."""
 
 # Scripts without spaces between words: Chinese characters, kana, their punctuation and full-width forms.
 _UNSPACED = re.compile(r"[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")
@@ -17,10 +17,10 @@ _UNSPACED = re.compile(r"[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]"
 
 @dataclass(frozen=True)
 class Piece:
-    """One timed piece of a transcript as its file has it, in seconds of the recording.
+    """One timed piece of a transcript, in seconds of the recording.
 
-    `text` is clean and not empty, `end` is after `start`. `words` are empty, or in order, without overlap and
-    within the piece, and spell the text when joined as they are (so they may begin with a space).
+    `text` is clean and not empty; `end` is after `start`. `words` are empty, or in order, without overlap and
+    within the piece. Joined without separators they give the text, so they may begin with a space.
     """
 
     position: int | str
@@ -33,7 +33,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class BadPiece:
-    """A piece that gives no segment, and why. The times are None where the file has none."""
+    """A piece that gives no segment, with the reason. The times are None if the file has none."""
 
     position: int | str
     problem: Problem
@@ -43,9 +43,9 @@ class BadPiece:
 
 @dataclass(frozen=True)
 class Segment:
-    """Speech to be cut out of a recording, in seconds. `position` is that of its first piece.
+    """Speech to cut out of a recording, in seconds. `position` is the position of its first piece.
 
-    The times of `segments`, the pieces it was joined from, count from the segment's start.
+    `segments` are the pieces that it was joined from. Their times count from the start of the segment.
     """
 
     position: int | str
@@ -58,28 +58,30 @@ class Segment:
 
 
 def check_segment(start: float, end: float) -> None:
-    """Raise a BadItem where nothing lies between start and end."""
+    """Raise a BadItem if the end is not after the start."""
     if problem := segment_problem(start, end):
         raise BadItem(problem.kind, problem.details)
 
 
 def segment_problem(start: float, end: float, audio_duration: float = math.inf) -> Problem | None:
-    """Why audio from `start` to `end` seconds cannot be cut out, or None."""
+    """Say why audio from `start` to `end` seconds cannot be cut out, or return None."""
     if end <= start:
-        return Problem("end not after start", f"segment {start:g} to {end:g} s")
+        return Problem("end not after start", f"segment {start:g} to {end:g} s; correct its times")
     if end > audio_duration + END_TOLERANCE:
         return Problem(
-            "segment beyond the end of the audio", f"{start:g} to {end:g} s of {audio_duration:.2f} s"
+            "segment beyond the end of the audio",
+            f"{start:g} to {end:g} s, the audio has {audio_duration:.2f} s",
         )
     if start >= audio_duration:
         return Problem(
-            "segment beyond the end of the audio", f"starts at {start:g} s of {audio_duration:.2f} s"
+            "segment beyond the end of the audio",
+            f"starts at {start:g} s, the audio has {audio_duration:.2f} s",
         )
     return None
 
 
 def join_texts(texts: Iterable[str]) -> str:
-    """Texts one after the other, with a space between them unless their script has none."""
+    """Join texts with a space between them, but without a space in scripts that have none."""
     joined = ""
     for text in texts:
         unspaced = joined and text and _UNSPACED.match(joined[-1]) and _UNSPACED.match(text[0])

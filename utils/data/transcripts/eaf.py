@@ -1,4 +1,4 @@
-"""ELAN's annotation files."""
+"""Reads ELAN's annotation files."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NoReturn
@@ -14,13 +14,13 @@ from utils.text.cleaning import clean_text
 def read_eaf(text: str, tier: str | None = None) -> Iterator[Piece | BadPiece]:
     """Read the tiers of an ELAN file. `position` is the id of the annotation.
 
-    Without `tier`, the tiers that depend on no other are read; with several, the participant or else the name
-    of a tier is the speaker. Annotations of a dependent tier without times of its own have
-    those of the annotation they refer to; several of one annotation are read as one piece.
+    Without `tier`, all tiers without a parent are read. If there are several, the speaker is the participant
+    of the tier, or else its name. Annotations of a dependent tier without own times get the times of the
+    annotation that they refer to. If several refer to the same annotation, they are read as one piece.
     Format: https://www.mpi.nl/tools/elan/EAF_Annotation_Format_3.0_and_ELAN.pdf.
 
     Raises:
-        BadItem: It is no ELAN file, or has no tier of that name.
+        BadItem: It is not an ELAN file, or has no tier of that name.
     """
     try:
         root = XML(text, XMLParser(target=_WithoutDoctype()))
@@ -45,10 +45,10 @@ def read_eaf(text: str, tier: str | None = None) -> Iterator[Piece | BadPiece]:
 
 
 class _WithoutDoctype(TreeBuilder):
-    """For XML that may be hostile: a document type, where entities are declared, is refused at once."""
+    """Refuse a document type, which may declare entities: the XML may be hostile."""
 
     def doctype(self, *_: str | None) -> NoReturn:
-        raise BadItem("bad XML", "a document type declaration, which no ELAN file needs")
+        raise BadItem("bad XML", "found a document type declaration, which ELAN files do not have")
 
 
 def _tier_name(tier: Element) -> str:
@@ -56,7 +56,7 @@ def _tier_name(tier: Element) -> str:
 
 
 def _eaf_slots(root: Element) -> dict[str, float | None]:
-    """Seconds in the recording of each time slot; None where ELAN leaves the place between two others open.
+    """Return the seconds in the recording of each time slot. None for slots without a time in ELAN.
 
     Raises:
         BadItem: The unit is not milliseconds.
@@ -74,21 +74,21 @@ def _eaf_slots(root: Element) -> dict[str, float | None]:
 
 
 def _eaf_origin(root: Element) -> float:
-    """Seconds of the recording at which the time of the document begins."""
+    """Return the second of the recording at which the time of the document begins."""
     media = root.findall("HEADER/MEDIA_DESCRIPTOR")
     origins = {read_seconds(descriptor.get("TIME_ORIGIN", "0")) or 0.0 for descriptor in media}
     if len(origins) > 1:
         raise BadItem(
-            "several time origins", "the linked media begin at different times; link the audio only"
+            "several time origins", "the linked media begin at different times; link only the audio"
         )
     return origins.pop() / 1000 if origins else 0.0
 
 
 def _eaf_annotations(tiers: Iterable[Element]) -> dict[str, Element]:
-    """Annotations by their id.
+    """Return the annotations by their id.
 
     Raises:
-        BadItem: Two have the same.
+        BadItem: Two annotations have the same id.
     """
     annotations: dict[str, Element] = {}
     for tier in tiers:
@@ -105,7 +105,7 @@ def _id_of(annotation: Element) -> str:
 def _read_eaf_tier(
     slots: Mapping[str, float | None], annotations: Mapping[str, Element], tier: Element, speaker: str | None
 ) -> Iterator[Piece | BadPiece]:
-    together: dict[str, list[Element]] = {}  # by the annotation that has the times
+    together: dict[str, list[Element]] = {}  # by the annotation with the times
     for annotation in _in_chain_order(tier.findall("ANNOTATION/*")):
         together.setdefault(_id_of(_aligned(annotations, annotation)), []).append(annotation)
     for aligned_id, parts in together.items():
@@ -121,7 +121,7 @@ def _read_eaf_tier(
 
 
 def _aligned(annotations: Mapping[str, Element], annotation: Element) -> Element:
-    """The annotation with times that this one refers to, itself perhaps; the last one found if none has."""
+    """Follow the references to the annotation with times. Return the last one found if none has times."""
     seen = {_id_of(annotation)}
     while (parent_id := annotation.get("ANNOTATION_REF")) in annotations and parent_id not in seen:
         annotation = annotations[str(parent_id)]
@@ -130,12 +130,12 @@ def _aligned(annotations: Mapping[str, Element], annotation: Element) -> Element
 
 
 def _in_chain_order(annotations: Sequence[Element]) -> list[Element]:
-    """As people see them: each behind the one that its PREVIOUS_ANNOTATION names."""
+    """Sort annotations as ELAN shows them: each after its PREVIOUS_ANNOTATION."""
     following = {annotation.get("PREVIOUS_ANNOTATION"): annotation for annotation in annotations}
     ordered: dict[str, Element] = {}
     own = {_id_of(annotation) for annotation in annotations}
     heads = [annotation for annotation in annotations if annotation.get("PREVIOUS_ANNOTATION") not in own]
-    for annotation in [*heads, *annotations]:  # the second time, what only a broken chain reaches
+    for annotation in [*heads, *annotations]:  # the second pass adds annotations of broken chains
         following_one: Element | None = annotation
         while following_one is not None and _id_of(following_one) not in ordered:
             ordered[_id_of(following_one)] = following_one

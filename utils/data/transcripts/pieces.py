@@ -1,4 +1,4 @@
-"""What readers of timed transcripts share: seconds, sounds in brackets, words within their line."""
+"""Functions for all readers of timed transcripts: seconds, sounds in brackets, words within their line."""
 
 import itertools
 import math
@@ -13,9 +13,9 @@ from utils.runtime.problems import Problem
 from utils.text.cleaning import clean_text
 
 LATEST_SECOND = 1e9
-"""Times from here on are broken."""
+"""Times from here on are errors."""
 
-WORD_TOLERANCE = 0.5  # seconds a word may lie outside its piece before its times are not believed
+WORD_TOLERANCE = 0.5  # seconds; if a word is farther outside its piece, the word times are not used
 
 _SOUND_NOTE = re.compile(r"\[[^\[\]]*\]|\([^()]*\)|\*[^*]*\*")  # [Music], (laughter), *coughs*
 
@@ -23,7 +23,7 @@ _MUSIC_SIGN = re.compile(r"[♩♪♫♬]")
 
 
 def read_seconds(text: str) -> float | None:
-    """A point in time written as a plain number of seconds, or None."""
+    """Read a point in time, a plain number of seconds, or return None."""
     try:
         seconds = float(text)
     except ValueError:
@@ -32,16 +32,16 @@ def read_seconds(text: str) -> float | None:
 
 
 def is_sound_note(text: str) -> bool:
-    """Whether a cleaned text tells of sounds or music, or has nothing in it that could be spoken."""
+    """Check whether a cleaned text only describes sounds or music, or has nothing to speak."""
     if _MUSIC_SIGN.search(text):
         return True
     return not any(unicodedata.category(c)[0] in "LNS" for c in _SOUND_NOTE.sub("", text))
 
 
 def fit_words(words: Sequence[TimedText], start: float, end: float, text: str) -> tuple[TimedText, ...]:
-    """Timed words as a `Piece` holds them, or none where they do not agree with its text and times."""
+    """Fit timed words to a `Piece`. Return none if they do not agree with its text and times."""
     spoken = [word for word in words if clean_text(word.text)]
-    gaps = ("", " ")  # Whisper's words begin with their space, those of other aligners do not
+    gaps = ("", " ")  # Whisper's words begin with a space, those of other aligners do not
     gap = next((gap for gap in gaps if clean_text(gap.join(word.text for word in spoken)) == text), None)
     if gap is None or any(b.start < a.start for a, b in itertools.pairwise(spoken)):
         return ()
@@ -64,8 +64,8 @@ def build_piece(
     speaker: str | None = None,
     words: Sequence[TimedText] = (),
 ) -> Piece | BadPiece:
-    """A piece of text not yet cleaned, or the reject it becomes."""
-    if not 0 <= start < LATEST_SECOND or not 0 <= end < LATEST_SECOND:  # also where one is NaN
+    """Make a piece from a text that is not yet cleaned, or a reject."""
+    if not 0 <= start < LATEST_SECOND or not 0 <= end < LATEST_SECOND:  # also True for NaN
         return BadPiece(
             position, Problem("time out of range", f"{start:g} to {end:g}, expected seconds from 0")
         )

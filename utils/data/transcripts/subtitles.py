@@ -1,4 +1,4 @@
-"""Subtitles: the cues of SRT and WebVTT files."""
+"""Reads subtitles: the cues of SRT and WebVTT files."""
 
 import html
 import itertools
@@ -20,7 +20,7 @@ _ANY_TAG = re.compile(r"<[^<>]*>")
 
 _STYLE_TAG = re.compile(r"</?(?:[ibusvcp]|em|strong|font|span|lang|ruby|rt|br)\b[^<>]*>", re.IGNORECASE)
 
-_OVERRIDE = re.compile(r"\{\\[^{}]*\}")  # of SubStation Alpha, {\an8}; players know it in SRT too
+_OVERRIDE = re.compile(r"\{\\[^{}]*\}")  # of SubStation Alpha, {\an8}; players accept it in SRT too
 
 _ESCAPED_BREAK = re.compile(r"\\[Nnh]")  # of SubStation Alpha
 
@@ -42,12 +42,12 @@ _COMMENT = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
 
 
 _FEWEST_ECHOES = 3
-"""Cues that begin with the line above, from which subtitles without times of words may roll up."""
+"""With this number of cues that repeat the line above, subtitles without word times may be rolling."""
 
 
 @dataclass(frozen=True)
 class _Cue:
-    """A time line with its number, and the numbered lines from there up to the next one."""
+    """A time line with its number, and the numbered lines after it up to the next time line."""
 
     number: int
     time_line: str
@@ -55,11 +55,11 @@ class _Cue:
 
 
 def read_subtitles(text: str) -> Iterator[Piece | BadPiece]:
-    """Read SubRip (SRT) or WebVTT; which of them, the first line says. `position` is the line of the times.
+    """Read SubRip (SRT) or WebVTT; the first line shows which. `position` is the line of the times.
 
-    Markup is removed, and remarks in square brackets, and signs of a new speaker (`- `, `>>`); a voice tag
-    `<v Anna>` names the speaker. Of YouTube's rolling captions, which show each line several times, each line
-    is read once, with the times of its words; so too in SRT made of them, which has no times of words.
+    Markup, remarks in square brackets and signs of a new speaker (`- `, `>>`) are removed. A voice tag
+    `<v Anna>` names the speaker. YouTube's rolling captions show each line several times: here each line is
+    read once, with the times of its words. The same holds for SRT made from them, without times of words.
     Formats: https://www.w3.org/TR/webvtt1/, https://www.matroska.org/technical/subtitles.html#srt-subtitles.
     """
     lines = lines_of(text)
@@ -79,7 +79,7 @@ def read_subtitles(text: str) -> Iterator[Piece | BadPiece]:
 
 
 def _split_cues(lines: Sequence[str], is_vtt: bool) -> tuple[list[tuple[int, str]], list[_Cue]]:
-    """The lines before the first time line, and the cues; numbers and names above time lines are left out."""
+    """Return the lines before the first time line, and the cues without their numbers and names."""
     head: list[tuple[int, str]] = []
     cues: list[_Cue] = []
     body = head
@@ -95,37 +95,37 @@ def _split_cues(lines: Sequence[str], is_vtt: bool) -> tuple[list[tuple[int, str
 
 
 def _stands_alone(body: Sequence[tuple[int, str]]) -> bool:
-    """Whether the last line is not blank and the one before it is: so stands the name of a WebVTT cue."""
+    """Check for a last line after a blank line: the name of a WebVTT cue."""
     return len(body) > 1 and bool(body[-1][1]) and not body[-2][1]
 
 
 def _paragraphs(body: Iterable[tuple[int, str]]) -> list[list[tuple[int, str]]]:
-    """Numbered lines, parted at empty ones."""
+    """Divide numbered lines into paragraphs at empty lines."""
     parts = itertools.groupby(body, key=lambda numbered: bool(numbered[1]))
     return [list(part) for has_text, part in parts if has_text]
 
 
 def _payload(cue: _Cue, is_vtt: bool) -> tuple[list[str], list[list[tuple[int, str]]]]:
-    """The lines of a cue's text, and paragraphs below them that do not belong to it.
+    """Return the lines of a cue's text, and the paragraphs below that do not belong to it.
 
-    WebVTT ends a cue at an empty line; in SRT people leave empty lines within a text.
+    In WebVTT, an empty line ends a cue. In SRT, people leave empty lines within a text.
     """
     paragraphs = _paragraphs(cue.body)
     if not paragraphs:
         return [], []
     if is_vtt:
-        # an empty line right below the times is a mistake of tools that strip YouTube's lines of one space
+        # tools that delete YouTube's lines of one space leave an empty line right below the times
         detached = cue.body[0][1] == "" and _COMMENT.match(paragraphs[0][0][1])
         first, rest = ([], paragraphs) if detached else (paragraphs[0], paragraphs[1:])
         return [line for _, line in first], rest
-    # the number of a cue that has no time line
+    # the last paragraph may be the number of a cue without a time line
     has_number = len(paragraphs) > 1 and [line.strip().isdecimal() for _, line in paragraphs[-1]] == [True]
     kept = len(paragraphs) - has_number
     return [line for part in paragraphs[:kept] for _, line in part], paragraphs[kept:]
 
 
 def _strays(paragraphs: Iterable[Sequence[tuple[int, str]]], is_vtt: bool) -> Iterator[BadPiece]:
-    """Paragraphs that belong to no cue become rejects; notes and styles of WebVTT are no items."""
+    """Reject paragraphs that belong to no cue. Skip notes and styles of WebVTT."""
     for paragraph in paragraphs:
         number, line = paragraph[0]
         if line.strip() and not (is_vtt and _COMMENT.match(line)):
@@ -133,9 +133,9 @@ def _strays(paragraphs: Iterable[Sequence[tuple[int, str]]], is_vtt: bool) -> It
 
 
 def _repeats_lines(cues: Sequence[_Cue], is_vtt: bool) -> bool:
-    """Whether most cues begin with the line that the one before ended with, as in captions that roll up.
+    """Check whether most cues begin with the last line of the cue before, as in rolling captions.
 
-    A few such cues are nothing of the kind: people say a word twice, and sing a line five times.
+    A few such cues are normal: people say a word twice or sing a line five times.
     """
     shown = ([_plain_text_of(line, True) for line in _payload(cue, is_vtt)[0]] for cue in cues)
     spoken = [[line for line in lines if line] for lines in shown]
@@ -147,7 +147,7 @@ def _repeats_lines(cues: Sequence[_Cue], is_vtt: bool) -> bool:
 
 
 def _without_echo(payload: Sequence[str], last_line: str) -> list[str]:
-    """The lines without the first that only repeats what the cue before showed."""
+    """Drop the first line that only repeats the cue before."""
     index = next(i for i, line in enumerate(payload) if _is_same(line, last_line))
     return [line for i, line in enumerate(payload) if i != index or _WORD_CLOCK.search(line)]
 
@@ -162,7 +162,7 @@ def _read_cue(cue: _Cue, payload: Sequence[str], is_vtt: bool, echoes: bool) -> 
     start, end = _seconds_of(match.groups()[:4]), _seconds_of(match.groups()[4:])
     spoken = [_SPEAKER_SIGN.sub("", _plain_text_of(line, is_vtt), count=1) for line in payload]
     if echoes and not any(spoken):
-        problem = Problem("repeated text", f"{start:g} to {end:g} s shows the line above again")
+        problem = Problem("repeated text", f"{start:g} to {end:g} s only repeats the line above")
         return BadPiece(cue.number, problem, start, end)
     text = clean_text(" ".join(spoken))
     without_remarks = clean_text(_BRACKETS.sub(" ", text))
@@ -188,14 +188,14 @@ def _seconds_of(clock: Sequence[str | None]) -> float:
 
 
 def _plain_text_of(line: str, is_vtt: bool) -> str:
-    """A line of a cue without markup."""
+    """Remove the markup of a line."""
     line = (_ANY_TAG if is_vtt else _STYLE_TAG).sub("", line)
     line = _ESCAPED_BREAK.sub(" ", _OVERRIDE.sub("", line))
     return clean_text(_ENTITY.sub(lambda match: html.unescape(match.group()), line))
 
 
 def _words_of(payload: Sequence[str], start: float, end: float) -> list[TimedText]:
-    """The words of lines such as `so<00:00:01.200><c> the</c>`; each lasts until the next one."""
+    """Read the words of lines such as `so<00:00:01.200><c> the</c>`. Each word lasts until the next one."""
     marked: list[tuple[float, str]] = []
     for line in payload:
         begin = marked[-1][0] if marked else start
@@ -211,6 +211,6 @@ def _words_of(payload: Sequence[str], start: float, end: float) -> list[TimedTex
 
 
 def _plain_words(raw: str, is_first: bool) -> str:
-    """Words of a line without markup, with the spaces around them; a line begins with one."""
+    """Return the words without markup but with the spaces around them. A line begins with a space."""
     words = _ENTITY.sub(lambda match: html.unescape(match.group()), _ANY_TAG.sub("", raw))
     return f" {_SPEAKER_SIGN.sub('', words, count=1)}" if is_first else words

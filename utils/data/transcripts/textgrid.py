@@ -1,4 +1,4 @@
-"""Praat's TextGrids."""
+"""Reads Praat's TextGrids."""
 
 import re
 from collections import deque
@@ -12,23 +12,23 @@ from utils.data.transcripts.pieces import LATEST_SECOND, build_piece
 from utils.runtime.problems import BadItem, Problem
 from utils.text.cleaning import clean_text
 
-# Praat reads strings, free-standing numbers and flags; all else in its long form is comment for people.
+# Praat reads strings, free-standing numbers and flags. All else in the long form is a comment for people.
 _PRAAT_TOKEN = re.compile(r'"([^"]*(?:""[^"]*)*)"|![^\r\n]*|<[^<>\s]*>|([^\s"!<]+)')
 
 _PRAAT_NUMBER = re.compile(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
 
-# What aligners (MFA, WebMAUS) write into intervals without speech.
+# Labels of aligners (MFA, WebMAUS) for intervals without speech.
 _PRAAT_SILENCE = frozenset(("", "sil", "sp", "spn", "<sil>", "<p:>", "<p>", "#", "_"))
 
 _SOUND_TIER = re.compile(r"(?:.*[\W_])?(?:phones?|phonemes?|syllables?)|(?:KAN-)?MAU", re.IGNORECASE)
 
 
-_POINTS = Problem("tier not read", "it holds points, which have no length")
+_POINTS = Problem("tier not read", "it has points, which have no duration")
 
 
 @dataclass(frozen=True)
 class _Tier:
-    """A tier of a TextGrid. An interval is its number, start, end and text; points have no intervals."""
+    """A tier of a TextGrid. An interval is number, start, end and text. Points have no intervals."""
 
     name: str
     intervals: list[tuple[int, float, float, str]]
@@ -38,7 +38,7 @@ class _Tier:
 
 
 def _praat_tokens(text: str) -> Iterator[str | float]:
-    """The strings and numbers of a Praat file, one after the other."""
+    """Yield the strings and numbers of a Praat file in order."""
     for match in _PRAAT_TOKEN.finditer(text):
         string, word = match.groups()
         if string is not None:
@@ -48,7 +48,7 @@ def _praat_tokens(text: str) -> Iterator[str | float]:
 
 
 def _take(tokens: deque[str | float], *kinds: type[str] | type[float]) -> list[str | float] | None:
-    """Take the next values if they are of these kinds, else none."""
+    """Take the next values if they have these types, else return None."""
     if len(tokens) < len(kinds) or not all(map(isinstance, tokens, kinds)):
         return None
     return [tokens.popleft() for _ in kinds]
@@ -57,12 +57,13 @@ def _take(tokens: deque[str | float], *kinds: type[str] | type[float]) -> list[s
 def read_textgrid(text: str, tier: str | None = None) -> Iterator[Piece | BadPiece]:
     """Read the interval tiers of a Praat TextGrid, in its long or short form.
 
-    Empty intervals, and those that aligners mark as silence, are pauses. Without `tier`, all interval tiers
-    are read but those that by their names hold sounds (`phones`); with several, the name is the speaker.
+    Empty intervals, and intervals that aligners mark as silence, are pauses. Without `tier`, all interval
+    tiers are read except tiers with names of single sounds (`phones`). With several tiers, the name of the
+    tier is the speaker.
     Format: https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html.
 
     Raises:
-        BadItem: It is no TextGrid, or has no tier of that name.
+        BadItem: It is not a TextGrid, or has no tier of that name.
     """
     tiers = [found for found in _parse_textgrid(text) if found.found or found.announced]
     if tier is not None:
@@ -79,11 +80,11 @@ def read_textgrid(text: str, tier: str | None = None) -> Iterator[Piece | BadPie
 
 
 def _why_not(tier: _Tier) -> Problem | None:
-    """Why a tier that nobody named is not read, or None."""
+    """Say why a tier is not read unless the user names it, or return None."""
     if tier.is_points:
         return _POINTS
     if _SOUND_TIER.fullmatch(tier.name):
-        return Problem("tier not read", "by its name it holds single sounds; name the tier to read it")
+        return Problem("tier not read", "it seems to have single sounds; name the tier to read it")
     return None
 
 
@@ -93,7 +94,7 @@ def _read_tier(tier: _Tier, speaker: str | None) -> Iterator[Piece | BadPiece]:
     if tier.is_points:
         yield BadPiece(f"tier {tier.name!r}", _POINTS)
     elif tier.found < tier.announced:
-        problem = Problem("damaged tier", f"it announces {tier.announced} intervals and has {tier.found}")
+        problem = Problem("damaged tier", f"it announces {tier.announced} intervals but has {tier.found}")
         yield BadPiece(f"tier {tier.name!r}", problem)
 
 
@@ -106,10 +107,10 @@ def _parse_textgrid(text: str) -> list[_Tier]:
     while tokens:
         kind = tokens.popleft()
         if kind not in ("IntervalTier", "TextTier"):
-            continue  # the times and the number of tiers
+            continue  # times and number of tiers
         name, sizes = _take(tokens, str), _take(tokens, float, float, float)
         if name is None or sizes is None:
-            raise BadItem("damaged TextGrid", f"no name and times for tier {len(tiers) + 1}")
+            raise BadItem("damaged TextGrid", f"tier {len(tiers) + 1} has no name or no times")
         announced = int(min(float(sizes[2]), LATEST_SECOND))
         tiers.append(_parse_tier(tokens, str(name[0]), kind == "TextTier", announced))
     return tiers
@@ -130,7 +131,7 @@ def _parse_tier(tokens: deque[str | float], name: str, is_points: bool, announce
 
 
 def choose_names(names: Sequence[str], wanted: str) -> set[str]:
-    """The tiers of that name, or else those that the pattern fits."""
+    """Return the tiers with that name, or else those that match the pattern."""
     chosen = {name for name in names if name == wanted}
     chosen = chosen or {name for name in names if fnmatchcase(name, wanted)}
     if not chosen:

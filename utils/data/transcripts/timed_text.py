@@ -1,4 +1,4 @@
-"""Timed transcripts as programs write them, by the kind of file, as pieces."""
+"""Reads timed transcripts of every format into pieces."""
 
 import codecs
 import json
@@ -14,7 +14,7 @@ from utils.data.utterance import TimedText
 from utils.runtime.problems import BadItem, Problem
 
 TRANSCRIPT_EXTENSIONS = (".textgrid", ".eaf", ".labels", ".srt", ".vtt", ".txt", ".json")
-"""Of transcripts, the preferred first: what people make by hand goes before what programs write."""
+"""Extensions of transcripts, the preferred first: formats made by hand come before formats of programs."""
 
 
 _TWO_DECIMALS = re.compile(r"\s*\d+\.\d+\s+\d+\.\d+(\s|$)")
@@ -29,7 +29,7 @@ def read_transcript(text: str, extension: str, *, tier: str | None = None) -> It
         tier: Name or pattern (`tx@*`) of the tiers to read from TextGrid and EAF; None chooses.
 
     Raises:
-        BadItem: The file as a whole is not what its extension says.
+        BadItem: The file does not have the format of its extension.
     """
     if extension in (".textgrid", ".eaf"):
         return (read_textgrid if extension == ".textgrid" else read_eaf)(text, tier)
@@ -39,13 +39,13 @@ def read_transcript(text: str, extension: str, *, tier: str | None = None) -> It
 
 
 def decode_transcript(data: bytes) -> str:
-    """UTF-8, or UTF-16 where a byte order mark says so (Praat writes it), to text without the mark.
+    """Decode UTF-8, or UTF-16 with a byte order mark (Praat writes it), to text without the mark.
 
     Raises:
         BadItem: Another encoding, or a binary file.
     """
     if data.startswith(b"ooBinaryFile"):
-        raise BadItem("unreadable transcript", "a binary TextGrid; save it in Praat as a text file")
+        raise BadItem("unreadable transcript", "a binary TextGrid; save it as a text file in Praat")
     is_utf32 = data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE))
     is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and not is_utf32
     try:
@@ -55,18 +55,18 @@ def decode_transcript(data: bytes) -> str:
 
 
 def is_timed(transcript: str) -> bool:
-    """Whether a .txt means to give times: a line has tabs, or begins with two decimal numbers.
+    """Check whether a .txt has times: a line has tabs, or begins with two decimal numbers.
 
-    The second sign catches files whose tabs were turned into spaces: they must be rejected, not learnt.
+    The second check finds files whose tabs became spaces: these must be rejected, not used as text.
     """
     return any("\t" in line.strip() or _TWO_DECIMALS.match(line) for line in transcript.splitlines())
 
 
 def read_tab_lines(text: str) -> Iterator[Piece | BadPiece]:
-    """Read lines of `start<TAB>end<TAB>text` in seconds, as Audacity exports its label tracks.
+    """Read lines of `start<TAB>end<TAB>text` in seconds, the format of Audacity's label tracks.
 
-    Further tabs belong to the text; blank lines are passed over, and so are the lines of frequencies that
-    Audacity writes below labels (https://manual.audacityteam.org/man/importing_and_exporting_labels.html).
+    Further tabs belong to the text. Blank lines are skipped, and also the lines of frequencies that Audacity
+    writes below labels (https://manual.audacityteam.org/man/importing_and_exporting_labels.html).
     """
     for number, line in enumerate(lines_of(text), start=1):
         if line.strip() and not line.startswith("\\\t"):
@@ -90,12 +90,12 @@ def _read_tab_line(number: int, line: str) -> Piece | BadPiece:
 
 
 def read_whisper_json(text: str) -> Iterator[Piece | BadPiece]:
-    """Read what Whisper programs write: openai-whisper, faster-whisper, WhisperX, whisper.cpp, transformers.
+    """Read JSON of Whisper programs: openai-whisper, faster-whisper, WhisperX, whisper.cpp, transformers.
 
-    Times of words are taken over where they spell the text of their segment. `position` counts from 1.
+    Times of words are used if the words give the text of their segment. `position` counts from 1.
 
     Raises:
-        BadItem: It is no JSON, or no transcript.
+        BadItem: It is not JSON, or not a transcript.
     """
     try:
         document = json.loads(text)
@@ -106,7 +106,7 @@ def read_whisper_json(text: str) -> Iterator[Piece | BadPiece]:
     if isinstance(document, dict):
         segments = next((document[key] for key in keys if key in document), None)
     if not isinstance(segments, list):
-        raise BadItem("not a Whisper transcript", "no list of segments, transcription or chunks")
+        raise BadItem("not a Whisper transcript", "it has no list of segments, transcription or chunks")
     for number, segment in enumerate(segments, start=1):
         yield _read_whisper_segment(f"segment {number}", segment)
 
@@ -126,7 +126,7 @@ def _read_whisper_segment(position: str, segment: object) -> Piece | BadPiece:
 
 
 def _whisper_times(segment: Mapping[str, object]) -> tuple[float | None, float | None]:
-    """Seconds of `start` and `end`, of whisper.cpp's `offsets` in ms, or of transformers' `timestamp`."""
+    """Return seconds from `start` and `end`, whisper.cpp's `offsets` in ms, or transformers' `timestamp`."""
     offsets, timestamp = segment.get("offsets"), segment.get("timestamp")
     if isinstance(offsets, dict):
         return _number(offsets.get("from"), unit=1000), _number(offsets.get("to"), unit=1000)
@@ -142,7 +142,7 @@ def _number(value: object, unit: int = 1) -> float | None:
 
 
 def _whisper_words(words: object) -> list[TimedText]:
-    """The timed words of a segment; one without times (WhisperX, of numbers) goes to the word before it."""
+    """Return the timed words. A word without times (WhisperX: numbers) is added to the word before it."""
     timed: list[TimedText] = []
     for word in words if isinstance(words, list) else []:
         if not isinstance(word, dict) or not isinstance(spelling := word.get("word"), str):
