@@ -195,7 +195,7 @@ def test_a_killed_push_goes_on(hub, push, manifest, prepared_prompts, tmp_path):
 def test_a_dead_line_is_told_and_the_next_push_goes_on(hub, push):
     hub.break_after = 2
     error = push(fails=True)
-    assert "no connection to the Hub" in error and "the same command goes on" in error
+    assert "no connection to the Hub" in error and "run the same command again" in error
     hub.break_after = None
     push()
     assert len(hub.uploaded) == len(set(hub.uploaded)) == 3
@@ -291,7 +291,7 @@ def test_the_card_tells_what_is_there_and_keeps_what_others_wrote(hub, as_user, 
     assert push_dataset(prepared_prompts, NAME, hidden_arguments=("output_dir",)).has_license
     again = repo.files["README.md"].content.decode()
     assert "Read this first." in again and yaml.safe_load(again.split("---")[1])["license"] == "cc-by-4.0"
-    assert again.count("# Prompts") == 1 and "None stated" not in again
+    assert again.count("# Prompts") == 1 and "No licence is stated" not in again
 
 
 def refusal(folder: Path, name: str = NAME, **options) -> str:
@@ -305,8 +305,8 @@ def refusal(folder: Path, name: str = NAME, **options) -> str:
     [
         (None, NAME, "not logged in"),
         ("hf_wrong", NAME, "does not accept the token"),
-        (READ_TOKEN, NAME, "no right to push"),
-        (TOKEN, "somebody/prompts", "no right to push"),
+        (READ_TOKEN, NAME, "no permission to push"),
+        (TOKEN, "somebody/prompts", "no permission to push"),
     ],
 )
 def test_who_has_no_right_is_told_so(token, name, expected, hub, as_user, prepared_prompts):
@@ -324,7 +324,7 @@ def test_an_organisation_can_own_it(hub, as_user, prepared_prompts):
 def test_speech_is_not_published_by_accident(hub, as_user, prepared_prompts):
     hub.create("dataset", NAME, private=False)
     assert "--hub_private_repo false" in refusal(prepared_prompts)
-    with pytest.raises(UserError, match="to everybody"):
+    with pytest.raises(UserError, match="is public on the Hub"):
         check_login(NAME, private=True)
     assert not hub.uploaded
     assert not push_dataset(prepared_prompts, NAME, private=False).private

@@ -1,4 +1,4 @@
-"""The README.md of a prepared dataset on the Hub: metadata for its website, and what is in it in words."""
+"""Writes the README.md of a prepared dataset on the Hub: metadata for the website, and a description."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ TEMPLATE = Path(__file__).with_name("dataset_card.md.jinja")
 
 END = "<!-- End of what preprocess.py writes. -->"
 
-_NO_ISO_CODE = {"jw": "jv"}  # Whisper's code of Javanese is an old one, which the Hub refuses
+_NO_ISO_CODE = {"jw": "jv"}  # Whisper uses an old code for Javanese, which the Hub refuses
 
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
 
@@ -33,20 +33,20 @@ def build_dataset_card(
     license: str | None = None,
     existing: str | None = None,
 ) -> str:
-    """The card: a YAML head as https://huggingface.co/docs/hub/datasets-cards describes, then the text.
+    """Build the card: a YAML head (https://huggingface.co/docs/hub/datasets-cards), then the text.
 
     Args:
         dataset_id: `user/name`.
-        report: On the dataset.
-        arguments: The resolved arguments that made the dataset; shown as they are.
+        report: Report on the dataset.
+        arguments: The resolved arguments that made the dataset, shown unchanged.
         languages: Whisper's codes of the languages in it.
-        dataset_info: Features, splits and sizes as `datasets` writes them into a card.
+        dataset_info: Features, splits and sizes, in the form in which `datasets` writes them into a card.
         license: The Hub's name of a licence.
-        existing: The card on the Hub, if any. What others wrote outside of the marks stays, and so does what
-            they added to the head, such as a licence.
+        existing: The card on the Hub, if any. Text outside the marks stays, and so do fields that others
+            added to the head, such as a licence.
 
     Raises:
-        ValueError: The head of the existing card is no YAML mapping.
+        ValueError: The head of the existing card is not a YAML mapping.
     """
     head, body = split_card(existing or "")
     splits = [split["name"] for split in dataset_info["splits"]]
@@ -68,33 +68,33 @@ def build_dataset_card(
 
 
 def is_ours(card: str) -> bool:
-    """Whether a card was written here, so that the data beside it may be replaced."""
+    """Check whether preprocess.py wrote the card, so that the data beside it may be replaced."""
     return BEGIN in card and END in card
 
 
 def size_category(rows: int) -> str:
-    """The Hub's word for so many rows."""
+    """Return the Hub's size category for this number of rows."""
     return _SIZES[min(max(len(str(rows)) - 3, 0), len(_SIZES) - 1)]
 
 
 def split_card(card: str) -> tuple[dict, str]:
-    """The head of a card and the text below it.
+    """Return the head of a card and the text below it.
 
     Raises:
-        ValueError: The head is no YAML mapping.
+        ValueError: The head is not a YAML mapping.
     """
     found = _HEAD.match(card)
     try:
         head = yaml.safe_load(found[1]) if found else None
     except yaml.YAMLError as error:
-        raise ValueError(f"its head is no YAML: {error}") from None
+        raise ValueError(f"its head is not YAML: {error}") from None
     if not isinstance(head, dict | None):
-        raise ValueError("its head is no YAML mapping")
+        raise ValueError("its head is not a YAML mapping")
     return head or {}, card[found.end() :] if found else card
 
 
 def _put_in(body: str, text: str) -> str:
-    """The text between the marks, in the place of an earlier one or at the end."""
+    """Put the text between the marks, instead of an earlier one or at the end."""
     marked = f"{BEGIN}\n\n{text}\n{END}"
     if is_ours(body):
         return body[: body.index(BEGIN)] + marked + body[body.index(END) + len(END) :]
@@ -119,13 +119,13 @@ def _describe(dataset_id: str, report: DataReport, arguments: Mapping, head: Map
         dataset_id=dataset_id,
         report=report,
         arguments=shown,
-        fence="`" * max(3, 1 + longest),  # longer than any in the arguments
+        fence="`" * max(3, 1 + longest),  # longer than any fence in the arguments
         columns=[feature["name"] for feature in head["dataset_info"]["features"]],
         head={"license": None, **head},
     )
 
 
 def _one_line(text: object) -> str:
-    """As it may stand in a line or a cell of a table: no markup that others could bring in."""
+    """Make text safe for a line or a table cell: no line breaks and no markup from others."""
     plain = " ".join(str(text).split()).rstrip(".")
     return plain.replace("|", "\\|").replace("<", "&lt;")

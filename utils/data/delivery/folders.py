@@ -1,4 +1,4 @@
-"""A prepared dataset in other forms: one .zip to carry about, and a folder of WAV files with metadata."""
+"""Writes a prepared dataset in other forms: as one .zip, and as a folder of WAV files with metadata."""
 
 import json
 import shutil
@@ -15,27 +15,27 @@ from utils.runtime.errors import UserError
 from utils.runtime.files import folder_written_whole
 
 Forms = Mapping[Path, Callable[[Path], Path]]
-"""Where the dataset is to be written in another form, and what writes it there."""
+"""The path of each other form of the dataset, and the function that writes it."""
 
 
 def archive_path(folder: Path) -> Path:
-    """Where the archive of a prepared dataset is."""
+    """Return the path of the archive of a prepared dataset."""
     return folder.with_name(f"{folder.name}.zip")
 
 
 def audiofolder_path(folder: Path) -> Path:
-    """Where the WAV files of a prepared dataset are."""
+    """Return the path of the WAV files of a prepared dataset."""
     return folder.with_name(f"{folder.name}-audiofolder")
 
 
 def is_current(form: Path, folder: Path) -> bool:
-    """Whether another form of a prepared dataset is there and younger than the folder has its name."""
-    # a rename sets the time of the status: of a dataset prepared anew, and of one put in another's place
+    """Check whether another form of a prepared dataset exists and is newer than the dataset's folder."""
+    # ctime, because a rename sets it: when a dataset is prepared again and when another takes its place
     return form.exists() and form.stat().st_mtime_ns > folder.stat().st_ctime_ns
 
 
 def check_own(form: Path) -> None:
-    """Raise a UserError where a name for another form of a dataset is taken by something else."""
+    """Raise a UserError if the path of another form belongs to something else."""
     if form.is_dir():
         is_own = all(path.name in SPLITS and (path / "metadata.jsonl").is_file() for path in form.iterdir())
     elif zipfile.is_zipfile(form):
@@ -45,36 +45,37 @@ def check_own(form: Path) -> None:
         is_own = not form.exists()
     if not is_own:
         raise UserError(
-            f"{form}: not written by preprocess.py, expected nothing there or another form of the dataset. "
+            f"{form}: not written by preprocess.py, expected nothing or another form of the dataset. "
             "Move it away, or choose another --output_dir."
         )
 
 
 def write_archive(folder: Path) -> Path:
-    """Write a prepared dataset as `<folder>.zip`, which train.py and evaluate.py read; whole or not at all.
+    """Write a prepared dataset as `<folder>.zip` for train.py and evaluate.py, completely or not at all.
 
-    Stored, not deflated: FLAC does not shrink. Two archives of one dataset are equal byte for byte.
+    Stored without compression, which does not make FLAC smaller. Two archives of a dataset have equal bytes.
     """
     archive = archive_path(folder)
-    temporary = archive.with_name(f".{archive.name}.tmp")  # one that a killed run left is overwritten
+    temporary = archive.with_name(f".{archive.name}.tmp")  # overwrites the file of a killed run
     try:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as file:
             for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-                member = zipfile.ZipInfo(path.relative_to(folder).as_posix())  # without the time of change
+                member = zipfile.ZipInfo(path.relative_to(folder).as_posix())  # without the modification time
                 member.external_attr = 0o644 << 16
                 with path.open("rb") as source, file.open(member, "w", force_zip64=True) as target:
                     shutil.copyfileobj(source, target, 1 << 20)
         temporary.replace(archive)
     finally:
-        temporary.unlink(missing_ok=True)  # where the disk is full
+        temporary.unlink(missing_ok=True)  # if the disk is full
     return archive
 
 
 def write_audiofolder(folder: Path) -> Path:
     """Write every clip of a prepared dataset as `<split>/<id>.wav`, with a `metadata.jsonl` for each split.
 
-    The layout is the `audiofolder` of https://huggingface.co/docs/datasets/audio_dataset: `file_name` and
-    `transcription`, and the other columns that have a value; one of either name is called `original_<name>`.
+    The layout is `audiofolder` of https://huggingface.co/docs/datasets/audio_dataset: `file_name`,
+    `transcription` and all other columns with a value. A column of one of these names becomes
+    `original_<name>`.
     """
     target = audiofolder_path(folder)
     with folder_written_whole(target) as temporary:
@@ -92,7 +93,7 @@ def write_audiofolder(folder: Path) -> Path:
 
 
 def _with_columns(record: dict, columns: dict) -> dict:
-    """The record with the columns that have a value; where a name is taken, `original_` goes before it."""
+    """Add the columns that have a value. If a name is taken, `original_` is put before it."""
     for column, value in columns.items():
         name = column
         while name in record:
@@ -103,7 +104,7 @@ def _with_columns(record: dict, columns: dict) -> dict:
 
 
 def _file_name(id: str, taken: set[str]) -> str:
-    """A name without folders or characters that a file system may refuse; unique in its split."""
+    """Make a file name, unique in its split, without characters that file systems may refuse."""
     plain = "".join(c if c.isalnum() or c in "._- " else "_" for c in id).strip(". ")
     stem = plain.encode()[:200].decode(errors="ignore") or "clip"
     name, number = f"{stem}.wav", 1
@@ -115,7 +116,7 @@ def _file_name(id: str, taken: set[str]) -> str:
 
 
 def choose_forms(output_dir: Path, *, archive: bool, also_write: str | None) -> Forms:
-    """The forms that were asked for: a .zip, and the one named by `--also_write`."""
+    """Return the requested forms: a .zip, and the form that `--also_write` names."""
     forms: dict[Path, Callable[[Path], Path]] = {}
     if archive:
         forms[archive_path(output_dir)] = write_archive
@@ -125,18 +126,18 @@ def choose_forms(output_dir: Path, *, archive: bool, also_write: str | None) -> 
 
 
 def check_forms(forms: Forms, input: str | None) -> None:
-    """Other forms of a dataset are written anew with it: never over what is read, nor over something else."""
+    """Check that a form, which may be overwritten, is neither the input nor something else."""
     for form in forms:
         if input is not None and Path(input).resolve().is_relative_to(form.resolve()):
             raise UserError(
-                f"{form}: --input, and where another form of the dataset is to be written. "
+                f"{form}: another form of the dataset would be written here, over --input. "
                 "Choose another --output_dir."
             )
         check_own(form)
 
 
 def write_forms(forms: Forms, output_dir: Path) -> None:
-    """Write the forms that are not there, or older than the dataset."""
+    """Write the forms that do not exist, or are older than the dataset."""
     for form, write in forms.items():
         if not is_current(form, output_dir):
             print(f"Also written: {write(output_dir)}")

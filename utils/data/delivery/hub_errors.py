@@ -1,4 +1,4 @@
-"""What the Hub refuses, told with what to do."""
+"""Turns errors of the Hub into messages that say what to do."""
 
 import contextlib
 import json
@@ -8,15 +8,15 @@ import yaml
 
 from utils.runtime.errors import UserError
 
-KEPT_KEYS = "What is prepared is kept, and the same command goes on."
+KEPT_KEYS = "Prepared data is kept: run the same command again."
 
 
 def check_login(dataset_id: str, *, private: bool, license: str | None = None) -> None:
-    """Find out what would stop a push before hours of work are done; nothing is created.
+    """Check before hours of work whether a push would fail. Nothing is created.
 
     Raises:
-        UserError: The Hub cannot be reached, knows neither token nor licence, or shows the dataset
-            to everybody though `private` is asked for.
+        UserError: The Hub cannot be reached, does not accept the token or the licence, or the dataset is
+            public there although `private` is set.
     """
     from huggingface_hub import DatasetCard, HfApi
     from huggingface_hub.errors import RepositoryNotFoundError
@@ -35,15 +35,15 @@ def check_login(dataset_id: str, *, private: bool, license: str | None = None) -
 def check_visibility(dataset_id: str, *, is_private: bool, private: bool) -> None:
     if private and not is_private:
         raise UserError(
-            f"{dataset_id}: the Hub shows this dataset to everybody, and hub_private_repo is true. Give "
-            "--hub_private_repo false to publish the speech, make it private there, or choose another "
-            "--hub_dataset_id."
+            f"{dataset_id}: this dataset is public on the Hub, but hub_private_repo is true. Set "
+            "--hub_private_repo false to publish the speech, make the dataset private on the Hub, or choose "
+            "another --hub_dataset_id."
         )
 
 
 @contextlib.contextmanager
 def hub_errors_told(dataset_id: str) -> Iterator[None]:
-    """Turn what the Hub's client raises into one clear UserError; only calls of the client stand in it."""
+    """Turn any error of the Hub's client into one clear UserError. Use it only around calls of the client."""
     from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
 
     try:
@@ -52,12 +52,12 @@ def hub_errors_told(dataset_id: str) -> Iterator[None]:
         raise
     except LocalTokenNotFoundError:
         raise UserError(
-            f"{dataset_id}: not logged in to the Hub. Run `hf auth login`, or set HF_TOKEN to a token that "
-            "may write (https://huggingface.co/settings/tokens)."
+            f"{dataset_id}: not logged in to the Hub. Run `hf auth login`, or set HF_TOKEN to a token with "
+            "write permission (https://huggingface.co/settings/tokens)."
         ) from None
     except OfflineModeIsEnabled:
         raise UserError(f"{dataset_id}: HF_HUB_OFFLINE forbids a push. Unset it. {KEPT_KEYS}") from None
-    except Exception as error:  # the client, its transport and Xet each have their own; none of them is ours
+    except Exception as error:  # the client, its transport and Xet each raise their own errors
         raise UserError(f"{dataset_id}: {_describe(error)}") from error
 
 
@@ -75,11 +75,11 @@ def _describe(error: BaseException) -> str:
             return f"the Hub does not accept the token ({reason}). Run `hf auth login`, or set HF_TOKEN."
         case 403:
             return (
-                f"no right to push to it ({reason}). The name before the / must be yours or your "
-                "organisation's, and the token one that may write (https://huggingface.co/settings/tokens)."
+                f"no permission to push ({reason}). The name before the / must be yours or your "
+                "organisation's. The token needs write permission (https://huggingface.co/settings/tokens)."
             )
         case 409 | 412:
-            return f"it was changed on the Hub meanwhile. {KEPT_KEYS}"
+            return f"it was changed on the Hub during the push. {KEPT_KEYS}"
         case None | 400 if isinstance(error, ValueError):
             return f"the Hub refuses it: {_complaints(str(error)) or reason}"
         case None:
@@ -90,7 +90,7 @@ def _describe(error: BaseException) -> str:
 
 
 def _complaints(text: str) -> str:
-    """What is wrong with a card, from the answer of the Hub's own check of it; empty for other text."""
+    """Return the errors in a card, from the answer of the Hub's own check; empty for other text."""
     try:
         return "; ".join(str(error["message"]) for error in json.loads(text)["errors"])
     except (ValueError, TypeError, KeyError):

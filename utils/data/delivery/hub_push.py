@@ -1,4 +1,4 @@
-"""Push a prepared dataset to the Hugging Face Hub as Parquet shards that its viewer plays, with a card."""
+"""Pushes a prepared dataset to the Hugging Face Hub as Parquet shards with a card."""
 
 import math
 import re
@@ -30,7 +30,7 @@ _OUR_SHARDS = re.compile(r"data/(train|validation|test)-\d{5}-of-\d{5}\.parquet"
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push came to. `commit` is that of the Hub, the earlier one where nothing had changed."""
+    """The result of a push. `commit` is the Hub's commit, or the earlier one if nothing had changed."""
 
     url: str
     commit: str
@@ -41,7 +41,7 @@ class Pushed:
 
 @dataclass(frozen=True)
 class _Repository:
-    """A dataset on the Hub as it was before the push."""
+    """A dataset on the Hub before the push."""
 
     api: "HfApi"
     id: str
@@ -62,21 +62,22 @@ def push_dataset(
 ) -> Pushed:
     """Push a prepared dataset to `user/name` of the Hub at HF_ENDPOINT, in one commit.
 
-    The shards are written one after another, sent, and deleted here, so that neither memory nor disk holds
-    the dataset twice. They have the same bytes each time, and the Hub is sent none that it has: after a push
-    that broke off the next one goes on, and one too many changes nothing. `Dataset.push_to_hub` works alike.
+    The shards are written one after another, sent, and deleted here, so that neither memory nor disk has the
+    dataset twice. Their bytes are always the same, and shards that the Hub has are not sent again. So the
+    next push continues an interrupted one, and a push without changes does nothing. `Dataset.push_to_hub`
+    works in a similar way.
 
     Args:
-        folder: Written by preprocess.py.
-        dataset_id: Where to; created if it is not there.
-        private: Whether others are kept from seeing it; a dataset that exists stays as it is.
+        folder: Folder written by preprocess.py.
+        dataset_id: Target; created if it does not exist.
+        private: Whether a new dataset is private; an existing dataset stays as it is.
         license: The Hub's name of a licence, for the card.
-        hidden_arguments: Those of preprocess.yaml that the card does not show.
-        shard_bytes: A split is cut into shards of about so many bytes.
+        hidden_arguments: Arguments in preprocess.yaml that the card does not show.
+        shard_bytes: Approximate size of a shard.
 
     Raises:
-        UserError: No login, no right, no connection, or a name or licence that the Hub refuses; or the
-            dataset is there already and public while `private`, or holds what preprocess.py did not push.
+        UserError: No login, permission or connection, or the Hub refuses the name or licence. Or the dataset
+            exists and is public despite `private`, or has files that preprocess.py did not push.
     """
     from datasets import load_from_disk
     from huggingface_hub import constants
@@ -103,11 +104,11 @@ def push_dataset(
 
 
 def _open_repository(dataset_id: str, *, private: bool) -> _Repository:
-    """Create the dataset on the Hub unless it is there, and see what it holds."""
+    """Create the dataset on the Hub if it does not exist, and read its state."""
     from huggingface_hub import HfApi
     from huggingface_hub.utils import disable_progress_bars
 
-    disable_progress_bars()  # ours shows how far it is
+    disable_progress_bars()  # this project's own bar shows the progress
     api = HfApi()
     with hub_errors_told(dataset_id):
         api.whoami()
@@ -119,8 +120,8 @@ def _open_repository(dataset_id: str, *, private: bool) -> _Repository:
     shards = [name for name in names if name.endswith(".parquet")]
     if shards and not is_ours(card or ""):
         raise UserError(
-            f"{dataset_id}: the Hub has another dataset of this name ({shards[0]}, and no {CARD} that "
-            "preprocess.py wrote). Choose another --hub_dataset_id, or delete its files there."
+            f"{dataset_id}: the Hub has another dataset of this name (it has {shards[0]}, but no {CARD} from "
+            "preprocess.py). Choose another --hub_dataset_id, or delete its files on the Hub."
         )
     ours = tuple(name for name in shards if _OUR_SHARDS.fullmatch(name))
     return _Repository(api, dataset_id, str(info.sha), bool(info.private), ours, card)
@@ -133,13 +134,13 @@ def _read_card(api: "HfApi", dataset_id: str, revision: str) -> str:
         split_card(card)
     except ValueError as error:
         raise UserError(
-            f"{dataset_id}: {CARD} on the Hub cannot be brought up to date: {error}. Mend it there."
+            f"{dataset_id}: cannot update {CARD} on the Hub: {error}. Correct it there."
         ) from None
     return card
 
 
 def _commit(repository: _Repository, additions: Sequence["CommitOperationAdd"], card: str) -> str:
-    """Make the shards and the card the dataset's contents, all at once; returns the commit."""
+    """Commit shards and card as the dataset's contents, all at once. Return the commit."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     new = {addition.path_in_repo for addition in additions}
@@ -158,7 +159,7 @@ def _commit(repository: _Repository, additions: Sequence["CommitOperationAdd"], 
 def _send_splits(
     repository: _Repository, splits: dict[str, "Dataset"], shard_bytes: int
 ) -> tuple[list["CommitOperationAdd"], "DatasetInfo"]:
-    """Send every split; returns what is to be committed, and what the card tells `datasets` of it."""
+    """Send every split. Return what to commit, and the dataset info for the card."""
     from datasets import DatasetInfo, SplitDict, SplitInfo
 
     additions: list[CommitOperationAdd] = []
@@ -187,7 +188,7 @@ def _send_splits(
 def _send_shard(
     repository: _Repository, name: str, rows: "Dataset", features: "Features", progress: AudioProgress
 ) -> tuple["CommitOperationAdd", int]:
-    """Write a shard to a temporary file and send it; returns what to commit, and its size in memory."""
+    """Write a shard to a temporary file and send it. Return what to commit and its size in memory."""
     from huggingface_hub import CommitOperationAdd
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -212,7 +213,7 @@ def _languages(splits: dict[str, "Dataset"]) -> list[str]:
 
 
 def _as_yaml(info: "DatasetInfo") -> dict:
-    """Features, splits and sizes in the form that `datasets` writes into a card."""
+    """Return features, splits and sizes in the form in which `datasets` writes them into a card."""
     from datasets.info import DatasetInfosDict
     from huggingface_hub import DatasetCardData
 

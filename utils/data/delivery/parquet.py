@@ -1,4 +1,4 @@
-"""Parquet shards of a prepared dataset as the Hub's viewer plays them."""
+"""Writes Parquet shards of a prepared dataset that the Hub's viewer can play."""
 
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from datasets import Dataset, Features
 
 
-SHARD_BYTES = 500_000_000  # as `datasets` cuts them
+SHARD_BYTES = 500_000_000  # the size of shards in `datasets`
 
-ROW_GROUP = 100  # rows read at once, here and by the viewer; at most 30 s of FLAC each, so some 50 MB
+ROW_GROUP = 100  # rows read at once, here and by the viewer; at most 30 s of FLAC each: about 50 MB
 
 
 def write_shard(path: Path, rows: "Dataset", features: "Features") -> int:
     """Write rows of a prepared dataset as Parquet that `datasets` and the Hub's viewer read as audio.
 
-    `Audio` is stored as a file's bytes and its name, which needs no encoding and so no torchcodec.
+    `Audio` is stored as the bytes and name of a file. This needs no encoding and so no torchcodec.
 
     Returns:
         The size of the rows in memory, in bytes.
@@ -40,7 +40,7 @@ def hub_features(features: "Features") -> "Features":
 
 
 def _as_on_the_hub(table: pyarrow.Table, features: "Features") -> pyarrow.Table:
-    """Audio as bytes with a file's name; without the folders of this machine in `source`."""
+    """Store audio as bytes with a file name, and remove the folders of this machine from `source`."""
     table = table.combine_chunks()
     schema = features.arrow_schema
     names = pyarrow.compute.binary_join_element_wise(table["id"], ".flac", "")
@@ -54,7 +54,7 @@ def _as_on_the_hub(table: pyarrow.Table, features: "Features") -> pyarrow.Table:
 
 
 def without_folders(value: object) -> object:
-    """The last part of an absolute path: where it lies, and under whose name, is nobody's business."""
+    """Return the last part of an absolute path: its folders and user names are private."""
     if isinstance(value, str) and PurePosixPath(value).is_absolute():
         return PurePosixPath(value).name
     if isinstance(value, str) and PureWindowsPath(value).is_absolute():
