@@ -192,8 +192,8 @@ def test_a_folder_of_someone_else_is_not_touched(corpus, tmp_path, capsys):
         (["--source", "manifest"], "needs --input"),
         (["--source", "manifest", "--input", "missing.jsonl"], "no such manifest"),
         (["--source", "folder", "--input", "missing"], "no such folder"),
-        (["--source", "manifest", "--input", "a.zip"], "a.zip: an archive, expected a JSONL file. Unpack it"),
-        (["--source", "folder", "--input", "a.zip"], "a.zip: an archive, expected a folder. Unpack it first"),
+        (["--source", "manifest", "--input", "a.zip"], "a.zip: found an archive, expected a JSONL file."),
+        (["--source", "folder", "--input", "a.zip"], "a.zip: found an archive, expected a folder. Unpack it"),
         (["--source", "hub", "--input", "./missing"], "no such folder"),
         (["--source", "manifest", "--input", "corpus.jsonl", "--language", "xx"], "no such language"),
         (["--source", "manifest", "--input", "bad.jsonl"], "no usable utterance"),
@@ -316,7 +316,7 @@ def test_two_runs_into_one_folder_are_refused(corpus, tmp_path, capsys):
     (tmp_path / ".out.blocks").mkdir()
     with FileLock(tmp_path / ".out.blocks/lock"):
         words = ["--source", "manifest", "--input", str(corpus), "--output_dir", str(tmp_path / "out")]
-        assert "another preprocess.py is at work" in fails(capsys, *words)
+        assert "another preprocess.py is using this" in fails(capsys, *words)
 
 
 @pytest.mark.parametrize("manifest", ["one.jsonl", "no.jsonl"], ids=["idle", "failing"])
@@ -386,7 +386,7 @@ def test_other_forms_are_not_written_over_what_is_read_or_someone_elses(corpus, 
     words += ["--output_dir", str(tmp_path / "out")]
     run(corpus, tmp_path / "first", "--also_write", "audiofolder")
     own = (tmp_path / "first-audiofolder").rename(tmp_path / "out-audiofolder")
-    assert f"{own}: --input, and where" in fails(capsys, *words, "--input", str(own / "train"))
+    assert f"{own}: another form" in fails(capsys, *words, "--input", str(own / "train"))
     with zipfile.ZipFile(tmp_path / "out.zip", "w") as archive:
         archive.writestr("thesis.doc", "years of work")
     assert "out.zip: not written by" in fails(capsys, *words, "--input", str(corpus))
@@ -433,9 +433,8 @@ def test_an_output_folder_that_cannot_be_replaced(corpus, tmp_path, monkeypatch,
     assert "the current folder" in fails(capsys, *words, "--output_dir", ".")
     assert not list(Path().iterdir()) and not list(tmp_path.glob(".*"))
     disk = small_disk(4096)
-    assert (
-        f"a mount point, which no folder can take the place of. Name one below it, such as {disk}/data."
-        in (fails(capsys, *words, "--output_dir", str(disk)))
+    assert f"a mount point, which cannot be replaced. Name a folder in it, such as {disk}/data." in (
+        fails(capsys, *words, "--output_dir", str(disk))
     )
 
 

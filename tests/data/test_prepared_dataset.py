@@ -45,7 +45,7 @@ def test_loading_says_what_is_wrong(two, tmp_path):
         load_prepared(folders, "test", language="it")
     problems = str(caught.value).splitlines()
     assert len(problems) == 3
-    assert "no split 'test'; there are train" in problems[0]
+    assert "no split 'test'. Its splits are: train" in problems[0]
     assert "no such folder" in problems[1] and "not a prepared dataset" in problems[2]
 
 
@@ -160,7 +160,7 @@ def test_a_bomb_and_a_broken_archive_are_refused(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("train/data", bytes(10_000_000))
     (tmp_path / "broken.zip").write_bytes((tmp_path / "bomb.zip").read_bytes()[:200])
-    for name, message in (("bomb", "does not write"), ("broken", "not a whole archive")):
+    for name, message in (("bomb", "does not write"), ("broken", "incomplete archive")):
         with pytest.raises(UserError, match=message):
             load_prepared([str(tmp_path / f"{name}.zip")], "train", language="it")
 

@@ -1,8 +1,8 @@
-"""Blocks of work: the items of a source are cut into small blocks, and each is done whole or not at all.
+"""Blocks of work: a source's items are cut into small blocks. A block is finished completely or not at all.
 
-A finished block is two files, its clips (Arrow) and its index (JSON, written last). Their names hold a digest
-of the items and of all that decides the result, so that a run that was killed, a run on changed input, and
-the jobs of a cluster find exactly the blocks that are still good.
+A finished block is two files: its clips (Arrow) and its index (JSON, written last). Their names contain a
+digest of the items and of all settings that decide the result. So a resumed run, a run on changed input and
+the jobs of a cluster find exactly the blocks that are still valid.
 """
 
 import dataclasses
@@ -17,17 +17,17 @@ from pathlib import Path
 from utils.data.archives.members import ArchiveMember
 from utils.data.utterance import Audio, Reject, Utterance
 
-MOST_ITEMS = 64  # of a block: what a kill can lose, and what one process is handed at a time
+MOST_ITEMS = 64  # in a block: the most that a kill can lose, and the work that one process gets at a time
 
 FORMAT = 3
-"""Of a block's files; those of another one are not found, and written anew."""
+"""Version of a block's files. Blocks of another version are not found, and are written again."""
 
-MOST_BYTES = 32 << 20  # of encoded audio in a block
+MOST_BYTES = 32 << 20  # encoded audio in a block
 
 
 @dataclass(frozen=True)
 class Block:
-    """Neighbouring items; all that are cut from one recording are in one block."""
+    """Consecutive items. All items from one recording are in the same block."""
 
     number: int
     items: tuple[Utterance | Reject, ...]
@@ -38,20 +38,20 @@ class Block:
         return f"block-{self.number:06d}-{self.digest}"
 
     def index_in(self, folder: Path) -> Path:
-        """Its index below a folder of blocks, there only when the block is done; the clips lie beside it."""
+        """Return the path of its index. It exists only if the block is finished. Clips are beside it."""
         return folder / f"{self.name}.json"
 
     def groups(self) -> Iterator[list[Utterance | Reject]]:
-        """The items, those of one recording together, so that it is decoded once."""
+        """Yield the items, those of one recording together, so that it is decoded once."""
         return _groups(self.items)
 
 
 def cut_blocks(items: Iterable[Utterance | Reject], settings: str) -> Iterator[Block]:
-    """Cut items into blocks, the same ones each time.
+    """Cut items into blocks, the same blocks each time.
 
     Args:
-        items: In an order that is the same each time.
-        settings: Everything besides the items that decides what becomes of them; part of the digest.
+        items: In the same order each time.
+        settings: Everything else that decides the result; part of the digest.
     """
     number, block, size = 0, list[Utterance | Reject](), 0
     for group in _groups(items):
@@ -66,7 +66,7 @@ def cut_blocks(items: Iterable[Utterance | Reject], settings: str) -> Iterator[B
 
 
 def is_own_block(number: int, shard_index: int | None, num_shards: int) -> bool:
-    """Whether a job of an array does the block of this number; None does all."""
+    """Check whether the block of this number belongs to this job of an array; without an array all do."""
     return shard_index is None or number % num_shards == shard_index
 
 
@@ -75,7 +75,7 @@ def _groups(items: Iterable[Utterance | Reject]) -> Iterator[list[Utterance | Re
 
 
 def _recording_cut(item: Utterance | Reject) -> object:
-    """The recording that an item is cut from; what is no part of one is like nothing else."""
+    """Return the recording that an item is a part of. An item that is no part gets a unique object."""
     is_part = isinstance(item, Utterance) and item.start is not None and not isinstance(item.audio, bytes)
     return item.audio if is_part else object()  # type: ignore[union-attr]
 
@@ -100,7 +100,7 @@ def _digest(items: Iterable[Utterance | Reject], settings: str) -> str:
 
 
 def _describe_audio(audio: Audio) -> tuple[str, int, int]:
-    """(name, bytes, time of change) of a file or archive; of bytes their hash and number."""
+    """Return (name, bytes, modification time) of a file or archive, or (hash, bytes, 0) of bytes."""
     if isinstance(audio, bytes):
         return hashlib.sha256(audio).hexdigest(), len(audio), 0
     if isinstance(audio, ArchiveMember):
@@ -112,15 +112,15 @@ def _describe_audio(audio: Audio) -> tuple[str, int, int]:
 def _size_and_time(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
-    except (OSError, ValueError):  # told when the item's turn comes
+    except (OSError, ValueError):  # reported when the item is read
         return 0, 0
     return status.st_size, status.st_mtime_ns
 
 
 @dataclass(frozen=True)
 class BlockCount:
-    """A block that is done."""
+    """A finished block."""
 
     items: int
     audio_seconds: float  # kept by this run
-    was_done: bool = False  # by an earlier run, or another job
+    was_done: bool = False  # finished by an earlier run or another job

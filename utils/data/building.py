@@ -1,6 +1,6 @@
-"""Finished blocks to a prepared dataset: splits, rejects and the report; clips are written as they are read.
+"""Joins finished blocks to a prepared dataset with splits, rejects and the report.
 
-Only a few numbers of each clip stay in memory.
+Clips are copied one at a time. Only a few numbers of each clip stay in memory.
 """
 
 import hashlib
@@ -28,9 +28,9 @@ from utils.runtime.problems import Problem
 
 REJECTS_FILE = "rejects.jsonl"
 
-LEFT_OUT = -1  # in place of a split
+LEFT_OUT = -1  # instead of a split
 
-MOST_EXAMPLES = 5  # of each kind of reject, in the report
+MOST_EXAMPLES = 5  # of each kind of reject in the report
 
 
 def build_dataset(
@@ -41,20 +41,20 @@ def build_dataset(
     credit: str | None = None,
     notes: Sequence[str] = (),
 ) -> tuple[DataReport, list[Rejected]]:
-    """Write finished blocks as a `DatasetDict` with `rejects.jsonl` and `data_report.json` beside it.
+    """Write finished blocks as a `DatasetDict`, with `rejects.jsonl` and `data_report.json` in its folder.
 
     Args:
-        folder: Exists; best one that takes its name when all is done (`folder_written_whole`).
-        blocks: The index files of the blocks in their order.
+        folder: An existing folder, best a temporary one (`folder_written_whole`).
+        blocks: The index files of the blocks, in order.
         settings: What decides the splits.
-        credit: Kept in the report.
-        notes: Kept in the report.
+        credit: For the report.
+        notes: For the report.
 
     Returns:
-        The report, and the first rejects of each kind, to be listened to.
+        The report, and the first rejects of each kind, for users to listen to.
 
     Raises:
-        UserError: Nothing was kept.
+        UserError: No utterance was kept.
     """
     facts = read_facts(blocks, settings.seed)
     late, result = select_clips(facts, settings)
@@ -69,17 +69,17 @@ def build_dataset(
 
 @dataclass
 class Outcome:
-    """What is counted while the clips are copied to their splits."""
+    """What is counted while clips are copied to their splits."""
 
     reasons: Counter[str] = field(default_factory=Counter)
     examples: list[Rejected] = field(default_factory=list)
     statistics: StatisticsCounter = field(default_factory=StatisticsCounter)
 
     def reject(self, file: TextIO, item: Rejected) -> None:
-        """Write a line of `rejects.jsonl`; the first of each kind are kept as examples."""
+        """Write a line of `rejects.jsonl`. Keep the first items of each kind as examples."""
         reject = item.reject
         record = {"source": reject.source, "position": reject.position, "reason": str(reject.problem)}
-        # a name of bytes that are no UTF-8 must not end the run
+        # a file name that is not UTF-8 must not end the run
         line = json.dumps(record, ensure_ascii=False).encode("utf-8", errors="backslashreplace")
         file.write(line.decode("utf-8") + "\n")
         self.reasons[reject.problem.kind] += 1
@@ -94,7 +94,7 @@ def _write(
     splits: np.ndarray,
     late: Mapping[int, Problem],
 ) -> Outcome:
-    """Copy the clips into their splits and every reject, early or late, into `rejects.jsonl`."""
+    """Copy the clips to their splits, and all rejects, early or late, to `rejects.jsonl`."""
     features, outcome, numbers = dataset_features(columns), Outcome(), itertools.count()
     names = [split for split in (TRAIN, VALIDATION, TEST) if (splits == split).any()]
     fingerprint = hashlib.sha256(
@@ -161,7 +161,7 @@ def _report_split(keys: Keys, seconds: np.ndarray) -> SplitReport:
 
 
 def _all_rejects(blocks: Iterable[Path], late: Mapping[int, Problem]) -> Iterable[Reject]:
-    """Every item, where none is kept."""
+    """Yield every item as a reject. Used if no item is kept."""
     numbers = itertools.count()
     for item in itertools.chain.from_iterable(map(read_items, blocks)):
         if isinstance(item, Rejected):

@@ -1,4 +1,4 @@
-"""The report on a prepared dataset: what became of everything that was seen, and what is kept, in numbers."""
+"""The report on a prepared dataset: items seen, kept and rejected, and statistics of the clips."""
 
 import dataclasses
 import json
@@ -10,12 +10,12 @@ from utils.runtime.records import record_from
 
 NUMBERS_FILE = "data_report.json"
 
-ARGUMENTS_FILE = "preprocess.yaml"  # beside it: what the dataset was made with
+ARGUMENTS_FILE = "preprocess.yaml"  # in the same folder: the arguments that made the dataset
 
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What one split holds. Durations in seconds."""
+    """The contents of one split. Durations are in seconds."""
 
     utterances: int
     hours: float
@@ -27,20 +27,20 @@ class SplitReport:
 
 @dataclass(frozen=True)
 class Distribution:
-    """Counts between edges, and the values below which a twentieth, half and nineteen twentieths lie."""
+    """A histogram with its 5 %, 50 % and 95 % quantiles."""
 
     unit: str
-    edges: list[float]  # one more than counts
+    edges: list[float]  # one more than there are counts
     counts: list[int]
-    above: int  # the last edge
-    p5: float | None  # None where nothing was counted
+    above: int  # values above the last edge
+    p5: float | None  # None if nothing was counted
     median: float | None
     p95: float | None
 
 
 @dataclass(frozen=True)
 class NamedHours:
-    """A speaker, a group or a language, and its hours."""
+    """A speaker, group or language, and its hours."""
 
     name: str
     hours: float
@@ -48,7 +48,7 @@ class NamedHours:
 
 @dataclass(frozen=True)
 class Names:
-    """The names of one kind, those with the most hours first."""
+    """The names of one kind. Names with the most hours come first."""
 
     distinct: int
     largest: list[NamedHours]
@@ -57,14 +57,14 @@ class Names:
 
 @dataclass(frozen=True)
 class Speakers(Names):
-    """The same of speakers, whom not every corpus names."""
+    """The names of the speakers. Not every corpus has them."""
 
     clips_without: int
 
 
 @dataclass(frozen=True)
 class CharacterCount:
-    """A character and how often it is used."""
+    """A character and how often it occurs."""
 
     character: str
     count: int
@@ -72,7 +72,7 @@ class CharacterCount:
 
 @dataclass(frozen=True)
 class Characters:
-    """The characters of all texts, the commonest first."""
+    """The characters of all texts, the most frequent first."""
 
     distinct: int
     total: int
@@ -82,27 +82,27 @@ class Characters:
 
 @dataclass(frozen=True)
 class Silence:
-    """Shares of Whisper's 30 s."""
+    """The share of Whisper's 30 s window that is silence."""
 
     share_of_window: float
 
 
 @dataclass(frozen=True)
 class DynamicContext:
-    """What a dynamic audio context spares in training on this; an estimate, see `speed_up.py`."""
+    """What a dynamic audio context saves in training on this dataset. An estimate, see `speed_up.py`."""
 
     batch_size: int
     silence_run: int
     mean_label_tokens: float
     mean_context: float  # seconds of clips and tail
-    mean_seconds_of_work: float  # with what stands for the silence, at 50 positions a second
-    speed_up: float  # how many times as fast training is as on 30 s
+    mean_seconds_of_work: float  # including the condensed silence, at 50 positions a second
+    speed_up: float  # speed of training divided by its speed on 30 s
     is_estimate: bool = True
 
 
 @dataclass(frozen=True)
 class SplitNames:
-    """How many speakers and groups a split has."""
+    """One split's size, speakers and groups."""
 
     clips: int
     hours: float
@@ -112,7 +112,7 @@ class SplitNames:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the clips that are kept are like, over all splits."""
+    """Statistics of the kept clips of all splits."""
 
     splits: dict[str, SplitNames]
     clips: int
@@ -130,7 +130,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class DataReport:
-    """What became of everything that was seen; `seen == kept + rejected`."""
+    """The report on a prepared dataset; `seen == kept + rejected`."""
 
     seen: int
     kept: int
@@ -138,25 +138,25 @@ class DataReport:
     hours: float
     splits: dict[str, SplitReport]
     reasons: dict[str, int]
-    """Rejects by kind, the commonest first."""
+    """Rejects of each kind, the most frequent first."""
     split_by: str | None
-    """What the splits that were cut off keep apart: speaker, recording or text; None: all were given."""
+    """What separates the splits made here: speaker, recording or text. None if the source gave all splits."""
     shared_speakers: int
     """Speakers in more than one split."""
     shared_recordings: int
     shared_texts: int
     leaked_utterances: int
-    """Utterances of validation and test whose normalised text is in train."""
+    """Utterances in validation and test whose normalised text is also in train."""
     statistics: Statistics
     credit: str | None = None
     notes: tuple[str, ...] = ()
 
 
 def write_data_report(folder: Path, report: DataReport) -> None:
-    """Write the report beside the data."""
+    """Write the report into the dataset's folder."""
     write_json(folder / NUMBERS_FILE, dataclasses.asdict(report))
 
 
 def read_data_report(folder: Path) -> DataReport:
-    """The report of a prepared dataset."""
+    """Read the report of a prepared dataset."""
     return record_from(DataReport, json.loads((folder / NUMBERS_FILE).read_text(encoding="utf-8")))

@@ -1,7 +1,7 @@
-"""What a dataset holds, counted one utterance at a time.
+"""Statistics of a dataset, counted one utterance at a time.
 
-In memory are names, characters and a few numbers of each clip. Whole numbers are added up, so that the order
-makes no difference.
+Only names, characters and a few numbers of each clip are in memory. Whole numbers are summed, so that the
+order of the utterances makes no difference.
 """
 
 import hashlib
@@ -30,17 +30,17 @@ from utils.model.context import FULL_CONTEXT
 from utils.model.silence import SILENCE_RUN
 from utils.text.label_tokens import MAX_LABEL_TOKENS
 
-MICROSECONDS = 1_000_000  # seconds are added up as whole microseconds, which no order of adding changes
+MICROSECONDS = 1_000_000  # seconds are summed as whole microseconds: the order does not change the sum
 
 LONGEST_NAME = 120  # characters
 
-DURATION_EDGES = tuple(step / 10 for step in range(301))  # seconds; fine, because contexts follow from it
+DURATION_EDGES = tuple(step / 10 for step in range(301))  # seconds; fine, because contexts depend on it
 
 TOKEN_EDGES = tuple(range(0, MAX_LABEL_TOKENS + 1, 4))
 
 RATE_EDGES = tuple(range(0, 41))  # characters a second
 
-SHOWN_DURATION_BINS = 5  # of the fine histogram that make one bin of the report: 0.5 s
+SHOWN_DURATION_BINS = 5  # fine bins in one bin of the report: 0.5 s
 
 MOST_LISTED_CHARACTERS = 400
 
@@ -48,13 +48,14 @@ MOST_LISTED_NAMES = 20
 
 
 def quantiles(values: Sequence[float], edges: Sequence[float], shares: Sequence[float]) -> list[float]:
-    """Values below which those shares of at least one value lie, spread evenly within the bins between edges.
+    """Compute the values below which these shares of at least one value lie.
 
-    What is above the last edge counts as that.
+    Values are assumed to be spread evenly within each bin. A value above the last edge counts as the last
+    edge.
     """
     reached = np.concatenate([[0], np.cumsum(np.histogram(values, edges)[0])])
     places = np.asarray(shares) * len(values)
-    # from the right of the empty bins before the one that holds the place
+    # skip the empty bins before the bin that holds the place
     bins = np.clip(np.searchsorted(reached, places, side="left"), 1, len(edges) - 1)
     low, high = reached[bins - 1], reached[bins]
     part = np.clip((places - low) / np.maximum(high - low, 1), 0.0, 1.0)
@@ -66,7 +67,7 @@ def quantiles(values: Sequence[float], edges: Sequence[float], shares: Sequence[
 def describe_values(
     values: Sequence[float], edges: Sequence[float], unit: str, shown_bins: int = 1
 ) -> Distribution:
-    """Edges and counts, so many bins made one, and three quantiles, None where there are no values."""
+    """Return histogram and quantiles. `shown_bins` bins become one. Without values, quantiles are None."""
     shown, above = edges[::shown_bins], int(np.sum(np.asarray(values) > edges[-1]))
     middle = map(rounded, quantiles(values, edges, (0.05, 0.5, 0.95))) if len(values) else (None, None, None)
     return Distribution(unit, list(shown), np.histogram(values, shown)[0].tolist(), above, *middle)
@@ -74,7 +75,7 @@ def describe_values(
 
 @dataclass
 class ClipCounts:
-    """What a split, or the whole, holds so far. Names are counted with their microseconds."""
+    """The contents of one split or of the whole dataset so far. Each name is counted in microseconds."""
 
     clips: int = 0
     microseconds: int = 0
@@ -101,7 +102,7 @@ class ClipCounts:
 
 
 class StatisticsCounter:
-    """Counts the kept utterances of a dataset."""
+    """Count the kept utterances of a dataset."""
 
     def __init__(self) -> None:
         self._whole, self._splits = ClipCounts(), dict[str, ClipCounts]()
@@ -122,13 +123,13 @@ class StatisticsCounter:
         """Count one kept utterance.
 
         Args:
-            text: As it is stored.
+            text: As stored in the dataset.
             duration: Seconds of the clip, above 0.
             split: `train`, `validation` or `test`.
-            num_tokens: Of the label, where they were counted.
-            language: Whisper's code, where known.
-            speaker: Where known.
-            group: Where known.
+            num_tokens: Tokens of the label, if counted.
+            language: Whisper's code, if known.
+            speaker: If known.
+            group: If known.
         """
         for counts in (self._whole, self._splits.setdefault(split, ClipCounts())):
             counts.add(duration, language, speaker, group)
@@ -138,7 +139,7 @@ class StatisticsCounter:
             self._tokens.append(num_tokens)
 
     def describe(self) -> Statistics:
-        """The numbers of at least one utterance."""
+        """Return the statistics of at least one utterance."""
         whole = self._whole
         speakers = _describe_names(whole.speakers)
         return Statistics(
@@ -157,7 +158,7 @@ class StatisticsCounter:
         )
 
     def _estimate_dynamic_context(self) -> DynamicContext:
-        """For the clips of train, or all where there is no train."""
+        """Estimate it for the clips of train, or all if there is no train."""
         counts = self._splits.get("train", self._whole)
         num_clips = min(counts.clips, MOST_PLANNED_CLIPS)
         shares = [(index + 0.5) / num_clips for index in range(num_clips)]
@@ -170,7 +171,7 @@ class StatisticsCounter:
 
 
 def _bounded(name: str) -> str:
-    """The name; a very long one as its beginning and a hash, so that it takes little room."""
+    """Return the name. A very long name is cut and gets a hash, to save memory."""
     if len(name) <= LONGEST_NAME:
         return name
     digest = hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=8).hexdigest()
@@ -178,7 +179,7 @@ def _bounded(name: str) -> str:
 
 
 def _largest(counter: Counter[str], most: int) -> list[tuple[str, int]]:
-    """At most so many (name, number), the largest number first, among equals by name."""
+    """Return at most `most` pairs (name, number), the largest number first, equal numbers by name."""
     return sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:most]
 
 

@@ -1,4 +1,4 @@
-"""The audio of an utterance to samples, wherever its source has it: in a file, in memory, in an archive."""
+"""Decodes the audio of an utterance. The audio is a file, bytes in memory or a member of an archive."""
 
 from pathlib import PurePosixPath
 
@@ -15,7 +15,7 @@ def decode_recording(
     """Decode to (samples,) float32 at 16 kHz mono; see `decode_audio`.
 
     Raises:
-        BadItem: It cannot be read or decoded.
+        BadItem: The audio cannot be read or decoded.
     """
     suffix = None
     if isinstance(audio, ArchiveMember):

@@ -1,4 +1,4 @@
-"""Clips that must stay together, drawn as groups into splits, and what is in two splits all the same."""
+"""Draws groups of clips that must stay together into splits, and finds leaks between splits."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -12,22 +12,22 @@ from utils.runtime.problems import Problem
 TRAIN, VALIDATION, TEST = range(3)
 
 LEVELS = ("speaker", "recording", "text")
-"""What is kept apart, the strictest first; each level keeps those behind it apart as well."""
+"""What the splits separate, the strictest first. Each level also separates the levels after it."""
 
-FAIR_SHARE = (0.5, 2.0)  # a way to cut is taken if each split then has between so much of its share
+FAIR_SHARE = (0.5, 2.0)  # a level is used if the size of each split is between these factors of its share
 
 
-MOST_LOST = 0.2  # of a split, left out to keep it apart from others; beyond that the leak is kept and told
+MOST_LOST = 0.2  # of a split, left out because of leaks; if it is more, the leak stays and a note reports it
 
-# Where the same is in both, it is left out of the first.
+# If both splits have the same value, the utterance is left out of the first split.
 _LOSER_AND_KEEPER = ((VALIDATION, TEST), (TRAIN, TEST), (TRAIN, VALIDATION))
 
 
 @dataclass(frozen=True)
 class Keys:
-    """What ties utterances together: a number for each value, -1 where it is not known.
+    """What ties utterances together: a number for each value, -1 if the value is unknown.
 
-    The numbers of texts also decide the order in which groups are drawn (`text_key`).
+    The numbers of texts also set the order in which groups are drawn (`text_key`).
     """
 
     speaker: np.ndarray  # (utterances,) int64
@@ -35,7 +35,7 @@ class Keys:
     text: np.ndarray
 
     def of(self, chosen: np.ndarray) -> "Keys":
-        """The same of some utterances, by their indices or a mask."""
+        """Return the keys of some utterances, by indices or a mask."""
         return Keys(self.speaker[chosen], self.recording[chosen], self.text[chosen])
 
 
@@ -48,15 +48,15 @@ def is_fair(assigned: np.ndarray, lacking: Mapping[int, float]) -> bool:
 
 
 def join_groups(ties: Sequence[np.ndarray]) -> np.ndarray:
-    """Number the groups of utterances that are tied, directly or through others, by any of `ties`.
+    """Number the groups of utterances that `ties` connect, directly or through other utterances.
 
     Args:
-        ties: Arrays (utterances,) of equal length; equal values tie, -1 ties nothing.
+        ties: Arrays (utterances,) of equal length. Equal values tie utterances; -1 ties nothing.
 
     Returns:
-        (utterances,) int64: equal for utterances of one group, the index of its first utterance.
+        (utterances,) int64: the index of the first utterance of each utterance's group.
     """
-    if len(ties) == 1:  # no chains: all at once, without an object for each utterance
+    if len(ties) == 1:  # no chains: numpy does it at once, without an object for each utterance
         _, firsts, members = np.unique(ties[0], return_index=True, return_inverse=True)
         return np.where(ties[0] >= 0, firsts[members], np.arange(len(ties[0])))
 
@@ -79,10 +79,10 @@ def join_groups(ties: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def assign_groups(groups: np.ndarray, texts: np.ndarray, lacking: Mapping[int, float]) -> np.ndarray:
-    """Draw groups for the lacking splits until each has its share; train keeps at least one group.
+    """Draw groups for the lacking splits until each has its share. Train keeps at least one group.
 
-    Groups are drawn in the order of the smallest text key in each, so that neither the order of the
-    utterances nor a change of numpy's generators moves them.
+    Groups are drawn in the order of the smallest text key in each. So the result depends neither on the order
+    of the utterances nor on the version of numpy.
     """
     numbers, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     names = np.full(len(numbers), np.iinfo(np.int64).max)
@@ -94,12 +94,12 @@ def assign_groups(groups: np.ndarray, texts: np.ndarray, lacking: Mapping[int, f
         size = int(sizes[group])
         split = next((s for s in room if filled[s] + size <= room[s]), None)
         still_empty = sum(1 for s in room if s != split and not filled[s])
-        # one group stays for train and for each split that has none yet
+        # reserve one group for train and for each empty split
         if split is not None and len(numbers) - num_taken - 1 >= 1 + still_empty:
             target[group] = split
             num_taken += 1
             filled[split] += size
-    for split in (s for s in room if not filled[s]):  # what is left is larger than its share, or scarce
+    for split in (s for s in room if not filled[s]):  # groups are larger than its share, or scarce
         free = [group for group in order if target[group] == TRAIN]
         if len(free) > 1:
             target[min(free, key=lambda group: sizes[group])] = split
@@ -107,17 +107,17 @@ def assign_groups(groups: np.ndarray, texts: np.ndarray, lacking: Mapping[int, f
 
 
 def text_key(normalized_text: str, seed: int) -> int:
-    """A number from 0 that stands for a text, in an order that depends on the seed alone."""
+    """Return a number from 0 that stands for a text. Only the seed sets the order of these numbers."""
     digest = hashlib.sha256(f"{seed}\0{normalized_text}".encode()).digest()
     return int.from_bytes(digest[:8]) >> 1
 
 
 def count_shared(keys: Keys, splits: np.ndarray) -> dict[str, int]:
-    """How many speakers, recordings and texts are in more than one split."""
+    """Count the speakers, recordings and texts that are in more than one split."""
     counts = {}
     for level in LEVELS:
         values = getattr(keys, level)
-        # of each split by itself: pairs of all would take several times the memory
+        # each split by itself: pairs of all splits would need several times the memory
         known = [np.unique(values[(splits == split) & (values >= 0)]) for split in np.unique(splits).tolist()]
         in_splits = np.unique(np.concatenate(known), return_counts=True)[1] if known else np.zeros(0)
         counts[level] = int((in_splits > 1).sum())
@@ -125,7 +125,7 @@ def count_shared(keys: Keys, splits: np.ndarray) -> dict[str, int]:
 
 
 def find_leaks(keys: Keys, splits: np.ndarray) -> tuple[dict[int, Problem], list[str]]:
-    """What is to be left out of train and validation, and notes of what is too much to leave out."""
+    """Find leaks to leave out of train and validation, and write notes on leaks too large to leave out."""
     leaks: dict[int, Problem] = {}
     notes = []
     for level in LEVELS:
@@ -134,7 +134,7 @@ def find_leaks(keys: Keys, splits: np.ndarray) -> tuple[dict[int, Problem], list
             if len(found) > MOST_LOST * (splits == loser).sum():
                 notes.append(
                     f"{len(found)} utterances of {SPLITS[loser]} have a {level} that is also in "
-                    f"{SPLITS[keeper]}: too many to leave out. Error rates will look better than they are."
+                    f"{SPLITS[keeper]}. These are too many to leave out: error rates will look too good."
                 )
                 continue
             for index in found.tolist():
@@ -150,13 +150,13 @@ def _shared_with(values: np.ndarray, splits: np.ndarray, loser: int, keeper: int
 def cut_off(
     keys: Keys, splits: np.ndarray, free: np.ndarray, lacking: Mapping[int, float]
 ) -> tuple[str | None, dict[int, Problem]]:
-    """Move whole groups of the `free` utterances to the lacking splits, in the strictest way that is fair.
+    """Move groups of the `free` utterances to the lacking splits, at the strictest level that is fair.
 
-    Sentences that many speakers read can tie everything together. Then groups are made without regard to the
-    text, and what of train and validation has a sentence of a later split is left out, if that is little.
+    Sentences that many speakers read can tie all utterances together. Then the groups ignore the text, and
+    utterances of train and validation are left out if their text is in a later split and they are few.
 
     Returns:
-        The level, None where there is nothing to divide; and what is left out, with the reason.
+        The level, or None if there is nothing to divide; and the utterances to leave out, with the reason.
     """
     known = [level for level in LEVELS if (getattr(keys, level)[free] >= 0).any()]
     for number, level in enumerate(known):

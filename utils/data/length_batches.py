@@ -1,4 +1,4 @@
-"""Examples alike in length, drawn into batches by seed and epoch alone."""
+"""Draws examples of similar length into batches, by seed and epoch alone."""
 
 import math
 from collections.abc import Sequence
@@ -9,43 +9,41 @@ import numpy as np
 from utils.model.context import FULL_CONTEXT, TAIL, TRAINING_GRID, dynamic_context
 from utils.model.silence import seconds_of_work
 
-GROUP_BATCHES = 4  # of clips that share a fixed context, at most; more mix better, and are padded more
+GROUP_BATCHES = 4  # most batches of clips that share a fixed context; more mix better, but need more padding
 
-SHORTEST_SHARE = 0.75  # of a fixed context: a step of clips that are all shorter has one of its own
+SHORTEST_SHARE = 0.75  # of a fixed context: if all clips of a step are shorter, the step gets its own context
 
-POOL_BATCHES = (
-    64  # examples of so many steps are sorted by length together; between pools the order stays random
-)
+POOL_BATCHES = 64  # steps whose examples are sorted by length together; the order between pools stays random
 
-LENGTH_NOISE = 0.05  # the share by which lengths are blurred before sorting, so that neighbours change
+LENGTH_NOISE = 0.05  # the share by which lengths vary before sorting, so that neighbours change
 
 
 @dataclass(frozen=True)
 class Example:
-    """What the model sees as one clip in one epoch, drawn before any audio is read.
+    """One training clip of one epoch, drawn before reading audio.
 
-    Usually one row of the training split; several when rows are stitched; none for a window without speech.
+    It is usually one row of the training split, several stitched rows, or no row for a window without speech.
     """
 
     rows: tuple[int, ...]
     duration: float  # seconds, after `speed`
-    num_targets: int  # label tokens that are predicted
-    offsets: tuple[float, ...] = (0.0,)  # seconds at which each row's audio begins
+    num_targets: int  # label tokens to predict
+    offsets: tuple[float, ...] = (0.0,)  # seconds at which the audio of each row begins
     speed: float = 1.0
     with_timestamps: bool = False
-    with_previous: bool = False  # the text before is given to the decoder
-    seed: tuple[int, ...] = ()  # of all that is random about its audio
+    with_previous: bool = False  # whether the decoder gets the previous text
+    seed: tuple[int, ...] = ()  # for everything random about its audio
     context: float | None = None  # seconds; the same in every epoch, see `fixed_contexts`
-    language: str | None = None  # given to the decoder where there is no row to take it from
+    language: str | None = None  # for the decoder, if there is no row with a language
 
 
 @dataclass(frozen=True)
 class StepSize:
-    """How much an optimiser step holds, over all its micro-batches and processes."""
+    """The size of an optimiser step over all its micro-batches and processes."""
 
-    clips: int | None = None  # exactly so many, or
-    audio_seconds: float | None = None  # at most so many that the encoder works on, but for jitter
-    silence_run: int = 0  # how the silence behind the clips is condensed, see utils/model/silence.py
+    clips: int | None = None  # exactly this number, or
+    audio_seconds: float | None = None  # at most this number of seconds of encoder input, apart from jitter
+    silence_run: int = 0  # how the silence after the clips is condensed, see utils/model/silence.py
 
     def __str__(self) -> str:
         if self.clips is not None:
@@ -60,19 +58,19 @@ def order_batches(
     *,
     audio_context: str = "dynamic",
 ) -> list[list[int]]:
-    """Shuffle the examples, sort pools of them by blurred length, cut these into batches, shuffle these.
+    """Shuffle the examples, sort pools of them by noisy length, cut the pools into batches, shuffle these.
 
-    With a number of clips the last batch is filled up with examples drawn again; with seconds or tokens it
-    stays smaller.
+    If `size` is a number of clips, the last batch is filled with examples that are drawn again. If it is a
+    number of seconds, the last batch stays smaller.
 
     Args:
         examples: In any order.
-        size: Of a batch.
+        size: Size of a batch.
         random: Decides the order.
-        audio_context: "dynamic", or "full" where the encoder gets 30 s for every clip.
+        audio_context: "dynamic", or "full" if the encoder gets 30 s for every clip.
 
     Returns:
-        Indices into `examples`, those of a batch from short to long, about.
+        Indices into `examples`, roughly from short to long within each batch.
     """
     durations = np.array([example.duration for example in examples])
     order = random.permutation(len(examples))
@@ -87,18 +85,18 @@ def order_batches(
         pool = pool[np.argsort(durations[pool] * blur, kind="stable")]
         cut = cut_into_steps(pool, examples, size, audio_context)
         if size.clips is None and start + pool_size < len(order):
-            rest = np.array(cut.pop())  # not full yet: the next pool goes on with it
+            rest = np.array(cut.pop())  # not full yet: it continues in the next pool
         batches += cut
     return [batches[index] for index in random.permutation(len(batches))]
 
 
 def context_for(longest: float, audio_context: str) -> float:
-    """Seconds of context for the longest clip of a step."""
+    """Return the seconds of context for the longest clip of a step."""
     return FULL_CONTEXT if audio_context == "full" else dynamic_context(longest, TRAINING_GRID)
 
 
 def _typical_clips(examples: Sequence[Example], size: StepSize, audio_context: str) -> int:
-    """About how many clips a batch will have."""
+    """Estimate how many clips a batch will have."""
     if size.clips is not None:
         return size.clips
     mean_duration = sum(example.duration for example in examples) / len(examples)
@@ -109,8 +107,9 @@ def _typical_clips(examples: Sequence[Example], size: StepSize, audio_context: s
 def cut_into_steps(
     pool: np.ndarray, examples: Sequence[Example], size: StepSize, audio_context: str = "dynamic"
 ) -> list[list[int]]:
-    """Cut examples that are sorted by length, or share a fixed context, into batches as large as `size`
-    allows, of at least one.
+    """Cut examples into batches as large as `size` allows. A batch has at least one example.
+
+    The examples are sorted by length or share a fixed context.
     """
     most_clips, most_seconds = size.clips or math.inf, size.audio_seconds or math.inf
     batches: list[list[int]] = [[]]

@@ -1,4 +1,4 @@
-"""Prepared datasets, loaded again."""
+"""Loads prepared datasets."""
 
 import hashlib
 import json
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def load_prepared(folders: list[str], split: str, *, language: str) -> "Dataset":
-    """Load one split of one or more prepared datasets; audio stays FLAC bytes, memory-mapped from disk.
+    """Load one split of one or more prepared datasets. Audio stays FLAC bytes, memory-mapped from disk.
 
     Args:
-        folders: Folders written by preprocess.py, or the .zip of one.
-        split: Name of a split.
-        language: Fills rows that do not carry their own; `auto` leaves None there.
+        folders: Folders that preprocess.py wrote, or .zip files of them.
+        split: Name of the split.
+        language: Language of rows that have none; `auto` leaves None there.
 
     Raises:
-        UserError: A folder is missing, was not prepared, or has no such split. All are reported at once.
+        UserError: A folder is missing, is not a prepared dataset, or lacks the split. Reports all folders.
     """
     from datasets import concatenate_datasets
 
@@ -39,16 +39,18 @@ def load_prepared(folders: list[str], split: str, *, language: str) -> "Dataset"
 
 
 def pick_split(folder: str, splits: tuple[str, ...]) -> str:
-    """The first of `splits` that a prepared dataset has utterances in; the first of all where it has none."""
+    """Return the first of `splits` with utterances in a prepared dataset, or `splits[0]` if none."""
     unpacked = _unpacked(Path(folder))
     return next((split for split in splits if not _folder_problem(unpacked, split)), splits[0])
 
 
 def _unpacked(path: Path) -> Path:
-    """The folder itself, or the cached contents of a .zip: a file inside one cannot be memory-mapped.
+    """Return the folder, or the folder in the cache to which a .zip is unpacked.
+
+    A file inside a .zip cannot be memory-mapped.
 
     Raises:
-        UserError: The archive is broken, or holds what `--archive` does not write.
+        UserError: The archive is damaged, or was not written by `--archive`.
     """
     if path.suffix.lower() != ".zip" or not path.is_file():
         return path
@@ -56,7 +58,7 @@ def _unpacked(path: Path) -> Path:
     key = hashlib.sha256(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()
     target = cache_folder() / "prepared" / key[:24]
     if not target.is_dir():
-        with filling_cache(f"prepared-{target.name}"):  # of several processes one unpacks
+        with filling_cache(f"prepared-{target.name}"):  # only one process unpacks
             if not target.is_dir():
                 _unpack(path, target)
     return target
@@ -66,15 +68,15 @@ def _unpack(path: Path, target: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive, folder_written_whole(target) as folder:
             for member in archive.infolist():
-                stored = member.compress_type == zipfile.ZIP_STORED  # what is not deflated cannot be a bomb
+                stored = member.compress_type == zipfile.ZIP_STORED  # uncompressed: not a bomb
                 if plain_name(member.filename) != member.filename or "\\" in member.filename or not stored:
                     raise UserError(
                         f"{path}: holds {member.filename!r}, which preprocess.py --archive does not write. "
-                        "Not unpacked."
+                        "Expected a .zip from --archive. Nothing was unpacked."
                     )
                 archive.extract(member, folder)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise UserError(f"{path}: not a whole archive: {error}. Write it again with --archive.") from None
+        raise UserError(f"{path}: incomplete archive: {error}. Write it again with --archive.") from None
 
 
 def _folder_problem(folder: Path, split: str) -> str | None:
@@ -84,10 +86,10 @@ def _folder_problem(folder: Path, split: str) -> str | None:
         return f"{folder}: not a prepared dataset. Run preprocess.py on the data first."
     if not (folder / split / "state.json").is_file():
         there = sorted(path.parent.name for path in folder.glob("*/state.json"))
-        return f"{folder}: no split {split!r}; there are {', '.join(there) or 'none'}."
+        return f"{folder}: no split {split!r}. Its splits are: {', '.join(there) or 'none'}."
     state = json.loads((folder / split / "state.json").read_text(encoding="utf-8"))
-    if not state.get("_data_files"):  # what `datasets` saves for no rows, and cannot load again
-        return f"{folder}: the split {split!r} has no utterance. Give it some when preparing the data."
+    if not state.get("_data_files"):  # `datasets` saves an empty split this way, and cannot load it again
+        return f"{folder}: the split {split!r} has no utterance. Prepare the data with a larger share for it."
     return None
 
 
@@ -96,25 +98,25 @@ def _load_split(folder: Path) -> "Dataset":
 
     try:
         part = load_from_disk(str(folder))
-    except (OSError, ValueError) as error:  # pyarrow's errors are among these
+    except (OSError, ValueError) as error:  # pyarrow's errors are subclasses of these
         raise UserError(f"{folder}: damaged: {error}. Prepare the dataset again.") from error
     lacking = [name for name in ("id", "audio", "text", "duration", "language") if name not in part.features]
     if lacking or part.features["audio"].dtype != "binary":
-        what = f"no column {', '.join(lacking)}" if lacking else "audio is no column of FLAC bytes"
+        what = f"no column {', '.join(lacking)}" if lacking else "the column audio does not hold FLAC bytes"
         raise UserError(f"{folder}: {what}. --dataset must name a folder written by preprocess.py.")
     read_audio(part[:1], str(folder))
     return part
 
 
 def read_audio(rows: Mapping[str, Sequence], where: str) -> list["np.ndarray"]:
-    """The samples of rows, (n,) float32 at 16 kHz each.
+    """Decode the audio of rows to (samples,) float32 at 16 kHz each.
 
     Args:
         rows: Columns id and audio of some rows of a prepared dataset.
-        where: What an error names beside the row.
+        where: Name of the dataset in error messages.
 
     Raises:
-        UserError: A row's audio is not what `preprocess.py` writes, or no longer.
+        UserError: The audio of a row is not in the form that `preprocess.py` writes.
     """
     from utils.audio.flac import AudioError, decode_flac
 
@@ -124,21 +126,21 @@ def read_audio(rows: Mapping[str, Sequence], where: str) -> list["np.ndarray"]:
             samples.append(decode_flac(flac))
         except AudioError as error:
             raise UserError(
-                f"{where}: the audio of {name!r} cannot be used: {error}. Expected FLAC at 16 kHz mono, as "
-                "preprocess.py writes it. Prepare the dataset again."
+                f"{where}: the audio of {name!r} cannot be used: {error}. Expected FLAC at 16 kHz mono from "
+                "preprocess.py. Prepare the dataset again."
             ) from None
     return samples
 
 
 def read_split(folder: Path) -> Iterator[dict]:
-    """The rows of one split of a prepared dataset, one at a time."""
+    """Yield the rows of one split of a prepared dataset."""
     from datasets import load_from_disk
 
     yield from load_from_disk(str(folder))
 
 
 def _with_common_types(parts: list["Dataset"]) -> list["Dataset"]:
-    """Drop further columns whose type differs between datasets, which cannot stand in one table."""
+    """Drop the extra columns whose types differ between datasets: one table cannot hold them."""
     types: dict[str, set[str]] = {}
     for part in parts:
         for name, feature in part.features.items():
@@ -154,12 +156,12 @@ def _fill_language(dataset: "Dataset", language: str) -> "Dataset":
     if language == "auto" or None not in own:
         return dataset
     filled = [code or language for code in own]
-    # in memory: a map would write the whole table again
+    # added in memory, because `map` would write the whole table again
     return dataset.remove_columns("language").add_column("language", filled, feature=Value("string"))
 
 
 def draw_rows(rows: "Dataset", limit: int | None, seed: int) -> "Dataset":
-    """At most `limit` rows, drawn by the seed and left in their order; all of them where `limit` is None."""
+    """Draw at most `limit` rows by the seed and keep their order. None keeps all rows."""
     if limit is None or limit >= len(rows):
         return rows
     import numpy as np
@@ -168,13 +170,13 @@ def draw_rows(rows: "Dataset", limit: int | None, seed: int) -> "Dataset":
 
 
 def digest_of(rows: "Dataset", *settings: object) -> str:
-    """What tells a split from another: what its utterances say of themselves, in order.
+    """Compute a digest of a split from its utterances, in order.
 
-    Of the audio it is the size of the FLAC alone, which other samples hardly ever share: a digest of all
-    bytes would read the whole dataset.
+    Of the audio, only the size of the FLAC is used. Different samples hardly ever have the same size, and
+    reading all bytes would read the whole dataset.
 
     Args:
-        settings: What else makes a difference.
+        settings: Other values that go into the digest.
     """
     import pyarrow.compute
     import xxhash

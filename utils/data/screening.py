@@ -1,4 +1,4 @@
-"""What a model hears in clips beside what their texts say: wrong texts, other languages, runaway decoding."""
+"""Compares texts with what a model hears: wrong texts, other languages, runaway decoding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,22 +24,23 @@ from utils.text.loops import find_loop
 from utils.text.normalizing import normalize_text
 from utils.text.scripts import has_spaceless_script
 
-TOKENS_PER_TOKEN = 2.5  # a hypothesis that is longer than the text by this factor, and the next, ran away
+TOKENS_PER_TOKEN = 2.5  # a hypothesis longer than this times the text, plus TOKENS_TO_SPARE, is a runaway
 
 TOKENS_TO_SPARE = 20
 
-LANGUAGE_CERTAINTY = 0.9  # below it a detected language says nothing about a short clip
+LANGUAGE_CERTAINTY = 0.9  # a language detected with less is not trusted: clips are short
 
 SHOWN_CHARACTERS = 60
 
 
 @dataclass(frozen=True)
 class ScreenedClip:
-    """What a model made of one clip.
+    """What a model heard in one clip.
 
-    `error_rate` is the normalised WER as a fraction, or the CER where the text's script has no spaces between
-    words. `language` is the likeliest one and `language_probability` its share; None and 0 where the model
-    knows but one. `is_runaway` tells that decoding looped or went on far beyond the text.
+    `error_rate` is the normalised WER as a fraction, or the CER if the text's script has no spaces between
+    words. `language` is the most likely language and `language_probability` its probability; they are None
+    and 0 if the model knows one language only. `is_runaway` means that decoding looped or went far beyond the
+    text.
     """
 
     heard: str
@@ -59,18 +60,18 @@ def screen_clips(
     *,
     batch_size: int = 8,
 ) -> list[ScreenedClip]:
-    """Transcribe clips on the full context and compare them with their texts.
+    """Transcribe clips on the full context and compare the result with their texts.
 
     Args:
         model: Whisper, or a PEFT model around it, on any device.
-        clips: FLAC bytes of at most 30 s, 16 kHz mono; at least one.
-        texts: What is said to be spoken in each.
-        languages: Language code of each; None lets the model detect it.
-        batch_size: Clips decoded at once.
+        clips: FLAC bytes of at most 30 s, 16 kHz mono; at least one clip.
+        texts: Transcript of each clip.
+        languages: Language code of each clip; None lets the model detect it.
+        batch_size: Number of clips decoded at once.
     """
     encoded = processor.tokenizer([" " + text for text in texts], add_special_tokens=False)["input_ids"]
     lengths = [len(tokens) for tokens in encoded]
-    order = sorted(range(len(clips)), key=lengths.__getitem__)  # so that few clips wait for a long one
+    order = sorted(range(len(clips)), key=lengths.__getitem__)  # so that few clips wait for a longer one
     results: dict[int, ScreenedClip] = {}
     with eval_mode(model), torch.inference_mode():
         for start in range(0, len(order), batch_size):
@@ -88,7 +89,7 @@ def screen_clips(
 
 
 _Heard = tuple[str, int, str | None, float]
-"""A hypothesis, its tokens, the likeliest language and how likely that is."""
+"""A hypothesis, its number of tokens, the most likely language and its probability."""
 
 
 def _hear(
@@ -98,7 +99,7 @@ def _hear(
     languages: Sequence[str | None],
     longest: int,
 ) -> list[_Heard]:
-    """Decode a batch; a hypothesis ends where it is too long for the longest text anyway."""
+    """Decode a batch. A hypothesis ends when it is too long even for the longest text."""
     samples = [decode_flac(clip) for clip in clips]
     states = encode_clips(model, processor.feature_extractor, samples, FULL_CONTEXT)
     detected = detect_languages(model, states)
@@ -117,7 +118,7 @@ def _hear(
 
 
 def _most_tokens(text_tokens: int) -> int:
-    """Tokens that a hypothesis for a text of so many may have before it counts as run away."""
+    """Return the most tokens of a hypothesis that is no runaway."""
     return round(TOKENS_PER_TOKEN * text_tokens) + TOKENS_TO_SPARE
 
 
@@ -139,10 +140,10 @@ def _compare(heard: _Heard, text: str, text_tokens: int) -> ScreenedClip:
 def screen_block(
     index: Path, model: torch.nn.Module, processor: WhisperProcessor, *, max_wer: float
 ) -> float:
-    """Screen the clips of a finished block; what is wrong is written beside it, unless it is there already.
+    """Screen the clips of a finished block and write the problems beside it, unless they exist already.
 
     Returns:
-        Audio seconds heard now.
+        Seconds of audio that the model heard now.
     """
     if findings_file(index).is_file():
         return 0.0
@@ -160,22 +161,22 @@ def screen_block(
 
 
 def screening_problem(clip: ScreenedClip, max_wer: float, language: str | None) -> Problem | None:
-    """Why a clip should not be learnt from, or None.
+    """Say why a clip should not be used for training, or return None.
 
-    A text that agrees with what is heard is never rejected for its language: short clips are often taken for
-    another one.
+    If the text agrees with what is heard, the language does not matter: models often mistake the language of
+    short clips.
 
     Args:
-        clip: What the model made of it.
-        max_wer: Most normalised WER (CER for scripts without spaces) as a fraction.
-        language: Code of the language the text is in; None where that is not known.
+        clip: What the model heard.
+        max_wer: Highest normalised WER (CER for scripts without spaces) as a fraction.
+        language: Language code of the text; None if unknown.
     """
     if clip.error_rate <= max_wer:
         return None
     shown = clip.heard if len(clip.heard) <= SHOWN_CHARACTERS else f"{clip.heard[: SHOWN_CHARACTERS - 1]}…"
     heard = f"heard '{shown}'"
     if clip.is_runaway:
-        return Problem("model ran away", f"no end or a loop where the text has one; {heard}")
+        return Problem("model ran away", f"decoding looped or went on far beyond the text; {heard}")
     sure = clip.language_probability >= LANGUAGE_CERTAINTY
     if language and clip.language and clip.language != language and sure:
         share = f"{clip.language_probability:.2f}"
@@ -187,11 +188,11 @@ def screening_problem(clip: ScreenedClip, max_wer: float, language: str | None) 
 
 
 def screen_blocks(indexes: Sequence[Path], model: str, *, max_wer: float) -> None:
-    """Let a model hear every clip of finished blocks; what it finds wrong is set aside when they are joined.
+    """Let a model hear every clip of finished blocks. Clips with problems are rejected when joining blocks.
 
     Args:
         indexes: Index files of the blocks.
-        model: Folder or Hub id.
+        model: Folder or Hub id of the model.
         max_wer: See `screening_problem`.
     """
     silence_libraries()

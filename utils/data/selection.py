@@ -1,8 +1,8 @@
-"""Which clips stay, and in which split, once all are known: screening, speech rates, duplicates, leaks.
+"""Decides which clips stay and in which split: screening, speech rates, duplicates, leaks.
 
-No speaker, recording or sentence is in two splits. What belongs together is found with a union-find over the
-speaker, the recording and the normalised text of each utterance; whole groups are then drawn for validation
-and test. Everything works on compact arrays, so that millions of utterances fit in memory.
+No speaker, recording or sentence is in two splits. A union-find over the speaker, recording and normalised
+text of each utterance finds the groups that belong together. Whole groups are then drawn for validation and
+test. Everything works on compact arrays, so that millions of utterances fit in memory.
 """
 
 import dataclasses
@@ -25,22 +25,22 @@ from utils.text.normalizing import normalize_text
 
 @dataclass(frozen=True)
 class SplitSettings:
-    """What decides the splits."""
+    """Settings that decide the splits."""
 
     validation_share: float
     test_share: float
     seed: int
     as_original: bool = False
-    rules: frozenset[str] = frozenset()  # of utils.quality
+    rules: frozenset[str] = frozenset()  # names from utils.data.quality.rules
 
 
 @dataclass(frozen=True)
 class SplitResult:
-    """Where each utterance goes."""
+    """The split of each utterance, and the leaks."""
 
     splits: np.ndarray  # (utterances,) int8: TRAIN, VALIDATION or TEST
-    leaks: dict[int, Problem]  # utterances to be left out, and why
-    split_by: str | None  # the level at which splits were cut off; None where none had to be
+    leaks: dict[int, Problem]  # utterances to leave out, with the reason
+    split_by: str | None  # level at which we made splits; None if the source gave all
     notes: tuple[str, ...] = ()
 
 
@@ -50,23 +50,23 @@ def _numbers(code: str) -> Callable[[], array]:
 
 @dataclass
 class ClipFacts:
-    """What is known of every clip in the blocks, in their order; numbers in place of names."""
+    """Facts about every clip in the blocks, in order. Names are replaced by numbers."""
 
     texts: array = field(default_factory=_numbers("q"))  # text_key
     contents: array = field(default_factory=_numbers("q"))  # hash of the samples
     durations: array = field(default_factory=_numbers("f"))
     num_characters: array = field(default_factory=_numbers("i"))
-    spoken: array = field(default_factory=_numbers("i"))  # the same with digits as words
+    spoken: array = field(default_factory=_numbers("i"))  # characters, with digits as words
     languages: array = field(default_factory=_numbers("h"))
     speakers: array = field(default_factory=_numbers("q"))
     recordings: array = field(default_factory=_numbers("q"))
     given: array = field(default_factory=_numbers("b"))
     columns: dict[str, set[str]] = field(default_factory=dict)
     screened: dict[int, Problem] = field(default_factory=dict)
-    """What a model found wrong, by the clip's number."""
+    """What a model found wrong, by the number of the clip."""
 
     def add(self, clip: KeptClip, names: dict[str, dict[str, int]], seed: int) -> None:
-        # Whisper's own normaliser would make one text of मेरा and मेरी
+        # Whisper's own normaliser would make मेरा and मेरी the same text
         key = normalize_text(clip.text, "script-safe") or clip.text
         self.texts.append(text_key(key, seed))
         self.contents.append(int(clip.content[:16], 16) >> 1)
@@ -89,7 +89,7 @@ def _number(known: dict[str, int], name: str | None) -> int:
 
 
 def read_facts(blocks: Sequence[Path], seed: int) -> ClipFacts:
-    """Read the indexes of all blocks, and what a model found where it heard them, into compact arrays."""
+    """Read the indexes of all blocks, and the findings of a model if there are any, into compact arrays."""
     facts = ClipFacts()
     names: dict[str, dict[str, int]] = {"language": {}, "speaker": {}, "recording": {}}
     for block in blocks:
@@ -102,7 +102,7 @@ def read_facts(blocks: Sequence[Path], seed: int) -> ClipFacts:
 
 
 def select_clips(facts: ClipFacts, settings: SplitSettings) -> tuple[dict[int, Problem], SplitResult]:
-    """Which clips are left out after all, and why; and the split of every clip."""
+    """Decide which clips are left out, with the reason, and the split of every clip."""
     late = dict(facts.screened)
     if "speech_rate" in settings.rules:
         late |= _unlikely_rates(facts)
@@ -127,7 +127,7 @@ def _others(count: int, late: Mapping[int, Problem]) -> np.ndarray:
 
 
 def _unlikely_rates(facts: ClipFacts) -> dict[int, Problem]:
-    """Clips in which far more or less is written than can be said in their time, each language on its own."""
+    """Find clips whose text is far too long or too short for their duration, separately for each language."""
     characters, seconds = np.asarray(facts.num_characters), np.asarray(facts.durations)
     languages = np.asarray(facts.languages)
     limits = {
@@ -140,7 +140,7 @@ def _unlikely_rates(facts: ClipFacts) -> dict[int, Problem]:
 
 
 def _duplicates(facts: ClipFacts, late: Mapping[int, Problem]) -> dict[int, Problem]:
-    """Clips with the very samples of another; the one of the later split stays, or the first."""
+    """Find clips with the same samples as another clip. The clip of the later split stays, or the first."""
     contents, given = np.asarray(facts.contents), np.asarray(facts.given)
     there = _others(len(contents), late)
     rank = np.where(given[there] == TEST, 0, np.where(given[there] == VALIDATION, 1, 2))
@@ -152,14 +152,14 @@ def _duplicates(facts: ClipFacts, late: Mapping[int, Problem]) -> dict[int, Prob
 def assign_splits(
     keys: Keys, given: np.ndarray, *, validation_share: float, test_share: float, as_original: bool = False
 ) -> SplitResult:
-    """Keep the splits that are given, cut off those that are lacking, and find what leaks between them.
+    """Keep the splits that are given, make those that are lacking, and find leaks between them.
 
     Args:
         keys: What ties utterances together.
-        given: (utterances,) int8, the split each already has, or -1, which counts as train.
-        validation_share: Share of train that becomes validation where no utterance was given to it.
+        given: (utterances,) int8, the split that the source gives; -1 counts as train.
+        validation_share: Share of train that becomes validation if the source gives no validation.
         test_share: The same for test.
-        as_original: Leave out nothing that leaks between given splits.
+        as_original: Keep the leaks between given splits.
     """
     splits = np.where(given < 0, TRAIN, given).astype(np.int8)
     leaks, notes = ({}, []) if as_original else find_leaks(keys, splits)
@@ -178,13 +178,13 @@ def assign_splits(
 def draw_fraction(
     items: Iterable[Utterance | Reject], fraction: float, *, test_fraction: float, seed: int
 ) -> Iterator[Utterance | Reject]:
-    """Pass on about a `fraction` of the utterances, the same ones each time; all rejects pass.
+    """Yield about a `fraction` of the utterances, the same ones each time, and all rejects.
 
     Args:
-        items: In any order; whether one is drawn depends on the seed and its id alone.
-        fraction: Between 0 and 1, of utterances of train, validation and no split.
+        items: In any order. Only the seed and the id decide whether an utterance is drawn.
+        fraction: Between 0 and 1, for utterances of train, of validation and without a split.
         test_fraction: The same for test.
-        seed: Another seed draws others.
+        seed: Another seed draws other utterances.
     """
     for item in items:
         if isinstance(item, Utterance):
@@ -196,10 +196,10 @@ def draw_fraction(
 
 
 def _passed_over(keys: Keys, split_by: str | None) -> list[str]:
-    """Say so where speakers or recordings are known but too few or too tied up to be kept apart."""
+    """Return notes on speakers or recordings that are known, but that the splits cannot separate."""
     levels = LEVELS[: LEVELS.index(split_by)] if split_by else ()
     return [
-        f"The {level}s are too few or too unequal to be kept apart: validation and test are cut by "
+        f"The {level}s are too few or too unequal to be kept apart: validation and test are separated by "
         f"{split_by}, and a {level} may be in several splits."
         for level in levels
         if (getattr(keys, level) >= 0).any()

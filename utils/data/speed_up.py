@@ -1,4 +1,4 @@
-"""How much work a dynamic audio context spares on these clips."""
+"""Estimates how much work a dynamic audio context saves on these clips."""
 
 from collections.abc import Sequence
 
@@ -9,32 +9,32 @@ from utils.data.length_batches import Example, StepSize, order_batches
 from utils.model.context import FULL_CONTEXT, TRAINING_GRID, dynamic_context
 from utils.model.silence import POSITIONS_PER_SECOND, seconds_of_work
 
-BATCH_SIZE = 8  # clips of a training step in the estimate, train.py's default
+BATCH_SIZE = 8  # clips in a training step of the estimate, train.py's default
 
-MOST_PLANNED_CLIPS = 4096  # an estimate needs no more
+MOST_PLANNED_CLIPS = 4096  # enough for an estimate
 
-CHARACTERS_PER_TOKEN = 3.0  # assumed where tokens were not counted
+CHARACTERS_PER_TOKEN = 3.0  # assumed if tokens were not counted
 
-# Shape of Whisper base, for the estimate of what a step costs (https://arxiv.org/abs/2212.04356, table 1).
+# Whisper base, to estimate the cost of a step (https://arxiv.org/abs/2212.04356, table 1).
 LAYERS, WIDTH, MEL_BINS, VOCABULARY = 6, 512, 80, 51_865
 
 FIXED_SHARE = 0.06
-"""Part of a step on the full context that no shorter context saves: the optimiser, the data, the start of
-each kernel. Read off 155 steps of 8 clips of Whisper base on two cores, where tight contexts made a step 6.7
+"""Share of a step on the full context that a shorter context does not reduce: optimiser, data, start of each
+kernel. Measured on 155 steps of 8 clips of Whisper base on two cores: there tight contexts made a step 6.7
 times as fast (docs/lab_log.md)."""
 
 
 def estimate_speed_up(durations: Sequence[float], mean_tokens: float, *, silence_run: int) -> DynamicContext:
-    """Estimate what the dynamic context saves in training Whisper base, in batches of 8 clips.
+    """Estimate how much faster the dynamic context makes training of Whisper base, in batches of 8 clips.
 
-    The batches are those that train.py's sampler makes of the clips in one epoch. A step's cost is
-    `multiply_adds` for each clip, on the positions of the step, and a fixed part (`FIXED_SHARE`). Larger
-    models and other machines differ; they save more where the fixed part is smaller.
+    The batches are those of train.py's sampler in one epoch. The cost of a step is `multiply_adds` for each
+    clip, on the positions of the step, and a fixed part (`FIXED_SHARE`). Larger models and other machines
+    differ. They save more if the fixed part is smaller.
 
     Args:
-        durations: Seconds of clips, at least one; they stand for the whole training split.
-        mean_tokens: Of a label.
-        silence_run: Positions of silence that one stands for, see utils/model/silence.py.
+        durations: Seconds of clips, at least one; a sample of the whole training split.
+        mean_tokens: Mean number of tokens in a label.
+        silence_run: Positions of silence that become one, see utils/model/silence.py.
     """
     examples = [Example((row,), seconds, 0) for row, seconds in enumerate(durations)]
     batches = order_batches(examples, StepSize(clips=BATCH_SIZE), np.random.default_rng(0))
@@ -50,18 +50,18 @@ def estimate_speed_up(durations: Sequence[float], mean_tokens: float, *, silence
 
 
 def multiply_adds(seconds: np.ndarray, tokens: float) -> np.ndarray:
-    """Multiply-adds of Whisper base's forward pass for one clip.
+    """Count the multiply-adds of Whisper base's forward pass for one clip.
 
-    Per position the projections of attention (4 d²) and the two layers after it (8 d²); per pair of positions
-    the scores and the weighted sum (2 d). The decoder also projects keys and values of each encoder position.
-    The backward pass takes twice as many again, whatever the context, so that ratios do not need it.
+    Each position needs the projections of attention (4 d²) and the two layers after it (8 d²). Each pair of
+    positions needs the scores and the weighted sum (2 d). The decoder also projects keys and values of each
+    encoder position. The backward pass needs twice as many for any context, so ratios do not include it.
 
     Args:
-        seconds: That the encoder works on, any shape.
-        tokens: Of the label.
+        seconds: Seconds of encoder input, any shape.
+        tokens: Number of tokens in the label.
     """
     positions = seconds * POSITIONS_PER_SECOND
-    convolutions = 3 * WIDTH * (2 * MEL_BINS + WIDTH) * positions  # the first runs at twice the rate
+    convolutions = 3 * WIDTH * (2 * MEL_BINS + WIDTH) * positions  # the first has twice the rate
     encoder = LAYERS * (12 * WIDTH**2 * positions + 2 * WIDTH * positions**2)
     cross_attention = LAYERS * (2 * WIDTH**2 * positions + 2 * WIDTH * positions * tokens)
     decoder = LAYERS * (14 * WIDTH**2 * tokens + 2 * WIDTH * tokens**2) + WIDTH * VOCABULARY * tokens

@@ -1,4 +1,4 @@
-"""Splits written as Arrow files that `datasets` loads."""
+"""Writes splits as Arrow files that `datasets` can load."""
 
 import json
 from collections.abc import Mapping
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from datasets.arrow_writer import ArrowWriter
 
 
-WRITE_BATCH = 100  # rows held before they go to disk; at most 30 s of FLAC each, so some 50 MB
+WRITE_BATCH = 100  # rows kept in memory before they are written; at most 30 s of FLAC each: about 50 MB
 
-FILE_BYTES = 400 << 20  # of audio in one Arrow file of a split
+FILE_BYTES = 400 << 20  # audio bytes in one Arrow file of a split
 
 CASTS: Mapping[str, type] = {"string": str, "int64": int, "float64": float, "bool": bool}
-"""By the type of a column what its values are made with."""
+"""The Python type for each type of column. Values are converted with it."""
 
 
 def dataset_features(columns: Mapping[str, set[str]]) -> "Features":
-    """Columns of the prepared dataset: ours that hold a value, and the source's own by their types.
+    """Return the columns of the prepared dataset: our columns with values, and the source's own columns.
 
     Args:
-        columns: For each column the types its values have; int and float give float, other mixtures text.
+        columns: The types of the values of each column. int and float give float, other mixtures give text.
     """
     from datasets import Features, List, Value
 
@@ -46,7 +46,7 @@ def dataset_features(columns: Mapping[str, set[str]]) -> "Features":
 
 
 class SplitWriter:
-    """Writes rows of one split as `Dataset.save_to_disk` would, without ever holding more than a batch."""
+    """Write the rows of one split in the form of `Dataset.save_to_disk`, with one batch in memory at most."""
 
     def __init__(self, folder: Path, features: "Features", fingerprint: str) -> None:
         self._folder, self._features, self._fingerprint = folder, features, fingerprint
@@ -57,12 +57,12 @@ class SplitWriter:
         self._casts = {
             name: CASTS[feature.dtype]
             for name, feature in features.items()
-            if name not in OWN_COLUMNS  # else ours, which have their types already
+            if name not in OWN_COLUMNS  # our own columns have their types already
         }
         folder.mkdir()
 
     def write(self, row: dict) -> None:
-        """Add a row of a block."""
+        """Add one row of a block."""
         extra = json.loads(row.pop("extra") or "{}")
         row |= {
             name: None if extra.get(name) is None else cast(extra[name]) for name, cast in self._casts.items()
@@ -92,7 +92,7 @@ class SplitWriter:
         self._writer, self._bytes = None, 0
 
     def close(self) -> None:
-        """Write the last rows and the files that tell `datasets` what is there."""
+        """Write the last rows and the files in which `datasets` looks for its data files."""
         from datasets import DatasetInfo
 
         self._flush()

@@ -1,4 +1,4 @@
-"""Folders of a run: the one it writes to, and the hidden one that keeps its finished blocks until then."""
+"""Folders of a run: the output folder, and the hidden folder that keeps finished blocks until the end."""
 
 import contextlib
 import shutil
@@ -12,18 +12,18 @@ from utils.runtime.locking import sole_holder
 
 @contextlib.contextmanager
 def working_folder(output_dir: Path, shard_index: int | None) -> Iterator[Path]:
-    """The hidden folder of finished blocks beside `output_dir`, for one run at a time.
+    """Lock and yield the hidden folder of finished blocks beside `output_dir`, for one run at a time.
 
-    The jobs of an array share it, each with blocks of its own. It stays when a run is interrupted, and goes
-    when it holds nothing that would help the next one; no job of an array takes it from the others.
+    The jobs of an array share the folder; each has its own blocks. The folder stays if a run is interrupted.
+    It is deleted if the next run cannot use it. A job of an array never deletes it.
 
     Raises:
-        UserError: Another run is at work there.
+        UserError: Another run is using it.
     """
     folder = output_dir.with_name(f".{output_dir.name}.blocks")
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / ("lock" if shard_index is None else f"lock-{shard_index}")
-    refusal = f"{folder}: another preprocess.py is at work on this --output_dir. Wait for it, or stop it."
+    refusal = f"{folder}: another preprocess.py is using this --output_dir. Wait for it to end, or stop it."
     with contextlib.ExitStack() as once_unlocked, sole_holder(lock, refusal):
         try:
             yield folder
@@ -34,9 +34,9 @@ def working_folder(output_dir: Path, shard_index: int | None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def forgetting_blocks(blocks_dir: Path) -> Iterator[None]:
-    """Delete the blocks when they have been put together, or when it turns out that none is of use.
+    """Delete the blocks after they were joined, or if an error shows that none is of use.
 
-    They stay where the dataset could not be written: room can be made.
+    They stay if the dataset could not be written: the user can free disk space and try again.
     """
     useless: UserError | None = None
     try:
@@ -52,10 +52,10 @@ def forgetting_blocks(blocks_dir: Path) -> Iterator[None]:
 
 
 def holds_dataset(output_dir: Path) -> bool:
-    """Whether preprocess.py has written the folder; False where it may.
+    """Return True if preprocess.py has written the folder, False if it may write there.
 
     Raises:
-        UserError: It holds something else, which is never overwritten, or cannot take the dataset's place.
+        UserError: The folder holds something else, which is never overwritten, or cannot be replaced.
     """
     if output_dir.is_file():
         raise UserError(
@@ -64,15 +64,15 @@ def holds_dataset(output_dir: Path) -> bool:
     is_done = (output_dir / NUMBERS_FILE).is_file()
     what = None
     if not is_done and output_dir.is_mount():
-        what = "a mount point, which no folder can take the place of"
+        what = "a mount point, which cannot be replaced"
     elif not is_done and output_dir.is_dir() and output_dir.samefile(Path.cwd()):
-        what = "the current folder, which you would find deleted and replaced"
+        what = "the current folder, which would be deleted and replaced"
     if what:
-        raise UserError(f"{output_dir}: {what}. Name one below it, such as {output_dir / 'data'}.")
+        raise UserError(f"{output_dir}: {what}. Name a folder in it, such as {output_dir / 'data'}.")
     if not output_dir.is_dir() or not any(output_dir.iterdir()):
         return False
     if not is_done or not (output_dir / ARGUMENTS_FILE).is_file():
         raise UserError(
-            f"{output_dir}: not empty, and not written by preprocess.py. Choose another --output_dir."
+            f"{output_dir}: not empty and not written by preprocess.py. Choose another --output_dir."
         )
     return True

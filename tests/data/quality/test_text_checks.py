@@ -40,7 +40,7 @@ def noise(level: float, seconds: float = 1.0) -> np.ndarray:
 def test_rules_are_chosen_by_name():
     assert {"digits", "steady_sound"} == ALL - DEFAULT
     assert choose_rules(skip=["silent"], add=["digits"]) == DEFAULT - {"silent"} | {"digits"}
-    with pytest.raises(UserError, match=r"unknown rules: silnt; expected some of .*did you mean silent"):
+    with pytest.raises(UserError, match=r"unknown rules: silnt; expected names from .*did you mean silent"):
         choose_rules(skip=["silnt"])
     with pytest.raises(UserError, match="unknown rules: everything"):
         choose_rules(add=["everything"])
@@ -132,7 +132,7 @@ def test_quiet_speech_is_speech_and_silence_is_none(italian_prompts):
     reason = check_clip(samples * 10 ** ((-70 - loud) / 20), DEFAULT)
     assert str(reason).startswith("silent: the loudest 100 ms have -70 dBFS")
     silence = check_clip(np.zeros(16_000, dtype=np.float32), DEFAULT)
-    assert str(silence) == "silent: digital silence, every sample is 0"
+    assert str(silence) == "silent: digital silence: every sample is 0; check the recording"
 
 
 def test_level_of_a_tone():
@@ -342,7 +342,7 @@ def test_no_markup(text):
 def test_digits_are_a_choice():
     assert check_text("Premere 1", "it", DEFAULT) is None
     reason = check_text("Premere 1.250,50 volte", "it", ALL)
-    assert str(reason) == "digits: '1.250,50'; write numbers as they are spoken"
+    assert str(reason) == "digits: '1.250,50'; write numbers as spoken words"
     assert str(check_text("الرقم ٣", "ar", ALL)).startswith("digits: ")
     assert check_text("一二三", "zh", ALL) is None
 

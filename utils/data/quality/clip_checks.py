@@ -1,4 +1,4 @@
-"""Clips that cannot be learnt from: silent, clipped, offset, a steady sound."""
+"""Finds clips that cannot be used for training: silent, clipped, with an offset, or only a steady sound."""
 
 import hashlib
 import math
@@ -11,28 +11,28 @@ from utils.runtime.problems import Problem
 
 WINDOW = SAMPLE_RATE // 10  # 100 ms
 
-SILENCE_DBFS = -60.0  # there speech has some 30 steps of 16 bits; the quietest of the prompts has -25
+SILENCE_DBFS = -60.0  # here speech has about 30 steps of 16 bits; the quietest of the prompts has -25
 
 OFFSET_LIMIT = 0.1
 
-# Word error rate of Whisper base on 37 English prompts, overdriven until so much was cut (median share):
+# Word error rate of Whisper base on 37 English prompts, overdriven until this median share was clipped:
 # 0 % 4.9, 3 % 4.6, 19 % 8.7, 37 % 14.7, 53 % 24.9.
 CLIPPED_SHARE = 0.15
 
-CLIPPED_PEAK = 0.1  # below, the steps of 8-bit recordings look like flat tops
+CLIPPED_PEAK = 0.1  # below it, the steps of 8-bit recordings look like clipping
 
-STEADY_RANGE_DB = 4.0  # the least of the prompts is 15.8, white noise has 1.1
+STEADY_RANGE_DB = 4.0  # the prompts have at least 15.8, white noise has 1.1
 
-STEADY_MIN_DURATION = 0.5  # a single vowel may well be steady
+STEADY_MIN_DURATION = 0.5  # a single vowel can be steady
 
 FRAME = SAMPLE_RATE // 50  # 20 ms
 
 
 def check_clip(samples: np.ndarray, rules: frozenset[str]) -> Problem | None:
-    """Why a clip cannot be learnt from, by the first of the rules in force that says so, or None.
+    """Return the problem that the first matching rule in force finds in a clip, or None.
 
     Args:
-        samples: (samples,) float32 at 16 kHz, at least one.
+        samples: (samples,) float32 at 16 kHz, at least one sample.
         rules: Names from `RULES`.
     """
     reasons = (check(samples) for name, check in _CLIP_CHECKS.items() if name in rules)
@@ -42,7 +42,7 @@ def check_clip(samples: np.ndarray, rules: frozenset[str]) -> Problem | None:
 def _find_silence(samples: np.ndarray) -> Problem | None:
     loudest = loudest_level(samples)
     if loudest == -math.inf:
-        return Problem("silent", "digital silence, every sample is 0")
+        return Problem("silent", "digital silence: every sample is 0; check the recording")
     if loudest < SILENCE_DBFS:
         return Problem(
             "silent",
@@ -53,7 +53,7 @@ def _find_silence(samples: np.ndarray) -> Problem | None:
 
 
 def loudest_level(samples: np.ndarray) -> float:
-    """Level of the loudest 100 ms in dB below full scale, without its mean; -inf for digital silence."""
+    """Return the level of the loudest 100 ms in dBFS, without its mean; -inf for digital silence."""
     windows = _in_frames(samples, min(WINDOW, len(samples)))
     return 10 * math.log10(power) if (power := float(windows.var(axis=1).max())) > 0 else -math.inf
 
@@ -77,10 +77,10 @@ def _find_clipping(samples: np.ndarray) -> Problem | None:
 
 
 def clipped_share(samples: np.ndarray) -> float:
-    """Share of the samples that stand side by side at the top, where they pile up there; else 0.
+    """Return the share of neighbouring samples at the maximum if samples pile up there, or 0.
 
-    Undistorted sound grows rarer towards its maximum. Sound that was cut has a peak at the end of its
-    histogram, also after it was resampled or made quieter.
+    In undistorted sound, samples become rarer towards the maximum. In clipped sound, the histogram has a peak
+    at its end, even after resampling or a lower volume.
     """
     level = np.abs(samples)
     top = min(float(level.max()), 1.0)
@@ -100,12 +100,12 @@ def _find_steady_sound(samples: np.ndarray) -> Problem | None:
     if high - low >= STEADY_RANGE_DB:
         return None
     return Problem(
-        "steady sound", f"the level varies by {high - low:.1f} dB only, as of noise or a tone; no speech"
+        "steady sound", f"the level varies by {high - low:.1f} dB only: noise or a tone, no speech"
     )
 
 
 def _in_frames(samples: np.ndarray, length: int) -> np.ndarray:
-    """(samples,) as (frames, length); what is left at the end is dropped."""
+    """Reshape (samples,) to (frames, length). The rest at the end is dropped."""
     return samples[: len(samples) // length * length].reshape(-1, length)
 
 
@@ -118,5 +118,5 @@ _CLIP_CHECKS: dict[str, Callable[[np.ndarray], Problem | None]] = {
 
 
 def content_hash(samples: np.ndarray) -> bytes:
-    """16 bytes that are equal for clips of equal 16-bit samples: (samples,) float32."""
+    """Return a hash of 16 bytes, equal for clips with equal 16-bit samples: (samples,) float32."""
     return hashlib.blake2b(to_int16(samples).astype("<i2").tobytes(), digest_size=16).digest()

@@ -1,4 +1,4 @@
-"""Texts that are too long or too short for their clips."""
+"""Finds texts that are too long or too short for their clips."""
 
 import math
 import unicodedata
@@ -8,25 +8,25 @@ import numpy as np
 
 from utils.runtime.problems import Problem
 
-SLOWEST, FASTEST = 0.3, 50.0  # characters a second that nobody falls below or exceeds
+SLOWEST, FASTEST = 0.3, 50.0  # characters a second; nobody speaks slower or faster
 
 MIN_RATES = 50
-"""Utterances below which a corpus does not show what is usual in it."""
+"""A corpus with fewer utterances does not show which rate is usual."""
 
 USUAL_WIDTH = 5.0  # robust standard deviations of the logarithm
 
-LEAST_FACTOR = 2.5  # what is usual spans at least so much to both sides
+LEAST_FACTOR = 2.5  # the usual range goes at least this factor below and above the median
 
 PAUSE_ALLOWED = 2.0  # seconds of silence around a short answer
 
-CHARACTERS_ALLOWED = 8  # a clip of one short word may be cut tightly
+CHARACTERS_ALLOWED = 8  # a clip of one short word may be cut tight
 
 LETTERS_OF_A_DIGIT = 5  # "7" is spoken "seven"
 
 
 @dataclass(frozen=True)
 class RateLimits:
-    """Characters a second: the corpus's median, and what is still usual."""
+    """Characters a second: the corpus's median, and the limits of the usual range."""
 
     usual: float
     low: float
@@ -34,26 +34,26 @@ class RateLimits:
 
 
 def count_characters(text: str) -> int:
-    """Letters, vowel signs and digits of a text; spaces and punctuation are not spoken."""
+    """Count letters, vowel signs and digits. Spaces and punctuation are not spoken."""
     return sum(unicodedata.category(character)[0] in "LMN" for character in text)
 
 
 def spoken_characters(text: str) -> int:
-    """The same, with a digit as long as the word it is spoken as."""
+    """Count the characters, with each digit as long as its spoken word."""
     return count_characters(text) + (LETTERS_OF_A_DIGIT - 1) * sum(map(str.isdecimal, text))
 
 
 def rate_limits(characters: np.ndarray, seconds: np.ndarray) -> RateLimits | None:
-    """What speech rate is usual in a corpus: median and median absolute deviation of its logarithm.
+    """Compute the usual speech rate of a corpus from median and median absolute deviation of its logarithm.
 
-    Utterances of one language belong together: a Chinese character takes as long as three Latin letters.
+    All utterances must be of one language: a Chinese character takes as long as three Latin letters.
 
     Args:
         characters: (utterances,) from `count_characters`.
         seconds: (utterances,) durations of the clips.
 
     Returns:
-        None for fewer than `MIN_RATES` utterances that have any character.
+        None if fewer than `MIN_RATES` utterances have characters.
     """
     usable = (characters > 0) & (seconds > 0)
     if usable.sum() < MIN_RATES:
@@ -71,16 +71,16 @@ def rate_limits(characters: np.ndarray, seconds: np.ndarray) -> RateLimits | Non
 def rate_problem(
     num_characters: int, spoken: int, seconds: float, limits: RateLimits | None
 ) -> Problem | None:
-    """Why a text cannot be what is said in a clip of this length, or None.
+    """Say why a text does not fit a clip of this length, or return None.
 
-    Both directions are lenient with short utterances, which are mostly pause or cut tightly.
+    Short utterances get more tolerance: they are often mostly pause, or cut tight.
 
     Args:
-        num_characters: Of the clip's text, from `count_characters`.
+        num_characters: Characters of the clip's text, from `count_characters`.
         spoken: From `spoken_characters`.
         seconds: The clip's duration.
-        limits: Of the corpus and language; None where there are too few utterances: then only what nobody can
-            say is rejected.
+        limits: Limits of the corpus and language. None if there are too few utterances: then only rates that
+            nobody can speak are rejected.
     """
     low, high = (limits.low, limits.high) if limits else (SLOWEST, FASTEST)
     too_fast = num_characters - CHARACTERS_ALLOWED > high * seconds
@@ -88,7 +88,7 @@ def rate_problem(
     if not too_fast and not too_slow:
         return None
     usual = f"usual here {low:.1f} to {high:.1f}" if limits else f"expected {low:.1f} to {high:.1f}"
-    what = "more text than can be said" if too_fast else "less text than the clip has room for"
+    what = "more text than can be said" if too_fast else "less text than expected for this duration"
     return Problem(
         "speech rate",
         f"{num_characters / seconds:.1f} characters a second, {usual}; {what}, "

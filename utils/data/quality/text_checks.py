@@ -1,4 +1,4 @@
-"""Texts that cannot be learnt from: no words, markup, another script, repetition."""
+"""Finds texts that cannot be used for training: no words, markup, another script, repetition."""
 
 import re
 import unicodedata
@@ -11,9 +11,9 @@ from utils.runtime.problems import Problem
 from utils.text.scripts import expected_scripts, script_of
 
 LONGEST_TEXT = 5000
-"""Characters of a clip's text: 30 s of the fastest speech have some 1,000, a full label some 2,000."""
+"""Characters in a clip's text: 30 s of the fastest speech have about 1,000, a full label about 2,000."""
 
-# Notes in [], {}, <> or **, and texts that stand in () altogether: Whisper's own normaliser drops these.
+# Notes in [], {}, <> or **, and texts that are completely in (): Whisper's own normaliser drops these.
 MARKUP = {
     "a tag": re.compile(r"</?[A-Za-z][^<>]*>|<!--|&(?:[A-Za-z]{2,8}|#\d{1,6});"),
     "a link": re.compile(r"\b[A-Za-z]{2,8}://\S+"),
@@ -28,23 +28,23 @@ CYRILLIC_LOOKALIKES = frozenset("АВСЕНКМОРТХУасеорху")
 
 WORD = re.compile(r"[^\W\d_]+")
 
-LATIN_NAME = 20  # letters: a product or a company is often the whole text, in Latin letters in any language
+LATIN_NAME = 20  # letters: in any language, a whole text can be a product or company name in Latin letters
 
 REPEATS = 6
 
-REPEATED_LETTERS = 4  # of a phrase; "no no no no no no" is how people speak
+REPEATED_LETTERS = 4  # in a phrase; people do say "no no no no no no"
 
 REPEATS_OF_ANYTHING = 20
 
 
 def check_text(text: str, language: str | None, rules: frozenset[str]) -> Problem | None:
-    """Why the text of a clip cannot be learnt from, by the first of the rules in force that says so, or None.
+    """Return the problem that the first matching rule in force finds in the text of a clip, or None.
 
-    What no rule can allow comes first: more text than any clip can hold.
+    First comes a check that no rule switches off: more text than any clip can have.
 
     Args:
-        text: Of one clip of at most 30 s, as readers give it (`usable_text`).
-        language: Whisper's code, or None where it is not known.
+        text: Text of one clip of at most 30 s, cleaned (`usable_text`).
+        language: Whisper's code, or None if unknown.
         rules: Names from `RULES`.
     """
     if len(text) > LONGEST_TEXT:
@@ -65,15 +65,13 @@ def check_text(text: str, language: str | None, rules: frozenset[str]) -> Proble
 def _find_no_words(text: str) -> Problem | None:
     if any(character.isalnum() for character in text):
         return None
-    return Problem("no words", f"the text {_shortened(text)} holds no letter and no digit")
+    return Problem("no words", f"the text {_shortened(text)} has no letter and no digit")
 
 
 def _find_markup(text: str) -> Problem | None:
     for what, pattern in MARKUP.items():
         if found := pattern.search(text):
-            return Problem(
-                "markup", f"{what}, {_shortened(found.group())}; write what is said and nothing else"
-            )
+            return Problem("markup", f"{what}, {_shortened(found.group())}; write only what is said")
     return None
 
 
@@ -81,14 +79,14 @@ def _find_digits(text: str) -> Problem | None:
     found = re.search(r"\d[\d.,]*", text)
     if not found:
         return None
-    return Problem("digits", f"{_shortened(found.group())}; write numbers as they are spoken")
+    return Problem("digits", f"{_shortened(found.group())}; write numbers as spoken words")
 
 
 def _find_wrong_script(text: str, language: str | None) -> Problem | None:
     expected = expected_scripts(language) if language else frozenset[str]()
     if not expected:
         return None
-    # NFKC: full-width and mathematical letters count as what they stand for
+    # NFKC: full-width and mathematical letters count as the letters that they stand for
     scripts = Counter(filter(None, map(script_of, unicodedata.normalize("NFKC", text))))
     foreign = {script: count for script, count in scripts.items() if script not in expected}
     num_letters, num_foreign = scripts.total(), sum(foreign.values())
@@ -112,7 +110,7 @@ def _find_lookalikes(text: str) -> Problem | None:
         wrong, table, script = latin, LATIN_LOOKALIKES, "Latin"
         if len(cyrillic) < len(latin):
             wrong, table, script = cyrillic, CYRILLIC_LOOKALIKES, "Cyrillic"
-        # several capitals are an abbreviation with an ending
+        # a word with several capitals is an abbreviation with an ending
         if latin and cyrillic and table.issuperset(wrong) and sum(map(str.isupper, wrong)) <= 1:
             return Problem(
                 "lookalike letters", f"{', '.join(wrong)} in {_shortened(word)} is {script}; correct the word"
@@ -126,15 +124,15 @@ def _find_repetition(text: str) -> Problem | None:
     if times < (REPEATS if num_letters >= REPEATED_LETTERS else REPEATS_OF_ANYTHING):
         return None
     return Problem(
-        "repeated text", f"{_shortened(phrase.strip())} {times} times in a row, a sign of machine transcripts"
+        "repeated text", f"{_shortened(phrase.strip())} {times} times in a row; check this transcript"
     )
 
 
 def longest_repetition(text: str) -> tuple[str, int]:
-    """The phrase whose repetition fills half of the text or more, and how often it stands there in a row.
+    """Find a phrase whose repetition fills at least half of the text, and count its repetitions in a row.
 
     Returns:
-        The shortest such phrase, or an empty one and 0.
+        The shortest such phrase, or an empty phrase and 0.
     """
     codes = np.frombuffer(f"{text.casefold()} ".encode("utf-32-le", errors="replace"), dtype=np.uint32)
     for period in range(1, len(codes) // REPEATS + 1):
