@@ -67,9 +67,10 @@ bench: demo ## compare our training and decoding with the usual Hugging Face rec
 	$(PYTHON) -m venv --clear .venv
 
 .venv/.installed: requirements.txt | .venv/bin/pip
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	@echo "Installing into .venv; this takes a minute or more."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 .venv/.installed-dev: requirements-dev.txt .venv/.installed
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@

@@ -43,7 +43,7 @@ class DecodingFlags:
         "Library that decodes. The last two convert the model first.", default="transformers"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = argument(
-        "Precision of the weights. auto: the fastest safe one of this machine.", default="auto"
+        "Precision of the weights. auto: the fastest that this machine supports well.", default="auto"
     )
     task: Literal["auto", "transcribe", "translate"] = argument(
         "What the models write. auto: what the tuned ones were trained for.", default="auto"

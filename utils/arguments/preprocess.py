@@ -33,10 +33,10 @@ class SourceFlags:
         "Read a Hub dataset while it downloads, without storing it.", default=False, advanced=True
     )
     audio_column_name: str | None = argument(
-        "Audio column of a Hub dataset. Without it: detected.", default=None, advanced=True
+        "Audio column of a Hub dataset. Not given: detected.", default=None, advanced=True
     )
     text_column_name: str | None = argument(
-        "Text column of a Hub dataset. Without it: detected.", default=None, advanced=True
+        "Text column of a Hub dataset. Not given: detected.", default=None, advanced=True
     )
     accents: list[str] = argument("afrispeech: keep only these accents, such as isizulu.", default=[])
     min_net_votes: int | None = argument(
@@ -53,7 +53,7 @@ class SourceFlags:
         "Use this share of the utterances, drawn at random.", default=1.0, above=0, at_most=1
     )
     test_fraction: float | None = argument(
-        "Use this share of the source's own test split. Without it: the same as fraction.",
+        "Use this share of the source's own test split. Not given: the same as fraction.",
         default=None,
         advanced=True,
         above=0,
@@ -90,7 +90,7 @@ class SegmentFlags:
         at_least=0,
     )
     tier: str | None = argument(
-        "Tier of TextGrid and ELAN files. Without it: all with text.", default=None, advanced=True
+        "Tier of TextGrid and ELAN files. Not given: all with text.", default=None, advanced=True
     )
     align_with_model: str | None = argument(
         "Model that finds the times in long recordings with a plain transcript.", default=None
@@ -149,7 +149,7 @@ class WorkFlags:
         "Parts of the work, for an array of cluster jobs.", default=1, advanced=True, at_least=1
     )
     shard_index: int | None = argument(
-        "Do only this part, counted from 0. Without it: do what is missing and finish.",
+        "Do only this part, counted from 0. Not given: do what is missing and finish.",
         default=None,
         advanced=True,
     )

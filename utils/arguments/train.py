@@ -44,7 +44,7 @@ class ModelFlags:
         advanced=True,
     )
     init_language_from: str | None = argument(
-        "Start the new token from this language's. Without it: from the mean of all languages.",
+        "Start the new token from this language's. Not given: from the mean of all languages.",
         default=None,
         advanced=True,
     )
@@ -80,7 +80,7 @@ class DataFlags:
         advanced=True,
     )
     dataloader_num_workers: int | None = argument(
-        "Worker processes that decode audio. Without it: none on a CPU, four with a GPU.",
+        "Worker processes that decode audio. Not given: none on a CPU, four with a GPU.",
         default=None,
         advanced=True,
         at_least=0,
@@ -244,7 +244,7 @@ class MemoryFlags:
     auto_find_batch_size: bool = argument("Use smaller micro-batches when memory runs out.", default=False)
     memory: Literal["fast", "low"] = argument("low uses less memory and is a little slower.", default="fast")
     micro_batch_seconds: float | None = argument(
-        "Split micro-batches longer than this, in seconds. Without it: 64 on a CPU, else no limit.",
+        "Split micro-batches longer than this, in seconds. Not given: 64 on a CPU, else no limit.",
         default=None,
         advanced=True,
         above=0,

@@ -25,14 +25,14 @@ class Augmentation:
     )
     noise_probability: float = share("Add noise to this share of the clips.")
     noise_dir: str | None = argument(
-        "Folder of noise recordings. Without it, noise is generated.", default=None
+        "Folder of noise recordings. Not given: noise is generated.", default=None
     )
     noise_snr_db: list[float] = argument(
         "Lowest and highest signal-to-noise ratio, in dB.", default=[5.0, 30.0], advanced=True
     )
     reverb_probability: float = share("Add the echo of a room to this share of the clips.")
     reverb_dir: str | None = argument(
-        "Folder of room impulse responses. Without it, rooms are generated.", default=None, advanced=True
+        "Folder of room impulse responses. Not given: rooms are generated.", default=None, advanced=True
     )
     reverb_rt60: list[float] = argument(
         "Shortest and longest reverberation time (RT60) of generated rooms, in seconds.",
@@ -107,7 +107,7 @@ class NonSpeech:
         "Add clips without speech and text, as a share of the clips. Against invented words."
     )
     non_speech_dir: str | None = argument(
-        "Folder of recordings without speech, for half of these windows. Without it, all are generated.",
+        "Folder of recordings without speech, for half of these windows. Not given: all are generated.",
         default=None,
         advanced=True,
     )

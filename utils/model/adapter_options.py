@@ -33,7 +33,7 @@ class AdapterOptions:
         advanced=True,
     )
     init_r: int | None = argument(
-        "With adalora, the rank at the start. Without it, 1.5 times lora_r.", default=None, advanced=True
+        "With adalora: the rank at the start. Not given: 1.5 times lora_r.", default=None, advanced=True
     )
     use_rslora: bool = argument("Scale LoRA by alpha / sqrt(r) (rsLoRA).", default=False, advanced=True)
     use_dora: bool = argument("Train direction and magnitude apart (DoRA).", default=False, advanced=True)

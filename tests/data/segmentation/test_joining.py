@@ -209,7 +209,7 @@ def test_a_long_piece_without_words_stays_whole_and_alone():
 
 def test_a_long_piece_of_one_long_word_says_what_to_do():
     (item,) = join([Piece(1, 0, 40, "ciao", None, words((0, 40, "ciao")))])
-    assert str(item.problem).startswith("segment too long: 40 s") and "no place between" in str(item.problem)
+    assert str(item.problem).startswith("segment too long: 40 s") and "no pause between" in str(item.problem)
 
 
 def test_limits_are_kept_exactly():

@@ -41,7 +41,7 @@ def match_units(keys: Sequence[str], heard: Sequence[str]) -> list[MatchedRun]:
     """Find the runs of equal words by one edit distance over both whole texts.
 
     rapidfuzz computes it with bit operations and Hirschberg's division, so that it needs little memory even
-    for many hours. Runs that may be chance are dropped. The others are extended over similar words.
+    for many hours. Runs that may be chance are dropped. The others are extended by similar words.
     """
     blocks = Levenshtein.opcodes(keys, heard)
     runs = [

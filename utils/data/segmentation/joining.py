@@ -123,8 +123,8 @@ def cut_long(item: Piece | BadPiece, max_duration: float) -> list[Piece | BadPie
         if cut is None:
             problem = Problem(
                 "segment too long",
-                f"{duration_of(item):g} s, expected at most {max_duration:g} s; there is no place between "
-                "its words to cut it, so cut it in the transcript",
+                f"{duration_of(item):g} s, expected at most {max_duration:g} s; there is no pause between "
+                "its words; split this segment in the transcript",
             )
             return [BadPiece(item.position, problem, item.start, item.end)]
         waiting += [(first + cut, end), (first, first + cut)]

@@ -81,7 +81,9 @@ def _common_voice_row(tree: FileTree, folder: str, min_net_votes: int | None, ro
     if min_net_votes is not None:
         up, down = int(extra.get("up_votes", 0)), int(extra.get("down_votes", 0))
         if up - down < min_net_votes:
-            raise BadItem("too few votes", f"{up} up and {down} down, expected at least {min_net_votes} net")
+            raise BadItem(
+                "too few votes", f"{up} up-votes and {down} down-votes, expected {min_net_votes} more up"
+            )
     split = split_name(PurePosixPath(row.table).stem)
     return row.utterance(
         id=PurePosixPath(clip).stem,
