@@ -1,6 +1,6 @@
-"""Rooms and noises made of random numbers, and how they are put on speech.
+"""Generate room responses and noises from random numbers, and add them to speech.
 
-All of it at 16 kHz, in float32, from a generator that the caller seeds.
+All audio is float32 at 16 kHz. The caller seeds the random generator.
 """
 
 import math
@@ -11,23 +11,23 @@ from utils.audio.flac import SAMPLE_RATE
 
 SPEED_OF_SOUND = 343.0  # metres a second
 
-EARLY_SECONDS = 0.05  # reflections that are computed one by one; what comes later is diffuse
+EARLY_SECONDS = 0.05  # reflections up to here are computed one by one; later ones are noise
 
 ROOM_SIZES = ((3.0, 10.0), (2.5, 8.0), (2.4, 4.0))  # metres: length, width, height
 
 DISTANCES = (0.3, 3.0)  # metres from the mouth to the microphone
 
-WALL_GAP = 0.3  # metres that both keep from the walls
+WALL_GAP = 0.3  # metres between the walls and the mouth or microphone
 
 NOISE_KINDS = ("white", "pink", "brown", "babble")
 
-FRAME_SAMPLES = 320  # 20 ms, the step in which levels are looked at
+FRAME_SAMPLES = 320  # 20 ms, the step in which levels are measured
 
-ACTIVE_POWER = 1e-3  # of the loudest frame's: 30 dB below it there is no speech
+ACTIVE_POWER = 1e-3  # share of the loudest frame's power: frames 30 dB below it hold no speech
 
 
 def colored_noise(num_samples: int, kind: str, random: np.random.Generator) -> np.ndarray:
-    """Noise of one of `NOISE_KINDS` at a mean power of about 1.
+    """Return noise of one of `NOISE_KINDS` with a mean power of about 1.
 
     White, pink and brown fall by 0, 3 and 6 dB an octave, from 20 Hz on. Babble has about the long-term
     spectrum of speech, flat to 500 Hz and 9 dB an octave down from there (Byrne et al. 1994,
@@ -50,14 +50,14 @@ def colored_noise(num_samples: int, kind: str, random: np.random.Generator) -> n
 
 
 def _shaped_noise(amplitudes: np.ndarray, num_padded: int, random: np.random.Generator) -> np.ndarray:
-    """Gaussian noise of mean power 1 with the given amplitude spectrum (num_padded / 2 + 1,)."""
+    """Return Gaussian noise of mean power 1 with the given amplitude spectrum (num_padded / 2 + 1,)."""
     parts = random.standard_normal((2, len(amplitudes)), dtype=np.float32)
     spectrum = (parts[0] + 1j * parts[1]) * (amplitudes * math.sqrt(num_padded / 2))
     return np.fft.irfft(spectrum, num_padded)
 
 
 def _syllables(num_samples: int, random: np.random.Generator) -> np.ndarray:
-    """(num_samples,) float32 loudness of three to seven voices that each swell about four times a second."""
+    """Return the loudness (num_samples,) float32 of 3 to 7 voices that swell about four times a second."""
     num_voices, num_points = int(random.integers(3, 8)), math.ceil(num_samples / SAMPLE_RATE * 8) + 2
     voices = random.exponential(size=(num_voices, num_points)) * random.uniform(0.2, 1.0, (num_voices, 1))
     loudness = np.sqrt(voices.mean(axis=0) / voices.mean()).astype(np.float32)
@@ -66,7 +66,7 @@ def _syllables(num_samples: int, random: np.random.Generator) -> np.ndarray:
 
 
 def room_response(rt60: float, random: np.random.Generator) -> np.ndarray:
-    """The impulse response of a box-shaped room of drawn size between a mouth and a microphone.
+    """Return the impulse response of a box-shaped room of random size, from a mouth to a microphone.
 
     The direct sound and 50 ms of reflections after the image method (Allen and Berkley 1979,
     doi:10.1121/1.382599), nearest samples; then noise that dies away exponentially at the level which the
@@ -107,7 +107,7 @@ def _early_reflections(
     distance: float,
     num_samples: int,
 ) -> np.ndarray:
-    """(num_samples,) of the image method from the arrival of the direct sound on; 1 / metres."""
+    """Return (num_samples,) of the image method, from the arrival of the direct sound; 1 / metres."""
     reach = distance + num_samples / SAMPLE_RATE * SPEED_OF_SOUND
     offsets, bounces = [], []
     for length, from_, to in zip(size, source, microphone, strict=True):
@@ -123,7 +123,7 @@ def _early_reflections(
 
 
 def reverberate(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Convolve (samples,) with an impulse response: as long and as loud as before; echoes past the end go."""
+    """Convolve (samples,) with an impulse response. Length and level stay; echoes past the end are cut."""
     num_padded = _fast_length(len(samples) + len(response) - 1)
     spectrum = np.fft.rfft(samples, num_padded) * np.fft.rfft(response, num_padded)
     wet = np.fft.irfft(spectrum, num_padded)[: len(samples)]
@@ -131,17 +131,17 @@ def reverberate(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
 
 
 def mix_noise(samples: np.ndarray, noise: np.ndarray, snr_db: float, quietest: float = 0.0) -> np.ndarray:
-    """Add noise so that the speech, where there is some, is `snr_db` above the noise's mean power.
+    """Add noise so that the power of the speech is `snr_db` above the mean power of the noise.
 
     Args:
         samples: (n,) float32.
         noise: (n,) float32, at any level.
         snr_db: Decibels.
-        quietest: Noise of less mean power counts as having this one, so that a pause in a recording of noise
-            is not blown up.
+        quietest: Lowest mean power that is assumed for the noise, so that a pause in a noise recording
+            is not amplified.
 
     Returns:
-        (n,) float32, unchanged where either is silent; it may exceed [-1, 1].
+        (n,) float32, unchanged if the speech or the noise is silent; it may exceed [-1, 1].
     """
     noise_power = max(float(np.mean(np.square(noise))), quietest)
     wanted = active_power(samples) / 10 ** (snr_db / 10)
@@ -149,7 +149,7 @@ def mix_noise(samples: np.ndarray, noise: np.ndarray, snr_db: float, quietest: f
 
 
 def active_power(samples: np.ndarray) -> float:
-    """Mean power of the frames of 20 ms that are at most 30 dB below the loudest; pauses do not count."""
+    """Return the mean power of the 20 ms frames within 30 dB of the loudest. Pauses do not count."""
     num_frames = len(samples) // FRAME_SAMPLES
     frames = samples[: num_frames * FRAME_SAMPLES].reshape(num_frames, -1) if num_frames else samples[None]
     powers = np.einsum("fs,fs->f", frames, frames) / frames.shape[1]
@@ -157,10 +157,10 @@ def active_power(samples: np.ndarray) -> float:
 
 
 def _amplitude_ratio(wanted_power: float, power: float) -> np.float32:
-    """The factor that brings one power to the other; 0 where there is nothing to bring."""
+    """Return the factor that changes `power` to `wanted_power`; 0 if `power` is 0."""
     return np.float32(math.sqrt(wanted_power / power)) if power > 1e-20 else np.float32(0.0)
 
 
 def _fast_length(num_samples: int) -> int:
-    """A length not below that the Fourier transform is fast at."""
+    """Return a length of at least `num_samples` for which the Fourier transform is fast."""
     return 1 << max(num_samples - 1, 1).bit_length()

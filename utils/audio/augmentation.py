@@ -1,10 +1,10 @@
-"""Waveforms varied for training: speed, room, noise, level, telephone band and codecs.
+"""Change waveforms for training: speed, room, noise, level, telephone band and codecs.
 
-Everything is drawn from a seed that the caller gives for each clip and epoch. The same seed gives the same
-samples in any worker, process and order and after a resume; each kind of change draws from a stream of its
-own, so that switching one on leaves the others as they were.
+The caller gives a seed for each clip and epoch. The same seed gives the same samples in any worker, process
+and order, and after a resume. Each kind of change has its own random stream, so switching one on does not
+change the others.
 
-audiomentations 0.43.1, the known library for this, was looked at first. It draws from the global generators
+audiomentations 0.43.1, the known library for this, is not used. It draws from the global generators
 of `random` and numpy, which would have to be saved, seeded and put back around every clip (0.15 ms); it has
 no G.711, GSM, AMR or Opus; its rooms need pyroomacoustics and its MP3 another package; and it brings librosa,
 numba, scikit-learn and scipy, 400 MB and a second of import in each worker. Rooms of lhotse need torchaudio.
@@ -19,20 +19,20 @@ from utils.audio.codecs import CODECS, fit_length, through_codec
 from utils.audio.flac import SAMPLE_RATE
 from utils.audio.sound_files import LONGEST_RESPONSE, draw_sound
 
-PAUSE_POWER = 0.01  # of a noise file's mean: a quieter stretch of it is not amplified further
+PAUSE_POWER = 0.01  # share of a noise file's mean power: a quieter stretch is not amplified further
 
-BEFORE_DIRECT = 16  # samples of such a response kept before its peak
+BEFORE_DIRECT = 16  # samples of a recorded response that are kept before its peak
 
-# streams of draws, also those of other modules; the numbers must not change
+# numbers of the random streams, also for other modules; they must not change
 _SPEED, _REVERB, _NOISE, _GAIN, _CODEC, NON_SPEECH, SPEC_AUGMENT = range(1, 8)
 
 
 def draw_speed(augmentation: Augmentation, seed: tuple[int, ...]) -> float:
-    """The speed factor of a clip, to be had before its audio is read.
+    """Draw the speed factor of a clip. This is possible before its audio is read.
 
     Args:
-        augmentation: Its `speed_factors` are drawn from.
-        seed: The same as `augment` will get: whole numbers from 0, always as many, such as the run's seed,
+        augmentation: Gives the `speed_factors`.
+        seed: The same as for `augment`: a fixed number of integers, 0 or above, such as the run's seed,
             the epoch and the clip's number.
     """
     if len(augmentation.speed_factors) == 1:
@@ -41,7 +41,7 @@ def draw_speed(augmentation: Augmentation, seed: tuple[int, ...]) -> float:
 
 
 def num_samples_at_speed(num_samples: int, speed: float) -> int:
-    """How many samples `change_speed` makes of so many."""
+    """Return the number of samples that `change_speed` makes of `num_samples`."""
     return round(num_samples / speed)
 
 
@@ -49,16 +49,16 @@ def augment(samples: np.ndarray, augmentation: Augmentation, *, seed: tuple[int,
     """Change a clip in the order in which speech travels: room, noise, microphone, line.
 
     Args:
-        samples: (n,) float32 at 16 kHz, finite, at least two. Stays as it is.
-        augmentation: What may happen; its speed is changed before, see `change_speed`.
-        seed: The same as `draw_speed` got.
+        samples: (n,) float32 at 16 kHz, finite, at least two. Not changed in place.
+        augmentation: The settings. The speed must be changed before, see `change_speed`.
+        seed: The same as for `draw_speed`.
 
     Returns:
-        (n,) float32, finite, in [-1, 1], in step with the input to a millisecond; the input itself where
-        nothing was drawn and nothing is too loud.
+        (n,) float32, finite, in [-1, 1], aligned with the input to a millisecond; the input itself if
+        no change was drawn and no sample is too loud.
 
     Raises:
-        UserError: A file of noise_dir or reverb_dir cannot be read any more; see `check_sounds`.
+        UserError: A file of noise_dir or reverb_dir can no longer be read; see `check_sounds`.
     """
     changed = samples
     for stream, probability, change in (
@@ -124,6 +124,6 @@ def _change_codec(samples: np.ndarray, augmentation: Augmentation, random: np.ra
 
 
 def _limit_peak(samples: np.ndarray) -> np.ndarray:
-    """Scaled down to a peak of 1 where it is louder: clipping would be a distortion nobody asked for."""
+    """Scale samples down to a peak of 1 if they are louder. Clipping would distort them."""
     peak = max(float(samples.max()), -float(samples.min())) if len(samples) else 0.0
     return samples / np.float32(peak) if peak > 1.0 else samples

@@ -1,4 +1,4 @@
-"""Whether the sounds and codecs of augmentation are there, looked at before anything long begins."""
+"""Check the sounds and codecs of augmentation before long work begins."""
 
 from collections.abc import Iterable
 
@@ -8,17 +8,17 @@ from utils.runtime.errors import UserError
 
 
 def check_sounds(folders: Iterable[str | None], codecs: Iterable[str]) -> None:
-    """Decode every file of the folders that will be drawn from, and look for the codecs.
+    """Decode every file in the folders of augmentation sounds, and check that the codecs exist.
 
-    That takes a while for hours of noise; one process of a run is enough.
+    This takes a while for hours of noise; it is enough if one process of a run does it.
 
     Args:
-        folders: Of noise, impulse responses or sounds without speech; None is left out.
+        folders: Folders of noise, impulse responses or sounds without speech; None is skipped.
         codecs: Names of `CODECS`.
 
     Raises:
-        UserError: A folder holds no audio or some that cannot be used, or this build of PyAV lacks a codec.
-            All is reported at once.
+        UserError: A folder holds no audio or unusable audio, or this build of PyAV lacks a codec.
+            All problems are reported together.
     """
     problems = [problem for folder in folders if folder is not None for problem in folder_problems(folder)]
     if missing := [f"{name} needs {lacks}" for name in codecs if (lacks := missing_codec(name))]:

@@ -1,4 +1,4 @@
-"""What may happen to the audio of training clips, as flags."""
+"""Flags for changes to the audio of training clips."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ CodecName = Literal["telephone", "alaw", "ulaw", "gsm", "amr", "opus", "mp3"]
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What may happen to a clip, and how often. The default leaves every clip as it is."""
+    """Which changes a clip may get, and how often. The default changes nothing."""
 
     group_name: ClassVar = "augmentation"
 
@@ -54,7 +54,7 @@ class Augmentation:
 
     @property
     def changes_audio(self) -> bool:
-        """Whether anything may happen at all."""
+        """Check whether any change is possible."""
         kinds = ("noise", "reverb", "gain", "codec")
         return self.speed_factors != [1.0] or any(getattr(self, f"{kind}_probability") for kind in kinds)
 
@@ -74,8 +74,8 @@ class Augmentation:
 class SpecAugment:
     """How much of a spectrogram is masked; names and defaults as in transformers' `WhisperConfig`.
 
-    A share (`_prob`) is what is masked on average. No more than half of an axis is ever masked, so that very
-    short clips keep something to be recognised by.
+    A share (`_prob`) is the mean masked part. At most half of an axis is masked, so that very short clips
+    keep some of their speech.
     """
 
     group_name: ClassVar = "augmentation"

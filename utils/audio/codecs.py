@@ -1,7 +1,7 @@
-"""Speech through a telephone band or a lossy codec and back: as long as before, and in step with it.
+"""Send speech through a telephone band or a lossy codec and back, with the same length and no delay.
 
-libsndfile has G.711 and GSM 06.10, FFmpeg the others. FFmpeg's decoders drop the delay of Opus and MP3 by
-themselves; that of AMR is taken off here.
+libsndfile has G.711 and GSM 06.10, FFmpeg the others. FFmpeg's decoders remove the delay of Opus and MP3
+themselves; the delay of AMR is removed here.
 """
 
 import io
@@ -19,20 +19,20 @@ from utils.audio.flac import SAMPLE_RATE
 TELEPHONE_RATE = 8000
 
 TELEPHONE_BAND = (200.0, 300.0, 3400.0, 3800.0)
-"""Hz: shut up to the first, open from the second to the third, shut from the fourth; as in ITU-T G.712."""
+"""Hz: stop band up to the first, pass band from the second to the third, stop band from the fourth."""
 
 
 @dataclass(frozen=True)
 class Codec:
-    """How a codec is run; one without an encoder and a subtype is the telephone band alone."""
+    """How to run a codec. One without an encoder and a subtype is the telephone band alone."""
 
-    rate: int  # samples a second it is run at; at 8000 behind the telephone band
+    rate: int  # samples a second of the codec; at 8000 the telephone band comes first
     encoder: str = ""  # FFmpeg's names
     decoder: str = ""
     bit_rates: tuple[int, ...] = ()  # bits a second, drawn with equal chance
     compression: int | None = None  # of the encoder, 0 to 10: the higher, the slower
     subtype: str = ""  # libsndfile's name
-    delay: int = 0  # samples that decoding lags behind and that FFmpeg does not take off
+    delay: int = 0  # samples of delay that FFmpeg does not remove
 
 
 CODECS = {
@@ -42,14 +42,14 @@ CODECS = {
     "gsm": Codec(TELEPHONE_RATE, subtype="GSM610"),
     # it looks 5 ms ahead: 3GPP TS 26.090
     "amr": Codec(TELEPHONE_RATE, "libopencore_amrnb", "amrnb", (4750, 5900, 7400, 12200), delay=40),
-    # at the highest compression it takes three times as long, which is not what calls run at
+    # the highest compression takes three times as long, and calls do not use it
     "opus": Codec(SAMPLE_RATE, "libopus", "opus", (6000, 9000, 12000, 16000, 24000), compression=3),
     "mp3": Codec(SAMPLE_RATE, "libmp3lame", "mp3float", (8000, 16000, 24000, 32000), compression=7),
 }
 
 
 def missing_codec(name: str) -> str | None:
-    """What this machine's FFmpeg lacks for a codec of `CODECS`, for a sentence; None when all is there."""
+    """Return what FFmpeg on this machine lacks for a codec of `CODECS`; None if nothing is missing."""
     codec = CODECS[name]
     if codec.encoder and not _has_coder(codec.encoder, "w"):
         return f"FFmpeg's encoder {codec.encoder}"
@@ -72,10 +72,10 @@ def through_codec(samples: np.ndarray, name: str, bit_rate: int | None = None) -
     Args:
         samples: At least one.
         name: A key of `CODECS`.
-        bit_rate: Bits a second of those codecs that have a choice; not given, the lowest of the table.
+        bit_rate: Bits a second, if the codec has a choice. Default: the lowest of the table.
 
     Returns:
-        (samples,) float32, which may overshoot [-1, 1] a little; a lag of under 1 ms at most is left.
+        (samples,) float32, which may exceed [-1, 1] a little; the remaining delay is below 1 ms.
     """
     codec = CODECS[name]
     coded = samples
@@ -92,7 +92,7 @@ def through_codec(samples: np.ndarray, name: str, bit_rate: int | None = None) -
 
 def telephone_band(samples: np.ndarray) -> np.ndarray:
     """Filter (samples,) float32 at 8 kHz to 300 to 3400 Hz, without shifting it."""
-    num_padded = 1 << (len(samples) + 399).bit_length()  # 50 ms more, so that the ends do not meet
+    num_padded = 1 << (len(samples) + 399).bit_length()  # 50 ms more, so that the ends stay apart
     hertz = np.fft.rfftfreq(num_padded, 1 / TELEPHONE_RATE)
     slopes = np.interp(hertz, TELEPHONE_BAND, (0.0, 1.0, 1.0, 0.0))
     gains = (np.sin(np.pi / 2 * slopes) ** 2).astype(np.float32)
@@ -114,7 +114,7 @@ def _code_with_soundfile(samples: np.ndarray, codec: Codec) -> np.ndarray:
 
 
 def _code_with_av(samples: np.ndarray, codec: Codec, bit_rate: int) -> np.ndarray:
-    """Frame by frame through FFmpeg's encoder and decoder, without a container in between."""
+    """Encode and decode frame by frame with FFmpeg, without a container."""
     encoder = _open_encoder(codec, bit_rate)
     packets = _encode(encoder, np.pad(samples, (0, codec.delay)))
     decoder = _open_coder(codec.decoder, "r", codec.rate)
@@ -123,12 +123,12 @@ def _code_with_av(samples: np.ndarray, codec: Codec, bit_rate: int) -> np.ndarra
     frames = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
     decoded = np.concatenate([frame.to_ndarray()[0] for frame in frames])[codec.delay :]
     floats = decoded / np.float32(32768.0) if decoded.dtype == np.int16 else decoded
-    rate = frames[-1].sample_rate  # 48 kHz of Opus, whatever went in
+    rate = frames[-1].sample_rate  # Opus gives 48 kHz for every input rate
     return floats if rate == codec.rate else soxr.resample(floats, rate, codec.rate)
 
 
 def _open_encoder(codec: Codec, bit_rate: int) -> av.AudioCodecContext:
-    """FFmpeg's encoder of a codec, for floats if it takes them, else for 16-bit integers."""
+    """Open FFmpeg's encoder of a codec, for floats if it takes them, else for 16-bit integers."""
     encoder = _open_coder(codec.encoder, "w", codec.rate)
     names = [format_.name for format_ in encoder.codec.audio_formats or ()]
     encoder.format = next((name for name in ("flt", "fltp") if name in names), "s16")
@@ -149,7 +149,7 @@ def _open_coder(name: str, mode: Literal["r", "w"], rate: int) -> av.AudioCodecC
 
 
 def _encode(encoder: av.AudioCodecContext, samples: np.ndarray) -> list[av.Packet]:
-    """The packets of (samples,) float32; PyAV brings them to the encoder's format and frames."""
+    """Encode (samples,) float32 to packets. PyAV converts to the encoder's format and frame size."""
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), format="flt", layout="mono")
     frame.sample_rate, frame.pts = encoder.sample_rate, 0
     return [*encoder.encode(frame), *encoder.encode(None)]

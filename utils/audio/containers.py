@@ -1,8 +1,8 @@
 """What the containers of audio files tell by their bytes alone: an end that is missing, files put together.
 
-Decoders are lenient: a WAV file cut in half by a broken download plays without complaint, and its transcript
-would teach the model words that are not in the audio. And they stop early where files were put one behind
-another, as `cat` or a recorder does it: libsndfile at the end of the first part of a chained Ogg file, and
+Decoders are lenient. They play a WAV file that a broken download cut in half, and its transcript would then
+teach the model words that are not in the audio. They also stop early if files were joined, as `cat` or a
+recorder does: libsndfile at the end of the first part of a chained Ogg file, and
 after the samples that it counted in an MP3 file; FFmpeg decodes later parts of an Ogg file with the codebooks
 of the first.
 """
@@ -18,7 +18,7 @@ from typing import BinaryIO
 from utils.runtime.files import FilePart
 from utils.runtime.problems import Problem
 
-MISSING_SHARE = 0.01  # of the promised size; below it a header is merely a little wrong
+MISSING_SHARE = 0.01  # of the size in the header; a smaller difference is a slightly wrong header
 
 MISSING_BYTES = 1000  # 0.03 s of 16 kHz WAV, some tenths of a second of compressed speech
 
@@ -26,7 +26,7 @@ MISSING_BYTES = 1000  # 0.03 s of 16 kHz WAV, some tenths of a second of compres
 # a header.
 UNKNOWN_SIZE = 0x7FFF0000
 
-MOST_CHUNKS = 10_000  # a file of more is hostile, and not worth the walk
+MOST_CHUNKS = 10_000  # a file with more is hostile and is not searched
 
 LARGEST_OGG_PAGE = 27 + 255 + 255 * 255
 
@@ -46,14 +46,14 @@ _MP3_KBPS = {
 
 _MP3_RATES = (44_100, 48_000, 32_000)  # of version 1; half of them of version 2, a quarter of 2.5
 
-MP3_FRAMES = 5  # in a row are no chance; fewer may be the padding that a Xing header tells to leave out
+MP3_FRAMES = 5  # so many in a row are not chance; fewer may be padding that a Xing header says to skip
 
 
 def missing_end(file: BinaryIO) -> Problem | None:
-    """Why a file is taken for cut off, or None. The file is left at its beginning.
+    """Return why a file seems to be cut off, or None. The file position is reset to 0.
 
-    Known are WAV, AIFF, MP4 and its kin, Matroska and WebM, Ogg, and MP3 with a Xing or Info header.
-    Streams without sizes (raw codecs, ADTS, plain MP3) cannot be told; FLAC tells only when it is decoded.
+    Checks WAV, AIFF, MP4 and its variants, Matroska and WebM, Ogg, and MP3 with a Xing or Info header.
+    Streams without sizes (raw codecs, ADTS, plain MP3) cannot be checked. FLAC is checked during decoding.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -70,7 +70,7 @@ def missing_end(file: BinaryIO) -> Problem | None:
         if head[:3] == b"ID3" or head[:1] == b"\xff":
             return _compare("its Xing header", _end_of_mp3(file, head), size)
         return None
-    except (struct.error, ValueError):  # cut within a header: the decoder's words are better
+    except (struct.error, ValueError):  # cut within a header: the decoder's message is better
         return None
     finally:
         file.seek(0)
@@ -88,7 +88,7 @@ def _compare(what: str, promised: int | None, size: int) -> Problem | None:
 
 
 def _end_of_chunk(file: BinaryIO, head: bytes) -> int | None:
-    """Where the sound of a RIFF or AIFF file should end; None where it has none or streamed it."""
+    """Return where the audio of a RIFF or AIFF file should end; None if it has none or was streamed."""
     number, sound = ("<I", b"data") if head[:4] == b"RIFF" else (">I", b"SSND")
     position = 12
     for _ in range(MOST_CHUNKS):
@@ -116,7 +116,7 @@ def _missing_end_of_mp4(file: BinaryIO, size: int) -> Problem | None:
             (length,) = struct.unpack(">Q", header[8:16])
         if length == 0:  # up to the end of the file
             length = size - position
-        if length < 8 or not name.isalnum():  # no box, but something that was put behind
+        if length < 8 or not name.isalnum():  # not a box, but other data after the last one
             break
         names.add(name)
         position += length
@@ -130,7 +130,7 @@ def _missing_end_of_mp4(file: BinaryIO, size: int) -> Problem | None:
 
 
 def _end_of_matroska(head: bytes) -> int | None:
-    """Where the segment should end, from the two elements at the start (RFC 8794); None where streamed."""
+    """Return where the segment should end, from the first two elements (RFC 8794); None if streamed."""
     length, position = _read_variable_integer(head, 4)
     position += length or 0
     if head[position : position + 4] != b"\x18\x53\x80\x67":
@@ -140,7 +140,7 @@ def _end_of_matroska(head: bytes) -> int | None:
 
 
 def _read_variable_integer(data: bytes, position: int) -> tuple[int | None, int]:
-    """An EBML size and the position after it; None for the reserved value that means unknown."""
+    """Read an EBML size; return it (None if it means unknown) and the position after it."""
     (first,) = struct.unpack_from("B", data, position)
     width = 9 - first.bit_length()  # 1 to 8 bytes, told by the leading zeros
     field = data[position : position + width]
@@ -152,7 +152,7 @@ def _read_variable_integer(data: bytes, position: int) -> tuple[int | None, int]
 
 
 def _missing_end_of_ogg(file: BinaryIO, size: int) -> Problem | None:
-    """Whether the last page is whole (RFC 3533, section 6)."""
+    """Check whether the last page is whole (RFC 3533, section 6)."""
     file.seek(max(size - LARGEST_OGG_PAGE, 0))
     tail = file.read(LARGEST_OGG_PAGE)
     page = tail.rfind(b"OggS\0")
@@ -170,7 +170,7 @@ def _missing_end_of_ogg(file: BinaryIO, size: int) -> Problem | None:
 
 
 def _end_of_mp3(file: BinaryIO, head: bytes) -> int | None:
-    """Where the MP3 frames should end, as the Xing or Info header in the first of them says."""
+    """Return where the MP3 frames should end, from the Xing or Info header in the first frame."""
     position = 0
     if head[:3] == b"ID3":
         sizes = head[6:10]  # four times seven bits
@@ -188,14 +188,14 @@ def _end_of_mp3(file: BinaryIO, head: bytes) -> int | None:
 
 
 def split_ogg_chain(file: BinaryIO) -> list[BinaryIO]:
-    """The parts of an Ogg file that were put one behind the other, or any other file as it is."""
+    """Split a chained Ogg file into its parts; return any other file as it is."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     if file.read(4) != b"OggS":
         return [file]
     starts, end_of_head = [0], -1
     for place in _find_all(file, OGG_STREAM):
-        if place not in (0, end_of_head):  # else it begins another track of the same part
+        if place not in (0, end_of_head):  # otherwise it begins another track of the same part
             starts.append(place)
         end_of_head = _end_of_ogg_page(file, place)
     if len(starts) == 1:
@@ -211,7 +211,7 @@ def _end_of_ogg_page(file: BinaryIO, place: int) -> int:
 
 
 def _find_all(file: BinaryIO, pattern: bytes) -> Iterator[int]:
-    """Places of some bytes in a file."""
+    """Yield the positions of a byte pattern in a file."""
     place, block = 0, b""
     while True:
         file.seek(place)
@@ -224,12 +224,12 @@ def _find_all(file: BinaryIO, pattern: bytes) -> Iterator[int]:
 
 
 def holds_mp3(data: bytes) -> bool:
-    """Whether there are MP3 frames anywhere in some bytes."""
+    """Check whether the bytes contain MP3 frames anywhere."""
     return any(_is_mp3_at(data, found.start()) for found in _MP3_HEADER.finditer(data))
 
 
 def _is_mp3_at(data: bytes, place: int) -> bool:
-    """Whether `MP3_FRAMES` frames follow each other from here on (ISO 11172-3, section 2.4.1.3)."""
+    """Check whether `MP3_FRAMES` frames follow each other from here (ISO 11172-3, section 2.4.1.3)."""
     for _ in range(MP3_FRAMES):
         header = data[place : place + 3]
         rate_index = header[2] >> 2 & 3 if _MP3_HEADER.match(header) else 3

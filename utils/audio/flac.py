@@ -1,4 +1,4 @@
-"""Samples at 16 kHz to FLAC bytes and back."""
+"""Encode samples at 16 kHz as FLAC bytes, and decode them."""
 
 import io
 import math
@@ -9,7 +9,7 @@ import soundfile
 from utils.runtime.problems import BadItem
 
 SAMPLE_RATE = 16000
-"""Samples per second everything is brought to; Whisper knows no other."""
+"""Samples per second of all audio after reading; Whisper takes no other rate."""
 
 
 class AudioError(BadItem):
@@ -24,15 +24,15 @@ def encode_flac(samples: np.ndarray) -> bytes:
 
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
-    """The 16-bit samples that `encode_flac` stores of (samples,) float32: (samples,) int16."""
+    """Return the 16-bit samples (samples,) int16 that `encode_flac` stores for (samples,) float32."""
     return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
 
 
 def decode_flac(data: bytes) -> np.ndarray:
-    """Decode what `encode_flac` wrote to (samples,) float32; nothing is checked or resampled.
+    """Decode the output of `encode_flac` to (samples,) float32, without checks or resampling.
 
     Raises:
-        AudioError: The bytes are no FLAC at 16 kHz mono.
+        AudioError: The bytes are not FLAC at 16 kHz mono.
     """
     try:
         samples, rate = soundfile.read(io.BytesIO(data), dtype="float32")
@@ -44,5 +44,5 @@ def decode_flac(data: bytes) -> np.ndarray:
 
 
 def num_samples_at(seconds: float) -> int:
-    """The sample nearest to a point in time."""
+    """Return the index of the sample nearest to a point in time."""
     return math.floor(seconds * SAMPLE_RATE + 0.5)

@@ -1,4 +1,4 @@
-"""Where a recording is silent: levels of its frames."""
+"""Find silence in a recording by the levels of its frames."""
 
 import math
 from dataclasses import dataclass
@@ -9,25 +9,25 @@ from utils.audio.flac import SAMPLE_RATE
 
 LEVEL_SAMPLES = 160  # 10 ms: the hop of `frame_levels`
 
-LEVEL_BLOCK = 3000  # frames, 30 s: what is loud and what is silent is judged within so much
+LEVEL_BLOCK = 3000  # frames, 30 s: loud and silent are judged within such a block
 
 SHORTEST_SILENCE = 6  # frames: shorter dips are the closures of p, t and k
 
 LEVEL_SECONDS = LEVEL_SAMPLES / SAMPLE_RATE
 
-CUT_REACH = 0.1  # seconds before and after the gap between two words where their silence is looked for
+CUT_REACH = 0.1  # seconds around the gap between two words in which silence is searched
 
-SILENCE_REACH = 0.5  # seconds a silence found there is followed
+SILENCE_REACH = 0.5  # seconds that such a silence is followed beyond
 
 
 def runs_of(mask: np.ndarray) -> list[tuple[int, int]]:
-    """(first, last + 1) of each unbroken run of True in a (n,) mask."""
+    """Return (first, last + 1) of each unbroken run of True in a (n,) mask."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
     return [(int(first), int(last)) for first, last in edges.reshape(-1, 2)]
 
 
 def frame_levels(samples: np.ndarray) -> np.ndarray:
-    """(frames,) level of each 10 ms in dB, 0 being full scale; at least one frame."""
+    """Return the level (frames,) of each 10 ms in dB, 0 being full scale; at least one frame."""
     num_frames = max(math.ceil(len(samples) / LEVEL_SAMPLES), 1)
     power = np.zeros(num_frames, dtype=np.float32)
     whole = len(samples) // LEVEL_SAMPLES
@@ -39,10 +39,10 @@ def frame_levels(samples: np.ndarray) -> np.ndarray:
 
 
 def silent_frames(levels: np.ndarray) -> np.ndarray:
-    """Which frames are silence: well below the speech around them, for at least 60 ms.
+    """Mark the silent frames: well below the speech around them, for at least 60 ms.
 
-    A frame counts as silent when it is 35 dB below the loud frames of its 30 s, or, where the background is
-    noisier than that, in the lowest third between background and speech, but never less than 10 dB below.
+    A frame is silent if it is 35 dB below the loud frames of its 30 s. If the background is louder than that,
+    a frame is silent in the lowest third between background and speech, but always at least 10 dB below.
 
     Args:
         levels: (frames,) dB, from `frame_levels`.
@@ -67,15 +67,16 @@ def silent_frames(levels: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Levels:
-    """How loud a recording is in each frame of 10 ms, in dB, and which frames are silence; (frames,) each."""
+    """Level of each 10 ms frame of a recording, in dB, and which frames are silent; (frames,) each."""
 
     decibels: np.ndarray
     silent: np.ndarray
 
     def cut_point(self, end: float, start: float) -> float:
-        """The best place to cut between a word that ends at `end` and one that begins at `start`, in seconds.
+        """Return the best place, in seconds, to cut between a word ending at `end` and one starting at
+        `start`.
 
-        The middle of the longest silence that is there, give or take 100 ms; without any, the quietest frame.
+        It is the middle of the longest silence within 100 ms of the gap, or else the quietest frame.
         """
         first, last = self._frames(end - CUT_REACH, start + CUT_REACH)
         runs = runs_of(self.silent[first:last])
@@ -83,19 +84,19 @@ class Levels:
             first, last = self._frames(end - CUT_REACH / 2, start + CUT_REACH / 2)
             return (first + int(self.decibels[first:last].argmin()) + 0.5) * LEVEL_SECONDS
         begin, stop = max(runs, key=lambda run: run[1] - run[0])
-        # a silence that goes on beyond: the times of words are not exact, but no word lies in silence
+        # follow the silence further: word times are not exact, but no word lies in silence
         lowest, highest = self._frames(end - SILENCE_REACH, start + SILENCE_REACH)
         outside = runs_of(self.silent[lowest:highest])
         begin, stop = next(run for run in outside if run[0] <= first + begin - lowest < run[1])
         return (lowest + (begin + stop) / 2) * LEVEL_SECONDS
 
     def _frames(self, start: float, end: float) -> tuple[int, int]:
-        """First frame and last frame + 1 of a stretch of time, at least one frame within the recording."""
+        """Return the first frame and last frame + 1 of a time span, at least one in the recording."""
         first = min(max(math.floor(start / LEVEL_SECONDS), 0), len(self.silent) - 1)
         return first, min(max(math.ceil(end / LEVEL_SECONDS), first + 1), len(self.silent))
 
 
 def measure_levels(samples: np.ndarray) -> Levels:
-    """Measure a recording (samples,) float32 at 16 kHz."""
+    """Measure the levels of a recording (samples,) float32 at 16 kHz."""
     decibels = frame_levels(samples)
     return Levels(decibels, silent_frames(decibels))

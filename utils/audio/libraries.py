@@ -1,4 +1,4 @@
-"""Audio as soundfile and FFmpeg decode it: blocks of samples, with gaps filled and complaints told."""
+"""Decode audio with soundfile and FFmpeg: blocks of samples, with gaps filled and errors reported."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -18,18 +18,18 @@ SAFE_FORMATS = "mov,mp4,m4a,3gp,matroska,webm,ogg,mp3,wav,w64,flac,aac,amr,aiff,
 LOWEST_RATE, HIGHEST_RATE = 4000, 768_000  # Hz; outside them the header is broken or hostile
 
 BLOCK_SAMPLES = 1 << 15
-"""Source samples decoded at once, over all channels, so that no recording is held at its own rate."""
+"""Source samples decoded at once, over all channels, so that memory does not grow with the source rate."""
 
-MISSING_SECONDS = 0.1  # a FLAC file may lack so much of what its header says
+MISSING_SECONDS = 0.1  # a FLAC file may be shorter than its header says by this much
 
-UNKNOWN_FRAMES = 1 << 62  # what libsndfile says of a stream without a length is beyond
+UNKNOWN_FRAMES = 1 << 62  # libsndfile gives a larger number for a stream without a length
 
-# Containers whose times are those of the film; those of others are counted, or jump, as in MPEG-TS.
+# Containers with real times. Times of others are counted, or they jump, as in MPEG-TS.
 TIMED_FORMATS = ("matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2")
 
 LONGEST_JITTER = 0.1  # seconds; times are rounded, and a codec's delay is shorter
 
-MOST_MP3_TAGS = 1 << 24  # bytes, pictures among them, behind which further frames are looked for
+MOST_MP3_TAGS = 1 << 24  # bytes of tags, pictures included, after which more frames are searched
 
 MP3_TAGS = (b"ID3", b"APETAGEX", b"LYRICSBEGIN", b"TAG")
 
@@ -38,11 +38,11 @@ Block = tuple[int, np.ndarray]
 
 
 class BrokenOff(AudioError):
-    """The decoder stopped before the end; what came before is sound."""
+    """The decoder stopped before the end. The samples before that are usable."""
 
 
 class Miscounted(Exception):
-    """An MP3 file goes on behind the samples that libsndfile counted in it and stopped after."""
+    """An MP3 file continues after the last sample that libsndfile counted and decoded."""
 
 
 def decode_with_soundfile(sound: soundfile.SoundFile) -> Iterator[Block]:
@@ -72,7 +72,7 @@ def decode_with_soundfile(sound: soundfile.SoundFile) -> Iterator[Block]:
 
 
 def decode_with_av(file: BinaryIO, name: str | None) -> Iterator[Block]:
-    """Yield blocks of anything FFmpeg reads from SAFE_FORMATS, or in the format of that name."""
+    """Yield blocks of any audio that FFmpeg reads in SAFE_FORMATS, or in the format `name`."""
     # format_whitelist: see SAFE_FORMATS. protocol_whitelist: nothing but the open file itself may be read.
     options = {"format_whitelist": name or SAFE_FORMATS, "protocol_whitelist": "pipe"}
     try:
@@ -91,7 +91,7 @@ def decode_with_av(file: BinaryIO, name: str | None) -> Iterator[Block]:
 def _decode_packets(
     packets: "Iterator[av.Packet[av.AudioStream]]", pass_tags: bool
 ) -> Iterator[av.AudioFrame]:
-    """Frames of packets; those into which a tag between joined MP3 files was cut are passed over."""
+    """Yield the frames of packets. Frames broken by a tag between joined MP3 files are skipped."""
     in_tag = False
     for packet in packets:
         try:
@@ -106,11 +106,11 @@ def _decode_packets(
 
 
 def _fill_gaps(frames: Iterator[av.AudioFrame], origin: float | None) -> Iterator[Block]:
-    """The samples of frames, and silence where there is none for longer than `LONGEST_JITTER`.
+    """Yield the samples of frames, with silence in gaps longer than `LONGEST_JITTER`.
 
     Args:
-        frames: Whose times may leave gaps, as where a microphone was switched on late, or off and on.
-        origin: Time at which the file begins, in seconds; None where times mean nothing.
+        frames: Their times may have gaps, for example if a microphone was off for a while.
+        origin: Start time of the file in seconds; None if its times mean nothing.
     """
     seconds = 0.0
     for frame in frames:
@@ -126,7 +126,7 @@ def _fill_gaps(frames: Iterator[av.AudioFrame], origin: float | None) -> Iterato
 
 
 def _silence(seconds: float, rate: int, channels: int) -> Iterator[np.ndarray]:
-    """Zeros in blocks, (n, channels) float32 each: a broken time may ask for years of them."""
+    """Yield zeros in blocks of (n, channels) float32, because a broken time may ask for years of silence."""
     missing, longest = round(seconds * rate), max(BLOCK_SAMPLES // channels, 1)
     while missing:
         num_samples = min(missing, longest)
@@ -135,7 +135,7 @@ def _silence(seconds: float, rate: int, channels: int) -> Iterator[np.ndarray]:
 
 
 def _join_short(blocks: Iterator[Block]) -> Iterator[Block]:
-    """Join the samples of frames, as short as 20 ms, to blocks of one rate and number of channels."""
+    """Join short frames (as short as 20 ms) to blocks of one rate and number of channels."""
     waiting, num_samples, problem = list[Block](), 0, None
     try:
         for block in blocks:
@@ -154,7 +154,7 @@ def _join_short(blocks: Iterator[Block]) -> Iterator[Block]:
 
 
 def _samples_of(frame: av.AudioFrame) -> np.ndarray:
-    """The samples of a frame, integers scaled to [-1, 1]: (n, channels) float32."""
+    """Return the samples of a frame (n, channels) float32, integers scaled to [-1, 1]."""
     samples = frame.to_ndarray()  # planar (channels, n), packed (1, n * channels)
     channels = frame.layout.nb_channels
     by_sample = samples.T if frame.format.is_planar else samples.reshape(-1, channels)
@@ -171,5 +171,5 @@ def _check_rate(rate: int) -> None:
 
 
 def first_line_of(error: Exception) -> str:
-    """FFmpeg's words without the number and the name of our file object."""
+    """Return FFmpeg's message without the error number and the name of our file object."""
     return getattr(error, "strerror", None) or str(error)

@@ -1,4 +1,4 @@
-"""Log-mel spectrograms of a whole batch at once, on any device and at any length."""
+"""Compute log-mel spectrograms of a whole batch at once, on any device and at any length."""
 
 from functools import lru_cache
 
@@ -10,7 +10,7 @@ from utils.audio.flac import SAMPLE_RATE
 
 
 def pad_waveforms(clips: list[np.ndarray], context: float) -> torch.Tensor:
-    """Pad clips with silence to `context` seconds, or cut what exceeds it.
+    """Pad clips with silence to `context` seconds, or cut them to it.
 
     Returns:
         (B, context * 16000) float32.
@@ -42,7 +42,7 @@ def log_mel(waveforms: torch.Tensor, feature_extractor: WhisperFeatureExtractor)
     Returns:
         (B, n_mels, samples / hop) float32 on the waveforms' device. The range is clamped to 80 dB below each
         clip's own maximum, as in openai/whisper, whose numbers the model was trained on. Computed in float32
-        under autocast as well: float16 has no room for the power, bfloat16 loses the quiet.
+        also under autocast: the power overflows float16, and bfloat16 loses quiet parts.
     """
     n_fft, hop = feature_extractor.n_fft, feature_extractor.hop_length
     window, filters = _window_and_filters(
@@ -62,6 +62,6 @@ def log_mel(waveforms: torch.Tensor, feature_extractor: WhisperFeatureExtractor)
 def _window_and_filters(
     n_fft: int, filter_bytes: bytes, filter_shape: tuple[int, int], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The Hann window and the transposed mel filters (n_mels, n_fft / 2 + 1), kept on the device."""
+    """Return the Hann window and the transposed mel filters (n_mels, n_fft / 2 + 1), kept on the device."""
     filters = np.frombuffer(filter_bytes, dtype=np.float64).reshape(filter_shape)
     return torch.hann_window(n_fft, device=device), torch.from_numpy(filters.T.astype(np.float32)).to(device)

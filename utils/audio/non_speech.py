@@ -1,8 +1,8 @@
-"""Sounds without speech: windows to train on, whose text is empty, and probes of what a model makes up.
+"""Make sounds without speech: training windows with empty text, and probes for invented words.
 
-Fine-tuning on clips that all hold speech teaches that there always is some. CrisperWhisper (Wagner et al.
-2024, arXiv:2408.16589) met that with examples of noise alone. Whatever a model writes for a probe, it made
-up; probes are generated, so that everybody hears the same, and some kinds (hum, knocks) are in no training.
+A model fine-tuned only on speech learns that there always is speech. CrisperWhisper (Wagner et al. 2024,
+arXiv:2408.16589) prevents this with examples of pure noise. Every word that a model writes for a probe is
+invented. Probes are generated, so they are the same for everybody; hum and knocks are never trained on.
 """
 
 from collections.abc import Sequence
@@ -21,21 +21,21 @@ WINDOW_KINDS = (SILENCE, *NOISE_KINDS)
 
 LEVELS_DB = (-80.0, -15.0)  # of full scale: the floor of a good microphone to a loud room
 
-RECORDED_SHARE = 0.5  # of the windows, where there is a folder
+RECORDED_SHARE = 0.5  # of the windows, if a folder is given
 
-LONG_SHARE = 0.1  # of the windows; their durations are drawn evenly, the others' are those of clips
+LONG_SHARE = 0.1  # of the windows; their durations are drawn evenly, those of the others from clips
 
 SHORTEST_LONG = 8.0  # seconds
 
 
 def draw_duration(clip_duration: float, longest: float, random: np.random.Generator) -> float:
-    """Seconds of a window: those of a drawn clip, or now and then anything up to `longest`."""
+    """Draw the seconds of a window: those of a random clip, or sometimes any value up to `longest`."""
     is_long, long_duration = random.random() < LONG_SHARE, random.uniform(SHORTEST_LONG, longest)
     return round(long_duration, 2) if is_long else clip_duration
 
 
 def make_window(duration: float, folder: str | None, seed: tuple[int, ...]) -> np.ndarray:
-    """Silence, noise of some colour and level, or a stretch of a recording.
+    """Make silence, noise of some colour and level, or cut a piece from a recording.
 
     Args:
         duration: Seconds.
@@ -46,7 +46,7 @@ def make_window(duration: float, folder: str | None, seed: tuple[int, ...]) -> n
         (duration * 16000,) float32; loud noise may exceed [-1, 1].
 
     Raises:
-        UserError: A file of the folder cannot be read any more; see `check_sounds`.
+        UserError: A file of the folder can no longer be read; see `check_sounds`.
     """
     random = np.random.default_rng((NON_SPEECH, *seed))
     num_samples = round(duration * SAMPLE_RATE)
@@ -91,7 +91,7 @@ class Probe:
 
 
 def build_probes(durations: Sequence[float], seed: int) -> list[Probe]:
-    """Every kind in every duration."""
+    """Build one probe of every kind for every duration."""
     probes = []
     for number, kind in enumerate(PROBE_KINDS):
         for place, seconds in enumerate(durations):
@@ -101,7 +101,7 @@ def build_probes(durations: Sequence[float], seed: int) -> list[Probe]:
 
 
 def make_probe(kind: str, num_samples: int, random: np.random.Generator) -> np.ndarray:
-    """(num_samples,) float32 of one kind, in [-1, 1]."""
+    """Return (num_samples,) float32 of one kind, in [-1, 1]."""
     builders = {"hum": hum, "knocks": knocks, "ringing": ringing, "tune": tune}
     if kind in builders:
         floor = 10 ** (-70 / 20) * random.standard_normal(num_samples)
@@ -115,7 +115,7 @@ def make_probe(kind: str, num_samples: int, random: np.random.Generator) -> np.n
 
 
 def hum(num_samples: int, random: np.random.Generator) -> np.ndarray:
-    """Mains of 50 Hz with harmonics."""
+    """Return mains hum of 50 Hz with harmonics."""
     seconds = np.arange(num_samples) / SAMPLE_RATE
     phases = random.uniform(0, 2 * np.pi, 8)
     parts = [np.sin(2 * np.pi * 50 * n * seconds + phases[n - 1]) / n for n in range(1, 9)]
@@ -123,7 +123,7 @@ def hum(num_samples: int, random: np.random.Generator) -> np.ndarray:
 
 
 def knocks(num_samples: int, random: np.random.Generator) -> np.ndarray:
-    """About two short dull bangs a second."""
+    """Return about two short dull knocks a second."""
     seconds = np.arange(round(0.2 * SAMPLE_RATE)) / SAMPLE_RATE
     bang = np.exp(-seconds / 0.02) * np.sin(2 * np.pi * 180 * seconds)
     samples = np.zeros(num_samples + len(bang))
@@ -133,13 +133,13 @@ def knocks(num_samples: int, random: np.random.Generator) -> np.ndarray:
 
 
 def ringing(num_samples: int, random: np.random.Generator) -> np.ndarray:
-    """A telephone that rings: 425 Hz, one second on and four off."""
+    """Return a ringing telephone: 425 Hz, one second on and four off."""
     seconds = np.arange(num_samples) / SAMPLE_RATE + random.uniform(0, 1)
     return 0.1 * np.sin(2 * np.pi * 425 * seconds) * (seconds % 5 < 1)
 
 
 def tune(num_samples: int, random: np.random.Generator) -> np.ndarray:
-    """Notes of a pentatonic scale, each with harmonics, three a second."""
+    """Return notes of a pentatonic scale with harmonics, three a second."""
     length = SAMPLE_RATE // 3
     seconds = np.arange(length) / SAMPLE_RATE
     notes = []

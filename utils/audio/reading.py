@@ -1,4 +1,4 @@
-"""Audio of any common format to 16 kHz mono."""
+"""Read audio of any common format as 16 kHz mono."""
 
 import io
 import math
@@ -30,9 +30,9 @@ AUDIO_EXTENSIONS = frozenset((
     ".aif", ".amr", ".caf", ".mkv", ".mov", ".wma",
 ))
 # fmt: on
-"""Files with these extensions are looked at when a folder is searched for audio."""
+"""Extensions of the files that a search for audio in a folder finds."""
 
-LONGEST_AUDIO = 6 * 3600.0  # seconds; 6 h take 1.4 GB while they are cut
+LONGEST_AUDIO = 6 * 3600.0  # seconds; 6 h take 1.4 GB of memory
 
 LOUDEST_SAMPLE = 8.0  # full scale is 1; floats far above it were never scaled and would be clipped to noise
 
@@ -48,15 +48,15 @@ def decode_audio(
 ) -> np.ndarray:
     """Decode a file or its bytes to 16 kHz mono.
 
-    Several channels are averaged; where they cancel each other, as when one is wired with opposite phase, the
-    loudest of them is taken.
+    Several channels are averaged. If they cancel each other, for example because one has the opposite phase,
+    the loudest channel is taken.
 
     Args:
         source: Path of a file, or the bytes of one.
-        suffix: Extension of the name that the bytes had, which alone tells some formats; a path has its own.
-        max_seconds: Decoding stops with an error here, so that a small hostile file cannot fill the memory;
-            a second takes 64 kB.
-        allow_truncated: Take what decodes of a file that ends or breaks off before its header says.
+        suffix: File name extension of the bytes; some formats are known by it alone. A path has its own.
+        max_seconds: Longer audio is an error, so that a small hostile file cannot fill the memory; a second
+            takes 64 kB.
+        allow_truncated: Keep the decoded part of a file that ends earlier than its header says.
 
     Returns:
         (samples,) float32, at least one sample, all finite.
@@ -80,7 +80,7 @@ def decode_audio(
 
 
 def _headerless_format(suffix: str, file: BinaryIO) -> str | None:
-    """FFmpeg's name of the raw codec that the extension tells, unless the content tells otherwise."""
+    """Return FFmpeg's name of the raw codec for the extension, unless the content says otherwise."""
     if suffix not in HEADERLESS_FORMATS:
         return None
     head = file.read(4)
@@ -89,10 +89,10 @@ def _headerless_format(suffix: str, file: BinaryIO) -> str | None:
 
 
 def _decode(file: BinaryIO, headerless: str | None, *, to_the_last: bool) -> Iterator[Block]:
-    """Decode, one after the other, what was put one behind the other.
+    """Decode the parts of a joined file one after the other.
 
     Raises:
-        Miscounted: At the end, where it is an MP3 file to be decoded again.
+        Miscounted: At the end, if it is an MP3 file that must be decoded again.
     """
     if headerless is not None:  # libsndfile could take bare bytes for an MP3 stream
         yield from decode_with_av(file, headerless)
@@ -107,7 +107,7 @@ def _decode(file: BinaryIO, headerless: str | None, *, to_the_last: bool) -> Ite
 
 
 def _decode_part(file: BinaryIO, to_the_last: bool) -> Iterator[Block]:
-    """Decode with libsndfile, which is faster, or with FFmpeg what that does not know or not well enough."""
+    """Decode with libsndfile, which is faster, or with FFmpeg if libsndfile does not read it well."""
     file.seek(0)
     try:
         sound = soundfile.SoundFile(_PatientFile(file))
@@ -126,7 +126,7 @@ def _decode_part(file: BinaryIO, to_the_last: bool) -> Iterator[Block]:
 
 
 class _PatientFile:
-    """A file that stays where it is when a broken header sends libsndfile to before its beginning."""
+    """A file that ignores a seek to before its start, as libsndfile makes after a broken header."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -140,7 +140,7 @@ class _PatientFile:
 
 
 def _until_it_breaks(blocks: Iterator[Block]) -> Iterator[Block]:
-    """Pass blocks on, and end where the decoder breaks off, if there was anything before."""
+    """Pass blocks on, and end if the decoder breaks off after at least one block."""
     anything = False
     try:
         for block in blocks:
@@ -165,13 +165,13 @@ def _open_binary(source: Path | bytes) -> BinaryIO:
             raise AudioError("empty file", f"{source} has 0 bytes")
         return source.open("rb")
     except (OSError, ValueError) as error:  # no permission; a name too long or with a NUL character
-        reason = getattr(error, "strerror", None) or error  # without the name, which may be endless
+        reason = getattr(error, "strerror", None) or error  # without the name, which may be very long
         raise AudioError("unreadable file", f"{str(source)[:200]!a}: {reason}") from None
 
 
 def _join(blocks: Iterator[Block], max_seconds: float) -> np.ndarray:
     """Check, mix and resample blocks as they come, and join them: (samples,) float32 at 16 kHz."""
-    joined = bytearray()  # grows in place: a list of blocks would have to be held twice to be joined
+    joined = bytearray()  # grows in place: joining a list of blocks would take twice the memory
     resampler, source_rate, seconds = None, 0, 0.0
     for rate, block in blocks:
         if rate != source_rate and source_rate:
@@ -193,7 +193,7 @@ def _join(blocks: Iterator[Block], max_seconds: float) -> np.ndarray:
 
 
 def mix_channels(block: np.ndarray) -> np.ndarray:
-    """Mix (n, channels) to (n,): the mean, or the loudest channel where the channels cancel each other."""
+    """Mix (n, channels) to (n,): the mean, or the loudest channel if the channels cancel each other."""
     num_channels = block.shape[1]
     if num_channels == 1:
         return block[:, 0]

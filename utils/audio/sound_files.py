@@ -1,4 +1,4 @@
-"""Sounds of a folder, drawn by chance: noises and room responses."""
+"""Draw random sounds from a folder: noises and room responses."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from utils.audio.flac import AudioError, to_int16
 from utils.audio.reading import AUDIO_EXTENSIONS, decode_audio
 from utils.runtime.errors import UserError
 
-LONGEST_RESPONSE = 4.0  # seconds of a file that holds a room's response
+LONGEST_RESPONSE = 4.0  # seconds used of a file with a room response
 
 CACHE_BYTES = 256_000_000  # of decoded noises and responses in one process: 2.2 hours
 
 MOST_PROBLEMS = 10  # bad files named one by one
 
-PUT_BACK = (  # what helps where a file has gone since it was looked at
-    "It could be read when the run began. Put it back; the same command goes on from the last checkpoint."
+PUT_BACK = (  # advice if a file has gone since it was checked
+    "It was readable when the run began. Put it back; the same command continues from the last checkpoint."
 )
 
 
@@ -33,7 +33,7 @@ class SoundFile:
         return self.samples.astype(np.float32) / np.float32(32768.0)
 
     def stretch(self, num_samples: int, random: np.random.Generator) -> np.ndarray:
-        """(num_samples,) float32 from a drawn place on; a shorter sound is repeated."""
+        """Return (num_samples,) float32 from a random start; a shorter sound is repeated."""
         size = len(self.samples)
         start = int(random.integers(max(size - num_samples + 1, 1) if size >= num_samples else size))
         part = self.samples[start : start + num_samples]
@@ -42,11 +42,11 @@ class SoundFile:
         return part.astype(np.float32) / np.float32(32768.0)
 
 
-_SOUNDS: OrderedDict[Path, SoundFile] = OrderedDict()  # those used last, up to CACHE_BYTES in each process
+_SOUNDS: OrderedDict[Path, SoundFile] = OrderedDict()  # most recently used, up to CACHE_BYTES in each process
 
 
 def _cached_sound(path: Path) -> SoundFile:
-    """A sound, decoded once while it is in use."""
+    """Return a sound from the cache, decoded if it is not there."""
     if path not in _SOUNDS:
         _SOUNDS[path] = _read_sound(path)
         while len(_SOUNDS) > 1 and sum(sound.samples.nbytes for sound in _SOUNDS.values()) > CACHE_BYTES:
@@ -56,14 +56,14 @@ def _cached_sound(path: Path) -> SoundFile:
 
 
 def draw_sound(folder: str, random: np.random.Generator) -> SoundFile:
-    """One of a folder's files.
+    """Draw one of the files in a folder.
 
     Raises:
-        UserError: There is none any more, or it cannot be read; see `folder_problems`.
+        UserError: No file is left, or the file cannot be read; see `folder_problems`.
     """
     paths = _find_sounds(folder)
     if not paths:
-        raise UserError(f"{folder}: no audio files any more. {PUT_BACK}")
+        raise UserError(f"{folder}: the audio files are gone. {PUT_BACK}")
     path = paths[int(random.integers(len(paths)))]
     try:
         return _cached_sound(path)
@@ -73,7 +73,7 @@ def draw_sound(folder: str, random: np.random.Generator) -> SoundFile:
 
 @lru_cache(maxsize=4)
 def _find_sounds(folder: str) -> tuple[Path, ...]:
-    """Audio files anywhere below a folder, in an order that is the same on every machine."""
+    """Find audio files anywhere below a folder, in the same order on every machine."""
     root = Path(folder)
     found = (path for path in root.rglob("*") if path.suffix.lower() in AUDIO_EXTENSIONS and path.is_file())
     return tuple(sorted(found, key=lambda path: path.relative_to(root).as_posix()))
@@ -94,7 +94,7 @@ def _read_sound(path: Path) -> SoundFile:
 
 
 def folder_problems(folder: str) -> list[str]:
-    """What keeps a folder's audio from being drawn from; every file is decoded."""
+    """Decode every audio file in a folder and list the problems."""
     if not Path(folder).is_dir():
         return [f"{folder}: no such folder; expected one with audio files."]
     paths = _find_sounds(folder)
@@ -105,6 +105,6 @@ def folder_problems(folder: str) -> list[str]:
         try:
             _read_sound(path)
         except AudioError as error:
-            problems.append(f"{path}: {error}. Repair it, or take it out of the folder.")
+            problems.append(f"{path}: {error}. Repair it or remove it from the folder.")
     more = len(problems) - MOST_PROBLEMS
     return problems[:MOST_PROBLEMS] + ([f"{folder}: {more} more files cannot be used."] if more > 0 else [])

@@ -1,4 +1,4 @@
-"""SpecAugment on a batch of Whisper's log-mel spectrograms: masks that each clip's own seed draws."""
+"""Apply SpecAugment to a batch of log-mel spectrograms, with masks from each clip's own seed."""
 
 from collections.abc import Sequence
 
@@ -14,19 +14,19 @@ def spec_augment(
 ) -> torch.Tensor:
     """Mask spans of frames and of mel bands (Park et al. 2019, arXiv:1904.08779, without its time warping).
 
-    Differs from the `apply_spec_augment` of transformers: the tensor that came in stays as it was; each clip
-    draws from a seed of its own, so that a step may be cut into micro-batches and processes in any way; no
-    mask lies in the padding; the masks of one axis do not overlap, so that the share masked is the share set.
+    Differs from `apply_spec_augment` in transformers: the input is not changed in place. Each clip has a
+    seed, so any split into micro-batches and processes gives the same masks. No mask lies in the padding. The
+    masks of one axis do not overlap, so the masked share is the share that was set.
 
-    What is masked takes the clip's own mean, as in the paper, whose features have a mean of 0; Whisper's do
-    not. Not the value of silence: text would be taught where nothing is heard.
+    Masked values become the clip's mean, as in the paper, whose features have a mean of 0 (Whisper's have
+    not). They do not become silence: the model would learn to write text for silence.
 
     Args:
         features: (B, n_mels, frames).
         num_frames: Frames of each clip that are not padding, 100 a second.
-        settings: How much.
-        seeds: Of each clip, those that `augment` gets, such as the run's seed, the epoch and the clip's
-            number; nothing below 0.
+        settings: How much to mask.
+        seeds: One for each clip, the same as for `augment`: the run's seed, the epoch and the clip's number;
+            0 or above.
 
     Returns:
         (B, n_mels, frames) of the same dtype and device.
@@ -55,11 +55,11 @@ def spec_augment(
 def draw_spans(
     length: int, share: float, span: int, min_spans: int, random: np.random.Generator
 ) -> np.ndarray:
-    """Starts of spans that do not overlap and lie within `length`, every such placing as likely as another.
+    """Draw starts of spans that do not overlap and lie within `length`. All placings are equally likely.
 
     Returns:
         (spans,) int64, rising. On average they cover `share` of the length, their number rounded up or down
-        by chance; but there are at least `min_spans`, and no more than cover half of the length.
+        by chance; but there are at least `min_spans`, and they cover at most half of the length.
     """
     wanted = max(int(share * length / span + random.random()), min_spans)
     count = min(wanted, length // (2 * span))
@@ -69,7 +69,7 @@ def draw_spans(
 
 
 def _cover(starts: list[np.ndarray], span: int, length: int, device: torch.device) -> torch.Tensor:
-    """(B, length) bool, true within `span` places from each start."""
+    """Return (B, length) bool, true within `span` places from each start."""
     most = max(map(len, starts))
     padded = np.full((len(starts), most), length)  # a start there covers nothing
     for row, own in zip(padded, starts, strict=True):

@@ -1,4 +1,4 @@
-"""Where a recording has speech: Silero's voice detector."""
+"""Find speech in a recording with Silero's voice detector."""
 
 import importlib.metadata
 import warnings
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import torch
 
 
-CHUNK_SAMPLES = 512  # what Silero's detector takes at 16 kHz, 32 ms
+CHUNK_SAMPLES = 512  # input size of Silero's detector at 16 kHz, 32 ms
 
-CONTEXT_SAMPLES = 64  # of the chunk before, in front of each
+CONTEXT_SAMPLES = 64  # from the end of the chunk before, in front of each chunk
 
-THRESHOLD = 0.5  # speech begins where the detector is so sure, between 0 and 1
+THRESHOLD = 0.5  # probability, 0 to 1, at which speech begins
 
 MIN_SPEECH = 0.1  # seconds; shorter stretches are noise
 
@@ -45,7 +45,7 @@ def find_speech(samples: np.ndarray) -> list[SpeechSpan]:
 
 
 def speech_extent(samples: np.ndarray) -> SpeechSpan | None:
-    """From the beginning of the first speech to the end of the last, with 0.1 s around; None without any.
+    """Return the span from the first to the last speech, with 0.1 s around it; None if there is none.
 
     Args:
         samples: (samples,) float32 at 16 kHz.
@@ -55,16 +55,17 @@ def speech_extent(samples: np.ndarray) -> SpeechSpan | None:
 
 
 def speech_probabilities(samples: np.ndarray) -> np.ndarray:
-    """How sure Silero's detector (https://github.com/snakers4/silero-vad, MIT) is of speech, chunk by chunk.
+    """Return the probability of speech of each chunk, by Silero's detector
+    (https://github.com/snakers4/silero-vad, MIT).
 
-    The numbers are those of the package's own model, but only the recurrent layer goes chunk by chunk: all
-    before it is computed for half a minute at once, which makes it many times as fast.
+    The values equal those of the package's model. Only the recurrent layer runs chunk by chunk; the layers
+    before it run on 33 s at once, which is many times faster.
 
     Args:
         samples: (samples,) float32 at 16 kHz.
 
     Returns:
-        (chunks,) float32 between 0 and 1, a chunk being 32 ms; the last one is filled up with silence.
+        (chunks,) float32 between 0 and 1, a chunk being 32 ms; the last one is padded with silence.
     """
     import torch
 
@@ -90,9 +91,10 @@ def _blocks_of_chunks(samples: np.ndarray) -> Iterator[np.ndarray]:
 
 @lru_cache(maxsize=1)
 def _load_network() -> "tuple[torch.jit.ScriptModule, torch.nn.LSTM]":
-    """The package's network at 16 kHz, and its recurrent layer in a form that takes many chunks at once.
+    """Return the package's network at 16 kHz, and its recurrent layer in a form that takes many chunks at
+    once.
 
-    From its file: importing the package would change the number of threads of torch.
+    It is loaded from its file: importing the package would change torch's number of threads.
     """
     import torch
 
@@ -116,7 +118,7 @@ def spans_of_speech(
 
     Args:
         probabilities: (chunks,) from `speech_probabilities`.
-        duration: Of the recording, in seconds.
+        duration: Seconds of the recording.
         min_silence: Shorter silences belong to the speech around them, in seconds.
         padding: Seconds added before and after each stretch.
     """
@@ -134,7 +136,7 @@ def spans_of_speech(
 
 
 def _pad_spans(spans: Sequence[tuple[float, float]], padding: float, duration: float) -> list[SpeechSpan]:
-    """Widen the spans, each at most to the middle of the silence between it and its neighbour."""
+    """Widen the spans, each at most to the middle of the silence next to it."""
     padded = []
     for index, (start, end) in enumerate(spans):
         before = (spans[index - 1][1] + start) / 2 if index else 0.0

@@ -1,4 +1,4 @@
-"""Models compared with the baseline, ranked, and the verdict in words."""
+"""Compare models with the baseline, rank them, and write a verdict."""
 
 import dataclasses
 from collections.abc import Collection, Sequence
@@ -44,7 +44,7 @@ def compare_models(
 def find_baseline(
     by_key: dict[tuple[str, str, str], Row], baseline_model: str, candidate: EvaluationResult
 ) -> Row | None:
-    """The baseline's row that a candidate's row is held against: the same context, else the full one."""
+    """Find the baseline's row to compare a candidate's row with: the same context, else the full one."""
     same = by_key.get((baseline_model, candidate.dataset, candidate.audio_context))
     return same or by_key.get((baseline_model, candidate.dataset, "full"))
 
@@ -54,7 +54,7 @@ def write_verdict(
     comparisons: Sequence[ModelComparison],
     promoted: Collection[str] = (),
 ) -> str:
-    """One plain sentence on the best candidate, see `rank_candidates`, a clause for each dataset."""
+    """Write a sentence on the best candidate, see `rank_candidates`, with a clause for each dataset."""
     ranked = rank_candidates(results, comparisons, promoted)
     if not ranked:
         return "There is nothing to compare."
@@ -70,9 +70,9 @@ def rank_candidates(
     comparisons: Sequence[ModelComparison],
     promoted: Collection[str] = (),
 ) -> list[str]:
-    """Every candidate, the most promising first: promoted ones, then by how far the normalised rate fell.
+    """Rank the candidates, best first: promoted ones, then by the reduction of the normalised rate.
 
-    It is summed over the datasets that are no guards.
+    The reduction is summed over all datasets except guards.
     """
     guards = {(r.dataset, r.split) for r in results if r.is_guard}
     rows = _in_deciding_contexts(comparisons)
@@ -84,7 +84,7 @@ def rank_candidates(
 
 
 def _in_deciding_contexts(comparisons: Sequence[ModelComparison]) -> list[ModelComparison]:
-    """Of normalised text, in the full context where that was decoded: every other runtime uses it."""
+    """Return comparisons of normalised text, in the full context if decoded: other runtimes use it."""
     rows = [c for c in comparisons if c.text == "normalized"]
     in_full = {(c.candidate, c.dataset, c.split) for c in rows if c.audio_context == "full"}
     return [c for c in rows if c.audio_context == "full" or (c.candidate, c.dataset, c.split) not in in_full]

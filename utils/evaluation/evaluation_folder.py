@@ -1,4 +1,4 @@
-"""An evaluation's folder: what its files are called, and whether it holds what a run would write."""
+"""An evaluation's folder: its file names, and whether it already holds this run's results."""
 
 import json
 from collections.abc import Sequence, Set
@@ -24,17 +24,17 @@ OWN_FILES = (
 
 
 def is_already_evaluated(arguments: "DataclassInstance", inputs: dict[str, str], output_dir: Path) -> bool:
-    """Whether the folder holds what this run would write, of the same models and datasets.
+    """Check whether the folder holds this run's results, for the same models and datasets.
 
-    A folder without evaluate.yaml may hold anything else: a report often stands inside a run folder. One
-    without results was left by a run that did not come to its end.
+    A folder without evaluate.yaml may hold other files: a report is often inside a run folder. A folder
+    without results is from a run that did not finish.
 
     Args:
-        arguments: Of this run.
-        inputs: From `describe_inputs`.
+        arguments: Arguments of this run.
+        inputs: Result of `describe_inputs`.
 
     Raises:
-        UserError: The folder is an evaluation with other arguments, or no folder.
+        UserError: The path holds an evaluation with other arguments, or is not a folder.
     """
     results = output_dir / RESULTS_FILE
     if output_dir.is_file():
@@ -53,15 +53,15 @@ def is_already_evaluated(arguments: "DataclassInstance", inputs: dict[str, str],
 
 
 def describe_inputs(names: Sequence[str], output_dir: Path) -> dict[str, str]:
-    """A fingerprint of every model, dataset and manifest that is a file or folder, by its name."""
+    """Return a fingerprint of every model, dataset and manifest that is a file or folder, by name."""
     own = {output_dir.resolve() / name for name in OWN_FILES}
     return {name: fingerprint(Path(name).expanduser(), own) for name in names}
 
 
 def fingerprint(place: Path, ignored: Set[Path]) -> str:
-    """A digest of names, sizes and times of a file, or of all files below a folder; "" where there is none.
+    """Return a digest of names, sizes and times of all files at a path; "" if nothing is there.
 
-    What lies in `ignored`, and the caches that the datasets library leaves beside its data, do not count.
+    Files in `ignored`, and the caches of the datasets library beside its data, do not count.
     """
     import xxhash
 

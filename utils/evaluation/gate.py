@@ -1,4 +1,4 @@
-"""The gate before a model is shipped: promote it, or the reasons not to; and what all models come to."""
+"""Decide whether to promote a model, with reasons, and compare all models."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from utils.evaluation.records import (
 )
 from utils.scoring import failures
 
-MORE_FAILURES = 0.01  # share of the utterances by which a kind of failure may grow
+MORE_FAILURES = 0.01  # share of the utterances by which a kind of failure may increase
 
 GRAVE = (
     failures.LOOP,
@@ -24,27 +24,27 @@ GRAVE = (
     failures.WRONG_SCRIPT,
 )
 
-MORE_FORM_LOST = 0.2  # share of the utterances that may lose their capitals, or their punctuation
+MORE_FORM_LOST = 0.2  # the same for lost capitals or lost punctuation
 
 FORM = (failures.NO_CASING, failures.NO_PUNCTUATION)
 
-MORE_WORDS_PER_MINUTE = 5.0  # that nobody said, in silence, noise or music
+MORE_WORDS_PER_MINUTE = 5.0  # invented words in silence, noise or music
 
 
-Finding = tuple[bool, str]  # whether it speaks for the candidate, and a sentence
+Finding = tuple[bool, str]  # whether it is in favour of the candidate, and a sentence
 
 
 def judge(
     results: Sequence[EvaluationResult], comparisons: Sequence[ModelComparison], *, guard_tolerance: float
 ) -> list[Gate]:
-    """A gate for every model but the first, which is the baseline.
+    """Return a gate for every model except the first, which is the baseline.
 
-    A candidate is promoted where on every dataset it makes significantly fewer errors of normalised words in
-    the full context, on no guard dataset more than it may, and fails in no way that the baseline did not.
+    A candidate is promoted if, in the full context, it makes significantly fewer normalised word errors on
+    every dataset, stays within the tolerance on every guard, and has no new kind of failure.
 
     Args:
-        results: Of all models.
-        comparisons: Of each candidate with the baseline.
+        results: Results of all models.
+        comparisons: Each candidate compared with the baseline.
         guard_tolerance: By how much the WER of a guard dataset may rise, as a fraction.
     """
     models = list(dict.fromkeys(result.model for result in results))
@@ -72,7 +72,7 @@ def judge(
 
 
 def _judge_contexts(results: Sequence[EvaluationResult]) -> list[Finding]:
-    """The full context is what every other runtime uses: without it there is nothing to ship by."""
+    """Check that the full context was decoded. Every other runtime uses it."""
     decoded = {(result.dataset, result.split) for result in results if result.audio_context == "full"}
     lacking = dict.fromkeys((r.dataset, r.split) for r in results if (r.dataset, r.split) not in decoded)
     why = "not decoded in the full context, which every other runtime uses; --audio_context auto does both."
@@ -80,13 +80,13 @@ def _judge_contexts(results: Sequence[EvaluationResult]) -> list[Finding]:
 
 
 def _judge_errors(before: EvaluationResult, after: EvaluationResult, comparison: ModelComparison) -> Finding:
-    """Fewer errors, and not by chance; in the dynamic context it is enough not to make more."""
+    """Check that errors are fewer, not by chance; in the dynamic context, that they are not more."""
     rates = _rates(before, after)
     if comparison.has_too_few:
         return (
             False,
             f"{_where(after)}: {after.num_utterances} utterances are too few to tell a gain from chance, "
-            f"{rates}; expected {FEWEST_UTTERANCES} at least, better a hundred.",
+            f"{rates}; expected at least {FEWEST_UTTERANCES}, better a hundred.",
         )
     if comparison.is_significant and comparison.wer_reduction > 0:
         return (True, f"{_where(after)}: fewer errors, {rates}, p = {comparison.p_value:.2g}.")
@@ -95,14 +95,14 @@ def _judge_errors(before: EvaluationResult, after: EvaluationResult, comparison:
     return (
         after.audio_context != "full",
         f"{_where(after)}: not shown to make fewer errors, {rates}, {_doubt(comparison)}; "
-        "more test data, or more training, would tell.",
+        "use more test data, or train more.",
     )
 
 
 def _judge_guard(
     before: EvaluationResult, after: EvaluationResult, comparison: ModelComparison, tolerance: float
 ) -> Finding:
-    """Worse by more than is allowed, and not by chance."""
+    """Check whether a guard became worse by more than allowed, and not by chance."""
     rates, increase = _rates(before, after), -comparison.wer_reduction
     where = f"{_where(after)}, a guard"
     if increase <= tolerance:
@@ -110,11 +110,11 @@ def _judge_guard(
     if comparison.is_significant:
         allowed = f"{100 * tolerance:.1f} points were allowed"
         return (False, f"{where}: forgotten, {rates}; {allowed}, p = {comparison.p_value:.2g}.")
-    return (True, f"{where}: {rates}, which may be chance ({_doubt(comparison)}); a larger set would tell.")
+    return (True, f"{where}: {rates}, which may be chance ({_doubt(comparison)}); use a larger set.")
 
 
 def _doubt(comparison: ModelComparison) -> str:
-    """Why a difference is not significant: the test, or where that sees one, the interval."""
+    """Return why a difference is not significant: the test's p-value, or else the interval."""
     if comparison.p_value >= SIGNIFICANT:
         return f"p = {comparison.p_value:.2g}"
     low, high = (100 * bound for bound in comparison.ci95)
@@ -122,7 +122,7 @@ def _doubt(comparison: ModelComparison) -> str:
 
 
 def _judge_failures(before: EvaluationResult, after: EvaluationResult) -> list[Finding]:
-    """Kinds of failure that have become more frequent, and those of the decoder, which are never right."""
+    """Find the kinds of failure that became more frequent, and failures of the decoder."""
     found = []
     allowed = dict.fromkeys(GRAVE, MORE_FAILURES) | dict.fromkeys(FORM, MORE_FORM_LOST)
     for kind, share in allowed.items():
@@ -133,7 +133,7 @@ def _judge_failures(before: EvaluationResult, after: EvaluationResult) -> list[F
             found.append(
                 (False, f"{_where(after)}: {kind} ({meaning}) in {counts}, before {before.failures[kind]}.")
             )
-    # the baseline's too: words that it never got to write count as its errors
+    # the baseline's too: a failed clip's words count as its errors
     for whose, result in (("the decoder", after), ("the baseline's decoder", before)):
         if result.failures.get(failures.DECODER_ERROR):
             counts = f"{result.failures[failures.DECODER_ERROR]} of {result.num_utterances} utterances"
@@ -146,7 +146,7 @@ def _failure_share(result: EvaluationResult, kind: str) -> float:
 
 
 def _judge_made_up_words(before: EvaluationResult, after: EvaluationResult) -> list[Finding]:
-    """Words in silence, noise and music, which no model should write."""
+    """Compare the invented words in silence, noise and music."""
     if not before.hallucination or not after.hallucination:
         return []
     found = []
@@ -162,7 +162,7 @@ def _judge_made_up_words(before: EvaluationResult, after: EvaluationResult) -> l
 
 
 def _rates(before: EvaluationResult, after: EvaluationResult) -> str:
-    """Normalised WER of both, or CER."""
+    """Return the normalised WER or CER of both."""
     old, new = (result.rate(result.normalized) for result in (before, after))
     return f"{100 * old:.1f} → {100 * new:.1f} % {after.measure.upper()}"
 
@@ -172,7 +172,7 @@ def _where(result: EvaluationResult) -> str:
 
 
 def gate_sentence(gate: Gate) -> str:
-    """The gate in a sentence, such as `Do not promote runs/it/best: …`."""
+    """Return the gate as a sentence, such as `Do not promote runs/it/best: …`."""
     if gate.promote:
         return f"Promote {gate.candidate}."
     return f"Do not promote {gate.candidate}: {' '.join(gate.reasons) or 'it was not compared.'}"
@@ -181,12 +181,12 @@ def gate_sentence(gate: Gate) -> str:
 def analyse(
     scored: Sequence[ScoredDecoding], *, bootstrap_samples: int, seed: int, guard_tolerance: float
 ) -> Analysis:
-    """Hold every later model against the first.
+    """Compare every later model with the first.
 
     Args:
         scored: All decodings, the baseline's first.
-        bootstrap_samples: Resamplings behind each interval.
-        seed: Of the draws.
+        bootstrap_samples: Number of resamples for each interval.
+        seed: Seed of the draws.
         guard_tolerance: By how much the WER of a guard dataset may rise, as a fraction.
     """
     results = [item.result for item in scored]

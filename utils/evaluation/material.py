@@ -1,4 +1,4 @@
-"""What is evaluated: splits of prepared datasets and whole recordings, each with its audio."""
+"""What is evaluated: splits of prepared datasets, and whole recordings, with their audio."""
 
 import bisect
 import itertools
@@ -16,11 +16,11 @@ from utils.runtime.errors import UserError
 
 DURATION_EDGES = (2.0, 5.0, 10.0, 20.0)  # seconds, between the groups by duration
 
-MAX_GROUP_VALUES = 50  # more distinct values than this name utterances rather than groups
+MAX_GROUP_VALUES = 50  # a column with more values names utterances, not groups
 
 GROUP_COLUMNS = ("language", "speaker", "group")
 
-# every prepared dataset's own columns; what else a dataset holds came from its source
+# columns of every prepared dataset; all others come from its source
 PREPARED_COLUMNS = frozenset(
     {"id", "audio", "text", "duration", "language", "speaker", "group"}
     | {"start", "end", "source", "previous_text", "segments"}
@@ -28,17 +28,17 @@ PREPARED_COLUMNS = frozenset(
 
 
 def build_evaluation_set(rows: Dataset, dataset: str, split: str, *, is_guard: bool = False) -> EvaluationSet:
-    """Read what scoring needs from a loaded split; the audio stays where it is.
+    """Read what scoring needs from a loaded split, without the audio.
 
     Raises:
-        UserError: An utterance has no reference. An empty one is none of these: nothing is said there.
+        UserError: An utterance has no reference. An empty reference is allowed: nothing is said there.
     """
     references, durations = list(rows["text"]), list(rows["duration"])
     missing = [row_id for row_id, text in zip(rows["id"], references, strict=True) if text is None]
     if missing:
         raise UserError(
             f"{dataset} ({split}): {len(missing)} of {len(references)} utterances have no reference, first "
-            f"{missing[0]!r}. Give them a text (an empty one where nothing is said), or leave them out."
+            f"{missing[0]!r}. Add a text (empty if nothing is said), or remove them."
         )
     return EvaluationSet(
         dataset=dataset,
@@ -55,7 +55,7 @@ def build_evaluation_set(rows: Dataset, dataset: str, split: str, *, is_guard: b
 
 
 def _read_recordings(rows: Dataset) -> list[str | None]:
-    """What each utterance was cut from; a file of its own says nothing of what else was recorded with it."""
+    """Return the recording of each utterance. A file of its own does not count as a recording."""
     nothing = [None] * len(rows)
     columns = [
         list(rows[name]) if name in rows.column_names else nothing
@@ -68,7 +68,7 @@ def _read_recordings(rows: Dataset) -> list[str | None]:
 
 
 def _group_by_duration(durations: list[float]) -> dict[str, list[str | None]]:
-    """A column of ranges such as `2 to 5 s`, where there is more than one."""
+    """Return a column of ranges such as `2 to 5 s`, if there is more than one range."""
     edges = [0.0, *DURATION_EDGES]
     names = [f"{low:g} to {high:g} s" for low, high in itertools.pairwise(edges)] + [f"over {edges[-1]:g} s"]
     found: list[str | None] = [names[bisect.bisect_right(DURATION_EDGES, seconds)] for seconds in durations]
@@ -76,7 +76,7 @@ def _group_by_duration(durations: list[float]) -> dict[str, list[str | None]]:
 
 
 def _read_groups(rows: Dataset) -> dict[str, list[str | None]]:
-    """Columns worth a breakdown: language, speaker, group and the source's text columns of 2 to 50 values."""
+    """Read the columns for breakdowns: language, speaker, group, and text columns of 2 to 50 values."""
     extras = [
         name
         for name, feature in rows.features.items()
@@ -91,7 +91,7 @@ def _read_groups(rows: Dataset) -> dict[str, list[str | None]]:
 
 
 def members_by_value(values: list[str | None]) -> dict[str, list[int]]:
-    """Utterance numbers of each known value, values in alphabetical order, numbers in theirs."""
+    """Return the utterance numbers of each known value, in alphabetical order of values."""
     known = {value for value in values if value is not None}
     members: dict[str, list[int]] = {value: [] for value in sorted(known, key=_natural_order)}
     for number, value in enumerate(values):
@@ -101,7 +101,7 @@ def members_by_value(values: list[str | None]) -> dict[str, list[int]]:
 
 
 def _natural_order(value: str) -> list[str | int]:
-    """Texts and numbers in turns, so that `2 to 5 s` comes before `10 to 20 s`."""
+    """Split text and numbers for sorting, so that `2 to 5 s` comes before `10 to 20 s`."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", value)]
 
 
@@ -114,7 +114,7 @@ class Material:
     recordings: list[Recording]  # of a manifest
 
     def contexts(self, wanted: Sequence[str], long_form: str) -> Sequence[str]:
-        """Of the contexts that are wanted, those for this: guards and windows by timestamps have one."""
+        """Return the wanted contexts that apply: guards and windows by timestamps have only one."""
         in_one = self.evaluation_set.is_guard or (self.rows is None and long_form == "sequential")
         return ["full"] if in_one else wanted
 
@@ -130,7 +130,7 @@ def load_material(
     max_samples: int | None,
     seed: int,
 ) -> list[Material]:
-    """The split of every dataset, cut down to max_samples, then whole recordings, then guards.
+    """Load the split of every dataset, cut to max_samples, then whole recordings, then guards.
 
     Raises:
         UserError: A dataset or split is missing or empty, or an utterance has no reference.
@@ -152,7 +152,7 @@ def _load_split(
 
 
 def _load_recordings(manifest: str, language: str, long_form: str) -> Material:
-    """Each recording is its own unit of scoring."""
+    """Load the recordings of a manifest. Each recording is one unit of scoring."""
     recordings = read_recordings(manifest, language)
     evaluation_set = EvaluationSet(
         dataset=manifest,
@@ -168,7 +168,7 @@ def _load_recordings(manifest: str, language: str, long_form: str) -> Material:
 
 
 def find_clip(material: Sequence[Material], dataset: str, utterance: str) -> bytes | None:
-    """FLAC bytes of an utterance; None of a whole recording, which no page has room for."""
+    """Return the FLAC bytes of an utterance; None for a whole recording, which is too long for a page."""
     for part in material:
         if part.evaluation_set.dataset == dataset and part.rows is not None:
             return part.rows[part.evaluation_set.ids.index(utterance)]["audio"]

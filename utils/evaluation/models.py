@@ -1,4 +1,4 @@
-"""What models can be asked for: their task, the languages they know, the contexts they decode in."""
+"""What models support: their task, their languages and their contexts."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,14 +12,14 @@ from utils.runtime.errors import UserError
 
 
 def find_task(models: Sequence[str], task: str) -> str:
-    """Look for every model before the first one is decoded, and find the task that all are to do.
+    """Check that every model exists before the first is decoded, and find their common task.
 
     Returns:
         The task: the one given unless that is auto, else the one that the models were trained for, else
         transcribe.
 
     Raises:
-        UserError: Models that are not there, all of them reported at once; or trained for different tasks.
+        UserError: Models do not exist (all reported together), or were trained for different tasks.
     """
     problems, tasks = [], {}
     for model in models:
@@ -34,17 +34,17 @@ def find_task(models: Sequence[str], task: str) -> str:
     known = {model: task for model, task in tasks.items() if task is not None}
     if len(set(known.values())) > 1:
         found = ", ".join(f"{model}: {task}" for model, task in known.items())
-        raise UserError(f"models trained for different tasks ({found}): give --task, which all will do.")
+        raise UserError(f"models trained for different tasks ({found}). Give --task for all of them.")
     return next(iter(known.values()), "transcribe")
 
 
 def in_known_languages(material: Material, transcriber: Transcriber, name: str) -> Material:
-    """The same, with the languages that a model has no token for: it detects one there.
+    """Mark the languages that the model has no token for; it detects a language there.
 
-    So a model that was given a new language can be compared with the one it was made from.
+    So a model with an added language can be compared with its base model.
 
     Raises:
-        UserError: An English-only model and another language, or one that the backend refuses.
+        UserError: The model is English-only and the data is not, or the backend refuses a language.
     """
     from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
@@ -64,10 +64,10 @@ def in_known_languages(material: Material, transcriber: Transcriber, name: str) 
 
 
 def choose_contexts(audio_context: str, transcriber: Transcriber, name: str, backend: str) -> list[str]:
-    """The contexts to decode in; auto spares a model the dynamic one that was not trained in it.
+    """Choose the contexts to decode in. With auto, the dynamic context is only for models trained in it.
 
     Raises:
-        UserError: The dynamic context is asked for, and the backend cannot decode the model in it.
+        UserError: The dynamic context is requested, but the backend cannot decode the model in it.
     """
     if audio_context == "auto":
         both = transcriber.loaded.dynamic_context and transcriber.takes_dynamic_context

@@ -1,4 +1,4 @@
-"""Recordings that are scored as a whole: read from a manifest, cut at pauses into windows, transcribed."""
+"""Whole recordings: read from a manifest, cut at pauses into windows, and transcribe."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -22,14 +22,14 @@ from utils.runtime.problems import BadItem
 
 SHOWN_PROBLEMS = 5
 
-LONGEST_WINDOW = 29.5  # seconds of sound in a window of 30: the decoder wants to hear an end
+LONGEST_WINDOW = 29.5  # seconds of audio in a window of 30: the decoder needs to hear an end
 
-CUT_REACH = 5.0  # seconds before the end of a window within which speech without a pause is cut
+CUT_REACH = 5.0  # speech without a pause is cut in these last seconds of a window
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A recording of any length with all that is said in it."""
+    """A recording of any length with its whole reference text."""
 
     name: str
     audio: Audio
@@ -39,19 +39,19 @@ class Recording:
     speaker: str | None
 
     def decode(self) -> np.ndarray:
-        """(samples,) float32 at 16 kHz."""
+        """Decode to (samples,) float32 at 16 kHz."""
         return decode_recording(self.audio)
 
 
 def read_recordings(manifest: str, language: str) -> list[Recording]:
-    """Read a manifest as preprocess.py reads it; what belongs to one recording is joined in order of time.
+    """Read a manifest as preprocess.py does. Lines of one recording are joined in order of time.
 
     Args:
         manifest: Path of a JSONL file with `audio`, `text` and perhaps `start` and `end` in each line.
-        language: Of lines that name none; auto leaves them without.
+        language: Language of lines without one; auto leaves it open.
 
     Raises:
-        UserError: A line or a recording cannot be used. None is left out, for it would be missing in the WER.
+        UserError: A line or recording is unusable. None is skipped, because the WER would not count it.
     """
     items = list(read_manifest(Path(manifest)).items)
     problems = [f"line {item.position}: {item.problem}" for item in items if isinstance(item, Reject)]
@@ -100,17 +100,17 @@ def transcribe_recordings(
     """Transcribe this process's recordings, one at a time, the longest first.
 
     Args:
-        transcriber: Of the model.
-        recordings: Of all processes together.
+        transcriber: Transcriber of the model.
+        recordings: Recordings of all processes.
         way: `sequential`, window after window by timestamps, or `chunked`, cut at pauses.
-        audio_context: Of the windows; sequential decoding has the full one only.
+        audio_context: Context of the windows; sequential decoding has only the full one.
         batch_size: Windows decoded at once.
         process: Number of this process.
-        num_processes: That share the recordings.
+        num_processes: Number of processes that share the recordings.
         on_batch: Called after each with 1 and its seconds.
 
     Returns:
-        Hypotheses by the recording's number.
+        Hypotheses by recording number.
     """
     order = sorted(range(len(recordings)), key=lambda number: -recordings[number].duration)
     found = {}
@@ -129,7 +129,7 @@ def transcribe_recordings(
                     batch_size=batch_size,
                 )
             found[number] = Hypothesis(text)
-        except Exception as error:  # whatever it is, it is told, and the recording counts
+        except Exception as error:  # any error is reported, and the recording counts
             found[number] = failed(error)
         on_batch(1, recording.duration)
     return found
@@ -145,18 +145,18 @@ def transcribe_chunked(
 ) -> str:
     """Cut at pauses into windows of at most 30 s, decode these in batches and join the texts.
 
-    What VAD takes for silence is not decoded, which spares what a model makes up there; after WhisperX (Bain
-    et al. 2023, arXiv:2303.00747).
+    Silence, as found by VAD, is not decoded, so the model cannot invent words there. After WhisperX (Bain et
+    al. 2023, arXiv:2303.00747).
 
     Args:
-        transcribe_batch: Of any backend.
+        transcribe_batch: Decoder of any backend.
         samples: (samples,) float32 at 16 kHz.
         language: Code; None lets the model detect it in each window.
         audio_context: "full" or "dynamic".
         batch_size: Windows decoded at once.
 
     Raises:
-        RuntimeError: The decoder failed on a window; without it the text would lack a part.
+        RuntimeError: The decoder failed on a window; the text would be incomplete.
     """
     windows = cut_windows(samples)
     heard = transcribe_clips(
@@ -175,9 +175,9 @@ def transcribe_chunked(
 
 
 def cut_windows(samples: np.ndarray, longest: float = LONGEST_WINDOW) -> list[SpeechSpan]:
-    """Windows of at most `longest` seconds that hold all speech of a recording (samples,) at 16 kHz.
+    """Return windows of at most `longest` seconds that hold all speech of (samples,) at 16 kHz.
 
-    Stretches of speech share a window while they fit; one that is longer is cut where it is quietest.
+    Spans of speech share a window if they fit. A span longer than a window is cut at its quietest place.
     """
     spans = find_speech(samples)
     parts = [part for span in spans for part in _cut_long(span, samples, longest)]

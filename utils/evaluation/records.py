@@ -1,4 +1,4 @@
-"""Records of an evaluation: what was decoded, how it scored, how models compare."""
+"""Records of an evaluation: decodings, scores and comparisons of models."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,43 +9,43 @@ from utils.scoring.word_alignment import Confusion, Edit
 
 SIGNIFICANT = 0.05
 
-FEWEST_UTTERANCES = 4  # below, an interval is just their range, and a range without 0 says little
+FEWEST_UTTERANCES = 4  # with fewer, an interval is only their range, and a range without 0 says little
 
 
 @dataclass(frozen=True)
 class EvaluationSet:
     """One split of one prepared dataset, without its audio."""
 
-    dataset: str  # the folder as it was given
+    dataset: str  # the folder as given by the user
     split: str
     ids: list[str]
     references: list[str]
     durations: list[float]  # seconds
-    groups: dict[str, list[str | None]]  # column -> each utterance's value; None where it is not known
+    groups: dict[str, list[str | None]]  # column -> each utterance's value; None if unknown
     languages: list[str | None]
-    speakers: list[str | None] | None = None  # None where the dataset tells none
-    recordings: list[str | None] | None = None  # that the utterances were cut from
-    is_guard: bool = False  # there to see what is forgotten, not what is learnt
+    speakers: list[str | None] | None = None  # None if the dataset has none
+    recordings: list[str | None] | None = None  # source of each utterance
+    is_guard: bool = False  # measures what is forgotten, not what is learnt
     detected_languages: list[str] = field(default_factory=list)  # that the model has no token for
 
     @property
     def told_languages(self) -> list[str | None]:
-        """What the model is told of each utterance's language; None where it detects one itself."""
+        """Return the language that the model is given for each utterance; None if it detects one itself."""
         return [None if code in self.detected_languages else code for code in self.languages]
 
     @property
     def commonest_language(self) -> str | None:
-        """Of those told."""
+        """Return the most frequent of the given languages."""
         return Counter(self.told_languages).most_common(1)[0][0]
 
 
 @dataclass(frozen=True)
 class MadeUpWords:
-    """What a model wrote for sounds of one sort in which nobody speaks."""
+    """Words that a model wrote for one kind of sound without speech."""
 
     clips: int
     clips_with_text: int
-    words: int  # normalised; characters where they have no spaces between words
+    words: int  # normalised; characters if the script has no spaces
     audio_seconds: float
     errors: int = 0  # clips that the decoder failed on
 
@@ -58,15 +58,15 @@ class MadeUpWords:
 class Decoding:
     """One model's hypotheses for one evaluation set in one audio context."""
 
-    model: str  # as it was given to --models
+    model: str  # as given to --models
     audio_context: str
     hypotheses: list[str]
     seconds: float  # wall-clock time of decoding
     backend: str = "transformers"
     errors: dict[int, str] = field(default_factory=dict)  # why the decoder failed, by utterance
-    trainable_parameters: int | None = None  # of the run that made the model; None where that is not known
+    trainable_parameters: int | None = None  # in the model's training; None if unknown
     total_parameters: int = 0
-    hallucination: dict[str, MadeUpWords] | None = None  # by sort of sound: silence, noise, music
+    hallucination: dict[str, MadeUpWords] | None = None  # by kind of sound: silence, noise, music
 
 
 RATES = {  # of a `TextScore`, in the words that reports have for them
@@ -90,8 +90,8 @@ class TextScore:
     substitutions: int
     insertions: int
     deletions: int
-    ci95: tuple[float, float]  # of the WER, or of the CER where that is the measure
-    ci95_unit: str  # what was drawn anew for it: speaker, recording or utterance
+    ci95: tuple[float, float]  # of the WER, or of the CER if that is the measure
+    ci95_unit: str  # unit of the resampling: speaker, recording or utterance
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class EvaluationResult:
     audio_context: str
     backend: str
     normalizer: str
-    measure: str  # wer; cer where the script has no spaces between words
+    measure: str  # wer; cer if the script has no spaces between words
     is_guard: bool
     num_utterances: int
     audio_seconds: float
@@ -122,21 +122,21 @@ class EvaluationResult:
     raw: TextScore
     normalized: TextScore
     groups: dict[str, dict[str, GroupScore]]
-    confusions: list[Confusion]  # of normalised words, the commonest first
+    confusions: list[Confusion]  # of normalised words, most frequent first
     failures: dict[str, int]  # utterances by kind
     hallucination: dict[str, MadeUpWords] | None
     trainable_parameters: int | None
     total_parameters: int
-    detected_languages: list[str] = field(default_factory=list)  # the model has no token for these, and chose
+    detected_languages: list[str] = field(default_factory=list)  # without a token; the model detected one
 
     def rate(self, score: TextScore) -> float:
-        """The error rate of one of the scores that its interval is of, as a fraction."""
+        """Return the error rate that the interval is about, as a fraction."""
         return score.cer if self.measure == "cer" else score.wer
 
 
 @dataclass(frozen=True)
 class _Compared:
-    """What a row of comparative_analysis.json is of."""
+    """What a row of comparative_analysis.json compares."""
 
     baseline: str
     candidate: str
@@ -148,7 +148,7 @@ class _Compared:
 
 @dataclass(frozen=True)
 class ModelComparison(Comparison, _Compared):
-    """One row of comparative_analysis.json; `wer_reduction` is of the CER where that is the measure.
+    """One row of comparative_analysis.json. `wer_reduction` is the CER's if that is the measure.
 
     A candidate's dynamic context is compared with the baseline's dynamic context if that was decoded, and
     otherwise with its full context. `audio_context` is the candidate's.
@@ -156,39 +156,39 @@ class ModelComparison(Comparison, _Compared):
 
     @property
     def is_significant(self) -> bool:
-        """By the test, which asks about these speakers, and by the interval, which may ask about others."""
+        """Check the test, which is about these speakers, and the interval, which may be about others."""
         low, high = self.ci95
         return not self.has_too_few and self.p_value < SIGNIFICANT and not low <= 0 <= high
 
     @property
     def has_too_few(self) -> bool:
-        """Whether the utterances, or whole recordings, are too few to tell anything from chance."""
+        """Check whether there are too few utterances (or whole recordings) to exclude chance."""
         return self.wins + self.losses + self.ties < FEWEST_UTTERANCES
 
 
 @dataclass(frozen=True)
 class Gate:
-    """Whether a candidate should take the baseline's place; plain sentences on either side."""
+    """Whether a candidate should replace the baseline, with sentences for and against."""
 
     candidate: str
     promote: bool
-    reasons: list[str]  # not to
+    reasons: list[str]  # against it
     passed: list[str]
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What comparative_analysis.json holds: models against the first, the baseline."""
+    """The content of comparative_analysis.json: models compared with the first, the baseline."""
 
     comparisons: list[ModelComparison]
     gates: list[Gate]
-    candidates: list[str]  # the most promising first
+    candidates: list[str]  # best first
     verdict: str
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One line of predictions.jsonl, texts as they are; errors count edits, not rates."""
+    """One line of predictions.jsonl. Texts are unchanged; errors are numbers of edits, not rates."""
 
     model: str
     dataset: str
@@ -206,13 +206,13 @@ class Prediction:
     error: str | None = None  # why the decoder failed
 
     def as_line(self) -> dict[str, object]:
-        """What is written; the error only where there is one."""
+        """Return the line to write; with the error only if there is one."""
         return {key: value for key, value in vars(self).items() if key != "error" or value is not None}
 
 
 @dataclass(frozen=True)
 class ScoredDecoding:
-    """A decoding, its row of results, and the per-utterance errors behind it."""
+    """A decoding, its row of results, and the errors of each utterance."""
 
     evaluation_set: EvaluationSet
     decoding: Decoding
@@ -223,5 +223,5 @@ class ScoredDecoding:
     result: EvaluationResult
 
     def measured(self, text: str) -> list[ErrorCounts]:
-        """Errors of each utterance in one form of the text, in what intervals and comparisons are of."""
+        """Return the errors of each utterance in one form of the text, in the unit of intervals."""
         return [utterance.in_form(text).of(self.result.measure) for utterance in self.utterances]

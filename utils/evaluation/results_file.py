@@ -1,4 +1,4 @@
-"""evaluation_results.json and comparative_analysis.json, read again."""
+"""Read evaluation_results.json and comparative_analysis.json."""
 
 import json
 from pathlib import Path

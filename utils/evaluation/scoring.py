@@ -1,4 +1,4 @@
-"""Hypotheses of one model scored, over the corpus and over every group."""
+"""Score the hypotheses of one model, over the corpus and over every group."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -39,7 +39,7 @@ def score_decoding(
         form: [align_words(text.reference, text.hypothesis, unit) for text in texts[form]] for form in texts
     }
     columns = references, decoding.hypotheses, alignments["normalized"], evaluation_set.languages
-    failures = [  # where the decoder failed, that alone
+    failures = [  # if the decoder failed, only this kind
         [DECODER_ERROR] if number in decoding.errors else find_failures(*row, measure=measure)
         for number, row in enumerate(zip(*columns, strict=True))
     ]
@@ -65,7 +65,7 @@ def score_decoding(
 
 
 def _taken_over(kind: type, *records: object) -> dict:
-    """The values of those fields of some records that a kind of record has too."""
+    """Return the values of the fields that the records share with `kind`."""
     names = {field.name for field in fields(kind)}
     return {name: value for record in records for name, value in vars(record).items() if name in names}
 
@@ -89,7 +89,7 @@ class _Scorer:
         )
 
     def choose_clusters(self, members: Sequence[int]) -> tuple[str, list[str | None] | None]:
-        """What is drawn anew for the interval of these utterances, and the labels to draw by."""
+        """Choose the resampling unit for the interval of these utterances, and the labels to draw by."""
         columns = self.evaluation_set.speakers, self.evaluation_set.recordings
         return choose_clusters(*(values and [values[i] for i in members] for values in columns))
 
@@ -113,7 +113,7 @@ class _Scorer:
 
 
 def list_predictions(scored: ScoredDecoding) -> list[Prediction]:
-    """What a model wrote for every utterance, with its errors."""
+    """List the hypothesis of every utterance, with its errors."""
     return [
         Prediction(
             **_taken_over(Prediction, scored.result, utterance)

@@ -1,4 +1,4 @@
-"""What a model writes, decoded by all processes together: for a split or manifest by the clock, for noise."""
+"""Decode with all processes together and measure the time: splits, manifests and noise."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -34,16 +34,16 @@ def decode(
     long_form: str,
     backend: str,
 ) -> Decoding:
-    """Transcribe together with the other processes, all of which call this, and take the time.
+    """Transcribe together with the other processes and measure the time. All processes must call this.
 
     Args:
-        name: Of the model, as it was given.
-        long_form: How recordings are decoded, see `transcribe_recordings`.
-        backend: The transcriber's, as it was given.
+        name: Name of the model, as given.
+        long_form: Method for recordings, see `transcribe_recordings`.
+        backend: Name of the transcriber's backend.
     """
     evaluation_set = material.evaluation_set
     description = f"{Path(name).name}, {evaluation_set.split}, {audio_context} context"
-    # every clip costs its 30 s in the full context, so clips give the honest time left
+    # in the full context every clip costs 30 s, so clips predict the time left
     by_clip = audio_context == "full" and max(evaluation_set.durations) <= FULL_CONTEXT
     total = len(evaluation_set.ids) if by_clip else sum(evaluation_set.durations)
     transcribe = _choose_transcription(transcriber, material, long_form)
@@ -75,7 +75,7 @@ def decode(
 def _choose_transcription(
     transcriber: Transcriber, material: Material, long_form: str
 ) -> Callable[..., dict[int, Hypothesis]]:
-    """What transcribes a process's share: of whole recordings, or of clips in batches."""
+    """Choose the function that transcribes a process's share: whole recordings, or clips in batches."""
     if material.rows is None:
         return partial(transcribe_recordings, transcriber, material.recordings, way=long_form)
     return partial(
@@ -101,7 +101,7 @@ def probe_hallucination(
     batch_size: int,
     normalizer: str,
 ) -> dict[str, MadeUpWords]:
-    """Let the model transcribe such sounds, shared among the processes, all of which call this."""
+    """Transcribe probes without speech, shared among the processes. All processes must call this."""
     sounds = build_probes(PROBE_DURATIONS, seed=PROBE_SEED)
     durations = [sound.duration for sound in sounds]
     share = transcribe_clips(
@@ -122,7 +122,7 @@ def probe_hallucination(
 def count_made_up_words(
     sorts: Sequence[str], durations: Sequence[float], texts: Sequence[str | None], normalizer: str = "basic"
 ) -> dict[str, MadeUpWords]:
-    """Words in what a model wrote for sounds without speech, by sort of sound; None where it failed."""
+    """Count the words written for sounds without speech, by kind of sound; None if decoding failed."""
     found = {}
     for sort in dict.fromkeys(sorts):
         own = [number for number, name in enumerate(sorts) if name == sort]

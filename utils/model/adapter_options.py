@@ -1,4 +1,4 @@
-"""Adapters and quantised weights, as flags with PEFT's and transformers' names."""
+"""Flags for adapters and quantised weights, with PEFT's and transformers' names."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -8,7 +8,7 @@ from utils.runtime.flags import argument, changed_flags
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterOptions:
-    """An adapter of the LoRA family, and in how many bits the frozen weights beside it are kept.
+    """An adapter of the LoRA family, and the number of bits of the frozen weights.
 
     LoRA: https://arxiv.org/abs/2106.09685. AdaLoRA: https://arxiv.org/abs/2303.10512. rsLoRA:
     https://arxiv.org/abs/2312.03732. DoRA: https://arxiv.org/abs/2402.09353. QLoRA:

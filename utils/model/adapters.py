@@ -19,9 +19,9 @@ from utils.text.label_tokens import IGNORED
 
 ALL_LINEAR = "all-linear"
 
-# AdaLoRA's own runs (https://arxiv.org/abs/2303.10512, tables 8 and 9) keep the ranks whole for 10 to 17 % of
-# the steps and leave them alone for the last 44 to 58 %; between the two they are cut at each step of short
-# runs, at every 100th of runs of up to 86,000 steps.
+# AdaLoRA's own runs (https://arxiv.org/abs/2303.10512, tables 8 and 9) keep all ranks for the first 10 to
+# 17 % of the steps and do not change them in the last 44 to 58 %. Between these, short runs cut ranks at each
+# step, and runs of up to 86,000 steps at every 100th.
 _WHOLE_SHARE, _SETTLED_SHARE, _CUTS = 1 / 8, 1 / 2, 1000
 
 IMPORTANCE = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # of AdaLoRA's ranks, in PEFT's words
@@ -33,21 +33,21 @@ def add_adapter(
     adapter: AdapterOptions,
     token_ids: Sequence[int] = (),
 ) -> PeftModel:
-    """Put an adapter beside the target modules; nothing else is trained.
+    """Add an adapter to the target modules. Only the adapter is trained.
 
     Args:
         model: Quantised or not; changed in place.
-        name_or_path: Where the model came from; loading the adapter later starts there.
-        adapter: What kind.
-        token_ids: Rows of the token embedding that are trained too.
+        name_or_path: Source of the model; the saved adapter names it as its base.
+        adapter: Settings of the adapter.
+        token_ids: Rows of the token embedding that are also trained.
 
     Raises:
-        UserError: No linear layer has one of the names or matches one of the expressions, or DoRA is asked
-            for on a CPU beside weights in 8 bits.
+        UserError: A name or expression matches no linear layer, or DoRA is used on a CPU with weights in
+            8 bits.
     """
     if adapter.use_dora and getattr(model, "is_loaded_in_8bit", False) and model.device.type == "cpu":
-        # PEFT 0.21 unpacks the weights at each step, and there loses bitsandbytes' scales with it.
-        raise UserError("use_dora with load_in_8bit on a CPU: PEFT cannot. Take load_in_4bit, or a GPU.")
+        # PEFT 0.21 unpacks the weights at each step and then loses bitsandbytes' scales.
+        raise UserError("use_dora with load_in_8bit: PEFT has no CPU version. Use load_in_4bit or a GPU.")
     options: dict[str, Any] = {
         "target_modules": find_targets(model, adapter.lora_target_modules),
         "lora_alpha": adapter.lora_alpha,
@@ -71,19 +71,19 @@ def add_adapter(
 
 
 def find_targets(model: nn.Module, wanted: Sequence[str]) -> list[str]:
-    """The linear layers that get matrices; the projection tied to the token embedding is never one.
+    """Find the linear layers that get an adapter. The projection tied to the token embedding is excluded.
 
     Args:
         model: Whisper.
-        wanted: Names such as `q_proj` or `self_attn.q_proj`, which stand for all modules that end so;
-            regular expressions that match a whole dotted name, as PEFT takes them
+        wanted: Names such as `q_proj` or `self_attn.q_proj`, for all modules whose name ends so;
+            regular expressions that match a whole dotted name, as in PEFT
             (`.*encoder.*(q|v)_proj`); or `all-linear`.
 
     Returns:
-        Names as given, dotted names of what an expression matches.
+        Names as given; for an expression, the dotted names that match.
 
     Raises:
-        UserError: Something matches no linear layer.
+        UserError: A name or expression matches no linear layer.
     """
     layers = [
         name
@@ -117,7 +117,7 @@ def _matching(word: str, layers: Sequence[str]) -> list[str]:
 
 
 def describe_adapter(model: PeftModel) -> str:
-    """What an adapter has of its own: `lora, rank 16, alpha 32, q_proj v_proj`."""
+    """Describe an adapter in a line: `lora, rank 16, alpha 32, q_proj v_proj`."""
     config = cast(LoraConfig, model.active_peft_config)
     targets = config.target_modules or []
     modules = targets if isinstance(targets, str) else " ".join(sorted(targets))
@@ -128,7 +128,7 @@ def describe_adapter(model: PeftModel) -> str:
 
 
 def adapter_loss(model: PeftModel) -> WhisperLoss:
-    """The loss that an adapter is trained by."""
+    """Return the loss that trains an adapter."""
     is_adalora = isinstance(model.active_peft_config, AdaLoraConfig)
     return OrthogonalLoss(model) if is_adalora else WhisperLoss(model)
 
@@ -136,9 +136,9 @@ def adapter_loss(model: PeftModel) -> WhisperLoss:
 def register_adapter(
     accelerator: Accelerator, model: PeftModel, optimizer: torch.optim.Optimizer, total_steps: int
 ) -> None:
-    """Have AdaLoRA's ranks cut after each step, also after a resume.
+    """Cut AdaLoRA's ranks after each step, also after a resume.
 
-    Call it before the optimiser is prepared. The ranks that an earlier run has settled stay as they are.
+    Call it before the optimiser is prepared. Ranks that an earlier run made final do not change.
     """
     config = model.active_peft_config
     if isinstance(config, AdaLoraConfig) and config.rank_pattern is None:
@@ -148,7 +148,7 @@ def register_adapter(
 
 
 def schedule_ranks(config: AdaLoraConfig, total_steps: int) -> None:
-    """Set when ranks are whole, cut and settled in a run of `total_steps` optimiser steps."""
+    """Set the steps at which rank cuts begin and end in a run of `total_steps` optimiser steps."""
     config.total_step = total_steps
     config.tinit = int(total_steps * _WHOLE_SHARE)
     config.tfinal = min(int(total_steps * _SETTLED_SHARE), total_steps - config.tinit - 1)
@@ -156,10 +156,10 @@ def schedule_ranks(config: AdaLoraConfig, total_steps: int) -> None:
 
 
 class RankAllocator:
-    """Cuts AdaLoRA's ranks down to the budget, after each optimiser step and before gradients are forgotten.
+    """Cut AdaLoRA's ranks to the budget, after each optimiser step and before gradients are cleared.
 
-    Register it as a post hook of the optimiser's step, which is exactly there, and for checkpoints: PEFT
-    leaves the importance of each rank and the pattern of those that are left out of the adapter's weights.
+    Register it as a post hook of the optimiser's step, and for checkpoints: PEFT does not save the importance
+    of each rank and the pattern of remaining ranks with the adapter's weights.
     """
 
     def __init__(self, model: PeftModel, total_steps: int) -> None:
@@ -170,7 +170,7 @@ class RankAllocator:
         self._last_cut = total_steps - self._config.tfinal
 
     def __call__(self, optimizer: torch.optim.Optimizer, args: object, kwargs: object) -> None:
-        # Under fp16 a fused optimiser is called with infinite gradients too, and leaves the step out itself.
+        # Under fp16 a fused optimiser is called also with infinite gradients, and skips the step itself.
         overflow = getattr(optimizer, "found_inf", None)
         if overflow is not None and overflow.item():
             return
@@ -193,11 +193,11 @@ class RankAllocator:
 
 
 class OrthogonalLoss(WhisperLoss):
-    """`WhisperLoss` that also pulls AdaLoRA's matrices towards orthogonal ones, as their pruning presumes.
+    """`WhisperLoss` that also pulls AdaLoRA's matrices towards orthogonality, as its pruning assumes.
 
-    PEFT adds this in a forward pass that ours does not take. It changes the gradient, not the value, so
-    that losses compare with those of other adapters; and it weighs as much as the batch has target tokens,
-    so that over the micro-batches and processes of a step it counts once.
+    PEFT adds this term in a forward pass that we do not use. It changes the gradient, not the value, so
+    losses can be compared with other adapters. Its weight is the number of target tokens in the
+    batch, so it counts once over all micro-batches and processes of a step.
     """
 
     def forward(
@@ -216,7 +216,7 @@ class OrthogonalLoss(WhisperLoss):
 
 
 def orthogonal_penalty(model: nn.Module) -> torch.Tensor:
-    """Mean over all A and B of ‖A Aᵀ − I‖ and ‖Bᵀ B − I‖ in the Frobenius norm (AdaLoRA, equation 4)."""
+    """Return the mean over all A and B of ‖A Aᵀ − I‖ and ‖Bᵀ B − I‖, Frobenius norm (AdaLoRA, equation 4)."""
     norms = []
     for name, parameter in model.named_parameters():
         if "lora_A" in name or "lora_B" in name:

@@ -1,9 +1,9 @@
 """The mean of the best evaluations' weights, after the n-best averaging of ESPnet (https://arxiv.org/abs/1804.00015).
 
-Weights of one run that lie near each other average to a model that is often better than each of them. That
-holds for a model's weights, not for the factors of a LoRA adapter: the mean of B times the mean of A is not
-the mean of their products. But that mean is an adapter too, with all the ranks together: the A matrices one
-below the other, the B matrices side by side, each divided by their number. So it is written.
+The average of nearby weights of one run is often a better model than each of them. LoRA factors cannot be
+averaged like this: the mean of B times the mean of A is not the mean of the products. But the mean of the
+products is an adapter too, with the sum of the ranks: the A matrices stacked, the B matrices side by side and
+divided by their number. It is saved in this form.
 """
 
 import shutil
@@ -25,28 +25,28 @@ FACTORS = {"lora_A": 0, "lora_B": 1, "lora_embedding_A": 0, "lora_embedding_B": 
 
 
 def rank_evaluation(ranking: Ranking, step: int, value: float, keep: int) -> Ranking:
-    """The best `keep` evaluations with a new one among them; of equal ones the earlier is better."""
+    """Add an evaluation to the ranking and return the best `keep`; of equal ones, the earlier is better."""
     return sorted([*ranking, (step, value)], key=lambda entry: (entry[1], entry[0]))[:keep]
 
 
 def find_snapshots(folder: Path) -> list[Path]:
-    """All snapshots of a run, in the order of their steps."""
+    """Find all snapshots of a run, sorted by step."""
     return sorted(folder.glob(f"{PREFIX}*"), key=snapshot_step)
 
 
 def snapshot_step(path: Path) -> int:
-    """The step in a snapshot's name."""
+    """Return the step in a snapshot's name."""
     return int(path.name.removeprefix(PREFIX))
 
 
 def save_snapshot(folder: Path, step: int, model: torch.nn.Module) -> None:
-    """Keep a model's weights (its adapter's, where it has one), whole or not at all."""
+    """Save a model's weights (only the adapter's, if it has one), completely or not at all."""
     with folder_written_whole(folder / f"{PREFIX}{step}") as temporary:
         save_weights(model, temporary)
 
 
 def drop_snapshots(folder: Path, ranking: Ranking) -> None:
-    """Delete what is no longer among the best, also what a run left that was killed and resumed before."""
+    """Delete snapshots that are not in the ranking, also those of a killed run that was resumed."""
     kept = {step for step, _ in ranking}
     for path in find_snapshots(folder):
         if snapshot_step(path) not in kept:
@@ -54,7 +54,7 @@ def drop_snapshots(folder: Path, ranking: Ranking) -> None:
 
 
 def check_averaging(adapter_config: dict | None) -> None:
-    """Refuse what has no mean of its own form.
+    """Check that the weights can be averaged.
 
     Raises:
         UserError: The adapter is not plain LoRA.
@@ -62,13 +62,13 @@ def check_averaging(adapter_config: dict | None) -> None:
     reason = None if adapter_config is None else why_not_plain_lora(adapter_config)
     if reason:
         raise UserError(
-            f"average_checkpoints: the mean of such adapters is none of the kind: {reason}. "
+            f"average_checkpoints: adapters of this kind cannot be averaged: {reason}. "
             "Leave average_checkpoints out, or train a plain LoRA adapter or all weights."
         )
 
 
 def average_weights(folders: Sequence[Path]) -> dict[str, torch.Tensor]:
-    """The mean of every tensor over model folders or over LoRA adapter folders, summed in float64.
+    """Return the mean of every tensor over model folders or LoRA adapter folders, summed in float64.
 
     One tensor of one model is read at a time. LoRA factors are stacked instead: (N r, in) and (out, N r).
 
@@ -79,7 +79,7 @@ def average_weights(folders: Sequence[Path]) -> dict[str, torch.Tensor]:
         stores = [stack.enter_context(StoredWeights(folder)) for folder in folders]
         for store in stores[1:]:
             if set(store.names) != set(stores[0].names):
-                raise UserError(f"{store.folder} has not the same weights as {stores[0].folder}.")
+                raise UserError(f"{store.folder} has other weights than {stores[0].folder}.")
         return {name: _combine(name, stores) for name in stores[0].names}
 
 
@@ -96,7 +96,7 @@ def _combine(name: str, stores: Sequence[StoredWeights]) -> torch.Tensor:
 
 
 def averaged_adapter_config(config: dict, count: int) -> dict:
-    """The configuration of `count` LoRA adapters stacked: their ranks' sum at the same scale.
+    """Return the configuration of `count` stacked LoRA adapters: the sum of the ranks at the same scale.
 
     The scale is alpha / rank, or alpha over the root of the rank in rank-stabilised LoRA.
     """

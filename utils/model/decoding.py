@@ -1,7 +1,7 @@
-"""Greedy decoding of clips, each encoded under its own audio context: the likeliest token after the other.
+"""Decode clips greedily, each encoded in its own audio context.
 
-Gives the tokens of `model.generate(do_sample=False, num_beams=1)`, whose encoder takes 30 s and nothing else,
-but that a hypothesis which has begun to loop is cut short.
+The tokens are those of `model.generate(do_sample=False, num_beams=1)`, whose encoder takes only 30 s. One
+difference: a hypothesis that loops is cut short.
 """
 
 import contextlib
@@ -22,15 +22,15 @@ from utils.model.whisper import eval_mode, whisper_of
 from utils.text.label_tokens import prompt_tokens
 from utils.text.loops import loop_period
 
-LOOKS_FOR_LOOPS_EVERY = 16  # positions; the same for every batch, so that neighbours do not matter
+LOOKS_FOR_LOOPS_EVERY = 16  # positions; the same in every batch, so that other clips have no influence
 
 
 @dataclass
 class EncodedClips:
-    """What the decoder attends to; clips of a shorter context than others are padded behind it.
+    """Encoder states of clips, for the decoder's cross-attention. Shorter contexts are padded at the end.
 
-    `mask` is added to the scores of attention, (B, 1, 1, positions): -inf at padding, and the weight of what
-    stands for more silence; None where it would be 0.
+    `mask` (B, 1, 1, positions) is added to the attention scores: -inf at padding, and the weight of positions
+    that represent more silence. It is None if all values would be 0.
     """
 
     states: torch.Tensor  # (B, positions, d_model)
@@ -40,10 +40,10 @@ class EncodedClips:
 def detect_languages(
     model: WhisperForConditionalGeneration, states: torch.Tensor
 ) -> list[tuple[str | None, float]]:
-    """The likeliest language of each clip and its share of the probability of all languages.
+    """Return the most probable language of each clip, and its share of the probability of all languages.
 
     Args:
-        model: One that knows languages; an English-only model gives None and 0.
+        model: A multilingual model; an English-only model gives None and 0.
         states: (B, positions, d_model), the encoder's output.
     """
     languages = language_ids(model)
@@ -61,15 +61,15 @@ def detect_languages(
 def decode_greedily(
     model: WhisperForConditionalGeneration, encoded: EncodedClips, prompts: torch.Tensor, max_length: int
 ) -> list[list[int]]:
-    """Take the likeliest token until the end, a loop or `max_length` tokens; finished clips leave the batch.
+    """Decode until the end token, a loop or `max_length` tokens. Finished clips leave the batch.
 
     Args:
-        encoded: Of B clips; those that are finished are taken out.
+        encoded: B clips; finished clips are removed from it.
         prompts: (B, P) int64.
-        max_length: Most tokens of a hypothesis, prompt included; the decoder's positions limit it too.
+        max_length: At most this number of tokens, prompt included; also limited by the decoder's positions.
 
     Returns:
-        Per clip the tokens after the prompt, without the end token; a loop is left as it stood when noticed.
+        For each clip, the tokens after the prompt without the end token. A loop ends where it was found.
     """
     end = model.generation_config.eos_token_id
     device = encoded.states.device
@@ -107,7 +107,7 @@ def decode_greedily(
 def _never_chosen(
     model: WhisperForConditionalGeneration, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids of tokens that are never chosen: as the first of the text, and anywhere."""
+    """Return the ids of tokens that are never chosen: as first token of the text, and anywhere."""
     config = model.generation_config
     always, at_begin = config.suppress_tokens or [], config.begin_suppress_tokens or []
     ids = ([*always, *at_begin], always)
@@ -117,7 +117,7 @@ def _never_chosen(
 
 @contextlib.contextmanager
 def ready_to_decode(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode and the fastest layers for decoding; the weights must not change in the block."""
+    """Set evaluation mode and the fastest layers for decoding. Do not change the weights in the block."""
     with eval_mode(model), packed(model), attending_by_products(whisper_of(model)):
         yield
 
@@ -134,19 +134,19 @@ def transcribe_batch(
     task: str = "transcribe",
     silence_run: int = 0,
 ) -> list[str]:
-    """Transcribe clips together, each encoded under its own audio context.
+    """Transcribe clips together, each encoded in its own audio context.
 
-    The decoder, which has to read all its weights for every token, takes all clips at once; the encoder those
-    of one context.
+    The decoder takes all clips at once, because it reads all its weights for every token. The encoder takes
+    the clips of one context at once.
 
     Args:
-        model: Whisper, or a PEFT model around it, in evaluation mode, best `ready_to_decode`.
+        model: Whisper, or a PEFT model around it, in evaluation mode, faster in `ready_to_decode`.
         clips: FLAC bytes of at most 30 s, 16 kHz mono.
         languages: Language code of each clip; None lets the model detect it. English-only models take none.
-        contexts: Seconds that each is padded to.
-        max_length: Most tokens of a hypothesis, the prompt included.
+        contexts: Context of each clip in seconds.
+        max_length: At most this number of tokens in a hypothesis, prompt included.
         task: transcribe, or translate into English.
-        silence_run: Of a dynamic context, see `utils.model.encoder.encode`.
+        silence_run: For a dynamic context, see `utils.model.encoder.encode`.
     """
     whisper = whisper_of(model)
     encoded = encode_in_contexts(
@@ -175,7 +175,7 @@ def encode_in_contexts(
     contexts: Sequence[float],
     silence_run: int,
 ) -> EncodedClips:
-    """Encode clips, (samples,) float32 at 16 kHz each, those of one context together."""
+    """Encode clips, (samples,) float32 at 16 kHz each; clips of one context are encoded together."""
     states: dict[int, torch.Tensor] = {}
     masks: dict[int, torch.Tensor] = {}
     for context in dict.fromkeys(contexts):

@@ -1,4 +1,4 @@
-"""Whisper's encoder at any length, with the silence behind a clip condensed."""
+"""Run Whisper's encoder at any length, with condensed silence after a clip."""
 
 import numpy as np
 import torch
@@ -27,17 +27,17 @@ def encode(
     silence_run: int = 0,
     multiple: int = 1,
 ) -> torch.Tensor:
-    """The encoder at any length: position embeddings are cut to the input, everything else is Whisper's own.
+    """Run the encoder at any length. Position embeddings are cut to the input; the rest is unchanged.
 
     Args:
         input_features: (B, n_mels, frames) with an even number of frames, 3000 at most; with a `silence_run`
-            their last frame is silence.
-        silence_run: Positions of the silence up to 30 s that one stands for; 0 leaves the silence out.
-        multiple: What the positions are divisible by, if there is silence to be had, see `condense`.
+            the last frame must be silence.
+        silence_run: Number of silent positions that one position represents; 0 adds no silence.
+        multiple: The number of positions is a multiple of this, if silence is added, see `condense`.
 
     Returns:
-        (B, positions, d_model), where positions are half the frames and what stands for the silence. At 3000
-        frames, all that transformers' encoder takes, the two are equal.
+        (B, positions, d_model), with half as many positions as frames, and those for the silence. At 3000
+        frames, the only size that transformers' encoder takes, the results are equal.
     """
     encoder: WhisperEncoder = model.model.encoder
     silence = condensed_silence(model, input_features.shape[2] // 2, silence_run, multiple)
@@ -50,7 +50,7 @@ def encode(
     if silence is not None:
         hidden, positions = silence.extend(hidden), silence.positions(hidden.device)
         key_bias = silence.key_bias(hidden)
-    # Through the module, not its weight: sharded training gathers weights in the module's hooks.
+    # Call the module, do not read its weight: sharded training gathers weights in the module's hooks.
     hidden = hidden + encoder.embed_positions(positions)
     hidden = nn.functional.dropout(hidden, p=encoder.dropout, training=encoder.training)
     for layer in encoder.layers:
@@ -61,5 +61,7 @@ def encode(
 def condensed_silence(
     model: WhisperForConditionalGeneration, context: int, silence_run: int, multiple: int = 1
 ) -> CondensedSilence | None:
-    """What stands for the silence behind a context of so many encoder positions; None for nothing."""
+    """Return the condensed silence after a context of this number of encoder positions; None if there is
+    none.
+    """
     return condense(context, silence_run, model.config.max_source_positions, multiple)

@@ -1,7 +1,8 @@
-"""Between base and tuned weights: (1 - alpha) base + alpha tuned, WiSE-FT (https://arxiv.org/abs/2109.01903).
+"""Interpolate between base and tuned weights: (1 - alpha) base + alpha tuned, WiSE-FT
+(https://arxiv.org/abs/2109.01903).
 
-Fine-tuning gains on the data it sees and may lose on all other. On the straight line between the two models
-lie some that keep most of the gain and lose less, and finding them costs evaluations but no training.
+Fine-tuning improves results on the training data's kind and may worsen others. Some models between the two
+keep most of the gain and lose less. Finding them takes evaluations but no training.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from utils.scoring.error_rates import METRIC_LABELS, ErrorRates
 
 @dataclass(frozen=True)
 class Mixture:
-    """One share of the tuned weights, with its error rates."""
+    """One mixture of base and tuned weights, with its error rates."""
 
     alpha: float  # 0 is the base model, 1 the tuned one
     validation: ErrorRates
@@ -32,14 +33,14 @@ class Mixture:
 
 
 def check_interpolation(base: Path, adapter_config: dict | None) -> None:
-    """Refuse what does not lie on a straight line between base and tuned weights.
+    """Check that base and tuned weights can be interpolated.
 
     Args:
         base: Folder of the model that training started from.
-        adapter_config: Of the tuned adapter; None where all weights were tuned.
+        adapter_config: Configuration of the tuned adapter; None if all weights were tuned.
 
     Raises:
-        UserError: The reason and the way out; also where the base has no safetensors to read from.
+        UserError: They cannot, or the base has no safetensors.
     """
     reason = f"{base} is itself an adapter: merge it into a model first" if is_adapter(base) else None
     if adapter_config is not None and reason is None:
@@ -55,17 +56,17 @@ def check_interpolation(base: Path, adapter_config: dict | None) -> None:
 def _tuned_besides(config: dict) -> str | None:
     for name in ("modules_to_save", "trainable_token_indices"):
         if config.get(name):
-            return f"the adapter brings whole tuned weights besides ({name} {config[name]})"
+            return f"the adapter also holds whole tuned weights ({name} {config[name]})"
     if config.get("bias", "none") != "none":
-        return f"the adapter brings tuned biases besides (bias {config['bias']})"
+        return f"the adapter also holds tuned biases (bias {config['bias']})"
     return None
 
 
 def interpolate_weights(base: Path, tuned: Path, alpha: float) -> dict[str, torch.Tensor]:
-    """(1 - alpha) base + alpha tuned for every tensor of the tuned model, read from disk one by one.
+    """Return (1 - alpha) base + alpha tuned for every tensor of the tuned model, read from disk one by one.
 
-    Computed in float32, kept in the tuned model's precision; exactly the base's weights at 0 and the tuned
-    ones at 1.
+    Computed in float32, returned in the tuned model's precision. Alpha 0 gives exactly the base's weights, 1
+    the tuned weights.
 
     Raises:
         UserError: The base lacks a weight, or has it in another shape.
@@ -87,7 +88,7 @@ def _mix(before: StoredWeights, after: StoredWeights, name: str, alpha: float) -
 
 
 def scaled_adapter_config(config: dict, alpha: float) -> dict:
-    """The configuration of a LoRA adapter that adds `alpha` times as much to its base; LoRA is linear in it.
+    """Return the configuration of a LoRA adapter that adds `alpha` times as much to its base.
 
     The matrices stay as they are: PEFT multiplies their product by lora_alpha over the rank.
     """
@@ -98,7 +99,7 @@ def scaled_adapter_config(config: dict, alpha: float) -> dict:
 def mixed_weights(
     base: Path, tuned: Path, alpha: float
 ) -> tuple[dict[str, torch.Tensor], dict[str, object] | None]:
-    """Tensors of the mixture, and the adapter's configuration where the tuned folder is an adapter."""
+    """Return the mixture's tensors, and the adapter's configuration if the tuned folder is an adapter."""
     if not is_adapter(tuned):
         return interpolate_weights(base, tuned, alpha), None
     with StoredWeights(tuned) as weights:
@@ -107,7 +108,7 @@ def mixed_weights(
 
 
 def keeps_guard(mixture: Mixture, base: Mixture, metric: str, tolerance: float) -> bool:
-    """Whether no guard's metric is above the base's by more than `tolerance`, an absolute fraction."""
+    """Check that no guard's metric exceeds the base's by more than `tolerance`, an absolute fraction."""
     return all(
         rates.of(metric) <= base.guards[name].of(metric) + tolerance + 1e-9  # 0.12 - 0.10 is above 0.02
         for name, rates in mixture.guards.items()
@@ -117,9 +118,9 @@ def keeps_guard(mixture: Mixture, base: Mixture, metric: str, tolerance: float) 
 def choose_mixture(
     mixtures: Sequence[Mixture], base: Mixture, metric: str, tolerance: float
 ) -> Mixture | None:
-    """The lowest validation metric among those that keep the guard; of equal ones the nearest to the base.
+    """Choose the lowest validation metric of the mixtures that keep the guard; if equal, the nearest to base.
 
-    None where no mixture keeps it.
+    Return None if no mixture keeps it.
     """
     kept = [mixture for mixture in mixtures if keeps_guard(mixture, base, metric, tolerance)]
     return min(kept, key=lambda mixture: (mixture.validation.of(metric), mixture.alpha), default=None)
@@ -128,7 +129,7 @@ def choose_mixture(
 def interpolation_record(
     mixtures: Sequence[Mixture], base: Mixture, chosen: Mixture | None, metric: str, tolerance: float
 ) -> dict:
-    """What interpolation.json says of the search: every mixture's rates and which one was taken."""
+    """Return the content of interpolation.json: the rates of every mixture and the chosen one."""
     rows = [
         asdict(mixture) | {"keeps_guard": keeps_guard(mixture, base, metric, tolerance)}
         for mixture in (base, *mixtures)
@@ -139,7 +140,7 @@ def interpolation_record(
 def build_interpolation_table(
     mixtures: Sequence[Mixture], base: Mixture, chosen: Mixture | None, metric: str, tolerance: float
 ) -> Table:
-    """A row for the base and each mixture, in percent; what breaks the guard is red, the choice bold."""
+    """Build a row for the base and each mixture, in percent; broken guards are red, the choice is bold."""
     table = Table(title=f"{METRIC_LABELS[metric]} in percent, between base (0) and tuned weights (1)")
     for name in ("alpha", "validation", *base.guards, "guard"):
         table.add_column(name, justify="right", overflow="fold")

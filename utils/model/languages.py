@@ -1,4 +1,4 @@
-"""Languages that a model has a token for, and a token for one that it has none for."""
+"""Language tokens of a model, and adding a token for a new language."""
 
 import difflib
 from collections.abc import Sequence
@@ -13,22 +13,22 @@ from utils.runtime.errors import UserError
 
 
 def language_ids(model: nn.Module) -> dict[str, int]:
-    """Token id of each language the model knows, by its code; empty for an English-only model."""
+    """Return the token id of each language of the model, by code; empty for an English-only model."""
     lang_to_id: dict[str, int] = getattr(whisper_of(model).generation_config, "lang_to_id", None) or {}
-    # an added language stands there by its bare code as well, see languages.add_language
+    # an added language is there also by its bare code, see languages.add_language
     return {token[2:-2]: token_id for token, token_id in lang_to_id.items() if token.startswith("<|")}
 
 
 def language_codes(model: nn.Module) -> set[str]:
-    """Codes of the languages the model has a token for; empty for an English-only model."""
+    """Return the codes of languages with a token; empty for an English-only model."""
     return set(language_ids(model))
 
 
 def check_languages(model: nn.Module, languages: Sequence[str | None], name_or_path: str) -> list[str | None]:
-    """The language of each row for its label tokens; all None for an English-only model.
+    """Return the language of each row for its label tokens; all None for an English-only model.
 
     Raises:
-        UserError: Rows without a language, or languages the model has no token for.
+        UserError: A row has no language, or the model has no token for a language.
     """
     known = language_codes(model)
     if not known:
@@ -39,7 +39,7 @@ def check_languages(model: nn.Module, languages: Sequence[str | None], name_or_p
     missing = sum(language is None for language in languages)
     if missing:
         raise UserError(
-            f"{missing} of {len(languages)} utterances have no language. Give --language, such as it."
+            f"{missing} of {len(languages)} utterances have no language. Give one, such as --language it."
         )
     unknown = sorted({str(language) for language in languages} - known)
     if unknown:
@@ -56,23 +56,23 @@ def add_language(
     code: str,
     init_from: str | None = None,
 ) -> int:
-    """Give tokenizer, embedding (and the projection tied to it) and generation config a token `<|code|>`.
+    """Add a token `<|code|>` to tokenizer, embedding (with the tied projection) and generation config.
 
     transformers' `generate(language=code)` looks into `lang_to_id` before its own table of languages, so the
-    bare code is entered there too. The token stands behind the timestamps, and for that reason it is
-    suppressed: where timestamps are decoded, whatever has a higher number counts as one.
+    bare code is entered there too. The token comes after the timestamps, so it is
+    suppressed: in decoding with timestamps, every higher id counts as a timestamp.
 
     Args:
         model: Changed in place.
         processor: Its tokenizer is changed in place.
-        code: Lower-case code without a token so far.
-        init_from: Code of a related language whose embedding is the first value; None: the mean of all.
+        code: Lower-case code that has no token yet.
+        init_from: Code of a related language whose embedding is the start value; None: the mean of all.
 
     Returns:
         The id of the new token.
 
     Raises:
-        UserError: An English-only model, a code the model knows, or an `init_from` it does not know.
+        UserError: The model is English-only, knows the code, or does not know `init_from`.
     """
     known = language_ids(model)
     _check(known, code, init_from)

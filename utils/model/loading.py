@@ -1,4 +1,4 @@
-"""Any form of Whisper, loaded with what scoring it needs to know."""
+"""Load any form of Whisper, with the facts that scoring needs."""
 
 import json
 from dataclasses import dataclass
@@ -22,18 +22,18 @@ from utils.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model with what scoring it needs to know."""
+    """A model with the facts that scoring needs."""
 
     model: nn.Module  # WhisperForConditionalGeneration, or a PeftModel around one
     processor: WhisperProcessor
-    dynamic_context: bool  # trained on short contexts, so that it may be decoded in them
-    trainable_parameters: int | None  # of the run that made it; None where that is not known
+    dynamic_context: bool  # trained on short contexts, so it can be decoded in them
+    trainable_parameters: int | None  # in the run that made it; None if unknown
     total_parameters: int
-    silence_run: int | None = None  # that it was trained with, see `encode`; None where that is not known
+    silence_run: int | None = None  # used in its training, see `encode`; None if unknown
 
     @property
     def decoding_silence_run(self) -> int:
-        """For a dynamic context: what it was trained with, else what an untuned model hears well with."""
+        """Return the value for a dynamic context: that of training, else one that suits untuned models."""
         return SILENCE_RUN if self.silence_run is None else self.silence_run
 
 
@@ -47,14 +47,14 @@ def load_model(
     """Load a Hub id, a model folder, an adapter folder or a faster-whisper folder.
 
     Args:
-        name_or_path: What the user gave.
+        name_or_path: Name as the user gave it.
         dtype: Precision of the weights.
         keep_adapter: Leave an adapter in place, trainable, instead of merging it into the weights.
-        quantization: Quantise the linear layers, those of the base of an adapter; needs `keep_adapter`, since
-            adapters are merged into whole weights only.
+        quantization: Quantise the linear layers of the base; needs `keep_adapter`, as adapters are merged
+            only into whole weights.
 
     Raises:
-        UserError: Nothing loadable is there, or model and processor do not belong together.
+        UserError: There is no loadable model, or model and processor do not belong together.
     """
     resolved = resolve_model(name_or_path)
     try:
@@ -143,9 +143,9 @@ def _check_pair(name: str, model: WhisperForConditionalGeneration, processor: Wh
 
 
 def _complete_generation_config(model: WhisperForConditionalGeneration, processor: WhisperProcessor) -> None:
-    """Give a multilingual model the ids of its languages where its generation config lacks them.
+    """Add the language ids to a multilingual model's generation config if they are missing.
 
-    Those of old versions of transformers do; without them a model would pass for English-only.
+    Configs from old versions of transformers lack them; the model would then look English-only.
     """
     config, ids = model.generation_config, processor.tokenizer.get_vocab()
     is_multilingual = model.config.vocab_size >= MULTILINGUAL_VOCAB_SIZE
@@ -156,7 +156,7 @@ def _complete_generation_config(model: WhisperForConditionalGeneration, processo
 
 
 def read_training_arguments(folder: str) -> dict:
-    """What train.py wrote into a model folder about the run; empty for any other model."""
+    """Read train.py's arguments from a model folder; empty for any other model."""
     return _read_if_there(Path(folder) / ARGUMENTS_FILE, yaml.safe_load)
 
 

@@ -1,4 +1,4 @@
-"""What is trained: the summed cross-entropy of the target tokens, a few at a time where memory is short."""
+"""The training loss: summed cross-entropy of the target tokens, in chunks if memory is short."""
 
 import torch
 from torch import nn
@@ -10,13 +10,13 @@ from utils.model.kernels.onednn import ANY_SIZE, Multiples
 from utils.model.whisper import whisper_of
 from utils.text.label_tokens import IGNORED
 
-MULTIPLE = 32  # of target tokens: fewer sizes, and those that matrix kernels are made for
+MULTIPLE = 32  # of target tokens: fewer sizes, which suit matrix kernels
 
-CHUNK_TOKENS = 128  # with Whisper's 51,865 tokens 27 MB of logits in float32
+CHUNK_TOKENS = 128  # 27 MB of float32 logits with Whisper's 51,865 tokens
 
 
 class WhisperLoss(nn.Module):
-    """What is trained: features and labels in, the summed loss of the target tokens out.
+    """Compute the summed loss of the target tokens from features and labels.
 
     The sum, not the mean: only the caller knows how many target tokens the whole optimiser step has, over all
     micro-batches and processes.
@@ -29,13 +29,13 @@ class WhisperLoss(nn.Module):
         silence_run: int = 0,
         multiples: Multiples = ANY_SIZE,
     ) -> None:
-        """Of several losses made of one model the last trains it.
+        """If a model has several losses, only the last can train it.
 
         Args:
             model: Whisper, or a PEFT wrapper around it.
-            chunk_tokens: The logits of at most so many exist at once.
+            chunk_tokens: Compute the logits of at most this number of tokens at once.
             silence_run: See `encode`.
-            multiples: What sizes are divisible by.
+            multiples: Batch sizes are multiples of these.
         """
         super().__init__()
         self.model, self.chunk_tokens = model, chunk_tokens
@@ -61,8 +61,8 @@ class WhisperLoss(nn.Module):
             input_features: (B, n_mels, frames).
             decoder_input_ids: (B, T) int64.
             labels: (B, T) int64.
-            encoder_states: (B, positions, d_model), known already, instead of features.
-            context: Encoder positions of clips and tail that such states were made of.
+            encoder_states: (B, positions, d_model), precomputed, instead of features.
+            context: Encoder positions of clip and tail in `encoder_states`.
         """
         whisper = whisper_of(self.model)
         if encoder_states is None:
@@ -81,7 +81,7 @@ class WhisperLoss(nn.Module):
             use_cache=False,
         ).last_hidden_state  # (B, T, d_model)
         is_target = labels != IGNORED
-        # Projecting only the target positions spares the vocabulary-sized logits of all padding.
+        # Project only the target positions: padding needs no vocabulary-sized logits.
         return summed_cross_entropy(
             decoded[is_target], labels[is_target], whisper.proj_out, chunk_tokens=self.chunk_tokens
         )
@@ -90,11 +90,11 @@ class WhisperLoss(nn.Module):
 def summed_cross_entropy(
     states: torch.Tensor, targets: torch.Tensor, projection: nn.Module, *, chunk_tokens: int | None = None
 ) -> torch.Tensor:
-    """Cross-entropy of the projected states, summed.
+    """Return the summed cross-entropy of the projected states.
 
-    In chunks the logits of all tokens never exist together: each chunk's are computed for the loss, thrown
-    away, and computed again for the gradient, as torchtune's `CEWithChunkedOutputLoss` does without and
-    Liger-Kernel (https://arxiv.org/abs/2410.10989) with a kernel of its own.
+    With chunks, the logits of all tokens never exist together. Those of a chunk are computed for the loss,
+    dropped, and computed again for the gradient, as in torchtune's `CEWithChunkedOutputLoss` and in
+    Liger-Kernel (https://arxiv.org/abs/2410.10989).
 
     Args:
         states: (N, d) of the decoder at the target tokens.

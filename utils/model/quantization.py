@@ -1,4 +1,4 @@
-"""Base weights in 8 or 4 bits by bitsandbytes, to be trained with an adapter (https://arxiv.org/abs/2305.14314)."""
+"""Quantise base weights to 8 or 4 bits with bitsandbytes, for adapters (https://arxiv.org/abs/2305.14314)."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,20 +21,20 @@ class Quantization:
     device: torch.device  # bitsandbytes quantises where the weights will stay
     quant_type: str = "nf4"  # of 4 bits: nf4 or fp4
     double_quant: bool = True  # of 4 bits: the scales are quantised as well
-    compute_dtype: torch.dtype = torch.float32  # of 4 bits: what they are unpacked to for a multiplication
+    compute_dtype: torch.dtype = torch.float32  # of 4 bits: type they are unpacked to for a multiplication
 
 
 def bitsandbytes_config(quantization: Quantization) -> BitsAndBytesConfig:
-    """What `from_pretrained` needs to quantise while it loads.
+    """Return the settings with which `from_pretrained` quantises while it loads.
 
     Raises:
-        UserError: bitsandbytes is not installed, or the device is one where no training on it was ever tried.
+        UserError: bitsandbytes is not installed, or training with it is untested on the device.
     """
     if find_spec("bitsandbytes") is None:
         raise UserError("load_in_8bit, load_in_4bit: bitsandbytes is not installed. pip install bitsandbytes")
     if quantization.device.type == "mps":
         raise UserError(
-            "load_in_8bit, load_in_4bit: not on an Apple GPU (mps). Train the adapter on the unquantised "
+            "load_in_8bit, load_in_4bit: not for Apple GPUs (mps). Train the adapter on the unquantised "
             "model, or on the CPU or an NVIDIA GPU."
         )
     if quantization.bits == 8:
@@ -60,7 +60,7 @@ def keep_trainable_after_decoding(model: nn.Module) -> None:
 
 
 def true_size(parameter: nn.Parameter) -> int:
-    """Weights in a parameter: two to a byte in 4 bits, and whole for a ZeRO-3 shard."""
+    """Count the weights in a parameter: two per byte in 4 bits; the whole parameter for a ZeRO-3 shard."""
     size = getattr(parameter, "ds_numel", parameter.numel())
     if type(parameter).__name__ != "Params4bit":
         return size

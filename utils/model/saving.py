@@ -1,4 +1,4 @@
-"""Model folders: written whole or not at all, with their card; their weights read one tensor at a time."""
+"""Write model folders, completely or not at all, with a model card; read weights tensor by tensor."""
 
 import contextlib
 import json
@@ -20,10 +20,10 @@ from utils.runtime.files import folder_written_whole, write_json, write_text
 
 WHOLE, ADAPTER, ADAPTER_CONFIG = "model.safetensors", "adapter_model.safetensors", "adapter_config.json"
 
-# saved or left out as the writer pleases, because Whisper ties the first to the second
+# may be missing in a file, because Whisper ties the first to the second
 TIED = {"proj_out.weight": "model.decoder.embed_tokens.weight"}
 
-# kinds of initialisation that change the base model's weights, unseen in the folder of the adapter
+# initialisations that change the base model's weights; the adapter's folder does not show this
 CHANGING_THE_BASE = ("pissa", "olora", "corda", "loftq")
 
 ARGUMENTS_FILE = "train.yaml"
@@ -32,17 +32,17 @@ RESULTS_FILE = "train_results.json"
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether the folder holds a PEFT adapter rather than a whole model."""
+    """Check whether the folder holds a PEFT adapter instead of a whole model."""
     return (folder / ADAPTER_CONFIG).is_file()
 
 
 def read_adapter_config(folder: Path) -> dict:
-    """An adapter folder's configuration as PEFT wrote it."""
+    """Read the configuration of an adapter folder, as PEFT wrote it."""
     return json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
 
 
 def why_not_plain_lora(config: Mapping[str, object]) -> str | None:
-    """Say what keeps the weights of an adapter from being a plain sum of base and B A; None if nothing does.
+    """Return why an adapter's weights are not a plain sum of base and B A; None if they are.
 
     Args:
         config: `adapter_config.json`, or `LoraConfig.to_dict()`.
@@ -59,7 +59,7 @@ def why_not_plain_lora(config: Mapping[str, object]) -> str | None:
 
 
 class StoredWeights:
-    """The tensors of a model or adapter folder; each is read from disk when asked for.
+    """The tensors of a model or adapter folder. Each is read from disk on request.
 
     Raises:
         UserError: The folder has no safetensors.
@@ -79,14 +79,14 @@ class StoredWeights:
 
     @property
     def names(self) -> list[str]:
-        """Names of all tensors, in the order of the files."""
+        """Return the names of all tensors, in the order of the files."""
         return list(self._file_of)
 
     def read(self, name: str) -> torch.Tensor:
-        """One tensor, on the CPU; a tied weight that was saved once is found under both of its names.
+        """Read one tensor to the CPU. A tied weight is found under both of its names.
 
         Raises:
-            UserError: There is none of that name.
+            UserError: There is no tensor of that name.
         """
         stored = name if name in self._file_of else TIED.get(name, name)
         if stored not in self._file_of:
@@ -95,7 +95,7 @@ class StoredWeights:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors of a model or adapter folder.
+    """Return the safetensors files of a model or adapter folder.
 
     Raises:
         UserError: There are none.
@@ -111,10 +111,10 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def local_folder(name_or_path: str) -> Path:
-    """The folder with the files of a model that `from_pretrained` has loaded, in the Hub's cache or not.
+    """Return the folder with a loaded model's files, in the Hub's cache or elsewhere.
 
     Args:
-        name_or_path: What `resolve_model` returned.
+        name_or_path: Result of `resolve_model`.
     """
     if Path(name_or_path).is_dir():
         return Path(name_or_path)
@@ -126,13 +126,13 @@ def local_folder(name_or_path: str) -> Path:
 def write_variant(
     template: Path, target: Path, tensors: Mapping[str, torch.Tensor], *, adapter_config: dict | None
 ) -> None:
-    """Write a folder like `template` with other weights, whole or not at all.
+    """Write a folder like `template` with other weights, completely or not at all.
 
     Args:
-        template: A model folder, or an adapter folder where `adapter_config` is given.
-        target: The new folder; one that is there is replaced.
+        template: A model folder, or an adapter folder if `adapter_config` is given.
+        target: The new folder; an existing one is replaced.
         tensors: All weights.
-        adapter_config: Takes the place of the template's.
+        adapter_config: Replaces the template's.
     """
     with folder_written_whole(target) as temporary:
         for file in template.iterdir():
@@ -146,7 +146,7 @@ def write_variant(
 
 @contextlib.contextmanager
 def ranks_of_zero_are_meant() -> Iterator[None]:
-    """Keep PEFT from taking the layers that AdaLoRA has left without a rank for a broken adapter."""
+    """Stop PEFT from treating layers that AdaLoRA cut to rank 0 as a broken adapter."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The following rank_pattern keys did not match")
         warnings.filterwarnings("ignore", message=r".*LoRA tensor\(s\) have invalid shape")
@@ -162,14 +162,14 @@ def save_model_folder(
     results: dict,
     card: str,
 ) -> None:
-    """Write a complete model folder (or adapter folder), whole or not at all.
+    """Write a complete model folder (or adapter folder), completely or not at all.
 
-    `from_pretrained`, `pipeline` and faster-whisper's converter find all they need in it.
+    It has all files for `from_pretrained`, `pipeline` and faster-whisper's converter.
     """
     with folder_written_whole(folder) as temporary:
         save_weights(model, temporary)
         generation_config = whisper_of(model).generation_config
-        generation_config._from_model_config = False  # else lang_to_id is lost when it is loaded again
+        generation_config._from_model_config = False  # otherwise lang_to_id is lost on loading
         generation_config.save_pretrained(temporary)
         save_processor(processor, temporary)
         write_text(temporary / ARGUMENTS_FILE, arguments_yaml)
@@ -178,17 +178,17 @@ def save_model_folder(
 
 
 def save_weights(model: nn.Module, folder: Path) -> None:
-    """Write a model's configuration and weights, or those of its adapter alone."""
-    # Of an embedding that was enlarged for a language, PEFT would save all rows beside the new one.
+    """Write the configuration and weights of a model, or only of its adapter."""
+    # If an embedding was enlarged for a language, PEFT would save all rows, not only the new one.
     options = {"save_embedding_layers": False} if adapter_name(model) else {}
     with ranks_of_zero_are_meant() if adapter_name(model) == "adalora" else contextlib.nullcontext():
         model.save_pretrained(folder, **options)  # type: ignore[operator]
 
 
 def save_processor(processor: WhisperProcessor, folder: Path) -> None:
-    """Write tokenizer and feature extractor, the latter also by itself, as a processor alone no longer does.
+    """Write tokenizer and feature extractor, the latter also as a file of its own.
 
-    faster-whisper and others read preprocessor_config.json; for 128 mel bins they need it.
+    A processor alone no longer writes preprocessor_config.json, which faster-whisper needs for 128 mel bins.
     """
     processor.save_pretrained(folder)
     processor.feature_extractor.save_pretrained(folder)
@@ -202,9 +202,9 @@ def build_model_card(
     results: dict[str, float | int | str | None],
     adapter: str | None,
 ) -> str:
-    """Model card: YAML head for the Hub, then what was trained on what and how well it did on validation.
+    """Build the model card: YAML head for the Hub, then training data, settings and validation scores.
 
-    `adapter` is the kind of adapter the folder holds (lora, dora, adalora), None for a whole model.
+    `adapter` is the kind of adapter in the folder (lora, dora, adalora); None for a whole model.
     """
     head = ModelCardData(
         library_name="peft" if adapter else "transformers",

@@ -1,12 +1,11 @@
-"""The silence behind a clip, condensed: few positions of the encoder stand for many.
+"""Condense the silence after a clip: few encoder positions represent many.
 
-Whisper was trained on windows of 30 s, most of them silence behind the speech. A model that hears a clip
-alone misses that silence: an untuned one runs away, and one tuned so loses some of the full window's
-accuracy. Yet positions of silence differ in their place alone. So the first second of it stays as it is, and
-of what follows each run of positions is represented by the one in its middle, with the logarithm of the run's
-length added to the scores of its key, wherever it is attended to: a softmax over the few is then the softmax
-over the many, had these been equal. After proportional attention in token merging (Bolya et al. 2023,
-arXiv:2210.09461).
+Whisper was trained on windows of 30 s, often with silence after the speech. Without that silence, an untuned
+model invents text, and a tuned one loses some accuracy. But silent positions differ only in their place. So
+the first second of silence stays as it is. After it, the middle position of each run represents the run, and
+the logarithm of the run's length is added to the attention scores of its key. If all positions of
+a run are equal, the softmax over the few is the softmax over the many. After proportional attention in token
+merging (Bolya et al. 2023, arXiv:2210.09461).
 """
 
 import itertools
@@ -21,9 +20,9 @@ POSITIONS_PER_SECOND = 50  # of Whisper's encoder
 
 PLACES = 1500  # of its window of 30 s
 
-SILENCE_RUN = 128  # positions that one stands for
+SILENCE_RUN = 128  # silent positions that one position represents
 
-KEPT_SILENCE = 45  # positions that stay as they are: 0.9 s, which the tail of every context makes a second
+KEPT_SILENCE = 45  # positions that stay as they are: 0.9 s; with the tail of the context, 1 s
 
 # positions of silence that are convolved: one beside the clip, one amid silence, the window's last
 MARGIN = 3
@@ -31,7 +30,7 @@ MARGIN = 3
 
 @dataclass(frozen=True)
 class CondensedSilence:
-    """What the encoder sees of a window: places in it, and how many places each of them stands for."""
+    """The positions of a window that the encoder gets, and how many positions each of them represents."""
 
     places: tuple[int, ...]  # rising; those of the context come first
     lengths: tuple[int, ...]
@@ -41,13 +40,13 @@ class CondensedSilence:
         return len(self.places)
 
     def positions(self, device: torch.device) -> torch.Tensor:
-        """(S,) int64, the places."""
+        """Return (S,) int64, the places."""
         return torch.tensor(self.places, device=device)
 
     def key_bias(self, like: torch.Tensor) -> torch.Tensor | None:
-        """(1, 1, 1, S) what is added to the scores of each key, of the type and on the device of `like`.
+        """Return (1, 1, 1, S) to add to the scores of each key, with the type and device of `like`.
 
-        None where each place stands for itself alone: kernels are faster without.
+        None if each place represents only itself: kernels are faster without it.
         """
         if max(self.lengths) == 1:
             return None
@@ -55,7 +54,7 @@ class CondensedSilence:
         return lengths.log().to(like.dtype)[None, None, None]
 
     def extend(self, convolved: torch.Tensor) -> torch.Tensor:
-        """Put the silence behind what the convolutions made of a clip.
+        """Append the silence to the output of the convolutions for a clip.
 
         Args:
             convolved: (B, context + `MARGIN`, d_model), made of `extend_features`.
@@ -71,7 +70,7 @@ class CondensedSilence:
 
 
 def extend_features(input_features: torch.Tensor) -> torch.Tensor:
-    """Append frames of silence, each like the last, which is silence by the tail of every context.
+    """Append silent frames, copies of the last frame. It is silent because every context has a tail.
 
     Args:
         input_features: (B, n_mels, frames).
@@ -80,23 +79,23 @@ def extend_features(input_features: torch.Tensor) -> torch.Tensor:
 
 
 def encoder_positions(context: float) -> int:
-    """Positions of the encoder in so many seconds, at 50 a second."""
+    """Return the number of encoder positions in `context` seconds, at 50 a second."""
     return round(context * POSITIONS_PER_SECOND)
 
 
-@lru_cache(maxsize=1024)  # contexts stand on a grid
+@lru_cache(maxsize=1024)  # contexts lie on a grid
 def condense(context: int, run: int, full: int, multiple: int = 1) -> CondensedSilence | None:
-    """How a window looks to the encoder in which silence follows the context.
+    """Return the positions that the encoder gets for a window with silence after the context.
 
     Args:
-        context: Positions of the encoder that are taken by clip and tail.
-        run: Positions of silence that one stands for; 1 gives the full window, 0 leaves the silence out.
+        context: Encoder positions of clip and tail.
+        run: Silent positions that one position represents; 1 gives the full window, 0 adds no silence.
         full: Positions of the window.
-        multiple: What the number of positions is to be divisible by: more of the silence stays as it is, all
-            of it where that is not enough.
+        multiple: Make the number of positions a multiple of this by keeping more of the silence; keep all
+            of it if that is not enough.
 
     Returns:
-        None where there is nothing to add.
+        None if there is no silence to add.
     """
     if run == 0 or context >= full:
         return None
@@ -113,13 +112,13 @@ def condense(context: int, run: int, full: int, multiple: int = 1) -> CondensedS
 
 
 def seconds_of_work(context: float, run: int) -> float:
-    """Seconds that the encoder works on for a clip in so many seconds of context, by its positions."""
+    """Return the seconds of audio that the encoder's positions for a clip correspond to."""
     if run == 0:
         return context
     return count_positions(encoder_positions(context), run, PLACES) / POSITIONS_PER_SECOND
 
 
 def count_positions(context: int, run: int, full: int, multiple: int = 1) -> int:
-    """Positions that the encoder works on; see `condense`."""
+    """Count the encoder positions for a context; see `condense`."""
     silence = condense(context, run, full, multiple)
     return context if silence is None else len(silence)

@@ -1,4 +1,4 @@
-"""Many clips to text: in batches of like length that processes share, whatever decodes and whatever fails."""
+"""Transcribe many clips in batches of similar length, shared among processes, with any decoder."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -9,18 +9,18 @@ from accelerate.utils import gather_object
 from utils.model.context import DECODING_GRID, FULL_CONTEXT, dynamic_context
 from utils.runtime.out_of_memory import is_out_of_memory, return_freed_memory
 
-# FLAC clips of at most 30 s, the language code of each (None: the model detects it), and the seconds that
-# each is padded to for the encoder -> the texts
+# FLAC clips of at most 30 s, the language code of each (None: the model detects it), and the context of each
+# in seconds -> the texts
 BatchTranscriber = Callable[[Sequence[bytes], Sequence[str | None], Sequence[float]], list[str]]
 
 
 class CutShortError(Exception):
-    """Decoding was left between two batches, because some process is told to stop."""
+    """Decoding stopped between two batches, because a process was told to stop."""
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What was understood of one clip; empty where the decoder failed, and why."""
+    """The text of one clip; if the decoder failed, empty with the reason."""
 
     text: str
     error: str | None = None
@@ -50,24 +50,24 @@ def transcribe_clips(
 ) -> dict[int, Hypothesis]:
     """Transcribe this process's batches of all clips.
 
-    The batches are the same however many processes there are, so that all the numbers are as well.
+    The batches do not depend on the number of processes, so the results do not either.
 
     Args:
-        transcribe_batch: Of a model that is ready to decode; what memory is too small for it gets in halves.
-        clips: FLAC bytes of at most 30 s, 16 kHz mono, of all processes together, read batch by batch.
+        transcribe_batch: Decoder of a model; a batch that does not fit in memory is split in halves.
+        clips: FLAC bytes of at most 30 s, 16 kHz mono, for all processes; read batch by batch.
         durations: Seconds of each clip.
         languages: Language code of each clip; None lets the model detect it.
         audio_context: "full", or "dynamic": each clip's own duration rounded up to a fixed grid.
         batch_size: Clips decoded at once.
         process: Number of this process.
-        num_processes: That share the clips.
-        keeps_failures: A clip that the decoder fails on becomes an empty hypothesis that tells why.
-        cut_short: Asked after every batch; True leaves the rest.
+        num_processes: Number of processes that share the clips.
+        keeps_failures: If the decoder fails on a clip, keep an empty hypothesis with the reason.
+        cut_short: Called after every batch; True stops decoding.
         on_batch: Called after each batch with its clips and audio seconds.
 
     Returns:
-        Hypotheses by the clip's number, in order; all processes together have every clip once, unless one
-        was cut short.
+        Hypotheses by clip number, in order. All processes together have every clip once, unless one was
+        cut short.
     """
     found: dict[int, Hypothesis] = {}
     transcribe_batch = WithinMemory(transcribe_batch)
@@ -81,20 +81,20 @@ def transcribe_clips(
 
 
 class WithinMemory:
-    """A `BatchTranscriber` that does a batch again in halves where memory runs out, and goes on so.
+    """A `BatchTranscriber` that repeats a batch in halves if memory runs out, and keeps the smaller size.
 
     Args:
-        transcribe_batch: What decodes.
+        transcribe_batch: The decoder.
     """
 
     def __init__(self, transcribe_batch: BatchTranscriber) -> None:
         self._transcribe_batch = transcribe_batch
-        self._most_clips: int | None = None  # at once; None: no batch was too large yet
+        self._most_clips: int | None = None  # at once; None: no batch was too large so far
 
     def __call__(
         self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
     ) -> list[str]:
-        """The texts, whatever parts the clips are decoded in."""
+        """Return the texts, however the clips are split."""
         texts: list[str] = []
         while len(texts) < len(clips):
             part = slice(len(texts), len(texts) + (self._most_clips or len(clips)))
@@ -105,14 +105,14 @@ class WithinMemory:
             except Exception as error:
                 if size == 1 or not is_out_of_memory(error):
                     raise
-            return_freed_memory()  # here, where the error no longer holds what the batch took
+            return_freed_memory()  # here, because the error no longer holds the batch's memory
             self._most_clips = math.ceil(size / 2)
-            print(f"Memory ran out in decoding {size} clips at once; from now on it is {self._most_clips}.")
+            print(f"Out of memory with {size} clips at once. Decoding continues with {self._most_clips}.")
         return texts
 
 
 def plan_decoding(durations: Sequence[float], audio_context: str, batch_size: int) -> Iterator[DecodingBatch]:
-    """Batches of clips of like length; no neighbour decides the context of a clip."""
+    """Yield batches of clips of similar length. The context of a clip does not depend on its batch."""
     contexts = [
         FULL_CONTEXT if audio_context == "full" else dynamic_context(duration, DECODING_GRID)
         for duration in durations
@@ -130,13 +130,13 @@ def _transcribe_batch(
     batch: DecodingBatch,
     keeps_failures: bool,
 ) -> dict[int, Hypothesis]:
-    """Where a batch fails, its clips are decoded one by one, so that the one at fault is alone with it."""
+    """Transcribe a batch. If it fails, decode its clips one by one, so that only the bad clip fails."""
     indices = batch.indices
     try:
         own, spoken = [clips[index] for index in indices], [languages[index] for index in indices]
         texts = transcribe_batch(own, spoken, batch.contexts)
         return {index: Hypothesis(text) for index, text in zip(indices, texts, strict=True)}
-    except Exception as error:  # whatever it is, it is told, and the clip counts
+    except Exception as error:  # any error is reported, and the clip counts
         if not keeps_failures:
             raise
         if len(indices) == 1:
@@ -149,16 +149,16 @@ def _transcribe_batch(
 
 
 def failed(error: Exception) -> Hypothesis:
-    """What is kept of a clip or recording that the decoder failed on: why, in a line."""
+    """Return the hypothesis for a clip or recording that the decoder failed on, with the reason in a line."""
     return Hypothesis("", " ".join(f"{type(error).__name__}: {error}".split())[:300])
 
 
 def gather_hypotheses(share: dict[int, Hypothesis], num_clips: int) -> list[Hypothesis]:
-    """What all processes have transcribed, in the order of the clips, on every process; all of them call it.
+    """Gather the hypotheses of all processes, in clip order, on every process. All processes must call it.
 
     Raises:
-        CutShortError: On all processes: some clips are missing, for a process was told to stop.
-        RuntimeError: Two processes have transcribed the same.
+        CutShortError: On all processes: clips are missing, because a process was told to stop.
+        RuntimeError: Two processes have transcribed the same clip.
     """
     joined: dict[int, Hypothesis] = {}
     for other in gather_object([share]):

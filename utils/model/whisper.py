@@ -1,4 +1,4 @@
-"""Whisper behind its wrappers: the model inside, its parameters and which are trained, its modes."""
+"""Whisper inside its wrappers: the model, its parameters, which of them are trained, its modes."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from utils.runtime.errors import UserError
 
 
 def whisper_of(model: nn.Module) -> WhisperForConditionalGeneration:
-    """The Whisper model inside a PEFT wrapper, or the model itself."""
+    """Return the Whisper model inside a PEFT wrapper, or the model itself."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
     return cast(WhisperForConditionalGeneration, inner)
 
 
 def adapter_name(model: nn.Module) -> str | None:
-    """lora, dora or adalora; None for a model without an adapter."""
+    """Return lora, dora or adalora; None for a model without an adapter."""
     config = getattr(model, "active_peft_config", None)
     if config is None:
         return None
@@ -27,22 +27,22 @@ def adapter_name(model: nn.Module) -> str | None:
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
-    """(trainable, all) parameters, a tied weight counted once, a quantised one or a ZeRO-3 shard whole."""
+    """Count (trainable, all) parameters: tied weights once, quantised weights and ZeRO-3 shards in full."""
     sizes = [(true_size(p), p.requires_grad) for p in model.parameters()]
     return sum(size for size, is_trainable in sizes if is_trainable), sum(size for size, _ in sizes)
 
 
 def trainable_parameters_line(model: nn.Module) -> str:
-    """The line PEFT users know: `trainable params: 8 || all params: 80 || trainable%: 10.0000`."""
+    """Return the line that PEFT prints: `trainable params: 8 || all params: 80 || trainable%: 10.0000`."""
     trainable, total = count_parameters(model)
     share = 100 * trainable / total
     return f"trainable params: {trainable:,} || all params: {total:,} || trainable%: {share:.4f}"
 
 
 def allow_empty_texts(model: nn.Module) -> None:
-    """Let decoders choose the end of the text as its first token, as Whisper's generation config forbids.
+    """Allow the end token as first token of the text, which Whisper's generation config forbids.
 
-    For models that learn where nothing is said; others would leave out speech that they are unsure of.
+    Use it for models trained on clips without speech. Others would skip speech that they are unsure of.
     """
     config = whisper_of(model).generation_config
     config.begin_suppress_tokens = [
@@ -52,7 +52,7 @@ def allow_empty_texts(model: nn.Module) -> None:
 
 @contextlib.contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Switch dropout off for the block and give the model its mode back; compiled layers are for training."""
+    """Switch dropout off in the block, then restore the mode. Compiled layers are only for training."""
     was_training = model.training
     model.eval()
     try:
@@ -69,16 +69,16 @@ def freeze(
     convolutions: bool = False,
     encoder_layers: int = 0,
 ) -> None:
-    """Take parts of the model out of training.
+    """Freeze parts of the model.
 
     Args:
         model: Changed in place.
         encoder: All of the encoder.
         convolutions: The two convolutions that turn log-mel frames into the encoder's input.
-        encoder_layers: So many layers of the encoder from below, the convolutions with them.
+        encoder_layers: Number of encoder layers from the bottom; the convolutions are frozen too.
 
     Raises:
-        UserError: More layers than the encoder has.
+        UserError: The encoder has fewer layers.
     """
     whole = model.model.encoder
     if encoder_layers > len(whole.layers):

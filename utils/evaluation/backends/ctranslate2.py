@@ -1,4 +1,4 @@
-"""Decoding by CTranslate2 and by faster-whisper, two engines for models of one form."""
+"""Decode with CTranslate2 and with faster-whisper, two engines for the same form of model."""
 
 import contextlib
 import importlib
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from ctranslate2.models import Whisper
     from faster_whisper import WhisperModel
 
-SAMPLING_SEED = 1  # of what faster-whisper draws where greedy decoding fails
+SAMPLING_SEED = 1  # for the sampling of faster-whisper if greedy decoding fails
 
 
 @contextlib.contextmanager
 def ctranslate2_folder(name: str) -> Iterator[tuple[Path, LoadedModel]]:
-    """The folder for the engine and the model itself; what had to be converted is deleted afterwards."""
+    """Yield the folder for the engine, and the model. A converted folder is deleted afterwards."""
     loaded = load_model(name)
     with tempfile.TemporaryDirectory() as temporary:
         yield Path(name) if is_ctranslate2_folder(name) else _convert(loaded, Path(temporary)), loaded
 
 
 def engine_options(package: str, options: BackendOptions) -> dict[str, str | int]:
-    """What either engine is told of device and precision.
+    """Return the device and precision settings for either engine.
 
     Raises:
-        UserError: The package is not installed, or lacks the precision.
+        UserError: The package is not installed, or does not support the precision.
     """
     try:
         importlib.import_module(package)
@@ -77,7 +77,7 @@ def _convert(loaded: LoadedModel, folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class CTranslate2Transcriber:
-    """Greedy decoding or a beam by CTranslate2, which takes a short context, but condenses no silence."""
+    """Greedy or beam decoding with CTranslate2. It takes a short context, but condenses no silence."""
 
     engine: "Whisper"
     loaded: LoadedModel  # for the prompt, the features and the tokenizer
@@ -123,7 +123,7 @@ class CTranslate2Transcriber:
         return [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
     def _spoken(self, states, languages: Sequence[str | None]) -> list[str | None]:
-        """The language of each clip, detected where it is not known; None for an English-only model."""
+        """Return the language of each clip, detected if not given; None for an English-only model."""
         if not language_ids(whisper_of(self.loaded.model)):
             return [None] * len(languages)
         if None not in languages:
@@ -134,7 +134,7 @@ class CTranslate2Transcriber:
 
 @contextlib.contextmanager
 def open_ctranslate2(name: str, options: BackendOptions) -> Iterator[CTranslate2Transcriber]:
-    """Convert a model where it is not of that form, and load it."""
+    """Convert a model if necessary, and load it."""
     engine_words = engine_options("ctranslate2", options)
     from ctranslate2.models import Whisper
 
@@ -145,7 +145,7 @@ def open_ctranslate2(name: str, options: BackendOptions) -> Iterator[CTranslate2
 
 @dataclass(frozen=True)
 class FasterWhisperTranscriber:
-    """What faster-whisper itself makes of each clip, with its fallbacks, as its users will see it."""
+    """Transcribe each clip with faster-whisper and its fallbacks, as its users do."""
 
     engine: "WhisperModel"
     loaded: LoadedModel
@@ -173,7 +173,7 @@ class FasterWhisperTranscriber:
 
 @contextlib.contextmanager
 def open_faster_whisper(name: str, options: BackendOptions) -> Iterator[FasterWhisperTranscriber]:
-    """Convert a model where it is not in CTranslate2's form, and load it."""
+    """Convert a model to CTranslate2's form if necessary, and load it."""
     engine_words = engine_options("faster_whisper", options)
     from ctranslate2 import set_random_seed
     from faster_whisper import WhisperModel

@@ -1,4 +1,4 @@
-"""One way to ask for text, whatever decodes."""
+"""Open a model with any backend."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -15,7 +15,7 @@ OPENERS: dict[str, Callable[[str, BackendOptions], AbstractContextManager[Transc
 
 
 def open_transcriber(name: str, backend: str, options: BackendOptions) -> AbstractContextManager[Transcriber]:
-    """Load a model, named as for `load_model`, for a backend, one of `OPENERS`.
+    """Load a model, by a name as for `load_model`, with one of the backends in `OPENERS`.
 
     Raises:
         UserError: There is no such model, or the backend is not installed or lacks the precision.

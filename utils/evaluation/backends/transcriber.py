@@ -1,4 +1,4 @@
-"""What every backend is: clips in, texts out."""
+"""The interface of all backends: clips in, texts out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from utils.model.loading import LoadedModel
 
 @dataclass(frozen=True)
 class BackendOptions:
-    """How a model is to be opened, and what it is to do."""
+    """How to open and run a model."""
 
     device: torch.device  # of this process; CTranslate2 knows CUDA and the CPU
     dtype: str  # auto, or the name of a precision: of torch, or of CTranslate2 (such as int8)
     max_length: int  # most tokens of a hypothesis, the prompt included; CTranslate2 writes at most 224
     task: str = "transcribe"  # or translate, into English
-    num_beams: int = 1  # 1 is greedy; transformers knows nothing else here
+    num_beams: int = 1  # 1 is greedy; the transformers backend has only this
 
 
 class Transcriber(Protocol):
@@ -26,35 +26,35 @@ class Transcriber(Protocol):
 
     @property
     def loaded(self) -> LoadedModel:
-        """The model as transformers loads it."""
+        """Return the model as transformers loads it."""
         ...
 
     @property
     def takes_dynamic_context(self) -> bool:
-        """Whether it decodes this model in the dynamic context as in training."""
+        """Check whether the backend decodes this model in the dynamic context as in training."""
         ...
 
     @property
     def takes_added_languages(self) -> bool:
-        """Whether it takes languages that Whisper was not released with, where the model has them."""
+        """Check whether the backend takes languages that were added to Whisper, if the model has them."""
         ...
 
     def transcribe_batch(
         self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
     ) -> list[str]:
-        """The text of each clip.
+        """Return the text of each clip.
 
         Args:
             clips: FLAC bytes of at most 30 s, 16 kHz mono.
             languages: Language code of each; None lets the model detect it.
-            contexts: Seconds that each clip is padded to for the encoder.
+            contexts: Context of each clip in seconds.
         """
         ...
 
     def transcribe_recording(self, samples: np.ndarray, language: str | None) -> str:
-        """The text of a recording of any length, (samples,) float32 at 16 kHz, window after window.
+        """Return the text of a recording of any length, (samples,) float32 at 16 kHz, window by window.
 
-        Whisper's own way (arXiv:2212.04356, 3.8): the last timestamp of a window says where the next begins.
-        Without the text before as a prompt, which spreads loops from one window to the next.
+        Whisper's method (arXiv:2212.04356, 3.8): the last timestamp of a window is the start of the next. The
+        previous text is not a prompt, because that spreads loops to the next window.
         """
         ...

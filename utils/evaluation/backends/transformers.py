@@ -1,4 +1,4 @@
-"""Decoding by this suite's own greedy loop, and of long recordings by that of transformers."""
+"""Decode with this suite's greedy loop, and long recordings with transformers."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from utils.model.loading import LoadedModel, load_model
 from utils.model.whisper import whisper_of
 from utils.runtime.devices import pick_dtype
 
-# of openai/whisper's transcribe: when a window is decoded anew at a higher temperature, or left out
+# of openai/whisper's transcribe: when to decode a window again at a higher temperature, or skip it
 FALLBACK: dict[str, Any] = {
     "temperature": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
     "compression_ratio_threshold": 1.35,
@@ -63,7 +63,7 @@ class TransformersTranscriber:
             {"language": language, "task": self.options.task} if language_ids(whisper) else {}
         )
         with torch.inference_mode(), torch.random.fork_rng():
-            torch.manual_seed(0)  # temperatures draw: the same recording gets the same text
+            torch.manual_seed(0)  # sampling: the same recording must give the same text
             tokens = whisper.generate(
                 **inputs,
                 **spoken,
