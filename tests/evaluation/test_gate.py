@@ -80,7 +80,7 @@ def test_where_the_test_sees_a_gain_the_interval_is_what_leaves_it_open():
     wide = replace(compared(BEFORE, AFTER, 1e-5), ci95=(-0.027, 0.35))
     (gate,) = judge([BEFORE, AFTER], [wide], guard_tolerance=0.01)
     expected = (
-        "30.3 → 11.6 % WER, a reduction of -2.7 to 35.0 points at 95 %; more test data, or more training"
+        "30.3 → 11.6 % WER, a reduction of -2.7 to 35.0 points at 95 %; use more test data, or train more"
     )
     assert not gate.promote and expected in gate.reasons[0]
 

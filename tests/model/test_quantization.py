@@ -123,7 +123,7 @@ def test_dora_in_8_bits_on_a_cpu_is_refused(tiny_whisper):
 
 
 def test_an_apple_gpu_is_refused():
-    with pytest.raises(UserError, match="not on an Apple GPU"):
+    with pytest.raises(UserError, match="not for Apple GPUs"):
         bitsandbytes_config(Quantization(4, torch.device("mps")))
 
 

@@ -1,4 +1,4 @@
-"""Errors of words and characters: counts that can only be added, in both forms of a text, and their rates."""
+"""Count errors of words and characters in both forms of a text, and compute their rates."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -39,7 +39,7 @@ class ErrorCounts:
 
     @property
     def rate(self) -> float:
-        """Errors over reference length, as a fraction; an empty reference counts as 1 long, as in jiwer."""
+        """Return errors over reference length, a fraction; an empty reference has length 1, as in jiwer."""
         return self.errors / max(self.reference_length, 1)
 
     @property
@@ -52,16 +52,16 @@ class ErrorCounts:
 
     @property
     def match_error_rate(self) -> float:
-        """MER: the share of errors among all steps of the alignment, at most 1.
+        """Return the MER: the share of errors among all steps of the alignment, at most 1.
 
         This and `information_lost` are of Morris, Maier and Green, "From WER and RIL to MER and WIL"
-        (Interspeech 2004); what is empty counts as in jiwer.
+        (Interspeech 2004); empty texts count as in jiwer.
         """
         return self.errors / max(self.hits + self.errors, 1)
 
     @property
     def information_lost(self) -> float:
-        """WIL: 1 minus the shares of hits in the reference and in the hypothesis, multiplied."""
+        """Return the WIL: 1 minus the product of the shares of hits in reference and hypothesis."""
         if not self.reference_length and not self.hypothesis_length:
             return 0.0
         return 1 - self.hits**2 / max(self.reference_length * self.hypothesis_length, 1)
@@ -76,14 +76,14 @@ def count_errors(
 ) -> list[ErrorCounts]:
     """Align every hypothesis with its reference by Levenshtein distance.
 
-    An empty reference stays in the count: all of its hypothesis is insertions. Characters include the spaces
+    An empty reference counts too: its whole hypothesis is insertions. Characters include the spaces
     between words.
 
     Raises:
         ValueError: The two lists differ in length.
     """
     if len(references) != len(hypotheses):
-        raise ValueError(f"{len(references)} references and {len(hypotheses)} hypotheses: expected as many.")
+        raise ValueError(f"{len(references)} references and {len(hypotheses)} hypotheses: must be equal.")
     return [
         _count_opcodes(words_or_characters(reference, unit), words_or_characters(hypothesis, unit))
         for reference, hypothesis in zip(references, hypotheses, strict=True)
@@ -91,7 +91,7 @@ def count_errors(
 
 
 def _count_opcodes(reference: list[str], hypothesis: list[str]) -> ErrorCounts:
-    """The counts of `align_words`, without its list of edits."""
+    """Return the counts of `align_words`, without the list of edits."""
     lengths = {"replace": 0, "insert": 0, "delete": 0, "equal": 0}
     for block in Levenshtein.opcodes(reference, hypothesis):
         # one of the two is 0, or both are the same
@@ -100,14 +100,14 @@ def _count_opcodes(reference: list[str], hypothesis: list[str]) -> ErrorCounts:
 
 
 def total_counts(counts: Iterable[ErrorCounts]) -> ErrorCounts:
-    """The sum over a corpus; its `rate` is the corpus error rate, not a mean of the utterances' rates."""
+    """Sum counts over a corpus. The `rate` of the sum is the corpus rate, not a mean of utterance rates."""
     return sum(counts, start=ErrorCounts(0, 0, 0, 0))
 
 
 def bootstrap_interval(
     counts: Sequence[ErrorCounts], samples: int, seed: int, clusters: Sequence[str | None] | None = None
 ) -> tuple[float, float]:
-    """The 95 % bootstrap interval of the corpus error rate; `utils.scoring.intervals` has the method.
+    """Return the 95 % bootstrap interval of the corpus error rate; method: `utils.scoring.intervals`.
 
     Args:
         counts: Errors of each utterance.
@@ -123,7 +123,7 @@ def bootstrap_interval(
 
 
 def as_columns(counts: Sequence[ErrorCounts]) -> np.ndarray:
-    """Errors and reference lengths, int64 (2, utterances)."""
+    """Return errors and reference lengths, int64 (2, utterances)."""
     pairs = [(count.errors, count.reference_length) for count in counts]
     return np.array(pairs, dtype=np.int64).reshape(-1, 2).T
 
@@ -144,7 +144,7 @@ class ErrorRates:
 
 @dataclass(frozen=True)
 class TextErrors:
-    """An utterance in one form of its text, and the errors in it."""
+    """One form of an utterance's text, and its errors."""
 
     reference: str
     hypothesis: str
@@ -158,7 +158,7 @@ class TextErrors:
 
 @dataclass(frozen=True)
 class ScoredUtterance:
-    """An utterance as it is, and its errors in both forms of the text."""
+    """An utterance, and its errors in both forms of the text."""
 
     id: str
     reference: str
@@ -167,7 +167,7 @@ class ScoredUtterance:
     normalized: TextErrors  # by Whisper's normaliser on both sides
 
     def in_form(self, form: str) -> TextErrors:
-        """The errors in one of `TEXT_FORMS`."""
+        """Return the errors in one of `TEXT_FORMS`."""
         return {"raw": self.raw, "normalized": self.normalized}[form]
 
 
@@ -194,7 +194,7 @@ def _count_in_form(
 
 
 def error_rates(utterances: Sequence[ScoredUtterance]) -> ErrorRates:
-    """Total errors over total length, not a mean over utterances."""
+    """Return total errors over total length, not a mean over utterances."""
     return ErrorRates(
         normalized_wer=total_counts(utterance.normalized.words for utterance in utterances).rate,
         raw_wer=total_counts(utterance.raw.words for utterance in utterances).rate,
@@ -204,7 +204,7 @@ def error_rates(utterances: Sequence[ScoredUtterance]) -> ErrorRates:
 
 
 def evaluation_record(rates: ErrorRates) -> dict[str, float]:
-    """The rates as an evaluation's line of metrics.jsonl names them."""
+    """Return the rates with their names in metrics.jsonl."""
     return {
         "eval_wer": rates.raw_wer,
         "eval_normalized_wer": rates.normalized_wer,
@@ -214,7 +214,7 @@ def evaluation_record(rates: ErrorRates) -> dict[str, float]:
 
 
 def describe_rates(rates: ErrorRates) -> str:
-    """All four in percent, for a line in the terminal."""
+    """Describe all four rates in percent, for a line in the terminal."""
     return (
         f"WER {100 * rates.raw_wer:.2f} % raw, {100 * rates.normalized_wer:.2f} % normalised, "
         f"CER {100 * rates.raw_cer:.2f} % raw, {100 * rates.normalized_cer:.2f} % normalised"
@@ -222,7 +222,7 @@ def describe_rates(rates: ErrorRates) -> str:
 
 
 def prediction_records(utterances: Sequence[ScoredUtterance]) -> list[dict]:
-    """The lines of a file of predictions; word errors count edits, not rates."""
+    """Return the lines of a predictions file. Word errors are numbers of edits, not rates."""
     return [
         {
             "id": utterance.id,

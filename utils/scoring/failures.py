@@ -1,4 +1,4 @@
-"""What goes wrong in a hypothesis beyond single words: loops, made-up text, lost ends, another language."""
+"""Find failures in a hypothesis: loops, invented text, lost ends, another language."""
 
 import itertools
 from collections import Counter
@@ -41,19 +41,19 @@ FAILURE_KINDS = {
     NO_PUNCTUATION: "no punctuation, where the reference has some",
     DECODER_ERROR: "the decoder failed; all words count as deleted",
 }
-"""Every kind of failure and what it means, the gravest first but for the last."""
+"""Every kind of failure and its meaning, the worst first; the last is a special case."""
 
 LONGEST_INSERTION = 4  # words in a row; one more is a run
 
-LEAST_DELETED, DELETED_SHARE = 3, 0.3  # words at the end of a reference, and their share of it
+LEAST_DELETED, DELETED_SHARE = 3, 0.3  # words at the end of a reference, and the share of them
 
-CHARACTERS_IN_A_WORD = 3  # about, where words have no spaces between them and characters are aligned
+CHARACTERS_IN_A_WORD = 3  # about; used if characters are aligned
 
-CERTAIN = 0.9  # probability of a language; at that and four words no Italian prompt is taken for another
+CERTAIN = 0.9  # probability of a language; with this and four words, no Italian prompt is misidentified
 
 FEWEST_WORDS = 4
 
-MOSTLY_WRONG = 0.5  # word errors per word from which on a hypothesis can be one in another language
+MOSTLY_WRONG = 0.5  # errors per word at which a hypothesis may be in another language
 
 SENTENCE_MARKS = frozenset(".,;:!?…。、，！？；：।॥؟،؛።")
 
@@ -65,13 +65,13 @@ def find_failures(
     language: str | None = None,
     measure: str = "wer",
 ) -> list[str]:
-    """The kinds of failure of one utterance, in the order of `FAILURE_KINDS`.
+    """Find the kinds of failure of one utterance, in the order of `FAILURE_KINDS`.
 
     Args:
-        reference: Text as it is.
-        hypothesis: Text as it is.
-        alignment: Of the two, normalised.
-        language: Code of the language spoken; without it no language is wrong.
+        reference: Text, not normalised.
+        hypothesis: Text, not normalised.
+        alignment: Alignment of the normalised texts.
+        language: Code of the spoken language; without it, the language is not checked.
         measure: wer for an alignment of words, cer for one of characters.
     """
     word = CHARACTERS_IN_A_WORD if measure == "cer" else 1
@@ -90,23 +90,23 @@ def find_failures(
 
 
 def count_failures(found: Iterable[Sequence[str]]) -> dict[str, int]:
-    """Utterances with each kind of failure; every kind has a number."""
+    """Count the utterances with each kind of failure; every kind has a number, also 0."""
     counts = Counter(kind for kinds in found for kind in kinds)
     return {kind: counts[kind] for kind in FAILURE_KINDS}
 
 
 def has_casing(text: str) -> bool:
-    """Whether a text has a capital letter."""
+    """Check whether a text has a capital letter."""
     return any(character.isupper() for character in text)
 
 
 def has_punctuation(text: str) -> bool:
-    """Whether a text has a mark that parts or ends sentences."""
+    """Check whether a text has a mark that separates or ends sentences."""
     return not SENTENCE_MARKS.isdisjoint(text)
 
 
 def _has_insertion_run(alignment: Sequence[Edit], longest: int) -> bool:
-    """More insertions in a row than slips explain, or any word where nothing was said."""
+    """Check for too many insertions in a row, or for any word where nothing was said."""
     if all(kind == "insert" for kind, _, _ in alignment):
         return bool(alignment)
     runs = itertools.groupby(alignment, key=lambda edit: edit[0])
@@ -122,7 +122,7 @@ def _is_truncated(alignment: Sequence[Edit], least: int) -> bool:
 def _is_in_another_language(
     reference: str, hypothesis: str, alignment: Sequence[Edit], language: str | None
 ) -> bool:
-    """Whether the words are mostly wrong, and those of a language that is not the reference's either."""
+    """Check whether the words are mostly wrong and in a language that is not the reference's either."""
     errors = sum(kind != "equal" for kind, _, _ in alignment)
     words = sum(kind != "insert" for kind, _, _ in alignment)
     if language is None or errors < MOSTLY_WRONG * max(words, 1):
@@ -136,7 +136,7 @@ def _is_in_another_language(
 
 @lru_cache
 def _load_identifier() -> "LanguageIdentifier":
-    """The language of a text among about 140, by py3langid, after langid.py (Lui and Baldwin, 2012)."""
+    """Load py3langid, which identifies about 140 languages, after langid.py (Lui and Baldwin, 2012)."""
     from py3langid.langid import MODEL_DIR, MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(str(MODEL_DIR / MODEL_FILE), norm_probs=True)

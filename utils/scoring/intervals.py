@@ -1,4 +1,4 @@
-"""95 % intervals of corpus rates by the bootstrap: what is drawn, and how few draws units are allowed for."""
+"""Bootstrap 95 % intervals of corpus rates: the units to draw, and a correction for few units."""
 
 import math
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ import numpy as np
 
 DRAWS_AT_ONCE = 4_000_000  # units drawn in one numpy call: 32 MB
 
-MIN_CLUSTERS = 20  # speakers or recordings; with fewer the interval would rest on too few
+MIN_CLUSTERS = 20  # speakers or recordings; fewer are too few for an interval
 
-MIN_KNOWN = 0.9  # of the utterances, so that what is not known cannot narrow the interval by much
+MIN_KNOWN = 0.9  # of the utterances, so that unknown labels cannot narrow the interval by much
 
 
 @dataclass(frozen=True)
 class RatioBootstrap:
-    """A ratio of two sums over a corpus, its interval, and the ratio in every resample."""
+    """A ratio of two sums over a corpus, with its interval and the ratio of every resample."""
 
     ratio: float
     ci95: tuple[float, float]
@@ -25,15 +25,15 @@ class RatioBootstrap:
 def choose_clusters(
     speakers: Sequence[str | None] | None, recordings: Sequence[str | None] | None
 ) -> tuple[str, list[str | None] | None]:
-    """What the bootstrap is to draw: utterances of one speaker, or of one recording, are not independent.
+    """Choose the bootstrap's unit: utterances of one speaker, or of one recording, are not independent.
 
-    Speakers come first, for two recordings of one speaker are alike too. Either is taken where at least
-    MIN_CLUSTERS distinct ones are known, for at least MIN_KNOWN of the utterances; those without a label
-    count as a cluster each. Recordings of one utterance each are no clusters.
+    Speakers come first, because recordings of one speaker are not independent either. A unit is used if at
+    least MIN_CLUSTERS labels are known, for at least MIN_KNOWN of the utterances. One without a label is
+    its own cluster. Recordings of one utterance each are not clusters.
 
     Args:
-        speakers: Each utterance's speaker, None where it is not known; None for a corpus without speakers.
-        recordings: The same for the recordings that the utterances were cut from.
+        speakers: Each utterance's speaker, None if unknown; None for a corpus without speakers.
+        recordings: The same for the source recordings of the utterances.
 
     Returns:
         `speaker`, `recording` or `utterance`, and the labels to draw by; None to draw utterances.
@@ -54,24 +54,24 @@ def bootstrap_ratio(
     seed: int,
     clusters: Sequence[str | None] | None = None,
 ) -> RatioBootstrap:
-    """A ratio of sums with the studentised bootstrap interval (Efron and Tibshirani 1993, 12.5).
+    """Return a ratio of sums with the studentised bootstrap interval (Efron and Tibshirani 1993, 12.5).
 
-    Percentiles of the resampled ratios, as Bisani and Ney (2004) take them for the WER, hold the true value
-    in only 89 to 92 % of the cases with 20 speakers: a resample has less spread than the speakers
-    themselves, and the distribution is skewed. So every resample's distance from the ratio is measured in
+    Percentiles of the resampled ratios, as Bisani and Ney (2004) use them for the WER, contain the true value
+    in only 89 to 92 % of the cases with 20 speakers: a resample has less spread than the speakers, and the
+    distribution is skewed. So every resample's distance from the ratio is measured in
     its own standard error, by linearisation of the ratio (Cochran, "Sampling Techniques", 1977, 6.4), and
-    the quantiles of that are laid off in jackknife standard errors, which err on the wide side (Efron and
+    the quantiles are scaled by jackknife standard errors, which are rather too wide (Efron and
     Stein 1981). docs/evaluation.md has the coverage.
 
-    Where more resamples than the interval leaves out have no spread of their own, as with three units, or
-    with errors in hardly any of them, the percentiles of the ratios have to do.
+    With three units, or errors in few units, many resamples have no spread. If there are more of these than
+    the interval leaves out, the percentiles of the ratios are used instead.
 
     Args:
         numerators: (utterances,) int64.
         denominators: (utterances,) int64, not negative; a sum of 0 counts as 1.
         samples: Number of resamples.
         seed: Seed of the draws.
-        clusters: Labels of the utterances that are drawn together; None alone is a cluster of its own.
+        clusters: Labels of utterances to draw together; an utterance with None is its own cluster.
     """
     if clusters is not None:
         numerators, denominators = _sum_by_cluster(numerators, denominators, clusters)
@@ -91,7 +91,7 @@ def bootstrap_ratio(
 def _resampled_distances(
     numerators: np.ndarray, denominators: np.ndarray, ratio: float, samples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The resamples' ratios, and how many of its own standard errors each is off; infinite without spread."""
+    """Return the resamples' ratios and their distances in own standard errors; infinite without spread."""
     size = len(numerators)
     squares = numerators**2, numerators * denominators, denominators**2
     columns = np.stack([numerators, denominators, *squares])
@@ -107,7 +107,7 @@ def _resampled_distances(
 
 
 def _jackknife_error(numerators: np.ndarray, denominators: np.ndarray, ratio: float, total: int) -> float:
-    """Standard error from how far the ratio moves when a unit is left out."""
+    """Return the standard error from the changes of the ratio when one unit is left out."""
     moves = (numerators - ratio * denominators) / np.maximum(total - denominators, 1)
     return math.sqrt(float((moves**2).sum()) * (len(moves) - 1) / len(moves))
 
@@ -116,7 +116,7 @@ def _sum_by_cluster(
     numerators: np.ndarray, denominators: np.ndarray, clusters: Sequence[str | None]
 ) -> tuple[np.ndarray, np.ndarray]:
     if len(clusters) != len(numerators):
-        raise ValueError(f"{len(clusters)} labels for {len(numerators)} utterances: expected as many.")
+        raise ValueError(f"{len(clusters)} labels for {len(numerators)} utterances: expected one each.")
     numbers: dict[object, int] = {}
     keys = (place if label is None else label for place, label in enumerate(clusters))
     members = np.array([numbers.setdefault(key, len(numbers)) for key in keys])

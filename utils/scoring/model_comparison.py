@@ -1,4 +1,4 @@
-"""Two models on the same utterances: the difference of their rates, and whether it is chance."""
+"""Compare two models on the same utterances: the difference of their rates, and its significance."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,23 +11,23 @@ from utils.scoring.error_rates import ErrorCounts, as_columns, total_counts
 from utils.scoring.intervals import bootstrap_ratio
 from utils.scoring.word_alignment import Edit
 
-# words in a row that both models got right, and after which errors are taken for independent
+# words in a row that both models got right; errors on either side count as independent
 BOUNDARY_WORDS = 2
 
 
 @dataclass(frozen=True)
 class SegmentTest:
-    """The test's outcome, named as NIST's sc_stats prints it."""
+    """The result of the test, with the names of NIST's sc_stats."""
 
     num_segments: int
-    mean: float  # errors that the baseline makes more than the candidate, per segment
+    mean: float  # errors of the baseline minus those of the candidate, per segment
     standard_deviation: float
     z: float
     p_value: float  # two-sided
 
 
 def find_segments(baseline: Sequence[str], candidate: Sequence[str]) -> list[tuple[int, int]]:
-    """The stretches of one utterance in which either model errs, apart by at least two words right in both.
+    """Find segments of one utterance with errors, separated by at least two words that both models got right.
 
     Args:
         baseline: The operations of an alignment: `equal`, `substitute`, `delete`, `insert`.
@@ -43,7 +43,7 @@ def find_segments(baseline: Sequence[str], candidate: Sequence[str]) -> list[tup
     if len(first) != len(second):
         raise ValueError("Baseline and candidate were not aligned with the same reference.")
     segments: list[tuple[int, int]] = []
-    right = BOUNDARY_WORDS  # the start of an utterance bounds like words that are right
+    right = BOUNDARY_WORDS  # the start of an utterance is a boundary too
     for place, errors in enumerate(zip(first, second, strict=True)):
         if any(errors):
             if right >= BOUNDARY_WORDS:
@@ -56,7 +56,7 @@ def find_segments(baseline: Sequence[str], candidate: Sequence[str]) -> list[tup
 
 
 def _errors_by_place(operations: Iterable[str]) -> list[int]:
-    """Errors between the reference words, at even places, and in them, at odd ones."""
+    """Count errors between the reference words (even places) and in them (odd places)."""
     errors = [0]
     for operation in operations:
         if operation == "insert":
@@ -67,15 +67,15 @@ def _errors_by_place(operations: Iterable[str]) -> list[int]:
 
 
 def mapsswe(baseline: Iterable[Sequence[str]], candidate: Iterable[Sequence[str]]) -> SegmentTest:
-    """Whether two models make different numbers of errors, tested on the segments in which either errs.
+    """Test whether two models make different numbers of errors, on the segments with errors.
 
     After Gillick and Cox, "Some statistical issues in the comparison of speech recognition algorithms"
     (ICASSP 1989), and Pallett, Fisher and Fiscus, "Tools for the analysis of benchmark speech recognition
     tests" (ICASSP 1990); the same figures as `sc_stats -t mapsswe`, whose p-value is rounded to a table.
-    The mean difference over its standard error is taken for normal, which wants some 50 segments.
+    The mean difference over its standard error is assumed normal, which needs about 50 segments.
 
-    In one case sc_stats does worse: where the difference is the same in every segment, it sees no deviation
-    and finds nothing, even if the candidate is better in each of a thousand. Here that is a sign test.
+    One case differs: if the difference is the same in every segment, sc_stats finds no deviation and no
+    significance, even if the candidate is better in all of a thousand. Here a sign test is used.
 
     Args:
         baseline: The operations of each utterance's alignment.
@@ -96,7 +96,7 @@ def mapsswe(baseline: Iterable[Sequence[str]], candidate: Iterable[Sequence[str]
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much better a candidate is than a baseline on the same utterances; above 0 is better."""
+    """How much better a candidate is than a baseline on the same utterances; positive is better."""
 
     wer_reduction: float  # baseline minus candidate, as a fraction: 0.05 is five points of WER
     relative_reduction: float  # wer_reduction over the baseline's WER; 0 where the baseline makes no error
@@ -116,10 +116,10 @@ def compare(
     clusters: Sequence[str | None] | None = None,
     alignments: tuple[Sequence[Sequence[Edit]], Sequence[Sequence[Edit]]] | None = None,
 ) -> Comparison:
-    """Hold a candidate against a baseline: the interval is the paired bootstrap's, the p-value MAPSSWE's.
+    """Compare a candidate with a baseline: interval by the paired bootstrap, p-value by MAPSSWE.
 
-    Every resample takes the same utterances, or clusters of them, from both models. Without alignments the
-    p-value is the bootstrap's too: twice the smaller share of resamples in which the reduction is at most,
+    Every resample takes the same utterances, or clusters of them, from both models. Without alignments, the
+    bootstrap gives the p-value too: twice the smaller share of resamples in which the reduction is at most,
     or at least, zero. One is added to both counts so that it is never 0 (Davison and Hinkley, "Bootstrap
     Methods", 1997, 4.2).
 
@@ -129,7 +129,7 @@ def compare(
         samples: Number of resamples.
         seed: Seed of the draws.
         clusters: Labels of the utterances to draw together, from `choose_clusters`; None draws utterances.
-        alignments: Of each utterance under the baseline, and under the candidate.
+        alignments: Alignments of each utterance for the baseline, and for the candidate.
 
     Raises:
         ValueError: The two were not scored on the same references.

@@ -1,4 +1,4 @@
-"""Reference and hypothesis aligned word by word, and which words are taken for which."""
+"""Align reference and hypothesis word by word, and count confusions."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from rapidfuzz.distance import Levenshtein
 
 MAX_CONFUSIONS = 50
 
-# of words in a stretch; beyond, two texts have nothing in common and are paired as they come
+# of words in a stretch; larger stretches have nothing in common and are paired in order
 MAX_PAIRINGS = 100_000
 
 Unit = Literal["word", "char"]
@@ -25,7 +25,7 @@ class Edit(NamedTuple):
 
 @dataclass(frozen=True)
 class Confusion:
-    """What was heard for what was said, and how often; None where there was nothing."""
+    """A reference word, the hypothesis word for it, and their count; None for an inserted or deleted word."""
 
     reference: str | None
     hypothesis: str | None
@@ -33,13 +33,13 @@ class Confusion:
 
 
 def align_words(reference: str, hypothesis: str, unit: Unit = "word") -> list[Edit]:
-    """The fewest edits that turn a reference into a hypothesis, from the left.
+    """Return the smallest number of edits that turn a reference into a hypothesis, from the left.
 
-    Where a stretch has more words on one side there are several ways to pair them with as many edits; here
-    those spelt most alike are pairs, so that "è" heard as "e qui" is a confusion with "e" and one word more.
+    If a stretch has more words on one side, several pairings have the same number of edits. Words with the
+    most similar spelling are paired, so "è" heard as "e qui" is a confusion with "e" and one insertion.
 
     Args:
-        reference: Words parted by whitespace.
+        reference: Words separated by whitespace.
         hypothesis: The same.
         unit: `char` aligns characters, for scripts without spaces between words.
     """
@@ -55,7 +55,7 @@ def align_words(reference: str, hypothesis: str, unit: Unit = "word") -> list[Ed
 
 
 def _pair_words(said: Sequence[str], heard: Sequence[str]) -> list[Edit]:
-    """A stretch without words in common: as many substitutions as can be, of words spelt most alike."""
+    """Pair a stretch without common words: as many substitutions as possible, of words spelt most alike."""
     if len(said) > len(heard):
         flipped = _pair_words(heard, said)
         return [
@@ -70,7 +70,9 @@ def _pair_words(said: Sequence[str], heard: Sequence[str]) -> list[Edit]:
 
 
 def _pair_alike(said: Sequence[str], heard: Sequence[str]) -> list[Edit]:
-    """Every word said with one of the more words heard, in order, so that the pairs are most alike in sum."""
+    """Pair each reference word with one of the more hypothesis words, in order, for the highest total
+    likeness.
+    """
     spare = len(heard) - len(said)
     # likeness[i][j]: of the first i words said, paired in order with i of the first i + j words heard
     likeness = [[0.0] * (spare + 1)]
@@ -98,14 +100,14 @@ def words_or_characters(text: str, unit: Unit) -> list[str]:
 
 
 def count_confusions(alignments: Iterable[Sequence[Edit]], most: int = MAX_CONFUSIONS) -> list[Confusion]:
-    """The commonest errors of a corpus: substitutions as pairs, words inserted, words deleted.
+    """Count the most frequent errors of a corpus: substitutions, insertions and deletions.
 
     Args:
-        alignments: One of each utterance.
+        alignments: One for each utterance.
         most: How many to keep.
 
     Returns:
-        The commonest first, those that are as common in alphabetical order.
+        Most frequent first; those of equal count in alphabetical order.
     """
     pairs = Counter(
         (edit.reference, edit.hypothesis)

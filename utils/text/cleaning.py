@@ -1,10 +1,10 @@
-"""Transcripts as the data holds them: one form of each character, one space between words."""
+"""Clean transcripts: one form of each character, one space between words."""
 
 import re
 import unicodedata
 
 CONTROL_TOKEN = re.compile(r"<\|[^|>]*\|>")
-"""Whisper's special tokens as text, `<|endoftext|>` or `<|0.00|>`: in a label they would steer the model."""
+"""Whisper's special tokens as text, `<|endoftext|>` or `<|0.00|>`: labels must not contain them."""
 
 
 def clean_text(text: str) -> str:

@@ -1,9 +1,9 @@
-"""From texts to the tokens that Whisper's decoder reads and is to predict.
+"""Turn texts into the tokens that Whisper's decoder reads and predicts.
 
 The order of tokens is that of openai/whisper (https://arxiv.org/abs/2212.04356, figure 1): `<|startofprev|>`
-and the text before, where it is given; `<|startoftranscript|>`, language, task; `<|notimestamps|>` and the
+and the previous text, if given; `<|startoftranscript|>`, language, task; `<|notimestamps|>` and the
 text, or `<|0.00|>` text `<|2.40|>` piece by piece; `<|endoftext|>`. The text of a piece begins with a space,
-as in Whisper's own training data.
+as in Whisper's training data.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ IGNORED = -100  # cross-entropy skips targets of this value
 
 MAX_LABEL_TOKENS = 448  # positions of Whisper's decoder
 
-MAX_PREVIOUS_TOKENS = 223  # of the text before; openai/whisper gives as many
+MAX_PREVIOUS_TOKENS = 223  # of the previous text, as in openai/whisper
 
 TIMESTAMP_STEP = 0.02  # seconds from one timestamp token to the next
 
@@ -40,7 +40,7 @@ class TimedTokens:
 
 @dataclass(frozen=True)
 class DecoderSequence:
-    """One clip for the decoder: it reads `tokens` and predicts, at each, the next one."""
+    """The decoder's tokens for one clip: it reads `tokens` and predicts the next one at each place."""
 
     tokens: list[int]
     num_context: int  # leading tokens that are given and never predicted
@@ -51,12 +51,12 @@ class DecoderSequence:
 
     @property
     def targets(self) -> list[int]:
-        """As long as `inputs`; `IGNORED` where nothing is to be predicted."""
+        """Return the targets, as long as `inputs`; `IGNORED` if nothing is to be predicted."""
         return [IGNORED] * (self.num_context - 1) + self.tokens[self.num_context :]
 
 
 def encode_texts(tokenizer: "WhisperTokenizer", texts: Sequence[str]) -> list[list[int]]:
-    """Tokens of each text alone, without special tokens."""
+    """Return the tokens of each text, without special tokens."""
     if not texts:
         return []
     return tokenizer([" " + text for text in texts], add_special_tokens=False).input_ids
@@ -65,16 +65,16 @@ def encode_texts(tokenizer: "WhisperTokenizer", texts: Sequence[str]) -> list[li
 def encode_segments(
     tokenizer: "WhisperTokenizer", segments: Sequence[Mapping] | None, text: str, duration: float
 ) -> list[TimedTokens] | None:
-    """The timed pieces of a clip; None where they do not make up its text, so that nothing is left out.
+    """Return the timed pieces of a clip; None if they do not make up its text, so that no text is lost.
 
-    Each begins no earlier than the one before ends, as Whisper's timestamps never run backwards; cues of
-    subtitles may overlap.
+    A piece starts no earlier than the previous one ends, because Whisper's timestamps never go back.
+    Subtitles may overlap.
 
     Args:
         segments: `start`, `end` (seconds from the start of the clip) and `text` of each piece, as a prepared
             dataset holds them.
-        text: Of the whole clip.
-        duration: Of the clip in seconds.
+        text: Text of the whole clip.
+        duration: Seconds of the clip.
     """
     if not segments or "".join("".join(piece["text"] for piece in segments).split()) != "".join(text.split()):
         return None
@@ -94,12 +94,12 @@ def prompt_tokens(
     *,
     with_timestamps: bool = False,
 ) -> list[int]:
-    """Tokens in front of the text: start, language, task, and no timestamps where none follow.
+    """Return the tokens before the text: start, language, task, and `<|notimestamps|>` if no times follow.
 
-    A language of None gives no language and task token; this is the form for English-only models.
+    Without a language there is no language or task token, as in English-only models.
 
     Raises:
-        KeyError: The tokenizer lacks one of them.
+        KeyError: The tokenizer lacks one of the tokens.
     """
     names = ["<|startoftranscript|>"]
     if language is not None:
@@ -118,7 +118,7 @@ def special_token_id(tokenizer: "WhisperTokenizer", name: str) -> int:
 
 
 class LabelWriter:
-    """Puts the special tokens of one model around the tokens of texts."""
+    """Add the special tokens of one model to the tokens of texts."""
 
     def __init__(self, tokenizer: "WhisperTokenizer", task: str = "transcribe") -> None:
         self._end: int = tokenizer.eos_token_id
@@ -135,17 +135,17 @@ class LabelWriter:
         with_timestamps: bool = False,
         previous: Sequence[int] = (),
     ) -> DecoderSequence:
-        """The tokens of one clip.
+        """Return the decoder sequence of one clip.
 
-        One without speech is predicted to end at once; with timestamps after the first, which decoders leave
-        no choice about. Its language and task are given: learnt on noise, they would take the place of
-        `<|nospeech|>`, by whose likelihood there decoders tell silence.
+        For a clip without speech the target is the end token; with timestamps, after the first one, which
+        decoders force. Its language and task are not targets: learnt on noise, they would replace
+        `<|nospeech|>`, whose probability at that place tells decoders that there is silence.
 
         Args:
-            pieces: Its text in order; none for a clip without speech.
+            pieces: Pieces of its text in order; empty for a clip without speech.
             language: Code of its language; None for English-only models.
             with_timestamps: Write the times of the pieces.
-            previous: Tokens of the text before, of which the last ones that fit are given.
+            previous: Tokens of the previous text; the last ones that fit are used.
         """
         prompt = self._prompt(language, with_timestamps)
         if not pieces:
@@ -153,7 +153,7 @@ class LabelWriter:
             return DecoderSequence([*prompt, *start, self._end], len(prompt))
         body = [token for piece in pieces for token in self._write_piece(piece, with_timestamps)]
         sequence = [*prompt, *body, self._end]
-        # The inputs hold one token less than the sequence, which is not predicted any more: the end.
+        # The inputs have one token less than the sequence: nothing is predicted after the end token.
         room = min(MAX_PREVIOUS_TOKENS, MAX_LABEL_TOKENS - len(sequence))
         if not previous or room < 1:
             return DecoderSequence(sequence, 1)
@@ -163,12 +163,12 @@ class LabelWriter:
     def count_targets(
         self, pieces: Sequence[TimedTokens], language: str | None, *, with_timestamps: bool = False
     ) -> int:
-        """How many tokens of `write`'s sequence are predicted; the text before is never among them."""
+        """Return the number of predicted tokens in `write`'s sequence, without the previous text."""
         sequence = self.write(pieces, language, with_timestamps=with_timestamps)
         return len(sequence.tokens) - sequence.num_context
 
     def _prompt(self, language: str | None, with_timestamps: bool) -> list[int]:
-        """`prompt_tokens`, remembered: in a dictionary, so that a writer reaches workers by pickle."""
+        """Return `prompt_tokens` from a dictionary cache, which can be pickled for workers."""
         key = (language, with_timestamps)
         if key not in self._prompts:
             self._prompts[key] = prompt_tokens(
@@ -182,12 +182,12 @@ class LabelWriter:
         return [self.timestamp_id(piece.start), *piece.tokens, self.timestamp_id(piece.end)]
 
     def timestamp_id(self, seconds: float) -> int:
-        """The token of the nearest timestamp, from `<|0.00|>` to `<|30.00|>`."""
+        """Return the token of the nearest timestamp, from `<|0.00|>` to `<|30.00|>`."""
         return self._first_timestamp + round(min(max(seconds, 0.0), LAST_TIMESTAMP) / TIMESTAMP_STEP)
 
 
 def load_token_counter(name_or_path: str) -> Callable[[str], int]:
-    """A function that counts the text tokens of a label, from the tokenizer of a model folder or a Hub id.
+    """Return a function that counts the text tokens of a label, with the tokenizer of a folder or Hub id.
 
     Raises:
         UserError: There is no tokenizer.
@@ -196,10 +196,10 @@ def load_token_counter(name_or_path: str) -> Callable[[str], int]:
 
     file = Path(name_or_path) / "tokenizer.json"
     try:
-        # a faster-whisper folder has this file and nothing else that transformers could load
+        # this is the only file of a faster-whisper folder that transformers can load
         is_here = file.is_file()
         tokenizer = Tokenizer.from_file(str(file)) if is_here else Tokenizer.from_pretrained(name_or_path)
-    except Exception as error:  # tokenizers raises bare Exception, the Hub and the network their own
+    except Exception as error:  # tokenizers raises bare Exception; the Hub and the network have other errors
         raise UserError(
             f"{name_or_path}: no tokenizer found ({type(error).__name__}). Expected a model folder with "
             "tokenizer.json or a model of the Hub; leave --model_name_or_path out to count no tokens."

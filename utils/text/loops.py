@@ -1,4 +1,4 @@
-"""Loops: a decoder that says the same again and again until something stops it."""
+"""Find loops: a decoder repeats the same tokens until it is stopped."""
 
 import re
 from collections.abc import Sequence
@@ -11,13 +11,14 @@ SIX_TIMES, SENTENCE_FOUR_TIMES = r"(.{2,60}?)\1{5,}", r"(.{20,200}?)\2{3,}"
 
 REPEATED = re.compile(f"{SIX_TIMES}|{SENTENCE_FOUR_TIMES}", re.DOTALL)
 
-LEAST_TOKENS = 48  # nobody says so much of the same in 30 s: of one token alone, 48 repeats are asked for
+LEAST_TOKENS = 48  # nobody repeats so much in 30 s; one token must repeat 48 times
 
 
 def loop_period(tokens: Sequence[int]) -> int | None:
-    """Tokens after which the end of a hypothesis repeats itself, or None where it does not.
+    """Return the number of tokens in the pattern that repeats at the end of a hypothesis; None without a
+    loop.
 
-    A loop is a pattern of at most 32 tokens that fills the last 48 tokens or more, at least seven times over.
+    A loop is a pattern of at most 32 tokens that fills the last 48 tokens or more, at least 7 times.
     """
     for period in range(1, min(LONGEST_PERIOD, len(tokens) // LEAST_REPEATS) + 1):
         length = max(LEAST_TOKENS, LEAST_REPEATS * period)
@@ -29,6 +30,6 @@ def loop_period(tokens: Sequence[int]) -> int | None:
 
 
 def find_loop(text: str) -> str | None:
-    """What a text says six times in a row or more, a sentence four times; None where it does not."""
+    """Return what a text repeats at least 6 times in a row (a sentence: 4 times); None without a loop."""
     found = REPEATED.search(text)
     return found[1] or found[2] if found else None

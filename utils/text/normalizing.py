@@ -1,4 +1,4 @@
-"""Transcripts as they are scored: two spellings that this makes equal are no error."""
+"""Normalise transcripts for scoring, so that spelling variants are no errors."""
 
 import itertools
 import json
@@ -15,7 +15,7 @@ _BRACKETED = re.compile(r"[<\[][^>\]]*[>\]]")
 
 _PARENTHESIZED = re.compile(r"\([^)]+?\)")
 
-ZERO_WIDTH_SPACE = "\u200b"  # marks words in Khmer and Thai, unseen
+ZERO_WIDTH_SPACE = "\u200b"  # separates words in Khmer and Thai, invisible
 
 _HALF_SPACE = re.compile("([\u0620-\u06d3\u06fa-\u06ff\u0750-\u077f][\u064b-\u0652]*)\u200c")
 
@@ -29,18 +29,18 @@ _CHILLUS = dict(
 
 
 def normalize_text(text: str, normalizer: str = "basic") -> str:
-    """A text as it is scored: two spellings that this makes equal are no error.
+    """Normalise a text for scoring: texts that become equal have no errors.
 
     Args:
         text: Any text.
         normalizer: `basic` and `english` are Whisper's own (https://arxiv.org/abs/2212.04356, appendix C):
             lower case, no punctuation, no bracketed remarks, and for English also numbers, contractions and
-            British spellings. `script-safe` is the basic one without its fault that vowel signs, viramas and
-            other marks become spaces, which cuts the words of Hindi, Tamil, Thai and many more in pieces
+            British spellings. `script-safe` is `basic` without one fault: there, vowel signs, viramas and
+            other marks become spaces, which splits words of Hindi, Tamil, Thai and many more languages
             (https://arxiv.org/abs/2409.02449); see `_normalize_script_safe`.
 
     Raises:
-        ValueError: Another normaliser is named.
+        ValueError: The normaliser is unknown.
     """
     return _load_normalizer(normalizer)(text).strip()
 
@@ -52,7 +52,7 @@ def _load_normalizer(name: str) -> Callable[[str], str]:
     if name == "basic":
         return BasicTextNormalizer()
     if name == "english":
-        # transformers has the rules without the table of spellings, which stands beside each model on the Hub
+        # transformers has the rules but not the table of spellings, which is with each model on the Hub
         table = resources.files("whisper_normalizer") / "normalizers" / "english.json"
         return EnglishTextNormalizer(json.loads(table.read_text(encoding="utf-8")))
     if name == "script-safe":
@@ -79,13 +79,13 @@ def _normalize_script_safe(text: str) -> str:
     composed = unicodedata.normalize("NFKC", _HALF_SPACE.sub(r"\1 ", text)).lower()
     composed = composed.replace("i\u0307", "i")  # what lower() makes of the Turkish capital İ
     kept = " ".join("".join(map(_keep_spelling, composed)).split())
-    # composed again: a mark and its letter may have been apart by a character that is gone
+    # composed again: a removed character may have separated a mark from its letter
     kept = unicodedata.normalize("NFC", _drop_stray_marks(kept))
     return drop_layout_spaces(kept)
 
 
 def _keep_spelling(character: str) -> str:
-    """The character where it spells words, a space for punctuation and symbols, nothing for the invisible."""
+    """Return the character if it spells words, a space for punctuation and symbols, else "" (invisible)."""
     if character in _NOT_SPELT:
         return ""
     category = unicodedata.category(character)
@@ -95,7 +95,7 @@ def _keep_spelling(character: str) -> str:
 
 
 def _drop_stray_marks(text: str) -> str:
-    """A text of single spaces without marks that have lost their letter, or never had one."""
+    """Remove marks without a letter from a text of single spaces."""
     words = ("".join(itertools.dropwhile(_is_mark, word)) for word in text.split(" "))
     return " ".join(filter(None, words))
 
@@ -105,5 +105,5 @@ def _is_mark(character: str) -> bool:
 
 
 def count_words(text: str) -> int:
-    """Words between spaces; a character of a script without spaces counts as one."""
+    """Count words between spaces; a character of a script without spaces counts as one."""
     return len(SPACELESS_CHARACTER.sub(" x ", text).split())

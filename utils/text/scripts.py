@@ -1,4 +1,4 @@
-"""Scripts: which one letters are of, which languages write in it, and whether it has spaces."""
+"""Scripts of letters: their names, their languages, and whether words have spaces between them."""
 
 import re
 import unicodedata
@@ -19,22 +19,22 @@ SPACE_IN_SPACELESS = re.compile(f"(?<=[{SPACELESS_SCRIPTS}]) (?=[{SPACELESS_SCRI
 
 
 def has_spaceless_script(text: str) -> bool:
-    """Whether most letters of a text are of a script without spaces between words.
+    """Check whether most letters of a text belong to a script without spaces between words.
 
-    In such a text a word is whatever stands between two spaces, so that the character error rate tells more
-    than the word error rate.
+    There, the text between two spaces counts as a word, so the character error rate is more useful than the
+    word error rate.
     """
     letters = sum(character.isalpha() for character in text)
     return 2 * len(SPACELESS_CHARACTER.findall(text)) > letters
 
 
 def drop_layout_spaces(text: str) -> str:
-    """A text without spaces between characters of such scripts; where most are of one, also beside words."""
+    """Remove spaces between characters of such scripts; if most are of one, also spaces beside words."""
     return (SPACE_BESIDE_SPACELESS if has_spaceless_script(text) else SPACE_IN_SPACELESS).sub("", text)
 
 
 def main_script(text: str) -> str | None:
-    """The script that most letters are of; None for a text without letters, or with no script above half.
+    """Return the script of most letters; None if there are no letters, or no script has more than half.
 
     Chinese characters, kana and hangul count as one, because Japanese and Korean mix them.
     """
@@ -45,7 +45,7 @@ def main_script(text: str) -> str | None:
     return script if 2 * count > scripts.total() else None
 
 
-# by the first word of the Unicode names of their letters, Whisper's languages that are written in them
+# scripts, by the first word of their letters' Unicode names, and Whisper's languages written in them
 SCRIPTS = dict(
     re.findall(
         "([A-Z]+) ([a-z ]+)",
@@ -62,13 +62,13 @@ SCRIPTS = dict(
 
 @lru_cache
 def expected_scripts(language: str) -> frozenset[str]:
-    """The scripts a language is written in; none for a code that Whisper does not know."""
+    """Return the scripts a language is written in; none for a code that Whisper does not know."""
     return frozenset(script for script, codes in SCRIPTS.items() if language in codes.split())
 
 
 @lru_cache(maxsize=1 << 16)
 def script_of(character: str) -> str | None:
-    """The script of a letter, or None for all that is no letter or belongs to several."""
+    """Return the script of a letter; None if the character is not a letter or belongs to several scripts."""
     if not unicodedata.category(character).startswith("L"):
         return None
     script = re.split(r"[ -]", unicodedata.name(character, ""))[0]

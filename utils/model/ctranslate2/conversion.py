@@ -1,4 +1,4 @@
-"""Faster-whisper folders (CTranslate2) turned back into Hugging Face folders that can be trained.
+"""Convert faster-whisper folders (CTranslate2) to Hugging Face folders that can be trained.
 
 A faster-whisper folder holds `model.bin` (CTranslate2's binary form, version 6), `config.json` (alignment
 heads and suppressed tokens, no dimensions) and `tokenizer.json`. Every dimension is read from the weights.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import WhisperConfig
 
-# from a Hugging Face name to CTranslate2's, one change after the other
+# replacements that turn a Hugging Face name into CTranslate2's, in this order
 RENAMES = (
     (r"^model\.", ""),
     (r"layers\.", "layer_"),
@@ -46,7 +46,7 @@ RENAMES = (
     (r"\.", "/"),
 )
 
-# what CTranslate2 keeps in one matrix, rows stacked: place in the stack, matrices in it
+# matrices that CTranslate2 stacks by rows: place in the stack, number of matrices
 STACKS = {
     **{f"self_attn.{part}_proj": (place, 3) for place, part in enumerate("qkv")},
     **{f"encoder_attn.{part}_proj": (place, 2) for place, part in enumerate("kv")},
@@ -54,13 +54,13 @@ STACKS = {
 
 
 def is_ctranslate2_folder(path: str | Path) -> bool:
-    """Whether `path` is a folder in faster-whisper form: a `model.bin` and no Hugging Face weights."""
+    """Check whether `path` is a faster-whisper folder: `model.bin` and no Hugging Face weights."""
     folder = Path(path)
     return (folder / "model.bin").is_file() and not (folder / "model.safetensors").exists()
 
 
 def convert_to_hugging_face(folder: str | Path, output_dir: str | Path) -> None:
-    """Write the faster-whisper model in `folder` to `output_dir` as a Hugging Face folder, whole or not.
+    """Write the faster-whisper model in `folder` to `output_dir` as a Hugging Face folder.
 
     Raises:
         UserError: A file is missing, truncated or of another kind, or the parts do not fit together.
@@ -87,10 +87,10 @@ def convert_to_hugging_face(folder: str | Path, output_dir: str | Path) -> None:
 
 
 def read_tensors(weights: ModelBin, config: "WhisperConfig") -> "dict[str, torch.Tensor]":
-    """Every tensor of the model that transformers builds from a configuration, in float32.
+    """Read every tensor of the transformers model with this configuration, in float32.
 
     Raises:
-        UserError: One is missing or has another shape, or the projection is not the embeddings.
+        UserError: A tensor is missing or has another shape, or the projection is not the embeddings.
     """
     import torch
     from transformers import WhisperForConditionalGeneration
@@ -98,7 +98,7 @@ def read_tensors(weights: ModelBin, config: "WhisperConfig") -> "dict[str, torch
     with torch.device("meta"):
         expected = WhisperForConditionalGeneration(config).state_dict()
     del expected["proj_out.weight"]
-    read = lru_cache(maxsize=4)(weights.read)  # the members of a stack follow each other
+    read = lru_cache(maxsize=4)(weights.read)  # members of a stack are read one after the other
     _check_tied(weights)
     tensors = {}
     for name, tensor in expected.items():
@@ -111,13 +111,13 @@ def read_tensors(weights: ModelBin, config: "WhisperConfig") -> "dict[str, torch
                 f"has {source} of shape {list(stack.shape)}, which does not fit a Whisper model of width "
                 f"{config.d_model}: expected {count} × {list(tensor.shape)}"
             )
-        # copied: safetensors stores no two views of one memory
+        # copied: safetensors cannot store two views of the same memory
         tensors[name] = torch.from_numpy(stack[place * rows : (place + 1) * rows].copy())
     return tensors
 
 
 def _check_tied(weights: ModelBin) -> None:
-    """Whisper projects on its vocabulary with the embeddings; another projection could not be kept."""
+    """Check that the output projection is the embeddings, because Whisper can keep no other one."""
     projection, embeddings = "decoder/projection/weight", "decoder/embeddings/weight"
     if projection in weights and not np.array_equal(weights.read(projection), weights.read(embeddings)):
         raise weights.error(f"has a {projection} of its own, expected the embeddings under another name")

@@ -1,4 +1,4 @@
-"""CTranslate2's binary file of weights, read safely."""
+"""Read CTranslate2's binary weights file safely."""
 
 import math
 import re
@@ -15,14 +15,14 @@ SPECIFICATION = "WhisperSpec"
 
 HEAD_DIM = 64  # the same in every published Whisper, tiny to large
 
-# CTranslate2's DataType; bfloat16 has no numpy type and is read as its 16 bits
+# CTranslate2's DataType; numpy has no bfloat16, so its 16 bits are read
 DTYPES = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2", 5: "<u2"}
 
 INT32, BFLOAT16 = 3, 5
 
 MAX_RANK = 3  # a convolution: output channels, input channels, width
 
-NEW_CONVERSION = "Download the folder again or convert it anew with `ct2-transformers-converter`."
+NEW_CONVERSION = "Download the folder again or convert it again with `ct2-transformers-converter`."
 
 
 class ModelBin:
@@ -49,7 +49,7 @@ class ModelBin:
         return name in self._variables
 
     def count_layers(self, side: str) -> int:
-        """The number of layers of `side`, "encoder" or "decoder"."""
+        """Return the number of layers of `side`, "encoder" or "decoder"."""
         pattern = re.compile(rf"{side}/layer_(\d+)/")
         found = {int(match[1]) for name in self._variables if (match := pattern.match(name))}
         if found != set(range(len(found))) or not found:
@@ -57,7 +57,7 @@ class ModelBin:
         return len(found)
 
     def count_heads(self, side: str, d_model: int) -> int:
-        """The number of attention heads of `side`: as the file says, else by Whisper's head size."""
+        """Return the number of attention heads of `side`, from the file or else from Whisper's head size."""
         name, heads = f"{side}/num_heads", d_model // HEAD_DIM
         if name in self and 0 not in self.shape(name):
             heads = int(self._variables[name].flat[0])
@@ -69,7 +69,7 @@ class ModelBin:
         """The shape of the variable `name`.
 
         Raises:
-            UserError: There is no such variable, or it is empty or has not `rank` dimensions.
+            UserError: The variable is missing or empty, or does not have `rank` dimensions.
         """
         if name not in self._variables:
             raise self.error(f"has no variable {name}, which every Whisper model has")
@@ -84,7 +84,7 @@ class ModelBin:
         """The variable `name` as float32, integers divided by their scale.
 
         Raises:
-            UserError: There is no such variable, or its numbers cannot be made weights.
+            UserError: The variable is missing, or cannot be converted to weights.
         """
         shape, values = self.shape(name), self._variables[name]
         if values.dtype == DTYPES[BFLOAT16]:
@@ -93,7 +93,7 @@ class ModelBin:
             return values.astype(np.float32)
         if values.dtype == DTYPES[INT32] or f"{name}_scale" not in self:
             raise self.error(f"has {name} as integers without a scale; expected int8 or int16 with one")
-        # a weight was multiplied by its scale and rounded: one scale for all of it, or one for each row
+        # weights were multiplied by a scale and rounded: one scale for all, or one for each row
         scale = self._variables[f"{name}_scale"].astype(np.float32).reshape(-1)
         if scale.size not in (1, shape[0] if shape else 1) or not (scale != 0).all():
             raise self.error(f"has {scale.size} scales, or one of zero, for {name} of shape {list(shape)}")
@@ -110,7 +110,7 @@ class ModelBin:
             raise self.error(
                 f"holds a {specification[:40]!r}, expected a {SPECIFICATION!r} (a Whisper model)"
             )
-        self._number("I")  # revision of the specification; the variables' names tell what matters
+        self._number("I")  # revision of the specification; not needed, the variables' names suffice
         variables: dict[str, np.ndarray] = {}
         for _ in range(self._number("I")):
             name = self._string()
@@ -137,14 +137,14 @@ class ModelBin:
             if name not in self._variables:
                 raise self.error(f"calls {name[:80]} by the other name {alias[:80]}, but does not have it")
             self._variables[alias] = self._variables[name]
-            # the scalar scale of an int16 weight is not always given the other name too
+            # the alias does not always include the scalar scale of an int16 weight
             if f"{name}_scale" in self:
                 self._variables.setdefault(f"{alias}_scale", self._variables[f"{name}_scale"])
         if self._position_bytes != len(self._data):
             raise self.error(f"goes on for {len(self._data) - self._position_bytes:,} bytes after its end")
 
     def _take(self, size_bytes: int) -> np.ndarray:
-        """The next bytes, (size_bytes,) uint8."""
+        """Read the next bytes, (size_bytes,) uint8."""
         begin = self._position_bytes
         if size_bytes > len(self._data) - begin:
             raise self.error(
@@ -163,5 +163,5 @@ class ModelBin:
             raise self.error("has a name that is not text") from None
 
     def error(self, what: str) -> UserError:
-        """The error that says `what` is wrong with this file, a sentence without its subject."""
+        """Return the error for this file; `what` is a predicate such as "is truncated"."""
         return UserError(f"{self._path}: the file {what}. {NEW_CONVERSION}")

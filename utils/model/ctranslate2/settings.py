@@ -1,4 +1,4 @@
-"""Tokenizer, configuration and generation settings of a CTranslate2 folder."""
+"""Read tokenizer, configuration and generation settings of a CTranslate2 folder."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NUM_TIMESTAMPS = 1501  # <|0.00|> to <|30.00|> in steps of 20 ms
 
-MULTILINGUAL_VOCAB_SIZE = 51865  # the .en models have one token less, large-v3 (Cantonese) one more
+MULTILINGUAL_VOCAB_SIZE = 51865  # .en models have one token less, large-v3 (Cantonese) one more
 
 REQUIRED_TOKENS = [
     f"<|{name}|>"
@@ -25,7 +25,7 @@ REQUIRED_TOKENS = [
 
 
 def read_settings(folder: Path) -> dict[str, list]:
-    """The lists of token ids and heads in `config.json`; a missing list is left out."""
+    """Read the lists of token ids and heads from `config.json`; a missing list is skipped."""
     path = folder / "config.json"
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
@@ -47,7 +47,7 @@ def read_settings(folder: Path) -> dict[str, list]:
 
 
 def _are_whole_numbers(value: object, rank: int) -> bool:
-    """Whether a list, or a list of pairs where the rank is 2, holds whole numbers alone."""
+    """Check whether a list (rank 1), or a list of pairs (rank 2), has only whole numbers."""
     try:
         numbers = np.array(value)
     except ValueError:  # lists of unequal length
@@ -57,7 +57,7 @@ def _are_whole_numbers(value: object, rank: int) -> bool:
 
 
 def load_tokenizer(folder: Path, vocab_size: int) -> "WhisperTokenizer":
-    """The folder's tokenizer with the timestamp tokens that faster-whisper leaves out.
+    """Load the folder's tokenizer and add the timestamp tokens, which faster-whisper leaves out.
 
     Raises:
         UserError: tokenizer.json is missing or unreadable, or belongs to a model with another vocabulary.
@@ -102,13 +102,13 @@ def _build_tokenizer(source: "Tokenizer") -> "WhisperTokenizer":
         extra_special_tokens=[token for token in added if token not in {"<|endoftext|>", *timestamps}],
         model_max_length=1024,
     )
-    # not special: transformers tells timestamps by their ids above all special ones
+    # not special: transformers finds timestamps by ids above all special ones
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in timestamps])
     return tokenizer
 
 
 def build_config(weights: ModelBin, tokenizer: "WhisperTokenizer") -> "WhisperConfig":
-    """The configuration, dimensions from the weights and token ids from the tokenizer."""
+    """Build the configuration: dimensions from the weights, token ids from the tokenizer."""
     from transformers import WhisperConfig
 
     vocab_size, d_model = weights.shape("decoder/embeddings/weight", rank=2)
@@ -135,7 +135,7 @@ def build_config(weights: ModelBin, tokenizer: "WhisperTokenizer") -> "WhisperCo
 
 
 def language_settings(ids: dict[str, int]) -> dict[str, dict[str, int]]:
-    """What a multilingual model's generation config tells of its tokens, from the tokenizer's vocabulary."""
+    """Return a multilingual model's token settings for its generation config, from the vocabulary."""
     from transformers.models.whisper.tokenization_whisper import LANGUAGES, TASK_IDS
 
     return {
@@ -147,10 +147,10 @@ def language_settings(ids: dict[str, int]) -> dict[str, dict[str, int]]:
 def build_generation_config(
     config: "WhisperConfig", tokenizer: "WhisperTokenizer", settings: dict[str, list]
 ) -> "GenerationConfig":
-    """Everything `generate` needs: languages, tasks, suppressed tokens, heads for word timestamps.
+    """Build the generation config: languages, tasks, suppressed tokens, heads for word timestamps.
 
     Raises:
-        UserError: config.json names a token or a head that the model does not have.
+        UserError: config.json has a token or head that the model lacks.
     """
     from transformers import GenerationConfig
 
@@ -177,13 +177,13 @@ def build_generation_config(
         is_multilingual=multilingual,
         **(language_settings(ids) if multilingual else {}),
     )
-    # a generation config marked as made from the model would be rebuilt on loading, without the languages
+    # with the mark "made from the model", it would be rebuilt on loading, without the languages
     generation_config._from_model_config = False
     return generation_config
 
 
 def _upper_half_heads(config: "WhisperConfig") -> list[list[int]]:
-    """All heads of the upper half of the decoder, OpenAI's choice where no better heads are known."""
+    """Return all heads of the decoder's upper half, OpenAI's default if no better heads are known."""
     layers = range(config.decoder_layers // 2, config.decoder_layers)
     return [[layer, head] for layer in layers for head in range(config.decoder_attention_heads)]
 

@@ -1,8 +1,8 @@
-"""Attention in bfloat16 on CPUs by plain matrix products, where torch's fused kernel is slow; its masks.
+"""Attention in bfloat16 on CPUs by plain matrix products, if torch's fused kernel is slow; masks for it.
 
-That kernel is made for long sequences. Its backward pass in bfloat16 takes two to six times as long as
-batched products up to some hundred positions, which is what the encoder of a dynamic context sees. And where
-a decoder asks for one token at a time, its forward pass takes five times as long.
+The fused kernel is made for long sequences. Up to some hundred positions, as in the encoder with a dynamic
+context, its backward pass in bfloat16 takes two to six times as long as batched products. If a decoder asks
+for one token at a time, its forward pass takes five times as long.
 """
 
 import contextlib
@@ -17,13 +17,13 @@ from transformers.masking_utils import sdpa_mask
 
 NAME, NAME_IN_DECODING = "products_where_short", "products_for_tokens"
 
-LONGEST = 512  # keys; beyond, the scores take much memory and the fused kernel is as fast
+LONGEST = 512  # keys; with more, the scores take much memory and the fused kernel is as fast
 
-FEW_QUERIES = 4  # of a decoder with a cache: one, or the prompt
+FEW_QUERIES = 4  # queries of a decoder with a cache: one, or the prompt
 
 
 def attend_by_products(model: PreTrainedModel) -> None:
-    """Let a model train with products of its short sequences; all else goes on through torch's kernel.
+    """Train a model's short sequences with matrix products; all others use torch's kernel.
 
     Scores are rounded to bfloat16, as in transformers' `eager` attention under autocast.
     """
@@ -35,7 +35,7 @@ def attend_by_products(model: PreTrainedModel) -> None:
 def _attend(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: float | None
 ) -> tuple[Tensor, None]:
-    """transformers' attention interface: query (B, heads, T, d), scaled, with key, value (B, heads, S, d).
+    """Compute attention for transformers: query (B, heads, T, d), scaled; key and value (B, heads, S, d).
 
     A mask of (1, 1, 1, S) is added to the scores.
 
@@ -59,7 +59,7 @@ def _attend(
 
 @contextlib.contextmanager
 def attending_by_products(model: PreTrainedModel) -> Iterator[None]:
-    """Let a decoder on a CPU ask for its tokens by products; one in float32 keeps its kernel."""
+    """Use matrix products in a CPU decoder's attention inside the block; float32 keeps its kernel."""
     if model.device.type != "cpu":
         yield
         return
@@ -76,7 +76,7 @@ def attending_by_products(model: PreTrainedModel) -> Iterator[None]:
 def _attend_to_few(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: float | None
 ) -> tuple[Tensor, None]:
-    """`_attend` for the tokens of a decoder; a mask is added, or False where attention may not go."""
+    """Compute `_attend` for the few tokens of a decoder. A float mask is added; False masks a key."""
     is_few = query.dtype == torch.bfloat16 and query.shape[2] <= FEW_QUERIES and options.get("scaling") == 1.0
     if not is_few or (query.shape[2] > 1 and mask is None):
         return sdpa_attention_forward(module, query, key, value, mask, **options)  # type: ignore[arg-type]
@@ -91,14 +91,14 @@ def _attend_to_few(
 def mask_cross_attention(
     model: PreTrainedModel, find_mask: Callable[[nn.Module], Tensor | None]
 ) -> list[RemovableHandle]:
-    """Give the decoder's attention to the audio a mask, for which transformers' Whisper has no argument.
+    """Add a mask to the decoder's cross-attention, for which transformers' Whisper has no argument.
 
     Args:
-        find_mask: Asked by each layer at each pass: None, or (B or 1, 1, 1, S), False or -inf where there is
-            nothing to attend to, else added to the scores.
+        find_mask: Called by each layer at each pass. Returns None or a mask (B or 1, 1, 1, S): False or -inf
+            for masked keys; other values are added to the scores.
 
     Returns:
-        To be removed when it is no longer wanted. What was registered last is asked last, and counts.
+        Handles to remove the hooks. The mask registered last is used.
     """
 
     def add_mask(attention: nn.Module, inputs: tuple, options: dict) -> tuple[tuple, dict]:

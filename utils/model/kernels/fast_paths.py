@@ -1,4 +1,4 @@
-"""What is faster on a device with the same result; to be taken before a model is trained."""
+"""Choose faster ways to compute the same result on a device, before a model is trained."""
 
 import contextlib
 import os
@@ -15,24 +15,24 @@ from utils.runtime.errors import UserError
 
 
 def check_compiler() -> None:
-    """See to it that torch will find what it compiles for a CPU with.
+    """Check that torch will find a compiler for CPU code.
 
     Raises:
-        UserError: There is no C++ compiler.
+        UserError: No C++ compiler was found.
     """
     names = [os.environ.get("CXX", "g++"), "g++", "clang++"]
     if not any(shutil.which(name) for name in names):
         raise UserError(
             f"torch_compile: no C++ compiler, looked for {', '.join(dict.fromkeys(names))}. Install one "
-            "(Debian: apt install g++), set CXX, or train without."
+            "(Debian: apt install g++), set CXX, or leave torch_compile out."
         )
 
 
 def compile_layers(whisper: WhisperForConditionalGeneration) -> None:
-    """Compile encoder and decoder layers where they stand; names and weights stay as they are.
+    """Compile encoder and decoder layers in place; names and weights do not change.
 
-    All encoder layers share one program, as do all decoder layers. It is compiled for any length, since a
-    dynamic context has some hundred.
+    All encoder layers share one program, and so do all decoder layers. It is compiled for any length, because
+    dynamic contexts have hundreds of lengths.
     """
     for layer in [*whisper.model.encoder.layers, *whisper.model.decoder.layers]:
         layer.compile(dynamic=True)
@@ -40,7 +40,7 @@ def compile_layers(whisper: WhisperForConditionalGeneration) -> None:
 
 @contextlib.contextmanager
 def uncompiled() -> Iterator[None]:
-    """Run compiled layers as they were written: decoding with its cache would have them compiled anew."""
+    """Run compiled layers uncompiled in the block: decoding with a cache would compile them again."""
     with torch.compiler.set_stance("force_eager"):
         yield
 
@@ -53,17 +53,17 @@ def take_fast_paths(
     is_whole: bool = True,
     torch_compile: bool = False,
 ) -> None:
-    """Change how a model computes, not what.
+    """Make a model compute faster, with the same result.
 
     Args:
-        whisper: With what is trained marked.
-        device: Where it will be trained.
+        whisper: The model; `requires_grad` marks what is trained.
+        device: Device for training.
         mixed_precision: In Accelerate's words: no, bf16 or fp16.
         is_whole: Whether each process holds all weights and the gradients of its own batch.
         torch_compile: Compile the layers.
 
     Raises:
-        UserError: They are to be compiled for a CPU without a C++ compiler.
+        UserError: torch_compile is on for a CPU, and no C++ compiler was found.
     """
     on_cpu = device.type == "cpu"
     if on_cpu and mixed_precision == "bf16":

@@ -1,14 +1,15 @@
-"""Linear layers by oneDNN on x86 CPUs, where torch calls another library or sorts the weights at every call.
+"""Run linear layers with oneDNN on x86 CPUs, where torch uses another library or sorts the weights at every
+call.
 
-For decoding, `packed` lays weights out once as the CPU's matrix kernels read them. A decoder multiplies a few
-rows at a time with all its weights, and torch has oneDNN sort them anew at every call, or leaves float32 to a
-kernel that is poor at few rows. With eight rows the projection onto Whisper's vocabulary takes half
-(bfloat16) to a third (float32) of the time; products of many rows gain a tenth or two. torch's inductor packs
-weights in the same way when it freezes a model.
+For decoding, `packed` stores weights once in the layout of the CPU's matrix kernels. A decoder multiplies few
+rows with all its weights. Unpacked, oneDNN sorts the weights at every call, or float32 goes to a kernel
+that is slow with few rows. With eight rows the projection onto Whisper's vocabulary takes half (bfloat16) to
+a third (float32) of the time; products of many rows gain 10 to 20 %. torch's inductor packs weights in the
+same way when it freezes a model.
 
 For training, `multiply_by_onednn` takes float32 products from MKL to oneDNN, which projects a hundred tokens
-onto the vocabulary in half the time. In bfloat16 torch asks oneDNN itself. A kernel is made and kept for
-every number of rows: the projection has few, the encoder's layers would keep 0.3 GB of them for 2 %.
+onto the vocabulary in half the time. In bfloat16 torch already uses oneDNN. oneDNN keeps a kernel for every
+number of rows. The projection needs few; kernels for the encoder would take 0.3 GB and save 2 % of time.
 """
 
 import contextlib
@@ -20,11 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-ROWS = 8  # that oneDNN lays the weights out for; any other number gives the same sums
+ROWS = 8  # number of rows that the layout is made for; the result is the same for any number
 
 
 def is_available(dtype: torch.dtype) -> bool:
-    """Whether torch has oneDNN's products of float32 or bfloat16 on this machine."""
+    """Check whether torch has oneDNN's products of float32 or bfloat16 on this machine."""
     if platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available():
         return False
     return dtype == torch.float32 or (
@@ -33,7 +34,7 @@ def is_available(dtype: torch.dtype) -> bool:
 
 
 def _multiply(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """(…, in) by (out, in), plus (out,), is (…, out); what inductor calls for a linear layer."""
+    """Multiply (…, in) by (out, in) and add (out,), to (…, out), as inductor does for a linear layer."""
     if not inputs.numel():  # no targets in a batch
         return nn.functional.linear(inputs, weight, bias)
     product: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
@@ -42,10 +43,10 @@ def _multiply(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 @contextlib.contextmanager
 def packed(model: nn.Module) -> Iterator[None]:
-    """Pack a model's linear layers for the block, where it is on an x86 CPU; elsewhere nothing is done.
+    """Pack a model's linear layers in the block if it is on an x86 CPU; otherwise do nothing.
 
-    The weights are copied: a change to them in the block is not seen. Under autocast they are packed in its
-    precision. Nothing can be trained in the block.
+    The weights are copied, so changes to them in the block have no effect. Under autocast they are packed in
+    its precision. Do not train in the block.
     """
     layers = [layer for layer in _linear_layers(model) if is_available(_precision(layer))]
     for layer in layers:
@@ -54,11 +55,11 @@ def packed(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for layer in layers:
-            del layer.forward  # the class's own is behind it
+            del layer.forward  # the class's own method is used again
 
 
 def _linear_layers(model: nn.Module) -> list[nn.Linear]:
-    """Those on a CPU that compute what nn.Linear does; a subclass may do otherwise."""
+    """Return the layers on a CPU of exactly the class nn.Linear; a subclass may compute something else."""
     return [
         layer
         for layer in model.modules()
@@ -69,7 +70,7 @@ def _linear_layers(model: nn.Module) -> list[nn.Linear]:
 
 
 def _precision(layer: nn.Linear) -> torch.dtype:
-    """Of the layer's products: that of autocast, where there is one."""
+    """Return the precision of the layer's products: that of autocast, if it is on."""
     autocast = torch.is_autocast_enabled("cpu")
     return torch.get_autocast_dtype("cpu") if autocast else layer.weight.dtype
 
@@ -84,9 +85,9 @@ def _packed_forward(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
 
 @dataclass(frozen=True)
 class Multiples:
-    """What sizes of a training batch are divisible by, so that there are few different ones."""
+    """Sizes of a training batch are multiples of these, so that there are few different sizes."""
 
-    positions: int = 1  # of the encoder, where silence is condensed
+    positions: int = 1  # of the encoder, if silence is condensed
     tokens: int = 1  # that the decoder reads
 
 
@@ -94,16 +95,16 @@ ANY_SIZE = Multiples()
 
 
 def choose_multiples(device: torch.device, mixed_precision: str) -> Multiples:
-    """Coarse where oneDNN compiles every product for its very shape, and keeps the last 1,024 of them."""
+    """Choose coarse sizes if oneDNN compiles a kernel for each shape; it keeps only the last 1,024."""
     if device.type == "cpu" and mixed_precision == "bf16":
         return Multiples(positions=32, tokens=8)
     return ANY_SIZE
 
 
 def multiply_by_onednn(model: nn.Module) -> None:
-    """Let the float32 linear layers of a model, or one layer, on an x86 CPU train by oneDNN; others stay.
+    """Train a model's float32 linear layers, or one layer, with oneDNN on x86 CPUs; others do not change.
 
-    For weights that are whole on each process: sharded ones are not there when the gradient is computed.
+    Weights must be whole on each process: sharded weights are missing when the gradient is computed.
     """
     if is_available(torch.float32):
         for layer in _linear_layers(model):
@@ -112,11 +113,11 @@ def multiply_by_onednn(model: nn.Module) -> None:
 
 
 class TrainedLinear(nn.Linear):
-    """A linear layer whose products, and those of its gradients, are oneDNN's."""
+    """A linear layer that computes its products and their gradients with oneDNN."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(…, in) float32 to (…, out)."""
-        # views belong outside: a product may be added to in place
+        """Multiply (…, in) float32 to (…, out)."""
+        # create views outside: a product may be changed in place
         rows = inputs.reshape(-1, self.in_features)
         product: Tensor = _Product.apply(rows, self.weight, self.bias)  # type: ignore[no-untyped-call]
         return product.view(*inputs.shape[:-1], self.out_features)
@@ -125,7 +126,7 @@ class TrainedLinear(nn.Linear):
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """(N, in), (out, in) and (out,) to (N, out)."""
+        """Multiply (N, in) by (out, in), add (out,), to (N, out)."""
         ctx.save_for_backward(inputs, weight)
         return _multiply(inputs, weight, bias)
 

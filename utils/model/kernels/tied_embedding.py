@@ -1,8 +1,8 @@
-"""The gradient of a token embedding that is the output projection as well, without a second dense one.
+"""Compute the gradient of a token embedding tied to the output projection, without a second dense gradient.
 
-Looking up a hundred tokens has a gradient of a hundred rows. autograd makes a matrix of the whole vocabulary
-of it, zero but for these, and adds that to the projection's: 106 MB written, and 318 MB moved, in every
-backward pass of Whisper base.
+The gradient of looking up a hundred tokens has a hundred rows. autograd puts them in a zero matrix of the
+whole vocabulary and adds it to the projection's gradient: 106 MB written, and 318 MB moved, in every backward
+pass of Whisper base.
 """
 
 import torch
@@ -12,17 +12,17 @@ from transformers import WhisperForConditionalGeneration
 
 
 def is_tied_and_trained(whisper: WhisperForConditionalGeneration) -> bool:
-    """Whether a model's token embedding is trained, and one with its projection."""
+    """Check whether a model's token embedding is trained and tied to its projection."""
     embedding = whisper.model.decoder.embed_tokens
     is_plain = isinstance(embedding, nn.Embedding)  # an adapter for new tokens is not
     return is_plain and embedding.weight.requires_grad and whisper.proj_out.weight is embedding.weight
 
 
 def add_rows_in_place(embedding: nn.Embedding) -> None:
-    """Add the rows of each backward pass to the projection's gradient where it stands.
+    """Add the rows of each backward pass to the projection's gradient in place.
 
-    For one embedding that is trained, whole on each process, and tied to a projection that takes part in
-    every backward pass. Gradients are equal but for the order of sums.
+    The embedding must be trained, whole on each process, and tied to a projection that is used in every
+    backward pass. Gradients are equal except for the order of sums.
     """
     rows = _Rows(embedding.padding_idx)
     embedding.register_forward_hook(rows.look_up)
@@ -30,26 +30,26 @@ def add_rows_in_place(embedding: nn.Embedding) -> None:
 
 
 class _Rows:
-    """The rows of a backward pass that is under way."""
+    """The gradient rows of the current backward pass."""
 
     def __init__(self, padding_id: int | None) -> None:
         self._padding_id = padding_id
         self.waiting: list[tuple[Tensor, Tensor]] = []
 
     def look_up(self, module: nn.Module, inputs: tuple[Tensor], found: Tensor) -> Tensor | None:
-        """A forward hook: the same embeddings, with a gradient of rows."""
+        """Return the same embeddings, with a gradient of rows. This is a forward hook."""
         if not (torch.is_grad_enabled() and found.requires_grad):
             return None
-        self.waiting.clear()  # of a backward pass that was left halfway
+        self.waiting.clear()  # rows of a backward pass that was interrupted
         rows: Tensor = _LookUp.apply(module.weight, found.detach(), inputs[0], self)  # type: ignore[no-untyped-call]
         return rows
 
     def add_to(self, gradient: Tensor) -> Tensor:
-        """A hook of the weight, run once the projection's gradient and all rows are there."""
+        """Add the rows to the projection's gradient. This is a hook of the weight, run when all are there."""
         for ids, rows in self.waiting:
             ids, rows = ids.flatten(), rows.flatten(0, -2)
             if self._padding_id is not None:
-                kept = ids != self._padding_id  # what nn.Embedding leaves alone
+                kept = ids != self._padding_id  # nn.Embedding ignores it
                 ids, rows = ids[kept], rows[kept]
             gradient.index_add_(0, ids, rows.to(gradient.dtype))
         self.waiting.clear()
