@@ -1,4 +1,4 @@
-"""What the containers of audio files tell by their bytes alone: an end that is missing, files put together.
+"""Check the containers of audio files by their bytes: missing ends and joined files.
 
 Decoders are lenient. They play a WAV file that a broken download cut in half, and its transcript would then
 teach the model words that are not in the audio. They also stop early if files were joined, as `cat` or a
@@ -46,7 +46,7 @@ _MP3_KBPS = {
 
 _MP3_RATES = (44_100, 48_000, 32_000)  # of version 1; half of them of version 2, a quarter of 2.5
 
-MP3_FRAMES = 5  # so many in a row are not chance; fewer may be padding that a Xing header says to skip
+MP3_FRAMES = 5  # this number in a row is not chance; fewer may be padding that a Xing header says to skip
 
 
 def missing_end(file: BinaryIO) -> Problem | None:

@@ -80,7 +80,7 @@ def speech_probabilities(samples: np.ndarray) -> np.ndarray:
 
 
 def _blocks_of_chunks(samples: np.ndarray) -> Iterator[np.ndarray]:
-    """(chunks, 576) blocks: each chunk of 512 samples has the last 64 of the one before it in front."""
+    """Yield (chunks, 576) blocks: the last 64 samples of the chunk before, then 512 samples."""
     step = BLOCK_CHUNKS * CHUNK_SAMPLES
     for start in range(0, len(samples), step):
         block = samples[max(start - CONTEXT_SAMPLES, 0) : start + step]

@@ -138,7 +138,7 @@ class ErrorRates:
     raw_cer: float
 
     def of(self, metric: str) -> float:
-        """The rate by its name in `METRICS`."""
+        """Return the rate by its name in `METRICS`."""
         return asdict(self)[metric]
 
 
@@ -152,7 +152,7 @@ class TextErrors:
     characters: ErrorCounts
 
     def of(self, measure: str) -> ErrorCounts:
-        """Those of words for wer, of characters for cer."""
+        """Return the word errors for wer, the character errors for cer."""
         return {"wer": self.words, "cer": self.characters}[measure]
 
 

@@ -37,8 +37,8 @@ FAILURE_KINDS = {
     TRUNCATED: "the end of what was said is missing",
     WRONG_LANGUAGE: "text in another language than the one spoken",
     WRONG_SCRIPT: "text in another script than the reference's",
-    NO_CASING: "no capital letter, where the reference has some",
-    NO_PUNCTUATION: "no punctuation, where the reference has some",
+    NO_CASING: "no capital letter, but the reference has some",
+    NO_PUNCTUATION: "no punctuation, but the reference has some",
     DECODER_ERROR: "the decoder failed; all words count as deleted",
 }
 """Every kind of failure and its meaning, the worst first; the last is a special case."""

@@ -99,7 +99,7 @@ class Comparison:
     """How much better a candidate is than a baseline on the same utterances; positive is better."""
 
     wer_reduction: float  # baseline minus candidate, as a fraction: 0.05 is five points of WER
-    relative_reduction: float  # wer_reduction over the baseline's WER; 0 where the baseline makes no error
+    relative_reduction: float  # wer_reduction over the baseline's WER; 0 if the baseline makes no error
     ci95: tuple[float, float]  # of wer_reduction
     test: str
     p_value: float  # two-sided

@@ -66,7 +66,7 @@ class ModelBin:
         return heads
 
     def shape(self, name: str, rank: int | None = None) -> tuple[int, ...]:
-        """The shape of the variable `name`.
+        """Return the shape of the variable `name`.
 
         Raises:
             UserError: The variable is missing or empty, or does not have `rank` dimensions.
@@ -81,7 +81,7 @@ class ModelBin:
         return shape
 
     def read(self, name: str) -> np.ndarray:
-        """The variable `name` as float32, integers divided by their scale.
+        """Return the variable `name` as float32, integers divided by their scale.
 
         Raises:
             UserError: The variable is missing, or cannot be converted to weights.
