@@ -28,7 +28,7 @@ def input_features(
     feature_extractor: WhisperFeatureExtractor,
     device: torch.device | str = "cpu",
 ) -> torch.Tensor:
-    """Return (B, n_mels, frames) of clips (samples,) float32 at 16 kHz, padded or cut to `context` seconds."""
+    """Return (B, n_mels, frames) of clips (samples,) float32 at 16 kHz, fit to `context` seconds."""
     return log_mel(pad_waveforms(clips, context).to(device), feature_extractor)
 
 

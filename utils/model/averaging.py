@@ -1,4 +1,4 @@
-"""Average the best evaluations' weights, after the n-best averaging of ESPnet (https://arxiv.org/abs/1804.00015).
+"""Average the best evaluations' weights, after n-best averaging in ESPnet (https://arxiv.org/abs/1804.00015).
 
 The average of nearby weights of one run is often a better model than each of them. LoRA factors cannot be
 averaged like this: the mean of B times the mean of A is not the mean of the products. But the mean of the
