@@ -383,7 +383,7 @@ def test_all_models_do_what_the_tuned_one_was_trained_for(tiny_whisper, tuned, d
     assert task_of([tiny_whisper, translating]) == "translate"
     assert task_of([translating], "transcribe") == "transcribe"
     message = error_of(command([translating, transcribing], dataset, tmp_path / "out"), capsys)
-    assert "trained for different tasks" in message and "give --task" in message
+    assert "trained for different tasks" in message and "Give --task" in message
 
 
 def test_a_language_that_a_model_lacks_is_detected_and_said(tiny_whisper, dataset, tmp_path):
