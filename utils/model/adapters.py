@@ -47,7 +47,7 @@ def add_adapter(
     """
     if adapter.use_dora and getattr(model, "is_loaded_in_8bit", False) and model.device.type == "cpu":
         # PEFT 0.21 unpacks the weights at each step and then loses bitsandbytes' scales.
-        raise UserError("use_dora with load_in_8bit: PEFT has no CPU version. Use load_in_4bit or a GPU.")
+        raise UserError("use_dora with load_in_8bit on a CPU: PEFT lacks it. Use load_in_4bit or a GPU.")
     options: dict[str, Any] = {
         "target_modules": find_targets(model, adapter.lora_target_modules),
         "lora_alpha": adapter.lora_alpha,
