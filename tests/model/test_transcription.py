@@ -115,7 +115,7 @@ def test_a_batch_that_memory_is_too_small_for_is_decoded_in_halves_from_then_on(
     assert found == transcribe_clips(spell, clips, durations, languages, **words)
     assert asked == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2, 1]
     told = capsys.readouterr().out.splitlines()
-    assert len(told) == 2 and told[-1].endswith("4 clips at once; from now on it is 2.")
+    assert len(told) == 2 and told[-1].endswith("4 clips at once. Decoding continues with 2.")
 
 
 @pytest.mark.parametrize("keeps_failures", [True, False])
