@@ -101,8 +101,8 @@ def find_targets(model: nn.Module, wanted: Sequence[str]) -> list[str]:
     if unknown or not targets:
         raise UserError(
             f"lora_target_modules {', '.join(unknown) or 'empty'}: the model has {', '.join(names)}. "
-            f"Expected such names, a regular expression over dotted names such as {layers[0]}, "
-            f"or {ALL_LINEAR} alone."
+            f"Expected some of these names, regular expressions that match full names such as {layers[0]}, "
+            f"or only {ALL_LINEAR}."
         )
     return list(dict.fromkeys(targets))
 

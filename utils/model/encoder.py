@@ -33,7 +33,7 @@ def encode(
         input_features: (B, n_mels, frames) with an even number of frames, 3000 at most; with a `silence_run`
             the last frame must be silence.
         silence_run: Number of silent positions that one position represents; 0 adds no silence.
-        multiple: The number of positions is a multiple of this, if silence is added, see `condense`.
+        multiple: If silence is added, the number of positions is a multiple of this; see `condense`.
 
     Returns:
         (B, positions, d_model), with half as many positions as frames, and those for the silence. At 3000

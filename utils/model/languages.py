@@ -64,7 +64,7 @@ def add_language(
 
     Args:
         model: Changed in place.
-        processor: Its tokenizer is changed in place.
+        processor: The token is added to its tokenizer, in place.
         code: Lower-case code that has no token yet.
         init_from: Code of a related language whose embedding is the start value; None: the mean of all.
 

@@ -40,7 +40,7 @@ class CondensedSilence:
         return len(self.places)
 
     def positions(self, device: torch.device) -> torch.Tensor:
-        """Return (S,) int64, the places."""
+        """Return (S,) int64: the positions in the 30 s window that stand for the silence."""
         return torch.tensor(self.places, device=device)
 
     def key_bias(self, like: torch.Tensor) -> torch.Tensor | None:
