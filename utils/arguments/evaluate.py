@@ -21,7 +21,7 @@ class MaterialFlags:
         "Folders of other languages or domains, on which a tuned model must not become worse.", default=[]
     )
     guard_tolerance: float = argument(
-        "Largest allowed rise of the WER on a guard dataset. 0.01 is one point.",
+        "Largest allowed rise of the WER on a guard dataset. 0.01 is one percentage point.",
         default=0.01,
         at_least=0,
     )

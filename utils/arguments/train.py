@@ -57,7 +57,7 @@ class DataFlags:
     group_name: ClassVar = "data"
 
     dataset: list[str] = argument("Folders that preprocess.py wrote.")
-    language: str = argument("Language code of clips that have none. auto: all have one.", default="auto")
+    language: str = argument("Language code of clips without one. auto: each has its own.", default="auto")
     dataset_passes: list[float] | None = argument(
         "Passes over each dataset in one epoch. 1 0.1 uses a new tenth of the second dataset in each epoch.",
         default=None,
@@ -205,7 +205,7 @@ class ValidationFlags:
         advanced=True,
     )
     guard_tolerance: float = argument(
-        "Largest allowed rise of the metric on a guard dataset. 0.01 is one point.",
+        "Largest allowed rise of the metric on a guard dataset. 0.01 is one percentage point.",
         default=0.01,
         advanced=True,
         at_least=0,

@@ -134,7 +134,8 @@ def find_leaks(keys: Keys, splits: np.ndarray) -> tuple[dict[int, Problem], list
             if len(found) > MOST_LOST * (splits == loser).sum():
                 notes.append(
                     f"{len(found)} utterances of {SPLITS[loser]} have a {level} that is also in "
-                    f"{SPLITS[keeper]}. These are too many to leave out: error rates will look too good."
+                    f"{SPLITS[keeper]}. These are too many to leave out, so they are kept: error rates will "
+                    "look better than they are."
                 )
                 continue
             for index in found.tolist():

@@ -63,7 +63,7 @@ def check_averaging(adapter_config: dict | None) -> None:
     if reason:
         raise UserError(
             f"average_checkpoints: adapters of this kind cannot be averaged: {reason}. "
-            "Leave average_checkpoints out, or train a plain LoRA adapter or all weights."
+            "Leave out average_checkpoints, or train a plain LoRA adapter, or all weights."
         )
 
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 # By how the kind begins.
 ADVICE: Mapping[str, str] = {
-    "too long": "Whisper hears 30 seconds at a time: give start and end of each utterance, or subtitles.",
+    "too long": "Whisper hears 30 seconds at a time. Give the start and end of each utterance, or subtitles.",
     "segment too long": "Whisper hears 30 seconds at a time: cut the segment in its transcript.",
     "too short": "Nothing can be learnt from so short a clip. Check the times if they should be longer.",
-    "segment too short": "Lower --min_segment_duration if these are words; most are slips in the times.",
+    "segment too short": "Lower --min_segment_duration if these are words. Most are errors in the times.",
     "label too long": "The text has more tokens than the decoder can write: cut the utterance in two.",
     "empty text": "Nothing was left of the text after cleaning: transcribe the clip, or drop its line.",
     "control token": "Remove Whisper's own tokens, such as <|0.00|>, from the text.",
@@ -16,7 +16,7 @@ ADVICE: Mapping[str, str] = {
     "unreadable transcript": "Save the file as UTF-8.",
     "no such file": "Check the paths: they are relative to the file that names them.",
     "empty file": "The file has no bytes: copy or download it again.",
-    "not audio": "No decoder recognises the file: check what it is, convert it to WAV or FLAC.",
+    "not audio": "No decoder recognises the file. Check what it is, or convert it to WAV or FLAC.",
     "broken audio": "The file cannot be decoded to its end: copy or download it again.",
     "truncated": "The file ends before it should: copy or download it again.",
     "unreadable file": "Check the file's name and that you may read it.",
@@ -41,25 +41,25 @@ ADVICE: Mapping[str, str] = {
     "missing key": "Each line of a manifest needs audio and text.",
     "wrong type": "Correct the value in the manifest.",
     "silent": "Nothing can be heard in these: check the microphone or the channel, or drop the clips.",
-    "DC offset": "Take the offset out with a high-pass filter, or record with another sound card.",
-    "clipped": "Recorded too loud: what is cut off is lost. Use a quieter take where there is one.",
+    "DC offset": "Remove the offset with a high-pass filter, or record with another sound card.",
+    "clipped": "The recording is too loud and its peaks are lost. Use a quieter recording if there is one.",
     "steady sound": "Listen: if these are noise or tones, drop them; --skip_rules steady_sound keeps them.",
     "no words": "Transcribe the clip, or drop its line.",
     "text too long": "Nobody says that much in 30 seconds: the text belongs to a longer recording.",
-    "markup": "Write only what is said: take tags, links and notes out of the text.",
-    "digits": "Write numbers as they are spoken.",
+    "markup": "Write only what is said. Remove tags, links and notes from the text.",
+    "digits": "Write numbers as words, as they are spoken.",
     "wrong script": "Check that text and language belong together.",
     "lookalike letters": "Replace the letters of the other alphabet.",
-    "repeated text": "A sign of machine transcripts: transcribe these by hand, or drop them.",
+    "repeated text": "Probably written by a machine. Transcribe these clips by hand, or drop them.",
     "speech rate": "Far too much or too little text for the time: check that text and sound belong together.",
-    "low alignment confidence": "The text hardly fits the sound here: check what is said.",
-    "duplicate": "Nothing to do: the other one was kept.",
-    "leak": "Nothing to do: left out so that scores on validation and test can be trusted.",
+    "low alignment confidence": "The text hardly matches the speech. Check what is said.",
+    "duplicate": "Nothing to do: one copy was kept.",
+    "leak": "Nothing to do: it was left out so that validation and test scores can be trusted.",
 }
 
 OTHER_ADVICE = "rejects.jsonl names each one and says what was found and what was expected."
 
 
 def advice_for(kind: str) -> str:
-    """What to do about a kind of reject."""
+    """Return what the user can do about a kind of reject."""
     return next((advice for start, advice in ADVICE.items() if kind.startswith(start)), OTHER_ADVICE)

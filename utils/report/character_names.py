@@ -13,7 +13,7 @@ class NamedCharacter:
 
 
 def name_character(character: str) -> NamedCharacter:
-    """A character with its name, which stands in its place where it cannot be seen."""
+    """Return a character with its name. If it cannot be seen, the page shows the name instead."""
     code = f"U+{ord(character):04X} {unicodedata.name(character, 'unnamed character')}"
     category = unicodedata.category(character)
     if category[0] in "CZ":

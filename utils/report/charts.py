@@ -27,7 +27,7 @@ MOST_DOTS = 40  # of a line; with more of them it is drawn without
 
 @dataclass(frozen=True)
 class RateRow:
-    """What the bars of one row stand for: a form of the text, a group, a length."""
+    """What one row of bars shows: a form of the text, a group or a length."""
 
     label: str
     note: str  # below the label
@@ -44,12 +44,12 @@ class Panel:
 
     @property
     def height(self) -> float:
-        """Of its rows in points."""
+        """Height of its rows, in points."""
         return len(self.rows) * (max(len(self.series), 2) * BAR + GAP)
 
     @property
     def top(self) -> float:
-        """The rate at which the axis ends so that bars and intervals fit, 150 % at most."""
+        """Return the end of the axis: bars and intervals fit, up to 150 %."""
         ends = [
             max(one.rate(row.scores[place]), row.scores[place].ci95[1])
             for place, one in enumerate(self.series)
@@ -83,7 +83,7 @@ def draw_rates(panels: Sequence[Panel]) -> "Figure":
 
 
 def _draw_bars(axes: "Axes", panel: Panel, one: Series, place: int) -> None:
-    """The bars of one series, the `place`th in every row, with whiskers and figures."""
+    """Draw the bars of one series, number `place` in every row, with whiskers and numbers."""
     row_height = panel.height / len(panel.rows)
     scores = [row.scores[place] for row in panel.rows]
     rates = [one.rate(score) for score in scores]
@@ -105,13 +105,13 @@ def _draw_bars(axes: "Axes", panel: Panel, one: Series, place: int) -> None:
 
 
 def _look(one: Series) -> dict:
-    """Colour of the model; paler in the dynamic context."""
+    """Return the model's colour; the dynamic context has a paler one."""
     return {"color": colour_of(one.number), "alpha": 0.55 if one.is_dynamic else 1.0, "linewidth": 0}
 
 
 @chart_style()
 def draw_learning(curves: Sequence[LearningCurve], models: Sequence[str]) -> "Figure":
-    """Draw validation WER above and training loss below, by step; the best step is marked of a run alone.
+    """Draw validation WER above and training loss below, by step. If there is one run, mark its best step.
 
     Args:
         curves: At least one, with a point.
@@ -149,7 +149,7 @@ def draw_learning(curves: Sequence[LearningCurve], models: Sequence[str]) -> "Fi
 
 
 def _draw_line(axes: "Axes", points: Sequence[Point], label: str, colour: str, style: str) -> "Line2D":
-    """A line with a dot at each point where there are few."""
+    """Draw a line, with dots if it has few points."""
     steps, values = zip(*thinned(points, MOST_POINTS), strict=True)
     look: dict[str, Any] = {"color": colour, "clip_on": False}
     (line,) = axes.plot(steps, values, style, linewidth=1.8, label=drawable(label), **look)
@@ -162,7 +162,7 @@ def _draw_line(axes: "Axes", points: Sequence[Point], label: str, colour: str, s
 
 @chart_style()
 def draw_histogram(edges: Sequence[float], counts: Sequence[int], unit: str, median: float) -> "Figure":
-    """Draw how many clips lie between edges.
+    """Draw the number of clips between each two edges.
 
     Args:
         edges: One more than counts.

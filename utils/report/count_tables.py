@@ -1,4 +1,4 @@
-"""What models did how often, side by side: failures, words where nobody speaks, confused words."""
+"""Counts of all models side by side: failures, invented words, confused words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from utils.scoring.word_alignment import MAX_CONFUSIONS
 
 @dataclass(frozen=True)
 class Count:
-    """What one model did."""
+    """A count of one model."""
 
     figure: str
     aside: str  # what the figure means
@@ -21,7 +21,7 @@ class Count:
 
 @dataclass(frozen=True)
 class CountRow:
-    """One thing that models do, with the count of each."""
+    """A kind of event, with the count of each model."""
 
     name: str
     meaning: str
@@ -30,7 +30,7 @@ class CountRow:
 
 @dataclass(frozen=True)
 class CountTable:
-    """Such rows, of the same models in the same order."""
+    """Rows with the same models in the same order."""
 
     series: Sequence[Series]
     rows: list[CountRow]
@@ -43,7 +43,7 @@ class CountTable:
 
 @dataclass(frozen=True)
 class ConfusionRow:
-    """Said, written, and the count of each model; None: not among its commonest pairs."""
+    """A word that was said, what was written, and the count of each model. None: not a common pair of it."""
 
     reference: str | None
     hypothesis: str | None
@@ -52,7 +52,7 @@ class ConfusionRow:
 
 @dataclass(frozen=True)
 class ConfusionTable:
-    """The pairs of those models that confused any."""
+    """The confused pairs of words."""
 
     name: str
     series: list[Series]
@@ -60,7 +60,7 @@ class ConfusionTable:
 
 
 def failure_table(series: Sequence[Series]) -> CountTable:
-    """Clips by kind of failure, with their share; kinds that happen to none of the models are left out."""
+    """Count clips by kind of failure. Kinds without a clip are left out."""
     rows = []
     for kind, meaning in FAILURE_KINDS.items():
         shares = [(one.result.failures[kind], one.result.num_utterances) for one in series]
@@ -71,7 +71,7 @@ def failure_table(series: Sequence[Series]) -> CountTable:
 
 
 def made_up_word_table(results: Sequence[EvaluationResult]) -> CountTable:
-    """Words a minute on sounds without speech. A model's probe is the same for every dataset: shown once."""
+    """Return words per minute on sounds without speech. Each model has one row."""
     probed: dict[tuple[str, str], EvaluationResult] = {}
     for result in results:
         if result.hallucination:
@@ -93,7 +93,7 @@ def made_up_word_table(results: Sequence[EvaluationResult]) -> CountTable:
 
 
 def confusion_table(dataset: ScoredDataset) -> ConfusionTable:
-    """Pairs of words, the last model's commonest first, then by all counts."""
+    """Return pairs of words, sorted by the last model's counts, then by the others'."""
     series = [one for one in dataset.series if one.result.confusions]
     counts = [{(c.reference, c.hypothesis): c.count for c in one.result.confusions} for one in series]
     pairs = dict.fromkeys(pair for count in counts for pair in count)

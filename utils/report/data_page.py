@@ -34,7 +34,7 @@ HISTOGRAMS = (
 
 @dataclass(frozen=True)
 class HistogramChart(Chart):
-    """A histogram, for which there are numbers too."""
+    """A histogram and its numbers."""
 
     unit: str
     bins: list[tuple[float, float, int]]  # from, to, clips
@@ -57,7 +57,7 @@ def write_data_page(
 
 
 def spread_rows(folder: Path, report: DataReport) -> Iterable[dict]:
-    """Rows of train spread over the whole split."""
+    """Return rows that are spread over the whole split."""
     if "train" not in report.splits:
         return ()
     stride = max(1, report.splits["train"].utterances // KEPT_EXAMPLES)
@@ -101,7 +101,7 @@ def write_html(
 
 
 def draw_histograms(statistics: Statistics) -> list[HistogramChart]:
-    """How long clips and labels are, and how fast people speak; nothing where nothing was counted."""
+    """Draw the lengths of clips and labels, and the rate of speech. Without counts there is no chart."""
     found = [(getattr(statistics, name), name, title, why) for name, title, why in HISTOGRAMS]
     return [
         _histogram_chart(counted, name, title, why, counted.median)

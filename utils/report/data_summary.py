@@ -1,4 +1,4 @@
-"""What preprocess.py says at its end in the terminal."""
+"""The summary that preprocess.py prints at its end."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ BLOCKS, ASCII_BLOCKS = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 
 
 def list_warnings(report: DataReport) -> list[str]:
-    """What the user should know before training on this, a sentence or two each."""
+    """Return warnings about the dataset, one or two sentences each."""
     warnings = []
     if report.shared_texts:
         warnings.append(
@@ -49,7 +49,7 @@ def print_summary(report: DataReport, output_dir: Path, console: Console) -> Non
 
 
 def build_splits_table(report: DataReport, title: str) -> Table:
-    """One row for each split."""
+    """Build a table with one row for each split."""
     shown = Table("split", title=Text(title))
     for heading in ("utterances", "hours", "mean s", "longest s", "distinct texts"):
         shown.add_column(heading, justify="right")
@@ -60,7 +60,7 @@ def build_splits_table(report: DataReport, title: str) -> Table:
 
 
 def summary_lines(report: DataReport, output_dir: Path, *, ascii_only: bool) -> Iterable[str]:
-    """What stands below the table, line by line."""
+    """Return the lines below the table."""
     yield f"{report.seen} seen, {report.kept} kept ({report.hours:.2f} h), {report.rejected} rejected."
     for kind, count in report.reasons.items():
         yield f"  {count:>6} × {kind}"
@@ -76,7 +76,7 @@ def summary_lines(report: DataReport, output_dir: Path, *, ascii_only: bool) -> 
 
 
 def statistics_lines(statistics: Statistics, *, ascii_only: bool) -> Iterable[str]:
-    """Small histograms, and what the dynamic context saves."""
+    """Return small histograms, and the time that the dynamic context saves."""
     shown = (
         ("duration", statistics.duration),
         ("label", statistics.label_tokens),
@@ -99,7 +99,7 @@ def statistics_lines(statistics: Statistics, *, ascii_only: bool) -> Iterable[st
 
 
 def text_histogram(counts: Sequence[int], blocks: str = BLOCKS) -> str:
-    """Counts as one character each, in `MOST_COLUMNS` or fewer; what is not 0 can be seen."""
+    """Draw one character for each count, at most `MOST_COLUMNS`. Every count above 0 is visible."""
     width = -(-len(counts) // MOST_COLUMNS)
     columns = [sum(counts[start : start + width]) for start in range(0, len(counts), width)]
     highest = max(*columns, 1)
@@ -107,7 +107,7 @@ def text_histogram(counts: Sequence[int], blocks: str = BLOCKS) -> str:
 
 
 def trimmed(counted: Distribution) -> tuple[list[float], list[int]]:
-    """Edges and counts up to the last bin that holds something, a few at least."""
+    """Return edges and counts up to the last bin that is not empty, but at least a few bins."""
     used = [place for place, count in enumerate(counted.counts) if count]
     last = len(counted.counts) if counted.above or not used else max(used[-1] + 1, FEWEST_BINS)
     return counted.edges[: last + 1], counted.counts[:last]

@@ -55,7 +55,7 @@ _NOTE = "note:"  # begins the identifier of an artist that says something to the
 
 @contextlib.contextmanager
 def chart_style() -> Iterator[None]:
-    """Within, figures are made and saved; matplotlib is imported here and not before."""
+    """Import matplotlib and set the style; draw and save figures inside the block."""
     import matplotlib
 
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
@@ -65,17 +65,17 @@ def chart_style() -> Iterator[None]:
 
 
 def colour_of(number: int) -> str:
-    """The colour of a model by its number; the seventh has the first one's."""
+    """Return the colour of a model by its number. Model 7 has the colour of model 1."""
     return SERIES_COLOURS[number % len(SERIES_COLOURS)]
 
 
 def drawable(text: str) -> str:
-    """Text of one line that an SVG can hold and that leaves the direction of its neighbours alone."""
+    """Return the text as one line, valid in SVG, that does not change the direction of text beside it."""
     return _UNDRAWABLE.sub("\ufffd", without_controls(" ".join(text.split())))
 
 
 def new_panels(height: float, *, ratios: list[float]) -> "tuple[Figure, list[Axes]]":
-    """A figure of the width of every chart, with panels one below the other.
+    """Create a figure with panels one below the other.
 
     Args:
         height: In points.
@@ -90,18 +90,18 @@ def new_panels(height: float, *, ratios: list[float]) -> "tuple[Figure, list[Axe
 
 
 def add_note(artist: object, text: str) -> None:
-    """Say something of a bar or a dot to whoever points at it in the page."""
+    """Add a tooltip to a bar or a dot."""
     artist.set_gid(_NOTE + drawable(text))  # type: ignore[attr-defined]
 
 
 def add_legend(figure: "Figure", handles: "Sequence[Artist]") -> None:
-    """Say above all panels what is what."""
+    """Add a legend above all panels."""
     figure.legend(handles=handles, loc="outside upper left", alignment="left", borderpad=0, handlelength=1.8)
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure with its words: the same in a page and as a file."""
+    """A figure with its title and description, for a page or a file."""
 
     name: str  # of the file, and unique on the page
     title: str
@@ -110,7 +110,7 @@ class Chart:
 
     @property
     def svg(self) -> str:
-        """As an element of a page."""
+        """The chart as an SVG element."""
         return inline_svg(self.figure, self.name, self.title, self.words)
 
 
@@ -163,7 +163,7 @@ def inline_svg(figure: "Figure", name: str, title: str, description: str) -> str
 
 
 def _fit_into_page(element: ElementTree.Element, name: str, used: set[str]) -> None:
-    """Give an element the page's colours and font, and identifiers that are no other chart's."""
+    """Give an element the page's colours and font, and identifiers that are unique on the page."""
     element.tag = element.tag.rpartition("}")[2]
     element.tail = None
     if element.text and not element.text.strip():

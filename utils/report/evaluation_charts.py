@@ -19,7 +19,7 @@ MOST_VALUES = 50  # of a group that are drawn
 
 @dataclass(frozen=True)
 class GroupChart(Chart):
-    """Rates of the values of one column, for which there are numbers too."""
+    """The rates of all values of one column, and their numbers."""
 
     column: str
     dataset: ScoredDataset
@@ -79,14 +79,14 @@ def write_evaluation_plots(folder: Path, charts: EvaluationCharts) -> list[Path]
 
 
 def _file_name(column: str, suffix: str, taken: Collection[str]) -> str:
-    """A name of letters, digits and dashes, numbered where it would be another column's."""
+    """Return a file name of letters, digits and dashes; a number makes it unique."""
     plain = re.sub(r"[^a-z0-9]+", "-", column.lower()).strip("-")[:40] or "column"
     name = (DURATION if column == DURATION else f"group-{plain}") + suffix
     return next(n for n in (name, *(f"{name}-{k}" for k in range(2, len(taken) + 3))) if n not in taken)
 
 
 def _before_after_chart(datasets: Sequence[ScoredDataset]) -> Chart:
-    """A panel for each dataset on which models can be compared, normalised text first."""
+    """Draw a panel for each dataset; normalised text comes first."""
     panels = []
     for dataset in datasets:
         rows = [

@@ -86,7 +86,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Cell]]) -> None:
 
 
 def guarded(cell: Cell) -> Cell:
-    """A cell that no spreadsheet runs: a text that begins like a formula follows an apostrophe."""
+    """Return a safe cell: an apostrophe is put before text that looks like a formula."""
     if not isinstance(cell, str):
         return cell
     text = without_controls(cell)
@@ -98,7 +98,7 @@ def _named(result: EvaluationResult) -> Row:
 
 
 def _some(record: object, *names: str) -> Row:
-    """Some fields of a record, in this order."""
+    """Return some fields of a record, in this order."""
     return {name: getattr(record, name) for name in names}
 
 

@@ -14,38 +14,38 @@ TEXT_LABELS: Mapping[str, str] = {"normalized": "normalised", "raw": "raw"}  # t
 
 
 def without_controls(text: str) -> str:
-    """The text with a sign in place of each control character other than line ends and tabs."""
+    """Replace each control character by a sign; line ends and tabs stay."""
     return _CONTROLS.sub("\ufffd", text)
 
 
 def shorten(name: str, length: int = LONGEST_NAME) -> str:
-    """The end of a long name."""
+    """Return the end of a long name."""
     return name if len(name) <= length else "…" + name[1 - length :]
 
 
 def in_percent(rate: float, decimals: int = 1) -> str:
-    """A fraction in percent, without the sign."""
+    """Write a fraction in percent, without the % sign."""
     return f"{100 * rate:.{decimals}f}"
 
 
 def share_in_percent(part: float, whole: float = 1.0) -> str:
-    """A share in percent, with a decimal where it is close to none or all of it."""
+    """Write a share in percent; near 0 or 100 with a decimal."""
     share = 100 * part / whole if whole else 0.0
     return f"{share:.1f} %" if share < 10 or share > 90 else f"{share:.0f} %"
 
 
 def interval_in_percent(ends: tuple[float, float], decimals: int = 1) -> str:
-    """An interval of fractions in percent."""
+    """Write an interval in percent."""
     return " to ".join(in_percent(end, decimals) for end in ends)
 
 
 def in_time(seconds: float) -> str:
-    """A length in the unit that suits it."""
+    """Write a length of time in a suitable unit."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things, such as `1 clip` or `2,000 clips`."""
+    """Write a number of things, such as `1 clip` or `2,000 clips`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -13,7 +13,7 @@ Point = tuple[int, float]  # (step, value)
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """What one run logged, by step."""
+    """The log of one run, by step."""
 
     model: str
     loss: list[Point]
@@ -26,12 +26,12 @@ class LearningCurve:
 
     @property
     def best(self) -> Point | None:
-        """The step of the lowest normalised WER, the first of several."""
+        """The first step with the lowest normalised WER."""
         return min(self.normalized_wer, key=lambda point: (point[1], point[0]), default=None)
 
 
 def load_metrics(model: str) -> list[dict]:
-    """What the run that made a model logged, from metrics.jsonl beside `best/` or in the folder itself.
+    """Read metrics.jsonl of the run that made a model, beside `best/` or in the folder itself.
 
     Returns:
         Its lines; none for a model of the Hub. A line that was cut off by a kill is left out.
@@ -54,7 +54,7 @@ def _read_line(line: bytes) -> dict | None:
 
 
 def read_curves(metrics: Mapping[str, Sequence[dict]]) -> list[LearningCurve]:
-    """The curves of those models whose run logged a loss or a validation, in the order given.
+    """Return the curves of the models whose run logged a loss or a validation, in their order.
 
     Args:
         metrics: The lines of metrics.jsonl of each model.
@@ -68,7 +68,7 @@ def read_curves(metrics: Mapping[str, Sequence[dict]]) -> list[LearningCurve]:
 
 
 def read_points(records: Sequence[dict], key: str) -> list[Point]:
-    """(step, value) of every record that holds a finite value, in the order of steps, one for each step."""
+    """Return (step, value) of the records with a finite value, one for each step, in order."""
     values = {
         record["step"]: float(record[key])
         for record in records
@@ -78,14 +78,14 @@ def read_points(records: Sequence[dict], key: str) -> list[Point]:
 
 
 def thinned(points: Sequence[Point], most: int) -> list[Point]:
-    """At most `most` points: neighbours are averaged, and stand at the last one's step."""
+    """Average neighbours until at most `most` points are left; each has the last step of its neighbours."""
     width = -(-len(points) // most) if points else 1
     parts = [points[start : start + width] for start in range(0, len(points), width)]
     return [(part[-1][0], sum(value for _, value in part) / len(part)) for part in parts]
 
 
 def learning_words(curves: Sequence[LearningCurve]) -> str:
-    """Where the rate of each run was lowest, and what the loss is."""
+    """Describe where the rate of each run was lowest, and what the loss is."""
     several = len(curves) > 1
     sentences = [
         f"The lowest normalised rate{f' of {curve.label}' if several else ''} is "

@@ -7,12 +7,12 @@ from utils.runtime.devices import pick_accelerate_config
 
 
 def training_command(dataset: str, *, language: str, model: str | None) -> str:
-    """What trains on a prepared dataset, with the configuration that suits this machine.
+    """Return the command that trains on a prepared dataset, with the configuration for this machine.
 
     Args:
         dataset: Its folder.
-        language: auto names none.
-        model: Folder or Hub id; Whisper base where none is given.
+        language: auto: not given.
+        model: Folder or Hub id; Whisper base if None.
     """
     config = f"accelerate_configs/{pick_accelerate_config()}.yaml"
     words = ["accelerate", "launch", "--config_file", config, "train.py"]

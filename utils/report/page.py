@@ -37,7 +37,7 @@ def write_page(path: Path, template: str, context: Mapping[str, object]) -> None
 
 
 def make_environment() -> "Environment":
-    """The templates with what they call. A name that is not there is an error, never an empty text."""
+    """Load the templates and their filters. An unknown name is an error, not an empty text."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

@@ -1,4 +1,4 @@
-"""Examples that a page plays: as much sound as it has room for, fairly shared out."""
+"""Examples with sound, within the size of a page."""
 
 import base64
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class AudioExample:
 
 @dataclass(frozen=True)
 class Player:
-    """An example with the sound the page has room for."""
+    """An example, with its sound if the page has room."""
 
     example: AudioExample
     audio: str | None  # base64
@@ -56,7 +56,7 @@ def load_players(
 
 
 def load_player(example: AudioExample, longest: float = EXAMPLE_SECONDS) -> Player:
-    """The sound of an example as base64, cut to `longest` seconds."""
+    """Return the sound of an example as base64, cut to `longest` seconds."""
     if example.flac is None:
         return Player(example, None)
     try:

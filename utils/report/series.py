@@ -22,11 +22,11 @@ class Series:
 
     @property
     def style(self) -> str:
-        """Its classes in a page's style sheet."""
+        """CSS classes of the series."""
         return f"series-{self.number % len(SERIES_COLOURS)}" + (" dynamic" if self.is_dynamic else "")
 
     def rate(self, score: TextScore) -> float:
-        """The rate of one of the result's scores that its interval is of, as a fraction."""
+        """The rate that the interval of a score belongs to, as a fraction."""
         return self.result.rate(score)
 
 
@@ -43,27 +43,27 @@ class ScoredDataset:
 
     @property
     def measure(self) -> str:
-        """WER or CER: what rates, intervals and comparisons are of."""
+        """WER or CER, the measure of rates, intervals and comparisons."""
         return self.results[0].measure.upper()
 
 
 def list_models(results: Sequence[EvaluationResult]) -> list[str]:
-    """Every model once, in the order of the results: the baseline first."""
+    """Return every model once, the baseline first."""
     return list(dict.fromkeys(result.model for result in results))
 
 
 def name_measures(results: Sequence[EvaluationResult]) -> str:
-    """`WER`, `CER`, or both where the results are of different scripts."""
+    """Return `WER`, `CER`, or both if the results are of different scripts."""
     return " or ".join(dict.fromkeys(result.measure.upper() for result in results))
 
 
 def name_dataset(result: EvaluationResult) -> str:
-    """The dataset of a result with its split, and whether it is a guard."""
+    """Name the dataset and split of a result, and whether it is a guard."""
     return f"{shorten(result.dataset)} ({result.split}{', guard' if result.is_guard else ''})"
 
 
 def list_datasets(results: Sequence[EvaluationResult]) -> list[ScoredDataset]:
-    """The results of each dataset and split, guard datasets last."""
+    """Group the results by dataset and split, guard datasets last."""
     datasets: dict[tuple[str, str], list[EvaluationResult]] = {}
     for result in sorted(results, key=lambda result: result.is_guard):
         datasets.setdefault((result.dataset, result.split), []).append(result)
@@ -71,7 +71,7 @@ def list_datasets(results: Sequence[EvaluationResult]) -> list[ScoredDataset]:
 
 
 def list_series(results: Sequence[EvaluationResult], some: Sequence[EvaluationResult]) -> list[Series]:
-    """Some of the results as series; a model has the same colour wherever it stands."""
+    """Return results as series. A model has the same colour everywhere."""
     models = list_models(results)
     several = len({result.audio_context for result in results}) > 1
     return [
@@ -85,13 +85,13 @@ def list_series(results: Sequence[EvaluationResult], some: Sequence[EvaluationRe
 
 
 def find_result(results: Sequence[EvaluationResult], model: str) -> EvaluationResult:
-    """A model's result among those of one dataset, of the full context where it was decoded in that."""
+    """Return a model's result on one dataset; in the full context if there is one."""
     own = [result for result in results if result.model == model]
     return min(own, key=lambda result: result.audio_context != "full")
 
 
 def list_values(column: str, series: Sequence[Series]) -> list[str]:
-    """The values of a column of groups, the last model's highest normalised rate first.
+    """Return the values of a group column, the last model's highest normalised rate first.
 
     All models were scored on the same utterances, so all have the same groups.
     """

@@ -16,7 +16,7 @@ PLAIN_WIDTH = 160  # columns of a table that goes to a file
 
 
 def report_console() -> Console:
-    """A console wide enough for the tables: the terminal's width, or a fixed one in a log file."""
+    """Return a console that is wide enough for the tables."""
     console = Console()
     return console if console.is_terminal else Console(width=PLAIN_WIDTH)
 
@@ -39,7 +39,7 @@ def print_report(
 
 
 def _build_table(title: str, names: Sequence[str], figures: Sequence[str]) -> Table:
-    """An empty table: long names are folded, figures stand at the right."""
+    """Create an empty table. Long names are wrapped, numbers are right-aligned."""
     table = Table(title=Text(title))
     for name in names:
         table.add_column(name, overflow="fold")
@@ -49,7 +49,7 @@ def _build_table(title: str, names: Sequence[str], figures: Sequence[str]) -> Ta
 
 
 def build_results_table(results: Sequence[EvaluationResult]) -> Table:
-    """One row for each model, dataset and context."""
+    """Build a table with one row for each model, dataset and context."""
     normalizers = ", ".join(dict.fromkeys(r.normalizer for r in results))
     measures = list(dict.fromkeys(result.measure for result in results))
     first = " or ".join(measure.upper() for measure in measures)
@@ -79,7 +79,7 @@ def build_results_table(results: Sequence[EvaluationResult]) -> Table:
 
 
 def build_comparison_table(comparisons: Sequence[ModelComparison]) -> Table:
-    """One row for each candidate, dataset, context and form of the text."""
+    """Build a table with one row for each candidate, dataset, context and form of the text."""
     several = len({(c.dataset, c.split) for c in comparisons}) > 1
     table = _build_table(
         f"Reduction of the error rate in points against {comparisons[0].baseline}",
@@ -102,7 +102,7 @@ def build_comparison_table(comparisons: Sequence[ModelComparison]) -> Table:
 
 
 def build_failures_table(results: Sequence[EvaluationResult]) -> Table:
-    """Utterances by kind of failure, and words a minute made up where nobody speaks."""
+    """Build a table of failures, and of invented words per minute."""
     kinds = [kind for kind in FAILURE_KINDS if any(result.failures.get(kind) for result in results)]
     sorts = list(dict.fromkeys(sort for result in results for sort in result.hallucination or {}))
     table = _build_table(
@@ -123,7 +123,7 @@ def build_failures_table(results: Sequence[EvaluationResult]) -> Table:
 
 
 def score_line(result: EvaluationResult) -> str:
-    """The model's scores in percent as one line that reads as a Python dictionary."""
+    """Return the model's scores in percent as one line that is a Python dictionary."""
     scores = {
         "raw_wer_score": round(100 * result.raw.wer, 3),
         "normalised_wer_score": round(100 * result.normalized.wer, 3),

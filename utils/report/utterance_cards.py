@@ -1,4 +1,4 @@
-"""Utterances worth a look: the worst, those that improved or worsened most, and examples of every failure."""
+"""Utterances to look at: the worst, those that changed most, and examples of every failure."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ ClipOf = Callable[[str, str], bytes | None]
 
 @dataclass(frozen=True)
 class Case:
-    """One utterance with what a candidate wrote, and the baseline where it was decoded too."""
+    """One utterance with the texts of a candidate and, if decoded, of the baseline."""
 
     dataset: str
     id: str
@@ -34,7 +34,7 @@ class Case:
 
     @property
     def gain(self) -> int:
-        """Errors fewer than the baseline's."""
+        """Number of errors less than the baseline's."""
         return self.before.normalized_errors - self.errors if self.before else 0
 
 
@@ -89,7 +89,7 @@ def list_utterances(
 
 
 def join_cases(predictions: Iterable[Prediction], candidate: str, baseline: str | None) -> list[Case]:
-    """The utterances of a candidate beside the baseline's, both in the full context where they have it."""
+    """Pair the utterances of a candidate with the baseline's, in the full context if possible."""
     of_model: dict[str | None, dict[tuple[str, str], Prediction]] = {candidate: {}, baseline: {}}
     for prediction in predictions:
         kept, key = of_model.get(prediction.model), (prediction.dataset, prediction.id)
@@ -100,7 +100,7 @@ def join_cases(predictions: Iterable[Prediction], candidate: str, baseline: str 
 
 
 def pick_cases(cases: Sequence[Case]) -> list[CaseList]:
-    """What is worth a look: most improved, most worsened, worst, and examples of every kind of failure."""
+    """Choose utterances: most improved, most worsened, worst, and examples of every failure."""
     improved = sorted((c for c in cases if c.gain > 0), key=lambda c: (-c.gain, c.dataset, c.id))
     worsened = sorted((c for c in cases if c.gain < 0), key=lambda c: (c.gain, c.dataset, c.id))
     by_errors = sorted(cases, key=lambda c: (-c.errors, c.dataset, c.id))
@@ -115,7 +115,7 @@ def pick_cases(cases: Sequence[Case]) -> list[CaseList]:
 
 
 def build_cards(lists: Sequence[CaseList], clip_of: ClipOf, *, several_datasets: bool) -> list[CardList]:
-    """A list of cards for each list of cases; an utterance plays where it stands first.
+    """Build a list of cards for each list of cases. An utterance has its sound where it comes first.
 
     Args:
         lists: As `pick_cases` gives them.

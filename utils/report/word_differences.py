@@ -1,4 +1,4 @@
-"""Where a hypothesis differs from its reference, in passages that a page marks."""
+"""Differences between a hypothesis and its reference, as passages for a page."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ LONGEST_WORD = 80  # characters
 
 @dataclass(frozen=True)
 class Passage:
-    """Words that follow one another with one operation; of every substitution one by itself."""
+    """Neighbouring words with the same operation; each substitution is a passage of its own."""
 
     kind: str  # equal, substitute, delete, insert; rest: what follows is not shown
     said: str = ""
@@ -25,7 +25,7 @@ class Passage:
 
 
 def list_passages(alignment: Sequence[Edit], between: str = " ") -> Iterable[Passage]:
-    """Both texts in one, cut where they are long.
+    """Merge both texts into passages; long passages are cut.
 
     Args:
         alignment: The edits in the order of the text.
@@ -43,7 +43,7 @@ def list_passages(alignment: Sequence[Edit], between: str = " ") -> Iterable[Pas
 
 
 def _join_runs(alignment: Sequence[Edit]) -> Iterable[tuple[str, list[str], list[str]]]:
-    """The words of each passage as they are: said, and written where that differs."""
+    """Join the words of each passage: said, and written if different."""
     run: tuple[str, list[str], list[str]] = ("", [], [])
     for operation, reference, hypothesis in alignment:
         is_full = operation == "equal" and len(run[1]) == LONGEST_PIECE

@@ -33,7 +33,7 @@ class Confusion:
 
 
 def align_words(reference: str, hypothesis: str, unit: Unit = "word") -> list[Edit]:
-    """Return the smallest number of edits that turn a reference into a hypothesis, from the left.
+    """Return the shortest list of edits that turns a reference into a hypothesis, from left to right.
 
     If a stretch has more words on one side, several pairings have the same number of edits. Words with the
     most similar spelling are paired, so "è" heard as "e qui" is a confusion with "e" and one insertion.

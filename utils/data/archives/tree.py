@@ -130,6 +130,6 @@ def open_inner(tree: FileTree, name: str) -> FileTree:
     """Open an archive inside the folder of a corpus."""
     if not isinstance(tree, Folder):
         raise UserError(
-            f"{tree.root}: has an archive in the archive, {name}. Unpack the outer one and name its folder."
+            f"{tree.root}: contains another archive, {name}. Unpack the outer one and give its folder."
         )
     return open_tree(tree.root / name)

@@ -108,7 +108,7 @@ class Archive:
 
 
 def plain_name(name: str) -> str | None:
-    """Return a path below the root without `./`, or None for a path that leads elsewhere."""
+    """Remove `./` from a path and return it, or None if it leads outside the root."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if not parts or name.startswith("/") or ".." in parts or "\0" in name or re.match("[A-Za-z]:", parts[0]):
         return None

@@ -87,7 +87,7 @@ def align_utterance(
         model: Whisper, or a PEFT model around it, on any device.
         default_language: Used if the utterance has no language; None lets the model detect it.
         max_duration: Longest part, in seconds.
-        min_confidence: Parts with a lower confidence, from 0 to 1, become rejects.
+        min_confidence: Lowest confidence that is kept, from 0 to 1. Parts below become rejects.
     """
     offset = utterance.start or 0.0
     last = len(samples) if utterance.end is None else num_samples_at(utterance.end)
@@ -204,7 +204,7 @@ def load_aligner(model: str, language: str, *, max_duration: float, min_confiden
         model: Folder or Hub id.
         language: Language of utterances that have none; auto lets the model detect it.
         max_duration: Longest part, in seconds.
-        min_confidence: Parts with a lower confidence, from 0 to 1, become rejects.
+        min_confidence: Lowest confidence that is kept, from 0 to 1. Parts below become rejects.
     """
     silence_libraries()
     loaded = load_model(model)
