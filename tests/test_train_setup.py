@@ -16,6 +16,7 @@ from datasets import DatasetDict, load_from_disk
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.train import TrainArguments
 from utils.data.length_batches import StepSize
+from utils.model.loading import load_model
 from utils.runtime.errors import UserError
 from utils.text.label_tokens import IGNORED
 from utils.training import after_training
@@ -29,6 +30,7 @@ from utils.training.options import (
 from utils.training.run import Run, begin
 from utils.training.setup import build_run, start_accelerator
 from utils.training.step_loading import load_steps
+from utils.training.trainable_model import set_default_task
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -362,6 +364,15 @@ def test_windows_without_speech_are_as_asked_for(parse, build, sounds):
     assert [len(example.rows) for example in examples] == [1] * 12 + [0] * 3
 
 
+@pytest.mark.parametrize("is_multilingual", [True, False])
+def test_transformers_does_the_task_that_was_trained_if_it_is_told_none(tiny_whisper, is_multilingual):
+    model = load_model(str(tiny_whisper)).model
+    model.generation_config.is_multilingual = is_multilingual
+    set_default_task(model, "translate")
+    found = getattr(model.generation_config, "task", None)
+    assert found == ("translate" if is_multilingual else None)  # an English model knows no tasks
+
+
 @pytest.mark.parametrize("kind", ["noise", "reverb", "non_speech"])
 def test_a_folder_without_sounds_is_told_before_training(build, tmp_path, kind):
     share = "share" if kind == "non_speech" else "probability"
@@ -401,4 +412,8 @@ def test_a_rate_for_whole_weights_is_told_to_an_adapter(build, capsys, words, to
     run = build(words)
     begin(run, is_resumed=False)
     output = capsys.readouterr().out
-    assert "12 clips" in output and (told in output if told else "is usual for" not in output)
+    assert (
+        "12 clips" in output
+        and "precision float32" in output
+        and (told in output if told else "is usual for" not in output)
+    )

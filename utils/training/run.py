@@ -74,13 +74,14 @@ def describe(run: Run) -> str:
     first_epoch = data.clips.draw(0)
     hours = sum(example.duration for example in first_epoch) / 3600
     num_windows = sum(not example.rows for example in first_epoch)
+    precision = "float32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
     return (
         f"{len(data.ids)} clips "
         + (f"and {num_windows} windows without speech " if num_windows else "")
         + f"({hours:.2f} h per epoch) for training, {len(data.validation)} for validation; "
         f"{run.total_steps} steps of {data.plan.size} on "
         f"{accelerator.num_processes} x {accelerator.device.type}, "
-        f"precision {accelerator.mixed_precision}, {args.audio_context} audio context"
+        f"precision {precision}, {args.audio_context} audio context"
         + (", silence condensed" if silence_run(args) else "")
         + (f"; continuing from step {run.state.step}" if run.state.step else "")
     )

@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 from accelerate import Accelerator
 from peft import PeftModel
+from transformers import WhisperForConditionalGeneration
 
 from utils.arguments.train import TrainArguments
 from utils.model.adapters import add_adapter, describe_adapter
@@ -33,12 +34,23 @@ def load_trainable_model(args: TrainArguments, accelerator: Accelerator) -> Load
     languages = [] if args.language == "auto" else [args.language]
     check_languages(loaded.model, languages, args.model_name_or_path)
     model = mark_what_is_trained(args, accelerator, loaded.model, new_tokens)
+    set_default_task(whisper_of(model), args.task)
     if args.non_speech_share:
         allow_empty_texts(model)
     if args.gradient_checkpointing:
         whisper_of(model).activation_checkpointing_enable({"use_reentrant": False})
     whisper_of(model).model.encoder.embed_positions.requires_grad_(False)  # fixed sinusoids in Whisper
     return replace(loaded, model=model)
+
+
+def set_default_task(model: WhisperForConditionalGeneration, task: str) -> None:
+    """Let transformers' `generate` do this task if it is told none.
+
+    Otherwise transformers 5 gives the decoder a language and no task. A tuned model, which has always seen
+    one, then repeats itself.
+    """
+    if getattr(model.generation_config, "is_multilingual", False):
+        model.generation_config.task = task  # type: ignore[attr-defined]
 
 
 def mark_what_is_trained(
