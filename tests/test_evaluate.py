@@ -242,7 +242,7 @@ def test_two_datasets_give_a_row_each(tiny_whisper, dataset, tmp_path):
 @pytest.mark.parametrize(
     ("further", "expected"),
     [
-        (["--split", "dev"], "no split 'dev'; there are test, validation"),
+        (["--split", "dev"], "no split 'dev'. Its splits are: test, validation"),
         (["--split", "validation"], "the split 'validation' has no utterance"),
         (["--max_samples", "0"], "max_samples 0: expected at least 1"),
         (["--dataset", "a", "a"], "dataset: a given more than once"),

@@ -102,7 +102,7 @@ def test_a_step_that_runs_out_of_memory_is_done_again_in_halves(arguments, tmp_p
     capsys.readouterr()
     train.main([*found, "--max_steps", "2"])
     (told,) = [line for line in capsys.readouterr().out.splitlines() if "memory ran out" in line]
-    assert told.startswith("step 1: memory ran out with 4 clips of 0.6 s") and "with 2;" in told
+    assert told.startswith("step 1: memory ran out with 4 clips of 0.6 s") and "Repeating with 2." in told
     _again()
     train.main([*found, "--resume_from_checkpoint", "latest"])
     assert "memory ran out" not in capsys.readouterr().out
