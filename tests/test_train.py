@@ -395,7 +395,10 @@ def test_other_weights_to_train_are_no_traceback(arguments, request, tmp_path, b
         (["--dataset", "/nowhere"], "/nowhere: no such folder"),
         (["--model_name_or_path", "./nowhere"], "nowhere.*no such folder"),
         (["--language", "xx"], "Whisper has no such language"),
-        (["--language", "auto", "--dataset", "NO_LANGUAGE"], "have no language. Give one, such as --language"),
+        (
+            ["--language", "auto", "--dataset", "NO_LANGUAGE"],
+            "have no language. Give one, such as --language",
+        ),
         (["--condition_on_prev_probability", "0.5"], "no clip of .* has a previous text"),
         (["--resume_from_checkpoint", "latest"], "no complete checkpoint to resume from"),
         (["--resume_from_checkpoint", "/nowhere"], "trainer_state.json is missing"),

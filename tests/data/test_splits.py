@@ -95,7 +95,9 @@ def test_a_speaker_who_is_everywhere_is_told_not_left_out():
     known = keys([f"s {n}" for n in range(20)], [1] * 20)
     result = assign(known, [TRAIN] * 14 + [VALIDATION] * 2 + [TEST] * 4)
     assert not result.leaks
-    assert any("speaker" in note and "error rates will look better than they are" in note for note in result.notes)
+    assert any(
+        "speaker" in note and "error rates will look better than they are" in note for note in result.notes
+    )
 
 
 def test_only_the_lacking_split_is_cut_off():
