@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from utils.arguments.fields import ScriptArguments
 from utils.runtime.errors import UserError
+from utils.runtime.resolved_arguments import default_of
 
 COLUMNS = 100
 METAVARS = {str: "NAME", int: "N", float: "X"}
@@ -82,7 +83,7 @@ def _is_required(field: dataclasses.Field) -> bool:
 def _add_flag(group: Any, field: dataclasses.Field, annotation: Any, is_shown: bool) -> None:
     """Add `--name`. A switch also accepts true or false, and has `--no_name` if it is on by default."""
     (value_type,) = [option for option in _options(annotation) if option is not type(None)]
-    words: dict[str, Any] = {"required": True} if _is_required(field) else {"default": _default(field)}
+    words: dict[str, Any] = {"required": True} if _is_required(field) else {"default": default_of(field)}
     if typing.get_origin(value_type) is list:
         (value_type,) = typing.get_args(value_type)
         words["nargs"] = "+"
@@ -107,14 +108,10 @@ def _options(annotation: Any) -> tuple[Any, ...]:
     return typing.get_args(annotation) if is_union else (annotation,)
 
 
-def _default(field: dataclasses.Field) -> Any:
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-
-
 def _help(field: dataclasses.Field, choices: tuple[str, ...] | None) -> str:
     """Return the field's help text, its choices and its default."""
     notes = [f"one of {', '.join(choices)}"] if choices else []
-    default = None if _is_required(field) else _default(field)
+    default = default_of(field)
     if default is True:
         notes.append(f"on by default; --no_{field.name} turns it off")
     elif default is not None and default is not False and default != []:
