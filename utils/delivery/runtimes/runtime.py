@@ -1,0 +1,43 @@
+"""The interface of all runtimes in which an export is tried: samples in, text and words out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from utils.delivery.transcript import Word
+
+
+@dataclass(frozen=True)
+class Way:
+    """One of the ways in which people use a runtime."""
+
+    timestamps: bool = False  # decode with timestamp tokens; without: one text for each window
+    words: bool = False  # also return the times of words
+    previous_text: bool = False  # the text of a window is the prompt of the next
+
+    def __str__(self) -> str:
+        names = ("timestamps", "words", "previous_text")
+        return " + ".join(name.replace("_", " ") for name in names if getattr(self, name)) or "plain"
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a runtime wrote for a recording."""
+
+    text: str
+    words: Sequence[Word] = ()
+
+
+class Runtime(Protocol):
+    """An exported model, loaded by the library for which it was made."""
+
+    @property
+    def ways(self) -> Sequence[Way]:
+        """Return the ways that this runtime offers, for clips and for recordings."""
+        ...
+
+    def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Heard:
+        """Transcribe a recording of any length, (samples,) float32 at 16 kHz; None detects the language."""
+        ...

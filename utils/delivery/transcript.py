@@ -1,0 +1,39 @@
+"""What a recording says: words and segments with their times."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word with its punctuation, its times in seconds, and its probability if it is known."""
+
+    text: str
+    start: float
+    end: float
+    probability: float | None = None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A sentence or a part of one. `doubt` is a reason why the text may be wrong."""
+
+    start: float  # seconds
+    end: float
+    text: str
+    words: Sequence[Word] = ()
+    doubt: str | None = None  # None: nothing speaks against it
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """The text of a whole recording."""
+
+    language: str | None
+    duration: float  # seconds
+    segments: Sequence[Segment]
+    uncovered: float = 0.0  # seconds of speech that no word covers
+
+    @property
+    def text(self) -> str:
+        return " ".join(segment.text for segment in self.segments)
