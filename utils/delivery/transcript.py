@@ -1,4 +1,4 @@
-"""What a recording says: words and segments with their times."""
+"""What a recording says: words and passages with their times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Segment:
+class Passage:
     """A sentence or a part of one. `doubt` is a reason why the text may be wrong."""
 
     start: float  # seconds
@@ -31,9 +31,9 @@ class Transcript:
 
     language: str | None
     duration: float  # seconds
-    segments: Sequence[Segment]
+    passages: Sequence[Passage]
     uncovered: float = 0.0  # seconds of speech that no word covers
 
     @property
     def text(self) -> str:
-        return " ".join(segment.text for segment in self.segments)
+        return " ".join(passage.text for passage in self.passages)

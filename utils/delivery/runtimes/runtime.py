@@ -23,7 +23,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Rendition:
     """What a runtime wrote for a recording."""
 
     text: str
@@ -38,6 +38,6 @@ class Runtime(Protocol):
         """Return the ways that this runtime offers, for clips and for recordings."""
         ...
 
-    def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Heard:
+    def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Rendition:
         """Transcribe a recording of any length, (samples,) float32 at 16 kHz; None detects the language."""
         ...
