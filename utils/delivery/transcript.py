@@ -1,4 +1,4 @@
-"""What a recording says: words and passages with their times."""
+"""What a recording says: words and cues with their times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Passage:
-    """A sentence or a part of one. `doubt` is a reason why the text may be wrong."""
+class Cue:
+    """A sentence or a part of one, such as a subtitle shows at once. `doubt` is a reason why the text may be wrong."""
 
     start: float  # seconds
     end: float
@@ -31,9 +31,9 @@ class Transcript:
 
     language: str | None
     duration: float  # seconds
-    passages: Sequence[Passage]
+    cues: Sequence[Cue]
     uncovered: float = 0.0  # seconds of speech that no word covers
 
     @property
     def text(self) -> str:
-        return " ".join(passage.text for passage in self.passages)
+        return " ".join(cue.text for cue in self.cues)
