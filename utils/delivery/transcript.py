@@ -16,7 +16,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Cue:
-    """A sentence or a part of one, such as a subtitle shows at once. `doubt` is a reason why the text may be wrong."""
+    """A sentence or a part of one, as a subtitle shows it. `doubt` says why the text may be wrong."""
 
     start: float  # seconds
     end: float
