@@ -15,7 +15,18 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 
 # A room may import those before it, never those after it.
-ROOMS = ("runtime", "text", "audio", "scoring", "model", "data", "training", "evaluation", "report", "delivery")
+ROOMS = (
+    "runtime",
+    "text",
+    "audio",
+    "scoring",
+    "model",
+    "data",
+    "training",
+    "evaluation",
+    "report",
+    "delivery",
+)
 MOST_LINES = 250
 MOST_LINES_OF_A_FUNCTION = 50
 LARGER = {ROOT / "utils/arguments/train.py": 300}  # the help of every flag

@@ -9,7 +9,8 @@ from transformers.modeling_outputs import BaseModelOutput
 from tests.support.transcribing import transcribe
 from utils.audio.flac import encode_flac
 from utils.model.context import dynamic_context
-from utils.model.decoding import EncodedClips, decode_greedily, detect_languages
+from utils.model.decoding import decode_greedily, detect_languages
+from utils.model.encoded_clips import EncodedClips
 from utils.model.encoder import encode
 from utils.model.loading import load_model
 from utils.model.transcription import plan_decoding

@@ -13,7 +13,7 @@ from utils.audio.flac import encode_flac
 from utils.audio.log_mel import log_mel, pad_waveforms
 from utils.data.length_batches import Example, StepSize
 from utils.model.context import DECODING_GRID, FULL_CONTEXT, TRAINING_GRID, dynamic_context
-from utils.model.decoding import encode_in_contexts
+from utils.model.encoded_clips import encode_in_contexts
 from utils.model.encoder import encode
 from utils.model.kernels.onednn import Multiples
 from utils.model.loading import load_model

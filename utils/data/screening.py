@@ -10,7 +10,8 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from utils.audio.flac import decode_flac
 from utils.data.clips.block_files import findings_file, read_block_clips, write_findings
 from utils.model.context import FULL_CONTEXT
-from utils.model.decoding import EncodedClips, decode_greedily, detect_languages
+from utils.model.decoding import decode_greedily, detect_languages
+from utils.model.encoded_clips import EncodedClips
 from utils.model.encoder import encode_clips
 from utils.model.languages import language_codes
 from utils.model.loading import load_model

@@ -175,11 +175,17 @@ def transcribe_chunked(
 
 
 def cut_windows(samples: np.ndarray, longest: float = LONGEST_WINDOW) -> list[SpeechSpan]:
-    """Return windows of at most `longest` seconds that hold all speech of (samples,) at 16 kHz.
+    """Return windows of at most `longest` seconds that hold all speech of (samples,) at 16 kHz."""
+    return pack_windows(find_speech(samples), samples, longest)
 
-    Spans of speech share a window if they fit. A span longer than a window is cut at its quietest place.
+
+def pack_windows(
+    spans: Sequence[SpeechSpan], samples: np.ndarray, longest: float = LONGEST_WINDOW
+) -> list[SpeechSpan]:
+    """Return windows of at most `longest` seconds that hold the spans of speech of a recording.
+
+    Spans share a window if they fit. A span longer than a window is cut at its quietest place.
     """
-    spans = find_speech(samples)
     parts = [part for span in spans for part in _cut_long(span, samples, longest)]
     windows: list[SpeechSpan] = []
     for part in parts:

@@ -13,11 +13,10 @@ import torch
 from transformers import DynamicCache, EncoderDecoderCache, WhisperForConditionalGeneration, WhisperProcessor
 
 from utils.audio.flac import decode_flac
-from utils.model.encoder import condensed_silence, encode_clips
-from utils.model.kernels.attention import attending_by_products, mask_cross_attention
+from utils.model.encoded_clips import EncodedClips, attending_to, encode_in_contexts
+from utils.model.kernels.attention import attending_by_products
 from utils.model.kernels.onednn import packed
 from utils.model.languages import language_ids
-from utils.model.silence import encoder_positions
 from utils.model.whisper import eval_mode, whisper_of
 from utils.text.label_tokens import prompt_tokens
 from utils.text.loops import loop_period
@@ -25,16 +24,13 @@ from utils.text.loops import loop_period
 LOOKS_FOR_LOOPS_EVERY = 16  # positions; the same in every batch, so that other clips have no influence
 
 
-@dataclass
-class EncodedClips:
-    """Encoder states of clips, for the decoder's cross-attention. Shorter contexts are padded at the end.
+@dataclass(frozen=True)
+class DecodedClips:
+    """What a model wrote for clips of one batch."""
 
-    `mask` (B, 1, 1, positions) is added to the attention scores: -inf at padding, and the weight of positions
-    that represent more silence. It is None if all values would be 0.
-    """
-
-    states: torch.Tensor  # (B, positions, d_model)
-    mask: torch.Tensor | None = None
+    texts: list[str]
+    languages: list[str | None]  # given or detected; None for an English-only model
+    encoded: EncodedClips | None  # None if the decoder keeps its encoder's output to itself
 
 
 def detect_languages(
@@ -59,7 +55,11 @@ def detect_languages(
 
 
 def decode_greedily(
-    model: WhisperForConditionalGeneration, encoded: EncodedClips, prompts: torch.Tensor, max_length: int
+    model: WhisperForConditionalGeneration,
+    encoded: EncodedClips,
+    prompts: torch.Tensor,
+    max_length: int,
+    temperature: float = 0.0,
 ) -> list[list[int]]:
     """Decode until the end token, a loop or `max_length` tokens. Finished clips leave the batch.
 
@@ -67,6 +67,7 @@ def decode_greedily(
         encoded: B clips; finished clips are removed from it.
         prompts: (B, P) int64.
         max_length: At most this number of tokens, prompt included; also limited by the decoder's positions.
+        temperature: Above 0, each token is drawn at random: the higher, the less likely ones.
 
     Returns:
         For each clip, the tokens after the prompt without the end token. A loop ends where it was found.
@@ -84,7 +85,7 @@ def decode_greedily(
         )
         logits = model.proj_out(decoded.last_hidden_state[:, -1]).float()  # (B, vocabulary)
         logits[:, first if position == prompts.shape[1] else later] = -torch.inf
-        tokens = logits.argmax(dim=-1)
+        tokens = _choose(logits, temperature)
         for row, token in zip(active.tolist(), tokens.tolist(), strict=True):
             if token != end:
                 results[row].append(token)
@@ -97,11 +98,18 @@ def decode_greedily(
         if not going_on.all():
             kept = going_on.nonzero().squeeze(1)
             cache.batch_select_indices(kept)
-            encoded.states = encoded.states[kept]
-            encoded.mask = None if encoded.mask is None else encoded.mask[kept]
+            left = encoded.rows(kept)
+            encoded.states, encoded.mask = left.states, left.mask
             active, tokens = active[kept], tokens[kept]
         inputs = tokens.unsqueeze(1)
     return results
+
+
+def _choose(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return (B,) the most likely token of each row of (B, vocabulary), or one drawn at random."""
+    if temperature == 0:
+        return logits.argmax(dim=-1)
+    return torch.multinomial((logits / temperature).softmax(dim=-1), 1).squeeze(1)
 
 
 def _never_chosen(
@@ -122,7 +130,6 @@ def ready_to_decode(model: torch.nn.Module) -> Iterator[None]:
         yield
 
 
-@torch.inference_mode()
 def transcribe_batch(
     model: torch.nn.Module,
     processor: WhisperProcessor,
@@ -134,6 +141,26 @@ def transcribe_batch(
     task: str = "transcribe",
     silence_run: int = 0,
 ) -> list[str]:
+    """Return the texts of FLAC clips, see `decode_clips`."""
+    samples = [decode_flac(clip) for clip in clips]
+    options = {"max_length": max_length, "task": task, "silence_run": silence_run}
+    return decode_clips(model, processor, samples, languages, contexts, **options).texts  # type: ignore[arg-type]
+
+
+@torch.inference_mode()
+def decode_clips(
+    model: torch.nn.Module,
+    processor: WhisperProcessor,
+    clips: Sequence[np.ndarray],
+    languages: Sequence[str | None],
+    contexts: Sequence[float],
+    *,
+    max_length: int,
+    task: str = "transcribe",
+    silence_run: int = 0,
+    previous: Sequence[int] = (),
+    temperature: float = 0.0,
+) -> DecodedClips:
     """Transcribe clips together, each encoded in its own audio context.
 
     The decoder takes all clips at once, because it reads all its weights for every token. The encoder takes
@@ -141,56 +168,36 @@ def transcribe_batch(
 
     Args:
         model: Whisper, or a PEFT model around it, in evaluation mode, faster in `ready_to_decode`.
-        clips: FLAC bytes of at most 30 s, 16 kHz mono.
+        clips: (samples,) float32 each, 16 kHz, at most 30 s.
         languages: Language code of each clip; None lets the model detect it. English-only models take none.
         contexts: Context of each clip in seconds.
         max_length: At most this number of tokens in a hypothesis, prompt included.
         task: transcribe, or translate into English.
         silence_run: For a dynamic context, see `utils.model.encoder.encode`.
+        previous: Tokens of a text that stands before each clip.
+        temperature: See `decode_greedily`.
     """
     whisper = whisper_of(model)
-    encoded = encode_in_contexts(
-        whisper, processor, [decode_flac(clip) for clip in clips], contexts, silence_run
-    )
-    hooks = mask_cross_attention(whisper, lambda _: encoded.mask)
-    try:
-        if not language_ids(whisper):
-            languages = [None] * len(languages)
-        elif None in languages:
-            detected = detect_languages(whisper, encoded.states)
-            languages = [given or found for given, (found, _) in zip(languages, detected, strict=True)]
-        prompts = [prompt_tokens(processor.tokenizer, language, task=task) for language in languages]
+    encoded = encode_in_contexts(whisper, processor, clips, contexts, silence_run)
+    being_decoded = EncodedClips(encoded.states, encoded.mask)  # finished clips leave this one
+    with attending_to(whisper, being_decoded):
+        spoken = _spoken_languages(whisper, encoded.states, languages)
+        prompts = [
+            prompt_tokens(processor.tokenizer, language, task=task, previous=previous) for language in spoken
+        ]
         prompt_ids = torch.tensor(prompts, device=encoded.states.device)
-        tokens = decode_greedily(whisper, encoded, prompt_ids, max_length)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return [text.strip() for text in processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+        tokens = decode_greedily(whisper, being_decoded, prompt_ids, max_length, temperature)
+    texts = processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return DecodedClips([text.strip() for text in texts], spoken, encoded)
 
 
-def encode_in_contexts(
-    model: WhisperForConditionalGeneration,
-    processor: WhisperProcessor,
-    clips: Sequence[np.ndarray],
-    contexts: Sequence[float],
-    silence_run: int,
-) -> EncodedClips:
-    """Encode clips, (samples,) float32 at 16 kHz each; clips of one context are encoded together."""
-    states: dict[int, torch.Tensor] = {}
-    masks: dict[int, torch.Tensor] = {}
-    for context in dict.fromkeys(contexts):
-        rows = [row for row, own in enumerate(contexts) if own == context]
-        own_clips = [clips[row] for row in rows]
-        encoded = encode_clips(model, processor.feature_extractor, own_clips, context, silence_run)
-        silence = condensed_silence(model, encoder_positions(context), silence_run)
-        bias = None if silence is None else silence.key_bias(encoded)
-        mask = encoded.new_zeros(encoded.shape[1]) if bias is None else bias[0, 0, 0]
-        states |= dict(zip(rows, encoded, strict=True))
-        masks |= dict.fromkeys(rows, mask)
-    joined, mask = (
-        torch.nn.utils.rnn.pad_sequence(
-            [of[row] for row in range(len(clips))], batch_first=True, padding_value=value
-        )
-        for of, value in ((states, 0.0), (masks, -torch.inf))
-    )
-    return EncodedClips(joined, mask[:, None, None] if mask.any() else None)
+def _spoken_languages(
+    model: WhisperForConditionalGeneration, states: torch.Tensor, languages: Sequence[str | None]
+) -> list[str | None]:
+    """Return the language of each clip, detected if not given; None for an English-only model."""
+    if not language_ids(model):
+        return [None] * len(languages)
+    if None not in languages:
+        return list(languages)
+    detected = detect_languages(model, states)
+    return [given or found for given, (found, _) in zip(languages, detected, strict=True)]

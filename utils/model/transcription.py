@@ -3,15 +3,23 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from accelerate.utils import gather_object
 
 from utils.model.context import DECODING_GRID, FULL_CONTEXT, dynamic_context
 from utils.runtime.out_of_memory import is_out_of_memory, return_freed_memory
 
-# FLAC clips of at most 30 s, the language code of each (None: the model detects it), and the context of each
-# in seconds -> the texts
-BatchTranscriber = Callable[[Sequence[bytes], Sequence[str | None], Sequence[float]], list[str]]
+Languages = Sequence[str | None]  # code of each clip; None: the model detects it
+
+Contexts = Sequence[float]  # seconds of each clip
+
+# FLAC clips of at most 30 s, their languages and contexts -> the texts
+BatchTranscriber = Callable[[Sequence[bytes], Languages, Contexts], list[str]]
+
+Clip = TypeVar("Clip")
+
+Found = TypeVar("Found")
 
 
 class CutShortError(Exception):
@@ -80,27 +88,25 @@ def transcribe_clips(
     return dict(sorted(found.items()))
 
 
-class WithinMemory:
-    """A `BatchTranscriber` that repeats a batch in halves if memory runs out, and keeps the smaller size.
+class WithinMemory(Generic[Clip, Found]):
+    """A decoder that repeats a batch in halves if memory runs out, and keeps the smaller size.
 
     Args:
-        transcribe_batch: The decoder.
+        decode_batch: The decoder of a batch: clips, languages, contexts -> what it found for each.
     """
 
-    def __init__(self, transcribe_batch: BatchTranscriber) -> None:
-        self._transcribe_batch = transcribe_batch
+    def __init__(self, decode_batch: Callable[[Sequence[Clip], Languages, Contexts], list[Found]]) -> None:
+        self._decode_batch = decode_batch
         self._most_clips: int | None = None  # at once; None: no batch was too large so far
 
-    def __call__(
-        self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
-    ) -> list[str]:
-        """Return the texts, however the clips are split."""
-        texts: list[str] = []
-        while len(texts) < len(clips):
-            part = slice(len(texts), len(texts) + (self._most_clips or len(clips)))
+    def __call__(self, clips: Sequence[Clip], languages: Languages, contexts: Contexts) -> list[Found]:
+        """Return what was found for each clip, however the clips are split."""
+        found: list[Found] = []
+        while len(found) < len(clips):
+            part = slice(len(found), len(found) + (self._most_clips or len(clips)))
             size = len(clips[part])
             try:
-                texts += self._transcribe_batch(clips[part], languages[part], contexts[part])
+                found += self._decode_batch(clips[part], languages[part], contexts[part])
                 continue
             except Exception as error:
                 if size == 1 or not is_out_of_memory(error):
@@ -108,7 +114,7 @@ class WithinMemory:
             return_freed_memory()  # here, because the error no longer holds the batch's memory
             self._most_clips = math.ceil(size / 2)
             print(f"Out of memory with {size} clips at once. Decoding continues with {self._most_clips}.")
-        return texts
+        return found
 
 
 def plan_decoding(durations: Sequence[float], audio_context: str, batch_size: int) -> Iterator[DecodingBatch]:

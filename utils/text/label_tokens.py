@@ -93,10 +93,14 @@ def prompt_tokens(
     task: str = "transcribe",
     *,
     with_timestamps: bool = False,
+    previous: Sequence[int] = (),
 ) -> list[int]:
     """Return the tokens before the text: start, language, task, and `<|notimestamps|>` if no times follow.
 
     Without a language there is no language or task token, as in English-only models.
+
+    Args:
+        previous: Tokens of the previous text; the last `MAX_PREVIOUS_TOKENS` come first.
 
     Raises:
         KeyError: The tokenizer lacks one of the tokens.
@@ -106,7 +110,10 @@ def prompt_tokens(
         names += [f"<|{language}|>", f"<|{task}|>"]
     if not with_timestamps:
         names.append("<|notimestamps|>")
-    return [special_token_id(tokenizer, name) for name in names]
+    tokens = [special_token_id(tokenizer, name) for name in names]
+    if not previous:
+        return tokens
+    return [special_token_id(tokenizer, "<|startofprev|>"), *previous[-MAX_PREVIOUS_TOKENS:], *tokens]
 
 
 def special_token_id(tokenizer: "WhisperTokenizer", name: str) -> int:

@@ -106,7 +106,7 @@ def test_probabilities_and_weights_are_those_of_transformers(led):
     loaded, states = led
     model, prompt, tokens = loaded.model, [257, 258, 359], [[10, 20, 30], [40, 50]]
     model.set_attn_implementation("eager")
-    results = lead_through(model, states, prompt, tokens, [1500, 700])
+    results = lead_through(model, states, [prompt, prompt], tokens, [1500, 700])
     for row, result in enumerate(results):
         inputs = torch.tensor([prompt + tokens[row]])
         with torch.inference_mode():
@@ -128,7 +128,9 @@ def test_every_unit_gets_a_time_in_order(led):
     texts = ["Uno, due… tré!", "数字です"]
     units = [split_transcript(text) for text in texts]
     silences = [np.zeros(200, dtype=bool), np.zeros(150, dtype=bool)]
-    times = time_units(loaded.model, loaded.processor, states, [257, 258, 359], texts, units, silences)
+    times = time_units(
+        loaded.model, loaded.processor, states, [[257, 258, 359]] * len(texts), texts, units, silences
+    )
     for own, found, seconds in zip(units, times, (4.0, 3.0), strict=True):
         assert len(found.starts) == len(own)
         edges = np.stack([found.starts, found.ends], axis=1).ravel()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from utils.model.decoding import encode_in_contexts
+from utils.model.encoded_clips import encode_in_contexts
 from utils.model.kernels.attention import attending_by_products, mask_cross_attention
 from utils.model.kernels.onednn import TrainedLinear, is_available, multiply_by_onednn, packed
 from utils.model.loading import load_model

@@ -9,15 +9,15 @@ import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from utils.audio.flac import SAMPLE_RATE, num_samples_at
-from utils.audio.levels import LEVEL_SECONDS, Levels
+from utils.audio.levels import Levels
 from utils.audio.voice_activity import SpeechSpan
 from utils.data.forced_alignment.anchors import Heard, Unit, split_transcript
 from utils.data.forced_alignment.segments import PlacedUnit, confidence_of
 from utils.data.forced_alignment.stretches import Stretch
-from utils.data.forced_alignment.token_path import FRAME_SECONDS
-from utils.data.forced_alignment.word_timing import UnitTimes, time_units
+from utils.data.forced_alignment.word_timing import UnitTimes, silent_positions, time_units
 from utils.model.context import FULL_CONTEXT
-from utils.model.decoding import EncodedClips, decode_greedily, detect_languages
+from utils.model.decoding import decode_greedily, detect_languages
+from utils.model.encoded_clips import EncodedClips
 from utils.model.encoder import encode_clips
 
 MOST_HEARD_TOKENS = 250  # in one window; more is a loop
@@ -115,24 +115,14 @@ class Reader:
             self.model,
             self.processor,
             states[rows],
-            self.prompt,
+            [self.prompt] * len(rows),
             [texts[row] for row in rows],
             [units[row] for row in rows],
-            [self._silence(windows[row]) for row in rows],
+            [silent_positions(self.levels, windows[row].start, windows[row].end) for row in rows],
         )
         for row, found in zip(rows, times, strict=True):
             start = windows[row].start
             yield row, replace(found, starts=found.starts + start, ends=found.ends + start)
-
-    def _silence(self, window: SpeechSpan | Stretch) -> np.ndarray:
-        """Compute (frames,) bool: which encoder frames of a window are completely silent."""
-        per_frame = round(FRAME_SECONDS / LEVEL_SECONDS)
-        first = round(window.start / LEVEL_SECONDS)
-        num_frames = max(round((window.end - window.start) / FRAME_SECONDS), 1)
-        silent = np.ones(num_frames * per_frame, dtype=bool)
-        there = self.levels.silent[first : first + len(silent)]
-        silent[: len(there)] = there
-        return np.logical_and.reduce(silent.reshape(num_frames, per_frame), axis=1)
 
 
 def _fill_gaps(units: Sequence[Unit], found: dict[int, PlacedUnit], duration: float) -> Iterator[PlacedUnit]:

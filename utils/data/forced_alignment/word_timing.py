@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
+from utils.audio.levels import LEVEL_SECONDS, Levels
 from utils.data.forced_alignment.anchors import Unit
 from utils.data.forced_alignment.token_path import (
     ATTENTION_WIDTH,
@@ -58,7 +59,7 @@ def time_units(
     model: WhisperForConditionalGeneration,
     processor: WhisperProcessor,
     states: torch.Tensor,
-    prompt: Sequence[int],
+    prompts: Sequence[list[int]],
     texts: Sequence[str],
     units: Sequence[Sequence[Unit]],
     silences: Sequence[np.ndarray],
@@ -67,7 +68,7 @@ def time_units(
 
     Args:
         states: Encoder output (B, frames, d_model).
-        prompt: Tokens before every text.
+        prompts: Tokens before each text, of equal number.
         texts: Text of each clip, at most about 440 tokens.
         units: Units of each text, with offsets from the start of the text.
         silences: For each clip (its frames,) bool, whether a frame of 20 ms is silence, up to its end.
@@ -77,7 +78,7 @@ def time_units(
         [" " + text for text in texts], add_special_tokens=False, return_offsets_mapping=True
     )
     frames = [len(silence) for silence in silences]
-    led = lead_through(model, states, list(prompt), encoded["input_ids"], frames)
+    led = lead_through(model, states, prompts, encoded["input_ids"], frames)
     times = []
     for row, clip in enumerate(led):
         # the character that a token completes, without the leading space
@@ -85,6 +86,17 @@ def time_units(
         first_tokens = [bisect.bisect_left(completes, unit.start) for unit in units[row]]
         times.append(_time_clip(clip, first_tokens, silences[row]))
     return times
+
+
+def silent_positions(levels: Levels, start: float, end: float) -> np.ndarray:
+    """Compute (frames,) bool: which encoder frames between two times of a recording are completely silent."""
+    per_frame = round(FRAME_SECONDS / LEVEL_SECONDS)
+    first = round(start / LEVEL_SECONDS)
+    num_frames = max(round((end - start) / FRAME_SECONDS), 1)
+    silent = np.ones(num_frames * per_frame, dtype=bool)
+    there = levels.silent[first : first + len(silent)]
+    silent[: len(there)] = there
+    return np.logical_and.reduce(silent.reshape(num_frames, per_frame), axis=1)
 
 
 def _time_clip(clip: Led, first_tokens: list[int], silent: np.ndarray) -> UnitTimes:
@@ -116,22 +128,23 @@ def _time_clip(clip: Led, first_tokens: list[int], silent: np.ndarray) -> UnitTi
 def lead_through(
     model: WhisperForConditionalGeneration,
     states: torch.Tensor,
-    prompt: list[int],
+    prompts: Sequence[list[int]],
     tokens: Sequence[list[int]],
     num_frames: Sequence[int],
 ) -> list[Led]:
     """Give the decoder the true tokens. Read the probability of each token and the attention for it."""
     longest = max(len(row) for row in tokens)
     end = model.generation_config.eos_token_id
-    inputs = torch.tensor([prompt + row + [end] * (longest - len(row)) for row in tokens])
-    inputs = inputs.to(states.device)
+    rows = zip(prompts, tokens, strict=True)
+    inputs = torch.tensor([prompt + row + [end] * (longest - len(row)) for prompt, row in rows])
+    inputs, first = inputs.to(states.device), len(prompts[0])
     heads = _alignment_heads(model)
     with torch.inference_mode(), _seen_by_cross_attention(model, list(heads)) as seen:
         decoded = model.model.decoder(input_ids=inputs, encoder_hidden_states=states, use_cache=False)
         results = []
         for row, row_tokens in enumerate(tokens):
             # the position before a token predicts it
-            positions = slice(len(prompt) - 1, len(prompt) + len(row_tokens))
+            positions = slice(first - 1, first + len(row_tokens))
             logits = model.proj_out(decoded.last_hidden_state[row, positions]).float()  # (N + 1, vocabulary)
             likely = logits[:-1].softmax(dim=-1)
             chosen = torch.tensor(row_tokens, device=likely.device).unsqueeze(1)

@@ -15,6 +15,8 @@ from utils.audio.flac import decode_flac
 from utils.audio.log_mel import input_features
 from utils.evaluation.backends.transcriber import BackendOptions
 from utils.model.ctranslate2.conversion import is_ctranslate2_folder
+from utils.model.decoding import DecodedClips
+from utils.model.encoded_clips import join_encoded
 from utils.model.languages import language_ids
 from utils.model.loading import LoadedModel, load_model
 from utils.model.saving import save_processor
@@ -91,36 +93,62 @@ class CTranslate2Transcriber:
     def transcribe_batch(
         self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
     ) -> list[str]:
-        texts: dict[int, str] = {}
+        return self.decode([decode_flac(clip) for clip in clips], languages, contexts).texts
+
+    def decode(
+        self,
+        clips: Sequence[np.ndarray],
+        languages: Sequence[str | None],
+        contexts: Sequence[float],
+        *,
+        previous: Sequence[int] = (),
+        temperature: float = 0.0,
+    ) -> DecodedClips:
+        found: dict[int, tuple[str, str | None, torch.Tensor]] = {}
         for context in dict.fromkeys(contexts):  # CTranslate2 has no mask that would hide padding
             own = [number for number, other in enumerate(contexts) if other == context]
-            found = self._transcribe([clips[n] for n in own], [languages[n] for n in own], context)
-            texts |= dict(zip(own, found, strict=True))
-        return [texts[number] for number in range(len(clips))]
+            given = [clips[number] for number in own], [languages[number] for number in own]
+            found |= dict(zip(own, self._decode(*given, context, previous, temperature), strict=True))
+        texts, spoken, states = zip(*(found[number] for number in range(len(clips))), strict=True)
+        return DecodedClips(list(texts), list(spoken), join_encoded(list(states)))
 
     def transcribe_recording(self, samples: np.ndarray, language: str | None) -> str:
         raise NotImplementedError("no timestamps here: the arguments ask for chunks")
 
-    def _transcribe(
-        self, clips: Sequence[bytes], languages: Sequence[str | None], context: float
-    ) -> list[str]:
-        from ctranslate2 import StorageView
+    def _decode(
+        self,
+        clips: list[np.ndarray],
+        languages: Sequence[str | None],
+        context: float,
+        previous: Sequence[int],
+        temperature: float,
+    ) -> Iterator[tuple[str, str | None, torch.Tensor]]:
+        """Decode clips of one context. Yield text, language and states (positions, d_model) of each."""
+        from ctranslate2 import DataType, Device, StorageView
 
         processor, tokenizer = self.loaded.processor, self.loaded.processor.tokenizer
-        samples = [decode_flac(clip) for clip in clips]
-        features = input_features(samples, context, processor.feature_extractor)
+        features = input_features(clips, context, processor.feature_extractor)
         states = self.engine.encode(StorageView.from_array(features.numpy()))
+        spoken = self._spoken(states, languages)
         prompts = [
-            prompt_tokens(tokenizer, language, task=self.options.task)
-            for language in self._spoken(states, languages)
+            prompt_tokens(tokenizer, language, task=self.options.task, previous=previous)
+            for language in spoken
         ]
         # CTranslate2 writes half of `max_length`, as openai/whisper writes at most half of 448 tokens
         length = min(2 * max(self.options.max_length - len(prompts[0]), 1), MAX_LABEL_TOKENS)
+        sampling = {"sampling_topk": 0, "sampling_temperature": temperature} if temperature else {}
         found = self.engine.generate(
-            states, prompts, beam_size=self.options.num_beams, max_length=length, suppress_tokens=[-1]
+            states,
+            prompts,
+            beam_size=1 if temperature else self.options.num_beams,
+            max_length=length,
+            suppress_tokens=[-1],
+            **sampling,
         )
         tokens = [result.sequences_ids[0] for result in found]
-        return [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+        texts = [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+        plain = states.to_device(Device.cpu).to(DataType.float32)
+        yield from zip(texts, spoken, torch.from_numpy(np.array(plain)), strict=True)
 
     def _spoken(self, states, languages: Sequence[str | None]) -> list[str | None]:
         """Return the language of each clip, detected if not given; None for an English-only model."""
@@ -156,19 +184,42 @@ class FasterWhisperTranscriber:
     def transcribe_batch(
         self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
     ) -> list[str]:
+        return self.decode([decode_flac(clip) for clip in clips], languages, contexts).texts
+
+    def decode(
+        self,
+        clips: Sequence[np.ndarray],
+        languages: Sequence[str | None],
+        contexts: Sequence[float],
+        *,
+        previous: Sequence[int] = (),
+        temperature: float | None = None,
+    ) -> DecodedClips:
         pairs = zip(clips, languages, strict=True)
-        return [self.transcribe_recording(decode_flac(clip), language) for clip, language in pairs]
+        found = [self._transcribe(samples, language, previous, temperature) for samples, language in pairs]
+        return DecodedClips([text for text, _ in found], [spoken for _, spoken in found], None)
 
     def transcribe_recording(self, samples: np.ndarray, language: str | None) -> str:
-        spoken = language if language_ids(whisper_of(self.loaded.model)) else "en"
-        segments, _ = self.engine.transcribe(
+        return self._transcribe(samples, language)[0]
+
+    def _transcribe(
+        self,
+        samples: np.ndarray,
+        language: str | None,
+        previous: Sequence[int] = (),
+        temperature: float | None = None,
+    ) -> tuple[str, str | None]:
+        multilingual = bool(language_ids(whisper_of(self.loaded.model)))
+        segments, info = self.engine.transcribe(
             samples,
-            language=spoken,
+            language=language if multilingual else "en",
             task=self.options.task,
             beam_size=self.options.num_beams,
             condition_on_previous_text=False,  # it would spread loops from one window to the next
+            initial_prompt=list(previous) or None,
+            **({} if temperature is None else {"temperature": temperature}),
         )
-        return "".join(segment.text for segment in segments).strip()
+        return "".join(segment.text for segment in segments).strip(), info.language if multilingual else None
 
 
 @contextlib.contextmanager

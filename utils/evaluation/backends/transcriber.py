@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from utils.model.decoding import DecodedClips
 from utils.model.loading import LoadedModel
 
 
@@ -48,6 +49,26 @@ class Transcriber(Protocol):
             clips: FLAC bytes of at most 30 s, 16 kHz mono.
             languages: Language code of each; None lets the model detect it.
             contexts: Context of each clip in seconds.
+        """
+        ...
+
+    def decode(
+        self,
+        clips: Sequence[np.ndarray],
+        languages: Sequence[str | None],
+        contexts: Sequence[float],
+        *,
+        previous: Sequence[int] = (),
+        temperature: float = 0.0,
+    ) -> DecodedClips:
+        """Return the text, the language and the encoder's output of each clip.
+
+        Args:
+            clips: (samples,) float32 each, 16 kHz, at most 30 s.
+            languages: Language code of each; None lets the model detect it.
+            contexts: Context of each clip in seconds.
+            previous: Tokens of a text that stands before each clip.
+            temperature: 0 is the decoder's usual search; above, tokens are drawn at random.
         """
         ...
 

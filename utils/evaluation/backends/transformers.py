@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from utils.audio.flac import SAMPLE_RATE
+from utils.audio.flac import SAMPLE_RATE, decode_flac
 from utils.evaluation.backends.transcriber import BackendOptions
-from utils.model.decoding import ready_to_decode, transcribe_batch
+from utils.model.decoding import DecodedClips, decode_clips, ready_to_decode
 from utils.model.languages import language_ids
 from utils.model.loading import LoadedModel, load_model
 from utils.model.whisper import whisper_of
@@ -37,7 +37,18 @@ class TransformersTranscriber:
     def transcribe_batch(
         self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
     ) -> list[str]:
-        return transcribe_batch(
+        return self.decode([decode_flac(clip) for clip in clips], languages, contexts).texts
+
+    def decode(
+        self,
+        clips: Sequence[np.ndarray],
+        languages: Sequence[str | None],
+        contexts: Sequence[float],
+        *,
+        previous: Sequence[int] = (),
+        temperature: float = 0.0,
+    ) -> DecodedClips:
+        return decode_clips(
             self.loaded.model,
             self.loaded.processor,
             clips,
@@ -46,6 +57,8 @@ class TransformersTranscriber:
             max_length=self.options.max_length,
             task=self.options.task,
             silence_run=self.loaded.decoding_silence_run,
+            previous=previous,
+            temperature=temperature,
         )
 
     def transcribe_recording(self, samples: np.ndarray, language: str | None) -> str:
