@@ -45,6 +45,7 @@ def build_parser(
     """
     fields, types_of, titles = dataclasses.fields(kind), typing.get_type_hints(kind), _group_names(kind)
     required = [f"--{field.name} ..." for field in fields if _is_required(field)]
+    required += ["FILE ..."] if kind.positional else []
     parser = StrictParser(
         usage=" ".join(["%(prog)s", *required, "[options]"]),
         description=description,

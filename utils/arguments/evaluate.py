@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from utils.arguments.fields import GENERATION_LIMIT, Normalizer, ScriptArguments, language_problems
+from utils.arguments.decoding import AudioContext, DecodingFlags, context_problems
+from utils.arguments.fields import Normalizer, ScriptArguments, language_problems
 from utils.runtime.flags import argument
 
 
@@ -34,21 +35,12 @@ class MaterialFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecodingFlags:
-    """How transcripts are decoded."""
+class BatchFlags:
+    """How clips and recordings are brought to the decoder."""
 
     group_name: ClassVar = "decoding"
 
-    backend: Literal["transformers", "ctranslate2", "faster-whisper"] = argument(
-        "Library that decodes. The last two convert the model first.", default="transformers"
-    )
-    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = argument(
-        "Precision of the weights. auto: the fastest that this machine supports well.", default="auto"
-    )
-    task: Literal["auto", "transcribe", "translate"] = argument(
-        "What the models write. auto: what the tuned ones were trained for.", default="auto"
-    )
-    audio_context: Literal["auto", "full", "dynamic"] = argument(
+    audio_context: AudioContext = argument(
         "Encoder input: 30 s (full), or as long as the clips (dynamic). auto: full, and also dynamic for "
         "models that were trained with it.",
         default="auto",
@@ -57,8 +49,6 @@ class DecodingFlags:
         "Decode recordings window after window, or cut at pauses and in batches.", default="sequential"
     )
     per_device_eval_batch_size: int = argument("Clips decoded at once.", default=16, at_least=1)
-    num_beams: int = argument("Beam size. 1: greedy.", default=1, at_least=1)
-    generation_max_length: int = argument(GENERATION_LIMIT, default=448, advanced=True, at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +69,7 @@ class ScoringFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateArguments(ScoringFlags, DecodingFlags, MaterialFlags, ScriptArguments):
+class EvaluateArguments(ScoringFlags, BatchFlags, DecodingFlags, MaterialFlags, ScriptArguments):
     """Arguments of evaluate.py."""
 
     def problems(self) -> list[str]:
@@ -92,13 +82,5 @@ class EvaluateArguments(ScoringFlags, DecodingFlags, MaterialFlags, ScriptArgume
             found.append("nothing to score: give --dataset or --recordings.")
         if self.backend == "ctranslate2" and self.recordings and self.long_form == "sequential":
             found.append("backend ctranslate2 has no timestamps for recordings. Add --long_form chunked.")
-        others = "add --backend ctranslate2 or faster-whisper"
-        if self.backend == "transformers" and self.num_beams > 1:
-            found.append(
-                f"num_beams {self.num_beams}: backend transformers has only greedy search; {others}."
-            )
-        if self.backend == "transformers" and self.dtype == "int8":
-            found.append(f"dtype int8: backend transformers does not support it; {others}.")
-        if self.backend == "faster-whisper" and self.audio_context == "dynamic":
-            found.append("audio_context dynamic: backend faster-whisper does not support it. Use full.")
+        found += context_problems(self.backend, self.audio_context)
         return found + language_problems(self.language, *self.models)

@@ -28,6 +28,7 @@ class ScriptArguments:
     """The arguments of every script. A script adds groups of flags; each group may define `problems`."""
 
     group_name: ClassVar = "output"
+    positional: ClassVar[str | None] = None  # the list that words without a flag belong to
 
     output_dir: str = argument("Folder for the results.")
     seed: int = argument("Seed of all random choices.", default=42, advanced=True, at_least=0)

@@ -1,8 +1,10 @@
 """Parse recipes and the command line strictly."""
 
 import dataclasses
+import math
 import sys
 from pathlib import Path
+from typing import get_args, get_origin, get_type_hints
 
 from utils.arguments.command_line import StrictParser, build_parser
 from utils.arguments.fields import Arguments, ScriptArguments
@@ -29,9 +31,12 @@ def parse_arguments(
     parser = build_parser(kind, description, show_all="--help_all" in words)
     config, words = _take_config(words)
     recipe_words = [] if config is None else recipe_as_words(Path(config), kind)
+    words, bare = (words, []) if kind.positional is None else _take_bare_words(words, kind)
     namespace, unknown = parser.parse_known_args(recipe_words + words)
     if unknown:
         raise UserError(unknown_message("the command line", unknown[0].split("=")[0], kind))
+    if bare:
+        setattr(namespace, str(kind.positional), bare)
     arguments = kind(**{field.name: getattr(namespace, field.name) for field in dataclasses.fields(kind)})
     if problems := bound_problems(arguments) + _group_problems(arguments):
         raise UserError("\n       ".join(problems))
@@ -44,6 +49,30 @@ def _take_config(words: list[str]) -> tuple[str | None, list[str]]:
     finder.add_argument("--config")
     namespace, rest = finder.parse_known_args(words)
     return namespace.config, rest
+
+
+def _take_bare_words(words: list[str], kind: type[ScriptArguments]) -> tuple[list[str], list[str]]:
+    """Separate the words that are neither a flag nor the value of one.
+
+    argparse would take all words of `--format srt vtt talk.mp3` as formats. Here, a list of choices ends with
+    the first word that is none.
+    """
+    types_of, kept, bare = get_type_hints(kind), list[str](), list[str]()
+    room, choices = 0.0, ()
+    for word in words:
+        if word.startswith("-") and word != "-" and not word[1].isdigit():
+            kind_of_value = types_of.get(word[2:], str)
+            is_list = get_origin(kind_of_value) is list
+            choices = get_args(get_args(kind_of_value)[0]) if is_list else ()
+            room = 0.0 if "=" in word else math.inf if is_list else 1.0
+            kept.append(word)
+        elif room and (kept[-1].startswith("--") or not choices or word in choices):
+            room -= 1
+            kept.append(word)
+        else:
+            room = 0.0
+            bare.append(word)
+    return kept, bare
 
 
 def _group_problems(arguments: ScriptArguments) -> list[str]:

@@ -1,12 +1,15 @@
 """What a recording says: words and cues with their times."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word with its punctuation, its times in seconds, and its probability if it is known."""
+    """A word with its punctuation, its times in seconds, and its probability if it is known.
+
+    `text` begins with the space before it, as in openai/whisper's JSON files.
+    """
 
     text: str
     start: float
@@ -20,9 +23,12 @@ class Cue:
 
     start: float  # seconds
     end: float
-    text: str
-    words: Sequence[Word] = ()
+    words: Sequence[Word]
     doubt: str | None = None  # None: nothing speaks against it
+
+    @property
+    def text(self) -> str:
+        return join_words(self.words)
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,12 @@ class Transcript:
     cues: Sequence[Cue]
     uncovered: float = 0.0  # seconds of speech that no word covers
 
-    @property
-    def text(self) -> str:
-        return " ".join(cue.text for cue in self.cues)
+
+def join_words(words: Sequence[Word]) -> str:
+    """Return the text of words, without the space before the first."""
+    return "".join(word.text for word in words).strip()
+
+
+def shift(words: Sequence[Word], seconds: float) -> list[Word]:
+    """Return the words with later times."""
+    return [replace(word, start=word.start + seconds, end=word.end + seconds) for word in words]

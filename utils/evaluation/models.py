@@ -1,6 +1,6 @@
 """What models support: their task, their languages and their contexts."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from utils.evaluation.backends.transcriber import Transcriber
@@ -46,21 +46,29 @@ def in_known_languages(material: Material, transcriber: Transcriber, name: str) 
     Raises:
         UserError: The model is English-only and the data is not, or the backend refuses a language.
     """
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES
-
     spoken = {code for code in material.evaluation_set.languages if code is not None}
-    if not transcriber.takes_added_languages and not spoken <= LANGUAGES.keys():
-        others = ", ".join(sorted(spoken - LANGUAGES.keys()))
-        raise UserError(f"the backend refuses the added language {others}. Use --backend ctranslate2.")
     known = language_codes(transcriber.loaded.model)
-    if not known:
-        check_languages(transcriber.loaded.model, sorted(spoken), name)
+    refuse_unknown_languages(spoken & known if known else spoken, transcriber, name)
     if not known or spoken <= known:
         return material
     evaluation_set = replace(material.evaluation_set, detected_languages=sorted(spoken - known))
     told = zip(material.recordings, evaluation_set.told_languages, strict=False)
     recordings = [replace(recording, language=code) for recording, code in told]
     return Material(evaluation_set, material.rows, recordings)
+
+
+def refuse_unknown_languages(spoken: Set[str], transcriber: Transcriber, name: str) -> None:
+    """Check that a model and its backend know languages.
+
+    Raises:
+        UserError: The model has no token for a language, or the backend refuses one that was added.
+    """
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    if not transcriber.takes_added_languages and not spoken <= LANGUAGES.keys():
+        others = ", ".join(sorted(spoken - LANGUAGES.keys()))
+        raise UserError(f"the backend refuses the added language {others}. Use --backend ctranslate2.")
+    check_languages(transcriber.loaded.model, sorted(spoken), name)
 
 
 def choose_contexts(audio_context: str, transcriber: Transcriber, name: str, backend: str) -> list[str]:

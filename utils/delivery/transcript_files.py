@@ -1,0 +1,89 @@
+"""Write the transcripts of a run, and remember which are done."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from utils.delivery.cues import Layout
+from utils.delivery.formats import FORMATS
+from utils.delivery.inputs import GivenFile
+from utils.delivery.transcript import Transcript
+from utils.runtime.files import write_text
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+RECORD = "transcribed.jsonl"
+
+WITHOUT_INFLUENCE = ("files", "output_dir", "batch_size")  # arguments that do not change a transcript
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is told of a transcript."""
+
+    duration: float  # seconds
+    language: str | None
+    doubtful: float  # seconds of cues that may be wrong
+    uncovered: float  # seconds of speech without a word
+
+
+def summarise(transcript: Transcript) -> Summary:
+    doubtful = sum(cue.end - cue.start for cue in transcript.cues if cue.doubt)
+    return Summary(transcript.duration, transcript.language, doubtful, transcript.uncovered)
+
+
+def digest_request(arguments: "DataclassInstance", model: str) -> str:
+    """Return a digest of all that decides what a transcript looks like.
+
+    Args:
+        arguments: The arguments of the script.
+        model: A fingerprint of the model's files.
+    """
+    values = {name: value for name, value in asdict(arguments).items() if name not in WITHOUT_INFLUENCE}
+    return _digest([values, model])
+
+
+class TranscriptFolder:
+    """A folder of transcripts. Each is written whole and then recorded, so that a later run goes on."""
+
+    def __init__(self, folder: Path, formats: Sequence[str], layout: Layout, request: str) -> None:
+        self._folder, self._formats, self._layout, self._request = folder, formats, layout, request
+        self._done = set(_read_keys(folder / RECORD))
+
+    def has(self, file: GivenFile) -> bool:
+        """Check whether the transcripts of a file are there, made of the same file in the same way."""
+        return self._key(file) in self._done and all(path.is_file() for path in self._paths(file))
+
+    def write(self, file: GivenFile, transcript: Transcript) -> Summary:
+        """Write the transcripts of a file and record them."""
+        for name, path in zip(self._formats, self._paths(file), strict=True):
+            write_text(path, FORMATS[name](transcript, self._layout))
+        summary = summarise(transcript)
+        line = {"key": self._key(file), "source": str(file.path), **asdict(summary)}
+        with (self._folder / RECORD).open("a", encoding="utf-8") as record:
+            record.write(json.dumps(line, ensure_ascii=False) + "\n")
+        return summary
+
+    def _paths(self, file: GivenFile) -> list[Path]:
+        stem = self._folder / file.stem
+        return [stem.with_name(f"{stem.name}.{name}") for name in self._formats]
+
+    def _key(self, file: GivenFile) -> str:
+        return _digest([self._request, str(file.stem), file.language, file.state])
+
+
+def _read_keys(path: Path) -> Iterator[str]:
+    """Yield the key of each line; not of one that a killed run left half-written."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    for line in lines:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            yield json.loads(line)["key"]
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
