@@ -42,12 +42,12 @@ def main(argv: list[str] | None = None) -> None:
 
 def transcribe(arguments: TranscribeArguments) -> "dict[GivenFile, str]":
     """Transcribe all files that an earlier run has not done. Return why files failed."""
-    from utils.delivery.inputs import find_files
+    from utils.delivery.inputs import find_given_files
     from utils.runtime.locking import sole_run_in
     from utils.runtime.progress import silence_libraries
 
     silence_libraries()
-    files, output_dir = find_files(arguments.files), Path(arguments.output_dir)
+    files, output_dir = find_given_files(arguments.files), Path(arguments.output_dir)
     if output_dir.is_file():
         raise UserError(f"{output_dir}: found a file, expected a folder. Choose another --output_dir.")
     made: dict[GivenFile, Summary] = {}
@@ -100,7 +100,8 @@ def open_reader(arguments: TranscribeArguments, files: "Sequence[GivenFile]") ->
         terms = [arguments.prompt_terms] if arguments.prompt_terms else []
         (previous,) = encode_texts(transcriber.loaded.processor.tokenizer, terms) or [[]]
         layout, batch_size = layout_of(arguments), arguments.batch_size
-        yield WindowReader(transcriber, Request(task, context, batch_size, layout, previous))
+        request = Request(task, context, batch_size, layout, previous, arguments.seed)
+        yield WindowReader(transcriber, request)
 
 
 def transcribe_files(

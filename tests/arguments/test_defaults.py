@@ -9,8 +9,14 @@ import yaml
 from utils.arguments.evaluate import EvaluateArguments
 from utils.arguments.preprocess import PreprocessArguments
 from utils.arguments.train import TrainArguments
+from utils.arguments.transcribe import TranscribeArguments
 
-SCRIPTS = {"preprocess": PreprocessArguments, "train": TrainArguments, "evaluate": EvaluateArguments}
+SCRIPTS = {
+    "preprocess": PreprocessArguments,
+    "train": TrainArguments,
+    "evaluate": EvaluateArguments,
+    "transcribe": TranscribeArguments,
+}
 EXPECTED = yaml.safe_load((Path(__file__).parents[1] / "fixtures/defaults.yaml").read_text(encoding="utf-8"))
 
 

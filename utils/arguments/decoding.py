@@ -6,7 +6,6 @@ from typing import ClassVar, Literal
 from utils.arguments.fields import GENERATION_LIMIT
 from utils.runtime.flags import argument
 
-
 AudioContext = Literal["auto", "full", "dynamic"]
 
 

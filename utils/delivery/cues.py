@@ -14,7 +14,7 @@ LONGEST_CUE = 7.0  # seconds, as in the guidelines of broadcasters
 
 SHORTEST_CUE = 1.0  # seconds; shorter ones stay on the screen so long if there is room
 
-PAUSE_BETWEEN_CUES = 1.5  # seconds without a word; no cue contains such a pause
+PAUSE_BETWEEN_CUES = 1.0  # seconds without a word; no cue contains such a pause
 
 GAP = 0.08  # seconds between two cues, so that the eye sees the change
 
@@ -25,7 +25,9 @@ AFTER_SENTENCE, AFTER_CLAUSE, AT_PAUSE, AMID_WORDS = 0.0, 0.8, 0.8, 2.0
 
 SEEN_PAUSE = 0.3  # seconds
 
-SENTENCE_WITHIN = 0.7  # the cost of a sentence's end within a cue
+SENTENCE_WITHIN = 1.1  # the cost of a sentence's end within a cue: more than that of another cue
+
+TOO_SHORT = 1.0  # the cost of a cue that is gone before the eye finds it
 
 TOO_FAST = 1.0  # the cost of each share by which a cue is too fast to read
 
@@ -97,10 +99,13 @@ def _end_cost(words: Sequence[Word], last: int) -> float:
 
 
 def _haste(words: Sequence[Word], first: int, last: int, layout: Layout) -> float:
-    """Return the cost of a cue that stays too short to be read before the next begins."""
+    """Return the cost of a cue that is not there long enough to be read before the next begins."""
     until = words[last + 1].start if last + 1 < len(words) else words[last].end + PAUSE_BETWEEN_CUES
-    readable = layout.reading_speed * max(until - words[first].start, 0.1)
-    return TOO_FAST * max(sum(width_of(word.text) for word in words[first : last + 1]) / readable - 1, 0.0)
+    seconds = max(until - words[first].start, 0.1)
+    excess = (
+        sum(width_of(word.text) for word in words[first : last + 1]) / (layout.reading_speed * seconds) - 1
+    )
+    return TOO_FAST * max(excess, 0.0) + TOO_SHORT * (seconds < SHORTEST_CUE)
 
 
 def stay_readable(cues: Sequence[Cue], layout: Layout, duration: float) -> list[Cue]:

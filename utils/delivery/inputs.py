@@ -43,7 +43,7 @@ class GivenFile:
         return data
 
 
-def find_files(words: Sequence[str]) -> list[GivenFile]:
+def find_given_files(words: Sequence[str]) -> list[GivenFile]:
     """Return the files that the words name, each once.
 
     Args:

@@ -26,8 +26,6 @@ from utils.text.loops import find_loop
 
 WARMER = (0.4, 0.8)  # temperatures at which a doubtful window is decoded again
 
-SEED = 0  # of the draws at these temperatures: the same recording must give the same text
-
 
 @dataclass(frozen=True)
 class Request:
@@ -38,6 +36,7 @@ class Request:
     batch_size: int  # windows decoded at once
     layout: Layout
     previous: Sequence[int] = ()  # tokens of a prompt that stands before each window
+    seed: int = 0  # of the draws at a higher temperature
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class WindowReader:
         durations = [window.end - window.start for window in windows]
         found: dict[int, ReadWindow] = {}
         with torch.random.fork_rng():
-            torch.manual_seed(SEED)
+            torch.manual_seed(self.request.seed)
             for batch in plan_decoding(durations, self.request.audio_context, self.request.batch_size):
                 own = [windows[number] for number in batch.indices]
                 spoken = [languages[number] for number in batch.indices]

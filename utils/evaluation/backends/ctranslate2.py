@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ctranslate2.models import Whisper
     from faster_whisper import WhisperModel
 
-SAMPLING_SEED = 1  # for the sampling of faster-whisper if greedy decoding fails
+SAMPLING_SEED = 1  # of decoding at a higher temperature, if the usual one fails
 
 
 @contextlib.contextmanager
@@ -164,8 +164,10 @@ class CTranslate2Transcriber:
 def open_ctranslate2(name: str, options: BackendOptions) -> Iterator[CTranslate2Transcriber]:
     """Convert a model if necessary, and load it."""
     engine_words = engine_options("ctranslate2", options)
+    from ctranslate2 import set_random_seed
     from ctranslate2.models import Whisper
 
+    set_random_seed(SAMPLING_SEED)
     with ctranslate2_folder(name) as (folder, loaded):
         engine = Whisper(str(folder), intra_threads=torch.get_num_threads(), **engine_words)
         yield CTranslate2Transcriber(engine, loaded, options)
