@@ -11,8 +11,11 @@ BIN := .venv/bin
 # Otherwise DeepSpeed compiles CUDA kernels when it is installed.
 export DS_BUILD_OPS := 0
 
-# Without OMP_NUM_THREADS the launcher gives a CPU process one thread if it cannot count the physical cores.
-LAUNCH = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$$(getconf _NPROCESSORS_ONLN)} $(BIN)/accelerate launch
+# Otherwise the launcher may give a CPU process fewer threads than there are, and prints a hint.
+OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
+export OMP_NUM_THREADS
+
+LAUNCH = $(BIN)/accelerate launch
 PICK = $(BIN)/python -c "from utils.runtime.devices import pick_accelerate_config as pick; print(pick())"
 # $(call if_recipe,STAGE,COMMAND): run COMMAND on recipes/NAME.STAGE.yaml if that file exists.
 if_recipe = $(if $(wildcard recipes/$(NAME).$(1).yaml),$(2) recipes/$(NAME).$(1).yaml)
@@ -28,8 +31,10 @@ help: ## show this list
 install: .venv/.installed ## only create the environment, in .venv
 
 demo: ## fine-tune Whisper base on Italian telephone prompts, compare it with the base (runs/demo/report)
-	@$(MAKE) recipe NAME=starter
+	@$(MAKE) --no-print-directory recipe NAME=starter
 
+# Each script but the last ends with the command to run next; here the next one runs by itself.
+recipe: export NEXT_IS_AUTOMATIC := $(if $(wildcard recipes/$(NAME).evaluate.yaml),1)
 recipe: .venv/.installed ## prepare, train and evaluate recipes/NAME.yaml: make recipe NAME=starter
 	@test -f recipes/$(NAME).yaml || { \
 	  echo "error: recipes/$(NAME).yaml: no such recipe. recipes/README.md lists them." >&2; exit 2; }

@@ -83,6 +83,7 @@ def evaluate(arguments: EvaluateArguments, output_dir: Path, inputs: dict[str, s
     material = load_evaluated(arguments)
     processes.wait_for_everyone()  # a late process must not find a finished report
     if processes.is_main_process:
+        tell_own_languages(material, arguments.language)
         write_text(output_dir / ARGUMENTS_FILE, arguments_as_yaml(arguments))
     scored: list[ScoredDecoding] = []
     for model in arguments.models:
@@ -110,6 +111,15 @@ def load_evaluated(arguments: EvaluateArguments) -> "list[Material]":
         max_samples=arguments.max_samples,
         seed=arguments.seed,
     )
+
+
+def tell_own_languages(material: "list[Material]", language: str) -> None:
+    """Print where clips keep another language than `--language`, which is not for guards."""
+    from utils.data.prepared_dataset import describe_own_languages
+
+    sets = [part.evaluation_set for part in material if not part.evaluation_set.is_guard]
+    if others := describe_own_languages([code for one in sets for code in one.languages], language):
+        print(others)
 
 
 def evaluate_model(

@@ -47,6 +47,7 @@ def preprocess(arguments: PreprocessArguments) -> None:
     from utils.data.delivery.folders import check_forms, choose_forms, write_forms
     from utils.report.data_summary import print_summary
     from utils.report.next_command import training_command
+    from utils.runtime.messages import next_step_is_automatic
 
     output_dir = real_folder(Path(arguments.output_dir))  # resolves a link or `.`
     arguments = dataclasses.replace(arguments, output_dir=str(output_dir))
@@ -69,7 +70,8 @@ def preprocess(arguments: PreprocessArguments) -> None:
     if arguments.push_to_hub:
         push(arguments, output_dir)
     print_summary(read_data_report(output_dir), output_dir, Console(highlight=False, markup=False))
-    print(f"Next:\n  {command}")
+    if not next_step_is_automatic():
+        print(f"Next:\n  {command}")
 
 
 def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> bool:

@@ -90,9 +90,9 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
             train_steps(run)
         elif run.state.step < run.total_steps:
             accelerator.print(
-                f"Training ended at step {run.state.step}: the last "
-                f"{run.state.evaluations_without_improvement} evaluations were not better. To continue, "
-                "increase or remove early_stopping_patience."
+                f"Training ended at step {run.state.step}: evaluations in a row that were not better: "
+                f"{run.state.evaluations_without_improvement}. To continue, increase or remove "
+                "early_stopping_patience."
             )
     save_model(run, run.output_dir / "final")
     if run.data.encoder_cache and accelerator.is_main_process:

@@ -405,16 +405,20 @@ def test_the_next_command_suits_the_machine(corpus, tmp_path, monkeypatch, capsy
     assert "accelerate_configs/mps.yaml" in (tmp_path / "out/data_report.html").read_text()
 
 
-def test_the_next_command_can_be_pasted(corpus, tmp_path, capsys):
+def test_the_next_command_can_be_pasted(corpus, tmp_path, monkeypatch, capsys):
     out = tmp_path / "the data & more"
+    monkeypatch.setattr("utils.report.next_command.pick_accelerate_config", lambda: "cpu")
     run(corpus, out)
     command = capsys.readouterr().out.split("Next:")[1].strip()
-    words = shlex.split(command)
-    assert words[:2] == ["accelerate", "launch"]
+    threads, *words = shlex.split(command)  # a CPU configuration would else get a hint of the launcher
+    assert threads == f"OMP_NUM_THREADS={os.cpu_count()}" and words[:2] == ["accelerate", "launch"]
     assert words[words.index("--dataset") :] == [
         "--dataset", str(out), "--language", "it", "--output_dir", "runs/the data & more",
     ]  # fmt: skip
     assert command in html.unescape((out / "data_report.html").read_text())
+    monkeypatch.setenv("NEXT_IS_AUTOMATIC", "1")  # make runs it
+    run(corpus, out)
+    assert "Next:" not in capsys.readouterr().out
 
 
 def test_an_output_folder_that_is_a_link(corpus, tmp_path):

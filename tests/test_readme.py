@@ -251,5 +251,6 @@ def test_the_demo_keeps_its_promises(demo):
     assert all(comparison["ci95"][0] > 0 for comparison in comparisons)
 
     written = (report / "evaluation_results.json").stat().st_mtime_ns
-    subprocess.run(["make", "demo"], cwd=ROOT, check=True, timeout=5 * 60)
+    again = subprocess.run(["make", "demo"], cwd=ROOT, check=True, timeout=5 * 60, stdout=subprocess.PIPE)
+    assert b"Next" not in again.stdout  # it runs by itself
     assert (report / "evaluation_results.json").stat().st_mtime_ns == written

@@ -315,10 +315,13 @@ def test_a_resumed_run_takes_the_new_learning_rate(arguments, finished):
     assert group["lr"] == 5e-4
 
 
-def test_a_rerun_with_equal_arguments_reuses_the_finished_run(arguments, finished, capsys):
+def test_a_rerun_with_equal_arguments_reuses_the_finished_run(arguments, finished, monkeypatch, capsys):
     before = (finished / "final/model.safetensors").stat().st_mtime_ns
-    train.main(arguments(*FINISHED))
-    assert "already trained with these arguments" in capsys.readouterr().out
+    for automatic in ("", "1"):  # make runs the next command
+        monkeypatch.setenv("NEXT_IS_AUTOMATIC", automatic)
+        train.main(arguments(*FINISHED))
+        told = capsys.readouterr().out
+        assert "already trained with these arguments" in told and ("Next" in told) == (not automatic)
     assert (finished / "final/model.safetensors").stat().st_mtime_ns == before
 
 

@@ -279,6 +279,13 @@ def test_rows_without_a_language_get_the_one_given(build, build_prepared, tmp_pa
     assert [clip.language for clip in clips] == ["en", "en"]
 
 
+def test_a_language_that_changes_nothing_is_told(build, capsys):
+    build("--language en")
+    assert "--language en is only for clips without a language of their own. 12 of 12" in capsys.readouterr().out
+    build("--language it")
+    assert "of their own" not in capsys.readouterr().out
+
+
 def test_texts_and_references_are_in_lower_case_where_that_is_learnt(build, parse, data):
     rows = load_from_disk(data)
     upper, words = list(rows["train"]["text"]), "--do_lower_case"
@@ -323,7 +330,7 @@ def long_labels(data, tmp_path) -> Path:
 
 def test_labels_over_448_tokens_are_set_aside_and_counted(build, data, long_labels, tmp_path, capsys):
     run = build(f"--dataset {long_labels}")
-    found = "1 utterances have labels too long for Whisper"
+    found = "1 clip with a label too long for Whisper"
     assert f"{found}: not used, and listed in {tmp_path}" in capsys.readouterr().out
     reject = json.loads((tmp_path / "run/rejects.jsonl").read_text())
     assert (reject["source"], reject["position"]) == ("train-0007", "train")
@@ -336,7 +343,7 @@ def test_labels_over_448_tokens_are_set_aside_and_counted(build, data, long_labe
 
 def test_a_dry_run_names_labels_over_448_tokens_and_writes_nothing(build, long_labels, tmp_path, capsys):
     build(f"--dataset {long_labels} --dry_run")
-    assert "1 utterances have labels too long for Whisper, such as train-0007" in capsys.readouterr().out
+    assert "1 clip with a label too long for Whisper, such as train-0007" in capsys.readouterr().out
     assert not (tmp_path / "run").exists()
 
 

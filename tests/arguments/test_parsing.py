@@ -174,7 +174,7 @@ def test_an_unknown_key_names_file_key_and_nearest_match(tmp_path, key, near):
 def test_an_unknown_option_names_the_nearest_match():
     message = message_of(*NEEDED, "--learning-rat", "1")
     assert "the command line" in message
-    assert "'learning_rate'" in message
+    assert "Did you mean '--learning_rate'?" in message
 
 
 def test_options_are_not_abbreviated():

@@ -126,7 +126,9 @@ def resolve_in_new_process(name: str, tmp_path: Path, **environment: str) -> tup
 def test_a_model_the_hub_has_keeps_its_name(server, tmp_path):
     server.files["/openai/whisper-base/resolve/main/config.json"] = b"{}"
     said, seconds = resolve_in_new_process("openai/whisper-base", tmp_path, HF_ENDPOINT=server.url)
-    assert said == "openai/whisper-base" and seconds < 3
+    told, name = said.splitlines()
+    assert told.startswith(f"Downloading openai/whisper-base from {server.url}")
+    assert name == "openai/whisper-base" and seconds < 3
     assert server.asked["/openai/whisper-base/resolve/main/config.json"] == 1
 
 
@@ -195,9 +197,16 @@ def test_a_folder_is_taken_as_it_is(tiny_whisper, cache):
 
 
 def test_a_run_folder_is_told_where_its_model_is(tmp_path):
-    (tmp_path / "best").mkdir()
-    with pytest.raises(UserError, match=r"Did you mean .*/best\?"):
-        resolve_model(str(tmp_path))
+    for name in ("final", "best"):  # best/ is there only if the run has validated
+        (tmp_path / name).mkdir()
+        with pytest.raises(UserError, match=rf"Did you mean .*/{name}\?"):
+            resolve_model(str(tmp_path))
+
+
+def test_a_run_that_has_not_validated_has_only_a_final_model(tmp_path):
+    (tmp_path / "final").mkdir()
+    with pytest.raises(UserError, match=r"Give .*/final, the model after the last step\."):
+        resolve_model(str(tmp_path / "best"))
 
 
 def test_an_adapter_folder_is_taken_as_it_is(tmp_path):

@@ -5,7 +5,6 @@ import unicodedata
 import pytest
 
 from utils.report.labels import (
-    counted,
     in_percent,
     in_time,
     interval_in_percent,
@@ -28,10 +27,6 @@ def test_intervals_and_lengths():
 
 def test_long_names_keep_their_end():
     assert shorten("x" * 70 + "/best") == "…" + "x" * 54 + "/best" and shorten("x" * 60) == "x" * 60
-
-
-def test_one_thing_is_no_plural():
-    assert [counted(n, "clip") for n in (0, 1, 2000)] == ["0 clips", "1 clip", "2,000 clips"]
 
 
 @pytest.mark.parametrize(

@@ -46,13 +46,14 @@ def test_runs_spell_both_texts(reference, hypothesis):
 def test_colours_tell_substituted_inserted_and_deleted_words():
     text = printed(SAMPLE, colours=True)
     orange, blue, red = "38;2;230;159;0", "38;2;0;114;178", "38;2;213;94;0"  # the palette's published values
-    reference, hypothesis = text.splitlines()[1:]
+    reference, hypothesis = text.splitlines()[2:]
     assert orange in reference and red in reference and blue not in reference
     assert orange in hypothesis and blue in hypothesis and red not in hypothesis
 
 
 def test_brackets_tell_them_without_colours_and_text_is_no_markup():
     text = printed(SAMPLE, Sample("clip-2", "[bold] parola", "[bold]", 1, 2), colours=False)
+    assert text.startswith("Some validation clips") and "clip-2: 1 error in 2 words" in text
     assert "\x1b" not in text
     assert "clip-1: 3 errors in 6 words" in text
     assert text.count("[gatto]") == text.count("[ratto]") == text.count("[nero]") == 1

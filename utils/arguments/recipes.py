@@ -32,7 +32,8 @@ def recipe_as_words(path: Path, kind: type[ScriptArguments]) -> list[str]:
 def unknown_message(where: str, key: str, kind: type[ScriptArguments]) -> str:
     names = [f.name for f in dataclasses.fields(kind)]
     near = difflib.get_close_matches(key.lstrip("-").replace("-", "_"), names, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else " --help lists every argument."
+    dashes = "--" if key.startswith("-") else ""  # none in a recipe
+    hint = f" Did you mean {dashes + near[0]!r}?" if near else " --help_all lists every argument."
     return f"{where}: unknown argument {key!r}.{hint}"
 
 

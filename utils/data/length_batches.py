@@ -8,6 +8,7 @@ import numpy as np
 
 from utils.model.context import FULL_CONTEXT, TAIL, TRAINING_GRID, dynamic_context
 from utils.model.silence import seconds_of_work
+from utils.runtime.messages import counted
 
 GROUP_BATCHES = 4  # most batches of clips that share a fixed context; more mix better, but need more padding
 
@@ -47,7 +48,7 @@ class StepSize:
 
     def __str__(self) -> str:
         if self.clips is not None:
-            return f"{self.clips} clips"
+            return counted(self.clips, "clip")
         return f"up to {self.audio_seconds:g} s of audio"
 
 

@@ -160,6 +160,17 @@ def _fill_language(dataset: "Dataset", language: str) -> "Dataset":
     return dataset.remove_columns("language").add_column("language", filled, feature=Value("string"))
 
 
+def describe_own_languages(codes: Sequence[str | None], language: str) -> str:
+    """Say in a sentence how many clips have another language of their own than `--language`; "" if none."""
+    others = [code for code in codes if code not in (language, None)]
+    if language == "auto" or not others:
+        return ""
+    return (
+        f"--language {language} is only for clips without a language of their own. {len(others):,} of "
+        f"{len(codes):,} clips keep theirs: {', '.join(sorted(set(others)))}."
+    )
+
+
 def draw_rows(rows: "Dataset", limit: int | None, seed: int) -> "Dataset":
     """Draw at most `limit` rows by the seed and keep their order. None keeps all rows."""
     if limit is None or limit >= len(rows):

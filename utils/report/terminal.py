@@ -75,6 +75,10 @@ def build_results_table(results: Sequence[EvaluationResult]) -> Table:
             f"{score.substitutions} / {score.insertions} / {score.deletions}",
             f"{result.rtfx:.1f}",
         )
+    table.caption = (
+        "sub / ins / del: words that were substituted, inserted, deleted (normalised texts). "
+        "RTFx: seconds of audio decoded in a second."
+    )
     return table
 
 

@@ -2,10 +2,12 @@
 
 import contextlib
 import errno
+import json
 import os
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 SECONDS_TO_BE_ENDED = 2.0  # torchrun checks its processes ten times a second
 
@@ -43,4 +45,8 @@ def _end(message: str, status: int) -> None:
         time.sleep(SECONDS_TO_BE_ENDED)
         message = f"process {rank}: {message}"
     print(f"error: {message}", file=sys.stderr, flush=True)
+    if told := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        # torchrun prints a traceback of itself, and this at its end
+        with contextlib.suppress(OSError):
+            Path(told).write_text(json.dumps({"message": message, "timestamp": int(time.time())}))
     raise SystemExit(status)

@@ -17,6 +17,7 @@ from utils.model.resolving import resolve_model
 from utils.model.saving import local_folder
 from utils.model.transcription import CutShortError
 from utils.runtime.interruption import StopRequest
+from utils.runtime.messages import next_step_is_automatic
 from utils.runtime.out_of_memory import IN_EVALUATION, explaining_out_of_memory
 from utils.training.data import in_the_case_that_is_learnt, known_languages, load_validation
 from utils.training.mixing import (
@@ -100,4 +101,5 @@ def describe_results(args: TrainArguments) -> str:
     words += ["--dataset", *args.dataset]
     words += [] if args.language == "auto" else ["--language", args.language]
     command = shlex.join([*words, "--output_dir", str(run / "report")])
-    return f"Done: {'; '.join(found)}.\nNext, evaluate on the test split:\n  {command}"
+    next_step = "" if next_step_is_automatic() else f"\nNext, evaluate on the test split:\n  {command}"
+    return f"Done: {'; '.join(found)}.{next_step}"

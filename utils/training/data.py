@@ -10,11 +10,12 @@ from datasets import Dataset, Value
 
 from utils.arguments.train import TrainArguments
 from utils.data.length_batches import StepSize
-from utils.data.prepared_dataset import digest_of, draw_rows, load_prepared
+from utils.data.prepared_dataset import describe_own_languages, digest_of, draw_rows, load_prepared
 from utils.model.languages import check_languages
 from utils.model.loading import LoadedModel
 from utils.runtime.errors import UserError
 from utils.runtime.files import write_jsonl
+from utils.runtime.messages import counted
 from utils.text.label_tokens import MAX_LABEL_TOKENS, LabelWriter
 from utils.training.clip_rows import DrawOptions, TrainingClip, read_clips
 from utils.training.clips import TrainingClips
@@ -48,6 +49,8 @@ def load_data(args: TrainArguments, loaded: LoadedModel, accelerator: Accelerato
     check_augmentation(args, accelerator)
     rows, digest = load_training_rows(args)
     languages = check_languages(loaded.model, rows["language"], args.model_name_or_path)
+    if others := describe_own_languages(rows["language"], args.language):
+        accelerator.print(others)
     tokenizer = loaded.processor.tokenizer
     writer = LabelWriter(tokenizer, args.task)
     clips = read_clips(rows, tokenizer, languages, list(rows["text"]), lower_case=args.do_lower_case)
@@ -119,7 +122,7 @@ def leave_out_long_labels(
         if count > MAX_LABEL_TOKENS
     ]
     if rejects and accelerator.is_main_process:
-        found = f"{len(rejects)} utterances have labels too long for Whisper"
+        found = f"{counted(len(rejects), 'clip')} with a label too long for Whisper"
         if args.dry_run:
             print(f"{found}, such as {', '.join(reject['source'] for reject in rejects[:5])}")
         else:

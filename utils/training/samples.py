@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from utils.runtime.messages import counted
 from utils.scoring.error_rates import ScoredUtterance
 from utils.scoring.word_alignment import Edit, align_words
 
@@ -54,9 +55,11 @@ def _as_sample(utterance: ScoredUtterance, raw: bool) -> Sample:
 
 def print_samples(samples: Sequence[Sample], console: Console) -> None:
     """Print references and hypotheses: substituted words orange, inserted blue, deleted red, in brackets."""
+    console.print(Text("Some validation clips, and the one with most errors; [brackets] mark differences:"))
     for sample in samples:
         edits = align_words(sample.reference, sample.hypothesis)
-        console.print(Text(f"{sample.id}: {sample.errors} errors in {sample.num_words} words", style="dim"))
+        errors = f"{counted(sample.errors, 'error')} in {counted(sample.num_words, 'word')}"
+        console.print(Text(f"{sample.id}: {errors}", style="dim"))
         console.print(Text("  reference   ") + _coloured(edits, "reference"))
         console.print(Text("  hypothesis  ") + _coloured(edits, "hypothesis"))
 
