@@ -46,8 +46,7 @@ def preprocess(arguments: PreprocessArguments) -> None:
     from utils.data.data_report import read_data_report
     from utils.data.delivery.folders import check_forms, choose_forms, write_forms
     from utils.report.data_summary import print_summary
-    from utils.report.next_command import training_command
-    from utils.runtime.messages import next_step_is_automatic
+    from utils.report.next_command import tell_next, training_command
 
     output_dir = real_folder(Path(arguments.output_dir))  # resolves a link or `.`
     arguments = dataclasses.replace(arguments, output_dir=str(output_dir))
@@ -70,8 +69,7 @@ def preprocess(arguments: PreprocessArguments) -> None:
     if arguments.push_to_hub:
         push(arguments, output_dir)
     print_summary(read_data_report(output_dir), output_dir, Console(highlight=False, markup=False))
-    if not next_step_is_automatic():
-        print(f"Next:\n  {command}")
+    tell_next(command)
 
 
 def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> bool:

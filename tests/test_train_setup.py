@@ -281,7 +281,7 @@ def test_rows_without_a_language_get_the_one_given(build, build_prepared, tmp_pa
 
 def test_a_language_that_changes_nothing_is_told(build, capsys):
     build("--language en")
-    assert "--language en is only for clips without a language of their own. 12 of 12" in capsys.readouterr().out
+    assert "clips without a language of their own. 12 of 12 clips keep theirs: it" in capsys.readouterr().out
     build("--language it")
     assert "of their own" not in capsys.readouterr().out
 

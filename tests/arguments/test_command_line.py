@@ -72,7 +72,7 @@ def test_a_flag_tells_its_default_choices_and_whether_it_is_needed(capsys):
 
 
 def test_there_is_one_spelling():
-    with pytest.raises(UserError, match=r"unknown argument '--learning-rate'.*'learning_rate'"):
+    with pytest.raises(UserError, match=r"unknown argument '--learning-rate'.*'--learning_rate'"):
         parse_arguments(TrainArguments, [*NEEDED, "--learning-rate", "1"])
 
 

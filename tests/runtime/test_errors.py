@@ -36,7 +36,7 @@ def test_an_error_of_all_processes_is_told_once(tmp_path):
     assert done.returncode == 1
     told = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert told == ["error: found nothing, asked two."]
-    assert done.stderr.splitlines()[-2].endswith(": found nothing, asked two.")  # below the launcher's traceback
+    assert done.stderr.splitlines()[-2].endswith(": found nothing, asked two.")  # after its traceback
 
 
 @pytest.mark.parametrize(

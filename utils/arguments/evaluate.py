@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from utils.arguments.decoding import AudioContext, DecodingFlags, context_problems
-from utils.arguments.fields import Normalizer, ScriptArguments, language_problems
+from utils.arguments.fields import NORMALIZATION, Normalizer, ScriptArguments, language_problems
 from utils.runtime.flags import argument
 
 
@@ -57,9 +57,7 @@ class ScoringFlags:
 
     group_name: ClassVar = "scoring"
 
-    normalizer: Normalizer = argument(
-        "Text normaliser of the WER. script-safe keeps vowel signs.", default="basic"
-    )
+    normalizer: Normalizer = argument(NORMALIZATION, default="basic")
     probe_hallucination: bool = argument(
         "Also count the words that models invent for silence, noise and music.", default=True
     )

@@ -20,6 +20,11 @@ TRACKERS = {  # by import name: what to install
     "mlflow": "mlflow",
 }
 
+NORMALIZATION = (
+    "Normaliser of texts: basic ignores case and punctuation, english also spellings; script-safe is basic "
+    "for Hindi, Thai and alike."
+)
+
 GENERATION_LIMIT = "Largest number of tokens of a transcript, with its prompt."
 
 

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from utils.arguments.fields import (
     GENERATION_LIMIT,
+    NORMALIZATION,
     Normalizer,
     ScriptArguments,
     language_problems,
@@ -94,9 +95,9 @@ class StepFlags:
     group_name: ClassVar = "steps"
 
     num_train_epochs: float = argument("Passes over the training data.", default=3.0)
-    max_steps: int = argument("Optimiser steps. Above 0 it overrides num_train_epochs.", default=-1)
-    per_device_train_batch_size: int = argument("Clips in one micro-batch.", default=8, at_least=1)
-    gradient_accumulation_steps: int = argument("Micro-batches in one optimiser step.", default=1, at_least=1)
+    max_steps: int = argument("Steps; above 0 they override num_train_epochs.", default=-1)
+    per_device_train_batch_size: int = argument("Clips at once: one micro-batch.", default=8, at_least=1)
+    gradient_accumulation_steps: int = argument("Micro-batches in one step (update).", default=1, at_least=1)
     batch_audio_seconds: float | None = argument(
         "Fill each micro-batch up to this number of seconds, not to a number of clips.",
         default=None,
@@ -126,7 +127,7 @@ class OptimizerFlags:
         "Clip the gradient to this norm. 0: do not clip.", default=1.0, advanced=True, at_least=0
     )
     optim: Literal["adamw_torch_fused", "adamw_torch", "adamw_bnb_8bit"] = argument(
-        "AdamW of PyTorch, in one fused kernel or several, or of bitsandbytes with 8-bit states.",
+        "AdamW: fused (the fastest), plain, or with its state in 8 bits (a quarter of the memory).",
         default="adamw_torch_fused",
         advanced=True,
     )
@@ -145,14 +146,14 @@ class ContextFlags:
         "Encoder input: as long as the clips (fast), or always 30 s.", default="dynamic"
     )
     silence_run: int = argument(
-        "With dynamic: after 1 s, this many positions of silence become one. 0: no silence.",
+        "With dynamic: of the silence up to 30 s, keep 1 s, then one of this many frames of 20 ms. 0: none.",
         default=128,
         advanced=True,
         at_least=0,
         at_most=1500,
     )
     context_jitter: list[float] = argument(
-        "With dynamic: add silence to each step, of one of these lengths in seconds.",
+        "With dynamic: for each step draw one of these numbers of seconds, and add so much silence.",
         default=[0.0],
         advanced=True,
         at_least=0,
@@ -172,10 +173,7 @@ class ValidationFlags:
         "Validate on at most this number of random clips.", default=500, at_least=1
     )
     generation_max_length: int = argument(GENERATION_LIMIT, default=448, advanced=True, at_least=1)
-    normalizer: Normalizer = argument(
-        "Text normaliser of the WER. script-safe keeps vowel signs.",
-        default="basic",
-    )
+    normalizer: Normalizer = argument(NORMALIZATION, default="basic")
     metric_for_best_model: Literal["normalized_wer", "raw_wer", "normalized_cer", "raw_cer"] = argument(
         "Metric that chooses the best model.", default="normalized_wer"
     )
@@ -184,7 +182,10 @@ class ValidationFlags:
         "Stop after this number of evaluations in a row without a better one.", default=None, at_least=1
     )
     early_stopping_threshold: float = argument(
-        "A metric is only better if it is lower by more than this.", default=0.0, advanced=True, at_least=0
+        "Smallest gain that counts for early stopping. 0.01 is one percentage point of the metric.",
+        default=0.0,
+        advanced=True,
+        at_least=0,
     )
     average_checkpoints: int = argument(
         "After training, average the weights of this number of best evaluations. 0: do not.",
@@ -221,8 +222,7 @@ class SavingFlags:
     save_steps: int = argument("Save after this number of steps. 0: never.", default=100, at_least=0)
     save_total_limit: int = argument("Keep this number of newest checkpoints.", default=2, at_least=1)
     resume_from_checkpoint: str | None = argument(
-        "Go on from this checkpoint folder, or from the newest one: latest.",
-        default=None,
+        "Go on from this checkpoint folder, or from the newest one: latest.", default=None
     )
     logging_steps: int = argument(
         "Write training metrics after this number of steps.", default=10, advanced=True, at_least=1

@@ -18,7 +18,11 @@ class AdapterOptions:
     group_name: ClassVar = "adapters"
 
     use_peft: bool = argument("Train a LoRA adapter instead of all weights.", default=False)
-    lora_r: int = argument("Rank of LoRA. With adalora: the final mean.", default=16, at_least=1)
+    lora_r: int = argument(
+        "Rank of LoRA, which sets its size. With adalora: the mean over its layers at the end.",
+        default=16,
+        at_least=1,
+    )
     lora_alpha: int = argument("LoRA scales its update by alpha / r.", default=32)
     lora_dropout: float = argument("Dropout before the LoRA matrices.", default=0.05, at_least=0, below=1)
     lora_target_modules: list[str] = argument(

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 from utils.runtime.devices import pick_accelerate_config
+from utils.runtime.messages import next_step_is_automatic
 
 
 def training_command(dataset: str, *, language: str, model: str | None) -> str:
@@ -23,3 +24,9 @@ def training_command(dataset: str, *, language: str, model: str | None) -> str:
     command = shlex.join([*words, "--output_dir", str(Path("runs") / Path(dataset).name)])
     # else the launcher may take fewer threads than there are, and prints a hint
     return f"OMP_NUM_THREADS={os.cpu_count()} {command}" if config.startswith("cpu") else command
+
+
+def tell_next(command: str) -> None:
+    """Print what to run next, unless it runs by itself."""
+    if not next_step_is_automatic():
+        print(f"Next:\n  {command}")
