@@ -91,7 +91,7 @@ def test_the_command_is_known(command: str, monkeypatch):
     elif words[:2] == ["pip", "install"]:  # the versions that the tests run with
         assert set(words[2:]) <= set(Path("requirements-dev.txt").read_text().split())
     else:
-        assert words[0] in ("source", ".venv/bin/pre-commit", "ct2-transformers-converter")
+        assert words[0] in ("source", "export", ".venv/bin/pre-commit", "ct2-transformers-converter")
 
 
 @pytest.mark.parametrize("page", PAGES)
