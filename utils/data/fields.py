@@ -89,7 +89,7 @@ def parse_json_object(text: str) -> dict[str, object]:
     try:
         row = json.loads(text)
     except json.JSONDecodeError as error:  # its text would say "line 1", whatever the line in the file is
-        raise BadItem("bad JSON", f"{error.msg} at character {error.pos + 1} of the line") from None
+        raise BadItem("bad JSON", f"{error.msg}: character {error.pos + 1} of the line") from None
     except (ValueError, RecursionError) as error:
         raise BadItem("bad JSON", str(error) or "nested too deeply") from None
     if not isinstance(row, dict):

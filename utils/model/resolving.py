@@ -79,12 +79,13 @@ def _resolve_folder(folder: Path) -> str:
         " or ".join(names) for names in NEEDED_FILES if not any((folder / name).is_file() for name in names)
     ]
     if missing:
-        there = [folder / name for name in ("best", "final") if (folder / name).is_dir()]
-        hint = f" Did you mean {there[0]}?" if there else ""
+        for model in (folder / "best", folder / "final"):
+            if model.is_dir():
+                raise UserError(f"{folder}: found a run, expected a model. Did you mean {model}?")
         raise UserError(
             f"{folder}: no {', no '.join(missing)}; expected a Hugging Face model folder, an adapter folder "
             "(adapter_config.json) or a faster-whisper folder (model.bin). Copy what is missing from the "
-            f"model that this one was trained from.{hint}"
+            "model that this one was trained from."
         )
     return str(folder)
 

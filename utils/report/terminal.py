@@ -38,9 +38,9 @@ def print_report(
         print(score_line(result), file=console.file)
 
 
-def _build_table(title: str, names: Sequence[str], figures: Sequence[str]) -> Table:
-    """Create an empty table. Long names are wrapped, numbers are right-aligned."""
-    table = Table(title=Text(title))
+def _build_table(title: str, names: Sequence[str], figures: Sequence[str], explained: str) -> Table:
+    """Create an empty table. Long names are wrapped, numbers are right-aligned; words are explained below."""
+    table = Table(title=Text(title), caption=Text(explained), caption_justify="left")
     for name in names:
         table.add_column(name, overflow="fold")
     for name in figures:
@@ -60,6 +60,7 @@ def build_results_table(results: Sequence[EvaluationResult]) -> Table:
         f"Word and character error rates in percent (normaliser: {normalizers})",
         ("model", *(["dataset"] if several else []), "context"),
         ("clips", *rates, "sub / ins / del", "RTFx"),
+        "sub / ins / del: substituted, inserted, deleted words, normalised. RTFx: seconds decoded in a second.",
     )
     for result in results:
         score = result.normalized
@@ -75,10 +76,6 @@ def build_results_table(results: Sequence[EvaluationResult]) -> Table:
             f"{score.substitutions} / {score.insertions} / {score.deletions}",
             f"{result.rtfx:.1f}",
         )
-    table.caption = (
-        "sub / ins / del: words that were substituted, inserted, deleted (normalised texts). "
-        "RTFx: seconds of audio decoded in a second."
-    )
     return table
 
 
@@ -89,6 +86,7 @@ def build_comparison_table(comparisons: Sequence[ModelComparison]) -> Table:
         f"Reduction of the error rate in points against {comparisons[0].baseline}",
         ("model", *(["dataset"] if several else []), "context", "text"),
         ("reduction", "95 % interval", "relative", "p", "better / worse / same clips"),
+        "p: the chance of such a difference between equally good models.",
     )
     for row in comparisons:
         table.add_row(
@@ -113,6 +111,7 @@ def build_failures_table(results: Sequence[EvaluationResult]) -> Table:
         "What failed: utterances, and words a minute made up in sounds without speech",
         ("model", "dataset", "context"),
         (*kinds, *[f"in {sort}" for sort in sorts]),
+        "; ".join(f"{kind}: {FAILURE_KINDS[kind]}" for kind in kinds),
     )
     for result in results:
         made_up = [(result.hallucination or {}).get(sort) for sort in sorts]

@@ -55,7 +55,7 @@ def _as_sample(utterance: ScoredUtterance, raw: bool) -> Sample:
 
 def print_samples(samples: Sequence[Sample], console: Console) -> None:
     """Print references and hypotheses: substituted words orange, inserted blue, deleted red, in brackets."""
-    console.print(Text("Some validation clips, and the one with most errors; [brackets] mark differences:"))
+    console.print(Text("Some validation clips and the worst one; [brackets] mark differences:"))
     for sample in samples:
         edits = align_words(sample.reference, sample.hypothesis)
         errors = f"{counted(sample.errors, 'error')} in {counted(sample.num_words, 'word')}"

@@ -50,7 +50,7 @@ def test_manifest_keeps_everything_it_is_given(tmp_path):
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ('{"audio" "a.wav"}', "bad JSON: Expecting ':' delimiter at character 10 of the line"),
+        ('{"audio" "a.wav"}', "bad JSON: Expecting ':' delimiter: character 10 of the line"),
         ("[" * 100_000, "bad JSON"),
         ('["a list"]', "bad JSON: found a list"),
         (b'{"audio": "a.wav", "text": "\xff"}', "not UTF-8"),
