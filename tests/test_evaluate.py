@@ -243,7 +243,7 @@ def test_two_datasets_give_a_row_each(tiny_whisper, dataset, tmp_path):
     ("further", "expected"),
     [
         (["--split", "dev"], "no split 'dev'. Its splits are: test, validation"),
-        (["--split", "validation"], "the split 'validation' has no utterance"),
+        (["--split", "validation"], "the split 'validation' is empty"),
         (["--max_samples", "0"], "max_samples 0: expected at least 1"),
         (["--dataset", "a", "a"], "dataset: a given more than once"),
         (["--dataset", "no/such/folder"], "no/such/folder: no such folder"),

@@ -49,7 +49,7 @@ def test_results_are_shown_in_percent():
         "200 / 60 / 42",
         "4.2",
     ]
-    assert "RTFx: seconds decoded in a second." in printed([BASE])
+    assert "RTFx: seconds decoded a second." in printed([BASE])
 
 
 def test_a_script_without_spaces_is_shown_by_its_characters():

@@ -84,13 +84,13 @@ def _folder_problem(folder: Path, split: str) -> str | None:
         return f"{folder}: no such folder. --dataset must name a folder written by preprocess.py."
     if not (folder / "dataset_dict.json").is_file():
         return f"{folder}: not a prepared dataset. Run preprocess.py on the data first."
-    advice = " Without it, train with --eval_steps 0." if split == "validation" else ""
+    advice = " Training needs none with --eval_steps 0." if split == "validation" else ""
     if not (folder / split / "state.json").is_file():
         there = sorted(path.parent.name for path in folder.glob("*/state.json"))
         return f"{folder}: no split {split!r}. Its splits are: {', '.join(there) or 'none'}.{advice}"
     state = json.loads((folder / split / "state.json").read_text(encoding="utf-8"))
     if not state.get("_data_files"):  # `datasets` saves an empty split this way, and cannot load it again
-        return f"{folder}: the split {split!r} has no utterance. Prepare the data with a larger share for it.{advice}"
+        return f"{folder}: the split {split!r} is empty. Prepare the data with a larger share for it.{advice}"
     return None
 
 

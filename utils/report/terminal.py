@@ -60,7 +60,7 @@ def build_results_table(results: Sequence[EvaluationResult]) -> Table:
         f"Word and character error rates in percent (normaliser: {normalizers})",
         ("model", *(["dataset"] if several else []), "context"),
         ("clips", *rates, "sub / ins / del", "RTFx"),
-        "sub / ins / del: substituted, inserted, deleted words, normalised. RTFx: seconds decoded in a second.",
+        "sub / ins / del: words substituted, inserted, deleted (normalised). RTFx: seconds decoded a second.",
     )
     for result in results:
         score = result.normalized
