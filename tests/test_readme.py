@@ -89,7 +89,8 @@ def test_the_command_is_known(command: str, monkeypatch):
             assert Path(words[words.index("--config_file") + 1]).is_file()
         check_script_call(words[script:])
     elif words[:2] == ["pip", "install"]:  # the versions that the tests run with
-        assert set(words[2:]) <= set(Path("requirements-dev.txt").read_text().split())
+        pinned = "".join(Path(f"requirements-{kind}.txt").read_text() for kind in ("dev", "export"))
+        assert set(words[2:]) <= set(pinned.split())
     else:
         assert words[0] in ("source", "export", ".venv/bin/pre-commit", "ct2-transformers-converter")
 
