@@ -49,7 +49,7 @@ def test_results_are_shown_in_percent():
         "200 / 60 / 42",
         "4.2",
     ]
-    assert "RTFx: seconds decoded a second." in printed([BASE])
+    assert "RTFx: seconds of audio decoded per second." in printed([BASE])
 
 
 def test_a_script_without_spaces_is_shown_by_its_characters():
@@ -69,6 +69,8 @@ def test_comparison_and_verdict_follow_the_scores():
     row = next(line for line in text.splitlines() if "61.7 %" in line)
     assert all(cell in row for cell in ("normalised", "18.66", "14.00 to 23.00", "0.0010", "60 / 5 / 74"))
     assert text.index("61.7 %") < text.index("It got better.")
+    surely = replace(ANALYSIS.comparisons[0], p_value=1e-9)  # no p is 0
+    assert "< 0.0001" in printed([BASE, TUNED], replace(ANALYSIS, comparisons=[surely]))
 
 
 def test_dataset_is_named_where_there_are_several():

@@ -60,7 +60,8 @@ def build_results_table(results: Sequence[EvaluationResult]) -> Table:
         f"Word and character error rates in percent (normaliser: {normalizers})",
         ("model", *(["dataset"] if several else []), "context"),
         ("clips", *rates, "sub / ins / del", "RTFx"),
-        "sub / ins / del: words substituted, inserted, deleted (normalised). RTFx: seconds decoded a second.",
+        "sub / ins / del: words substituted, inserted, deleted (normalised). "
+        "RTFx: seconds of audio decoded per second.",
     )
     for result in results:
         score = result.normalized
@@ -97,7 +98,7 @@ def build_comparison_table(comparisons: Sequence[ModelComparison]) -> Table:
             in_percent(row.wer_reduction, DECIMALS),
             interval_in_percent(row.ci95, DECIMALS),
             f"{in_percent(row.relative_reduction)} %",
-            f"{row.p_value:.4f}",
+            "< 0.0001" if row.p_value < 0.0001 else f"{row.p_value:.4f}",
             f"{row.wins} / {row.losses} / {row.ties}",
         )
     return table
