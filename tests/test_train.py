@@ -477,7 +477,7 @@ def test_memory_that_runs_out_in_an_evaluation_is_told_as_that(arguments, monkey
         raise RuntimeError("DefaultCPUAllocator: not enough memory")
 
     monkeypatch.setattr(utils.training.shared_decoding, "transcribe_clips", run_out)
-    with pytest.raises(UserError, match="halves a batch down to one clip"):
+    with pytest.raises(UserError, match="with only one clip in the batch"):
         train.main(arguments("--eval_steps", "1"))
 
 

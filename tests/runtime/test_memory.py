@@ -134,7 +134,7 @@ def test_failed_allocations_are_told_from_faults(error):
 
 def test_what_helps_is_that_of_the_innermost_block():
     with (
-        pytest.raises(UserError, match="halves a batch down to one clip") as caught,
+        pytest.raises(UserError, match="with only one clip in the batch") as caught,
         explaining_out_of_memory(),
         explaining_out_of_memory(IN_EVALUATION),
     ):

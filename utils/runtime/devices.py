@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 
 def pick_device() -> "torch.device":
-    """Return the accelerator that torch finds (CUDA, MPS, XPU …), else the CPU.
+    """Return the accelerator that torch finds (CUDA, MPS, XPU …). Return the CPU if there is none.
 
-    Return the CPU also if `accelerate launch` was given `--cpu`, or `use_cpu` in its configuration.
+    Also return the CPU if the user gave `accelerate launch` the flag `--cpu`, or `use_cpu` in its
+    configuration.
     """
     import torch
     from accelerate.utils import parse_flag_from_env
@@ -35,7 +36,10 @@ def cpu_is_fast_in_bfloat16() -> bool:
 
 
 def gpu_knows_bfloat16() -> bool:
-    """Check whether the GPU multiplies bfloat16 in hardware (NVIDIA from Ampere). Others emulate it."""
+    """Check whether the GPU multiplies bfloat16 in hardware (NVIDIA from Ampere on).
+
+    Other GPUs emulate it.
+    """
     import torch
 
     return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -64,13 +68,13 @@ def pick_accelerate_config() -> str:
 
 
 def default_micro_batch_seconds(device: "torch.device", *, lean: bool = False) -> float:
-    """Return how many seconds of audio the encoder gets at once; larger micro-batches are split.
+    """Return how many seconds of audio the encoder gets at once. Larger micro-batches are split.
 
     On a CPU, parts of 64 s are as fast as larger ones and need less memory. A GPU needs large parts.
 
     Args:
         device: The device that trains.
-        lean: Whether memory matters more than speed.
+        lean: Whether to save memory rather than time.
     """
     if device.type == "cpu":
         return 30.0 if lean else 64.0
@@ -91,7 +95,10 @@ def sum_in_a_fixed_order() -> None:
 
 
 def peak_memory_bytes() -> int:
-    """Return the peak memory of this process: GPU memory if it uses a GPU, else resident memory."""
+    """Return the peak memory of this process.
+
+    If it uses a GPU this is GPU memory, otherwise resident memory.
+    """
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()

@@ -34,7 +34,7 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def filling_cache(name: str) -> Iterator[None]:
-    """Let one process at a time fill the cache entry `name`; the others wait.
+    """Let only one process at a time fill the cache entry `name`. The other processes wait.
 
     Raises:
         UserError: The cache is not writable, or another process holds the lock for too long.
@@ -63,7 +63,8 @@ def run_downloader(
     """Run `command` without showing its messages.
 
     Raises:
-        SourceUnavailable: The command fails or takes too long. The message ends with its last line.
+        SourceUnavailable: The command fails or takes too long. The message ends with the last line of its
+            output.
     """
     environment = os.environ | {"LC_ALL": "C"}
     try:

@@ -58,7 +58,7 @@ def spellings(name: str) -> list[str]:
 def real_folder(path: Path) -> Path:
     """Return the real path of a link, `.` or `..`; return any other path unchanged.
 
-    A rename would replace the link itself, and `.` has no siblings.
+    A rename would replace the link itself, and beside `.` no temporary folder can be made.
     """
     is_plain = path.name not in ("", "..") and not path.is_symlink()
     return path if is_plain else Path(os.path.realpath(path))
@@ -66,10 +66,10 @@ def real_folder(path: Path) -> Path:
 
 @contextlib.contextmanager
 def folder_written_whole(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside `path`; rename it to `path` if the block raises no error.
+    """Yield an empty temporary folder beside `path`. Rename it to `path` if the block raises no error.
 
-    The next run removes the temporary folder of a killed run. If `path` is a link, the link stays and its
-    target is replaced.
+    If a run was killed, the next run removes its temporary folder. If `path` is a link, the link stays and
+    its target is replaced.
 
     Raises:
         WriteError: The disk is full, or the folder cannot be written for another reason.
@@ -109,7 +109,10 @@ def move_into_place(temporary: Path, path: Path) -> None:
 
 
 def delete_folder(folder: Path) -> None:
-    """Rename a folder, then delete it. If the process is killed, no half-deleted folder keeps the name."""
+    """Rename a folder, then delete it.
+
+    So if the process is killed, no half-deleted folder has the old name.
+    """
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     folder.rename(old)
@@ -117,7 +120,9 @@ def delete_folder(folder: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush the names in a folder to disk, so that files survive a power cut (POSIX only)."""
+    """Flush the list of files in a folder to disk, so that they are still there after a power cut (POSIX
+    only).
+    """
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -146,7 +151,7 @@ def write_failure(error: Exception) -> str:
 
 
 def free_disk_bytes(folder: Path) -> int:
-    """Return the free bytes on the disk of a folder that may not exist yet."""
+    """Return the free bytes on the disk of a folder. The folder may not exist yet."""
     there = folder.resolve()
     while not there.exists():
         there = there.parent
@@ -157,7 +162,10 @@ class FilePart(io.RawIOBase):
     """A part of a file that behaves like a file. Other readers may use the file at the same time."""
 
     def __init__(self, file: IO[bytes], start: int, size: int, *, owns: bool = False) -> None:
-        """Show `size` bytes from `start` on. With `owns`, closing the part also closes the file."""
+        """Give access to `size` bytes from `start` on.
+
+        If `owns` is true, closing the part also closes the file.
+        """
         self._file, self._start, self._size, self._owns = file, start, size, owns
         self._place = 0
 

@@ -21,13 +21,14 @@ def argument(
 ) -> Any:
     """Return a dataclass field that is a flag.
 
-    The return type is `Any`, as that of `dataclasses.field`, so that a field may have any type.
+    The return type is `Any`, as in `dataclasses.field`, so that a field may have any type.
 
     Args:
         help: One sentence or more.
-        default: The default value; a list is copied for each record. Without it, the flag is required.
+        default: The default value. If it is a list, each record gets its own copy. A flag without a default
+            is required.
         advanced: Show the flag in `--help_all` only.
-        bounds: `at_least`, `above`, `at_most` or `below`. They hold for the value, or each item of a list.
+        bounds: `at_least`, `above`, `at_most` or `below`. They apply to the value, or to each item of a list.
     """
     assert bounds.keys() <= _BOUNDS.keys()
     metadata = {"help": help, "advanced": advanced, "bounds": bounds}
@@ -54,6 +55,6 @@ def bound_problems(record: Any) -> list[str]:
 
 
 def changed_flags(record: Any, *names: str) -> list[str]:
-    """Return those of the named fields that differ from their defaults."""
+    """Return the names of those fields that differ from their defaults."""
     defaults = {field.name: default_of(field) for field in dataclasses.fields(record)}
     return [name for name in names if getattr(record, name) != defaults[name]]

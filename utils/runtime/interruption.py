@@ -30,7 +30,10 @@ class StopRequest:
 
     @property
     def reason(self) -> str | None:
-        """Return the signal's name, or that the launcher ended, which sends no signal; else None."""
+        """Return why the run must stop: the name of the signal, or that the launcher has ended.
+
+        None if it need not.
+        """
         if self._signal is None and self._launcher is not None and os.getppid() != self._launcher:
             return "the launcher has ended"
         return self._signal
@@ -64,7 +67,7 @@ def remembering_signals() -> Iterator[StopRequest]:
 
 
 def note_interruption(output_dir: Path, step: int, reason: str) -> None:
-    """Write a marker file: it tells the script that started the launcher to continue this run."""
+    """Write a marker file. It tells the script that started the launcher that this run can be continued."""
     write_json(output_dir / MARKER, {"step": step, "reason": reason, "exit_code": CONTINUE})
 
 

@@ -1,4 +1,4 @@
-"""Start processes with checks, tell what each kind of launch supports, and fail together."""
+"""Check how the processes were started and what this way supports. Let all processes fail if one fails."""
 
 import contextlib
 import datetime
@@ -21,8 +21,8 @@ def build_accelerator(micro_batch_size: int, max_grad_norm: float, **options) ->
     """Build an Accelerator from the launcher's configuration, and check it against the recipe.
 
     Raises:
-        UserError: The launcher's configuration contradicts the recipe, asks for a precision that the device
-            lacks, or started processes that are not connected.
+        UserError: The launcher's configuration contradicts the recipe, or it asks for a precision that the
+            device does not have, or it started processes that are not connected.
     """
     device = pick_device()
     on_cpu = device.type == "cpu"
@@ -83,7 +83,10 @@ def _check_processes(seen: int, harm: str) -> None:
 
 @contextlib.contextmanager
 def loading_whole(accelerator: Accelerator) -> Iterator[None]:
-    """Prevent sharding while a model is loaded: under ZeRO-3 transformers would try, and fail for Whisper."""
+    """Prevent sharding while a model is loaded.
+
+    Under ZeRO-3, transformers would shard it, which fails for Whisper.
+    """
     plugin = accelerator.state.deepspeed_plugin
     if plugin is not None:
         unset_hf_deepspeed_config()
@@ -102,7 +105,7 @@ def is_sharded(accelerator: Accelerator) -> bool:
 
 
 def check_not_split(accelerator: Accelerator, features: Sequence[str]) -> None:
-    """Reject features that do not work if tensors or optimiser steps are split over processes.
+    """Refuse features that do not work if tensors or optimiser steps are split over processes.
 
     Args:
         features: The names of the requested features.
@@ -112,13 +115,13 @@ def check_not_split(accelerator: Accelerator, features: Sequence[str]) -> None:
     """
     if features and accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.FSDP):
         raise UserError(
-            f"{', '.join(features)} under {accelerator.distributed_type.value}: expected one device, or a "
+            f"{', '.join(features)} under {accelerator.distributed_type.value}: this needs one device, or a "
             "copy of the model on each device. Use single_gpu.yaml, multi_gpu.yaml or a CPU configuration."
         )
 
 
 def start_processes() -> PartialState:
-    """Connect this process to those that the launcher started. Without a launcher there is only one.
+    """Connect this process to the others that the launcher started. Without a launcher there are no others.
 
     Raises:
         UserError: The started processes are not connected.
@@ -131,10 +134,10 @@ def start_processes() -> PartialState:
 
 @contextlib.contextmanager
 def failing_together() -> Iterator[None]:
-    """Make all processes raise at the end of the block if a write in it failed on one of them.
+    """If one process failed to write in the block, raise an error on all processes at its end.
 
     Raises:
-        WriteError: A process could not write. The message is that of this process.
+        WriteError: A process could not write. All processes get the message of that process.
     """
     fault = ""
     try:

@@ -1,4 +1,4 @@
-"""Lock a folder for one run. The lock ends with the process that holds it."""
+"""Lock a folder, so that only one run uses it. The lock ends when its process ends."""
 
 import contextlib
 import errno
@@ -35,8 +35,8 @@ def sole_run_in(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
 def sole_holder(file: Path, refusal: str, patience: float = 0.0) -> Iterator[None]:
     """Hold the lock of `file` during the block; the folder of `file` must exist.
 
-    The operating system keeps the lock (`flock`): it ends with a killed run, also on NFS. If the file system
-    has no locks, print a warning and continue without one.
+    The operating system holds the lock (`flock`), so a killed run does not leave it behind, also on NFS. If
+    the file system has no locks, print a warning and continue without one.
 
     Raises:
         UserError: Another run holds the lock for longer than `patience` seconds. The message is `refusal`.

@@ -26,7 +26,7 @@ POLL = 0.001  # seconds between two measurements
 
 @dataclass(frozen=True)
 class Usage:
-    """Bytes that this process holds, counted in three ways. Each way has its own limits."""
+    """Bytes that this process uses, counted in three ways. Each of the three numbers has its own limits."""
 
     resident: int  # pages in memory: limited by cgroups and by the machine
     private: int  # writable pages of this process, used or not: limited by RLIMIT_DATA
@@ -35,7 +35,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Limit:
-    """The largest allowed value of one figure of `Usage`."""
+    """The largest allowed value of one number of `Usage`."""
 
     name: str  # what sets the limit
     kind: Kind
@@ -57,7 +57,8 @@ def memory_limits(device: "torch.device", sharing: int = 1) -> list[Limit]:
 def killing_limit(device: "torch.device", sharing: int) -> Limit | None:
     """Return the limit of resident memory at which the kernel would kill this process.
 
-    Return None if an allocation fails before that: on a GPU, or under a resource limit of the process.
+    Return None if an allocation would fail before that. This is so on a GPU, or if the process has a resource
+    limit.
     """
     if device.type != "cpu":
         return None
@@ -77,7 +78,10 @@ def _device_limit(device: "torch.device") -> Limit:
 
 
 def _resource_limits() -> list[Limit]:
-    """Return RLIMIT_AS (`ulimit -v`) and RLIMIT_DATA (`ulimit -d`) if they are set. They hold per process."""
+    """Return RLIMIT_AS (`ulimit -v`) and RLIMIT_DATA (`ulimit -d`) if they are set.
+
+    Each process has its own.
+    """
     import resource
 
     found = []
@@ -103,8 +107,9 @@ def _resident_limits(own: int, sharing: int) -> list[Limit]:
 def _cgroup_files(membership: Path, mount: Path) -> Iterator[tuple[Path, str, str]]:
     """Yield folder, limit file and usage file of each cgroup of this process, version 2 or 1.
 
-    The limits of parent groups hold too. In a container the path may be that of the host, and only its last
-    part is mounted. The walk upwards then ends at the mount, the container's own group.
+    The limits of parent groups apply too. In a container, the path of the group may be a path of the host,
+    and only its last part is mounted. Then the search upwards ends at the mount, which is the container's own
+    group.
     """
     if not membership.is_file():
         return
@@ -125,7 +130,10 @@ def _cgroup_files(membership: Path, mount: Path) -> Iterator[tuple[Path, str, st
 
 
 def _cgroup_room(folder: Path, limit_file: str, usage_file: str) -> int | None:
-    """Return the free bytes of a cgroup, with the file cache that the kernel can drop; None if unlimited."""
+    """Return the free bytes of a cgroup, including file cache that the kernel can drop.
+
+    None if it has no limit.
+    """
     try:
         text = (folder / limit_file).read_text(encoding="utf-8").strip()
         if text == "max" or int(text) >= 1 << 60:  # version 1 writes its largest number for "no limit"
@@ -148,7 +156,7 @@ def read_usage() -> Usage:
 
 
 class ResidentPeak:
-    """The peak of resident memory in a block; final when the block has ended."""
+    """The peak of resident memory in a block. The value is complete when the block has ended."""
 
     def __init__(self) -> None:
         self.size_bytes = read_usage().resident
@@ -161,8 +169,8 @@ class ResidentPeak:
 def watching_resident_peak() -> Iterator[ResidentPeak]:
     """Measure the peak memory of a block.
 
-    The kernel records the peak, and this resets it. If that is not allowed, a thread measures every
-    millisecond.
+    The kernel records the peak of a process. This function resets that record before the block. If it may
+    not, a thread measures the memory every millisecond instead.
     """
     peak = ResidentPeak()
     if _set_back_resident_peak():

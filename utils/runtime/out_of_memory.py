@@ -20,7 +20,7 @@ IN_TRAINING = (  # advice during training
 )
 
 IN_EVALUATION = (
-    "It happened in an evaluation, which halves a batch down to one clip. Use --use_peft or a smaller model."
+    "It happened in an evaluation, with only one clip in the batch. Use --use_peft or a smaller model."
 )
 
 TEXTS = (  # messages of torch's allocators, CTranslate2, C++, the kernel and oneDNN
@@ -30,7 +30,7 @@ TEXTS = (  # messages of torch's allocators, CTranslate2, C++, the kernel and on
 
 
 def return_freed_memory() -> None:
-    """Return the memory that Python, glibc and the device allocators keep for reuse."""
+    """Give back to the system the memory that Python, glibc and the device allocators keep for reuse."""
     gc.collect()
     if "torch" in sys.modules:
         from accelerate.utils.memory import clear_device_cache
@@ -44,8 +44,8 @@ def return_freed_memory() -> None:
 def keep_no_freed_memory() -> None:
     """Make glibc return large blocks to the system as soon as they are freed.
 
-    By default glibc raises its threshold to as much as 32 MB when large blocks are freed. It then keeps these
-    blocks for reuse, and tensors of varying sizes fragment them more and more.
+    By default, glibc keeps freed blocks below a threshold for reuse, and raises this threshold to as much as
+    32 MB. Tensors of varying sizes then split the kept memory into more and more small pieces.
     """
     libc = _glibc()
     if libc is not None:
@@ -80,7 +80,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def explaining_out_of_memory(what_helps: str = IN_TRAINING) -> Iterator[None]:
-    """Turn an out-of-memory error in the block into advice.
+    """Turn an out-of-memory error in the block into an error with advice.
 
     Args:
         what_helps: `IN_TRAINING` or `IN_EVALUATION`.

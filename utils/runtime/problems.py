@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """The reason for rejecting an item: a kind, by which rejects are counted, and the details.
+    """The reason for rejecting an item: a kind and details. Rejects are counted by their kind.
 
     Its text is `kind: details`. The details say what was found, what was expected and what to do.
     """

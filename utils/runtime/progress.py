@@ -25,7 +25,10 @@ def silence_libraries() -> None:
 
 
 class _ForgivingStream:
-    """Writes to a stream, flushes each line so that a log survives a kill, and ignores write errors."""
+    """Writes to a stream and ignores write errors.
+
+    It flushes each line, so that a killed process leaves a complete log.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -79,7 +82,7 @@ class AudioProgress:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Exclude the time of the block from the throughput; the time left still includes it."""
+        """Exclude the time of the block from the throughput, but not from the estimate of the time left."""
         began = time.monotonic()
         try:
             yield
@@ -87,7 +90,7 @@ class AudioProgress:
             self._paused_seconds += time.monotonic() - began
 
     def skip(self, units: float) -> None:
-        """Count units that an earlier run has done; the throughput excludes them."""
+        """Count units that an earlier run has done. The throughput does not include them."""
         self._done += units
         self._skipped += units
         self._bar.update(self._task, completed=self._done)
@@ -112,7 +115,7 @@ class AudioProgress:
 def audio_progress(
     description: str, total: float | None, console: Console | None = None, shown: bool = True
 ) -> Iterator[AudioProgress]:
-    """Show a progress bar during the block; with `shown=False` (other processes) only count.
+    """Show a progress bar during the block. With `shown=False` (for all processes but the first), only count.
 
     If `total` is None, as for a stream, show the number of units without a percentage or the time left.
     """

@@ -8,7 +8,7 @@ Record = TypeVar("Record")
 
 
 def record_from(kind: type[Record], value: dict) -> Record:
-    """Restore a record from the output of `dataclasses.asdict`; ignore keys without a field.
+    """Restore a record from the output of `dataclasses.asdict`. Ignore keys that are not fields.
 
     Raises:
         TypeError: A field without a default is missing.

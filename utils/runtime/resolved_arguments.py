@@ -1,4 +1,4 @@
-"""Arguments as YAML: read recipes strictly, write resolved arguments and compare them."""
+"""Read recipes strictly, write resolved arguments as YAML, and compare them."""
 
 import dataclasses
 import re
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def _with_exponents(resolvers: dict[str, list[tuple[str, re.Pattern[str]]]]) -> dict[str, list]:
-    """Add YAML 1.2's numbers (1e-5, 1.5e3) to PyYAML's rules for plain scalars, by first character."""
+    """Add the numbers of YAML 1.2 (1e-5, 1.5e3) to PyYAML's rules.
+
+    PyYAML sorts its rules by first character.
+    """
     number = ("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"))
     return {**resolvers, **{first: [number, *resolvers.get(first, [])] for first in "-+0123456789"}}
 
@@ -53,12 +56,12 @@ def arguments_as_yaml(arguments: "DataclassInstance") -> str:
 def differing_arguments(
     arguments: "DataclassInstance", path: Path, *, ignored: tuple[str, ...] = ("output_dir",)
 ) -> list[str]:
-    """Compare resolved arguments with those that an earlier run wrote beside its result.
+    """Compare the resolved arguments of this run with those that an earlier run wrote beside its result.
 
     Args:
         arguments: The arguments of this run.
-        path: YAML written by `arguments_as_yaml`. A missing argument (the file is from an older version)
-            counts as its default.
+        path: YAML written by `arguments_as_yaml`. A file of an older version may lack an argument; then the
+            default is compared.
         ignored: Arguments that do not change the result, such as the output folder.
 
     Returns:

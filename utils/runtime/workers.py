@@ -1,4 +1,4 @@
-"""Workers that read audio: they ignore signals for the run, and are replaced if they die."""
+"""Processes that read audio (workers). They ignore stop signals, and are replaced if they die."""
 
 import atexit
 import multiprocessing
@@ -15,8 +15,8 @@ Item = TypeVar("Item")
 def outlive_signals(_worker: int) -> None:
     """Ignore stop signals in a worker, so that it finishes the step. This is a `worker_init_fn`.
 
-    Workers still end with the main process: it tells them through a queue, and they notice its death within
-    seconds. The main process must call `end_workers_at_exit`.
+    Workers still end with the main process. It tells them to end through a queue. If it dies, they notice
+    that within seconds. The main process must call `end_workers_at_exit`.
     """
     for name in ("SIGTERM", "SIGUSR1", "SIGINT"):
         if hasattr(signal, name):
@@ -27,7 +27,8 @@ def outlive_signals(_worker: int) -> None:
 def end_workers_at_exit() -> None:
     """Kill the remaining workers when this process ends.
 
-    The traceback of an error keeps their loader alive. Python would then send them SIGTERM and wait.
+    After an error, the traceback keeps their loader alive. Python would then send them SIGTERM, which they
+    ignore, and would wait for them.
     """
     atexit.register(_kill_workers)
 
@@ -39,10 +40,11 @@ def _kill_workers() -> None:
 
 
 def replacing_dead_workers(read: Callable[[int], Iterator[Item]], first: int) -> Iterator[Item]:
-    """Yield the items of `read(first)`, one per step; start new workers if one dies.
+    """Yield the items of `read(first)`, one for each step. If a worker dies, start new workers.
 
     Args:
-        read: Yields the items from a step on. The item of a step must not depend on the first step.
+        read: Function that yields the items from a given step on. Each step must have the same item,
+            whichever step is the first.
         first: Step of the first item.
 
     Raises:
@@ -73,10 +75,10 @@ class DeadWorkerError(Exception):
 
 
 def _without_interruptions(items: Iterator[Item]) -> Iterator[Item]:
-    """Raise `DeadWorkerError` if a worker dies, and only when the next item is requested.
+    """Raise `DeadWorkerError` if a worker dies, but only when the next item is requested.
 
-    torch also raises an error from its SIGCHLD handler, at any line of the code: even in the middle of an
-    update.
+    torch also raises an error in its SIGCHLD handler. This may happen at any line of the code, even in the
+    middle of an update.
     """
     while True:
         try:

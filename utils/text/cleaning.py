@@ -4,7 +4,10 @@ import re
 import unicodedata
 
 CONTROL_TOKEN = re.compile(r"<\|[^|>]*\|>")
-"""Whisper's special tokens as text, `<|endoftext|>` or `<|0.00|>`: labels must not contain them."""
+"""Whisper's special tokens written as text, such as `<|endoftext|>` or `<|0.00|>`.
+
+Labels must not contain them.
+"""
 
 
 def clean_text(text: str) -> str:

@@ -31,7 +31,7 @@ LAST_TIMESTAMP = 30.0  # seconds
 
 @dataclass(frozen=True)
 class TimedTokens:
-    """A piece of text with its place in the clip, in seconds."""
+    """A piece of text with its start and end in the clip, in seconds."""
 
     start: float
     end: float
@@ -40,7 +40,10 @@ class TimedTokens:
 
 @dataclass(frozen=True)
 class DecoderSequence:
-    """The decoder's tokens for one clip: it reads `tokens` and predicts the next one at each place."""
+    """The decoder's tokens for one clip.
+
+    At each position, it reads the tokens so far and predicts the next one.
+    """
 
     tokens: list[int]
     num_context: int  # leading tokens that are given and never predicted
@@ -51,7 +54,10 @@ class DecoderSequence:
 
     @property
     def targets(self) -> list[int]:
-        """Return the targets, as long as `inputs`; `IGNORED` if nothing is to be predicted."""
+        """Return the target of each position of `inputs`.
+
+        It is `IGNORED` where nothing is to be predicted.
+        """
         return [IGNORED] * (self.num_context - 1) + self.tokens[self.num_context :]
 
 
@@ -65,14 +71,14 @@ def encode_texts(tokenizer: "WhisperTokenizer", texts: Sequence[str]) -> list[li
 def encode_segments(
     tokenizer: "WhisperTokenizer", segments: Sequence[Mapping] | None, text: str, duration: float
 ) -> list[TimedTokens] | None:
-    """Return the timed pieces of a clip; None if they do not make up its text, so that no text is lost.
+    """Return the timed pieces of a clip. None if their texts, joined, differ from its text.
 
-    A piece starts no earlier than the previous one ends, because Whisper's timestamps never go back.
-    Subtitles may overlap.
+    Subtitles may overlap, but Whisper's timestamps never go back. So a piece that starts too early gets the
+    end of the previous piece as its start.
 
     Args:
-        segments: `start`, `end` (seconds from the start of the clip) and `text` of each piece, as a prepared
-            dataset holds them.
+        segments: `start`, `end` (seconds from the start of the clip) and `text` of each piece, as stored in a
+            prepared dataset.
         text: Text of the whole clip.
         duration: Seconds of the clip.
     """
@@ -95,9 +101,10 @@ def prompt_tokens(
     with_timestamps: bool = False,
     previous: Sequence[int] = (),
 ) -> list[int]:
-    """Return the tokens before the text: start, language, task, and `<|notimestamps|>` if no times follow.
+    """Return the tokens before the text: start, language and task. `<|notimestamps|>` follows if there are no
+    times.
 
-    Without a language there is no language or task token, as in English-only models.
+    If no language is given, there are no tokens for language and task, as in English-only models.
 
     Args:
         previous: Tokens of the previous text; the last `MAX_PREVIOUS_TOKENS` come first.
@@ -144,15 +151,16 @@ class LabelWriter:
     ) -> DecoderSequence:
         """Return the decoder sequence of one clip.
 
-        For a clip without speech the target is the end token; with timestamps, after the first one, which
-        decoders force. Its language and task are not targets: learnt on noise, they would replace
-        `<|nospeech|>`, whose probability at that place tells decoders that there is silence.
+        For a clip without speech, the only target is the end token. With timestamps, it comes after the first
+        timestamp, which decoders force. Language and task are not targets of such a clip: at this place,
+        decoders read the probability of `<|nospeech|>` to detect silence, and training on the other tokens
+        would lower it.
 
         Args:
-            pieces: Pieces of its text in order; empty for a clip without speech.
+            pieces: Pieces of the clip's text in order. Empty for a clip without speech.
             language: Code of its language; None for English-only models.
             with_timestamps: Write the times of the pieces.
-            previous: Tokens of the previous text; the last ones that fit are used.
+            previous: Tokens of the previous text. If they are too many, only the last ones are used.
         """
         prompt = self._prompt(language, with_timestamps)
         if not pieces:
@@ -170,12 +178,15 @@ class LabelWriter:
     def count_targets(
         self, pieces: Sequence[TimedTokens], language: str | None, *, with_timestamps: bool = False
     ) -> int:
-        """Return the number of predicted tokens in `write`'s sequence, without the previous text."""
+        """Return the number of targets in the result of `write`. The previous text does not count."""
         sequence = self.write(pieces, language, with_timestamps=with_timestamps)
         return len(sequence.tokens) - sequence.num_context
 
     def _prompt(self, language: str | None, with_timestamps: bool) -> list[int]:
-        """Return `prompt_tokens` from a dictionary cache, which can be pickled for workers."""
+        """Return `prompt_tokens`, from a cache.
+
+        The cache is a dictionary, because workers need to pickle it.
+        """
         key = (language, with_timestamps)
         if key not in self._prompts:
             self._prompts[key] = prompt_tokens(
@@ -209,7 +220,7 @@ def load_token_counter(name_or_path: str) -> Callable[[str], int]:
     except Exception as error:  # tokenizers raises bare Exception; the Hub and the network have other errors
         raise UserError(
             f"{name_or_path}: no tokenizer found ({type(error).__name__}). Expected a model folder with "
-            "tokenizer.json or a model of the Hub; leave --model_name_or_path out to count no tokens."
+            "tokenizer.json or a model of the Hub. To count no tokens, leave out --model_name_or_path."
         ) from error
     return partial(_count_tokens, tokenizer)
 

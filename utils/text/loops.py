@@ -1,4 +1,4 @@
-"""Find loops: a decoder repeats the same tokens until it is stopped."""
+"""Find loops. A decoder in a loop repeats the same tokens until it is stopped."""
 
 import re
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ LEAST_TOKENS = 48  # nobody repeats so much in 30 s; one token must repeat 48 ti
 
 
 def loop_period(tokens: Sequence[int]) -> int | None:
-    """Return the number of tokens in the pattern that repeats at the end of a hypothesis; None without a
+    """Return how many tokens the pattern has that repeats at the end of a hypothesis. None if there is no
     loop.
 
     A loop is a pattern of at most 32 tokens that fills the last 48 tokens or more, at least 7 times.
@@ -30,6 +30,8 @@ def loop_period(tokens: Sequence[int]) -> int | None:
 
 
 def find_loop(text: str) -> str | None:
-    """Return what a text repeats at least 6 times in a row (a sentence: 4 times); None without a loop."""
+    """Return the phrase that a text repeats at least 6 times in a row, or the sentence that it repeats 4
+    times.
+    """
     found = REPEATED.search(text)
     return found[1] or found[2] if found else None

@@ -1,4 +1,4 @@
-"""Normalise transcripts for scoring, so that spelling variants are no errors."""
+"""Normalise transcripts before scoring, so that variants of spelling do not count as errors."""
 
 import itertools
 import json
@@ -29,15 +29,16 @@ _CHILLUS = dict(
 
 
 def normalize_text(text: str, normalizer: str = "basic") -> str:
-    """Normalise a text for scoring: texts that become equal have no errors.
+    """Normalise a text before scoring. Differences that this removes do not count as errors.
 
     Args:
         text: Any text.
         normalizer: `basic` and `english` are Whisper's own (https://arxiv.org/abs/2212.04356, appendix C):
             lower case, no punctuation, no bracketed remarks, and for English also numbers, contractions and
-            British spellings. `script-safe` is `basic` without one fault: there, vowel signs, viramas and
-            other marks become spaces, which splits words of Hindi, Tamil, Thai and many more languages
-            (https://arxiv.org/abs/2409.02449); see `_normalize_script_safe`.
+            British spellings. `basic` has a fault: it turns vowel signs, viramas and other marks into spaces.
+            This splits words of Hindi, Tamil, Thai and many more languages
+            (https://arxiv.org/abs/2409.02449). `script-safe` is `basic` without this fault; see
+            `_normalize_script_safe`.
 
     Raises:
         ValueError: The normaliser is unknown.
@@ -61,17 +62,19 @@ def _load_normalizer(name: str) -> Callable[[str], str]:
 
 
 def _normalize_script_safe(text: str) -> str:
-    """Whisper's basic normalisation for every script: marks that spell words stay.
+    """Normalise as Whisper's `basic` does, but keep marks that belong to the spelling of words, in every
+    script.
 
-    * Marks (Mn, Mc) stay: vowel signs, viramas, tone marks, harakat, niqqud. Variation selectors go.
-    * A zero-width non-joiner after an Arabic letter becomes a space: it is Persian's half-space, for which
-      writers and models put a space as often (می‌روم, می روم). Elsewhere joiners steer only the shape of
-      letters, and go, as in Unicode's NFKC_Casefold; Malayalam's chillus, once spelt with a joiner, become
-      the letters they are today. So does everything else that has no width or shape of its own: direction
-      marks, soft hyphens, the tatweel that stretches Arabic words.
-    * Between two characters of scripts without spaces between words, spaces go: they are layout there, and
-      where punctuation stood they would count as characters. Where most of a text is in such a script, so
-      do those beside its words of other scripts, which some writers set and some do not.
+    * Marks (Mn, Mc) stay: vowel signs, viramas, tone marks, harakat, niqqud. Variation selectors are removed.
+    * A zero-width non-joiner after an Arabic letter becomes a space: it is Persian's half-space, and many
+      writers and models use a space instead (می‌روم, می روم). In other places, joiners only change the shape
+      of letters. They are removed, as in Unicode's NFKC_Casefold. Malayalam's chillus were once spelt with a
+      joiner; these become the letters used today. Other characters without a width or shape of their own are
+      removed too: direction marks, soft hyphens, the tatweel that stretches Arabic words.
+    * Some scripts have no spaces between words. Spaces between two characters of such a script are removed:
+      they are only layout, and those left by removed punctuation would count as characters. If most of a text
+      is in such a script, spaces beside its words of other scripts are removed too, because only some writers
+      use them.
     """
     text = _PARENTHESIZED.sub("", _BRACKETED.sub("", text.lower()))
     for letter, chillu in _CHILLUS.items():
@@ -85,7 +88,9 @@ def _normalize_script_safe(text: str) -> str:
 
 
 def _keep_spelling(character: str) -> str:
-    """Return the character if it spells words, a space for punctuation and symbols, else "" (invisible)."""
+    """Return the character if it is part of a word, a space if it is punctuation or a symbol, "" if it is
+    invisible.
+    """
     if character in _NOT_SPELT:
         return ""
     category = unicodedata.category(character)
@@ -105,5 +110,5 @@ def _is_mark(character: str) -> bool:
 
 
 def count_words(text: str) -> int:
-    """Count words between spaces; a character of a script without spaces counts as one."""
+    """Count the words between spaces. In a script without spaces, each character counts as a word."""
     return len(SPACELESS_CHARACTER.sub(" x ", text).split())

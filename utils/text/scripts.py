@@ -1,4 +1,4 @@
-"""Scripts of letters: their names, their languages, and whether words have spaces between them."""
+"""Scripts (alphabets): their names, their languages, and whether they have spaces between words."""
 
 import re
 import unicodedata
@@ -29,14 +29,18 @@ def has_spaceless_script(text: str) -> bool:
 
 
 def drop_layout_spaces(text: str) -> str:
-    """Remove spaces between characters of such scripts; if most are of one, also spaces beside words."""
+    """Remove spaces between characters of scripts without spaces.
+
+    If most of the text is in one, also remove spaces beside its words of other scripts.
+    """
     return (SPACE_BESIDE_SPACELESS if has_spaceless_script(text) else SPACE_IN_SPACELESS).sub("", text)
 
 
 def main_script(text: str) -> str | None:
-    """Return the script of most letters; None if there are no letters, or no script has more than half.
+    """Return the script of most letters. None if there are no letters, or if no script has more than half of
+    them.
 
-    Chinese characters, kana and hangul count as one, because Japanese and Korean mix them.
+    Chinese characters, kana and hangul count as one script, because Japanese and Korean mix them.
     """
     scripts = Counter(filter(None, map(script_of, unicodedata.normalize("NFKC", text))))
     east_asian = sum(scripts.pop(name, 0) for name in ("CJK", "HIRAGANA", "KATAKANA", "HANGUL"))
@@ -62,13 +66,13 @@ SCRIPTS = dict(
 
 @lru_cache
 def expected_scripts(language: str) -> frozenset[str]:
-    """Return the scripts a language is written in; none for a code that Whisper does not know."""
+    """Return the scripts in which a language is written. Empty for a code that Whisper does not know."""
     return frozenset(script for script, codes in SCRIPTS.items() if language in codes.split())
 
 
 @lru_cache(maxsize=1 << 16)
 def script_of(character: str) -> str | None:
-    """Return the script of a letter; None if the character is not a letter or belongs to several scripts."""
+    """Return the script of a letter. None if the character is not a letter, or belongs to several scripts."""
     if not unicodedata.category(character).startswith("L"):
         return None
     script = re.split(r"[ -]", unicodedata.name(character, ""))[0]
