@@ -29,10 +29,11 @@ ACTIVE_POWER = 1e-3  # share of the loudest frame's power: frames 30 dB below it
 def colored_noise(num_samples: int, kind: str, random: np.random.Generator) -> np.ndarray:
     """Return noise of one of `NOISE_KINDS` with a mean power of about 1.
 
-    White, pink and brown fall by 0, 3 and 6 dB an octave, from 20 Hz on. Babble has about the long-term
-    spectrum of speech, flat to 500 Hz and 9 dB an octave down from there (Byrne et al. 1994,
-    doi:10.1121/1.410152), and swells and fades at the rate of syllables as a few voices together do; the idea
-    is that of the ICRA noises (Dreschler et al. 2001, doi:10.3109/00206090109073110).
+    From 20 Hz on, the spectrum of white, pink and brown noise falls by 0, 3 and 6 dB an octave. Babble has
+    about the long-term spectrum of speech: it is flat up to 500 Hz and falls by 9 dB an octave above (Byrne
+    et al. 1994, doi:10.1121/1.410152). Its loudness changes at the rate of syllables, like that of a few
+    voices together. The idea is that of the ICRA noises (Dreschler et al. 2001,
+    doi:10.3109/00206090109073110).
 
     Returns:
         (num_samples,) float32.
@@ -57,7 +58,7 @@ def _shaped_noise(amplitudes: np.ndarray, num_padded: int, random: np.random.Gen
 
 
 def _syllables(num_samples: int, random: np.random.Generator) -> np.ndarray:
-    """Return the loudness (num_samples,) float32 of 3 to 7 voices that swell about four times a second."""
+    """Return the loudness (num_samples,) float32 of 3 to 7 voices that get louder about four times a second."""
     num_voices, num_points = int(random.integers(3, 8)), math.ceil(num_samples / SAMPLE_RATE * 8) + 2
     voices = random.exponential(size=(num_voices, num_points)) * random.uniform(0.2, 1.0, (num_voices, 1))
     loudness = np.sqrt(voices.mean(axis=0) / voices.mean()).astype(np.float32)
@@ -68,11 +69,11 @@ def _syllables(num_samples: int, random: np.random.Generator) -> np.ndarray:
 def room_response(rt60: float, random: np.random.Generator) -> np.ndarray:
     """Return the impulse response of a box-shaped room of random size, from a mouth to a microphone.
 
-    The direct sound and 50 ms of reflections after the image method (Allen and Berkley 1979,
-    doi:10.1121/1.382599), nearest samples; then noise that dies away exponentially at the level which the
-    image method has on average. Walls turn the sign, so that no low rumble piles up (Lehmann and Johansson
-    2008, doi:10.1121/1.2936367); their absorption follows from `rt60` by Eyring's formula and is alike at all
-    frequencies.
+    The direct sound and the reflections of the first 50 ms follow the image method (Allen and Berkley 1979,
+    doi:10.1121/1.382599), rounded to the nearest sample. After that comes noise that decays exponentially.
+    Its level is the average level of the image method. Each reflection changes the sign, so that low
+    frequencies do not add up (Lehmann and Johansson 2008, doi:10.1121/1.2936367). The absorption of the walls
+    is computed from `rt60` by Eyring's formula, and is equal at all frequencies.
 
     Args:
         rt60: Seconds in which the sound falls by 60 dB.
@@ -107,7 +108,9 @@ def _early_reflections(
     distance: float,
     num_samples: int,
 ) -> np.ndarray:
-    """Return (num_samples,) of the image method, from the arrival of the direct sound; 1 / metres."""
+    """Return the response (num_samples,) by the image method, from the arrival of the direct sound on, in 1 /
+    metres.
+    """
     reach = distance + num_samples / SAMPLE_RATE * SPEED_OF_SOUND
     offsets, bounces = [], []
     for length, from_, to in zip(size, source, microphone, strict=True):
@@ -123,7 +126,10 @@ def _early_reflections(
 
 
 def reverberate(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Convolve (samples,) with an impulse response. Length and level stay; echoes past the end are cut."""
+    """Convolve (samples,) with an impulse response.
+
+    Length and level do not change. Echoes after the end are cut.
+    """
     num_padded = _fast_length(len(samples) + len(response) - 1)
     spectrum = np.fft.rfft(samples, num_padded) * np.fft.rfft(response, num_padded)
     wet = np.fft.irfft(spectrum, num_padded)[: len(samples)]
@@ -137,8 +143,8 @@ def mix_noise(samples: np.ndarray, noise: np.ndarray, snr_db: float, quietest: f
         samples: (n,) float32.
         noise: (n,) float32, at any level.
         snr_db: Decibels.
-        quietest: Lowest mean power that is assumed for the noise, so that a pause in a noise recording
-            is not amplified.
+        quietest: Lowest mean power that the noise counts with. So a pause in a noise recording is not
+            amplified.
 
     Returns:
         (n,) float32, unchanged if the speech or the noise is silent; it may exceed [-1, 1].

@@ -1,13 +1,14 @@
 """Change waveforms for training: speed, room, noise, level, telephone band and codecs.
 
 The caller gives a seed for each clip and epoch. The same seed gives the same samples in any worker, process
-and order, and after a resume. Each kind of change has its own random stream, so switching one on does not
-change the others.
+and order, and after a resume. Each kind of change has its own random stream. So the others stay the same when
+one is turned on.
 
-audiomentations 0.43.1, the known library for this, is not used. It draws from the global generators
-of `random` and numpy, which would have to be saved, seeded and put back around every clip (0.15 ms); it has
-no G.711, GSM, AMR or Opus; its rooms need pyroomacoustics and its MP3 another package; and it brings librosa,
-numba, scikit-learn and scipy, 400 MB and a second of import in each worker. Rooms of lhotse need torchaudio.
+We do not use audiomentations 0.43.1, the usual library for this. It draws from the global generators of
+`random` and numpy, so these would have to be saved, seeded and restored around every clip (0.15 ms). It has
+no G.711, GSM, AMR or Opus. Its rooms need pyroomacoustics, and its MP3 needs another package. It also
+installs librosa, numba, scikit-learn and scipy (400 MB), whose import takes a second in each worker. The
+rooms of lhotse need torchaudio.
 """
 
 import numpy as np
@@ -46,16 +47,16 @@ def num_samples_at_speed(num_samples: int, speed: float) -> int:
 
 
 def augment(samples: np.ndarray, augmentation: Augmentation, *, seed: tuple[int, ...]) -> np.ndarray:
-    """Change a clip in the order in which speech travels: room, noise, microphone, line.
+    """Change a clip in the order in which speech reaches a listener: room, noise, microphone, telephone line.
 
     Args:
         samples: (n,) float32 at 16 kHz, finite, at least two. Not changed in place.
-        augmentation: The settings. The speed must be changed before, see `change_speed`.
+        augmentation: The settings. Change the speed before this call, see `change_speed`.
         seed: The same as for `draw_speed`.
 
     Returns:
-        (n,) float32, finite, in [-1, 1], aligned with the input to a millisecond; the input itself if
-        no change was drawn and no sample is too loud.
+        (n,) float32, finite, in [-1, 1], aligned with the input to a millisecond. If no change was drawn and
+        no sample is too loud, this is the input itself.
 
     Raises:
         UserError: A file of noise_dir or reverb_dir can no longer be read; see `check_sounds`.
@@ -75,8 +76,8 @@ def augment(samples: np.ndarray, augmentation: Augmentation, *, seed: tuple[int,
 
 
 def change_speed(samples: np.ndarray, speed: float) -> np.ndarray:
-    """Play (n,) float32 faster or slower, pitch and all, by resampling (Ko et al. 2015, Audio Augmentation
-    for Speech Recognition): (num_samples_at_speed(n, speed),) float32.
+    """Resample (n,) float32 to (num_samples_at_speed(n, speed),) float32, so that speed and pitch change
+    together (Ko et al. 2015, Audio Augmentation for Speech Recognition).
     """
     if speed == 1.0:
         return samples

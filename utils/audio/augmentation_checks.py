@@ -10,7 +10,7 @@ from utils.runtime.errors import UserError
 def check_sounds(folders: Iterable[str | None], codecs: Iterable[str]) -> None:
     """Decode every file in the folders of augmentation sounds, and check that the codecs exist.
 
-    This takes a while for hours of noise; it is enough if one process of a run does it.
+    For hours of noise this takes some time. It is enough if one process of a run does it.
 
     Args:
         folders: Folders of noise, impulse responses or sounds without speech; None is skipped.

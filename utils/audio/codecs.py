@@ -19,12 +19,16 @@ from utils.audio.flac import SAMPLE_RATE
 TELEPHONE_RATE = 8000
 
 TELEPHONE_BAND = (200.0, 300.0, 3400.0, 3800.0)
-"""Hz: stop band up to the first, pass band from the second to the third, stop band from the fourth."""
+"""In Hz.
+
+The stop band ends at the first value, the pass band goes from the second to the third, and the second stop
+band begins at the fourth.
+"""
 
 
 @dataclass(frozen=True)
 class Codec:
-    """How to run a codec. One without an encoder and a subtype is the telephone band alone."""
+    """How to run a codec. Without an encoder and a subtype, it is only the telephone band."""
 
     rate: int  # samples a second of the codec; at 8000 the telephone band comes first
     encoder: str = ""  # FFmpeg's names
@@ -72,10 +76,10 @@ def through_codec(samples: np.ndarray, name: str, bit_rate: int | None = None) -
     Args:
         samples: At least one.
         name: A key of `CODECS`.
-        bit_rate: Bits a second, if the codec has a choice. Default: the lowest of the table.
+        bit_rate: Bits per second, if the codec can use several rates. The default is the lowest of the table.
 
     Returns:
-        (samples,) float32, which may exceed [-1, 1] a little; the remaining delay is below 1 ms.
+        (samples,) float32. They may exceed [-1, 1] a little. The remaining delay is below 1 ms.
     """
     codec = CODECS[name]
     coded = samples
@@ -91,7 +95,7 @@ def through_codec(samples: np.ndarray, name: str, bit_rate: int | None = None) -
 
 
 def telephone_band(samples: np.ndarray) -> np.ndarray:
-    """Filter (samples,) float32 at 8 kHz to 300 to 3400 Hz, without shifting it."""
+    """Keep 300 to 3400 Hz of (samples,) float32 at 8 kHz, without delay."""
     num_padded = 1 << (len(samples) + 399).bit_length()  # 50 ms more, so that the ends stay apart
     hertz = np.fft.rfftfreq(num_padded, 1 / TELEPHONE_RATE)
     slopes = np.interp(hertz, TELEPHONE_BAND, (0.0, 1.0, 1.0, 0.0))
@@ -128,7 +132,7 @@ def _code_with_av(samples: np.ndarray, codec: Codec, bit_rate: int) -> np.ndarra
 
 
 def _open_encoder(codec: Codec, bit_rate: int) -> av.AudioCodecContext:
-    """Open FFmpeg's encoder of a codec, for floats if it takes them, else for 16-bit integers."""
+    """Open FFmpeg's encoder of a codec. It gets floats if it accepts them, otherwise 16-bit integers."""
     encoder = _open_coder(codec.encoder, "w", codec.rate)
     names = [format_.name for format_ in encoder.codec.audio_formats or ()]
     encoder.format = next((name for name in ("flt", "fltp") if name in names), "s16")

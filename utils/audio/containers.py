@@ -1,10 +1,10 @@
-"""Check the containers of audio files by their bytes: missing ends and joined files.
+"""Find missing ends and joined files by reading the bytes of audio files.
 
-Decoders are lenient. They play a WAV file that a broken download cut in half, and its transcript would then
-teach the model words that are not in the audio. They also stop early if files were joined, as `cat` or a
-recorder does: libsndfile at the end of the first part of a chained Ogg file, and
-after the samples that it counted in an MP3 file; FFmpeg decodes later parts of an Ogg file with the codebooks
-of the first.
+Decoders accept damaged files without an error. If a broken download cut a WAV file in half, they play the
+half. The model would then learn words of the transcript that are not in the audio. Decoders also fail on
+files that `cat` or a recorder has joined. libsndfile stops at the end of the first part of a joined
+("chained") Ogg file. In an MP3 file it stops after the number of samples that it has counted. FFmpeg decodes
+the later parts of an Ogg file with the codebooks of the first part.
 """
 
 import io
@@ -88,7 +88,10 @@ def _compare(what: str, promised: int | None, size: int) -> Problem | None:
 
 
 def _end_of_chunk(file: BinaryIO, head: bytes) -> int | None:
-    """Return where the audio of a RIFF or AIFF file should end; None if it has none or was streamed."""
+    """Return where the audio of a RIFF or AIFF file should end.
+
+    None if it has no audio, or was written as a stream.
+    """
     number, sound = ("<I", b"data") if head[:4] == b"RIFF" else (">I", b"SSND")
     position = 12
     for _ in range(MOST_CHUNKS):
@@ -104,7 +107,8 @@ def _end_of_chunk(file: BinaryIO, head: bytes) -> int | None:
 
 
 def _missing_end_of_mp4(file: BinaryIO, size: int) -> Problem | None:
-    """Walk the boxes, see https://developer.apple.com/documentation/quicktime-file-format/atoms."""
+    """Read the boxes, see https://developer.apple.com/documentation/quicktime-file-format/atoms.
+    """
     position, names = 0, set[bytes]()
     for _ in range(MOST_CHUNKS):
         if position >= size:
@@ -130,7 +134,10 @@ def _missing_end_of_mp4(file: BinaryIO, size: int) -> Problem | None:
 
 
 def _end_of_matroska(head: bytes) -> int | None:
-    """Return where the segment should end, from the first two elements (RFC 8794); None if streamed."""
+    """Return where the segment should end, from the first two elements (RFC 8794).
+
+    None if it was streamed.
+    """
     length, position = _read_variable_integer(head, 4)
     position += length or 0
     if head[position : position + 4] != b"\x18\x53\x80\x67":
@@ -140,7 +147,7 @@ def _end_of_matroska(head: bytes) -> int | None:
 
 
 def _read_variable_integer(data: bytes, position: int) -> tuple[int | None, int]:
-    """Read an EBML size; return it (None if it means unknown) and the position after it."""
+    """Read an EBML size. Return it and the position after it. The size is None if it is marked as unknown."""
     (first,) = struct.unpack_from("B", data, position)
     width = 9 - first.bit_length()  # 1 to 8 bytes, told by the leading zeros
     field = data[position : position + width]
@@ -188,7 +195,7 @@ def _end_of_mp3(file: BinaryIO, head: bytes) -> int | None:
 
 
 def split_ogg_chain(file: BinaryIO) -> list[BinaryIO]:
-    """Split a chained Ogg file into its parts; return any other file as it is."""
+    """Split a chained Ogg file into its parts. Return any other file as one part, unchanged."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     if file.read(4) != b"OggS":

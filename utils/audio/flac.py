@@ -9,7 +9,7 @@ import soundfile
 from utils.runtime.problems import BadItem
 
 SAMPLE_RATE = 16000
-"""Samples per second of all audio after reading; Whisper takes no other rate."""
+"""Samples per second of all audio after reading. Whisper accepts no other rate."""
 
 
 class AudioError(BadItem):
@@ -17,7 +17,7 @@ class AudioError(BadItem):
 
 
 def encode_flac(samples: np.ndarray) -> bytes:
-    """Encode (samples,) float32 in [-1, 1] at 16 kHz as 16-bit mono FLAC; louder samples are clipped."""
+    """Encode (samples,) float32 in [-1, 1] at 16 kHz as 16-bit mono FLAC. Louder samples are clipped."""
     file = io.BytesIO()
     soundfile.write(file, to_int16(samples), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return file.getvalue()

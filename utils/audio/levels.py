@@ -27,7 +27,7 @@ def runs_of(mask: np.ndarray) -> list[tuple[int, int]]:
 
 
 def frame_levels(samples: np.ndarray) -> np.ndarray:
-    """Return the level (frames,) of each 10 ms in dB, 0 being full scale; at least one frame."""
+    """Return the level (frames,) of each 10 ms in dB; 0 is full scale. There is at least one frame."""
     num_frames = max(math.ceil(len(samples) / LEVEL_SAMPLES), 1)
     power = np.zeros(num_frames, dtype=np.float32)
     whole = len(samples) // LEVEL_SAMPLES
@@ -39,10 +39,11 @@ def frame_levels(samples: np.ndarray) -> np.ndarray:
 
 
 def silent_frames(levels: np.ndarray) -> np.ndarray:
-    """Mark the silent frames: well below the speech around them, for at least 60 ms.
+    """Mark the silent frames. They are much quieter than the speech around them, for at least 60 ms.
 
-    A frame is silent if it is 35 dB below the loud frames of its 30 s. If the background is louder than that,
-    a frame is silent in the lowest third between background and speech, but always at least 10 dB below.
+    A frame is silent if it is 35 dB quieter than the loud frames in the 30 s around it. If the background is
+    louder than that, a frame is silent if its level is in the lowest third between background and speech. But
+    it must always be at least 10 dB quieter than the speech.
 
     Args:
         levels: (frames,) dB, from `frame_levels`.
@@ -67,7 +68,7 @@ def silent_frames(levels: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Levels:
-    """Level of each 10 ms frame of a recording, in dB, and which frames are silent; (frames,) each."""
+    """The level of each 10 ms frame of a recording, in dB, and whether it is silent. Both are (frames,)."""
 
     decibels: np.ndarray
     silent: np.ndarray
@@ -76,7 +77,8 @@ class Levels:
         """Return the best place, in seconds, to cut between a word ending at `end` and one starting at
         `start`.
 
-        It is the middle of the longest silence within 100 ms of the gap, or else the quietest frame.
+        It is the middle of the longest silence within 100 ms of the gap. Without silence, it is the quietest
+        frame.
         """
         first, last = self._frames(end - CUT_REACH, start + CUT_REACH)
         runs = runs_of(self.silent[first:last])
@@ -91,7 +93,10 @@ class Levels:
         return (lowest + (begin + stop) / 2) * LEVEL_SECONDS
 
     def _frames(self, start: float, end: float) -> tuple[int, int]:
-        """Return the first frame and last frame + 1 of a time span, at least one in the recording."""
+        """Return the first frame and last frame + 1 of a time span.
+
+        At least one frame is in the recording.
+        """
         first = min(max(math.floor(start / LEVEL_SECONDS), 0), len(self.silent) - 1)
         return first, min(max(math.ceil(end / LEVEL_SECONDS), first + 1), len(self.silent))
 

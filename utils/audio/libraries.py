@@ -18,7 +18,10 @@ SAFE_FORMATS = "mov,mp4,m4a,3gp,matroska,webm,ogg,mp3,wav,w64,flac,aac,amr,aiff,
 LOWEST_RATE, HIGHEST_RATE = 4000, 768_000  # Hz; outside them the header is broken or hostile
 
 BLOCK_SAMPLES = 1 << 15
-"""Source samples decoded at once, over all channels, so that memory does not grow with the source rate."""
+"""Number of samples, over all channels, that are decoded at once.
+
+So memory does not grow with the sampling rate.
+"""
 
 MISSING_SECONDS = 0.1  # a FLAC file may be shorter than its header says by this much
 
@@ -34,7 +37,7 @@ MOST_MP3_TAGS = 1 << 24  # bytes of tags, pictures included, after which more fr
 MP3_TAGS = (b"ID3", b"APETAGEX", b"LYRICSBEGIN", b"TAG")
 
 Block = tuple[int, np.ndarray]
-"""Samples a second, and (n, channels) float32."""
+"""The sampling rate in Hz, and the samples (n, channels) float32."""
 
 
 class BrokenOff(AudioError):
@@ -42,7 +45,7 @@ class BrokenOff(AudioError):
 
 
 class Miscounted(Exception):
-    """An MP3 file continues after the last sample that libsndfile counted and decoded."""
+    """libsndfile has counted too few samples in an MP3 file. The file continues after them."""
 
 
 def decode_with_soundfile(sound: soundfile.SoundFile) -> Iterator[Block]:
@@ -91,7 +94,10 @@ def decode_with_av(file: BinaryIO, name: str | None) -> Iterator[Block]:
 def _decode_packets(
     packets: "Iterator[av.Packet[av.AudioStream]]", pass_tags: bool
 ) -> Iterator[av.AudioFrame]:
-    """Yield the frames of packets. Frames broken by a tag between joined MP3 files are skipped."""
+    """Yield the frames of packets.
+
+    Skip frames that cannot be decoded because of a tag between joined MP3 files.
+    """
     in_tag = False
     for packet in packets:
         try:
@@ -109,8 +115,8 @@ def _fill_gaps(frames: Iterator[av.AudioFrame], origin: float | None) -> Iterato
     """Yield the samples of frames, with silence in gaps longer than `LONGEST_JITTER`.
 
     Args:
-        frames: Their times may have gaps, for example if a microphone was off for a while.
-        origin: Start time of the file in seconds; None if its times mean nothing.
+        frames: There may be gaps between their times, for example if a microphone was off for some time.
+        origin: Start time of the file in seconds. None if its times have no meaning.
     """
     seconds = 0.0
     for frame in frames:
@@ -126,7 +132,10 @@ def _fill_gaps(frames: Iterator[av.AudioFrame], origin: float | None) -> Iterato
 
 
 def _silence(seconds: float, rate: int, channels: int) -> Iterator[np.ndarray]:
-    """Yield zeros in blocks of (n, channels) float32, because a broken time may ask for years of silence."""
+    """Yield zeros in blocks of (n, channels) float32.
+
+    Not all at once: a wrong time in a file may mean years of silence.
+    """
     missing, longest = round(seconds * rate), max(BLOCK_SAMPLES // channels, 1)
     while missing:
         num_samples = min(missing, longest)
@@ -135,7 +144,10 @@ def _silence(seconds: float, rate: int, channels: int) -> Iterator[np.ndarray]:
 
 
 def _join_short(blocks: Iterator[Block]) -> Iterator[Block]:
-    """Join short frames (as short as 20 ms) to blocks of one rate and number of channels."""
+    """Join short frames (some have 20 ms) to longer blocks.
+
+    All frames of a block have the same rate and number of channels.
+    """
     waiting, num_samples, problem = list[Block](), 0, None
     try:
         for block in blocks:
@@ -154,7 +166,7 @@ def _join_short(blocks: Iterator[Block]) -> Iterator[Block]:
 
 
 def _samples_of(frame: av.AudioFrame) -> np.ndarray:
-    """Return the samples of a frame (n, channels) float32, integers scaled to [-1, 1]."""
+    """Return the samples of a frame, (n, channels) float32. Integers are scaled to [-1, 1]."""
     samples = frame.to_ndarray()  # planar (channels, n), packed (1, n * channels)
     channels = frame.layout.nb_channels
     by_sample = samples.T if frame.format.is_planar else samples.reshape(-1, channels)

@@ -28,21 +28,26 @@ def input_features(
     feature_extractor: WhisperFeatureExtractor,
     device: torch.device | str = "cpu",
 ) -> torch.Tensor:
-    """Return (B, n_mels, frames) of clips (samples,) float32 at 16 kHz, fit to `context` seconds."""
+    """Return the log-mel spectrograms (B, n_mels, frames) of clips (samples,) float32 at 16 kHz.
+
+    Each clip is padded or cut to `context` seconds.
+    """
     return log_mel(pad_waveforms(clips, context).to(device), feature_extractor)
 
 
 def log_mel(waveforms: torch.Tensor, feature_extractor: WhisperFeatureExtractor) -> torch.Tensor:
-    """Whisper's log-mel spectrogram, as `WhisperFeatureExtractor` computes it, of clips padded to one length.
+    """Compute Whisper's log-mel spectrograms, as `WhisperFeatureExtractor` does, of clips padded to one
+    length.
 
     Args:
         waveforms: (B, samples) float32 at 16 kHz.
         feature_extractor: Gives the mel filter bank, the window and the hop.
 
     Returns:
-        (B, n_mels, samples / hop) float32 on the waveforms' device. The range is clamped to 80 dB below each
-        clip's own maximum, as in openai/whisper, whose numbers the model was trained on. Computed in float32
-        also under autocast: the power overflows float16, and bfloat16 loses quiet parts.
+        (B, n_mels, samples / hop) float32 on the waveforms' device. Values more than 80 dB below the maximum
+        of a clip are raised to that level, as in openai/whisper, because the model was trained so. The
+        computation is in float32 also under autocast: the power would overflow float16, and bfloat16 would
+        lose quiet parts.
     """
     n_fft, hop = feature_extractor.n_fft, feature_extractor.hop_length
     window, filters = _window_and_filters(

@@ -1,8 +1,9 @@
 """Make sounds without speech: training windows with empty text, and probes for invented words.
 
-A model fine-tuned only on speech learns that there always is speech. CrisperWhisper (Wagner et al. 2024,
-arXiv:2408.16589) prevents this with examples of pure noise. Every word that a model writes for a probe is
-invented. Probes are generated, so they are the same for everybody; hum and knocks are never trained on.
+A model that is fine-tuned only on speech learns that every window has speech. CrisperWhisper (Wagner et al.
+2024, arXiv:2408.16589) prevents this with examples of pure noise. Every word that a model writes for a probe
+is invented. Probes are generated, so they are the same for everybody. Hum and knocks are never used in
+training.
 """
 
 from collections.abc import Sequence
@@ -29,21 +30,24 @@ SHORTEST_LONG = 8.0  # seconds
 
 
 def draw_duration(clip_duration: float, longest: float, random: np.random.Generator) -> float:
-    """Draw the seconds of a window: those of a random clip, or sometimes any value up to `longest`."""
+    """Draw the duration of a window in seconds.
+
+    It is that of a random clip, or sometimes any value up to `longest`.
+    """
     is_long, long_duration = random.random() < LONG_SHARE, random.uniform(SHORTEST_LONG, longest)
     return round(long_duration, 2) if is_long else clip_duration
 
 
 def make_window(duration: float, folder: str | None, seed: tuple[int, ...]) -> np.ndarray:
-    """Make silence, noise of some colour and level, or cut a piece from a recording.
+    """Make a window of silence, a window of noise of a random colour and level, or a part of a recording.
 
     Args:
         duration: Seconds.
         folder: `NonSpeech.non_speech_dir`.
-        seed: Whole numbers from 0; the same give the same samples.
+        seed: Whole numbers, 0 or above. The same numbers give the same samples.
 
     Returns:
-        (duration * 16000,) float32; loud noise may exceed [-1, 1].
+        (duration * 16000,) float32. Loud noise may exceed [-1, 1].
 
     Raises:
         UserError: A file of the folder can no longer be read; see `check_sounds`.
@@ -74,7 +78,7 @@ PROBE_KINDS = {
     **dict.fromkeys(("white", "pink", "brown", "babble", "hum", "knocks"), "noise"),
     **dict.fromkeys(("ringing", "tune"), "music"),
 }
-"""Every kind of sound, and whether people would call it silence, noise or music."""
+"""Every kind of sound, and whether it counts as silence, noise or music."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ def hum(num_samples: int, random: np.random.Generator) -> np.ndarray:
 
 
 def knocks(num_samples: int, random: np.random.Generator) -> np.ndarray:
-    """Return about two short dull knocks a second."""
+    """Return short low knocks, about two a second."""
     seconds = np.arange(round(0.2 * SAMPLE_RATE)) / SAMPLE_RATE
     bang = np.exp(-seconds / 0.02) * np.sin(2 * np.pi * 180 * seconds)
     samples = np.zeros(num_samples + len(bang))

@@ -53,9 +53,10 @@ def decode_audio(
 
     Args:
         source: Path of a file, or the bytes of one.
-        suffix: File name extension of the bytes; some formats are known by it alone. A path has its own.
-        max_seconds: Longer audio is an error, so that a small hostile file cannot fill the memory; a second
-            takes 64 kB.
+        suffix: File name extension of the bytes, because some formats can only be recognised by it. Not
+            needed for a path.
+        max_seconds: Longer audio is an error, so that a small file made for an attack cannot fill the memory.
+            A second of audio takes 64 kB.
         allow_truncated: Keep the decoded part of a file that ends earlier than its header says.
 
     Returns:
@@ -80,7 +81,10 @@ def decode_audio(
 
 
 def _headerless_format(suffix: str, file: BinaryIO) -> str | None:
-    """Return FFmpeg's name of the raw codec for the extension, unless the content says otherwise."""
+    """Return FFmpeg's name of the raw codec for the extension.
+
+    Return None if the content has another format.
+    """
     if suffix not in HEADERLESS_FORMATS:
         return None
     head = file.read(4)
@@ -92,7 +96,7 @@ def _decode(file: BinaryIO, headerless: str | None, *, to_the_last: bool) -> Ite
     """Decode the parts of a joined file one after the other.
 
     Raises:
-        Miscounted: At the end, if it is an MP3 file that must be decoded again.
+        Miscounted: It is an MP3 file that must be decoded again. This is raised after the last block.
     """
     if headerless is not None:  # libsndfile could take bare bytes for an MP3 stream
         yield from decode_with_av(file, headerless)
@@ -126,7 +130,9 @@ def _decode_part(file: BinaryIO, to_the_last: bool) -> Iterator[Block]:
 
 
 class _PatientFile:
-    """A file that ignores a seek to before its start, as libsndfile makes after a broken header."""
+    """A file that ignores a seek to a place before its start. libsndfile makes such a seek after a broken
+    header.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -140,7 +146,7 @@ class _PatientFile:
 
 
 def _until_it_breaks(blocks: Iterator[Block]) -> Iterator[Block]:
-    """Pass blocks on, and end if the decoder breaks off after at least one block."""
+    """Yield the blocks. If the decoder fails after at least one block, end without an error."""
     anything = False
     try:
         for block in blocks:
@@ -170,7 +176,7 @@ def _open_binary(source: Path | bytes) -> BinaryIO:
 
 
 def _join(blocks: Iterator[Block], max_seconds: float) -> np.ndarray:
-    """Check, mix and resample blocks as they come, and join them: (samples,) float32 at 16 kHz."""
+    """Check, mix and resample blocks one after another, and join them to (samples,) float32 at 16 kHz."""
     joined = bytearray()  # grows in place: joining a list of blocks would take twice the memory
     resampler, source_rate, seconds = None, 0, 0.0
     for rate, block in blocks:
@@ -193,7 +199,10 @@ def _join(blocks: Iterator[Block], max_seconds: float) -> np.ndarray:
 
 
 def mix_channels(block: np.ndarray) -> np.ndarray:
-    """Mix (n, channels) to (n,): the mean, or the loudest channel if the channels cancel each other."""
+    """Mix (n, channels) to (n,).
+
+    Return the mean, or the loudest channel if the channels cancel each other.
+    """
     num_channels = block.shape[1]
     if num_channels == 1:
         return block[:, 0]

@@ -18,7 +18,7 @@ CACHE_BYTES = 256_000_000  # of decoded noises and responses in one process: 2.2
 MOST_PROBLEMS = 10  # bad files named one by one
 
 PUT_BACK = (  # advice if a file has gone since it was checked
-    "It was readable when the run began. Put it back; the same command continues from the last checkpoint."
+    "It was readable when the run began. Put it back, then run the same command again to continue."
 )
 
 
@@ -33,7 +33,7 @@ class SoundFile:
         return self.samples.astype(np.float32) / np.float32(32768.0)
 
     def stretch(self, num_samples: int, random: np.random.Generator) -> np.ndarray:
-        """Return (num_samples,) float32 from a random start; a shorter sound is repeated."""
+        """Return (num_samples,) float32 from a random start. A shorter sound is repeated."""
         size = len(self.samples)
         start = int(random.integers(max(size - num_samples + 1, 1) if size >= num_samples else size))
         part = self.samples[start : start + num_samples]
@@ -46,7 +46,7 @@ _SOUNDS: OrderedDict[Path, SoundFile] = OrderedDict()  # most recently used, up 
 
 
 def _cached_sound(path: Path) -> SoundFile:
-    """Return a sound from the cache, decoded if it is not there."""
+    """Return a sound from the cache. If it is not there, decode it."""
     if path not in _SOUNDS:
         _SOUNDS[path] = _read_sound(path)
         while len(_SOUNDS) > 1 and sum(sound.samples.nbytes for sound in _SOUNDS.values()) > CACHE_BYTES:

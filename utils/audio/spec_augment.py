@@ -1,4 +1,4 @@
-"""Apply SpecAugment to a batch of log-mel spectrograms, with masks from each clip's own seed."""
+"""Apply SpecAugment to a batch of log-mel spectrograms. The masks of each clip depend on its own seed."""
 
 from collections.abc import Sequence
 
@@ -12,18 +12,18 @@ from utils.audio.augmentation_options import SpecAugment
 def spec_augment(
     features: torch.Tensor, num_frames: Sequence[int], settings: SpecAugment, seeds: Sequence[tuple[int, ...]]
 ) -> torch.Tensor:
-    """Mask spans of frames and of mel bands (Park et al. 2019, arXiv:1904.08779, without its time warping).
+    """Mask spans of frames and of mel bands (Park et al. 2019, arXiv:1904.08779, but without time warping).
 
-    Differs from `apply_spec_augment` in transformers: the input is not changed in place. Each clip has a
+    This differs from `apply_spec_augment` in transformers. The input is not changed in place. Each clip has a
     seed, so any split into micro-batches and processes gives the same masks. No mask lies in the padding. The
     masks of one axis do not overlap, so the masked share is the share that was set.
 
-    Masked values become the clip's mean, as in the paper, whose features have a mean of 0 (Whisper's have
-    not). They do not become silence: the model would learn to write text for silence.
+    Masked values become the clip's mean. The paper uses 0, which is the mean of its features, but not of
+    Whisper's. Masked values do not become silence, because the model would learn to write text for silence.
 
     Args:
         features: (B, n_mels, frames).
-        num_frames: Frames of each clip that are not padding, 100 a second.
+        num_frames: Number of frames of each clip that are not padding. A second has 100 frames.
         settings: How much to mask.
         seeds: One for each clip, the same as for `augment`: the run's seed, the epoch and the clip's number;
             0 or above.
@@ -55,11 +55,13 @@ def spec_augment(
 def draw_spans(
     length: int, share: float, span: int, min_spans: int, random: np.random.Generator
 ) -> np.ndarray:
-    """Draw starts of spans that do not overlap and lie within `length`. All placings are equally likely.
+    """Draw the starts of spans that lie within `length` and do not overlap.
+
+    All possible positions are equally likely.
 
     Returns:
-        (spans,) int64, rising. On average they cover `share` of the length, their number rounded up or down
-        by chance; but there are at least `min_spans`, and they cover at most half of the length.
+        (spans,) int64, in rising order. On average they cover `share` of the length: their number is rounded
+        up or down at random. There are at least `min_spans`, and they cover at most half of the length.
     """
     wanted = max(int(share * length / span + random.random()), min_spans)
     count = min(wanted, length // (2 * span))
@@ -69,7 +71,7 @@ def draw_spans(
 
 
 def _cover(starts: list[np.ndarray], span: int, length: int, device: torch.device) -> torch.Tensor:
-    """Return (B, length) bool, true within `span` places from each start."""
+    """Return (B, length) bool. It is true for the `span` positions after each start."""
     most = max(map(len, starts))
     padded = np.full((len(starts), most), length)  # a start there covers nothing
     for row, own in zip(padded, starts, strict=True):

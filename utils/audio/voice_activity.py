@@ -29,7 +29,7 @@ BLOCK_CHUNKS = 1024  # 33 s of sound at once; bounds the memory, however long th
 
 @dataclass(frozen=True)
 class SpeechSpan:
-    """A stretch of speech, seconds within the recording."""
+    """A span of speech, in seconds from the start of the recording."""
 
     start: float
     end: float
@@ -45,7 +45,7 @@ def find_speech(samples: np.ndarray) -> list[SpeechSpan]:
 
 
 def speech_extent(samples: np.ndarray) -> SpeechSpan | None:
-    """Return the span from the first to the last speech, with 0.1 s around it; None if there is none.
+    """Return the span from the first to the last speech, and 0.1 s around it. None if there is no speech.
 
     Args:
         samples: (samples,) float32 at 16 kHz.
@@ -58,14 +58,14 @@ def speech_probabilities(samples: np.ndarray) -> np.ndarray:
     """Return the probability of speech of each chunk, by Silero's detector
     (https://github.com/snakers4/silero-vad, MIT).
 
-    The values equal those of the package's model. Only the recurrent layer runs chunk by chunk; the layers
-    before it run on 33 s at once, which is many times faster.
+    The values are equal to those of the package's model. Only the recurrent layer runs on one chunk after
+    another. The layers before it run on 33 s at once, which is many times faster.
 
     Args:
         samples: (samples,) float32 at 16 kHz.
 
     Returns:
-        (chunks,) float32 between 0 and 1, a chunk being 32 ms; the last one is padded with silence.
+        (chunks,) float32 between 0 and 1. A chunk is 32 ms; the last one is padded with silence.
     """
     import torch
 
@@ -80,7 +80,10 @@ def speech_probabilities(samples: np.ndarray) -> np.ndarray:
 
 
 def _blocks_of_chunks(samples: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield (chunks, 576) blocks: the last 64 samples of the chunk before, then 512 samples."""
+    """Yield blocks (chunks, 576).
+
+    A row has the last 64 samples of the chunk before and the 512 samples of its own.
+    """
     step = BLOCK_CHUNKS * CHUNK_SAMPLES
     for start in range(0, len(samples), step):
         block = samples[max(start - CONTEXT_SAMPLES, 0) : start + step]
@@ -91,10 +94,11 @@ def _blocks_of_chunks(samples: np.ndarray) -> Iterator[np.ndarray]:
 
 @lru_cache(maxsize=1)
 def _load_network() -> "tuple[torch.jit.ScriptModule, torch.nn.LSTM]":
-    """Return the package's network at 16 kHz, and its recurrent layer in a form that takes many chunks at
+    """Return the package's network for 16 kHz, and its recurrent layer in a form that accepts many chunks at
     once.
 
-    It is loaded from its file: importing the package would change torch's number of threads.
+    The network is loaded from its file, because an import of the package would change torch's number of
+    threads.
     """
     import torch
 
@@ -112,15 +116,16 @@ def _load_network() -> "tuple[torch.jit.ScriptModule, torch.nn.LSTM]":
 def spans_of_speech(
     probabilities: np.ndarray, duration: float, *, min_silence: float = 0.3, padding: float = 0.1
 ) -> list[SpeechSpan]:
-    """Turn chunk probabilities into spans; a span goes on until the detector is 0.15 below the threshold.
+    """Turn the probabilities of chunks into spans.
 
-    The rules are those of Silero's own `get_speech_timestamps`.
+    In a span, they stay above the threshold - 0.15 and reach the threshold. The rules are those of Silero's
+    own `get_speech_timestamps`.
 
     Args:
         probabilities: (chunks,) from `speech_probabilities`.
         duration: Seconds of the recording.
-        min_silence: Shorter silences belong to the speech around them, in seconds.
-        padding: Seconds added before and after each stretch.
+        min_silence: In seconds. Shorter silences belong to the speech around them.
+        padding: Seconds that are added before and after each span.
     """
     seconds = CHUNK_SAMPLES / SAMPLE_RATE
     merged: list[tuple[float, float]] = []

@@ -1,4 +1,4 @@
-"""Count errors of words and characters in both forms of a text, and compute their rates."""
+"""Count errors in words and characters, in raw and normalised texts, and compute the rates."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -26,7 +26,7 @@ METRIC_LABELS = {
 
 @dataclass(frozen=True)
 class ErrorCounts:
-    """Edits that turn a reference into a hypothesis, in words or in characters."""
+    """Numbers of edits that turn a reference into a hypothesis, in words or in characters."""
 
     substitutions: int
     insertions: int
@@ -39,7 +39,10 @@ class ErrorCounts:
 
     @property
     def rate(self) -> float:
-        """Return errors over reference length, a fraction; an empty reference has length 1, as in jiwer."""
+        """Return errors divided by reference length, as a fraction.
+
+        An empty reference has length 1, as in jiwer.
+        """
         return self.errors / max(self.reference_length, 1)
 
     @property
@@ -54,8 +57,8 @@ class ErrorCounts:
     def match_error_rate(self) -> float:
         """Return the MER: the share of errors among all steps of the alignment, at most 1.
 
-        This and `information_lost` are of Morris, Maier and Green, "From WER and RIL to MER and WIL"
-        (Interspeech 2004); empty texts count as in jiwer.
+        This and `information_lost` are defined by Morris, Maier and Green, "From WER and RIL to MER and WIL"
+        (Interspeech 2004). Empty texts count as in jiwer.
         """
         return self.errors / max(self.hits + self.errors, 1)
 
@@ -76,8 +79,8 @@ def count_errors(
 ) -> list[ErrorCounts]:
     """Align every hypothesis with its reference by Levenshtein distance.
 
-    An empty reference counts too: its whole hypothesis is insertions. Characters include the spaces
-    between words.
+    An empty reference counts too: all words of its hypothesis are insertions. Spaces between words count as
+    characters.
 
     Raises:
         ValueError: The two lists differ in length.
@@ -107,13 +110,16 @@ def total_counts(counts: Iterable[ErrorCounts]) -> ErrorCounts:
 def bootstrap_interval(
     counts: Sequence[ErrorCounts], samples: int, seed: int, clusters: Sequence[str | None] | None = None
 ) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the corpus error rate; method: `utils.scoring.intervals`.
+    """Return the 95 % bootstrap interval of the corpus error rate.
+
+    `utils.scoring.intervals` describes the method.
 
     Args:
         counts: Errors of each utterance.
         samples: Number of resamples.
         seed: Seed of the draws.
-        clusters: Labels of the utterances to draw together, from `choose_clusters`; None draws utterances.
+        clusters: Labels from `choose_clusters`. Utterances with the same label are drawn together. None draws
+            single utterances.
     """
     if not counts:
         return 0.0, 0.0
@@ -144,7 +150,7 @@ class ErrorRates:
 
 @dataclass(frozen=True)
 class TextErrors:
-    """One form of an utterance's text, and its errors."""
+    """The text of an utterance in one form (raw or normalised), and its errors."""
 
     reference: str
     hypothesis: str
@@ -152,7 +158,7 @@ class TextErrors:
     characters: ErrorCounts
 
     def of(self, measure: str) -> ErrorCounts:
-        """Return the word errors for wer, the character errors for cer."""
+        """Return the word errors for `wer`, and the character errors for `cer`."""
         return {"wer": self.words, "cer": self.characters}[measure]
 
 
@@ -194,7 +200,7 @@ def _count_in_form(
 
 
 def error_rates(utterances: Sequence[ScoredUtterance]) -> ErrorRates:
-    """Return total errors over total length, not a mean over utterances."""
+    """Return the total errors divided by the total length. This is not a mean over utterances."""
     return ErrorRates(
         normalized_wer=total_counts(utterance.normalized.words for utterance in utterances).rate,
         raw_wer=total_counts(utterance.raw.words for utterance in utterances).rate,
@@ -222,7 +228,7 @@ def describe_rates(rates: ErrorRates) -> str:
 
 
 def prediction_records(utterances: Sequence[ScoredUtterance]) -> list[dict]:
-    """Return the lines of a predictions file. Word errors are numbers of edits, not rates."""
+    """Return the lines of a predictions file. They hold numbers of word errors, not rates."""
     return [
         {
             "id": utterance.id,

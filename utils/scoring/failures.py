@@ -1,4 +1,4 @@
-"""Find failures in a hypothesis: loops, invented text, lost ends, another language."""
+"""Find failures in a hypothesis: loops, invented text, missing ends, another language."""
 
 import itertools
 from collections import Counter
@@ -41,7 +41,7 @@ FAILURE_KINDS = {
     NO_PUNCTUATION: "no punctuation, but the reference has some",
     DECODER_ERROR: "the decoder failed; all words count as deleted",
 }
-"""Every kind of failure and its meaning, the worst first; the last is a special case."""
+"""Every kind of failure and its meaning. The worst is first. The last one is not found in the text."""
 
 LONGEST_INSERTION = 4  # words in a row; one more is a run
 
@@ -71,8 +71,8 @@ def find_failures(
         reference: Text, not normalised.
         hypothesis: Text, not normalised.
         alignment: Alignment of the normalised texts.
-        language: Code of the spoken language; without it, the language is not checked.
-        measure: wer for an alignment of words, cer for one of characters.
+        language: Code of the spoken language. If it is None, the language is not checked.
+        measure: `wer` for an alignment of words, `cer` for an alignment of characters.
     """
     word = CHARACTERS_IN_A_WORD if measure == "cer" else 1
     num_words = count_words(hypothesis) / word if measure == "cer" else len(hypothesis.split())
@@ -90,7 +90,7 @@ def find_failures(
 
 
 def count_failures(found: Iterable[Sequence[str]]) -> dict[str, int]:
-    """Count the utterances with each kind of failure; every kind has a number, also 0."""
+    """Count the utterances with each kind of failure. A kind that does not occur has the count 0."""
     counts = Counter(kind for kinds in found for kind in kinds)
     return {kind: counts[kind] for kind in FAILURE_KINDS}
 
@@ -106,7 +106,7 @@ def has_punctuation(text: str) -> bool:
 
 
 def _has_insertion_run(alignment: Sequence[Edit], longest: int) -> bool:
-    """Check for too many insertions in a row, or for any word where nothing was said."""
+    """Check for too many insertions in a row, or for any word if the reference is empty."""
     if all(kind == "insert" for kind, _, _ in alignment):
         return bool(alignment)
     runs = itertools.groupby(alignment, key=lambda edit: edit[0])
@@ -122,7 +122,9 @@ def _is_truncated(alignment: Sequence[Edit], least: int) -> bool:
 def _is_in_another_language(
     reference: str, hypothesis: str, alignment: Sequence[Edit], language: str | None
 ) -> bool:
-    """Check whether the words are mostly wrong and in a language that is not the reference's either."""
+    """Check whether most words are wrong, and in a language that is neither the spoken one nor that of the
+    reference.
+    """
     errors = sum(kind != "equal" for kind, _, _ in alignment)
     words = sum(kind != "insert" for kind, _, _ in alignment)
     if language is None or errors < MOSTLY_WRONG * max(words, 1):
@@ -136,7 +138,9 @@ def _is_in_another_language(
 
 @lru_cache
 def _load_identifier() -> "LanguageIdentifier":
-    """Load py3langid, which identifies about 140 languages, after langid.py (Lui and Baldwin, 2012)."""
+    """Load py3langid, which identifies about 140 languages by the method of langid.py (Lui and Baldwin,
+    2012).
+    """
     from py3langid.langid import MODEL_DIR, MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(str(MODEL_DIR / MODEL_FILE), norm_probs=True)

@@ -1,4 +1,7 @@
-"""Bootstrap 95 % intervals of corpus rates: the units to draw, and a correction for few units."""
+"""Compute 95 % bootstrap intervals of corpus rates.
+
+Choose the units to draw, and correct for small numbers of units.
+"""
 
 import math
 from collections.abc import Sequence
@@ -25,18 +28,20 @@ class RatioBootstrap:
 def choose_clusters(
     speakers: Sequence[str | None] | None, recordings: Sequence[str | None] | None
 ) -> tuple[str, list[str | None] | None]:
-    """Choose the bootstrap's unit: utterances of one speaker, or of one recording, are not independent.
+    """Choose the unit that the bootstrap draws, because utterances of one speaker or recording are not
+    independent.
 
-    Speakers come first, because recordings of one speaker are not independent either. A unit is used if at
-    least MIN_CLUSTERS labels are known, for at least MIN_KNOWN of the utterances. One without a label is
-    its own cluster. Recordings of one utterance each are not clusters.
+    Speakers are preferred to recordings, because recordings of one speaker are not independent either. A unit
+    is used if there are at least MIN_CLUSTERS labels, and if at least MIN_KNOWN of the utterances have one.
+    An utterance without a label is drawn by itself. Recordings are not used if each has only one utterance.
 
     Args:
         speakers: Each utterance's speaker, None if unknown; None for a corpus without speakers.
         recordings: The same for the source recordings of the utterances.
 
     Returns:
-        `speaker`, `recording` or `utterance`, and the labels to draw by; None to draw utterances.
+        `speaker`, `recording` or `utterance`, and the labels of the utterances. The labels are None if single
+        utterances are drawn.
     """
     for unit, labels in (("speaker", speakers), ("recording", recordings)):
         known = [label for label in labels or () if label is not None]
@@ -56,22 +61,24 @@ def bootstrap_ratio(
 ) -> RatioBootstrap:
     """Return a ratio of sums with the studentised bootstrap interval (Efron and Tibshirani 1993, 12.5).
 
-    Percentiles of the resampled ratios, as Bisani and Ney (2004) use them for the WER, contain the true value
-    in only 89 to 92 % of the cases with 20 speakers: a resample has less spread than the speakers, and the
-    distribution is skewed. So every resample's distance from the ratio is measured in
-    its own standard error, by linearisation of the ratio (Cochran, "Sampling Techniques", 1977, 6.4), and
-    the quantiles are scaled by jackknife standard errors, which are rather too wide (Efron and
-    Stein 1981). docs/evaluation.md has the coverage.
+    Bisani and Ney (2004) use percentiles of the resampled ratios for the WER. With 20 speakers, these contain
+    the true value in only 89 to 92 % of the cases: a resample varies less than the speakers do, and the
+    distribution is skewed. So the difference between each resample's ratio and the ratio is divided by the
+    resample's own standard error, which is found by linearisation of the ratio (Cochran, "Sampling
+    Techniques", 1977, 6.4). The quantiles of the result are multiplied by the jackknife standard error, which
+    is rather too large than too small (Efron and Stein 1981). docs/evaluation.md shows how often the interval
+    contains the true value.
 
-    With three units, or errors in few units, many resamples have no spread. If there are more of these than
-    the interval leaves out, the percentiles of the ratios are used instead.
+    With three units, or with errors in few units, the standard error of many resamples is 0. If there are
+    more of these than the interval leaves out, the percentiles of the ratios are used instead.
 
     Args:
         numerators: (utterances,) int64.
-        denominators: (utterances,) int64, not negative; a sum of 0 counts as 1.
+        denominators: (utterances,) int64, not negative. If their sum is 0, it counts as 1.
         samples: Number of resamples.
         seed: Seed of the draws.
-        clusters: Labels of utterances to draw together; an utterance with None is its own cluster.
+        clusters: Labels of the utterances. Those with the same label are drawn together, and those with None
+            by themselves.
     """
     if clusters is not None:
         numerators, denominators = _sum_by_cluster(numerators, denominators, clusters)
@@ -91,7 +98,9 @@ def bootstrap_ratio(
 def _resampled_distances(
     numerators: np.ndarray, denominators: np.ndarray, ratio: float, samples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the resamples' ratios and their distances in own standard errors; infinite without spread."""
+    """Return the ratio of each resample, and its difference from the real ratio divided by its own standard
+    error. The second is infinite if that error is 0.
+    """
     size = len(numerators)
     squares = numerators**2, numerators * denominators, denominators**2
     columns = np.stack([numerators, denominators, *squares])

@@ -34,7 +34,7 @@ def find_segments(baseline: Sequence[str], candidate: Sequence[str]) -> list[tup
         candidate: The same for the other model's hypothesis of the same reference.
 
     Returns:
-        Errors of both models in each segment; never both 0.
+        Errors of both models in each segment. At least one of the two is above 0.
 
     Raises:
         ValueError: The two references differ in length.
@@ -56,7 +56,7 @@ def find_segments(baseline: Sequence[str], candidate: Sequence[str]) -> list[tup
 
 
 def _errors_by_place(operations: Iterable[str]) -> list[int]:
-    """Count errors between the reference words (even places) and in them (odd places)."""
+    """Count errors between the reference words (even indices) and in the reference words (odd indices)."""
     errors = [0]
     for operation in operations:
         if operation == "insert":
@@ -67,15 +67,17 @@ def _errors_by_place(operations: Iterable[str]) -> list[int]:
 
 
 def mapsswe(baseline: Iterable[Sequence[str]], candidate: Iterable[Sequence[str]]) -> SegmentTest:
-    """Test whether two models make different numbers of errors, on the segments with errors.
+    """Test on the segments with errors whether two models make different numbers of errors.
 
-    After Gillick and Cox, "Some statistical issues in the comparison of speech recognition algorithms"
-    (ICASSP 1989), and Pallett, Fisher and Fiscus, "Tools for the analysis of benchmark speech recognition
-    tests" (ICASSP 1990); the same figures as `sc_stats -t mapsswe`, whose p-value is rounded to a table.
-    The mean difference over its standard error is assumed normal, which needs about 50 segments.
+    The test is that of Gillick and Cox, "Some statistical issues in the comparison of speech recognition
+    algorithms" (ICASSP 1989), and Pallett, Fisher and Fiscus, "Tools for the analysis of benchmark speech
+    recognition tests" (ICASSP 1990). The figures are those of `sc_stats -t mapsswe`, which reads its p-value
+    from a table. The test assumes that the mean difference divided by its standard error has a normal
+    distribution. This needs about 50 segments.
 
-    One case differs: if the difference is the same in every segment, sc_stats finds no deviation and no
-    significance, even if the candidate is better in all of a thousand. Here a sign test is used.
+    One case differs. If the difference is the same in every segment, its deviation is 0, and sc_stats finds
+    no significance, even if the candidate is better in each of a thousand segments. Here a sign test is used
+    instead.
 
     Args:
         baseline: The operations of each utterance's alignment.
@@ -96,7 +98,7 @@ def mapsswe(baseline: Iterable[Sequence[str]], candidate: Iterable[Sequence[str]
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much better a candidate is than a baseline on the same utterances; positive is better."""
+    """How much better a candidate is than a baseline on the same utterances. Positive numbers mean better."""
 
     wer_reduction: float  # baseline minus candidate, as a fraction: 0.05 is five points of WER
     relative_reduction: float  # wer_reduction over the baseline's WER; 0 if the baseline makes no error
@@ -116,19 +118,21 @@ def compare(
     clusters: Sequence[str | None] | None = None,
     alignments: tuple[Sequence[Sequence[Edit]], Sequence[Sequence[Edit]]] | None = None,
 ) -> Comparison:
-    """Compare a candidate with a baseline: interval by the paired bootstrap, p-value by MAPSSWE.
+    """Compare a candidate with a baseline.
 
-    Every resample takes the same utterances, or clusters of them, from both models. Without alignments, the
-    bootstrap gives the p-value too: twice the smaller share of resamples in which the reduction is at most,
-    or at least, zero. One is added to both counts so that it is never 0 (Davison and Hinkley, "Bootstrap
-    Methods", 1997, 4.2).
+    The interval is from the paired bootstrap, the p-value from MAPSSWE. Every resample takes the same
+    utterances, or clusters of them, from both models. Without alignments, the p-value is from the bootstrap
+    too. Two shares of the resamples are counted: those with a reduction of at most zero, and those with a
+    reduction of at least zero. The p-value is twice the smaller share. One is added to both counts, so that
+    it is never 0 (Davison and Hinkley, "Bootstrap Methods", 1997, 4.2).
 
     Args:
-        baseline: Errors of each utterance under the baseline.
-        candidate: Errors of the same utterances, in the same order, under the candidate.
+        baseline: Errors of the baseline in each utterance.
+        candidate: Errors of the candidate in the same utterances, in the same order.
         samples: Number of resamples.
         seed: Seed of the draws.
-        clusters: Labels of the utterances to draw together, from `choose_clusters`; None draws utterances.
+        clusters: Labels from `choose_clusters`. Utterances with the same label are drawn together. None draws
+            single utterances.
         alignments: Alignments of each utterance for the baseline, and for the candidate.
 
     Raises:

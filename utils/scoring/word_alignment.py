@@ -16,7 +16,7 @@ Unit = Literal["word", "char"]
 
 
 class Edit(NamedTuple):
-    """One step from reference to hypothesis; in JSON a list of three."""
+    """One step from reference to hypothesis. In JSON it is a list of three values."""
 
     operation: str  # equal, substitute, insert or delete
     reference: str | None  # None for an insertion
@@ -25,7 +25,10 @@ class Edit(NamedTuple):
 
 @dataclass(frozen=True)
 class Confusion:
-    """A reference word, the hypothesis word for it, and their count; None for an inserted or deleted word."""
+    """A reference word, the hypothesis word in its place, and how often this occurs.
+
+    The reference word is None for an insertion, the other is None for a deletion.
+    """
 
     reference: str | None
     hypothesis: str | None
@@ -35,8 +38,9 @@ class Confusion:
 def align_words(reference: str, hypothesis: str, unit: Unit = "word") -> list[Edit]:
     """Return the shortest list of edits that turns a reference into a hypothesis, from left to right.
 
-    If a stretch has more words on one side, several pairings have the same number of edits. Words with the
-    most similar spelling are paired, so "è" heard as "e qui" is a confusion with "e" and one insertion.
+    If a part of the text has more words on one side, several ways to pair them have the same number of edits.
+    Then words with the most similar spelling are paired. So if "è" is recognised as "e qui", this counts as
+    "e" in place of "è", and "qui" as an insertion.
 
     Args:
         reference: Words separated by whitespace.
@@ -55,7 +59,10 @@ def align_words(reference: str, hypothesis: str, unit: Unit = "word") -> list[Ed
 
 
 def _pair_words(said: Sequence[str], heard: Sequence[str]) -> list[Edit]:
-    """Pair a stretch without common words: as many substitutions as possible, of words spelt most alike."""
+    """Pair the words of a part of the text without common words.
+
+    Make as many substitutions as possible, between words with the most similar spelling.
+    """
     if len(said) > len(heard):
         flipped = _pair_words(heard, said)
         return [
@@ -70,8 +77,8 @@ def _pair_words(said: Sequence[str], heard: Sequence[str]) -> list[Edit]:
 
 
 def _pair_alike(said: Sequence[str], heard: Sequence[str]) -> list[Edit]:
-    """Pair each reference word with one of the more hypothesis words, in order, for the highest total
-    likeness.
+    """Pair each reference word with one hypothesis word, in order, so that the sum of the similarities is
+    highest. There are more hypothesis words than reference words.
     """
     spare = len(heard) - len(said)
     # likeness[i][j]: of the first i words said, paired in order with i of the first i + j words heard
@@ -107,7 +114,7 @@ def count_confusions(alignments: Iterable[Sequence[Edit]], most: int = MAX_CONFU
         most: How many to keep.
 
     Returns:
-        Most frequent first; those of equal count in alphabetical order.
+        The most frequent come first. Those with equal counts are in alphabetical order.
     """
     pairs = Counter(
         (edit.reference, edit.hypothesis)

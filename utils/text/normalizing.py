@@ -62,8 +62,7 @@ def _load_normalizer(name: str) -> Callable[[str], str]:
 
 
 def _normalize_script_safe(text: str) -> str:
-    """Normalise as Whisper's `basic` does, but keep marks that belong to the spelling of words, in every
-    script.
+    """Normalise as Whisper's `basic` does, but keep the marks of all scripts that belong to spelling.
 
     * Marks (Mn, Mc) stay: vowel signs, viramas, tone marks, harakat, niqqud. Variation selectors are removed.
     * A zero-width non-joiner after an Arabic letter becomes a space: it is Persian's half-space, and many

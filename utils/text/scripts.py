@@ -37,8 +37,7 @@ def drop_layout_spaces(text: str) -> str:
 
 
 def main_script(text: str) -> str | None:
-    """Return the script of most letters. None if there are no letters, or if no script has more than half of
-    them.
+    """Return the script of most letters. None if there are none, or if no script has more than half.
 
     Chinese characters, kana and hangul count as one script, because Japanese and Korean mix them.
     """
