@@ -152,5 +152,5 @@ def test_noise_that_is_gone_is_named_without_a_traceback(prepared, tmp_path, num
     (tmp_path / "noise/hum.wav").write_bytes(b"no audio")
     noisy = Augmentation(noise_probability=1.0, noise_dir=str(tmp_path / "noise"))
     clips = build_clips(load_from_disk(prepared)["train"].select(range(2)), augmentation=noisy)
-    with pytest.raises(UserError, match=r"^\S+/noise/hum.wav: not audio.* Put it back, then run the same command"):
+    with pytest.raises(UserError, match=r"^\S+/noise/hum.wav: not audio.* Put it back, then run the same"):
         read_a_step(clips, num_workers)

@@ -58,7 +58,10 @@ def _shaped_noise(amplitudes: np.ndarray, num_padded: int, random: np.random.Gen
 
 
 def _syllables(num_samples: int, random: np.random.Generator) -> np.ndarray:
-    """Return the loudness (num_samples,) float32 of 3 to 7 voices that get louder about four times a second."""
+    """Return the loudness (num_samples,) float32 of 3 to 7 voices.
+
+    Each gets louder about four times a second.
+    """
     num_voices, num_points = int(random.integers(3, 8)), math.ceil(num_samples / SAMPLE_RATE * 8) + 2
     voices = random.exponential(size=(num_voices, num_points)) * random.uniform(0.2, 1.0, (num_voices, 1))
     loudness = np.sqrt(voices.mean(axis=0) / voices.mean()).astype(np.float32)

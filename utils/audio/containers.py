@@ -107,8 +107,7 @@ def _end_of_chunk(file: BinaryIO, head: bytes) -> int | None:
 
 
 def _missing_end_of_mp4(file: BinaryIO, size: int) -> Problem | None:
-    """Read the boxes, see https://developer.apple.com/documentation/quicktime-file-format/atoms.
-    """
+    """Read the boxes, see https://developer.apple.com/documentation/quicktime-file-format/atoms."""
     position, names = 0, set[bytes]()
     for _ in range(MOST_CHUNKS):
         if position >= size:

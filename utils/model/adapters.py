@@ -1,4 +1,6 @@
-"""Adapters of the LoRA family beside frozen weights: LoRA, rsLoRA, DoRA and AdaLoRA, in PEFT."""
+"""Train adapters of the LoRA family with PEFT, while all other weights are frozen: LoRA, rsLoRA, DoRA,
+AdaLoRA.
+"""
 
 import re
 from collections.abc import Sequence
@@ -36,8 +38,8 @@ def add_adapter(
     """Add an adapter to the target modules. Only the adapter is trained.
 
     Args:
-        model: Quantised or not; changed in place.
-        name_or_path: Source of the model; the saved adapter names it as its base.
+        model: The model, quantised or not. It is changed in place.
+        name_or_path: Name or path of the model. The saved adapter names it as its base.
         adapter: Settings of the adapter.
         token_ids: Rows of the token embedding that are also trained.
 
@@ -47,7 +49,9 @@ def add_adapter(
     """
     if adapter.use_dora and getattr(model, "is_loaded_in_8bit", False) and model.device.type == "cpu":
         # PEFT 0.21 unpacks the weights at each step and then loses bitsandbytes' scales.
-        raise UserError("use_dora with load_in_8bit on a CPU: PEFT lacks it. Use load_in_4bit or a GPU.")
+        raise UserError(
+            "use_dora with load_in_8bit on a CPU: PEFT cannot do this. Use load_in_4bit or a GPU."
+        )
     options: dict[str, Any] = {
         "target_modules": find_targets(model, adapter.lora_target_modules),
         "lora_alpha": adapter.lora_alpha,
@@ -75,12 +79,12 @@ def find_targets(model: nn.Module, wanted: Sequence[str]) -> list[str]:
 
     Args:
         model: Whisper.
-        wanted: Names such as `q_proj` or `self_attn.q_proj`, for all modules whose name ends so;
-            regular expressions that match a whole dotted name, as in PEFT
-            (`.*encoder.*(q|v)_proj`); or `all-linear`.
+        wanted: Names, regular expressions, or `all-linear`. A name such as `q_proj` or `self_attn.q_proj`
+            means all modules whose name ends with it. A regular expression must match a whole dotted name, as
+            in PEFT (`.*encoder.*(q|v)_proj`).
 
     Returns:
-        Names as given; for an expression, the dotted names that match.
+        The names as given. An expression is replaced by the dotted names that match it.
 
     Raises:
         UserError: A name or expression matches no linear layer.
@@ -117,7 +121,7 @@ def _matching(word: str, layers: Sequence[str]) -> list[str]:
 
 
 def describe_adapter(model: PeftModel) -> str:
-    """Describe an adapter in a line: `lora, rank 16, alpha 32, q_proj v_proj`."""
+    """Describe an adapter in one line: `lora, rank 16, alpha 32, q_proj v_proj`."""
     config = cast(LoraConfig, model.active_peft_config)
     targets = config.target_modules or []
     modules = targets if isinstance(targets, str) else " ".join(sorted(targets))
@@ -136,9 +140,9 @@ def adapter_loss(model: PeftModel) -> WhisperLoss:
 def register_adapter(
     accelerator: Accelerator, model: PeftModel, optimizer: torch.optim.Optimizer, total_steps: int
 ) -> None:
-    """Cut AdaLoRA's ranks after each step, also after a resume.
+    """Register the hook that cuts AdaLoRA's ranks after each step. A resumed run continues to cut them.
 
-    Call it before the optimiser is prepared. Ranks that an earlier run made final do not change.
+    Call it before the optimiser is prepared. If an earlier run finished cutting, its ranks do not change.
     """
     config = model.active_peft_config
     if isinstance(config, AdaLoraConfig) and config.rank_pattern is None:
@@ -148,7 +152,7 @@ def register_adapter(
 
 
 def schedule_ranks(config: AdaLoraConfig, total_steps: int) -> None:
-    """Set the steps at which rank cuts begin and end in a run of `total_steps` optimiser steps."""
+    """Set the steps between which ranks are cut, in a run of `total_steps` optimiser steps."""
     config.total_step = total_steps
     config.tinit = int(total_steps * _WHOLE_SHARE)
     config.tfinal = min(int(total_steps * _SETTLED_SHARE), total_steps - config.tinit - 1)
@@ -156,10 +160,10 @@ def schedule_ranks(config: AdaLoraConfig, total_steps: int) -> None:
 
 
 class RankAllocator:
-    """Cut AdaLoRA's ranks to the budget, after each optimiser step and before gradients are cleared.
+    """Cut AdaLoRA's ranks to the planned total after each optimiser step, before gradients are cleared.
 
-    Register it as a post hook of the optimiser's step, and for checkpoints: PEFT does not save the importance
-    of each rank and the pattern of remaining ranks with the adapter's weights.
+    Register it as a post hook of the optimiser's step. Also register it for checkpoints, because PEFT does
+    not save the importance of each rank and the list of remaining ranks with the adapter's weights.
     """
 
     def __init__(self, model: PeftModel, total_steps: int) -> None:
@@ -193,11 +197,12 @@ class RankAllocator:
 
 
 class OrthogonalLoss(WhisperLoss):
-    """`WhisperLoss` that also pulls AdaLoRA's matrices towards orthogonality, as its pruning assumes.
+    """`WhisperLoss` with a term that makes AdaLoRA's matrices more orthogonal.
 
-    PEFT adds this term in a forward pass that we do not use. It changes the gradient, not the value, so
-    losses can be compared with other adapters. Its weight is the number of target tokens in the
-    batch, so it counts once over all micro-batches and processes of a step.
+    AdaLoRA needs this to cut ranks. PEFT adds this term in a forward pass that we do not use. The term
+    changes the gradient but not the value of the loss, so losses can be compared with those of other
+    adapters. It is multiplied by the number of target tokens in the batch. So it counts once over all
+    micro-batches and processes of a step.
     """
 
     def forward(

@@ -1,9 +1,10 @@
-"""Average the best evaluations' weights, after n-best averaging in ESPnet (https://arxiv.org/abs/1804.00015).
+"""Average the weights of the models with the best evaluations, like n-best averaging in ESPnet
+(https://arxiv.org/abs/1804.00015).
 
-The average of nearby weights of one run is often a better model than each of them. LoRA factors cannot be
-averaged like this: the mean of B times the mean of A is not the mean of the products. But the mean of the
-products is an adapter too, with the sum of the ranks: the A matrices stacked, the B matrices side by side and
-divided by their number. It is saved in this form.
+The average of nearby weights of one run is often a better model than each of them. The matrices of LoRA
+cannot be averaged like this: the mean of B times the mean of A is not the mean of the products. But the mean
+of the products is an adapter too. Its rank is the sum of the ranks. Its A is the A matrices stacked, and its
+B is the B matrices side by side, divided by their number. It is saved in this form.
 """
 
 import shutil
@@ -25,7 +26,10 @@ FACTORS = {"lora_A": 0, "lora_B": 1, "lora_embedding_A": 0, "lora_embedding_B": 
 
 
 def rank_evaluation(ranking: Ranking, step: int, value: float, keep: int) -> Ranking:
-    """Add an evaluation to the ranking and return the best `keep`; of equal ones, the earlier is better."""
+    """Add an evaluation to the ranking, and return the best `keep`.
+
+    If two are equal, the earlier one is better.
+    """
     return sorted([*ranking, (step, value)], key=lambda entry: (entry[1], entry[0]))[:keep]
 
 
@@ -46,7 +50,10 @@ def save_snapshot(folder: Path, step: int, model: torch.nn.Module) -> None:
 
 
 def drop_snapshots(folder: Path, ranking: Ranking) -> None:
-    """Delete snapshots that are not in the ranking, also those of a killed run that was resumed."""
+    """Delete snapshots that are not in the ranking.
+
+    These may be from a run that was killed and then resumed.
+    """
     kept = {step for step, _ in ranking}
     for path in find_snapshots(folder):
         if snapshot_step(path) not in kept:
@@ -70,7 +77,8 @@ def check_averaging(adapter_config: dict | None) -> None:
 def average_weights(folders: Sequence[Path]) -> dict[str, torch.Tensor]:
     """Return the mean of every tensor over model folders or LoRA adapter folders, summed in float64.
 
-    One tensor of one model is read at a time. LoRA factors are stacked instead: (N r, in) and (out, N r).
+    One tensor of one model is read at a time. The matrices of LoRA are stacked instead, to (N r, in) and
+    (out, N r).
 
     Raises:
         UserError: The folders hold different tensors.
@@ -96,9 +104,10 @@ def _combine(name: str, stores: Sequence[StoredWeights]) -> torch.Tensor:
 
 
 def averaged_adapter_config(config: dict, count: int) -> dict:
-    """Return the configuration of `count` stacked LoRA adapters: the sum of the ranks at the same scale.
+    """Return the configuration of `count` stacked LoRA adapters.
 
-    The scale is alpha / rank, or alpha over the root of the rank in rank-stabilised LoRA.
+    Its rank is the sum of their ranks, and its scale is the same as theirs. The scale is alpha / rank. In
+    rank-stabilised LoRA it is alpha divided by the square root of the rank.
     """
     growth = count**0.5 if config.get("use_rslora") else count
     return config | {

@@ -1,4 +1,4 @@
-"""Audio context: the seconds of audio that the encoder gets."""
+"""Compute the audio context: the seconds of audio that the encoder gets."""
 
 import math
 
@@ -12,6 +12,9 @@ TAIL = 0.1  # seconds of silence after the longest clip
 
 
 def dynamic_context(duration: float, grid: float) -> float:
-    """Return the context of a clip in seconds: duration and tail, rounded up to the grid, at most 30."""
+    """Return the context of a clip in seconds.
+
+    It is the duration and the tail, rounded up to the grid, at most 30.
+    """
     steps = math.ceil(round((duration + TAIL) / grid, 6))
     return min(round(steps * grid, 6), FULL_CONTEXT)

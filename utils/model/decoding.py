@@ -1,7 +1,7 @@
 """Decode clips greedily, each encoded in its own audio context.
 
-The tokens are those of `model.generate(do_sample=False, num_beams=1)`, whose encoder takes only 30 s. One
-difference: a hypothesis that loops is cut short.
+The tokens are the same as those of `model.generate(do_sample=False, num_beams=1)`, which encodes only 30 s.
+There is one difference: a hypothesis that loops is stopped.
 """
 
 import contextlib
@@ -36,11 +36,11 @@ class DecodedClips:
 def detect_languages(
     model: WhisperForConditionalGeneration, states: torch.Tensor
 ) -> list[tuple[str | None, float]]:
-    """Return the most probable language of each clip, and its share of the probability of all languages.
+    """Return the most probable language of each clip, and its probability among all languages.
 
     Args:
-        model: A multilingual model; an English-only model gives None and 0.
-        states: (B, positions, d_model), the encoder's output.
+        model: A multilingual model. For an English-only model, the result is None and 0.
+        states: The encoder's output, (B, positions, d_model).
     """
     languages = language_ids(model)
     if not languages:
@@ -61,16 +61,17 @@ def decode_greedily(
     max_length: int,
     temperature: float = 0.0,
 ) -> list[list[int]]:
-    """Decode until the end token, a loop or `max_length` tokens. Finished clips leave the batch.
+    """Decode until the end token, a loop or `max_length` tokens. Finished clips are removed from the batch.
 
     Args:
-        encoded: B clips; finished clips are removed from it.
+        encoded: B clips. Finished clips are removed from it.
         prompts: (B, P) int64.
         max_length: At most this number of tokens, prompt included; also limited by the decoder's positions.
         temperature: Above 0, each token is drawn at random: the higher, the less likely ones.
 
     Returns:
-        For each clip, the tokens after the prompt without the end token. A loop ends where it was found.
+        The tokens of each clip after the prompt, without the end token. A hypothesis with a loop ends where
+        the loop was found.
     """
     end = model.generation_config.eos_token_id
     device = encoded.states.device
@@ -115,7 +116,9 @@ def _choose(logits: torch.Tensor, temperature: float) -> torch.Tensor:
 def _never_chosen(
     model: WhisperForConditionalGeneration, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the ids of tokens that are never chosen: as first token of the text, and anywhere."""
+    """Return two lists of token ids: those never chosen as the first token of the text, and those never
+    chosen anywhere.
+    """
     config = model.generation_config
     always, at_begin = config.suppress_tokens or [], config.begin_suppress_tokens or []
     ids = ([*always, *at_begin], always)
@@ -125,7 +128,7 @@ def _never_chosen(
 
 @contextlib.contextmanager
 def ready_to_decode(model: torch.nn.Module) -> Iterator[None]:
-    """Set evaluation mode and the fastest layers for decoding. Do not change the weights in the block."""
+    """Set evaluation mode and the fastest layers for decoding. The weights must not change in the block."""
     with eval_mode(model), packed(model), attending_by_products(whisper_of(model)):
         yield
 
@@ -163,16 +166,16 @@ def decode_clips(
 ) -> DecodedClips:
     """Transcribe clips together, each encoded in its own audio context.
 
-    The decoder takes all clips at once, because it reads all its weights for every token. The encoder takes
-    the clips of one context at once.
+    The decoder runs on all clips at once, because it must read all its weights for every token. The encoder
+    runs on all clips with the same context at once.
 
     Args:
         model: Whisper, or a PEFT model around it, in evaluation mode, faster in `ready_to_decode`.
         clips: (samples,) float32 each, 16 kHz, at most 30 s.
         languages: Language code of each clip; None lets the model detect it. English-only models take none.
         contexts: Context of each clip in seconds.
-        max_length: At most this number of tokens in a hypothesis, prompt included.
-        task: transcribe, or translate into English.
+        max_length: Largest number of tokens of a hypothesis, with the prompt.
+        task: `transcribe`, or `translate` (into English).
         silence_run: For a dynamic context, see `utils.model.encoder.encode`.
         previous: Tokens of a text that stands before each clip.
         temperature: See `decode_greedily`.

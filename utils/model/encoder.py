@@ -17,7 +17,7 @@ def encode_clips(
     context: float,
     silence_run: int = 0,
 ) -> torch.Tensor:
-    """Encode clips, (samples,) float32 at 16 kHz each, padded or cut to `context` seconds; see `encode`."""
+    """Encode clips, each (samples,) float32 at 16 kHz, padded or cut to `context` seconds. See `encode`."""
     return encode(model, input_features(clips, context, feature_extractor, model.device), silence_run)
 
 
@@ -27,17 +27,20 @@ def encode(
     silence_run: int = 0,
     multiple: int = 1,
 ) -> torch.Tensor:
-    """Run the encoder at any length. Position embeddings are cut to the input; the rest is unchanged.
+    """Run the encoder on an input of any length.
+
+    It uses as many position embeddings as the input has positions.
 
     Args:
-        input_features: (B, n_mels, frames) with an even number of frames, 3000 at most; with a `silence_run`
+        input_features: (B, n_mels, frames) with an even number of frames, 3000 at most. With a `silence_run`,
             the last frame must be silence.
-        silence_run: Number of silent positions that one position represents; 0 adds no silence.
-        multiple: If silence is added, the number of positions is a multiple of this; see `condense`.
+        silence_run: Number of silent positions that one position represents. 0 adds no silence.
+        multiple: If silence is added, the number of positions is a multiple of this. See `condense`.
 
     Returns:
-        (B, positions, d_model), with half as many positions as frames, and those for the silence. At 3000
-        frames, the only size that transformers' encoder takes, the results are equal.
+        (B, positions, d_model). There are half as many positions as frames, and those that represent the
+        silence. For 3000 frames, the result is equal to that of transformers' encoder, which accepts no other
+        size.
     """
     encoder: WhisperEncoder = model.model.encoder
     silence = condensed_silence(model, input_features.shape[2] // 2, silence_run, multiple)
@@ -61,7 +64,8 @@ def encode(
 def condensed_silence(
     model: WhisperForConditionalGeneration, context: int, silence_run: int, multiple: int = 1
 ) -> CondensedSilence | None:
-    """Return the condensed silence after a context of this number of encoder positions; None if there is
-    none.
+    """Return the condensed silence after a context of this number of encoder positions.
+
+    None if there is no silence.
     """
     return condense(context, silence_run, model.config.max_source_positions, multiple)

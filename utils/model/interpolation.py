@@ -1,8 +1,9 @@
 """Interpolate between base and tuned weights: (1 - alpha) base + alpha tuned, WiSE-FT
 (https://arxiv.org/abs/2109.01903).
 
-Fine-tuning improves results on the training data's kind and may worsen others. Some models between the two
-keep most of the gain and lose less. Finding them takes evaluations but no training.
+Fine-tuning improves results on data like the training data, and may make them worse on other data. Some
+models between the base and the tuned model keep most of the gain and lose less. To find them, we evaluate the
+mixtures, but train nothing.
 """
 
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ def check_interpolation(base: Path, adapter_config: dict | None) -> None:
         adapter_config: Configuration of the tuned adapter; None if all weights were tuned.
 
     Raises:
-        UserError: They cannot, or the base has no safetensors.
+        UserError: They cannot be interpolated, or the base has no safetensors.
     """
     reason = f"{base} is itself an adapter: merge it into a model first" if is_adapter(base) else None
     if adapter_config is not None and reason is None:
@@ -65,11 +66,11 @@ def _tuned_besides(config: dict) -> str | None:
 def interpolate_weights(base: Path, tuned: Path, alpha: float) -> dict[str, torch.Tensor]:
     """Return (1 - alpha) base + alpha tuned for every tensor of the tuned model, read from disk one by one.
 
-    Computed in float32, returned in the tuned model's precision. Alpha 0 gives exactly the base's weights, 1
-    the tuned weights.
+    The result is computed in float32 and returned in the precision of the tuned model. Alpha 0 gives exactly
+    the base weights, and alpha 1 the tuned weights.
 
     Raises:
-        UserError: The base lacks a weight, or has it in another shape.
+        UserError: A weight of the tuned model is missing in the base, or has another shape there.
     """
     with StoredWeights(base) as before, StoredWeights(tuned) as after:
         return {name: _mix(before, after, name, alpha) for name in after.names}
@@ -80,7 +81,7 @@ def _mix(before: StoredWeights, after: StoredWeights, name: str, alpha: float) -
     if old.shape != new.shape:
         raise UserError(
             f"interpolation_alphas: {name} is {list(old.shape)} in {before.folder} and {list(new.shape)} in "
-            f"{after.folder}. Models of different shape cannot be mixed; leave interpolation_alphas out."
+            f"{after.folder}. Models of different shape cannot be mixed. Leave out interpolation_alphas."
         )
     if alpha in (0.0, 1.0):
         return (new if alpha else old.to(new.dtype)).contiguous()
@@ -90,7 +91,7 @@ def _mix(before: StoredWeights, after: StoredWeights, name: str, alpha: float) -
 def scaled_adapter_config(config: dict, alpha: float) -> dict:
     """Return the configuration of a LoRA adapter that adds `alpha` times as much to its base.
 
-    The matrices stay as they are: PEFT multiplies their product by lora_alpha over the rank.
+    The matrices do not change, because PEFT multiplies their product by lora_alpha / rank.
     """
     patterns = {name: value * alpha for name, value in (config.get("alpha_pattern") or {}).items()}
     return config | {"lora_alpha": config["lora_alpha"] * alpha, "alpha_pattern": patterns}
@@ -99,7 +100,7 @@ def scaled_adapter_config(config: dict, alpha: float) -> dict:
 def mixed_weights(
     base: Path, tuned: Path, alpha: float
 ) -> tuple[dict[str, torch.Tensor], dict[str, object] | None]:
-    """Return the mixture's tensors, and the adapter's configuration if the tuned folder is an adapter."""
+    """Return the tensors of a mixture. If the tuned folder is an adapter, also return its configuration."""
     if not is_adapter(tuned):
         return interpolate_weights(base, tuned, alpha), None
     with StoredWeights(tuned) as weights:
@@ -108,7 +109,9 @@ def mixed_weights(
 
 
 def keeps_guard(mixture: Mixture, base: Mixture, metric: str, tolerance: float) -> bool:
-    """Check that no guard's metric exceeds the base's by more than `tolerance`, an absolute fraction."""
+    """Check that on no guard dataset the metric is above that of the base by more than `tolerance`, an
+    absolute fraction.
+    """
     return all(
         rates.of(metric) <= base.guards[name].of(metric) + tolerance + 1e-9  # 0.12 - 0.10 is above 0.02
         for name, rates in mixture.guards.items()
@@ -118,9 +121,9 @@ def keeps_guard(mixture: Mixture, base: Mixture, metric: str, tolerance: float) 
 def choose_mixture(
     mixtures: Sequence[Mixture], base: Mixture, metric: str, tolerance: float
 ) -> Mixture | None:
-    """Choose the lowest validation metric of the mixtures that keep the guard; if equal, the nearest to base.
+    """Choose the mixture with the lowest validation metric among those that `keeps_guard` accepts.
 
-    Return None if no mixture keeps it.
+    If two are equal, choose the one nearer to the base. Return None if it accepts no mixture.
     """
     kept = [mixture for mixture in mixtures if keeps_guard(mixture, base, metric, tolerance)]
     return min(kept, key=lambda mixture: (mixture.validation.of(metric), mixture.alpha), default=None)
@@ -140,7 +143,10 @@ def interpolation_record(
 def build_interpolation_table(
     mixtures: Sequence[Mixture], base: Mixture, chosen: Mixture | None, metric: str, tolerance: float
 ) -> Table:
-    """Build a row for the base and each mixture, in percent; broken guards are red, the choice is bold."""
+    """Build a table with a row for the base and for each mixture, in percent.
+
+    Guards that became too bad are red, the chosen row is bold.
+    """
     table = Table(title=f"{METRIC_LABELS[metric]} in percent, between base (0) and tuned weights (1)")
     for name in ("alpha", "validation", *base.guards, "guard"):
         table.add_column(name, justify="right", overflow="fold")

@@ -1,4 +1,4 @@
-"""Language tokens of a model, and adding a token for a new language."""
+"""Find the language tokens of a model, and add a token for a new language."""
 
 import difflib
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ from utils.runtime.errors import UserError
 
 
 def language_ids(model: nn.Module) -> dict[str, int]:
-    """Return the token id of each language of the model, by code; empty for an English-only model."""
+    """Return the token id of each language code of the model. Empty for an English-only model."""
     lang_to_id: dict[str, int] = getattr(whisper_of(model).generation_config, "lang_to_id", None) or {}
     # an added language is there also by its bare code, see languages.add_language
     return {token[2:-2]: token_id for token, token_id in lang_to_id.items() if token.startswith("<|")}
 
 
 def language_codes(model: nn.Module) -> set[str]:
-    """Return the codes of languages with a token; empty for an English-only model."""
+    """Return the codes of the languages that have a token. Empty for an English-only model."""
     return set(language_ids(model))
 
 
 def check_languages(model: nn.Module, languages: Sequence[str | None], name_or_path: str) -> list[str | None]:
-    """Return the language of each row for its label tokens; all None for an English-only model.
+    """Return the language of each row, for its label tokens. All are None for an English-only model.
 
     Raises:
         UserError: A row has no language, or the model has no token for a language.
@@ -59,14 +59,15 @@ def add_language(
     """Add a token `<|code|>` to tokenizer, embedding (with the tied projection) and generation config.
 
     transformers' `generate(language=code)` looks into `lang_to_id` before its own table of languages, so the
-    bare code is entered there too. The token comes after the timestamps, so it is
-    suppressed: in decoding with timestamps, every higher id counts as a timestamp.
+    code itself is entered there too. The id of the new token is above those of the timestamps. In decoding
+    with timestamps, every such id would count as a timestamp. So the token is suppressed.
 
     Args:
         model: Changed in place.
-        processor: The token is added to its tokenizer, in place.
+        processor: Its tokenizer gets the token, in place.
         code: Lower-case code that has no token yet.
-        init_from: Code of a related language whose embedding is the start value; None: the mean of all.
+        init_from: Code of a related language. Its embedding is the start value. If None, the start value is
+            the mean of all languages.
 
     Returns:
         The id of the new token.

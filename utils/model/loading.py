@@ -1,4 +1,4 @@
-"""Load any form of Whisper, with the facts that scoring needs."""
+"""Load a Whisper model in any form, with the information that scoring needs."""
 
 import json
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from utils.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model with the facts that scoring needs."""
+    """A model with the information that scoring needs."""
 
     model: nn.Module  # WhisperForConditionalGeneration, or a PeftModel around one
     processor: WhisperProcessor
@@ -33,7 +33,10 @@ class LoadedModel:
 
     @property
     def decoding_silence_run(self) -> int:
-        """Return the value for a dynamic context: that of training, else one that suits untuned models."""
+        """Return the value for a dynamic context.
+
+        It is the value used in training. Untuned models get one that suits them.
+        """
         return SILENCE_RUN if self.silence_run is None else self.silence_run
 
 
@@ -47,11 +50,11 @@ def load_model(
     """Load a Hub id, a model folder, an adapter folder or a faster-whisper folder.
 
     Args:
-        name_or_path: Name as the user gave it.
+        name_or_path: The name that the user gave.
         dtype: Precision of the weights.
-        keep_adapter: Leave an adapter in place, trainable, instead of merging it into the weights.
-        quantization: Quantise the linear layers of the base; needs `keep_adapter`, as adapters are merged
-            only into whole weights.
+        keep_adapter: Keep an adapter separate and trainable, instead of merging it into the weights.
+        quantization: Quantise the linear layers of the base. This needs `keep_adapter`, because an adapter
+            cannot be merged into quantised weights.
 
     Raises:
         UserError: There is no loadable model, or model and processor do not belong together.
@@ -145,7 +148,8 @@ def _check_pair(name: str, model: WhisperForConditionalGeneration, processor: Wh
 def _complete_generation_config(model: WhisperForConditionalGeneration, processor: WhisperProcessor) -> None:
     """Add the language ids to a multilingual model's generation config if they are missing.
 
-    Configs from old versions of transformers lack them; the model would then look English-only.
+    Configs from old versions of transformers do not have them. Then a multilingual model would be taken for
+    an English-only one.
     """
     config, ids = model.generation_config, processor.tokenizer.get_vocab()
     is_multilingual = model.config.vocab_size >= MULTILINGUAL_VOCAB_SIZE
@@ -156,7 +160,7 @@ def _complete_generation_config(model: WhisperForConditionalGeneration, processo
 
 
 def read_training_arguments(folder: str) -> dict:
-    """Read train.py's arguments from a model folder; empty for any other model."""
+    """Read the arguments of train.py from a model folder. Empty for a model that train.py did not make."""
     return _read_if_there(Path(folder) / ARGUMENTS_FILE, yaml.safe_load)
 
 

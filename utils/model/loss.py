@@ -18,8 +18,8 @@ CHUNK_TOKENS = 128  # 27 MB of float32 logits with Whisper's 51,865 tokens
 class WhisperLoss(nn.Module):
     """Compute the summed loss of the target tokens from features and labels.
 
-    The sum, not the mean: only the caller knows how many target tokens the whole optimiser step has, over all
-    micro-batches and processes.
+    It is a sum and not a mean, because only the caller knows how many target tokens the whole optimiser step
+    has, over all micro-batches and processes.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class WhisperLoss(nn.Module):
         silence_run: int = 0,
         multiples: Multiples = ANY_SIZE,
     ) -> None:
-        """If a model has several losses, only the last can train it.
+        """Set up the loss. If several losses are made for one model, only the last one can train it.
 
         Args:
             model: Whisper, or a PEFT wrapper around it.
@@ -55,13 +55,14 @@ class WhisperLoss(nn.Module):
         encoder_states: torch.Tensor | None = None,
         context: int | None = None,
     ) -> torch.Tensor:
-        """Cross-entropy summed over the labels that are not -100.
+        """Return the cross-entropy, summed over the labels that are not -100.
 
         Args:
             input_features: (B, n_mels, frames).
             decoder_input_ids: (B, T) int64.
             labels: (B, T) int64.
-            encoder_states: (B, positions, d_model), precomputed, instead of features.
+            encoder_states: Output of the encoder, (B, positions, d_model), if it was computed before. It
+                replaces the features.
             context: Encoder positions of clip and tail in `encoder_states`.
         """
         whisper = whisper_of(self.model)
@@ -92,18 +93,18 @@ def summed_cross_entropy(
 ) -> torch.Tensor:
     """Return the summed cross-entropy of the projected states.
 
-    With chunks, the logits of all tokens never exist together. Those of a chunk are computed for the loss,
-    dropped, and computed again for the gradient, as in torchtune's `CEWithChunkedOutputLoss` and in
+    With chunks, the logits of all tokens are never in memory together. Those of one chunk are computed for
+    the loss, deleted, and computed again for the gradient, as in torchtune's `CEWithChunkedOutputLoss` and in
     Liger-Kernel (https://arxiv.org/abs/2410.10989).
 
     Args:
-        states: (N, d) of the decoder at the target tokens.
+        states: Output of the decoder at the target tokens, (N, d).
         targets: (N,) int64.
         projection: From d to the vocabulary.
-        chunk_tokens: Tokens of a chunk; None for all at once.
+        chunk_tokens: Number of tokens of a chunk. None means all at once.
 
     Returns:
-        A float32 scalar; 0 for no tokens.
+        A float32 scalar. It is 0 if there are no tokens.
     """
     missing = -len(targets) % MULTIPLE
     states = nn.functional.pad(states, (0, 0, 0, missing))

@@ -49,9 +49,9 @@ def bitsandbytes_config(quantization: Quantization) -> BitsAndBytesConfig:
 
 
 def keep_trainable_after_decoding(model: nn.Module) -> None:
-    """Keep 4-bit layers from repacking their weights for fast decoding.
+    """Prevent 4-bit layers from repacking their weights for fast decoding.
 
-    On CPUs with AVX512-BF16 one forward pass in evaluation mode repacks them into a form that the next
+    On CPUs with AVX512-BF16, a forward pass in evaluation mode changes the weights to a form that the next
     training step cannot read.
     """
     for module in model.modules():
@@ -60,7 +60,10 @@ def keep_trainable_after_decoding(model: nn.Module) -> None:
 
 
 def true_size(parameter: nn.Parameter) -> int:
-    """Count the weights in a parameter: two per byte in 4 bits; the whole parameter for a ZeRO-3 shard."""
+    """Count the weights in a parameter.
+
+    In 4 bits, a byte has two weights. For a shard of ZeRO-3, count the whole parameter.
+    """
     size = getattr(parameter, "ds_numel", parameter.numel())
     if type(parameter).__name__ != "Params4bit":
         return size

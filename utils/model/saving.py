@@ -1,4 +1,4 @@
-"""Write model folders, completely or not at all, with a model card; read weights tensor by tensor."""
+"""Write model folders with a model card, completely or not at all. Read weights one tensor after another."""
 
 import contextlib
 import json
@@ -42,7 +42,7 @@ def read_adapter_config(folder: Path) -> dict:
 
 
 def why_not_plain_lora(config: Mapping[str, object]) -> str | None:
-    """Return why an adapter's weights are not a plain sum of base and B A; None if they are.
+    """Return why an adapter's weights are not the plain sum of base and B A. None if they are.
 
     Args:
         config: `adapter_config.json`, or `LoraConfig.to_dict()`.
@@ -126,13 +126,13 @@ def local_folder(name_or_path: str) -> Path:
 def write_variant(
     template: Path, target: Path, tensors: Mapping[str, torch.Tensor], *, adapter_config: dict | None
 ) -> None:
-    """Write a folder like `template` with other weights, completely or not at all.
+    """Write a copy of the folder `template` with other weights, completely or not at all.
 
     Args:
         template: A model folder, or an adapter folder if `adapter_config` is given.
-        target: The new folder; an existing one is replaced.
+        target: The new folder. If it exists, it is replaced.
         tensors: All weights.
-        adapter_config: Replaces the template's.
+        adapter_config: Configuration of the adapter. It replaces that of the template.
     """
     with folder_written_whole(target) as temporary:
         for file in template.iterdir():
@@ -146,7 +146,7 @@ def write_variant(
 
 @contextlib.contextmanager
 def ranks_of_zero_are_meant() -> Iterator[None]:
-    """Stop PEFT from treating layers that AdaLoRA cut to rank 0 as a broken adapter."""
+    """Let PEFT accept layers that AdaLoRA has cut to rank 0. Otherwise it takes them for a broken adapter."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The following rank_pattern keys did not match")
         warnings.filterwarnings("ignore", message=r".*LoRA tensor\(s\) have invalid shape")
@@ -186,9 +186,10 @@ def save_weights(model: nn.Module, folder: Path) -> None:
 
 
 def save_processor(processor: WhisperProcessor, folder: Path) -> None:
-    """Write tokenizer and feature extractor, the latter also as a file of its own.
+    """Write tokenizer and feature extractor. Also write the feature extractor to a file of its own.
 
-    A processor alone no longer writes preprocessor_config.json, which faster-whisper needs for 128 mel bins.
+    A processor does not write preprocessor_config.json any more, but faster-whisper needs it for 128 mel
+    bins.
     """
     processor.save_pretrained(folder)
     processor.feature_extractor.save_pretrained(folder)
@@ -202,9 +203,9 @@ def build_model_card(
     results: dict[str, float | int | str | None],
     adapter: str | None,
 ) -> str:
-    """Build the model card: YAML head for the Hub, then training data, settings and validation scores.
+    """Build the model card: a YAML head for the Hub, then training data, settings and validation scores.
 
-    `adapter` is the kind of adapter in the folder (lora, dora, adalora); None for a whole model.
+    `adapter` is the kind of adapter in the folder (lora, dora, adalora), or None for a whole model.
     """
     head = ModelCardData(
         library_name="peft" if adapter else "transformers",

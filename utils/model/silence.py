@@ -1,11 +1,11 @@
-"""Condense the silence after a clip: few encoder positions represent many.
+"""Condense the silence after a clip: a few encoder positions represent many.
 
 Whisper was trained on windows of 30 s, often with silence after the speech. Without that silence, an untuned
-model invents text, and a tuned one loses some accuracy. But silent positions differ only in their place. So
-the first second of silence stays as it is. After it, the middle position of each run represents the run, and
-the logarithm of the run's length is added to the attention scores of its key. If all positions of
-a run are equal, the softmax over the few is the softmax over the many. After proportional attention in token
-merging (Bolya et al. 2023, arXiv:2210.09461).
+model invents text, and a tuned one loses some accuracy. But silent positions differ only in their time. So we
+keep the first second of silence as it is, and cut the rest into runs of positions. The middle position of
+each run represents the run, and the logarithm of the run's length is added to the attention scores of its
+key. If all positions of a run are equal, attention to the few positions gives the same result as attention to
+all. The method is the proportional attention of token merging (Bolya et al. 2023, arXiv:2210.09461).
 """
 
 import itertools
@@ -40,13 +40,14 @@ class CondensedSilence:
         return len(self.places)
 
     def positions(self, device: torch.device) -> torch.Tensor:
-        """Return (S,) int64: the positions in the 30 s window that stand for the silence."""
+        """Return the positions in the 30 s window that represent the silence, (S,) int64."""
         return torch.tensor(self.places, device=device)
 
     def key_bias(self, like: torch.Tensor) -> torch.Tensor | None:
-        """Return (1, 1, 1, S) to add to the scores of each key, with the type and device of `like`.
+        """Return the values (1, 1, 1, S) to add to the attention scores of each key, with the type and device
+        of `like`.
 
-        None if each place represents only itself: kernels are faster without it.
+        None if each position represents only itself, because kernels are faster without a bias.
         """
         if max(self.lengths) == 1:
             return None
@@ -57,7 +58,7 @@ class CondensedSilence:
         """Append the silence to the output of the convolutions for a clip.
 
         Args:
-            convolved: (B, context + `MARGIN`, d_model), made of `extend_features`.
+            convolved: (B, context + `MARGIN`, d_model), computed from the result of `extend_features`.
 
         Returns:
             (B, S, d_model)
@@ -79,7 +80,7 @@ def extend_features(input_features: torch.Tensor) -> torch.Tensor:
 
 
 def encoder_positions(context: float) -> int:
-    """Return the number of encoder positions in `context` seconds, at 50 a second."""
+    """Return the number of encoder positions in `context` seconds. There are 50 per second."""
     return round(context * POSITIONS_PER_SECOND)
 
 
@@ -89,10 +90,11 @@ def condense(context: int, run: int, full: int, multiple: int = 1) -> CondensedS
 
     Args:
         context: Encoder positions of clip and tail.
-        run: Silent positions that one position represents; 1 gives the full window, 0 adds no silence.
-        full: Positions of the window.
-        multiple: Make the number of positions a multiple of this by keeping more of the silence; keep all
-            of it if that is not enough.
+        run: Number of silent positions that one position represents. 1 gives the full window, 0 adds no
+            silence.
+        full: Number of positions of the window.
+        multiple: Keep more of the silence, so that the number of positions is a multiple of this. If there is
+            not enough silence, keep all of it.
 
     Returns:
         None if there is no silence to add.
@@ -112,13 +114,13 @@ def condense(context: int, run: int, full: int, multiple: int = 1) -> CondensedS
 
 
 def seconds_of_work(context: float, run: int) -> float:
-    """Return the seconds of audio that the encoder's positions for a clip correspond to."""
+    """Return how many seconds of audio the encoder's positions for a clip correspond to."""
     if run == 0:
         return context
     return count_positions(encoder_positions(context), run, PLACES) / POSITIONS_PER_SECOND
 
 
 def count_positions(context: int, run: int, full: int, multiple: int = 1) -> int:
-    """Count the encoder positions for a context; see `condense`."""
+    """Count the encoder positions for a context. See `condense`."""
     silence = condense(context, run, full, multiple)
     return context if silence is None else len(silence)

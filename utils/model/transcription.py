@@ -23,12 +23,12 @@ Found = TypeVar("Found")
 
 
 class CutShortError(Exception):
-    """Decoding stopped between two batches, because a process was told to stop."""
+    """Decoding stopped between two batches, because a process got a signal to stop."""
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """The text of one clip; if the decoder failed, empty with the reason."""
+    """The text of one clip. If the decoder failed, the text is empty and there is a reason."""
 
     text: str
     error: str | None = None
@@ -56,26 +56,27 @@ def transcribe_clips(
     cut_short: Callable[[], bool] = lambda: False,
     on_batch: Callable[[int, float], None] = lambda clips, seconds: None,
 ) -> dict[int, Hypothesis]:
-    """Transcribe this process's batches of all clips.
+    """Transcribe those batches that this process gets.
 
     The batches do not depend on the number of processes, so the results do not either.
 
     Args:
-        transcribe_batch: Decoder of a model; a batch that does not fit in memory is split in halves.
-        clips: FLAC bytes of at most 30 s, 16 kHz mono, for all processes; read batch by batch.
+        transcribe_batch: Decoder of a model. If a batch does not fit into memory, it is split in halves.
+        clips: FLAC bytes of at most 30 s, 16 kHz mono, of the clips of all processes. They are read one batch
+            after another.
         durations: Seconds of each clip.
-        languages: Language code of each clip; None lets the model detect it.
-        audio_context: "full", or "dynamic": each clip's own duration rounded up to a fixed grid.
-        batch_size: Clips decoded at once.
+        languages: Language code of each clip. If it is None, the model detects the language.
+        audio_context: "full", or "dynamic", which is each clip's own duration, rounded up to a fixed grid.
+        batch_size: Number of clips that are decoded at once.
         process: Number of this process.
         num_processes: Number of processes that share the clips.
         keeps_failures: If the decoder fails on a clip, keep an empty hypothesis with the reason.
-        cut_short: Called after every batch; True stops decoding.
-        on_batch: Called after each batch with its clips and audio seconds.
+        cut_short: Function that is called after every batch. If it returns True, decoding stops.
+        on_batch: Function that is called after each batch with its number of clips and its audio seconds.
 
     Returns:
-        Hypotheses by clip number, in order. All processes together have every clip once, unless one was
-        cut short.
+        Hypotheses by clip number, in order. Together, all processes have every clip once, unless one stopped
+        early.
     """
     found: dict[int, Hypothesis] = {}
     transcribe_batch = WithinMemory(transcribe_batch)
@@ -155,7 +156,7 @@ def _transcribe_batch(
 
 
 def failed(error: Exception) -> Hypothesis:
-    """Return the hypothesis for a clip or recording that the decoder failed on, with the reason in a line."""
+    """Return the empty hypothesis of a clip on which the decoder failed, with the reason in one line."""
     return Hypothesis("", " ".join(f"{type(error).__name__}: {error}".split())[:300])
 
 
@@ -163,7 +164,7 @@ def gather_hypotheses(share: dict[int, Hypothesis], num_clips: int) -> list[Hypo
     """Gather the hypotheses of all processes, in clip order, on every process. All processes must call it.
 
     Raises:
-        CutShortError: On all processes: clips are missing, because a process was told to stop.
+        CutShortError: Clips are missing, because a process got a signal to stop. All processes raise this.
         RuntimeError: Two processes have transcribed the same clip.
     """
     joined: dict[int, Hypothesis] = {}

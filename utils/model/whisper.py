@@ -1,4 +1,4 @@
-"""Whisper inside its wrappers: the model, its parameters, which of them are trained, its modes."""
+"""Find the Whisper model inside a wrapper. Count and freeze its parameters, and set its modes."""
 
 import contextlib
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def whisper_of(model: nn.Module) -> WhisperForConditionalGeneration:
 
 
 def adapter_name(model: nn.Module) -> str | None:
-    """Return lora, dora or adalora; None for a model without an adapter."""
+    """Return `lora`, `dora` or `adalora`. None for a model without an adapter."""
     config = getattr(model, "active_peft_config", None)
     if config is None:
         return None
@@ -27,7 +27,10 @@ def adapter_name(model: nn.Module) -> str | None:
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
-    """Count (trainable, all) parameters: tied weights once, quantised weights and ZeRO-3 shards in full."""
+    """Count the trainable parameters and all parameters.
+
+    Tied weights count once. Quantised weights and weights that ZeRO-3 has sharded count in full.
+    """
     sizes = [(true_size(p), p.requires_grad) for p in model.parameters()]
     return sum(size for size, is_trainable in sizes if is_trainable), sum(size for size, _ in sizes)
 
@@ -40,9 +43,10 @@ def trainable_parameters_line(model: nn.Module) -> str:
 
 
 def allow_empty_texts(model: nn.Module) -> None:
-    """Allow the end token as first token of the text, which Whisper's generation config forbids.
+    """Allow the end token as the first token of a text. Whisper's generation config forbids this.
 
-    Use it for models trained on clips without speech. Others would skip speech that they are unsure of.
+    Use it for models trained on clips without speech. Other models would write nothing for speech of which
+    they are unsure.
     """
     config = whisper_of(model).generation_config
     config.begin_suppress_tokens = [
@@ -52,7 +56,7 @@ def allow_empty_texts(model: nn.Module) -> None:
 
 @contextlib.contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Switch dropout off in the block, then restore the mode. Compiled layers are only for training."""
+    """Turn dropout off in the block, then restore the mode. Compiled layers are not used in the block."""
     was_training = model.training
     model.eval()
     try:
@@ -75,7 +79,7 @@ def freeze(
         model: Changed in place.
         encoder: All of the encoder.
         convolutions: The two convolutions that turn log-mel frames into the encoder's input.
-        encoder_layers: Number of encoder layers from the bottom; the convolutions are frozen too.
+        encoder_layers: Number of the lowest encoder layers to freeze. The convolutions are then frozen too.
 
     Raises:
         UserError: The encoder has fewer layers.

@@ -52,5 +52,5 @@ def test_losses_and_gradients_equal_the_uncompiled(tiny_whisper):
 def test_without_a_compiler_there_is_one_clear_word(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(UserError, match=r"no C\+\+ compiler, looked for g\+\+, clang\+\+"):
+    with pytest.raises(UserError, match=r"no C\+\+ compiler found, looked for g\+\+, clang\+\+"):
         check_compiler()

@@ -1,9 +1,10 @@
 """Convert faster-whisper folders (CTranslate2) to Hugging Face folders that can be trained.
 
 A faster-whisper folder holds `model.bin` (CTranslate2's binary form, version 6), `config.json` (alignment
-heads and suppressed tokens, no dimensions) and `tokenizer.json`. Every dimension is read from the weights.
-Floats of 16 and 32 bits come through without loss; integers of 8 and 16 bits are divided by the scales stored
-beside them. The result is float32, as OpenAI's own checkpoints, because training needs the bits."""
+heads and suppressed tokens, no dimensions) and `tokenizer.json`. All dimensions of the model are read from
+the shapes of the weights. Floats of 16 and 32 bits are converted without loss. Integers of 8 and 16 bits are
+divided by the scales that are stored with them. The result is float32, like OpenAI's own checkpoints, because
+training needs this precision."""
 
 import re
 from functools import lru_cache
@@ -63,7 +64,8 @@ def convert_to_hugging_face(folder: str | Path, output_dir: str | Path) -> None:
     """Write the faster-whisper model in `folder` to `output_dir` as a Hugging Face folder.
 
     Raises:
-        UserError: A file is missing, truncated or of another kind, or the parts do not fit together.
+        UserError: A file is missing, truncated or of another kind, or the files do not belong to the same
+            model.
     """
     from safetensors.torch import save_file
     from transformers import WhisperFeatureExtractor, WhisperProcessor
@@ -90,7 +92,8 @@ def read_tensors(weights: ModelBin, config: "WhisperConfig") -> "dict[str, torch
     """Read every tensor of the transformers model with this configuration, in float32.
 
     Raises:
-        UserError: A tensor is missing or has another shape, or the projection is not the embeddings.
+        UserError: A tensor is missing or has another shape, or the output projection differs from the token
+            embeddings.
     """
     import torch
     from transformers import WhisperForConditionalGeneration
@@ -117,7 +120,9 @@ def read_tensors(weights: ModelBin, config: "WhisperConfig") -> "dict[str, torch
 
 
 def _check_tied(weights: ModelBin) -> None:
-    """Check that the output projection is the embeddings, because Whisper can keep no other one."""
+    """Check that the output projection is equal to the token embeddings, because Whisper stores only one
+    tensor for both.
+    """
     projection, embeddings = "decoder/projection/weight", "decoder/embeddings/weight"
     if projection in weights and not np.array_equal(weights.read(projection), weights.read(embeddings)):
         raise weights.error(f"has a {projection} of its own, expected the embeddings under another name")

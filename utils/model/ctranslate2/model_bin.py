@@ -26,15 +26,16 @@ NEW_CONVERSION = "Download the folder again or convert it again with `ct2-transf
 
 
 class ModelBin:
-    """The tensors of a CTranslate2 `model.bin`, read on demand from the mapped file.
+    """The tensors of a CTranslate2 `model.bin`. Each is read from the mapped file when it is needed.
 
-    Layout (little endian): u32 version, string specification, u32 revision, u32 count; per variable a string
-    name, u8 rank, u32 dimensions, u8 dtype, u32 bytes, data; then u32 count of aliases, each two strings. A
-    string is a u16 length that counts the final NUL, and the bytes. Everything is checked against the length
-    of the file before it is used, so a hostile file can neither allocate nor read beyond it.
+    Layout (little endian): u32 version, string specification, u32 revision, u32 count; for each variable a
+    string name, u8 rank, u32 dimensions, u8 dtype, u32 bytes, data; then a u32 count of aliases, each of two
+    strings. A string is a u16 length, which includes the final NUL, and the bytes. Every length is checked
+    against the size of the file before it is used. So a file made for an attack can neither fill the memory
+    nor read beyond its end.
 
     Raises:
-        UserError: The file is missing, truncated, or no Whisper model in binary version 6.
+        UserError: The file is missing or truncated, or it is not a Whisper model in binary version 6.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,7 +58,10 @@ class ModelBin:
         return len(found)
 
     def count_heads(self, side: str, d_model: int) -> int:
-        """Return the number of attention heads of `side`, from the file or else from Whisper's head size."""
+        """Return the number of attention heads of `side`.
+
+        If the file does not say it, compute it from Whisper's head size.
+        """
         name, heads = f"{side}/num_heads", d_model // HEAD_DIM
         if name in self and 0 not in self.shape(name):
             heads = int(self._variables[name].flat[0])
@@ -81,7 +85,7 @@ class ModelBin:
         return shape
 
     def read(self, name: str) -> np.ndarray:
-        """Return the variable `name` as float32, integers divided by their scale.
+        """Return the variable `name` as float32. Integers are divided by their scale.
 
         Raises:
             UserError: The variable is missing, or cannot be converted to weights.
@@ -163,5 +167,8 @@ class ModelBin:
             raise self.error("has a name that is not text") from None
 
     def error(self, what: str) -> UserError:
-        """Return the error for this file; `what` is a predicate such as "is truncated"."""
+        """Return the error for this file.
+
+        `what` continues the sentence after the file's name, such as "is truncated".
+        """
         return UserError(f"{self._path}: the file {what}. {NEW_CONVERSION}")

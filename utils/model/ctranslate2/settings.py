@@ -25,7 +25,7 @@ REQUIRED_TOKENS = [
 
 
 def read_settings(folder: Path) -> dict[str, list]:
-    """Read the lists of token ids and heads from `config.json`; a missing list is skipped."""
+    """Read the lists of token ids and heads from `config.json`. A list may be missing."""
     path = folder / "config.json"
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
@@ -57,7 +57,7 @@ def _are_whole_numbers(value: object, rank: int) -> bool:
 
 
 def load_tokenizer(folder: Path, vocab_size: int) -> "WhisperTokenizer":
-    """Load the folder's tokenizer and add the timestamp tokens, which faster-whisper leaves out.
+    """Load the folder's tokenizer and add the timestamp tokens, because faster-whisper leaves them out.
 
     Raises:
         UserError: tokenizer.json is missing or unreadable, or belongs to a model with another vocabulary.
@@ -90,7 +90,10 @@ def load_tokenizer(folder: Path, vocab_size: int) -> "WhisperTokenizer":
 
 
 def _build_tokenizer(source: "Tokenizer") -> "WhisperTokenizer":
-    """Transformers' tokenizer around `source`, with the timestamp tokens, declared as OpenAI's are."""
+    """Build the tokenizer of transformers from `source`.
+
+    Add the timestamp tokens with the settings of OpenAI's tokenizers.
+    """
     from tokenizers import AddedToken
     from transformers import WhisperTokenizer
 
@@ -108,7 +111,7 @@ def _build_tokenizer(source: "Tokenizer") -> "WhisperTokenizer":
 
 
 def build_config(weights: ModelBin, tokenizer: "WhisperTokenizer") -> "WhisperConfig":
-    """Build the configuration: dimensions from the weights, token ids from the tokenizer."""
+    """Build the configuration. The dimensions are from the weights, the token ids from the tokenizer."""
     from transformers import WhisperConfig
 
     vocab_size, d_model = weights.shape("decoder/embeddings/weight", rank=2)
@@ -135,7 +138,9 @@ def build_config(weights: ModelBin, tokenizer: "WhisperTokenizer") -> "WhisperCo
 
 
 def language_settings(ids: dict[str, int]) -> dict[str, dict[str, int]]:
-    """Return a multilingual model's token settings for its generation config, from the vocabulary."""
+    """Return settings for the generation config of a multilingual model: the ids of its special tokens, from
+    the vocabulary.
+    """
     from transformers.models.whisper.tokenization_whisper import LANGUAGES, TASK_IDS
 
     return {
@@ -150,7 +155,7 @@ def build_generation_config(
     """Build the generation config: languages, tasks, suppressed tokens, heads for word timestamps.
 
     Raises:
-        UserError: config.json has a token or head that the model lacks.
+        UserError: config.json names a token or head that the model does not have.
     """
     from transformers import GenerationConfig
 
@@ -183,7 +188,7 @@ def build_generation_config(
 
 
 def _upper_half_heads(config: "WhisperConfig") -> list[list[int]]:
-    """Return all heads of the decoder's upper half, OpenAI's default if no better heads are known."""
+    """Return all heads of the decoder's upper half. This is OpenAI's default if no better heads are known."""
     layers = range(config.decoder_layers // 2, config.decoder_layers)
     return [[layer, head] for layer in layers for head in range(config.decoder_attention_heads)]
 

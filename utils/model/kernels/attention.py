@@ -1,8 +1,9 @@
-"""Attention in bfloat16 on CPUs by plain matrix products, if torch's fused kernel is slow; masks for it.
+"""Compute attention in bfloat16 on CPUs by matrix products where torch's fused kernel is slow.
 
-The fused kernel is made for long sequences. Up to some hundred positions, as in the encoder with a dynamic
-context, its backward pass in bfloat16 takes two to six times as long as batched products. If a decoder asks
-for one token at a time, its forward pass takes five times as long.
+Also add masks to it. The fused kernel is made for long sequences. The encoder with a dynamic context has only
+up to some hundred positions. There, the kernel's backward pass in bfloat16 takes two to six times as long as
+batched matrix products. When a decoder computes one token at a time, the kernel's forward pass takes five
+times as long.
 """
 
 import contextlib
@@ -23,9 +24,10 @@ FEW_QUERIES = 4  # queries of a decoder with a cache: one, or the prompt
 
 
 def attend_by_products(model: PreTrainedModel) -> None:
-    """Train a model's short sequences with matrix products; all others use torch's kernel.
+    """Use matrix products for short sequences when this model is trained.
 
-    Scores are rounded to bfloat16, as in transformers' `eager` attention under autocast.
+    All other sequences use torch's kernel. Scores are rounded to bfloat16, as in transformers' `eager`
+    attention under autocast.
     """
     AttentionInterface.register(NAME, _attend)
     AttentionMaskInterface.register(NAME, sdpa_mask)
@@ -35,9 +37,10 @@ def attend_by_products(model: PreTrainedModel) -> None:
 def _attend(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: float | None
 ) -> tuple[Tensor, None]:
-    """Compute attention for transformers: query (B, heads, T, d), scaled; key and value (B, heads, S, d).
+    """Compute attention for transformers.
 
-    A mask of (1, 1, 1, S) is added to the scores.
+    The query is (B, heads, T, d), already scaled. Key and value are (B, heads, S, d). A mask of (1, 1, 1, S)
+    is added to the scores.
 
     Returns:
         (B, T, heads, d)
@@ -59,7 +62,10 @@ def _attend(
 
 @contextlib.contextmanager
 def attending_by_products(model: PreTrainedModel) -> Iterator[None]:
-    """Use matrix products in a CPU decoder's attention inside the block; float32 keeps its kernel."""
+    """Use matrix products for the attention of a decoder on a CPU inside the block.
+
+    In float32, nothing changes.
+    """
     if model.device.type != "cpu":
         yield
         return
@@ -76,7 +82,10 @@ def attending_by_products(model: PreTrainedModel) -> Iterator[None]:
 def _attend_to_few(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: float | None
 ) -> tuple[Tensor, None]:
-    """Compute `_attend` for the few tokens of a decoder. A float mask is added; False masks a key."""
+    """Compute `_attend` for the few tokens of a decoder.
+
+    A float mask is added to the scores. In a bool mask, False hides a key.
+    """
     is_few = query.dtype == torch.bfloat16 and query.shape[2] <= FEW_QUERIES and options.get("scaling") == 1.0
     if not is_few or (query.shape[2] > 1 and mask is None):
         return sdpa_attention_forward(module, query, key, value, mask, **options)  # type: ignore[arg-type]
@@ -91,14 +100,14 @@ def _attend_to_few(
 def mask_cross_attention(
     model: PreTrainedModel, find_mask: Callable[[nn.Module], Tensor | None]
 ) -> list[RemovableHandle]:
-    """Add a mask to the decoder's cross-attention, for which transformers' Whisper has no argument.
+    """Add a mask to the decoder's cross-attention, because transformers' Whisper has no argument for it.
 
     Args:
-        find_mask: Called by each layer at each pass. Returns None or a mask (B or 1, 1, 1, S): False or -inf
-            for masked keys; other values are added to the scores.
+        find_mask: Function that each layer calls in each pass. It returns None or a mask (B or 1, 1, 1, S).
+            Keys with False or -inf are hidden; other values are added to the scores.
 
     Returns:
-        Handles to remove the hooks. The mask registered last is used.
+        Handles to remove the hooks. If several masks are registered, the last one is used.
     """
 
     def add_mask(attention: nn.Module, inputs: tuple, options: dict) -> tuple[tuple, dict]:

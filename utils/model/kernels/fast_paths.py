@@ -23,16 +23,16 @@ def check_compiler() -> None:
     names = [os.environ.get("CXX", "g++"), "g++", "clang++"]
     if not any(shutil.which(name) for name in names):
         raise UserError(
-            f"torch_compile: no C++ compiler, looked for {', '.join(dict.fromkeys(names))}. Install one "
-            "(Debian: apt install g++), set CXX, or leave torch_compile out."
+            f"torch_compile: no C++ compiler found, looked for {', '.join(dict.fromkeys(names))}. "
+            "Install one (Debian: apt install g++), set CXX, or leave out torch_compile."
         )
 
 
 def compile_layers(whisper: WhisperForConditionalGeneration) -> None:
     """Compile encoder and decoder layers in place; names and weights do not change.
 
-    All encoder layers share one program, and so do all decoder layers. It is compiled for any length, because
-    dynamic contexts have hundreds of lengths.
+    All encoder layers share one program, and so do all decoder layers. It is compiled for all lengths at
+    once, because dynamic contexts have hundreds of lengths.
     """
     for layer in [*whisper.model.encoder.layers, *whisper.model.decoder.layers]:
         layer.compile(dynamic=True)
@@ -40,7 +40,9 @@ def compile_layers(whisper: WhisperForConditionalGeneration) -> None:
 
 @contextlib.contextmanager
 def uncompiled() -> Iterator[None]:
-    """Run compiled layers uncompiled in the block: decoding with a cache would compile them again."""
+    """Run compiled layers without compilation in the block, because decoding with a cache would compile them
+    again.
+    """
     with torch.compiler.set_stance("force_eager"):
         yield
 
@@ -56,9 +58,9 @@ def take_fast_paths(
     """Make a model compute faster, with the same result.
 
     Args:
-        whisper: The model; `requires_grad` marks what is trained.
+        whisper: The model. `requires_grad` marks the weights that are trained.
         device: Device for training.
-        mixed_precision: In Accelerate's words: no, bf16 or fp16.
+        mixed_precision: `no`, `bf16` or `fp16`, as in Accelerate.
         is_whole: Whether each process holds all weights and the gradients of its own batch.
         torch_compile: Compile the layers.
 

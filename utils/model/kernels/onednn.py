@@ -1,15 +1,16 @@
-"""Run linear layers with oneDNN on x86 CPUs, where torch uses another library or sorts the weights at every
-call.
+"""Run linear layers with oneDNN on x86 CPUs. torch itself uses another library, or reorders the weights at
+every call.
 
-For decoding, `packed` stores weights once in the layout of the CPU's matrix kernels. A decoder multiplies few
-rows with all its weights. Unpacked, oneDNN sorts the weights at every call, or float32 goes to a kernel
-that is slow with few rows. With eight rows the projection onto Whisper's vocabulary takes half (bfloat16) to
-a third (float32) of the time; products of many rows gain 10 to 20 %. torch's inductor packs weights in the
-same way when it freezes a model.
+For decoding, `packed` stores the weights once in the layout that the CPU's matrix kernels need. A decoder
+multiplies few rows with all its weights. Without packing, oneDNN reorders the weights at every call, or
+float32 uses a kernel that is slow for few rows. With packing, the projection of eight rows onto Whisper's
+vocabulary takes half (bfloat16) to a third (float32) of the time. Products of many rows take 10 to 20 % less.
+torch's inductor packs weights in the same way when it freezes a model.
 
-For training, `multiply_by_onednn` takes float32 products from MKL to oneDNN, which projects a hundred tokens
-onto the vocabulary in half the time. In bfloat16 torch already uses oneDNN. oneDNN keeps a kernel for every
-number of rows. The projection needs few; kernels for the encoder would take 0.3 GB and save 2 % of time.
+For training, `multiply_by_onednn` computes float32 products with oneDNN instead of MKL. This projects a
+hundred tokens onto the vocabulary in half the time. In bfloat16, torch already uses oneDNN. oneDNN keeps a
+kernel in memory for every number of rows. The projection needs few kernels. Those of the encoder would take
+0.3 GB and save 2 % of the time, so the encoder does not use it.
 """
 
 import contextlib
@@ -34,7 +35,7 @@ def is_available(dtype: torch.dtype) -> bool:
 
 
 def _multiply(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Multiply (…, in) by (out, in) and add (out,), to (…, out), as inductor does for a linear layer."""
+    """Multiply (…, in) by (out, in), add (out,), and return (…, out), as inductor does for a linear layer."""
     if not inputs.numel():  # no targets in a batch
         return nn.functional.linear(inputs, weight, bias)
     product: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
@@ -43,9 +44,9 @@ def _multiply(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 @contextlib.contextmanager
 def packed(model: nn.Module) -> Iterator[None]:
-    """Pack a model's linear layers in the block if it is on an x86 CPU; otherwise do nothing.
+    """Pack a model's linear layers in the block if it is on an x86 CPU. Otherwise do nothing.
 
-    The weights are copied, so changes to them in the block have no effect. Under autocast they are packed in
+    The weights are copied, so changes to them in the block have no effect. Under autocast, they are packed in
     its precision. Do not train in the block.
     """
     layers = [layer for layer in _linear_layers(model) if is_available(_precision(layer))]
@@ -59,7 +60,7 @@ def packed(model: nn.Module) -> Iterator[None]:
 
 
 def _linear_layers(model: nn.Module) -> list[nn.Linear]:
-    """Return the layers on a CPU of exactly the class nn.Linear; a subclass may compute something else."""
+    """Return the layers on a CPU whose class is nn.Linear itself. A subclass may compute something else."""
     return [
         layer
         for layer in model.modules()
@@ -70,7 +71,7 @@ def _linear_layers(model: nn.Module) -> list[nn.Linear]:
 
 
 def _precision(layer: nn.Linear) -> torch.dtype:
-    """Return the precision of the layer's products: that of autocast, if it is on."""
+    """Return the precision in which the layer multiplies. If autocast is on, this is its precision."""
     autocast = torch.is_autocast_enabled("cpu")
     return torch.get_autocast_dtype("cpu") if autocast else layer.weight.dtype
 
@@ -85,7 +86,7 @@ def _packed_forward(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
 
 @dataclass(frozen=True)
 class Multiples:
-    """Sizes of a training batch are multiples of these, so that there are few different sizes."""
+    """The sizes of training batches are multiples of these numbers, so that there are few different sizes."""
 
     positions: int = 1  # of the encoder, if silence is condensed
     tokens: int = 1  # that the decoder reads
@@ -95,16 +96,19 @@ ANY_SIZE = Multiples()
 
 
 def choose_multiples(device: torch.device, mixed_precision: str) -> Multiples:
-    """Choose coarse sizes if oneDNN compiles a kernel for each shape; it keeps only the last 1,024."""
+    """Choose large multiples if oneDNN compiles a kernel for each shape, because it keeps only the last 1,024
+    kernels.
+    """
     if device.type == "cpu" and mixed_precision == "bf16":
         return Multiples(positions=32, tokens=8)
     return ANY_SIZE
 
 
 def multiply_by_onednn(model: nn.Module) -> None:
-    """Train a model's float32 linear layers, or one layer, with oneDNN on x86 CPUs; others do not change.
+    """Train the float32 linear layers of a model, or one layer, with oneDNN on x86 CPUs.
 
-    Weights must be whole on each process: sharded weights are missing when the gradient is computed.
+    Other layers do not change. Each process must have the whole weights. If they are sharded, parts are
+    missing when the gradient is computed.
     """
     if is_available(torch.float32):
         for layer in _linear_layers(model):

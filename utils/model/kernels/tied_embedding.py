@@ -1,8 +1,8 @@
 """Compute the gradient of a token embedding tied to the output projection, without a second dense gradient.
 
-The gradient of looking up a hundred tokens has a hundred rows. autograd puts them in a zero matrix of the
-whole vocabulary and adds it to the projection's gradient: 106 MB written, and 318 MB moved, in every backward
-pass of Whisper base.
+If a hundred tokens are looked up in the embedding, their gradient has a hundred rows. autograd writes these
+rows into a matrix of zeros for the whole vocabulary, and adds it to the gradient of the projection. With
+Whisper base, this writes 106 MB and moves 318 MB in every backward pass.
 """
 
 import torch
@@ -21,8 +21,8 @@ def is_tied_and_trained(whisper: WhisperForConditionalGeneration) -> bool:
 def add_rows_in_place(embedding: nn.Embedding) -> None:
     """Add the rows of each backward pass to the projection's gradient in place.
 
-    The embedding must be trained, whole on each process, and tied to a projection that is used in every
-    backward pass. Gradients are equal except for the order of sums.
+    The embedding must be trained, whole on each process, and tied to a projection that every backward pass
+    uses. The gradients are those of autograd, except that sums have another order.
     """
     rows = _Rows(embedding.padding_idx)
     embedding.register_forward_hook(rows.look_up)
@@ -37,7 +37,7 @@ class _Rows:
         self.waiting: list[tuple[Tensor, Tensor]] = []
 
     def look_up(self, module: nn.Module, inputs: tuple[Tensor], found: Tensor) -> Tensor | None:
-        """Return the same embeddings, with a gradient of rows. This is a forward hook."""
+        """Return the same embeddings, but so that their gradient is kept as rows. This is a forward hook."""
         if not (torch.is_grad_enabled() and found.requires_grad):
             return None
         self.waiting.clear()  # rows of a backward pass that was interrupted
@@ -45,7 +45,10 @@ class _Rows:
         return rows
 
     def add_to(self, gradient: Tensor) -> Tensor:
-        """Add the rows to the projection's gradient. This is a hook of the weight, run when all are there."""
+        """Add the rows to the projection's gradient.
+
+        This is a hook of the weight. It runs when all rows are there.
+        """
         for ids, rows in self.waiting:
             ids, rows = ids.flatten(), rows.flatten(0, -2)
             if self._padding_id is not None:
@@ -57,7 +60,10 @@ class _Rows:
 
 
 class _LookUp(torch.autograd.Function):
-    """Embeddings already looked up. The weight is an input so that its hook waits for the backward pass."""
+    """Pass on embeddings that were already looked up.
+
+    The weight is an input too, so that its hook waits for this backward pass.
+    """
 
     @staticmethod
     def forward(ctx: FunctionCtx, weight: Tensor, found: Tensor, ids: Tensor, rows: _Rows) -> Tensor:
