@@ -1,8 +1,8 @@
-"""Blocks of work: a source's items are cut into small blocks. A block is finished completely or not at all.
+"""Cuts the items of a source into small blocks of work. A block is finished completely or not at all.
 
 A finished block is two files: its clips (Arrow) and its index (JSON, written last). Their names contain a
 digest of the items and of all settings that decide the result. So a resumed run, a run on changed input and
-the jobs of a cluster find exactly the blocks that are still valid.
+the jobs of a cluster all find the blocks that are still valid, and no others.
 """
 
 import dataclasses
@@ -38,20 +38,23 @@ class Block:
         return f"block-{self.number:06d}-{self.digest}"
 
     def index_in(self, folder: Path) -> Path:
-        """Return the path of its index. It exists only if the block is finished. Clips are beside it."""
+        """Return the path of its index.
+
+        The index exists only if the block is finished. The clips are beside it.
+        """
         return folder / f"{self.name}.json"
 
     def groups(self) -> Iterator[list[Utterance | Reject]]:
-        """Yield the items, those of one recording together, so that it is decoded once."""
+        """Yield the items in groups, one for each recording, so that a recording is decoded once."""
         return _groups(self.items)
 
 
 def cut_blocks(items: Iterable[Utterance | Reject], settings: str) -> Iterator[Block]:
-    """Cut items into blocks, the same blocks each time.
+    """Cut items into blocks. The result is the same each time.
 
     Args:
         items: In the same order each time.
-        settings: Everything else that decides the result; part of the digest.
+        settings: Everything else that changes the result. It is part of the digest.
     """
     number, block, size = 0, list[Utterance | Reject](), 0
     for group in _groups(items):
@@ -66,7 +69,10 @@ def cut_blocks(items: Iterable[Utterance | Reject], settings: str) -> Iterator[B
 
 
 def is_own_block(number: int, shard_index: int | None, num_shards: int) -> bool:
-    """Check whether the block of this number belongs to this job of an array; without an array all do."""
+    """Check whether the block with this number belongs to this job of an array.
+
+    Without an array, all blocks do.
+    """
     return shard_index is None or number % num_shards == shard_index
 
 
@@ -75,7 +81,7 @@ def _groups(items: Iterable[Utterance | Reject]) -> Iterator[list[Utterance | Re
 
 
 def _recording_cut(item: Utterance | Reject) -> object:
-    """Return the recording that an item is a part of. An item that is no part gets a unique object."""
+    """Return the recording from which an item is cut. For any other item, return a unique object."""
     is_part = isinstance(item, Utterance) and item.start is not None and not isinstance(item.audio, bytes)
     return item.audio if is_part else object()  # type: ignore[union-attr]
 

@@ -44,9 +44,9 @@ def build_dataset(
     """Write finished blocks as a `DatasetDict`, with `rejects.jsonl` and `data_report.json` in its folder.
 
     Args:
-        folder: An existing folder, best a temporary one (`folder_written_whole`).
+        folder: A folder that exists, usually a temporary one (`folder_written_whole`).
         blocks: The index files of the blocks, in order.
-        settings: What decides the splits.
+        settings: The settings that decide the splits.
         credit: For the report.
         notes: For the report.
 
@@ -94,7 +94,10 @@ def _write(
     splits: np.ndarray,
     late: Mapping[int, Problem],
 ) -> Outcome:
-    """Copy the clips to their splits, and all rejects, early or late, to `rejects.jsonl`."""
+    """Copy the clips to their splits.
+
+    Write all rejects to `rejects.jsonl`, those of the blocks and those found here.
+    """
     features, outcome, numbers = dataset_features(columns), Outcome(), itertools.count()
     names = [split for split in (TRAIN, VALIDATION, TEST) if (splits == split).any()]
     fingerprint = hashlib.sha256(

@@ -89,7 +89,10 @@ class Silence:
 
 @dataclass(frozen=True)
 class DynamicContext:
-    """What a dynamic audio context saves in training on this dataset. An estimate, see `speed_up.py`."""
+    """An estimate of the time that a dynamic audio context saves in training on this dataset.
+
+    See `speed_up.py`.
+    """
 
     batch_size: int
     silence_run: int
@@ -140,7 +143,10 @@ class DataReport:
     reasons: dict[str, int]
     """Rejects of each kind, the most frequent first."""
     split_by: str | None
-    """What separates the splits made here: speaker, recording or text. None if the source gave all splits."""
+    """The level at which the splits made here were separated: speaker, recording or text.
+
+    None if the source gave all splits.
+    """
     shared_speakers: int
     """Speakers in more than one split."""
     shared_recordings: int

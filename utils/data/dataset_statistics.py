@@ -1,7 +1,7 @@
 """Statistics of a dataset, counted one utterance at a time.
 
-Only names, characters and a few numbers of each clip are in memory. Whole numbers are summed, so that the
-order of the utterances makes no difference.
+Only names, characters and a few numbers of each clip are kept in memory. Sums are of whole numbers, so they
+do not depend on the order of the utterances.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ MOST_LISTED_NAMES = 20
 
 
 def quantiles(values: Sequence[float], edges: Sequence[float], shares: Sequence[float]) -> list[float]:
-    """Compute the values below which these shares of at least one value lie.
+    """Compute the quantiles of a histogram with at least one value. A share of the values lies below each.
 
     Values are assumed to be spread evenly within each bin. A value above the last edge counts as the last
     edge.
@@ -67,7 +67,10 @@ def quantiles(values: Sequence[float], edges: Sequence[float], shares: Sequence[
 def describe_values(
     values: Sequence[float], edges: Sequence[float], unit: str, shown_bins: int = 1
 ) -> Distribution:
-    """Return histogram and quantiles. `shown_bins` bins become one. Without values, quantiles are None."""
+    """Return the histogram and the quantiles.
+
+    `shown_bins` bins are joined to one. If there are no values, the quantiles are None.
+    """
     shown, above = edges[::shown_bins], int(np.sum(np.asarray(values) > edges[-1]))
     middle = map(rounded, quantiles(values, edges, (0.05, 0.5, 0.95))) if len(values) else (None, None, None)
     return Distribution(unit, list(shown), np.histogram(values, shown)[0].tolist(), above, *middle)
@@ -75,7 +78,10 @@ def describe_values(
 
 @dataclass
 class ClipCounts:
-    """The contents of one split or of the whole dataset so far. Each name is counted in microseconds."""
+    """The contents of one split or of the whole dataset so far.
+
+    The durations of names are in microseconds.
+    """
 
     clips: int = 0
     microseconds: int = 0
@@ -126,7 +132,7 @@ class StatisticsCounter:
             text: As stored in the dataset.
             duration: Seconds of the clip, above 0.
             split: `train`, `validation` or `test`.
-            num_tokens: Tokens of the label, if counted.
+            num_tokens: Number of tokens of the label, if they were counted.
             language: Whisper's code, if known.
             speaker: If known.
             group: If known.
@@ -158,7 +164,7 @@ class StatisticsCounter:
         )
 
     def _estimate_dynamic_context(self) -> DynamicContext:
-        """Estimate it for the clips of train, or all if there is no train."""
+        """Estimate the saving for the clips of train. If there is no train split, use all clips."""
         counts = self._splits.get("train", self._whole)
         num_clips = min(counts.clips, MOST_PLANNED_CLIPS)
         shares = [(index + 0.5) / num_clips for index in range(num_clips)]
@@ -171,7 +177,7 @@ class StatisticsCounter:
 
 
 def _bounded(name: str) -> str:
-    """Return the name. A very long name is cut and gets a hash, to save memory."""
+    """Return the name. To save memory, a very long name is cut, and a hash is added."""
     if len(name) <= LONGEST_NAME:
         return name
     digest = hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=8).hexdigest()
@@ -179,7 +185,10 @@ def _bounded(name: str) -> str:
 
 
 def _largest(counter: Counter[str], most: int) -> list[tuple[str, int]]:
-    """Return at most `most` pairs (name, number), the largest number first, equal numbers by name."""
+    """Return at most `most` pairs (name, number).
+
+    The largest number is first. Pairs with equal numbers are sorted by name.
+    """
     return sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:most]
 
 

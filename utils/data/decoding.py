@@ -12,7 +12,7 @@ from utils.data.utterance import Audio
 def decode_recording(
     audio: Audio, *, max_seconds: float = LONGEST_AUDIO, allow_truncated: bool = False
 ) -> np.ndarray:
-    """Decode to (samples,) float32 at 16 kHz mono; see `decode_audio`.
+    """Decode to (samples,) float32 at 16 kHz mono. See `decode_audio`.
 
     Raises:
         BadItem: The audio cannot be read or decoded.

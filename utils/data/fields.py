@@ -24,7 +24,7 @@ def usable_text(text: str) -> str:
 
 
 def text_problem(text: str) -> Problem | None:
-    """Say why a cleaned text cannot be used for training, or return None."""
+    """Return why a cleaned text cannot be used for training, or None if it can."""
     if not text:
         return Problem("empty text", "nothing is left after cleaning")
     if token := CONTROL_TOKEN.search(text):
@@ -74,7 +74,10 @@ def read_extras(row: Mapping[str, object], taken: Iterable[str] = ()) -> dict[st
 
 
 def _as_scalar(value: object) -> Scalar:
-    """Return a whole number of 64 bits unchanged, and anything nested or larger as JSON text."""
+    """Return plain values unchanged.
+
+    Return nested values, and whole numbers of more than 64 bits, as JSON text.
+    """
     if isinstance(value, int) and abs(value) < 2**63:
         return value
     return json.dumps(value, ensure_ascii=False, default=str)

@@ -1,4 +1,7 @@
-"""Draws groups of clips that must stay together into splits, and finds leaks between splits."""
+"""Draws clips into splits, and finds leaks between splits.
+
+Clips that must stay together are drawn as a group.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -12,7 +15,10 @@ from utils.runtime.problems import Problem
 TRAIN, VALIDATION, TEST = range(3)
 
 LEVELS = ("speaker", "recording", "text")
-"""What the splits separate, the strictest first. Each level also separates the levels after it."""
+"""What the splits may separate.
+
+The strictest level is first. Each level also separates the levels after it.
+"""
 
 FAIR_SHARE = (0.5, 2.0)  # a level is used if the size of each split is between these factors of its share
 
@@ -25,9 +31,10 @@ _LOSER_AND_KEEPER = ((VALIDATION, TEST), (TRAIN, TEST), (TRAIN, VALIDATION))
 
 @dataclass(frozen=True)
 class Keys:
-    """What ties utterances together: a number for each value, -1 if the value is unknown.
+    """The speaker, recording and text of each utterance as numbers.
 
-    The numbers of texts also set the order in which groups are drawn (`text_key`).
+    Equal numbers mean the same value, -1 an unknown one. The numbers of texts also set the order in which
+    groups are drawn (`text_key`).
     """
 
     speaker: np.ndarray  # (utterances,) int64
@@ -48,13 +55,15 @@ def is_fair(assigned: np.ndarray, lacking: Mapping[int, float]) -> bool:
 
 
 def join_groups(ties: Sequence[np.ndarray]) -> np.ndarray:
-    """Number the groups of utterances that `ties` connect, directly or through other utterances.
+    """Number the groups of utterances.
+
+    Two utterances are in one group if `ties` connects them, directly or through others.
 
     Args:
-        ties: Arrays (utterances,) of equal length. Equal values tie utterances; -1 ties nothing.
+        ties: Arrays (utterances,) of equal length. Equal values connect utterances; -1 connects nothing.
 
     Returns:
-        (utterances,) int64: the index of the first utterance of each utterance's group.
+        (utterances,) int64. For each utterance, it has the index of the first utterance in the same group.
     """
     if len(ties) == 1:  # no chains: numpy does it at once, without an object for each utterance
         _, firsts, members = np.unique(ties[0], return_index=True, return_inverse=True)
@@ -79,7 +88,7 @@ def join_groups(ties: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def assign_groups(groups: np.ndarray, texts: np.ndarray, lacking: Mapping[int, float]) -> np.ndarray:
-    """Draw groups for the lacking splits until each has its share. Train keeps at least one group.
+    """Draw groups for the missing splits until each has its share. Train keeps at least one group.
 
     Groups are drawn in the order of the smallest text key in each. So the result depends neither on the order
     of the utterances nor on the version of numpy.
@@ -107,7 +116,10 @@ def assign_groups(groups: np.ndarray, texts: np.ndarray, lacking: Mapping[int, f
 
 
 def text_key(normalized_text: str, seed: int) -> int:
-    """Return a number from 0 that stands for a text. Only the seed sets the order of these numbers."""
+    """Return a number, 0 or above, that stands for a text.
+
+    The order of these numbers depends only on the seed.
+    """
     digest = hashlib.sha256(f"{seed}\0{normalized_text}".encode()).digest()
     return int.from_bytes(digest[:8]) >> 1
 
@@ -125,7 +137,10 @@ def count_shared(keys: Keys, splits: np.ndarray) -> dict[str, int]:
 
 
 def find_leaks(keys: Keys, splits: np.ndarray) -> tuple[dict[int, Problem], list[str]]:
-    """Find leaks to leave out of train and validation, and write notes on leaks too large to leave out."""
+    """Find the leaks to leave out of train and validation.
+
+    Return notes on leaks that are too large to leave out.
+    """
     leaks: dict[int, Problem] = {}
     notes = []
     for level in LEVELS:
@@ -151,13 +166,15 @@ def _shared_with(values: np.ndarray, splits: np.ndarray, loser: int, keeper: int
 def cut_off(
     keys: Keys, splits: np.ndarray, free: np.ndarray, lacking: Mapping[int, float]
 ) -> tuple[str | None, dict[int, Problem]]:
-    """Move groups of the `free` utterances to the lacking splits, at the strictest level that is fair.
+    """Move groups of the `free` utterances to the missing splits.
 
-    Sentences that many speakers read can tie all utterances together. Then the groups ignore the text, and
-    utterances of train and validation are left out if their text is in a later split and they are few.
+    Use the strictest level that gives them about their shares. Sentences that many speakers read may connect
+    all utterances to one group. Then the groups do not depend on the text. Utterances of train and validation
+    are left out if their text is in a later split, but only if they are few.
 
     Returns:
-        The level, or None if there is nothing to divide; and the utterances to leave out, with the reason.
+        The level, and the utterances to leave out with the reason. The level is None if there is nothing to
+        divide.
     """
     known = [level for level in LEVELS if (getattr(keys, level)[free] >= 0).any()]
     for number, level in enumerate(known):

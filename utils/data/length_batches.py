@@ -1,4 +1,4 @@
-"""Draws examples of similar length into batches, by seed and epoch alone."""
+"""Puts examples of similar length into batches. The result depends only on the seed and the epoch."""
 
 import math
 from collections.abc import Sequence
@@ -21,9 +21,10 @@ LENGTH_NOISE = 0.05  # the share by which lengths vary before sorting, so that n
 
 @dataclass(frozen=True)
 class Example:
-    """One training clip of one epoch, drawn before reading audio.
+    """One training clip of one epoch, chosen before its audio is read.
 
-    It is usually one row of the training split, several stitched rows, or no row for a window without speech.
+    It is made from one row of the training split, from several stitched rows, or from no row if it is a
+    window without speech.
     """
 
     rows: tuple[int, ...]
@@ -59,15 +60,16 @@ def order_batches(
     *,
     audio_context: str = "dynamic",
 ) -> list[list[int]]:
-    """Shuffle the examples, sort pools of them by noisy length, cut the pools into batches, shuffle these.
+    """Shuffle the examples, and cut them into pools.
 
-    If `size` is a number of clips, the last batch is filled with examples that are drawn again. If it is a
-    number of seconds, the last batch stays smaller.
+    Sort each pool by length with some noise, cut it into batches, and shuffle all batches. If `size` is a
+    number of clips, the last batch is filled with examples that are drawn a second time. If it is a
+    number of seconds, the last batch is smaller.
 
     Args:
         examples: In any order.
         size: Size of a batch.
-        random: Decides the order.
+        random: Random generator that decides the order.
         audio_context: "dynamic", or "full" if the encoder gets 30 s for every clip.
 
     Returns:

@@ -23,10 +23,11 @@ def load_prepared(folders: list[str], split: str, *, language: str) -> "Dataset"
     Args:
         folders: Folders that preprocess.py wrote, or .zip files of them.
         split: Name of the split.
-        language: Language of rows that have none; `auto` leaves None there.
+        language: Language of rows that have none. With `auto`, it stays None.
 
     Raises:
-        UserError: A folder is missing, is not a prepared dataset, or lacks the split. Reports all folders.
+        UserError: A folder is missing, is not a prepared dataset, or does not have the split. The message
+            names all such folders.
     """
     from datasets import concatenate_datasets
 
@@ -39,13 +40,16 @@ def load_prepared(folders: list[str], split: str, *, language: str) -> "Dataset"
 
 
 def pick_split(folder: str, splits: tuple[str, ...]) -> str:
-    """Return the first of `splits` with utterances in a prepared dataset, or `splits[0]` if none."""
+    """Return the first of `splits` that has utterances in a prepared dataset.
+
+    If none has, return `splits[0]`.
+    """
     unpacked = _unpacked(Path(folder))
     return next((split for split in splits if not _folder_problem(unpacked, split)), splits[0])
 
 
 def _unpacked(path: Path) -> Path:
-    """Return the folder, or the folder in the cache to which a .zip is unpacked.
+    """Return the folder. If the path is a .zip, unpack it to a folder in the cache and return that.
 
     A file inside a .zip cannot be memory-mapped.
 
@@ -141,7 +145,7 @@ def read_split(folder: Path) -> Iterator[dict]:
 
 
 def _with_common_types(parts: list["Dataset"]) -> list["Dataset"]:
-    """Drop the extra columns whose types differ between datasets: one table cannot hold them."""
+    """Drop the extra columns whose types differ between datasets, because they do not fit into one table."""
     types: dict[str, set[str]] = {}
     for part in parts:
         for name, feature in part.features.items():
@@ -173,7 +177,7 @@ def describe_own_languages(codes: Sequence[str | None], language: str) -> str:
 
 
 def draw_rows(rows: "Dataset", limit: int | None, seed: int) -> "Dataset":
-    """Draw at most `limit` rows by the seed and keep their order. None keeps all rows."""
+    """Draw at most `limit` rows at random by the seed, and keep their order. None keeps all rows."""
     if limit is None or limit >= len(rows):
         return rows
     import numpy as np
@@ -182,10 +186,10 @@ def draw_rows(rows: "Dataset", limit: int | None, seed: int) -> "Dataset":
 
 
 def digest_of(rows: "Dataset", *settings: object) -> str:
-    """Compute a digest of a split from its utterances, in order.
+    """Compute a digest of the utterances of a split, in order.
 
-    Of the audio, only the size of the FLAC is used. Different samples hardly ever have the same size, and
-    reading all bytes would read the whole dataset.
+    For the audio, only the size of the FLAC is used. Different samples hardly ever give the same size. To use
+    the bytes, we would have to read the whole dataset.
 
     Args:
         settings: Other values that go into the digest.

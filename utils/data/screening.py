@@ -1,4 +1,6 @@
-"""Compares texts with what a model hears: wrong texts, other languages, runaway decoding."""
+"""Compares texts with the transcripts of a model, to find wrong texts, other languages, and decoding without
+an end.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,12 +38,12 @@ SHOWN_CHARACTERS = 60
 
 @dataclass(frozen=True)
 class ScreenedClip:
-    """What a model heard in one clip.
+    """The transcript that a model made of one clip, compared with its text.
 
     `error_rate` is the normalised WER as a fraction, or the CER if the text's script has no spaces between
-    words. `language` is the most likely language and `language_probability` its probability; they are None
-    and 0 if the model knows one language only. `is_runaway` means that decoding looped or went far beyond the
-    text.
+    words. `language` is the most likely language and `language_probability` its probability. They are None
+    and 0 if the model knows only one language. `is_runaway` means that decoding looped, or that the
+    transcript is much longer than the text.
     """
 
     heard: str
@@ -61,14 +63,14 @@ def screen_clips(
     *,
     batch_size: int = 8,
 ) -> list[ScreenedClip]:
-    """Transcribe clips on the full context and compare the result with their texts.
+    """Transcribe clips in the full context, and compare the result with their texts.
 
     Args:
         model: Whisper, or a PEFT model around it, on any device.
         clips: FLAC bytes of at most 30 s, 16 kHz mono; at least one clip.
         texts: Transcript of each clip.
-        languages: Language code of each clip; None lets the model detect it.
-        batch_size: Number of clips decoded at once.
+        languages: Language code of each clip. If it is None, the model detects the language.
+        batch_size: Number of clips that are decoded at once.
     """
     encoded = processor.tokenizer([" " + text for text in texts], add_special_tokens=False)["input_ids"]
     lengths = [len(tokens) for tokens in encoded]
@@ -100,7 +102,7 @@ def _hear(
     languages: Sequence[str | None],
     longest: int,
 ) -> list[_Heard]:
-    """Decode a batch. A hypothesis ends when it is too long even for the longest text."""
+    """Decode a batch. Stop a hypothesis when it is too long even for the longest text of the batch."""
     samples = [decode_flac(clip) for clip in clips]
     states = encode_clips(model, processor.feature_extractor, samples, FULL_CONTEXT)
     detected = detect_languages(model, states)
@@ -119,7 +121,7 @@ def _hear(
 
 
 def _most_tokens(text_tokens: int) -> int:
-    """Return the most tokens of a hypothesis that is no runaway."""
+    """Return the largest number of tokens that a hypothesis may have. A longer one is a runaway."""
     return round(TOKENS_PER_TOKEN * text_tokens) + TOKENS_TO_SPARE
 
 
@@ -141,10 +143,12 @@ def _compare(heard: _Heard, text: str, text_tokens: int) -> ScreenedClip:
 def screen_block(
     index: Path, model: torch.nn.Module, processor: WhisperProcessor, *, max_wer: float
 ) -> float:
-    """Screen the clips of a finished block and write the problems beside it, unless they exist already.
+    """Screen the clips of a finished block and write the problems beside it.
+
+    Do nothing if the block was screened before.
 
     Returns:
-        Seconds of audio that the model heard now.
+        Seconds of audio that the model transcribed in this call.
     """
     if findings_file(index).is_file():
         return 0.0
@@ -162,13 +166,13 @@ def screen_block(
 
 
 def screening_problem(clip: ScreenedClip, max_wer: float, language: str | None) -> Problem | None:
-    """Say why a clip should not be used for training, or return None.
+    """Return why a clip should not be used for training, or None if it can be used.
 
-    If the text agrees with what is heard, the language does not matter: models often mistake the language of
-    short clips.
+    If the text agrees with the transcript, the detected language is ignored, because models often get the
+    language of short clips wrong.
 
     Args:
-        clip: What the model heard.
+        clip: The transcript of the model, compared with the text.
         max_wer: Highest normalised WER (CER for scripts without spaces) as a fraction.
         language: Language code of the text; None if unknown.
     """
@@ -177,7 +181,9 @@ def screening_problem(clip: ScreenedClip, max_wer: float, language: str | None) 
     shown = clip.heard if len(clip.heard) <= SHOWN_CHARACTERS else f"{clip.heard[: SHOWN_CHARACTERS - 1]}…"
     heard = f"heard '{shown}'"
     if clip.is_runaway:
-        return Problem("model ran away", f"decoding looped or went on far beyond the text; {heard}")
+        return Problem(
+            "model ran away", f"decoding looped, or the transcript is much longer than the text; {heard}"
+        )
     sure = clip.language_probability >= LANGUAGE_CERTAINTY
     if language and clip.language and clip.language != language and sure:
         share = f"{clip.language_probability:.2f}"
@@ -189,7 +195,9 @@ def screening_problem(clip: ScreenedClip, max_wer: float, language: str | None) 
 
 
 def screen_blocks(indexes: Sequence[Path], model: str, *, max_wer: float) -> None:
-    """Let a model hear every clip of finished blocks. Clips with problems are rejected when joining blocks.
+    """Screen every clip of finished blocks with a model.
+
+    Clips with problems are rejected later, when blocks are joined.
 
     Args:
         indexes: Index files of the blocks.

@@ -1,8 +1,8 @@
-"""Decides which clips stay and in which split: screening, speech rates, duplicates, leaks.
+"""Decides which clips are kept, and in which split, by screening, speech rates, duplicates and leaks.
 
-No speaker, recording or sentence is in two splits. A union-find over the speaker, recording and normalised
-text of each utterance finds the groups that belong together. Whole groups are then drawn for validation and
-test. Everything works on compact arrays, so that millions of utterances fit in memory.
+No speaker, recording or sentence is in two splits. Utterances with the same speaker, recording or normalised
+text belong to one group, and a union-find algorithm finds these groups. Whole groups are then drawn for
+validation and test. All data are small arrays, so that millions of utterances fit into memory.
 """
 
 import dataclasses
@@ -50,7 +50,7 @@ def _numbers(code: str) -> Callable[[], array]:
 
 @dataclass
 class ClipFacts:
-    """Facts about every clip in the blocks, in order. Names are replaced by numbers."""
+    """Information about every clip in the blocks, in order. Names are replaced by numbers."""
 
     texts: array = field(default_factory=_numbers("q"))  # text_key
     contents: array = field(default_factory=_numbers("q"))  # hash of the samples
@@ -63,7 +63,7 @@ class ClipFacts:
     given: array = field(default_factory=_numbers("b"))
     columns: dict[str, set[str]] = field(default_factory=dict)
     screened: dict[int, Problem] = field(default_factory=dict)
-    """What a model found wrong, by the number of the clip."""
+    """The problems that a model found, by the number of the clip."""
 
     def add(self, clip: KeptClip, names: dict[str, dict[str, int]], seed: int) -> None:
         # Whisper's own normaliser would make मेरा and मेरी the same text
@@ -89,7 +89,9 @@ def _number(known: dict[str, int], name: str | None) -> int:
 
 
 def read_facts(blocks: Sequence[Path], seed: int) -> ClipFacts:
-    """Read the indexes of all blocks, and the findings of a model if there are any, into compact arrays."""
+    """Read the indexes of all blocks into small arrays, and the problems that a model found, if there are
+    any.
+    """
     facts = ClipFacts()
     names: dict[str, dict[str, int]] = {"language": {}, "speaker": {}, "recording": {}}
     for block in blocks:
@@ -140,7 +142,10 @@ def _unlikely_rates(facts: ClipFacts) -> dict[int, Problem]:
 
 
 def _duplicates(facts: ClipFacts, late: Mapping[int, Problem]) -> dict[int, Problem]:
-    """Find clips with the same samples as another clip. The clip of the later split stays, or the first."""
+    """Find clips with the same samples as another clip.
+
+    If their splits differ, the clip of the later split stays. Otherwise the first clip stays.
+    """
     contents, given = np.asarray(facts.contents), np.asarray(facts.given)
     there = _others(len(contents), late)
     rank = np.where(given[there] == TEST, 0, np.where(given[there] == VALIDATION, 1, 2))
@@ -152,11 +157,11 @@ def _duplicates(facts: ClipFacts, late: Mapping[int, Problem]) -> dict[int, Prob
 def assign_splits(
     keys: Keys, given: np.ndarray, *, validation_share: float, test_share: float, as_original: bool = False
 ) -> SplitResult:
-    """Keep the splits that are given, make those that are lacking, and find leaks between them.
+    """Keep the splits that are given, make those that are missing, and find leaks between them.
 
     Args:
-        keys: What ties utterances together.
-        given: (utterances,) int8, the split that the source gives; -1 counts as train.
+        keys: The speaker, recording and text of each utterance.
+        given: (utterances,) int8, the split that the source gives. -1 counts as train.
         validation_share: Share of train that becomes validation if the source gives no validation.
         test_share: The same for test.
         as_original: Keep the leaks between given splits.
@@ -178,13 +183,13 @@ def assign_splits(
 def draw_fraction(
     items: Iterable[Utterance | Reject], fraction: float, *, test_fraction: float, seed: int
 ) -> Iterator[Utterance | Reject]:
-    """Yield about a `fraction` of the utterances, the same ones each time, and all rejects.
+    """Yield about a `fraction` of the utterances, and all rejects. The choice is the same each time.
 
     Args:
         items: In any order. Only the seed and the id decide whether an utterance is drawn.
-        fraction: Between 0 and 1, for utterances of train, of validation and without a split.
+        fraction: Share from 0 to 1 of the utterances of train, of validation and of those without a split.
         test_fraction: The same for test.
-        seed: Another seed draws other utterances.
+        seed: Seed of the draw.
     """
     for item in items:
         if isinstance(item, Utterance):
@@ -196,7 +201,7 @@ def draw_fraction(
 
 
 def _passed_over(keys: Keys, split_by: str | None) -> list[str]:
-    """Return notes on speakers or recordings that are known, but that the splits cannot separate."""
+    """Return notes on speakers or recordings that are known, but cannot be kept in one split each."""
     levels = LEVELS[: LEVELS.index(split_by)] if split_by else ()
     return [
         f"The {level}s are too few or too unequal to be kept apart: validation and test are separated by "

@@ -19,22 +19,24 @@ CHARACTERS_PER_TOKEN = 3.0  # assumed if tokens were not counted
 LAYERS, WIDTH, MEL_BINS, VOCABULARY = 6, 512, 80, 51_865
 
 FIXED_SHARE = 0.06
-"""Share of a step on the full context that a shorter context does not reduce: optimiser, data, start of each
-kernel. Measured on 155 steps of 8 clips of Whisper base on two cores: there tight contexts made a step 6.7
-times as fast (docs/lab_log.md)."""
+"""Share of the time of a step in the full context that a shorter context does not reduce: optimiser, data,
+start of each kernel. Measured on 155 steps of 8 clips with Whisper base on two cores. There, contexts without
+silence made a step 6.7 times as fast (docs/lab_log.md).
+"""
 
 
 def estimate_speed_up(durations: Sequence[float], mean_tokens: float, *, silence_run: int) -> DynamicContext:
-    """Estimate how much faster the dynamic context makes training of Whisper base, in batches of 8 clips.
+    """Estimate how many times as fast the dynamic context makes the training of Whisper base, in batches of 8
+    clips.
 
-    The batches are those of train.py's sampler in one epoch. The cost of a step is `multiply_adds` for each
-    clip, on the positions of the step, and a fixed part (`FIXED_SHARE`). Larger models and other machines
-    differ. They save more if the fixed part is smaller.
+    The batches are those of train.py in one epoch. The cost of a step is the sum of `multiply_adds` over its
+    clips, for the positions of the step, and a fixed part (`FIXED_SHARE`). For larger models and other
+    machines the result differs. They save more if their fixed part is smaller.
 
     Args:
-        durations: Seconds of clips, at least one; a sample of the whole training split.
+        durations: Seconds of clips, at least one. They are a sample of the training split.
         mean_tokens: Mean number of tokens in a label.
-        silence_run: Positions of silence that become one, see utils/model/silence.py.
+        silence_run: Number of silent positions that one position represents, see utils/model/silence.py.
     """
     examples = [Example((row,), seconds, 0) for row, seconds in enumerate(durations)]
     batches = order_batches(examples, StepSize(clips=BATCH_SIZE), np.random.default_rng(0))
@@ -52,12 +54,13 @@ def estimate_speed_up(durations: Sequence[float], mean_tokens: float, *, silence
 def multiply_adds(seconds: np.ndarray, tokens: float) -> np.ndarray:
     """Count the multiply-adds of Whisper base's forward pass for one clip.
 
-    Each position needs the projections of attention (4 d²) and the two layers after it (8 d²). Each pair of
-    positions needs the scores and the weighted sum (2 d). The decoder also projects keys and values of each
-    encoder position. The backward pass needs twice as many for any context, so ratios do not include it.
+    For each position, there are the projections of attention (4 d²) and the two layers after it (8 d²). For
+    each pair of positions, there are the scores and the weighted sum (2 d). The decoder also projects keys
+    and values of each encoder position. The backward pass needs twice as many in any context. So it does not
+    change ratios, and is left out.
 
     Args:
-        seconds: Seconds of encoder input, any shape.
+        seconds: Seconds of encoder input, an array of any shape.
         tokens: Number of tokens in the label.
     """
     positions = seconds * POSITIONS_PER_SECOND

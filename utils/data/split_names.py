@@ -1,4 +1,4 @@
-"""Names of splits: the names that a source gives, and the three splits of a prepared dataset."""
+"""Finds out which of the three splits of a prepared dataset a source means by the name of a split."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -35,7 +35,7 @@ def splits_of_names(
 
     Args:
         names: All names of folders, tables or column values in the source.
-        read: Returns the split of one name.
+        read: Function that returns the split of one name.
     """
     names = list(names)
     as_test = {name: read(_EVALUATION.sub("test", name)) for name in names}
@@ -61,9 +61,9 @@ def known_split(given: str, splits: Mapping[str, str | None]) -> str:
 
 
 def unsplit_notes(splits: Mapping[str, str | None], most: int = 10) -> tuple[str, ...]:
-    """Return a note on names without a split if other names have one. Their items go to train."""
+    """Return a note on names that are not names of splits, if other names are. Their items go to train."""
     without = [printable(name) for name, split in splits.items() if split is None]
     if not without or len(without) == len(splits):
         return ()
     names = ", ".join(without[:most]) + (f" and {len(without) - most} more" if len(without) > most else "")
-    return (f"{names}: no known split name, counted as train.",)
+    return (f"{names}: not the name of a split, so counted as train.",)

@@ -21,14 +21,15 @@ WRITE_BATCH = 100  # rows kept in memory before they are written; at most 30 s o
 FILE_BYTES = 400 << 20  # audio bytes in one Arrow file of a split
 
 CASTS: Mapping[str, type] = {"string": str, "int64": int, "float64": float, "bool": bool}
-"""The Python type for each type of column. Values are converted with it."""
+"""The Python type for each type of column. Values are converted to it."""
 
 
 def dataset_features(columns: Mapping[str, set[str]]) -> "Features":
     """Return the columns of the prepared dataset: our columns with values, and the source's own columns.
 
     Args:
-        columns: The types of the values of each column. int and float give float, other mixtures give text.
+        columns: The types of the values of each column. A column with int and float becomes float. Other
+            mixtures become text.
     """
     from datasets import Features, List, Value
 
@@ -46,7 +47,7 @@ def dataset_features(columns: Mapping[str, set[str]]) -> "Features":
 
 
 class SplitWriter:
-    """Write the rows of one split in the form of `Dataset.save_to_disk`, with one batch in memory at most."""
+    """Write the rows of one split in the form of `Dataset.save_to_disk`. At most one batch is in memory."""
 
     def __init__(self, folder: Path, features: "Features", fingerprint: str) -> None:
         self._folder, self._features, self._fingerprint = folder, features, fingerprint
@@ -92,7 +93,7 @@ class SplitWriter:
         self._writer, self._bytes = None, 0
 
     def close(self) -> None:
-        """Write the last rows and the files in which `datasets` looks for its data files."""
+        """Write the last rows, and the files in which `datasets` finds the names of its data files."""
         from datasets import DatasetInfo
 
         self._flush()

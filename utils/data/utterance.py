@@ -1,4 +1,6 @@
-"""Records that a reader yields: utterances, not yet decoded, and rejects with their reasons."""
+"""Defines the records that a reader yields: utterances that are not yet decoded, and rejects with their
+reasons.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,7 +17,10 @@ PREPARED_COLUMNS = (
     "previous_text", "segments",
 )
 # fmt: on
-"""Columns with a meaning of their own. A source's own column of this name becomes `original_<name>`."""
+"""Names of columns that have a fixed meaning.
+
+If a source has a column with such a name, it is renamed to `original_<name>`.
+"""
 
 Scalar = str | int | float | bool
 
@@ -36,8 +41,9 @@ class TimedText:
 class Utterance:
     """One transcribed piece of audio, not yet decoded.
 
-    `start` and `end` are seconds within `audio`, both None for all of it. `source` and `position` say where
-    it was found, for rejects. `id` is unique within one source. `text` is clean and not empty.
+    `start` and `end` are seconds within `audio`. Both are None for the whole audio. `source` and `position`
+    say where the utterance was found. Rejects need them. `id` is unique within one source. `text` is clean
+    and not empty.
     """
 
     id: str
@@ -93,7 +99,7 @@ def check_any_usable(items: Iterable[Utterance | Reject], name: str) -> None:
     """Check that at least one item is an utterance.
 
     Raises:
-        UserError: None is. The message has the most frequent reasons.
+        UserError: No item is an utterance. The message has the most frequent reasons.
     """
     rejects = []
     for item in items:

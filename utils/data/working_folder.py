@@ -1,4 +1,6 @@
-"""Folders of a run: the output folder, and the hidden folder that keeps finished blocks until the end."""
+"""Opens the folders of a run: the output folder, and the hidden folder that keeps finished blocks until the
+end.
+"""
 
 import contextlib
 import shutil
@@ -12,9 +14,9 @@ from utils.runtime.locking import sole_holder
 
 @contextlib.contextmanager
 def working_folder(output_dir: Path, shard_index: int | None) -> Iterator[Path]:
-    """Lock and yield the hidden folder of finished blocks beside `output_dir`, for one run at a time.
+    """Yield the hidden folder of finished blocks beside `output_dir`. Lock it, so that only one run uses it.
 
-    The jobs of an array share the folder; each has its own blocks. The folder stays if a run is interrupted.
+    The jobs of an array share the folder. Each has its own blocks. The folder stays if a run is interrupted.
     It is deleted if the next run cannot use it. A job of an array never deletes it.
 
     Raises:
@@ -34,9 +36,9 @@ def working_folder(output_dir: Path, shard_index: int | None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def forgetting_blocks(blocks_dir: Path) -> Iterator[None]:
-    """Delete the blocks after they were joined, or if an error shows that none is of use.
+    """Delete the blocks after they were joined, or if an error shows that none of them can be used.
 
-    They stay if the dataset could not be written: the user can free disk space and try again.
+    If the dataset could not be written, they stay. The user can free disk space and try again.
     """
     useless: UserError | None = None
     try:

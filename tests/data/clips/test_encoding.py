@@ -227,5 +227,5 @@ class Deadly(type(pathlib.Path())):
 
 def test_a_dead_worker_is_told(ramp, tmp_path):
     blocks = cut_blocks([utterance(ramp, 0), utterance(Deadly("x.wav"), 1), utterance(ramp, 2)], "")
-    with pytest.raises(UserError, match=r"ended from outside.*smaller --num_proc"):
+    with pytest.raises(UserError, match=r"the system ended.*smaller --num_proc"):
         list(encode_blocks(blocks, tmp_path, SETTINGS, num_proc=2))

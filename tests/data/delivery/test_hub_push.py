@@ -195,7 +195,7 @@ def test_a_killed_push_goes_on(hub, push, manifest, prepared_prompts, tmp_path):
 def test_a_dead_line_is_told_and_the_next_push_goes_on(hub, push):
     hub.break_after = 2
     error = push(fails=True)
-    assert "no connection to the Hub" in error and "run the same command again" in error
+    assert "no connection to the Hub" in error and "Run the same command again" in error
     hub.break_after = None
     push()
     assert len(hub.uploaded) == len(set(hub.uploaded)) == 3

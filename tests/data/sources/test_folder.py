@@ -250,4 +250,4 @@ def test_folder_tells_which_subfolders_have_no_split_in_their_names(tmp_path):
     assert {u.id: u.split for u in parts(source)[0]} == {
         "train/x": "train", "dev/x": "validation", "eval1/a/x": "test", "stuff/b/x": None,
     }  # fmt: skip
-    assert source.notes == ("stuff: no known split name, counted as train.",)
+    assert source.notes == ("stuff: not the name of a split, so counted as train.",)

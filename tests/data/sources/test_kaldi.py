@@ -176,5 +176,5 @@ def test_kaldi_folders_as_csj_names_them(tmp_path, write_files, by_id):
     assert {id: u.split for id, u in utterances.items()} == {
         "train": "train", "dev": "validation", "eval1": "test", "eval2": "test", "meetings": None,
     }  # fmt: skip
-    assert source.notes == ("meetings: no known split name, counted as train.",)
+    assert source.notes == ("meetings: not the name of a split, so counted as train.",)
     assert read_kaldi(tmp_path / "csj/eval1").notes == ()  # nothing there has a split

@@ -114,7 +114,7 @@ def test_nemo_manifests_with_dev_and_eval(tmp_path, write_files, by_id):
     assert {id.split("-")[0]: u.split for id, u in utterances.items()} == {
         "train": "train", "dev93": "validation", "eval92": "test", "news": None,
     }  # fmt: skip
-    assert source.notes == ("news.json: no known split name, counted as train.",)
+    assert source.notes == ("news.json: not the name of a split, so counted as train.",)
 
 
 def test_speakers_that_pandas_made_floats(tmp_path, write_files, by_id):
@@ -295,7 +295,7 @@ def test_lhotse_cuts(tmp_path, clips, encoded, write_files, each_way, by_id):
         ("c", "tre", None, None, "test", "rec1"),
     }
     assert_sounds_like(utterances["b"], clips[1][0])
-    assert source.notes == ("Cuts are read; not read: supervisions_test.jsonl.",)
+    assert source.notes == ("Only cuts are read. These are not: supervisions_test.jsonl.",)
     assert [reject for reject in sorted(rejects) if reject[0] == "cuts_test.jsonl.gz"] == [
         ("cuts_test.jsonl.gz", 3, "no plain cut"),
         ("cuts_test.jsonl.gz", 4, "no plain cut"),
@@ -317,7 +317,7 @@ def test_lhotse_cuts_with_dev_and_eval(tmp_path, write_files, by_id, clips):
     assert {id: u.split for id, u in utterances.items()} == {
         "train": "train", "dev": "validation", "eval": "test", "news": None,
     }  # fmt: skip
-    assert source.notes == ("cuts_news.jsonl: no known split name, counted as train.",)
+    assert source.notes == ("cuts_news.jsonl: not the name of a split, so counted as train.",)
 
 
 _RECORDING = {

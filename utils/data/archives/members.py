@@ -1,4 +1,4 @@
-"""Members of an archive, read directly from their place in it."""
+"""Read members of an archive directly from their position in it."""
 
 import bz2
 import contextlib
@@ -33,10 +33,10 @@ BROKEN_ARCHIVE = (
 
 @dataclass(frozen=True, slots=True)
 class ArchiveMember:
-    """A file in an archive; `name` is its path there.
+    """A file in an archive. `name` is its path in the archive.
 
-    `offset` is its place in the unpacked tar, or the place of its local header in a zip. `data` has the bytes
-    of a member of a compressed tar after they were read.
+    `offset` is its position in the unpacked tar, or the position of its local header in a zip. For a member
+    of a compressed tar, `data` holds its bytes after they were read.
     """
 
     archive: Path
@@ -51,7 +51,7 @@ class ArchiveMember:
 
     @property
     def needs_order(self) -> bool:
-        """Check whether everything before it must be read first."""
+        """Check whether everything before it in the archive must be read first."""
         return bool(self.compression) and self.data is None
 
 
@@ -70,7 +70,7 @@ def is_bomb(size: int, packed_size: int) -> bool:
 
 
 def read_member(member: ArchiveMember) -> bytes:
-    """Read the bytes of a member at its place. In a compressed tar this reads everything before it.
+    """Read the bytes of a member at its position. In a compressed tar, this also reads everything before it.
 
     Raises:
         BadItem: The archive is missing, changed or damaged.
@@ -117,9 +117,10 @@ def _read_exactly(file: IO[bytes], offset: int, size: int) -> bytes:
 
 
 def _read_zipped(file: IO[bytes], member: ArchiveMember) -> bytes:
-    """Read a member by its local header. Opening the zip in the usual way would list all members each time.
+    """Read a member by its local header.
 
-    Format: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, sections 4.3.7 and 4.4.
+    To open the zip in the usual way would list all its members each time. Format:
+    https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, sections 4.3.7 and 4.4.
     """
     header = _read_exactly(file, member.offset, 30)
     if header[:4] != b"PK\x03\x04":

@@ -1,8 +1,8 @@
-"""Opens a corpus in a folder, or in a zip or tar archive that is read in place, and finds its tables.
+"""Opens a corpus in a folder, or in a zip or tar archive without unpacking it, and finds its tables.
 
-Nothing is unpacked to a path from the archive. Tables are read as streams. Audio is an `ArchiveMember`, which
-a worker process later reads at its place. A compressed tar has no such places, so its audio is read from
-front to back (`read_archived`).
+No path in an archive is ever used to write a file. Tables are read as streams. Audio becomes an
+`ArchiveMember`. A worker process later reads it at its position. In a compressed tar, positions cannot be
+reached directly, so its audio is read from front to back (`read_archived`).
 """
 
 import fnmatch
@@ -21,7 +21,7 @@ _MAGIC = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04"
 
 
 class Folder:
-    """A corpus in an unpacked folder; see `Archive` for the methods."""
+    """A corpus in an unpacked folder. See `Archive` for the methods."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -59,10 +59,10 @@ FileTree = Folder | Archive
 def open_tree(path: Path) -> FileTree:
     """Open a folder, a zip, a tar, or a tar compressed by gzip, bzip2 or xz.
 
-    The contents of an archive are listed once. For this, a compressed tar is read completely.
+    The members of an archive are listed once. To list a compressed tar, all of it must be read.
 
     Raises:
-        UserError: The file does not exist, is not an archive, or is damaged or hostile as a whole.
+        UserError: The file does not exist, is not an archive, or is damaged or unsafe as a whole.
     """
     if path.is_dir():
         return Folder(path)
@@ -104,7 +104,7 @@ def find_tables(tree: FileTree, *patterns: str, corpus: str) -> list[str]:
     """Return the files that match a pattern.
 
     Raises:
-        UserError: There is none, so it is another corpus.
+        UserError: There are none, so this is another corpus.
     """
     tables = find_files(tree, *patterns)
     if not tables:

@@ -37,7 +37,7 @@ class Archive:
 
     Args:
         root: The archive.
-        tables: File for copies of a compressed tar's tables.
+        tables: File into which the tables of a compressed tar are copied.
     """
 
     def __init__(self, root: Path, tables: BinaryIO | None = None) -> None:
@@ -47,10 +47,13 @@ class Archive:
         self.places: dict[str, tuple[int, int]] = {}  # offset and bytes of each copied table
 
     def add(self, member: ArchiveMember, problem: Problem | None) -> None:
-        """Add a file. A name that occurs twice is unusable: it is not clear which file is meant."""
+        """Add a file.
+
+        If a name occurs twice, neither file is used, because it is not clear which one is meant.
+        """
         name = member.name
         if self._members.pop(name, None) or name in self._unusable:
-            problem = Problem("duplicate name", f"{name} is more than once in {self.root.name}")
+            problem = Problem("duplicate name", f"{self.root.name} has several files named {name}")
         if problem:
             self._unusable[name] = problem
         else:
@@ -88,7 +91,7 @@ class Archive:
             raise UserError(f"{self.root}: {name} cannot be read: {error}.") from error
 
     def audio(self, name: str) -> ArchiveMember:
-        """Return the place of the audio with that name. It is not read yet.
+        """Return the position of the audio with that name. The audio is not read yet.
 
         Raises:
             BadItem: There is no such member, or it is not a plain file.
@@ -176,10 +179,13 @@ def list_tar(path: Path, compression: str) -> Archive:
 
 
 def _tar_headers(file: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, int]]:
-    """Yield each member and its end. Between two members, the file may be read from `offset_data` on.
+    """Yield each member and its end.
+
+    Before the next member is requested, the file may be read from `offset_data` on.
 
     Raises:
-        tarfile.ReadError: The archive is damaged. `tarfile` itself would take a bad header for the end.
+        tarfile.ReadError: The archive is damaged. `tarfile` itself would take a damaged header for the end of
+        the archive.
     """
     headers = _HeaderReads(file)
     with tarfile.open(fileobj=headers, mode="r:") as archive:  # type: ignore[call-overload]
@@ -203,7 +209,7 @@ def _tar_problem(info: tarfile.TarInfo) -> Problem | None:
 
 
 class _HeaderReads:
-    """A tar for `tarfile` that gives at most a header at a time and keeps the last one."""
+    """A tar file for `tarfile`. It returns at most one header for each read, and keeps the last one."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.seek, self.tell, self._file, self.last = file.seek, file.tell, file, b""

@@ -26,13 +26,14 @@ def encode_blocks(
     num_proc: int,
     align: Aligner | None = None,
 ) -> Iterator[BlockCount]:
-    """Encode the blocks, in several processes if wanted, and yield their counts in order.
+    """Encode the blocks, if wanted in several processes, and yield their counts in order.
 
     Args:
         blocks: Blocks whose files are already in `folder` are not encoded again.
         folder: Folder for the two files of each block.
-        num_proc: Worker processes. With 1, or with `align`, this process does the work. The result is equal.
-        align: See `Aligner`. It holds a model, which workers do not get.
+        num_proc: Number of worker processes. With 1, or with `align`, this process does the work itself. The
+            result is the same.
+        align: See `Aligner`. It holds a model, which is not sent to workers.
 
     Raises:
         UserError: A worker died, for example because the system ran out of memory.
@@ -54,8 +55,8 @@ def encode_blocks(
             yield _result(waiting.popleft())
     except BrokenProcessPool:
         raise UserError(
-            "a process that decodes audio was ended from outside, often for lack of memory. Run again with a "
-            "smaller --num_proc. If that does not help, use shorter recordings. Finished blocks are kept."
+            "the system ended a process that decodes audio, probably because memory was full. Run again with "
+            "a smaller --num_proc. If that does not help, use shorter recordings. Finished blocks are kept."
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -72,7 +73,10 @@ def _result(waiting: "BlockCount | Future[BlockCount]") -> BlockCount:
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent. End when the parent has ended, even if it was killed."""
+    """Ignore Ctrl-C, because the parent process reacts to it.
+
+    End when the parent has ended, even if it was killed.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -31,12 +31,15 @@ _TYPES = dict.fromkeys(("duration", "start", "end"), _NUMBER) | {
 OWN_COLUMNS = tuple(name for name in PREPARED_COLUMNS if name != "split")
 
 SCHEMA = pyarrow.schema([(name, _TYPES.get(name, _TEXT)) for name in (*OWN_COLUMNS, "extra")])
-"""Columns of a block's clips: those of the prepared dataset, and the source's own columns as JSON."""
+"""Columns of a block's clips.
+
+They are those of the prepared dataset, and one with the source's own columns as JSON.
+"""
 
 
 @dataclass(frozen=True)
 class EncodedClip:
-    """A clip as 16 kHz mono FLAC bytes, and facts about it."""
+    """A clip as 16 kHz mono FLAC bytes, and information about it."""
 
     flac: bytes
     duration: float  # seconds
@@ -46,7 +49,7 @@ class EncodedClip:
 
 @dataclass(frozen=True)
 class KeptClip:
-    """Facts about a clip that are needed before the splits are made."""
+    """Information about a clip that is needed before the splits are made."""
 
     source: str
     position: int | str
@@ -131,13 +134,16 @@ def findings_file(index: Path) -> Path:
 
 
 def write_findings(index: Path, problems: Mapping[int, Problem]) -> None:
-    """Write the problems that a model found, by the place of the clip in its block."""
+    """Write the problems that a model found, by the index of the clip in its block."""
     plain = {place: asdict(problem) for place, problem in problems.items()}
     write_json(findings_file(index), {"problems": plain})
 
 
 def read_findings(index: Path) -> dict[int, Problem]:
-    """Read the problems that a model found, by the place of the clip in its block. Empty without a model."""
+    """Read the problems that a model found, by the index of the clip in its block.
+
+    Empty if no model was used.
+    """
     file = findings_file(index)
     if not file.is_file():
         return {}
@@ -170,20 +176,23 @@ def _kept_clip(utterance: Utterance, clip: EncodedClip) -> KeptClip:
 
 
 def name_of(audio: Audio) -> str | None:
-    """Return the origin of the audio as text that can be written, or None for bytes."""
+    """Return the path of the audio as text that can be written as UTF-8. None if the audio is bytes."""
     if isinstance(audio, ArchiveMember):
         return printable(f"{audio.archive}:{audio.name}")
     return None if isinstance(audio, bytes) else printable(audio)
 
 
 def _filled_columns(utterance: Utterance) -> dict[str, str]:
-    """Return the type of each extra column with a value here, and `named` for our own optional columns."""
+    """Return the type of each extra column that has a value here.
+
+    The type of our own optional columns is `named`.
+    """
     optional = ("speaker", "group", "start", "end", "previous_text", "segments")
     named = {name: "named" for name in optional if getattr(utterance, name) not in (None, ())}
     return named | {name: type(value).__name__ for name, value in _extra_columns(utterance).items()}
 
 
 def _extra_columns(utterance: Utterance) -> dict[str, Scalar]:
-    """Return the source's own columns, and the recording if it is known and is not this utterance alone."""
+    """Return the source's own columns. Add the recording if it is known and has other utterances too."""
     known = utterance.recording not in (None, utterance.id)
     return ({"recording": str(utterance.recording)} if known else {}) | dict(utterance.extra)

@@ -1,4 +1,7 @@
-"""Encodes a block of items: each recording is decoded once, cut, checked and encoded as FLAC."""
+"""Encodes a block of items.
+
+Each recording is decoded once, and its clips are cut, checked and encoded as FLAC.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,17 +24,27 @@ from utils.runtime.problems import BadItem, Problem
 from utils.text.label_tokens import MAX_LABEL_TOKENS, load_token_counter
 
 LABEL_FRAME = 4
-"""Label tokens besides the text: language, task, no timestamps, end. The shift adds the start token."""
+"""Number of label tokens that are not text: language, task, no timestamps, end.
+
+The start token is not in the labels.
+"""
 
 MOST_TRIMMED = 120.0
-"""Seconds of a clip over the limit that may still fit without its silence. Longer ones hardly ever do."""
+"""In seconds.
+
+A clip over the limit of duration may fit if its silence is cut off. If it is longer than this, it hardly ever
+fits.
+"""
 
 KEPT_SILENCE = 0.3  # seconds kept at each end if silence is cut off, besides 0.1 s that count as speech
 
 TOO_LONG_ADVICE = "; give times of shorter pieces (start and end, or subtitles), or --align_with_model"
 
 Aligner = Callable[[np.ndarray, Utterance], Sequence[Utterance | Reject]]
-"""Cuts a long utterance by its text. Gets the whole recording, (samples,) at 16 kHz, and the utterance."""
+"""Function that cuts a long utterance by its text.
+
+It gets the whole recording, (samples,) at 16 kHz, and the utterance.
+"""
 
 
 @dataclass(frozen=True)
@@ -56,7 +69,10 @@ def encode_block(
 def encode_group(
     group: list[Utterance | Reject], settings: ClipSettings, align: Aligner | None = None
 ) -> Iterator[tuple[Utterance, EncodedClip] | Rejected]:
-    """Yield the result of one reject, or of all utterances of one recording, decoded once."""
+    """Yield the result of one reject, or of all utterances of one recording.
+
+    The recording is decoded once.
+    """
     first = group[0]
     if isinstance(first, Reject):
         yield Rejected(first)
@@ -84,12 +100,12 @@ def fit_utterance(
 ) -> Sequence[Utterance | Reject]:
     """Make an utterance short enough: keep it, cut the silence at its ends, or cut it by its text.
 
-    If nothing helps, return it unchanged. It is later rejected for its length.
+    If nothing helps, return it unchanged. It will be rejected later because of its length.
 
     Args:
         samples: (samples,) float32 at 16 kHz, the whole recording.
-        utterance: All of the recording or a part of it.
-        settings: The longest clip.
+        utterance: The whole recording or a part of it.
+        settings: Gives the longest duration of a clip.
         align: Cuts utterances that are too long even without their silence.
     """
     duration = len(samples) / SAMPLE_RATE
@@ -106,7 +122,10 @@ def fit_utterance(
 def _trim(
     samples: np.ndarray, utterance: Utterance, start: float, end: float, max_duration: float
 ) -> Utterance | None:
-    """Return the utterance from `start` to `end` s without the silence at its ends, or None if too long."""
+    """Return the utterance from `start` to `end` s without the silence at its ends.
+
+    None if it is still too long.
+    """
     extent = speech_extent(samples[num_samples_at(start) : num_samples_at(end)])
     if extent is None or extent.end - extent.start > max_duration:
         return None

@@ -38,12 +38,12 @@ def build_dataset_card(
     Args:
         dataset_id: `user/name`.
         report: Report on the dataset.
-        arguments: The resolved arguments that made the dataset, shown unchanged.
+        arguments: The resolved arguments that made the dataset. They are shown as they are.
         languages: Whisper's codes of the languages in it.
-        dataset_info: Features, splits and sizes, in the form in which `datasets` writes them into a card.
+        dataset_info: Features, splits and sizes, in the form that `datasets` uses in a card.
         license: The Hub's name of a licence.
-        existing: The card on the Hub, if any. Text outside the marks stays, and so do fields that others
-            added to the head, such as a licence.
+        existing: The card that is on the Hub, if there is one. Text outside the marks is kept. Fields that
+            others added to the head, such as a licence, are kept too.
 
     Raises:
         ValueError: The head of the existing card is not a YAML mapping.
@@ -94,7 +94,10 @@ def split_card(card: str) -> tuple[dict, str]:
 
 
 def _put_in(body: str, text: str) -> str:
-    """Put the text between the marks, instead of an earlier one or at the end."""
+    """Put the text between the marks.
+
+    It replaces an earlier text there. If there are no marks, it comes at the end.
+    """
     marked = f"{BEGIN}\n\n{text}\n{END}"
     if is_ours(body):
         return body[: body.index(BEGIN)] + marked + body[body.index(END) + len(END) :]
@@ -126,6 +129,6 @@ def _describe(dataset_id: str, report: DataReport, arguments: Mapping, head: Map
 
 
 def _one_line(text: object) -> str:
-    """Make text safe for a line or a table cell: no line breaks and no markup from others."""
+    """Make text of others safe for one line or table cell, without line breaks and markup."""
     plain = " ".join(str(text).split()).rstrip(".")
     return plain.replace("|", "\\|").replace("<", "&lt;")

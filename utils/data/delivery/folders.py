@@ -1,4 +1,4 @@
-"""Writes a prepared dataset in other forms: as one .zip, and as a folder of WAV files with metadata."""
+"""Writes a prepared dataset in two other forms: as one .zip, and as a folder of WAV files with metadata."""
 
 import json
 import shutil
@@ -53,7 +53,8 @@ def check_own(form: Path) -> None:
 def write_archive(folder: Path) -> Path:
     """Write a prepared dataset as `<folder>.zip` for train.py and evaluate.py, completely or not at all.
 
-    Stored without compression, which does not make FLAC smaller. Two archives of a dataset have equal bytes.
+    The archive is not compressed, because compression does not make FLAC smaller. Two archives of the same
+    dataset have the same bytes.
     """
     archive = archive_path(folder)
     temporary = archive.with_name(f".{archive.name}.tmp")  # overwrites the file of a killed run
@@ -74,8 +75,8 @@ def write_audiofolder(folder: Path) -> Path:
     """Write every clip of a prepared dataset as `<split>/<id>.wav`, with a `metadata.jsonl` for each split.
 
     The layout is `audiofolder` of https://huggingface.co/docs/datasets/audio_dataset: `file_name`,
-    `transcription` and all other columns with a value. A column of one of these names becomes
-    `original_<name>`.
+    `transcription` and all other columns with a value. If the dataset already has a column with one of these
+    names, it is renamed to `original_<name>`.
     """
     target = audiofolder_path(folder)
     with folder_written_whole(target) as temporary:
@@ -93,7 +94,10 @@ def write_audiofolder(folder: Path) -> Path:
 
 
 def _with_columns(record: dict, columns: dict) -> dict:
-    """Add the columns that have a value. If a name is taken, `original_` is put before it."""
+    """Add the columns that have a value.
+
+    If the name of a column is already used, put `original_` before it.
+    """
     for column, value in columns.items():
         name = column
         while name in record:
@@ -104,7 +108,7 @@ def _with_columns(record: dict, columns: dict) -> dict:
 
 
 def _file_name(id: str, taken: set[str]) -> str:
-    """Make a file name, unique in its split, without characters that file systems may refuse."""
+    """Make a file name that is unique in its split. It has no characters that file systems may refuse."""
     plain = "".join(c if c.isalnum() or c in "._- " else "_" for c in id).strip(". ")
     stem = plain.encode()[:200].decode(errors="ignore") or "clip"
     name, number = f"{stem}.wav", 1
@@ -126,7 +130,7 @@ def choose_forms(output_dir: Path, *, archive: bool, also_write: str | None) -> 
 
 
 def check_forms(forms: Forms, input: str | None) -> None:
-    """Check that a form, which may be overwritten, is neither the input nor something else."""
+    """Check that no form overwrites the input, or anything that preprocess.py did not write."""
     for form in forms:
         if input is not None and Path(input).resolve().is_relative_to(form.resolve()):
             raise UserError(

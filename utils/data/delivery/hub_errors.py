@@ -8,11 +8,11 @@ import yaml
 
 from utils.runtime.errors import UserError
 
-KEPT_KEYS = "Prepared data is kept: run the same command again."
+KEPT_KEYS = "The prepared data is kept. Run the same command again."
 
 
 def check_login(dataset_id: str, *, private: bool, license: str | None = None) -> None:
-    """Check before hours of work whether a push would fail. Nothing is created.
+    """Check whether a push would fail, before hours of work. Nothing is created on the Hub.
 
     Raises:
         UserError: The Hub cannot be reached, does not accept the token or the licence, or the dataset is
@@ -43,7 +43,7 @@ def check_visibility(dataset_id: str, *, is_private: bool, private: bool) -> Non
 
 @contextlib.contextmanager
 def hub_errors_told(dataset_id: str) -> Iterator[None]:
-    """Turn any error of the Hub's client into one clear UserError. Use it only around calls of the client."""
+    """Turn any error of the Hub's client into a clear UserError. Use it only around calls of the client."""
     from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
 
     try:
@@ -90,7 +90,10 @@ def _describe(error: BaseException) -> str:
 
 
 def _complaints(text: str) -> str:
-    """Return the errors in a card, from the answer of the Hub's own check; empty for other text."""
+    """Return the errors that the Hub's own check found in a card.
+
+    Empty if the text is not an answer of that check.
+    """
     try:
         return "; ".join(str(error["message"]) for error in json.loads(text)["errors"])
     except (ValueError, TypeError, KeyError):

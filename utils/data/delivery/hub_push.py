@@ -30,7 +30,10 @@ _OUR_SHARDS = re.compile(r"data/(train|validation|test)-\d{5}-of-\d{5}\.parquet"
 
 @dataclass(frozen=True)
 class Pushed:
-    """The result of a push. `commit` is the Hub's commit, or the earlier one if nothing had changed."""
+    """The result of a push.
+
+    `commit` is the new commit on the Hub. If nothing had changed, it is the last one.
+    """
 
     url: str
     commit: str
@@ -62,22 +65,23 @@ def push_dataset(
 ) -> Pushed:
     """Push a prepared dataset to `user/name` of the Hub at HF_ENDPOINT, in one commit.
 
-    The shards are written one after another, sent, and deleted here, so that neither memory nor disk has the
-    dataset twice. Their bytes are always the same, and shards that the Hub has are not sent again. So the
-    next push continues an interrupted one, and a push without changes does nothing. `Dataset.push_to_hub`
-    works in a similar way.
+    Each shard is written, sent, and deleted on this machine before the next one, so that neither memory nor
+    disk holds the dataset twice. The bytes of a shard are the same in each push, and shards that the Hub
+    already has are not sent again. So a push continues an interrupted one, and a push without changes does
+    nothing. `Dataset.push_to_hub` works in a similar way.
 
     Args:
         folder: Folder written by preprocess.py.
-        dataset_id: Target; created if it does not exist.
-        private: Whether a new dataset is private; an existing dataset stays as it is.
+        dataset_id: Name of the dataset on the Hub. It is created if it does not exist.
+        private: Whether a new dataset is private. An existing dataset stays as it is.
         license: The Hub's name of a licence, for the card.
         hidden_arguments: Arguments in preprocess.yaml that the card does not show.
         shard_bytes: Approximate size of a shard.
 
     Raises:
-        UserError: No login, permission or connection, or the Hub refuses the name or licence. Or the dataset
-            exists and is public despite `private`, or has files that preprocess.py did not push.
+        UserError: There is no login, permission or connection, or the Hub refuses the name or the licence. Or
+            the dataset exists, and is public although `private` is set, or has files that preprocess.py did
+            not push.
     """
     from datasets import load_from_disk
     from huggingface_hub import constants
@@ -140,7 +144,7 @@ def _read_card(api: "HfApi", dataset_id: str, revision: str) -> str:
 
 
 def _commit(repository: _Repository, additions: Sequence["CommitOperationAdd"], card: str) -> str:
-    """Commit shards and card as the dataset's contents, all at once. Return the commit."""
+    """Commit shards and card together as the new contents of the dataset. Return the commit."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     new = {addition.path_in_repo for addition in additions}

@@ -19,7 +19,8 @@ ROW_GROUP = 100  # rows read at once, here and by the viewer; at most 30 s of FL
 def write_shard(path: Path, rows: "Dataset", features: "Features") -> int:
     """Write rows of a prepared dataset as Parquet that `datasets` and the Hub's viewer read as audio.
 
-    `Audio` is stored as the bytes and name of a file. This needs no encoding and so no torchcodec.
+    A value of the `Audio` column is stored as the bytes and the name of a file. Nothing is encoded, so
+    torchcodec is not needed.
 
     Returns:
         The size of the rows in memory, in bytes.
@@ -54,7 +55,7 @@ def _as_on_the_hub(table: pyarrow.Table, features: "Features") -> pyarrow.Table:
 
 
 def without_folders(value: object) -> object:
-    """Return the last part of an absolute path: its folders and user names are private."""
+    """Return the last part of an absolute path, because its folders and user names are private."""
     if isinstance(value, str) and PurePosixPath(value).is_absolute():
         return PurePosixPath(value).name
     if isinstance(value, str) and PureWindowsPath(value).is_absolute():

@@ -1,8 +1,8 @@
 """Turns a plain transcript of a long recording into timed segments: forced alignment with Whisper.
 
-First the model transcribes the recording. Where its words agree with the transcript, both are cut into
-stretches of less than 30 s (`anchors.py`). Then the model gets the true text of each stretch, and its
-cross-attention gives the time of each word (`word_timing.py`).
+First the model transcribes the recording. Where its words agree with the transcript, recording and transcript
+are cut into stretches of less than 30 s (`anchors.py`). Then the model gets the true text of each stretch.
+Its cross-attention shows when each word is spoken (`word_timing.py`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -52,14 +52,14 @@ def align_transcript(
 
     Args:
         samples: (samples,) float32 at 16 kHz.
-        text: All that is said, in order, without times.
+        text: Everything that is said, in order, without times.
         model: Whisper, or a PEFT model around it, on any device.
-        language: Language code; None lets the model detect it.
+        language: Language code. If it is None, the model detects the language.
         max_duration: Longest segment, in seconds.
 
     Returns:
-        Segments in order. Joined they are the transcript, except for whitespace. The caller rejects segments
-        of low confidence.
+        Segments in order. Joined together, they are the transcript, except for whitespace. The caller rejects
+        segments with a low confidence.
     """
     if not split_transcript(text):
         words = text.strip()
@@ -83,9 +83,11 @@ def align_utterance(
 
     Args:
         samples: (samples,) float32 at 16 kHz, the whole recording.
-        utterance: Its text, and the part of the recording if it is not all. Its other fields are copied.
+        utterance: Gives the text, and the part of the recording if it is not the whole. Its other fields are
+            copied.
         model: Whisper, or a PEFT model around it, on any device.
-        default_language: Used if the utterance has no language; None lets the model detect it.
+        default_language: Used if the utterance has no language. If it is None, the model detects the
+            language.
         max_duration: Longest part, in seconds.
         min_confidence: Lowest confidence that is kept, from 0 to 1. Parts below become rejects.
     """
@@ -109,7 +111,10 @@ def _part_of(
     offset: float,
     min_confidence: float,
 ) -> Utterance | Reject:
-    """Make one segment an utterance of its own, or a reject. Its times are those of the recording."""
+    """Make one segment an utterance of its own, or a reject.
+
+    Its times are counted from the start of the recording.
+    """
     segment = segments[number]
     start, end = offset + segment.start, offset + segment.end
     place = f"{start:.2f} to {end:.2f} s"
@@ -131,7 +136,7 @@ def _part_of(
 
 
 def alignment_problem(segment: AlignedSegment, min_confidence: float) -> Problem | None:
-    """Say why a segment should be rejected, or return None."""
+    """Return why a segment should be rejected, or None if it should not."""
     if segment.confidence >= min_confidence:
         return None
     return Problem(
@@ -151,8 +156,9 @@ def place_units(
 ) -> list[PlacedUnit]:
     """Find each word of the transcript (each character, in scripts without spaces) in the recording.
 
-    See `align_transcript` for the arguments. `batch_size` windows of up to 28 s are read at once. Times never
-    decrease. A unit that was not found has confidence 0 and the times of the gap around it.
+    See `align_transcript` for the arguments. The model reads `batch_size` windows of up to 28 s at once.
+    Times never decrease. If a unit was not found, its confidence is 0, and its times are those of the gap
+    around it.
     """
     units = split_transcript(text)
     whisper = whisper_of(model)
@@ -175,7 +181,7 @@ def place_units(
 
 
 def plan_windows(speech: Sequence[SpeechSpan], levels: Levels) -> list[SpeechSpan]:
-    """Pack speech into windows of at most 28 s. Speech without pauses is cut at a quiet place."""
+    """Put the speech into windows of at most 28 s. Speech without pauses is cut where it is quiet."""
     windows: list[SpeechSpan] = []
     for span in speech:
         for part in _cut_long(span, levels):
@@ -198,11 +204,11 @@ def _cut_long(span: SpeechSpan, levels: Levels) -> Iterator[SpeechSpan]:
 
 
 def load_aligner(model: str, language: str, *, max_duration: float, min_confidence: float) -> Aligner:
-    """Load a model that cuts a long recording by its plain transcript; see `align_utterance`.
+    """Load a model that cuts a long recording by its plain transcript. See `align_utterance`.
 
     Args:
         model: Folder or Hub id.
-        language: Language of utterances that have none; auto lets the model detect it.
+        language: Language of utterances that have none. With `auto`, the model detects it.
         max_duration: Longest part, in seconds.
         min_confidence: Lowest confidence that is kept, from 0 to 1. Parts below become rejects.
     """

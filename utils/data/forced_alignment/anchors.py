@@ -1,8 +1,8 @@
-"""Matches a transcript with what a model heard, and splits the transcript into units.
+"""Matches a transcript with the words that a model recognised, and splits the transcript into units.
 
-Words that are in both, called anchors in gentle and similar tools, tie them together. Between two anchors the
-sound may have more than the text, or the text more than the sound. This part is found and left out, so that
-it shifts nothing else.
+Words that are in both connect the two. They are called anchors, as in gentle and similar tools. Between two
+anchors, the speech may have words that the text does not have, or the text may have words that nobody says.
+These words are found and left out, so that they do not shift the times of the others.
 """
 
 import re
@@ -30,7 +30,7 @@ _PIECE = re.compile(rf"[{_ALONE}]|[^\s{_ALONE}]+")
 
 @dataclass(frozen=True)
 class MatchedRun:
-    """`length` units from `unit` on agree with the same number of heard words from `heard` on."""
+    """A run of `length` units, from `unit` on, that agrees with as many recognised words, from `heard` on."""
 
     unit: int
     heard: int
@@ -38,10 +38,10 @@ class MatchedRun:
 
 
 def match_units(keys: Sequence[str], heard: Sequence[str]) -> list[MatchedRun]:
-    """Find the runs of equal words by one edit distance over both whole texts.
+    """Find the runs of equal words by one edit distance between the two whole texts.
 
-    rapidfuzz computes it with bit operations and Hirschberg's division, so that it needs little memory even
-    for many hours. Runs that may be chance are dropped. The others are extended by similar words.
+    rapidfuzz computes it with bit operations and Hirschberg's algorithm, so it needs little memory even for
+    many hours. Runs that may be equal by chance are dropped. The others are extended by similar words.
     """
     blocks = Levenshtein.opcodes(keys, heard)
     runs = [
@@ -53,7 +53,9 @@ def match_units(keys: Sequence[str], heard: Sequence[str]) -> list[MatchedRun]:
 
 
 def _drop_chance(runs: list[MatchedRun], keys: Sequence[str], num_heard: int) -> list[MatchedRun]:
-    """Drop short runs if text and sound are out of step, as next to a paragraph that only one side has."""
+    """Drop short runs where many words are only in the text or only in the speech, for example beside a
+    missing paragraph.
+    """
     framed = [MatchedRun(0, 0, 0), *runs, MatchedRun(len(keys), num_heard, 0)]
     kept = []
     for index, run in enumerate(runs, start=1):
@@ -71,7 +73,7 @@ def _drop_chance(runs: list[MatchedRun], keys: Sequence[str], num_heard: int) ->
 
 
 def _lag(earlier: MatchedRun, later: MatchedRun) -> int:
-    """Count how many more words one side has between two runs than the other."""
+    """Count how many more words one of the two texts has between two runs than the other."""
     units = later.unit - earlier.unit - earlier.length
     words = later.heard - earlier.heard - earlier.length
     return abs(units - words)
@@ -106,7 +108,7 @@ class Unit:
     """A word, or a character in scripts without spaces.
 
     `start` and `end` are its character offsets in the text, including punctuation. `key` is used to compare
-    it: its letters and digits in lower case.
+    it. It has its letters and digits in lower case.
     """
 
     start: int
@@ -126,8 +128,8 @@ class Heard:
 def split_transcript(text: str) -> list[Unit]:
     """Cut a text into units. Every character except whitespace belongs to one unit.
 
-    Marks and vowel signs belong to their character. Punctuation belongs to the word that it touches, or else
-    to the word before.
+    Marks and vowel signs belong to their character. Punctuation belongs to the word that it touches. If it
+    touches none, it belongs to the word before.
     """
     units: list[Unit] = []
     waiting: int | None = None  # start of punctuation that belongs to no unit yet

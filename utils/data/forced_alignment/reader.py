@@ -1,4 +1,4 @@
-"""Reads a recording with the model, window by window: what is said and when."""
+"""Reads a recording with the model, one window after another, to find what is said and when."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -57,7 +57,10 @@ def count_tokens(processor: WhisperProcessor, text: str, units: Sequence[Unit]) 
 
 @dataclass(frozen=True)
 class Reader:
-    """A model that reads a recording twice: first it transcribes, then it follows the true text."""
+    """A model that reads a recording twice.
+
+    First it transcribes it, then it finds the times of the true text.
+    """
 
     model: WhisperForConditionalGeneration
     processor: WhisperProcessor
@@ -82,7 +85,10 @@ class Reader:
         return heard
 
     def place(self, text: str, units: Sequence[Unit], stretches: Sequence[Stretch]) -> list[PlacedUnit]:
-        """Find the times of the units of each stretch. Other units get the gap between their neighbours."""
+        """Find the times of the units of each stretch.
+
+        Other units get the times of the gap between their neighbours.
+        """
         found: dict[int, PlacedUnit] = {}
         for batch, states in self._batches([stretch for stretch in stretches if stretch.end > stretch.start]):
             texts, shifted = [], []
@@ -126,7 +132,10 @@ class Reader:
 
 
 def _fill_gaps(units: Sequence[Unit], found: dict[int, PlacedUnit], duration: float) -> Iterator[PlacedUnit]:
-    """Yield all units in order. A unit that was not found gets the gap between its found neighbours."""
+    """Yield all units in order.
+
+    A unit that was not found gets the times of the gap between its neighbours that were found.
+    """
     indices = np.array(sorted(found), dtype=int)
     for index, unit in enumerate(units):
         if index in found:

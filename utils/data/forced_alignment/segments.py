@@ -1,4 +1,4 @@
-"""Joins placed words to segments, cut at pauses and ends of sentences."""
+"""Joins words with times to segments that end at pauses and ends of sentences."""
 
 import itertools
 import re
@@ -32,10 +32,10 @@ CLAUSE_END = re.compile(r"[,;:،、，；：–—-][\"'”’»)\]」』]*$")
 
 @dataclass(frozen=True)
 class AlignedSegment:
-    """A part of the transcript, verbatim, and its place in the recording in seconds.
+    """A part of the transcript, unchanged, with its start and end in the recording in seconds.
 
     `confidence` is between 0 and 1. It is 0 if the text was not found in the audio. Then `start` and `end`
-    are the gap in which it should be.
+    are those of the gap in which it should be.
     """
 
     start: float
@@ -46,7 +46,10 @@ class AlignedSegment:
 
 @dataclass(frozen=True)
 class PlacedUnit:
-    """A unit of the transcript, its times in seconds and their confidence: 0 if it was not found."""
+    """A unit of the transcript, its times in seconds and their confidence.
+
+    The confidence is 0 if the unit was not found.
+    """
 
     unit: Unit
     start: float
@@ -55,10 +58,11 @@ class PlacedUnit:
 
 
 def confidence_of(times: UnitTimes) -> np.ndarray:
-    """Compute (units,) from 0 to 1 from the model's focus on a unit's place and the unit's probability.
+    """Compute the confidence (units,), from 0 to 1.
 
-    Focus counts more: rare words and names have low probabilities although they are spoken. Text that nobody
-    says gets less than half the usual focus.
+    It depends on the model's focus on the time of a unit and on the unit's probability. Focus counts more,
+    because rare words and names have low probabilities although they are spoken. Text that nobody says gets
+    less than half the usual focus.
     """
     firm = np.clip(times.focus / USUAL_FOCUS, 0.0, 1.0)
     return np.maximum(firm * (0.4 + 0.6 * times.probabilities), LEAST_CONFIDENCE)
@@ -69,7 +73,8 @@ def join_units(
 ) -> list[AlignedSegment]:
     """Join units to segments of at most `max_duration` seconds that end at sentences and pauses.
 
-    No segment contains a long pause, or both words that are spoken and words that may not be.
+    No segment contains a long pause. No segment contains both words that are spoken and words that may not be
+    spoken.
     """
     segments = []
     edged = _with_edges(placed, levels)
@@ -86,7 +91,10 @@ def join_units(
 
 
 def find_doubtful(placed: Sequence[PlacedUnit]) -> list[bool]:
-    """Find words that may not be spoken: those of low confidence, and their neighbours without a high one."""
+    """Find words that may not be spoken.
+
+    They have a low confidence, or are beside such a word and do not have a high one.
+    """
     doubted = [
         unit.confidence == 0 or (unit.confidence < DOUBTFUL and len(unit.unit.key) >= SHORT_WORD)
         for unit in placed
@@ -101,7 +109,9 @@ def find_doubtful(placed: Sequence[PlacedUnit]) -> list[bool]:
 
 @dataclass(frozen=True)
 class _Edged:
-    """A placed unit, the start of a segment that begins with it, and the end of one that ends with it."""
+    """A unit with times, the start of a segment that would begin with it, and the end of a segment that would
+    end with it.
+    """
 
     placed: PlacedUnit
     start: float
@@ -125,7 +135,7 @@ def _with_edges(placed: Sequence[PlacedUnit], levels: Levels) -> list[_Edged]:
 def cut_between(levels: Levels, end: float, start: float) -> tuple[float, float]:
     """Choose the end of the segment before a gap between two words, and the start of the next, in seconds.
 
-    Both are in the middle of the silence. At a long silence, each side keeps half a second.
+    Both are in the middle of the silence. If the silence is long, each segment keeps half a second of it.
     """
     if start - end > 2 * MARGIN:
         return end + MARGIN, start - MARGIN
@@ -187,6 +197,6 @@ def _segment(text: str, units: list[_Edged], max_duration: float) -> AlignedSegm
 
 
 def _segment_confidence(units: list[PlacedUnit]) -> float:
-    """Compute the mean over the characters."""
+    """Compute the confidence of a segment as the mean over its characters."""
     lengths = [len(unit.unit.key) for unit in units]
     return float(np.average([unit.confidence for unit in units], weights=lengths))

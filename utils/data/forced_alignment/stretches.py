@@ -32,7 +32,10 @@ class Stretch:
 
 
 Cut = Callable[[float, float], tuple[float, float]]
-"""From the end of a word and the start of the next: the end of the stretch before, the start of the next."""
+"""Function that gets the end of a word and the start of the next word.
+
+It returns the end of the stretch before and the start of the next stretch.
+"""
 
 
 def plan_stretches(
@@ -43,18 +46,18 @@ def plan_stretches(
     duration: float,
     cut: Cut,
 ) -> list[Stretch]:
-    """Cut transcript and recording together into stretches that the model can hold.
+    """Cut transcript and recording together into stretches that are short enough for the model.
 
     Args:
         units: Units of the whole transcript.
         num_tokens: Label tokens of each unit.
         runs: From `match_units`, in order.
-        heard: The heard words that the runs refer to.
+        heard: The recognised words to which the runs refer.
         duration: Seconds of the recording.
         cut: Finds the silence between two words.
 
     Returns:
-        Stretches in order. Units that are in no stretch are not spoken at their place.
+        Stretches in order. Units that are in no stretch are not spoken at their place in the text.
     """
     links = [(run.unit + k, run.heard + k) for run in runs for k in range(run.length)]
     pace = _seconds_per_character(units, links, heard)
@@ -86,7 +89,10 @@ def _find_passages(
     duration: float,
     cut: Cut,
 ) -> Iterator[Stretch]:
-    """Yield passages of any length in which text and sound agree. Text or sound alone is between them."""
+    """Yield passages of any length in which text and speech agree.
+
+    Between them is text that nobody says, or speech that is not in the text.
+    """
     if not links:
         return
     spoken = [len(unit.key) * pace for unit in units]
@@ -109,14 +115,16 @@ def _find_passages(
 
 
 def is_unsaid(num_units: int, expected: float, there: float) -> bool:
-    """Check whether text that takes `expected` seconds is too long for `there` seconds of sound."""
+    """Check whether a text that should take `expected` seconds is too long for `there` seconds of sound."""
     return num_units >= 2 and expected > 2.5 * there + 0.6
 
 
 def _open_end(first: int, last: int, there: float, expected: float) -> tuple[int, float]:
-    """Return the first unit to use and the seconds of sound, for text outside the first and last anchor.
+    """Return the first unit to use and the seconds of sound, for text before the first or after the last
+    anchor.
 
-    If there is enough sound, all of the text is used, with some more sound than it should take. If not, none.
+    If there is enough sound, all of this text is used, with a little more sound than it should need.
+    Otherwise none of it is used.
     """
     if is_unsaid(last - first, expected, there):
         return last, 0.5
@@ -126,7 +134,10 @@ def _open_end(first: int, last: int, there: float, expected: float) -> tuple[int
 def _guess_times(
     units: Sequence[Unit], links: list[tuple[int, int]], heard: Sequence[Heard], passage: Stretch
 ) -> np.ndarray:
-    """Guess (units, 2) starts and ends: as heard, or between anchors by the number of characters."""
+    """Guess the starts and ends of the units, (units, 2).
+
+    They are those of the recognised words. Between anchors, they are spread by the number of characters.
+    """
     count = passage.last - passage.first
     times = np.full((count, 2), np.nan)
     for unit, word in links:
@@ -146,7 +157,10 @@ def _guess_times(
 def _cut_passage(
     passage: Stretch, times: np.ndarray, links: list[tuple[int, int]], num_tokens: Sequence[int], cut: Cut
 ) -> Iterator[Stretch]:
-    """Cut at the safest places: prefer anchors on both sides, then long pauses, then long stretches."""
+    """Cut where it is safest.
+
+    Prefer places with anchors on both sides, then long pauses, then long stretches.
+    """
     first, start = passage.first, passage.start
     steadiness = _steadiness(passage, links)
     tokens = np.concatenate([[0], np.cumsum(num_tokens[passage.first : passage.last])])
@@ -175,7 +189,10 @@ def _cut_passage(
 
 
 def _steadiness(passage: Stretch, links: list[tuple[int, int]]) -> np.ndarray:
-    """Count (units,) the tied words directly on both sides of the place before each unit, at most 3."""
+    """Count the anchors directly before and after the place in front of each unit, at most 3.
+
+    The result is (units,).
+    """
     count = passage.last - passage.first
     word_of = np.full(count, -1)
     for unit, word in links:

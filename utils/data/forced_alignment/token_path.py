@@ -25,10 +25,10 @@ SHARED_FRAME = 10.0  # cost of a frame that two rows share; only needed if a tex
 
 
 def sharpen(weights: torch.Tensor) -> np.ndarray:
-    """Average weights (heads, N, frames) over the heads to (N, frames), smoothed by a median over 7 frames.
+    """Average the attention weights (heads, N, frames) over the heads, to (N, frames).
 
-    Each head counts in standard deviations over the tokens. openai/whisper takes the median of each head; the
-    median of their mean is much cheaper.
+    Smooth them by a median over 7 frames. Each head is first divided by its standard deviation over the
+    tokens. openai/whisper computes the median of each head. The median of their mean needs much less time.
     """
     deviation, mean = torch.std_mean(weights, dim=1, keepdim=True, correction=0)
     scores = ((weights - mean) / deviation.clamp(min=1e-8)).mean(dim=0)
@@ -45,8 +45,8 @@ def place_tokens(
     """Find the best times of the tokens, in order. Silence may come before each unit and after the text.
 
     Args:
-        scores: (N + 1, frames), how well each token and the end of the text fit each frame.
-        begins_unit: (N + 1,) bool; True for the last, which is the end of the text.
+        scores: (N + 1, frames): how well each token, and the end of the text, fits each frame.
+        begins_unit: (N + 1,) bool. The last one stands for the end of the text and is True.
         silent: (frames,) bool.
 
     Returns:
@@ -73,18 +73,19 @@ def place_tokens(
 
 
 def cheapest_path(costs: np.ndarray, skippable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the path of least cost (dynamic time warping): each row takes consecutive frames, in order.
+    """Find the path with the lowest cost (dynamic time warping). Each row gets consecutive frames, in order.
 
-    A row begins in the frame after the end of the row before, or, at a cost, in the same frame: there may be
-    more rows than frames. The cost of a row up to frame f is `S[f] + min over k <= f of (before[k] -
-    S[k - 1])`. S is its cumulative cost and k its first frame. Running minima compute it row by row.
+    A row begins in the frame after the last one of the row before. At a cost, it may begin in the same frame,
+    because there may be more rows than frames. The cost of a row up to frame f is `S[f] + min over k <= f of
+    (before[k] - S[k - 1])`. S is the cumulative cost of the row, and k is its first frame. It is computed for
+    one row after another by running minima.
 
     Args:
         costs: (rows, frames), at least one row and one frame.
-        skippable: (rows,) bool, rows that may be skipped; no two neighbours.
+        skippable: (rows,) bool: the rows that may be skipped. Two neighbours may not both be True.
 
     Returns:
-        First frame and last frame + 1 of each row, (rows,) each; equal for a skipped row.
+        First frame and last frame + 1 of each row, both (rows,). They are equal for a skipped row.
     """
     num_rows, num_frames = costs.shape
     # the path begins at row 0 and column 0, before the first row and frame
@@ -104,7 +105,10 @@ def cheapest_path(costs: np.ndarray, skippable: np.ndarray) -> tuple[np.ndarray,
 
 
 def _rows_before(row: int, skippable: np.ndarray) -> list[int]:
-    """Return the rows that may come directly before `row`, counted from 1; 0 is the beginning."""
+    """Return the rows that may come directly before `row`.
+
+    Rows are counted from 1, and 0 is the beginning.
+    """
     return [row - 1, row - 2] if row > 1 and skippable[row - 2] else [row - 1]
 
 

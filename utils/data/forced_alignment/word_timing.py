@@ -1,9 +1,9 @@
 """Finds when each word of a known text is spoken, from Whisper's cross-attention.
 
-The idea is from openai/whisper (`whisper/timing.py`, MIT): a few heads of the decoder attend to the place in
-the audio of the next token, so dynamic time warping over their weights gives the times. Added here: between
-two words the path may pass through silence, found by the level of the audio, and words within silence cost
-more.
+The idea is from openai/whisper (`whisper/timing.py`, MIT): a few heads of the decoder attend to the part of
+the audio where the next token is spoken. So dynamic time warping over their weights gives the times. We added
+two things: between two words, the path may pass through silence, and words within silence cost more. Silence
+is found by the level of the audio.
 """
 
 import bisect
@@ -34,8 +34,8 @@ FOCUS_SLACK = 10  # frames: attention this close to a word still counts for the 
 class UnitTimes:
     """Times of the units of one text, in seconds from the start of the clip. All arrays are (units,).
 
-    `probabilities` is the mean probability of a unit's tokens, given the text before. `focus` is the share of
-    attention within the unit's own time.
+    `probabilities` is the mean probability of the tokens of a unit, given the text before. `focus` is the
+    share of the attention that lies between the start and end of the unit.
     """
 
     starts: np.ndarray
@@ -70,8 +70,8 @@ def time_units(
         states: Encoder output (B, frames, d_model).
         prompts: Tokens before each text, of equal number.
         texts: Text of each clip, at most about 440 tokens.
-        units: Units of each text, with offsets from the start of the text.
-        silences: For each clip (its frames,) bool, whether a frame of 20 ms is silence, up to its end.
+        units: Units of each text. Their offsets are counted from the start of that text.
+        silences: For each clip, whether each frame of 20 ms is silence, (frames of the clip,) bool.
     """
     # Whisper's own texts begin with a space
     encoded = processor.tokenizer(
@@ -100,7 +100,7 @@ def silent_positions(levels: Levels, start: float, end: float) -> np.ndarray:
 
 
 def _time_clip(clip: Led, first_tokens: list[int], silent: np.ndarray) -> UnitTimes:
-    """Place the units that begin at the given tokens. Units of the same token share its time."""
+    """Find the times of the units that begin at the given tokens. Units of the same token share its times."""
     num_tokens = len(clip.probabilities)
     begins_unit = np.zeros(num_tokens + 1, dtype=bool)
     begins_unit[first_tokens] = True
@@ -155,7 +155,10 @@ def lead_through(
 
 
 def _alignment_heads(model: WhisperForConditionalGeneration) -> dict[int, list[int]]:
-    """Return the heads that attend to the next token, by layer. Without a list, all of the upper layers."""
+    """Return the heads that attend to the next token, by layer.
+
+    If the model has no list of them, return all heads of the upper layers.
+    """
     listed = getattr(model.generation_config, "alignment_heads", None)
     if not listed:
         layers, heads = model.config.decoder_layers, model.config.decoder_attention_heads
@@ -172,8 +175,8 @@ def _seen_by_cross_attention(
 ) -> Iterator[dict[int, torch.Tensor]]:
     """Collect the inputs of the cross-attention of some layers, (B, T, d_model) each.
 
-    Fast attention kernels do not return their weights. From these inputs, the weights of a few heads are
-    quick to compute.
+    Fast attention kernels do not return their weights. From these inputs, the weights of a few heads can be
+    computed quickly.
     """
     seen: dict[int, torch.Tensor] = {}
     hooks = [
@@ -195,7 +198,10 @@ def _attention(
     states: torch.Tensor,
     heads: dict[int, list[int]],
 ) -> torch.Tensor:
-    """Compute the (heads, N, frames) weights of the alignment heads within the clip's own frames."""
+    """Compute the attention weights (heads, N, frames) of the alignment heads.
+
+    Only the clip's own frames count.
+    """
     weights = []
     for layer, wanted in heads.items():
         attention = model.model.decoder.layers[layer].encoder_attn
@@ -208,10 +214,11 @@ def _attention(
 
 
 def attention_share(weights: torch.Tensor, silent: np.ndarray) -> np.ndarray:
-    """Compute (frames,) from 0 to 1: how much the whole text attends to a frame.
+    """Compute how much the whole text attends to each frame, (frames,) from 0 to 1.
 
-    `sharpen` compares the tokens with each other. So some token fits best even if the speech is not in the
-    text. There all tokens together give little attention. `weights` is (heads, N, frames).
+    `sharpen` compares the tokens with each other, so one of them fits a frame best even if the speech there
+    is not in the text. But then all tokens together attend little to the frame. `weights` is (heads, N,
+    frames).
     """
     total = weights.mean(dim=0).sum(dim=0).numpy()
     per_sound = total * max(np.count_nonzero(~silent), 1) / weights.shape[1]

@@ -1,4 +1,6 @@
-"""Finds clips that cannot be used for training: silent, clipped, with an offset, or only a steady sound."""
+"""Finds clips that cannot be used for training: silent or clipped ones, those with an offset, and those with
+only a steady sound.
+"""
 
 import hashlib
 import math
@@ -29,7 +31,9 @@ FRAME = SAMPLE_RATE // 50  # 20 ms
 
 
 def check_clip(samples: np.ndarray, rules: frozenset[str]) -> Problem | None:
-    """Return the problem that the first matching rule in force finds in a clip, or None.
+    """Check a clip by the rules that are turned on.
+
+    Return the problem that the first matching rule finds, or None.
 
     Args:
         samples: (samples,) float32 at 16 kHz, at least one sample.
@@ -53,7 +57,10 @@ def _find_silence(samples: np.ndarray) -> Problem | None:
 
 
 def loudest_level(samples: np.ndarray) -> float:
-    """Return the level of the loudest 100 ms in dBFS, without its mean; -inf for digital silence."""
+    """Return the level of the loudest 100 ms in dBFS.
+
+    The mean is subtracted first. For digital silence the level is -inf.
+    """
     windows = _in_frames(samples, min(WINDOW, len(samples)))
     return 10 * math.log10(power) if (power := float(windows.var(axis=1).max())) > 0 else -math.inf
 
@@ -77,7 +84,7 @@ def _find_clipping(samples: np.ndarray) -> Problem | None:
 
 
 def clipped_share(samples: np.ndarray) -> float:
-    """Return the share of neighbouring samples at the maximum if samples pile up there, or 0.
+    """Return the share of neighbouring samples at the maximum if there are too many of them, else 0.
 
     In undistorted sound, samples become rarer towards the maximum. In clipped sound, the histogram has a peak
     at its end, even after resampling or a lower volume.
@@ -105,7 +112,7 @@ def _find_steady_sound(samples: np.ndarray) -> Problem | None:
 
 
 def _in_frames(samples: np.ndarray, length: int) -> np.ndarray:
-    """Reshape (samples,) to (frames, length). The rest at the end is dropped."""
+    """Reshape (samples,) to (frames, length). Samples at the end that do not fill a frame are dropped."""
     return samples[: len(samples) // length * length].reshape(-1, length)
 
 
@@ -118,5 +125,5 @@ _CLIP_CHECKS: dict[str, Callable[[np.ndarray], Problem | None]] = {
 
 
 def content_hash(samples: np.ndarray) -> bytes:
-    """Return a hash of 16 bytes, equal for clips with equal 16-bit samples: (samples,) float32."""
+    """Return a hash of 16 bytes of (samples,) float32. It is equal for clips with equal 16-bit samples."""
     return hashlib.blake2b(to_int16(samples).astype("<i2").tobytes(), digest_size=16).digest()

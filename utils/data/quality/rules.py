@@ -34,7 +34,8 @@ RULES = {
 
 
 def choose_rules(skip: Iterable[str] = (), add: Iterable[str] = ()) -> frozenset[str]:
-    """Return the names of the rules in force: the rules on by default, without `skip`, with `add`.
+    """Return the names of the rules that are turned on: those on by default, without `skip`, and those in
+    `add`.
 
     Raises:
         UserError: A name is not the name of a rule.

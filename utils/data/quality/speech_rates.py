@@ -11,7 +11,7 @@ from utils.runtime.problems import Problem
 SLOWEST, FASTEST = 0.3, 50.0  # characters a second; nobody speaks slower or faster
 
 MIN_RATES = 50
-"""A corpus with fewer utterances does not show which rate is usual."""
+"""Fewest utterances that show which rate is usual in a corpus."""
 
 USUAL_WIDTH = 5.0  # robust standard deviations of the logarithm
 
@@ -26,7 +26,7 @@ LETTERS_OF_A_DIGIT = 5  # "7" is spoken "seven"
 
 @dataclass(frozen=True)
 class RateLimits:
-    """Characters a second: the corpus's median, and the limits of the usual range."""
+    """The median of a corpus and the limits of the usual range, in characters per second."""
 
     usual: float
     low: float
@@ -39,7 +39,7 @@ def count_characters(text: str) -> int:
 
 
 def spoken_characters(text: str) -> int:
-    """Count the characters, with each digit as long as its spoken word."""
+    """Count the characters. A digit counts as many as the word with which it is spoken."""
     return count_characters(text) + (LETTERS_OF_A_DIGIT - 1) * sum(map(str.isdecimal, text))
 
 
@@ -71,9 +71,10 @@ def rate_limits(characters: np.ndarray, seconds: np.ndarray) -> RateLimits | Non
 def rate_problem(
     num_characters: int, spoken: int, seconds: float, limits: RateLimits | None
 ) -> Problem | None:
-    """Say why a text does not fit a clip of this length, or return None.
+    """Return why a text does not fit a clip of this length, or None if it fits.
 
-    Short utterances get more tolerance: they are often mostly pause, or cut tight.
+    For short utterances, the limits are wider, because many of them are mostly pause or are cut close to the
+    speech.
 
     Args:
         num_characters: Characters of the clip's text, from `count_characters`.

@@ -11,7 +11,10 @@ from utils.runtime.problems import Problem
 from utils.text.scripts import expected_scripts, script_of
 
 LONGEST_TEXT = 5000
-"""Characters in a clip's text: 30 s of the fastest speech have about 1,000, a full label about 2,000."""
+"""Largest number of characters in a clip's text.
+
+30 s of the fastest speech have about 1,000, a full label about 2,000.
+"""
 
 # Notes in [], {}, <> or **, and texts that are completely in (): Whisper's own normaliser drops these.
 MARKUP = {
@@ -38,9 +41,10 @@ REPEATS_OF_ANYTHING = 20
 
 
 def check_text(text: str, language: str | None, rules: frozenset[str]) -> Problem | None:
-    """Return the problem that the first matching rule in force finds in the text of a clip, or None.
+    """Check the text of a clip by the rules that are turned on.
 
-    First comes a check that no rule switches off: more text than any clip can have.
+    Return the problem that the first matching rule finds, or None. The first check cannot be turned off: the
+    text must not be longer than any clip can be.
 
     Args:
         text: Text of one clip of at most 30 s, cleaned (`usable_text`).
@@ -129,7 +133,7 @@ def _find_repetition(text: str) -> Problem | None:
 
 
 def longest_repetition(text: str) -> tuple[str, int]:
-    """Find a phrase whose repetition fills at least half of the text, and count its repetitions in a row.
+    """Find a phrase whose repetitions are at least half of the text. Count how often it is repeated in a row.
 
     Returns:
         The shortest such phrase, or an empty phrase and 0.

@@ -1,4 +1,7 @@
-"""Makes segments that fit Whisper from timed pieces: joins over short pauses, cuts at long ones."""
+"""Makes segments that fit Whisper from timed pieces.
+
+Joins pieces over short pauses, and cuts at long pauses.
+"""
 
 import itertools
 import math
@@ -23,23 +26,24 @@ def join_pieces(
     min_duration: float = 0.0,
     padding: float = 0.0,
 ) -> Iterator[Segment | BadPiece]:
-    """Make segments from the pieces of one recording, in the order of time. Rejects keep their place.
+    """Make segments from the pieces of one recording, in the order of time.
 
-    Pieces of one speaker with short pauses between them are joined up to a target length and separated at the
-    longest pauses. No segment goes across a reject, because its text is unknown. A piece that is too long is
-    cut between its words, if it has times for them. Otherwise it stays whole, and later checks of its audio
-    decide. If two speakers talk at once, both pieces are rejected. Pieces of one speaker that overlap only
-    have inexact borders and stay. Pieces without speakers may overlap by `LOOSE_SHARE`. With more overlap
-    both are rejected, unless most pieces overlap: then each ends where the next one begins.
+    Rejects stay where they are in this order. Pieces of one speaker with short pauses between them are joined
+    up to a target length. They are separated at the longest pauses. No segment goes across a reject, because
+    the text of a reject is unknown. A piece that is too long is cut between its words, if it has times for
+    them. Otherwise it stays whole, and later checks of its audio decide whether it is kept. If two speakers
+    talk at once, both pieces are rejected. If pieces of one speaker overlap, their borders are only inexact,
+    and they stay. Pieces without speakers may overlap by `LOOSE_SHARE`. If they overlap more, both are
+    rejected. But if most pieces of the file overlap, each ends where the next one begins.
 
     Args:
         pieces: In any order.
-        target_duration: Join pieces up to this length, in seconds; 0 joins none.
-        max_duration: Longest segment, in seconds, except for a single piece without words.
+        target_duration: Join pieces up to this length, in seconds. 0 joins none.
+        max_duration: Longest segment, in seconds. A single piece without times of words may be longer.
         max_gap: Longest pause within a segment, in seconds.
         min_duration: Reject shorter segments, in seconds.
-        padding: Seconds added on both sides if there is a pause, at most half of the pause. Nothing is added
-            after the last segment: the recording may end there.
+        padding: Seconds that are added on both sides if there is a pause, at most half of the pause. Nothing
+            is added after the last segment, because the recording may end there.
     """
     target = min(target_duration, max_duration)
     items = settle_unnamed(list(reject_repeats(in_time_order(pieces))), max_duration)
@@ -76,7 +80,10 @@ def _build_segment(
 
 
 def _free_room(groups: Sequence[list[Piece] | BadPiece]) -> Iterator[tuple[float, float | None]]:
-    """Yield for each group the latest end before it, and the start of what follows, if anything does."""
+    """Yield for each group the latest end before it, and the start of the next item.
+
+    The start is None if there is no next item.
+    """
     pieces = [[group] if isinstance(group, BadPiece) else group for group in groups]
     starts: list[float | None] = [None] * (len(groups) + 1)
     for index in range(len(groups) - 1, -1, -1):
@@ -132,7 +139,10 @@ def cut_long(item: Piece | BadPiece, max_duration: float) -> list[Piece | BadPie
 
 
 def _words_as_piece(piece: Piece, first: int, end: int) -> Piece:
-    """Return some words of a piece. The outer words keep the space up to the borders of the piece."""
+    """Return some words of a piece as a piece.
+
+    Its first and last word keep the time up to the borders of the old piece.
+    """
     words = piece.words[first:end]
     return replace(
         piece,
@@ -144,7 +154,10 @@ def _words_as_piece(piece: Piece, first: int, end: int) -> Piece:
 
 
 def _best_cut(piece: Piece) -> int | None:
-    """Choose the word to cut before: after the longest pause in the middle half, or nearest to the middle."""
+    """Choose the word before which to cut.
+
+    It comes after the longest pause in the middle half, or is nearest to the middle.
+    """
     middle, reach = (piece.start + piece.end) / 2, (piece.end - piece.start) / 4
     best: tuple[bool, float, float] | None = None
     cut = None
@@ -161,7 +174,10 @@ def _best_cut(piece: Piece) -> int | None:
 
 
 def runs_between_gaps(items: Sequence[Piece | BadPiece], max_gap: float) -> Iterator[list[Piece] | BadPiece]:
-    """Yield neighbours that may be joined: one speaker, no long pause and no reject between them."""
+    """Yield runs of neighbours that may be joined.
+
+    They have the same speaker, and no long pause or reject between them.
+    """
     run: list[Piece] = []
     reach = 0.0
     for item in items:
@@ -186,11 +202,12 @@ def runs_between_gaps(items: Sequence[Piece | BadPiece], max_gap: float) -> Iter
 def part_run(
     run: list[Piece] | BadPiece, target: float, min_duration: float
 ) -> Iterator[list[Piece] | BadPiece]:
-    """Divide a run so that segments are near the target length and the pauses between them are long.
+    """Divide a run into segments so that their lengths are near the target and the pauses between them are
+    long.
 
-    Dynamic programming finds the division of least cost. A segment costs the square of the share by which it
-    is shorter than the target, and much more if it is too short to keep. A cut costs 1, and less at a pause
-    (half at 0.25 s).
+    Dynamic programming finds the division with the lowest cost. The cost of a segment is the square of the
+    share by which it is shorter than the target. It is much higher if the segment is too short to keep. The
+    cost of a cut is 1, and lower at a pause (half at 0.25 s).
     """
     if isinstance(run, BadPiece):
         yield run
@@ -222,7 +239,7 @@ def part_run(
 
 
 def _cut_costs(run: Sequence[Piece]) -> list[float]:
-    """Compute the cost of a cut before each piece of a run."""
+    """Compute the cost of cutting a run before each of its pieces."""
     costs, reach = [0.0], run[0].end
     for piece in run[1:]:
         pause = max(0.0, piece.start - reach)

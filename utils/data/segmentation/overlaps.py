@@ -8,17 +8,19 @@ from utils.data.segmentation.pieces import BadPiece, Piece, duration_of
 from utils.runtime.problems import Problem
 
 OVERLAP_TOLERANCE = 0.2
-"""Seconds by which pieces of two speakers may overlap: borders set by hand are not more exact."""
+"""Seconds by which pieces of two speakers may overlap, because borders set by hand are not more exact."""
 
 LOOSE_SHARE = 0.25
-"""Share of the shorter of two pieces without speakers by which they may also overlap."""
+"""Two pieces without speakers may also overlap by this share of the shorter one."""
 
 FEWEST_ON_SCREEN = 3
-"""With at least this number of overlaps, a file may have lines that stay on screen during the next one."""
+"""If a file has at least this number of overlaps, its lines may stay on the screen while the next one is
+spoken.
+"""
 
 
 def in_time_order(items: Iterable[Piece | BadPiece]) -> list[Piece | BadPiece]:
-    """Sort by start. A reject without times stays after the item before it."""
+    """Sort by start. A reject without times stays behind the item that was before it."""
     keyed: list[tuple[float, Piece | BadPiece]] = []
     start = 0.0
     for item in items:
@@ -28,7 +30,10 @@ def in_time_order(items: Iterable[Piece | BadPiece]) -> list[Piece | BadPiece]:
 
 
 def reject_repeats(items: Sequence[Piece | BadPiece]) -> Iterator[Piece | BadPiece]:
-    """Reject a piece that is in the file twice: programs that merge or convert subtitles may repeat it."""
+    """Reject a piece that is in the file twice.
+
+    Programs that merge or convert subtitles may repeat pieces.
+    """
     seen: dict[tuple[float, float, str, str | None], int | str] = {}
     for item in items:
         if isinstance(item, Piece):
@@ -40,9 +45,10 @@ def reject_repeats(items: Sequence[Piece | BadPiece]) -> Iterator[Piece | BadPie
 
 
 def settle_unnamed(items: Sequence[Piece | BadPiece], max_duration: float) -> list[Piece | BadPiece]:
-    """Adjust overlaps of pieces without speakers: cut captions that stay on screen, reject the others.
+    """Correct overlaps of pieces without speakers.
 
-    Pieces that are too long are ignored: a credit may last for a whole film.
+    Cut captions that stay on the screen too long, and reject other pieces. Pieces that are too long are
+    ignored, because a credit may last for a whole film.
     """
     pieces = {
         index: item
@@ -79,7 +85,10 @@ def _cut_at_next(piece: Piece, following: Piece) -> Piece:
 
 
 def _unnamed_rivals(pieces: Mapping[int, Piece]) -> dict[int, Piece]:
-    """Find pieces that overlap another by more than inexact borders. Return the other one for each."""
+    """Find pieces that overlap another one by more than inexact borders.
+
+    Return the other piece for each of them.
+    """
     rivals: dict[int, Piece] = {}
     longest: int | None = None  # the piece that ends last so far
     for index, piece in pieces.items():
@@ -113,10 +122,13 @@ def reject_overlaps(items: Iterable[Piece | BadPiece]) -> list[Piece | BadPiece]
 
 
 def _rivals(spoken: Iterable[tuple[float, float, int, Piece]]) -> dict[int, Piece]:
-    """Find pieces that begin before an earlier piece of another speaker ends. Return the latest such piece.
+    """Find pieces that begin before an earlier piece of another speaker ends.
+
+    Return this other piece for each of them, the latest if there are several.
 
     Args:
-        spoken: Start, end, index and piece, sorted by start. Time may also run backwards.
+        spoken: Start, end, index and piece, sorted by start. The caller may also reverse the direction of
+            time.
     """
     rivals: dict[int, Piece] = {}
     farthest: tuple[float, int, Piece] | None = None  # end, -index and piece with the latest end so far

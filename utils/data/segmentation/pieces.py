@@ -1,4 +1,4 @@
-"""Pieces of a timed transcript, and the segments made from them."""
+"""Defines the pieces of a timed transcript, and the segments that are made from them."""
 
 import math
 import re
@@ -9,7 +9,10 @@ from utils.data.utterance import TimedText
 from utils.runtime.problems import BadItem, Problem
 
 END_TOLERANCE = 0.05
-"""Seconds that a segment may end after its audio, because of rounded times. It is clipped."""
+"""Seconds that a segment may end after its audio, because times are rounded.
+
+Its end is then moved to the end of the audio.
+"""
 
 # Scripts without spaces between words: Chinese characters, kana, their punctuation and full-width forms.
 _UNSPACED = re.compile(r"[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")
@@ -19,8 +22,9 @@ _UNSPACED = re.compile(r"[\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]"
 class Piece:
     """One timed piece of a transcript, in seconds of the recording.
 
-    `text` is clean and not empty; `end` is after `start`. `words` are empty, or in order, without overlap and
-    within the piece. Joined without separators they give the text, so they may begin with a space.
+    `text` is clean and not empty; `end` is after `start`. `words` may be empty. Otherwise they are in order,
+    without overlap, and within the piece. Joined without separators, they are the text, so they may begin
+    with a space.
     """
 
     position: int | str
@@ -64,7 +68,7 @@ def check_segment(start: float, end: float) -> None:
 
 
 def segment_problem(start: float, end: float, audio_duration: float = math.inf) -> Problem | None:
-    """Say why audio from `start` to `end` seconds cannot be cut out, or return None."""
+    """Return why audio from `start` to `end` seconds cannot be cut out, or None if it can."""
     if end <= start:
         return Problem("end not after start", f"segment {start:g} to {end:g} s; correct its times")
     if end > audio_duration + END_TOLERANCE:

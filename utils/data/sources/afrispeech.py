@@ -20,16 +20,17 @@ _AFRISPEECH_PATHS = ("path", "audio_paths", "audio_path")
 def read_afrispeech(path: Path, *, accents: Sequence[str] = ()) -> Source:
     """Read AfriSpeech-200 (https://huggingface.co/datasets/intronhealth/afrispeech-200).
 
-    CSV tables have the split in their names. They are in one folder, or in a folder for each accent. Audio is
-    in any folder below, unpacked or in the corpus's own `<split>_<accent>_<n>.tar.gz`. Rows name audio as
-    `/AfriSpeech-100/train/<speaker>/<clip>.wav` or without that prefix; the last two parts are searched for.
+    The names of the CSV tables contain the split. The tables are in one folder, or in a folder for each
+    accent. Audio is in any subfolder, unpacked or in the corpus's own `<split>_<accent>_<n>.tar.gz`. Rows
+    name audio as `/AfriSpeech-100/train/<speaker>/<clip>.wav`, or without that prefix. Audio is found by the
+    last two parts of this path.
 
     Args:
         path: Folder or archive of the corpus.
-        accents: Read only these accents; empty means all.
+        accents: Read only these accents. If empty, read all.
 
     Raises:
-        UserError: There is no such corpus, or it lacks one of the accents.
+        UserError: There is no such corpus, or it does not have one of the accents.
     """
     tree = open_tree(path)
     tables = _afrispeech_tables(tree)
@@ -41,7 +42,10 @@ def read_afrispeech(path: Path, *, accents: Sequence[str] = ()) -> Source:
 
 
 def _afrispeech_tables(tree: FileTree) -> dict[str, str]:
-    """Return the split of each table. If a split exists as a whole and by accent, only the whole is read."""
+    """Return the split of each table.
+
+    A split may have a table for all accents and one for each accent. Then only the first is read.
+    """
     found = [(name, split_in_name(name)) for name in find_files(tree, "*.csv")]
     depth = {split: name.count("/") for name, split in reversed(found) if split}
     tables = {name: split for name, split in found if split and name.count("/") == depth[split]}

@@ -20,7 +20,7 @@ PROMPT_NOTE = re.compile(r"\([^)]*\)|\[[^\]]*\]")
 
 
 def read_asterisk(*, language: str) -> Source:
-    """Read the prompts in a language, downloaded once."""
+    """Read the prompts in a language. They are downloaded only once."""
     prompts = fetch_prompts(language)
     return read_prompts(prompts.folder, prompts.transcripts, credit=f"{prompts.credit} ({prompts.licence})")
 
@@ -52,10 +52,13 @@ def read_prompts(folder: Path, transcripts: Sequence[tuple[str, str]], *, credit
 
 
 def _read_prompt(key: str, texts: list[str], audio: Path | None) -> Utterance | Reject:
-    """Read one prompt. Several texts are several entries of the list in one line."""
+    """Read one prompt.
+
+    If it has several texts, a line of the list has several entries by mistake, and the prompt is rejected.
+    """
     written, source = clean_text(texts[0]), f"{key}.g722"
     if audio is None:
-        return Reject(source, "file", Problem("no recording", "there is only a transcript"))
+        return Reject(source, "file", Problem("no recording", "there is a transcript but no recording"))
     if len(texts) > 1:
         return Reject(source, "file", Problem("faulty transcript", f"{len(texts)} prompts are in one line"))
     if re.fullmatch(r"[\[(<].*[\])>]", written) or key in TONE_PROMPTS or key.split("/")[0] == "silence":

@@ -35,7 +35,7 @@ SOUNDS_URL = "https://downloads.asterisk.org/pub/telephony/sounds/releases"
 
 @dataclass(frozen=True)
 class Corpus:
-    """Telephone prompts of one language: digest of the files, credit and licence."""
+    """Telephone prompts of one language, with the digest of the files, the credit and the licence."""
 
     digest: str
     credit: str
@@ -77,10 +77,10 @@ CORPORA = {
 
 
 def fetch_prompts(language: str, *, sounds_url: str = SOUNDS_URL) -> Prompts:
-    """Return the Asterisk telephone prompts of `language`, downloaded on first use.
+    """Return the Asterisk telephone prompts of `language`. Download them if they are not in the cache.
 
     If the system has apt-get, Debian's packages are tried first, then the tarball under `sounds_url`. Both
-    have the same files (16 kHz g722); a pinned digest checks this.
+    have the same files (16 kHz g722). This is checked by a digest.
 
     Raises:
         UserError: There are no prompts in that language, or every download failed.
@@ -124,7 +124,7 @@ def _fetch_corpus(language: str, corpus: Corpus, folder: Path, sounds_url: str) 
 
 
 def _fetch_debian(language: str, target: Path, _: str) -> None:
-    """Download Debian's packages with the user's own rights and extract the prompts."""
+    """Download Debian's packages without root rights, and extract the prompts."""
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise SourceUnavailable("this system has no apt-get")
     packages = [f"asterisk-core-sounds-{language}-g722", f"asterisk-core-sounds-{language}"]
@@ -157,7 +157,8 @@ def download_sounds(url: str, path: Path, max_bytes: int) -> None:
     """Download `url` to `path`.
 
     Raises:
-        SourceUnavailable: It does not answer, is larger than `max_bytes` or takes too long.
+        SourceUnavailable: The server does not answer, the file is larger than `max_bytes`, or the download
+            takes too long.
     """
     deadline = time.monotonic() + DOWNLOAD_PATIENCE
     try:
@@ -175,8 +176,8 @@ def download_sounds(url: str, path: Path, max_bytes: int) -> None:
 def _extract_prompts(archive: Path, language: str, target: Path) -> None:
     """Extract only the prompts and their script from a tar file to `target`.
 
-    Names must match the one expected pattern, and this function writes the files itself. So no member (link,
-    device, `../`) can write outside.
+    Names must match the expected pattern, and this function writes the files itself. So no member (link,
+    device, `../`) can write outside `target`.
     """
     prefix = r"(?:\./)?(?:usr/share/(?:asterisk/sounds|doc)/[\w-]+/)?"
     wanted = re.compile(rf"{prefix}((?:[\w-]+/)?[\w-]+\.g722|core-sounds-{language}\.txt)(\.gz)?", re.ASCII)

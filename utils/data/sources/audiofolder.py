@@ -23,7 +23,8 @@ from utils.runtime.problems import BadItem
 
 
 def read_audiofolder(path: Path, *, text_column_name: str | None = None) -> Source:
-    """Read an audio folder (https://huggingface.co/docs/datasets/audio_dataset): files and their metadata.
+    """Read an audio folder (https://huggingface.co/docs/datasets/audio_dataset): audio files and their
+    metadata.
 
     `metadata.csv` or `metadata.jsonl`, at the root or in subfolders, has a transcript and `file_name`, a path
     relative to the metadata. Subfolders named after splits, or a column `split`, give the split.

@@ -30,12 +30,12 @@ def read_common_voice(
     Args:
         path: Folder or archive of the release or of one locale.
         dataset_config_name: The locale, if there are several.
-        use_validated: Train on `validated.tsv` without the clips of dev and test, instead of on `train.tsv`,
-            which has only one recording of each sentence.
+        use_validated: Use `validated.tsv`, without the clips of dev and test, as train. `train.tsv` has only
+            one recording of each sentence.
         min_net_votes: Reject clips with fewer net votes (up votes minus down votes).
 
     Raises:
-        UserError: There is no such corpus, or its tables lack columns.
+        UserError: There is no such corpus, or a column of its tables is missing.
     """
     tree = open_tree(path)
     folder = choose_folder(
@@ -82,7 +82,8 @@ def _common_voice_row(tree: FileTree, folder: str, min_net_votes: int | None, ro
         up, down = int(extra.get("up_votes", 0)), int(extra.get("down_votes", 0))
         if up - down < min_net_votes:
             raise BadItem(
-                "too few votes", f"{up} up-votes and {down} down-votes, expected {min_net_votes} more up"
+                "too few votes",
+                f"{up} up-votes and {down} down-votes, expected at least {min_net_votes} more up-votes",
             )
     split = split_name(PurePosixPath(row.table).stem)
     return row.utterance(

@@ -34,7 +34,7 @@ MOST_TRANSCRIPT_BYTES = 64 << 20
 
 
 _Cut = Callable[[str, str], Iterator[Segment | BadPiece]]
-"""Makes segments from the text and the extension of a timed transcript."""
+"""Function that makes segments from the text and the extension of a timed transcript."""
 
 
 def read_folder(
@@ -47,21 +47,23 @@ def read_folder(
     padding: float = 0.0,
     tier: str | None = None,
 ) -> Source:
-    """Read audio files, each with a transcript of the same stem in the same folder, in all subfolders.
+    """Read audio files in all subfolders.
 
-    A `.txt` without times is the text of the whole file. A timed transcript, see `read_transcript`, is cut
-    into segments. If a recording has several, the first of `TRANSCRIPT_EXTENSIONS` is used. Subfolders named
-    after splits (`train`, `dev`, `test` …) give the split. Hidden files are skipped and links to folders are
-    not followed, so that nothing is read twice.
+    Each has a transcript in the same folder, with the same name except for the extension. A `.txt` without
+    times is the text of the whole file. A timed transcript, see `read_transcript`, is cut into segments. If a
+    recording has several transcripts, the one whose extension is first in `TRANSCRIPT_EXTENSIONS` is used.
+    Subfolders named after splits (`train`, `dev`, `test` …) give the split. Hidden files are skipped and
+    links to folders are not followed, so that nothing is read twice.
 
     Args:
-        path: Folder, listed again on each reading of the items.
+        path: The folder. It is listed again each time the items are read.
         min_segment_duration: Reject shorter segments of timed transcripts, in seconds.
         max_duration: Cut longer segments between words, or reject them, in seconds.
-        target_duration: Join neighbouring pieces up to this length, in seconds; 0 joins none.
+        target_duration: Join neighbouring pieces up to this length, in seconds. 0 joins none.
         max_gap: Longest pause within joined pieces, in seconds.
         padding: Seconds added to both sides of a segment if there is a pause.
-        tier: Name or pattern of the tiers to read from TextGrid and EAF files; None chooses.
+        tier: Name or pattern of the tiers to read from TextGrid and EAF files. If None, the tiers are chosen
+            by rules.
 
     Raises:
         UserError: There is no such folder, or nothing usable in it.
@@ -138,7 +140,9 @@ def _read_listing(listing: Listing, top: Path, cut: _Cut) -> Iterator[Utterance 
 
 
 def _read_pair(audio: Path, transcripts: Sequence[str], top: Path, cut: _Cut) -> Iterator[Utterance | Reject]:
-    """Yield the utterances of one recording, then its rejects, so that the utterances are together."""
+    """Yield the utterances of one recording, and after them its rejects, so that the utterances follow each
+    other.
+    """
     rejects: list[Reject] = []
     for item in _read_transcript(audio, audio.with_name(transcripts[0]), top, cut):
         if isinstance(item, Reject):

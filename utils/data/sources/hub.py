@@ -28,19 +28,21 @@ def read_hub(
     streaming: bool = False,
     local_cache: Path,
 ) -> Source:
-    """Read a dataset of the Hub, or a local folder of audio with metadata, Parquet, CSV or JSON, row by row.
+    """Read the rows of a dataset of the Hub, or of a local folder with audio and metadata, Parquet, CSV or
+    JSON.
 
     Args:
-        name: Hub id, or a local folder, also one from `save_to_disk`.
-        dataset_config_name: Configuration, such as a language.
+        name: Hub id or a local folder. The folder may be from `save_to_disk`.
+        dataset_config_name: Configuration of the dataset, such as a language.
         audio_column_name: None searches for it.
         text_column_name: None searches for it.
-        streaming: Fetch row by row and keep nothing on disk. Then the number of rows is unknown.
-        local_cache: Folder for files that `datasets` writes while it reads a local folder; the caller removes
-            it. A dataset of the Hub stays in the Hub's own cache, so that it is downloaded once.
+        streaming: Download one row after another and store nothing on disk. Then the number of rows is not
+            known in advance.
+        local_cache: Folder for files that `datasets` writes while it reads a local folder. The caller removes
+            it. A dataset of the Hub is kept in the Hub's own cache, so that it is downloaded only once.
 
     Raises:
-        UserError: The dataset cannot be loaded, or lacks a text or audio column or a usable split.
+        UserError: The dataset cannot be loaded, or it has no text or audio column or no usable split.
     """
     from datasets import Audio, disable_progress_bars
 
@@ -95,7 +97,10 @@ def load_splits(name: str, config: str | None, cache: Path | None, streaming: bo
 
 
 def _choose_splits(splits: Mapping[str, object], name: str) -> tuple[dict[str, str | None], list[str]]:
-    """Choose the splits to read and their names in the result. A single split may have any name."""
+    """Choose the splits to read, and their names in the result.
+
+    If there is only one split, it may have any name.
+    """
     if len(splits) == 1:
         only = next(iter(splits))
         return {only: split_name(only)}, []
@@ -113,7 +118,7 @@ def _choose_splits(splits: Mapping[str, object], name: str) -> tuple[dict[str, s
 def _find_column(
     columns: Mapping[str, Mapping], given: str | None, candidates: Iterable[str], what: str, name: str
 ) -> str:
-    """Return the given column, or the first candidate, that every split has."""
+    """Return the given column, or the first candidate that every split has."""
     common = [c for c in next(iter(columns.values())) if all(c in features for features in columns.values())]
     found = next((c for c in (candidates if given is None else (given,)) if c in common), None)
     if found is None:
@@ -125,7 +130,7 @@ def _find_column(
 
 
 def _undecoded(dataset, audio: str):
-    """Return the dataset with its audio column as path and bytes. This needs no torchcodec."""
+    """Return the dataset with its audio column as path and bytes. So torchcodec is not needed."""
     from datasets import Audio
 
     if dataset.features is not None and isinstance(dataset.features[audio], Audio):

@@ -29,7 +29,7 @@ def describe_audio(error: Exception) -> str:
 
 @contextlib.contextmanager
 def audio_left_encoded() -> Iterator[None]:
-    """Let `datasets` keep files and bytes of audio as they are.
+    """In the block, let `datasets` return audio as paths or bytes, without decoding.
 
     Its `Audio` feature imports torchcodec for every row of an audio folder or a WebDataset, even if nothing
     is decoded. torchcodec needs the system's FFmpeg and is not required here.
@@ -120,7 +120,10 @@ def _is_prepared(features: Mapping, audio: str, text: str) -> bool:
 
 
 def _as_it_was(utterance: Utterance, row: Mapping[str, object]) -> Utterance:
-    """Return the utterance of a prepared row with its own id. Its original source is kept."""
+    """Return the utterance of a row of a prepared dataset, with the id of the row.
+
+    The source of the row is kept in another column.
+    """
     id = row["id"]
     if not isinstance(id, str) or not id.strip() or not is_utf8(id):
         raise BadItem("unusable id", f"found {shown(id)}, expected text")
@@ -140,11 +143,11 @@ def _as_it_was(utterance: Utterance, row: Mapping[str, object]) -> Utterance:
 
 
 def _row_audio(value: object, base: Path | None) -> Path | bytes:
-    """Return bytes, or the path of a file.
+    """Return the audio of a row as bytes, or as the path of a file.
 
     Args:
         value: Value of the audio column.
-        base: The dataset's folder, for relative paths; None for a dataset of the Hub.
+        base: The dataset's folder, for relative paths. None for a dataset of the Hub.
     """
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")
@@ -168,7 +171,10 @@ def _local_file(written: str, base: Path) -> Path:
 
 
 def _cached_file(written: str) -> Path:
-    """Return a file that `datasets` has downloaded or unpacked. A Hub row may name no other local file."""
+    """Return a file that `datasets` has downloaded or unpacked.
+
+    A row of a Hub dataset may not name any other local file.
+    """
     from datasets import config
     from huggingface_hub import constants
 

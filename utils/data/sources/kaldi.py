@@ -45,7 +45,10 @@ def read_kaldi(path: Path) -> Source:
 
 
 def _kaldi_folders(tree: FileTree) -> list[str]:
-    """Find folders with `wav.scp` and `text`. Folders inside another are its parts (`train/split4/1`)."""
+    """Find folders with `wav.scp` and `text`.
+
+    Ignore folders inside another one, because they are its parts (`train/split4/1`).
+    """
     folders: list[str] = []
     for name in find_files(tree, "wav.scp"):
         folder = posixpath.dirname(name)
@@ -71,7 +74,7 @@ def _kaldi_rows(tree: FileTree, folders: Sequence[str]) -> Iterator[Row | Reject
 def _load_kaldi_file(
     database: sqlite3.Connection, tree: FileTree, folder: str, name: str
 ) -> Iterator[Reject]:
-    """Put the lines `key value` of a file into a table, and reject a line whose key was there before."""
+    """Put the lines `key value` of a file into a table. Reject a line if an earlier line has the same key."""
     # `word` is the recording in `segments`, and the whole value in `utt2spk`
     database.execute(f'CREATE TABLE "{name}" (key BLOB PRIMARY KEY, value BLOB, word BLOB, line INTEGER)')
     table = posixpath.join(folder, name)

@@ -31,14 +31,18 @@ if TYPE_CHECKING:
 
 
 _ReadRow = Callable[[Mapping], "tuple[SupervisionSegment, Recording, float]"]
-"""Reads a supervision, its recording, and the offset in the recording from which its times count."""
+"""Function that reads a supervision and its recording.
+
+It also returns the second of the recording from which the times of the supervision are counted.
+"""
 
 
 def read_lhotse(path: Path) -> Source:
     """Read lhotse manifests (https://lhotse.readthedocs.io): cuts, or supervisions with their recordings.
 
-    `*cuts*.jsonl[.gz]` come before `*supervisions*.jsonl[.gz]`, whose recordings are in `*recordings*`.
-    The names give the split. Each supervision is an utterance. Mixed cuts and transforms are rejected.
+    `*cuts*.jsonl[.gz]` are preferred to `*supervisions*.jsonl[.gz]`, whose recordings are in `*recordings*`.
+    The names of the files give the split. Each supervision is an utterance. Mixed cuts and transforms are
+    rejected.
 
     Args:
         path: A manifest of cuts, or a folder or archive of manifests.
@@ -58,13 +62,15 @@ def read_lhotse(path: Path) -> Source:
     read_rows = partial(_cut_rows, tree, cuts) if cuts else partial(_supervision_rows, tree, supervisions)
     read = _read_cut if cuts else _read_supervision
     splits = splits_of_names(cuts or supervisions, split_in_name)
-    unread = (f"Cuts are read; not read: {', '.join(supervisions)}.",) if cuts and supervisions else ()
+    unread = (
+        (f"Only cuts are read. These are not: {', '.join(supervisions)}.",) if cuts and supervisions else ()
+    )
     notes = (*unread, *unsplit_notes(splits))
     return rows_as_source(read_rows, partial(_lhotse_row, tree, splits, read), notes, are_parts=True)
 
 
 def _cut_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
-    """Yield a row for each supervision of each cut: the cut with only that supervision."""
+    """Yield a row for each supervision of each cut. The row has the cut with only that supervision."""
     for row in read_json_lines(tree, *tables):
         supervisions = row.values.get("supervisions") if isinstance(row, Row) else None
         if isinstance(row, Row) and isinstance(supervisions, list):
@@ -75,7 +81,10 @@ def _cut_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
 
 
 def _supervision_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
-    """Yield a row for each supervision, with its recording's dictionary if there is one."""
+    """Yield a row for each supervision.
+
+    If its recording is known, the row has the dictionary of the recording too.
+    """
     for table in tables:
         folder, name = posixpath.split(table)
         recordings = posixpath.join(folder, name.replace("supervisions", "recordings"))
@@ -135,7 +144,7 @@ def _lhotse_utterance(
 def _lhotse_times(
     supervision: "SupervisionSegment", recording: "Recording", offset: float
 ) -> tuple[float | None, float | None]:
-    """Return start and end of a supervision in the recording; None for both means the whole recording."""
+    """Return start and end of a supervision in the recording. If both are None, it is the whole recording."""
     start = offset + manifest_seconds("start", supervision.start, least=-offset)
     end = start + manifest_seconds("duration", supervision.duration)
     if start == 0 and end >= manifest_seconds("duration", recording.duration) - 0.001:

@@ -78,7 +78,9 @@ def subfolder_of(folder: Path, top: Path) -> str:
 
 
 def stem_of(name: str) -> str:
-    """Return the stem in one Unicode form: a recording and its transcript may be from different systems."""
+    """Return the stem in one Unicode form, because a recording and its transcript may come from different
+    systems.
+    """
     return unicodedata.normalize("NFC", PurePath(name).stem)
 
 

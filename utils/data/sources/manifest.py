@@ -37,9 +37,9 @@ MOST_LINE_BYTES = 16 << 20
 def read_manifest(path: Path) -> Source:
     """Read a JSONL manifest: each line is an object with `audio` (relative to the manifest), `text` and more.
 
-    Lines with `start` and `end` in the same recording are brought together, at the place of the first, so
-    that the recording is decoded once. The file is read twice: first for the places of the lines and the
-    names of the splits, which stay in memory, then for the utterances.
+    Lines with `start` and `end` in the same recording are yielded together, in place of the first of them, so
+    that the recording is decoded once. The file is read twice. The first time, the positions of the lines and
+    the names of the splits are read. They stay in memory. The second time, the utterances are read.
 
     Raises:
         UserError: There is no such file, or no line of it is usable.
@@ -58,7 +58,8 @@ def _find_order(path: Path) -> tuple[np.ndarray, dict[str, str | None]]:
     """Find the lines that are not blank, in the order in which to read them, and the splits.
 
     Returns:
-        (lines, 2) int64, line number and byte offset; and the split for each name of a split.
+        Line number and byte offset of each line, (lines, 2) int64. Also the split that each name of a split
+        means.
     """
     given, places = set[str](), array("q")  # rank, number and offset of each line
     first: dict[int, int] = {}  # by the hash of a cut recording's path, the rank of its first line
@@ -74,7 +75,7 @@ def _find_order(path: Path) -> tuple[np.ndarray, dict[str, str | None]]:
 
 
 def _cut_recording(row: Mapping[str, object]) -> Path | None:
-    """Return the recording that a line cuts from, or None if it uses the whole file."""
+    """Return the recording from which a line cuts a part. None if it uses the whole file."""
     audio = row.get("audio")
     return Path(audio) if isinstance(audio, str) and row.get("start") is not None else None
 
@@ -109,7 +110,7 @@ def _lines_of(file: BinaryIO) -> Iterator[tuple[int, int, bytes | None]]:
 
 
 def parse_if_usable(line: bytes | None) -> Mapping[str, object]:
-    """Parse a line. An unusable one is empty."""
+    """Parse a line. If it is unusable, return an empty object."""
     try:
         return _parse_line(line or b"")
     except BadItem:
@@ -174,7 +175,7 @@ def read_segments(row: Mapping[str, object], text: str, duration: float) -> tupl
     """Read the timed segments of an utterance of `duration` seconds.
 
     Raises:
-        BadItem: They are not in order, not within the utterance, or together are not its text.
+        BadItem: They are not in order or not within the utterance, or their texts together are not its text.
     """
     value = row.get("segments")
     if value is None:

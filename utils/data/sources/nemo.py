@@ -31,11 +31,11 @@ _NEMO_LANGUAGES = ("target_lang", "lang", "source_lang")
 def read_nemo(path: Path) -> Source:
     """Read NeMo manifests: JSON lines with `audio_filepath`, `text`, `duration` and optional `offset`.
 
-    A line with `offset` means that part of the file, a line without it the whole file.
-    Format: https://docs.nvidia.com/nemo-framework/user-guide/latest/nemotoolkit/asr/datasets.html
+    A line with `offset` means a part of the file. A line without it means the whole file. Format:
+    https://docs.nvidia.com/nemo-framework/user-guide/latest/nemotoolkit/asr/datasets.html
 
     Args:
-        path: A manifest, or a folder or archive of manifests with the split in their names.
+        path: A manifest, or a folder or archive of manifests. Their names contain the split.
 
     Raises:
         UserError: There is no manifest.

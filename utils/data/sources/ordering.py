@@ -14,7 +14,7 @@ from utils.data.utterance import Reject, Utterance
 
 
 def in_archive_order(items: Iterable[Utterance | Reject]) -> Iterator[Utterance | Reject]:
-    """Yield the items in order, but those of compressed tars last, in the order of the tar.
+    """Yield the items in order. But items in compressed tars come last, in the order of the tar.
 
     These items carry their bytes (`ArchiveMember.data`). The tar is read once, from front to back.
     """
@@ -52,7 +52,10 @@ def _ordered(database: sqlite3.Connection, order: str) -> Iterator[Utterance]:
 
 
 def _with_data(utterances: Iterable[Utterance]) -> Iterator[Utterance]:
-    """Add the bytes of their audio to utterances of one tar, sorted by place. Each member is read once."""
+    """Add the bytes of their audio to utterances of one tar, sorted by their position in it.
+
+    Each member is read once.
+    """
     first, second = itertools.tee(utterances)  # at most one recording apart
     read = read_archived(member for member, _ in itertools.groupby(first, key=attrgetter("audio")))
     for audio, (_, group) in zip(read, itertools.groupby(second, key=attrgetter("audio")), strict=True):
@@ -60,7 +63,7 @@ def _with_data(utterances: Iterable[Utterance]) -> Iterator[Utterance]:
 
 
 def recordings_together(items: Iterable[Utterance | Reject]) -> Iterator[Utterance | Reject]:
-    """Yield the items of each recording together, at the place of its first, so that it is decoded once.
+    """Yield the items of each recording together, in place of the first of them, so that it is decoded once.
 
     Rejects and whole recordings come first.
     """
@@ -70,7 +73,10 @@ def recordings_together(items: Iterable[Utterance | Reject]) -> Iterator[Utteran
 
 
 def _may_move(utterance: Utterance) -> bool:
-    """Check whether it is part of a recording. Parts from compressed tars are already in order."""
+    """Check whether an item is part of a recording and may be moved.
+
+    Parts from compressed tars are already in order.
+    """
     audio = utterance.audio
     has_bytes = isinstance(audio, bytes) or (isinstance(audio, ArchiveMember) and audio.data is not None)
     return utterance.start is not None and not has_bytes

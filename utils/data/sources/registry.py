@@ -1,4 +1,4 @@
-"""All sources that preprocess.py can read, by name. To add one, write its reader and add its name here."""
+"""Names all sources that preprocess.py can read. To add a source, write its reader and add its name here."""
 
 import importlib
 import inspect
@@ -13,7 +13,7 @@ SOURCES = (
     "manifest", "folder", "hub", "audiofolder", "common_voice", "afrispeech", "fleurs", "ljspeech",
     "librispeech", "kaldi", "nemo", "lhotse", "asterisk",
 )  # fmt: skip
-"""Modules of this folder, each with a function `read_<name>`, imported on use."""
+"""Modules of this folder. Each has a function `read_<name>`. They are imported when they are needed."""
 
 
 def open_source(name: str, input: str | None, options: Mapping[str, object]) -> "Source":
@@ -21,8 +21,8 @@ def open_source(name: str, input: str | None, options: Mapping[str, object]) -> 
 
     Args:
         name: One of `SOURCES`.
-        input: Given to the reader as `path`, or as `name` if it need not be a file.
-        options: Values by name. A reader gets those that its parameters name.
+        input: The reader gets it as `path`, or as `name` if it may be something other than a file.
+        options: Values by name. A reader gets those for which it has a parameter of the same name.
 
     Raises:
         UserError: There is no such data, or none of it is usable.

@@ -1,4 +1,7 @@
-"""Turns rows of a corpus into utterances, in an order that suits archives, and finds their audio."""
+"""Turns rows of a corpus into utterances and finds their audio.
+
+Their order is one in which archives are fast to read.
+"""
 
 import math
 import os
@@ -31,11 +34,11 @@ def rows_as_source(
     """Build a source from rows. The rows are read again for the utterances.
 
     Args:
-        read_rows: Reads the rows from the beginning on each call.
-        read_row: Makes the utterance of a row. Raises BadItem for a row to reject.
+        read_rows: Function that reads all rows from the beginning.
+        read_row: Function that makes the utterance of a row. It raises BadItem if the row must be rejected.
         notes: Notes of the source.
         total: Number of rows, if they were counted already.
-        are_parts: Whether to bring rows of one recording together.
+        are_parts: Whether rows may be parts of a recording. Then those of one recording are brought together.
     """
     total = sum(1 for _ in read_rows()) if total is None else total
     return Source(Items(partial(_read_items, read_rows, read_row, are_parts)), total, notes=tuple(notes))
@@ -75,7 +78,7 @@ def split_in_name(name: str) -> str | None:
 
 
 def language_of(name: str) -> str | None:
-    """Return Whisper's code for a locale, or None if there is none; then `--language` is used."""
+    """Return Whisper's code for a locale. None if there is no such code; then `--language` is used."""
     head = re.split(r"[-_]", name.lower())[0]
     return whisper_language(_OTHER_CODES.get(head, head))
 
@@ -103,7 +106,10 @@ def manifests_at(path: Path, *patterns: str) -> tuple[FileTree, list[str]]:
 
 
 def find_audio(tree: FileTree, folder: str, written: str) -> Audio:
-    """Find audio by its path from the manifest or root. Absolute paths may have moved with the corpus."""
+    """Find audio by its path, from the folder of the manifest or from the root.
+
+    An absolute path is also searched for inside the corpus, because the corpus may have moved.
+    """
     try:
         os.fsencode(written)
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Reads the tables of a corpus row by row: TSV, CSV and JSON lines in a folder or an archive."""
+"""Reads the rows of tables one after another: TSV, CSV and JSON lines, in a folder or an archive."""
 
 import codecs
 import csv
@@ -27,7 +27,9 @@ LANGUAGE_COLUMNS = ("language", "locale", "lang")
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: the name of the table in the corpus, the line from 1, the values by column."""
+    """One row of a table: the name of the table in the corpus, the line (counted from 1), and the values by
+    column.
+    """
 
     table: str
     line: int
@@ -77,11 +79,14 @@ class Row:
 
     @property
     def utterance(self) -> "partial[Utterance]":
-        """Return a constructor of this row's utterance, for the remaining fields."""
+        """Return a function that makes the utterance of this row from the fields that are still missing."""
         return partial(Utterance, source=self.source, position=self.line)
 
     def extras(self, *taken: str, numbers: Mapping[str, type] | None = None) -> dict[str, Scalar]:
-        """Return the values to keep, without empty ones and those in `taken`. Convert those in `numbers`."""
+        """Return the values of the columns to keep, without empty ones and those in `taken`.
+
+        Convert those in `numbers`.
+        """
         rest: dict[str, object] = {}
         for column, value in self.values.items():
             if column in taken or value is None or value == "":
@@ -100,12 +105,13 @@ def _as_number(column: str, value: object, kind: type) -> Scalar:
 
 
 def read_lines(tree: FileTree, name: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a UTF-8 file, or a `.gz` of one, without their ends, numbered from 1.
+    """Yield the lines of a UTF-8 file, or of a `.gz` of such a file.
 
-    Bytes that are not UTF-8 become single surrogates, which every check of texts rejects.
+    They are without line ends, and numbered from 1. Bytes that are not UTF-8 become single surrogates. Every
+    check of texts rejects these.
 
     Raises:
-        UserError: The file is damaged, in UTF-16, or has lines over a megabyte.
+        UserError: The file is damaged, is in UTF-16, or has lines of over a megabyte.
     """
     try:
         with tree.open(name) as packed, gzip.open(packed) if name.endswith(".gz") else packed as file:
@@ -142,14 +148,14 @@ def read_table(
     Args:
         tree: The corpus.
         name: Name of the table in the corpus.
-        separator: A comma means CSV with quotes (RFC 4180). With any other, nothing is quoted:
-            corpora such as Common Voice have unpaired quotation marks.
+        separator: A comma means CSV with quotes (RFC 4180). With any other separator, quotation marks are
+            ordinary characters, because corpora such as Common Voice have unpaired ones.
         columns: Names of the columns, if the table has no header.
-        optional: How many of the last columns a row may lack.
+        optional: How many of the last columns may be missing in a row.
         needed: Columns that the table must have.
 
     Raises:
-        UserError: The header lacks a needed column.
+        UserError: A needed column is missing in the header.
     """
     lines = read_lines(tree, name)
     rows: Iterable[tuple[int, list[str] | str]]
@@ -173,7 +179,7 @@ def read_table(
 
 
 def _split_quoted(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, list[str] | str]]:
-    """Yield each row with its first line number. Broken CSV becomes a message."""
+    """Yield each row with the number of its first line. If the CSV is broken, yield a message instead."""
     reader = csv.reader((f"{line}\n" for _, line in lines), strict=True)
     while True:
         first = reader.line_num + 1

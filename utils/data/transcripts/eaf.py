@@ -14,10 +14,11 @@ from utils.text.cleaning import clean_text
 def read_eaf(text: str, tier: str | None = None) -> Iterator[Piece | BadPiece]:
     """Read the tiers of an ELAN file. `position` is the id of the annotation.
 
-    Without `tier`, all tiers without a parent are read. If there are several, the speaker is the participant
-    of the tier, or else its name. Annotations of a dependent tier without own times get the times of the
-    annotation that they refer to. If several refer to the same annotation, they are read as one piece.
-    Format: https://www.mpi.nl/tools/elan/EAF_Annotation_Format_3.0_and_ELAN.pdf.
+    Without `tier`, all tiers without a parent are read. If there are several tiers, the speaker is the
+    participant of the tier. If the tier has no participant, it is the tier's name. In a dependent tier,
+    annotations may have no times of their own. They get the times of the annotation to which they refer. If
+    several of them refer to the same annotation, they are read as one piece. Format:
+    https://www.mpi.nl/tools/elan/EAF_Annotation_Format_3.0_and_ELAN.pdf.
 
     Raises:
         BadItem: It is not an ELAN file, or has no tier of that name.
@@ -45,7 +46,7 @@ def read_eaf(text: str, tier: str | None = None) -> Iterator[Piece | BadPiece]:
 
 
 class _WithoutDoctype(TreeBuilder):
-    """Refuse a document type, which may declare entities: the XML may be hostile."""
+    """Refuse a document type declaration. It may declare entities, which are used in attacks."""
 
     def doctype(self, *_: str | None) -> NoReturn:
         raise BadItem("bad XML", "found a document type declaration, which ELAN files do not have")
@@ -74,7 +75,7 @@ def _eaf_slots(root: Element) -> dict[str, float | None]:
 
 
 def _eaf_origin(root: Element) -> float:
-    """Return the second of the recording at which the time of the document begins."""
+    """Return the time in the recording, in seconds, at which the time of the document begins."""
     media = root.findall("HEADER/MEDIA_DESCRIPTOR")
     origins = {read_seconds(descriptor.get("TIME_ORIGIN", "0")) or 0.0 for descriptor in media}
     if len(origins) > 1:
@@ -121,7 +122,10 @@ def _read_eaf_tier(
 
 
 def _aligned(annotations: Mapping[str, Element], annotation: Element) -> Element:
-    """Follow the references to the annotation with times. Return the last one found if none has times."""
+    """Follow the references until an annotation with times is found.
+
+    If none has times, return the last one.
+    """
     seen = {_id_of(annotation)}
     while (parent_id := annotation.get("ANNOTATION_REF")) in annotations and parent_id not in seen:
         annotation = annotations[str(parent_id)]

@@ -1,4 +1,7 @@
-"""Functions for all readers of timed transcripts: seconds, sounds in brackets, words within their line."""
+"""Functions for all readers of timed transcripts.
+
+They read seconds, find notes of sounds, and fit words to their line.
+"""
 
 import itertools
 import math
@@ -13,7 +16,7 @@ from utils.runtime.problems import Problem
 from utils.text.cleaning import clean_text
 
 LATEST_SECOND = 1e9
-"""Times from here on are errors."""
+"""Times of this value or above are errors."""
 
 WORD_TOLERANCE = 0.5  # seconds; if a word is farther outside its piece, the word times are not used
 

@@ -42,12 +42,12 @@ _COMMENT = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")
 
 
 _FEWEST_ECHOES = 3
-"""With this number of cues that repeat the line above, subtitles without word times may be rolling."""
+"""If this number of cues repeat the line above, subtitles without times of words may be rolling captions."""
 
 
 @dataclass(frozen=True)
 class _Cue:
-    """A time line with its number, and the numbered lines after it up to the next time line."""
+    """A line with times and its number, and the numbered lines after it up to the next line with times."""
 
     number: int
     time_line: str
@@ -55,12 +55,14 @@ class _Cue:
 
 
 def read_subtitles(text: str) -> Iterator[Piece | BadPiece]:
-    """Read SubRip (SRT) or WebVTT; the first line shows which. `position` is the line of the times.
+    """Read SubRip (SRT) or WebVTT.
 
-    Markup, remarks in square brackets and signs of a new speaker (`- `, `>>`) are removed. A voice tag
-    `<v Anna>` names the speaker. YouTube's rolling captions show each line several times: here each line is
-    read once, with the times of its words. The same holds for SRT made from them, without times of words.
-    Formats: https://www.w3.org/TR/webvtt1/, https://www.matroska.org/technical/subtitles.html#srt-subtitles.
+    The first line shows which it is. `position` is the number of the line with the times. Markup, remarks in
+    square brackets and signs of a new speaker (`- `, `>>`) are removed. A voice tag `<v Anna>` names the
+    speaker. YouTube's rolling captions show each line several times. Here, each line is read once, with the
+    times of its words. SRT files made from such captions are read in the same way, but without times of
+    words. Formats: https://www.w3.org/TR/webvtt1/,
+    https://www.matroska.org/technical/subtitles.html#srt-subtitles.
     """
     lines = lines_of(text)
     is_vtt = lines[0].startswith("WEBVTT")
@@ -95,7 +97,7 @@ def _split_cues(lines: Sequence[str], is_vtt: bool) -> tuple[list[tuple[int, str
 
 
 def _stands_alone(body: Sequence[tuple[int, str]]) -> bool:
-    """Check for a last line after a blank line: the name of a WebVTT cue."""
+    """Check whether the last line comes after a blank line. Then it is the name of a WebVTT cue."""
     return len(body) > 1 and bool(body[-1][1]) and not body[-2][1]
 
 
@@ -106,7 +108,7 @@ def _paragraphs(body: Iterable[tuple[int, str]]) -> list[list[tuple[int, str]]]:
 
 
 def _payload(cue: _Cue, is_vtt: bool) -> tuple[list[str], list[list[tuple[int, str]]]]:
-    """Return the lines of a cue's text, and the paragraphs below that do not belong to it.
+    """Return the lines of a cue's text, and the paragraphs after it that do not belong to it.
 
     In WebVTT, an empty line ends a cue. In SRT, people leave empty lines within a text.
     """
@@ -135,7 +137,7 @@ def _strays(paragraphs: Iterable[Sequence[tuple[int, str]]], is_vtt: bool) -> It
 def _repeats_lines(cues: Sequence[_Cue], is_vtt: bool) -> bool:
     """Check whether most cues begin with the last line of the cue before, as in rolling captions.
 
-    A few such cues are normal: people say a word twice or sing a line five times.
+    A few such cues are normal, because people say a word twice or sing a line five times.
     """
     shown = ([_plain_text_of(line, True) for line in _payload(cue, is_vtt)[0]] for cue in cues)
     spoken = [[line for line in lines if line] for lines in shown]
@@ -147,7 +149,7 @@ def _repeats_lines(cues: Sequence[_Cue], is_vtt: bool) -> bool:
 
 
 def _without_echo(payload: Sequence[str], last_line: str) -> list[str]:
-    """Drop the first line that only repeats the cue before."""
+    """Drop the first line of a cue if it only repeats the cue before."""
     index = next(i for i, line in enumerate(payload) if _is_same(line, last_line))
     return [line for i, line in enumerate(payload) if i != index or _WORD_CLOCK.search(line)]
 

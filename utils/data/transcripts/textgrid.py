@@ -28,7 +28,10 @@ _POINTS = Problem("tier not read", "it has points, which have no duration")
 
 @dataclass(frozen=True)
 class _Tier:
-    """A tier of a TextGrid. An interval is number, start, end and text. Points have no intervals."""
+    """A tier of a TextGrid.
+
+    An interval has a number, a start, an end and a text. A tier of points has no intervals.
+    """
 
     name: str
     intervals: list[tuple[int, float, float, str]]
@@ -48,7 +51,7 @@ def _praat_tokens(text: str) -> Iterator[str | float]:
 
 
 def _take(tokens: deque[str | float], *kinds: type[str] | type[float]) -> list[str | float] | None:
-    """Take the next values if they have these types, else return None."""
+    """Take the next values if they have these types. Otherwise return None."""
     if len(tokens) < len(kinds) or not all(map(isinstance, tokens, kinds)):
         return None
     return [tokens.popleft() for _ in kinds]
@@ -58,9 +61,8 @@ def read_textgrid(text: str, tier: str | None = None) -> Iterator[Piece | BadPie
     """Read the interval tiers of a Praat TextGrid, in its long or short form.
 
     Empty intervals, and intervals that aligners mark as silence, are pauses. Without `tier`, all interval
-    tiers are read except tiers with names of single sounds (`phones`). With several tiers, the name of the
-    tier is the speaker.
-    Format: https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html.
+    tiers are read except tiers with names of single sounds (`phones`). If there are several tiers, the name
+    of the tier is the speaker. Format: https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html.
 
     Raises:
         BadItem: It is not a TextGrid, or has no tier of that name.
@@ -80,7 +82,7 @@ def read_textgrid(text: str, tier: str | None = None) -> Iterator[Piece | BadPie
 
 
 def _why_not(tier: _Tier) -> Problem | None:
-    """Say why a tier is not read unless the user names it, or return None."""
+    """Return why a tier is read only if the user names it. None if it is read in any case."""
     if tier.is_points:
         return _POINTS
     if _SOUND_TIER.fullmatch(tier.name):
@@ -131,7 +133,7 @@ def _parse_tier(tokens: deque[str | float], name: str, is_points: bool, announce
 
 
 def choose_names(names: Sequence[str], wanted: str) -> set[str]:
-    """Return the tiers with that name, or else those that match the pattern."""
+    """Return the tiers with that name. If there are none, return those that match it as a pattern."""
     chosen = {name for name in names if name == wanted}
     chosen = chosen or {name for name in names if fnmatchcase(name, wanted)}
     if not chosen:

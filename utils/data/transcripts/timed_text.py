@@ -14,7 +14,10 @@ from utils.data.utterance import TimedText
 from utils.runtime.problems import BadItem, Problem
 
 TRANSCRIPT_EXTENSIONS = (".textgrid", ".eaf", ".labels", ".srt", ".vtt", ".txt", ".json")
-"""Extensions of transcripts, the preferred first: formats made by hand come before formats of programs."""
+"""Extensions of transcripts.
+
+The preferred ones come first: formats made by people are before formats made by programs.
+"""
 
 
 _TWO_DECIMALS = re.compile(r"\s*\d+\.\d+\s+\d+\.\d+(\s|$)")
@@ -26,7 +29,8 @@ def read_transcript(text: str, extension: str, *, tier: str | None = None) -> It
     Args:
         text: Content of the file, see `decode_transcript`.
         extension: `.srt`, `.vtt`, `.textgrid`, `.eaf`, `.json` (Whisper), `.labels` or `.txt` (with tabs).
-        tier: Name or pattern (`tx@*`) of the tiers to read from TextGrid and EAF; None chooses.
+        tier: Name or pattern (`tx@*`) of the tiers to read from TextGrid and EAF. If None, the tiers are
+            chosen by rules.
 
     Raises:
         BadItem: The file does not have the format of its extension.
@@ -57,7 +61,8 @@ def decode_transcript(data: bytes) -> str:
 def is_timed(transcript: str) -> bool:
     """Check whether a .txt has times: a line has tabs, or begins with two decimal numbers.
 
-    The second check finds files whose tabs became spaces: these must be rejected, not used as text.
+    The second check finds files whose tabs became spaces. These must be rejected, because their lines are not
+    plain text.
     """
     return any("\t" in line.strip() or _TWO_DECIMALS.match(line) for line in transcript.splitlines())
 
@@ -126,7 +131,9 @@ def _read_whisper_segment(position: str, segment: object) -> Piece | BadPiece:
 
 
 def _whisper_times(segment: Mapping[str, object]) -> tuple[float | None, float | None]:
-    """Return seconds from `start` and `end`, whisper.cpp's `offsets` in ms, or transformers' `timestamp`."""
+    """Return start and end in seconds, from `start` and `end`, from whisper.cpp's `offsets` in ms, or from
+    transformers' `timestamp`.
+    """
     offsets, timestamp = segment.get("offsets"), segment.get("timestamp")
     if isinstance(offsets, dict):
         return _number(offsets.get("from"), unit=1000), _number(offsets.get("to"), unit=1000)
@@ -142,7 +149,10 @@ def _number(value: object, unit: int = 1) -> float | None:
 
 
 def _whisper_words(words: object) -> list[TimedText]:
-    """Return the timed words. A word without times (WhisperX: numbers) is added to the word before it."""
+    """Return the timed words.
+
+    A word without times is added to the word before it. WhisperX writes numbers like this.
+    """
     timed: list[TimedText] = []
     for word in words if isinstance(words, list) else []:
         if not isinstance(word, dict) or not isinstance(spelling := word.get("word"), str):
