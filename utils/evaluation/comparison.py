@@ -1,4 +1,4 @@
-"""Compare models with the baseline, rank them, and write a verdict."""
+"""Compare models with the baseline, rank them, and write a verdict in words."""
 
 import dataclasses
 from collections.abc import Collection, Sequence
@@ -14,7 +14,7 @@ Row = TypeVar("Row")
 def compare_models(
     scored: Sequence[ScoredDecoding], bootstrap_samples: int, seed: int
 ) -> list[ModelComparison]:
-    """Compare every model with the first one, per dataset, context and form of the text."""
+    """Compare every model with the first one, for each dataset, context and form of the text."""
     if not scored:
         return []
     baseline_model = scored[0].decoding.model
@@ -44,7 +44,10 @@ def compare_models(
 def find_baseline(
     by_key: dict[tuple[str, str, str], Row], baseline_model: str, candidate: EvaluationResult
 ) -> Row | None:
-    """Find the baseline's row to compare a candidate's row with: the same context, else the full one."""
+    """Find the baseline's row with which a candidate's row is compared.
+
+    It has the same context, or the full one if there is no such row.
+    """
     same = by_key.get((baseline_model, candidate.dataset, candidate.audio_context))
     return same or by_key.get((baseline_model, candidate.dataset, "full"))
 
@@ -54,7 +57,7 @@ def write_verdict(
     comparisons: Sequence[ModelComparison],
     promoted: Collection[str] = (),
 ) -> str:
-    """Write a sentence on the best candidate, see `rank_candidates`, with a clause for each dataset."""
+    """Write a sentence about the best candidate by `rank_candidates`. It has a part for each dataset."""
     ranked = rank_candidates(results, comparisons, promoted)
     if not ranked:
         return "There is nothing to compare."
@@ -70,9 +73,10 @@ def rank_candidates(
     comparisons: Sequence[ModelComparison],
     promoted: Collection[str] = (),
 ) -> list[str]:
-    """Rank the candidates, best first: promoted ones, then by the reduction of the normalised rate.
+    """Rank the candidates, the best first.
 
-    The reduction is summed over all datasets except guards.
+    Promoted ones come before others. Among these, a larger reduction of the normalised rate is better. The
+    reduction is summed over all datasets except guards.
     """
     guards = {(r.dataset, r.split) for r in results if r.is_guard}
     rows = _in_deciding_contexts(comparisons)
@@ -84,7 +88,10 @@ def rank_candidates(
 
 
 def _in_deciding_contexts(comparisons: Sequence[ModelComparison]) -> list[ModelComparison]:
-    """Return comparisons of normalised text, in the full context if decoded: other runtimes use it."""
+    """Return comparisons of normalised text.
+
+    They are in the full context if it was decoded, because other programs use it.
+    """
     rows = [c for c in comparisons if c.text == "normalized"]
     in_full = {(c.candidate, c.dataset, c.split) for c in rows if c.audio_context == "full"}
     return [c for c in rows if c.audio_context == "full" or (c.candidate, c.dataset, c.split) not in in_full]

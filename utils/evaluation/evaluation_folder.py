@@ -1,4 +1,4 @@
-"""An evaluation's folder: its file names, and whether it already holds this run's results."""
+"""Name the files in an evaluation's folder, and check whether it already holds the results of this run."""
 
 import json
 from collections.abc import Sequence, Set
@@ -26,8 +26,8 @@ OWN_FILES = (
 def is_already_evaluated(arguments: "DataclassInstance", inputs: dict[str, str], output_dir: Path) -> bool:
     """Check whether the folder holds this run's results, for the same models and datasets.
 
-    A folder without evaluate.yaml may hold other files: a report is often inside a run folder. A folder
-    without results is from a run that did not finish.
+    A folder without evaluate.yaml may hold other files, because a report is often written into a run folder.
+    If results are missing, the earlier run did not finish.
 
     Args:
         arguments: Arguments of this run.
@@ -59,7 +59,7 @@ def describe_inputs(names: Sequence[str], output_dir: Path) -> dict[str, str]:
 
 
 def fingerprint(place: Path, ignored: Set[Path]) -> str:
-    """Return a digest of names, sizes and times of all files at a path; "" if nothing is there.
+    """Return a digest of the names, sizes and times of all files at a path. Return "" if nothing is there.
 
     Files in `ignored`, and the caches of the datasets library beside its data, do not count.
     """

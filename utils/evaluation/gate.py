@@ -1,4 +1,4 @@
-"""Decide whether to promote a model, with reasons, and compare all models."""
+"""Decide whether to promote a model, and give reasons. Compare all models."""
 
 from collections.abc import Sequence
 
@@ -37,10 +37,11 @@ Finding = tuple[bool, str]  # whether it is in favour of the candidate, and a se
 def judge(
     results: Sequence[EvaluationResult], comparisons: Sequence[ModelComparison], *, guard_tolerance: float
 ) -> list[Gate]:
-    """Return a gate for every model except the first, which is the baseline.
+    """Return a decision (`Gate`) for every model except the first, which is the baseline.
 
-    A candidate is promoted if, in the full context, it makes significantly fewer normalised word errors on
-    every dataset, stays within the tolerance on every guard, and has no new kind of failure.
+    A candidate is promoted if three things hold in the full context. It makes significantly fewer normalised
+    word errors on every dataset, its WER rises on no guard by more than the tolerance, and no kind of failure
+    is new.
 
     Args:
         results: Results of all models.
@@ -72,7 +73,7 @@ def judge(
 
 
 def _judge_contexts(results: Sequence[EvaluationResult]) -> list[Finding]:
-    """Check that the full context was decoded. Every other runtime uses it."""
+    """Check that the full context was decoded, because every other program uses it."""
     decoded = {(result.dataset, result.split) for result in results if result.audio_context == "full"}
     lacking = dict.fromkeys((r.dataset, r.split) for r in results if (r.dataset, r.split) not in decoded)
     why = "not decoded in the full context, which every other runtime uses; --audio_context auto does both."
@@ -80,7 +81,10 @@ def _judge_contexts(results: Sequence[EvaluationResult]) -> list[Finding]:
 
 
 def _judge_errors(before: EvaluationResult, after: EvaluationResult, comparison: ModelComparison) -> Finding:
-    """Check that errors are fewer, not by chance; in the dynamic context, that they are not more."""
+    """Check that there are significantly fewer errors.
+
+    In the dynamic context, check only that there are not more.
+    """
     rates = _rates(before, after)
     if comparison.has_too_few:
         return (
@@ -102,7 +106,7 @@ def _judge_errors(before: EvaluationResult, after: EvaluationResult, comparison:
 def _judge_guard(
     before: EvaluationResult, after: EvaluationResult, comparison: ModelComparison, tolerance: float
 ) -> Finding:
-    """Check whether a guard became worse by more than allowed, and not by chance."""
+    """Check whether a guard became worse by more than is allowed, and more than chance would explain."""
     rates, increase = _rates(before, after), -comparison.wer_reduction
     where = f"{_where(after)}, a guard"
     if increase <= tolerance:
@@ -114,7 +118,10 @@ def _judge_guard(
 
 
 def _doubt(comparison: ModelComparison) -> str:
-    """Return why a difference is not significant: the test's p-value, or else the interval."""
+    """Return why a difference is not significant.
+
+    This is the p-value of the test, or the interval if the p-value is small.
+    """
     if comparison.p_value >= SIGNIFICANT:
         return f"p = {comparison.p_value:.2g}"
     low, high = (100 * bound for bound in comparison.ci95)
@@ -146,7 +153,7 @@ def _failure_share(result: EvaluationResult, kind: str) -> float:
 
 
 def _judge_made_up_words(before: EvaluationResult, after: EvaluationResult) -> list[Finding]:
-    """Compare the invented words in silence, noise and music."""
+    """Compare how many words the models invent in silence, noise and music."""
     if not before.hallucination or not after.hallucination:
         return []
     found = []
@@ -162,7 +169,7 @@ def _judge_made_up_words(before: EvaluationResult, after: EvaluationResult) -> l
 
 
 def _rates(before: EvaluationResult, after: EvaluationResult) -> str:
-    """Return the normalised WER or CER of both."""
+    """Return the normalised WER or CER of both models."""
     old, new = (result.rate(result.normalized) for result in (before, after))
     return f"{100 * old:.1f} → {100 * new:.1f} % {after.measure.upper()}"
 
@@ -184,7 +191,7 @@ def analyse(
     """Compare every later model with the first.
 
     Args:
-        scored: All decodings, the baseline's first.
+        scored: All decodings. Those of the baseline come first.
         bootstrap_samples: Number of resamples for each interval.
         seed: Seed of the draws.
         guard_tolerance: By how much the WER of a guard dataset may rise, as a fraction.

@@ -1,4 +1,4 @@
-"""What is evaluated: splits of prepared datasets, and whole recordings, with their audio."""
+"""Load the data to evaluate on: splits of prepared datasets, and whole recordings, with their audio."""
 
 import bisect
 import itertools
@@ -28,7 +28,7 @@ PREPARED_COLUMNS = frozenset(
 
 
 def build_evaluation_set(rows: Dataset, dataset: str, split: str, *, is_guard: bool = False) -> EvaluationSet:
-    """Read what scoring needs from a loaded split, without the audio.
+    """Read everything except the audio that scoring needs from a loaded split.
 
     Raises:
         UserError: An utterance has no reference. An empty reference is allowed: nothing is said there.
@@ -55,7 +55,10 @@ def build_evaluation_set(rows: Dataset, dataset: str, split: str, *, is_guard: b
 
 
 def _read_recordings(rows: Dataset) -> list[str | None]:
-    """Return the recording of each utterance. A file of its own does not count as a recording."""
+    """Return the recording of each utterance.
+
+    A file with only one utterance does not count as a recording.
+    """
     nothing = [None] * len(rows)
     columns = [
         list(rows[name]) if name in rows.column_names else nothing
@@ -76,7 +79,9 @@ def _group_by_duration(durations: list[float]) -> dict[str, list[str | None]]:
 
 
 def _read_groups(rows: Dataset) -> dict[str, list[str | None]]:
-    """Read the columns for breakdowns: language, speaker, group, and text columns of 2 to 50 values."""
+    """Read the columns whose values are scored separately: language, speaker, group, and text columns with 2
+    to 50 values.
+    """
     extras = [
         name
         for name, feature in rows.features.items()
@@ -91,7 +96,7 @@ def _read_groups(rows: Dataset) -> dict[str, list[str | None]]:
 
 
 def members_by_value(values: list[str | None]) -> dict[str, list[int]]:
-    """Return the utterance numbers of each known value, in alphabetical order of values."""
+    """Return the numbers of the utterances with each known value. The values are in alphabetical order."""
     known = {value for value in values if value is not None}
     members: dict[str, list[int]] = {value: [] for value in sorted(known, key=_natural_order)}
     for number, value in enumerate(values):
@@ -101,7 +106,7 @@ def members_by_value(values: list[str | None]) -> dict[str, list[int]]:
 
 
 def _natural_order(value: str) -> list[str | int]:
-    """Split text and numbers for sorting, so that `2 to 5 s` comes before `10 to 20 s`."""
+    """Split text and numbers, so that sorting puts `2 to 5 s` before `10 to 20 s`."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", value)]
 
 
@@ -114,7 +119,10 @@ class Material:
     recordings: list[Recording]  # of a manifest
 
     def contexts(self, wanted: Sequence[str], long_form: str) -> Sequence[str]:
-        """Return the wanted contexts that apply: guards and windows by timestamps have only one."""
+        """Return those of the wanted contexts that are possible here.
+
+        Guards and sequential decoding have only the full one.
+        """
         in_one = self.evaluation_set.is_guard or (self.rows is None and long_form == "sequential")
         return ["full"] if in_one else wanted
 
@@ -168,7 +176,10 @@ def _load_recordings(manifest: str, language: str, long_form: str) -> Material:
 
 
 def find_clip(material: Sequence[Material], dataset: str, utterance: str) -> bytes | None:
-    """Return the FLAC bytes of an utterance; None for a whole recording, which is too long for a page."""
+    """Return the FLAC bytes of an utterance.
+
+    None for a whole recording, because it is too long for a page.
+    """
     for part in material:
         if part.evaluation_set.dataset == dataset and part.rows is not None:
             return part.rows[part.evaluation_set.ids.index(utterance)]["audio"]

@@ -1,4 +1,4 @@
-"""What models support: their task, their languages and their contexts."""
+"""Find out what models support: their task, their languages and their contexts."""
 
 from collections.abc import Sequence, Set
 from dataclasses import replace
@@ -15,8 +15,8 @@ def find_task(models: Sequence[str], task: str) -> str:
     """Check that every model exists before the first is decoded, and find their common task.
 
     Returns:
-        The task: the one given unless that is auto, else the one that the models were trained for, else
-        transcribe.
+        The given task. If it is `auto`, the task that the models were trained for. If none is known,
+        `transcribe`.
 
     Raises:
         UserError: Models do not exist (all reported together), or were trained for different tasks.
@@ -39,12 +39,13 @@ def find_task(models: Sequence[str], task: str) -> str:
 
 
 def in_known_languages(material: Material, transcriber: Transcriber, name: str) -> Material:
-    """Mark the languages that the model has no token for; it detects a language there.
+    """Replace languages for which the model has no token by None, so that it detects the language there.
 
     So a model with an added language can be compared with its base model.
 
     Raises:
-        UserError: The model is English-only and the data is not, or the backend refuses a language.
+        UserError: The model knows only English and the data has other languages, or the backend refuses a
+            language.
     """
     spoken = {code for code in material.evaluation_set.languages if code is not None}
     known = language_codes(transcriber.loaded.model)
@@ -72,7 +73,9 @@ def refuse_unknown_languages(spoken: Set[str], transcriber: Transcriber, name: s
 
 
 def choose_contexts(audio_context: str, transcriber: Transcriber, name: str, backend: str) -> list[str]:
-    """Choose the contexts to decode in. With auto, the dynamic context is only for models trained in it.
+    """Choose the contexts in which to decode.
+
+    With `auto`, only models trained in the dynamic context are decoded in it.
 
     Raises:
         UserError: The dynamic context is requested, but the backend cannot decode the model in it.

@@ -1,4 +1,4 @@
-"""Whole recordings: read from a manifest, cut at pauses into windows, and transcribe."""
+"""Read whole recordings from a manifest, cut them at pauses into windows, and transcribe them."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -44,14 +44,15 @@ class Recording:
 
 
 def read_recordings(manifest: str, language: str) -> list[Recording]:
-    """Read a manifest as preprocess.py does. Lines of one recording are joined in order of time.
+    """Read a manifest as preprocess.py does. Join the lines of one recording in the order of time.
 
     Args:
         manifest: Path of a JSONL file with `audio`, `text` and perhaps `start` and `end` in each line.
-        language: Language of lines without one; auto leaves it open.
+        language: Language of lines that have none. With `auto`, it stays unknown.
 
     Raises:
-        UserError: A line or recording is unusable. None is skipped, because the WER would not count it.
+        UserError: A line or recording is unusable. It is not skipped, because its errors would then be
+            missing in the WER.
     """
     items = list(read_manifest(Path(manifest)).items)
     problems = [f"line {item.position}: {item.problem}" for item in items if isinstance(item, Reject)]
@@ -102,12 +103,12 @@ def transcribe_recordings(
     Args:
         transcriber: Transcriber of the model.
         recordings: Recordings of all processes.
-        way: `sequential`, window after window by timestamps, or `chunked`, cut at pauses.
-        audio_context: Context of the windows; sequential decoding has only the full one.
-        batch_size: Windows decoded at once.
+        way: `sequential` (one window after another, by timestamps), or `chunked` (cut at pauses).
+        audio_context: Context of the windows. Sequential decoding has only the full one.
+        batch_size: Number of windows that are decoded at once.
         process: Number of this process.
         num_processes: Number of processes that share the recordings.
-        on_batch: Called after each with 1 and its seconds.
+        on_batch: Function that is called after each recording with 1 and its seconds.
 
     Returns:
         Hypotheses by recording number.
@@ -145,18 +146,18 @@ def transcribe_chunked(
 ) -> str:
     """Cut at pauses into windows of at most 30 s, decode these in batches and join the texts.
 
-    Silence, as found by VAD, is not decoded, so the model cannot invent words there. After WhisperX (Bain et
-    al. 2023, arXiv:2303.00747).
+    A voice activity detector finds the silence. It is not decoded, so the model cannot invent words there.
+    The method is from WhisperX (Bain et al. 2023, arXiv:2303.00747).
 
     Args:
         transcribe_batch: Decoder of any backend.
         samples: (samples,) float32 at 16 kHz.
-        language: Code; None lets the model detect it in each window.
+        language: Language code. If it is None, the model detects the language in each window.
         audio_context: "full" or "dynamic".
-        batch_size: Windows decoded at once.
+        batch_size: Number of windows that are decoded at once.
 
     Raises:
-        RuntimeError: The decoder failed on a window; the text would be incomplete.
+        RuntimeError: The decoder failed on a window, so the text would be incomplete.
     """
     windows = cut_windows(samples)
     heard = transcribe_clips(

@@ -30,7 +30,10 @@ class EvaluationSet:
 
     @property
     def told_languages(self) -> list[str | None]:
-        """Return the language that the model is given for each utterance; None if it detects one itself."""
+        """Return the language that the model is given for each utterance.
+
+        None if the model must detect it.
+        """
         return [None if code in self.detected_languages else code for code in self.languages]
 
     @property
@@ -80,7 +83,7 @@ RATES = {  # of a `TextScore`, in the words that reports have for them
 
 @dataclass(frozen=True)
 class TextScore:
-    """Corpus scores in one form of the text; rates as fractions, edits in words."""
+    """Corpus scores in one form of the text. Rates are fractions, and edits are counted in words."""
 
     wer: float
     cer: float
@@ -130,13 +133,15 @@ class EvaluationResult:
     detected_languages: list[str] = field(default_factory=list)  # without a token; the model detected one
 
     def rate(self, score: TextScore) -> float:
-        """Return the error rate that the interval is about, as a fraction."""
+        """Return the error rate to which the interval belongs, as a fraction."""
         return score.cer if self.measure == "cer" else score.wer
 
 
 @dataclass(frozen=True)
 class _Compared:
-    """What a row of comparative_analysis.json compares."""
+    """Names the two models, the data and the form of the text that a row of comparative_analysis.json
+    compares.
+    """
 
     baseline: str
     candidate: str
@@ -148,27 +153,31 @@ class _Compared:
 
 @dataclass(frozen=True)
 class ModelComparison(Comparison, _Compared):
-    """One row of comparative_analysis.json. `wer_reduction` is the CER's if that is the measure.
+    """One row of comparative_analysis.json.
 
-    A candidate's dynamic context is compared with the baseline's dynamic context if that was decoded, and
-    otherwise with its full context. `audio_context` is the candidate's.
+    If the measure is the CER, `wer_reduction` is the reduction of the CER. A candidate in the dynamic context
+    is compared with the baseline in the dynamic context. If the baseline was not decoded in it, its full
+    context is used. `audio_context` is that of the candidate.
     """
 
     @property
     def is_significant(self) -> bool:
-        """Check the test, which is about these speakers, and the interval, which may be about others."""
+        """Check that both the test and the interval show a difference.
+
+        The test is about these speakers; the interval may be about others too.
+        """
         low, high = self.ci95
         return not self.has_too_few and self.p_value < SIGNIFICANT and not low <= 0 <= high
 
     @property
     def has_too_few(self) -> bool:
-        """Check whether there are too few utterances (or whole recordings) to exclude chance."""
+        """Check whether there are too few utterances (or whole recordings) to rule out chance."""
         return self.wins + self.losses + self.ties < FEWEST_UTTERANCES
 
 
 @dataclass(frozen=True)
 class Gate:
-    """Whether a candidate should replace the baseline, with sentences for and against."""
+    """The decision whether a candidate should replace the baseline, with reasons in sentences."""
 
     candidate: str
     promote: bool
@@ -178,7 +187,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Analysis:
-    """The content of comparative_analysis.json: models compared with the first, the baseline."""
+    """The content of comparative_analysis.json: all models compared with the first, which is the baseline."""
 
     comparisons: list[ModelComparison]
     gates: list[Gate]
@@ -206,7 +215,7 @@ class Prediction:
     error: str | None = None  # why the decoder failed
 
     def as_line(self) -> dict[str, object]:
-        """Return the line to write; with the error only if there is one."""
+        """Return the line to write. It has the decoder's error only if there is one."""
         return {key: value for key, value in vars(self).items() if key != "error" or value is not None}
 
 
@@ -223,5 +232,8 @@ class ScoredDecoding:
     result: EvaluationResult
 
     def measured(self, text: str) -> list[ErrorCounts]:
-        """Return the errors of each utterance in one form of the text, in the unit of intervals."""
+        """Return the errors of each utterance in one form of the text.
+
+        They are in words or characters, like the intervals.
+        """
         return [utterance.in_form(text).of(self.result.measure) for utterance in self.utterances]

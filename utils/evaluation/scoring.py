@@ -65,14 +65,14 @@ def score_decoding(
 
 
 def _taken_over(kind: type, *records: object) -> dict:
-    """Return the values of the fields that the records share with `kind`."""
+    """Return the values of those fields of the records that `kind` has too."""
     names = {field.name for field in fields(kind)}
     return {name: value for record in records for name, value in vars(record).items() if name in names}
 
 
 @dataclass(frozen=True)
 class _Scorer:
-    """Scores utterances of one decoding, by their numbers."""
+    """Scores chosen utterances of one decoding. They are chosen by their numbers."""
 
     evaluation_set: EvaluationSet
     utterances: list[ScoredUtterance]
@@ -89,7 +89,9 @@ class _Scorer:
         )
 
     def choose_clusters(self, members: Sequence[int]) -> tuple[str, list[str | None] | None]:
-        """Choose the resampling unit for the interval of these utterances, and the labels to draw by."""
+        """Choose the unit that is resampled for the interval of these utterances, and the label of each
+        utterance.
+        """
         columns = self.evaluation_set.speakers, self.evaluation_set.recordings
         return choose_clusters(*(values and [values[i] for i in members] for values in columns))
 

@@ -1,4 +1,4 @@
-"""Decode with all processes together and measure the time: splits, manifests and noise."""
+"""Decode splits, whole recordings and noise with all processes together, and measure the time."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -37,8 +37,8 @@ def decode(
     """Transcribe together with the other processes and measure the time. All processes must call this.
 
     Args:
-        name: Name of the model, as given.
-        long_form: Method for recordings, see `transcribe_recordings`.
+        name: Name of the model, as the user gave it.
+        long_form: Method for whole recordings, see `transcribe_recordings`.
         backend: Name of the transcriber's backend.
     """
     evaluation_set = material.evaluation_set
@@ -122,7 +122,7 @@ def probe_hallucination(
 def count_made_up_words(
     sorts: Sequence[str], durations: Sequence[float], texts: Sequence[str | None], normalizer: str = "basic"
 ) -> dict[str, MadeUpWords]:
-    """Count the words written for sounds without speech, by kind of sound; None if decoding failed."""
+    """Count the words that were written for each kind of sound without speech. None if decoding failed."""
     found = {}
     for sort in dict.fromkeys(sorts):
         own = [number for number, name in enumerate(sorts) if name == sort]

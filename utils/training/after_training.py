@@ -36,7 +36,8 @@ def check_mixing(args: TrainArguments, loaded: LoadedModel) -> None:
     """Check before training whether these weights can be averaged and mixed as requested.
 
     Raises:
-        UserError: They cannot, a guard dataset is missing, or the model does not know its language.
+        UserError: The weights cannot be averaged or mixed, a guard dataset is missing, or the model does not
+            know its language.
     """
     model = loaded.model
     adapter_config = model.active_peft_config.to_dict() if isinstance(model, PeftModel) else None
@@ -49,9 +50,10 @@ def check_mixing(args: TrainArguments, loaded: LoadedModel) -> None:
 
 
 def load_guards(args: TrainArguments) -> dict[str, Dataset]:
-    """Load a sample of each guard dataset: of its validation split, or else of its test split.
+    """Load a sample of each guard dataset.
 
-    `--language` has no effect here: if a row has no language, the model detects it.
+    It is from the validation split, or from the test split if there is no other. `--language` has no effect
+    here: if a row has no language, the model detects it.
     """
     guards = {}
     for folder in args.guard_datasets:
@@ -62,7 +64,8 @@ def load_guards(args: TrainArguments) -> dict[str, Dataset]:
 
 
 def mix_weights(args: TrainArguments, accelerator: Accelerator, stop_request: StopRequest) -> None:
-    """Average the best evaluations and mix with the base model, if requested and not done yet.
+    """Average the weights of the best evaluations, and mix weights with the base model, if this is requested
+    and not done yet.
 
     If the run is stopped here, the next run starts this work again.
     """

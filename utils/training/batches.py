@@ -34,17 +34,23 @@ class Batch:
         return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        """Pin the tensors, so that copies to a GPU do not block. `DataLoader` calls this."""
+        """Pin the tensors in memory, so that a copy to a GPU need not be waited for.
+
+        `DataLoader` calls this.
+        """
         return self._with_tensors(torch.Tensor.pin_memory)
 
     def split(self, most_clips: int) -> list["Batch"]:
-        """Split into parts of similar size, with at most `most_clips` clips each; keep the padding."""
+        """Split the batch into parts of similar size, with at most `most_clips` clips each.
+
+        The padding stays the same.
+        """
         size = len(self.durations)
         edges = np.linspace(0, size, math.ceil(size / most_clips) + 1).round().astype(int).tolist()
         return [self.part(slice(*edge)) for edge in pairwise(edges)]
 
     def part(self, clips: slice) -> "Batch":
-        """Return some of the clips; the padding stays the same."""
+        """Return a batch with some of the clips. The padding stays the same."""
         part = self._with_tensors(lambda tensor: tensor[clips])
         return replace(part, durations=self.durations[clips], seeds=self.seeds[clips], rows=self.rows[clips])
 
@@ -59,12 +65,12 @@ class Batch:
 
 
 class MicroBatches(torch.utils.data.Dataset):
-    """Maps a `MicroBatch` to its `Batch`, in the workers of a `DataLoader`.
+    """The dataset of a `DataLoader`. Its workers read the clips of a `MicroBatch` and pad them to a `Batch`.
 
     Args:
         clips: The training split.
         pad_token_id: Padding of the decoder inputs.
-        kept: Cached outputs of a frozen encoder, read instead of audio.
+        kept: Cached outputs of a frozen encoder. They are read instead of audio.
     """
 
     def __init__(self, clips: TrainingClips, pad_token_id: int, kept: EncoderCache | None = None) -> None:
@@ -120,14 +126,16 @@ def read_steps(
     pin_memory: bool,
     seed: int,
 ) -> Iterator[tuple[Step, list[Batch]]]:
-    """Yield steps `first` to `last` - 1, each with this process's micro-batches; workers read ahead.
+    """Yield steps `first` to `last` - 1, each with this process's micro-batches.
+
+    Workers read the next steps in advance.
 
     Args:
         plan: The steps of the run.
         dataset: Reads micro-batches.
         first: Number of the first step.
         last: Number of the step after the last one.
-        own_share: Returns the micro-batches of this process for a step.
+        own_share: Function that returns the micro-batches of this process for a step.
         num_workers: Number of worker processes. 0: the training process reads the audio itself.
         pin_memory: Use pinned memory, from which a GPU copies directly.
         seed: Seed of the loader's generator.

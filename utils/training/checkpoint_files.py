@@ -1,4 +1,4 @@
-"""The files of a checkpoint folder: names, fingerprints and the training state."""
+"""Handles the files of a checkpoint folder: their names, their fingerprints and the training state."""
 
 import json
 import re
@@ -17,7 +17,7 @@ BLOCK_BYTES = 1 << 22
 
 
 def fingerprint_share(accelerator: Accelerator, temporary: Path) -> list[tuple[str, str]]:
-    """Read this process's share of the files back, and return their names and fingerprints."""
+    """Read this process's share of the files from disk, and return their names and fingerprints."""
     share = files_of_state(temporary)[accelerator.process_index :: accelerator.num_processes]
     return [(file.relative_to(temporary).as_posix(), fingerprint_file(file)) for file in share]
 
@@ -47,7 +47,10 @@ def checkpoint_step(folder: Path) -> int:
 
 
 def newest_first(output_dir: Path) -> list[Path]:
-    """List the checkpoints, the last written first. That need not be the highest step: a run may go back."""
+    """List the checkpoints.
+
+    The one written last comes first. Its step may not be the highest, because a run may go back.
+    """
     found = [folder for folder in output_dir.glob(f"{PREFIX}*") if checkpoint_step(folder) >= 0]
     return sorted(found, key=lambda folder: (_saved_at(folder), checkpoint_step(folder)), reverse=True)
 

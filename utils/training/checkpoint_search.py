@@ -20,7 +20,7 @@ from utils.training.state import TrainingState
 
 
 def origin_of(resume_from_checkpoint: str | None, arguments: Mapping[str, object]) -> str:
-    """Return an id of a run that continues from a named checkpoint; return "" for every other run.
+    """Return an id for a run that continues from a named checkpoint. Return "" for every other run.
 
     Args:
         resume_from_checkpoint: The argument.
@@ -34,9 +34,9 @@ def origin_of(resume_from_checkpoint: str | None, arguments: Mapping[str, object
 
 
 def find_checkpoint(output_dir: Path, resume_from_checkpoint: str | None, origin: str = "") -> Path | None:
-    """Return the checkpoint to continue from: the named one, or the newest complete one, or None.
+    """Return the checkpoint from which to continue. It is the named one, the newest complete one, or None.
 
-    If a run from the named checkpoint has already saved newer ones, return the newest of these: the same
+    If a run from the named checkpoint has already saved newer ones, return the newest of these. So the same
     command, given again after a stop, continues where it stopped.
 
     Args:
@@ -45,7 +45,7 @@ def find_checkpoint(output_dir: Path, resume_from_checkpoint: str | None, origin
         origin: The result of `origin_of`.
 
     Raises:
-        UserError: The named checkpoint is missing or damaged, or `latest` finds none.
+        UserError: The named checkpoint is missing or damaged, or there is none for `latest`.
     """
     if resume_from_checkpoint in (None, "latest"):
         newest = _first_whole(newest_first(output_dir))
@@ -129,7 +129,7 @@ def find_checkpoint_together(
 
 
 def _fault(folder: Path) -> str:
-    """Return what is wrong with a checkpoint; return "" if it is complete."""
+    """Return what is wrong with a checkpoint. Return "" if it is complete."""
     try:
         record = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
         files = dict(record["files"])

@@ -21,9 +21,9 @@ def register_weights(accelerator: Accelerator, *, trained_only: bool) -> None:
 
     Args:
         accelerator: An accelerator that has not yet saved or loaded anything.
-        trained_only: Leave out weights that are not trained; a resumed run takes them from the base model.
-            This keeps checkpoints of adapters small. A quantised base requires it: a 4-bit layer saves more
-            tensors than it can load.
+        trained_only: Leave out weights that are not trained. A resumed run takes them from the base model. So
+            checkpoints of adapters are small. A quantised base requires this, because a 4-bit layer saves
+            more tensors than it can load.
     """
     if accelerator.distributed_type not in (DistributedType.DEEPSPEED, DistributedType.FSDP):
         accelerator.register_save_state_pre_hook(partial(_keep_weights, trained_only))
@@ -43,7 +43,10 @@ def _own_name(name: str) -> str:
 def _keep_weights(
     trained_only: bool, models: list[nn.Module], weights: list[OrderedDict[str, torch.Tensor]], folder: str
 ) -> None:
-    """Drop and rename weights. Accelerate finds tied weights only in an `OrderedDict`."""
+    """Leave out and rename weights.
+
+    The result is an `OrderedDict`, because Accelerate finds tied weights only in one.
+    """
     (model,), (state,) = models, weights
     kept = _names(extract_model_from_parallel(model), trained_only)
     own = ((_own_name(name), tensor) for name, tensor in state.items())

@@ -36,7 +36,8 @@ def save_checkpoint(accelerator: Accelerator, output_dir: Path, state: TrainingS
     checkpoints are deleted after that, so the disk needs space for `keep` + 1.
 
     Returns:
-        Whether it was saved. If not (a full disk), older checkpoints are kept and the reason is printed.
+        Whether it was saved. If it was not, because the disk is full, older checkpoints are kept and the
+        reason is printed.
     """
     folder = output_dir / f"{PREFIX}{state.step}"
     temporary = output_dir / f".{folder.name}.tmp"
@@ -92,8 +93,8 @@ def _begin(accelerator: Accelerator, output_dir: Path, temporary: Path) -> None:
     """Delete the incomplete folders of a killed run, and make an empty folder.
 
     Raises:
-        OSError: The disk has less space than the last checkpoint takes. This is checked first: if a process
-            failed during a sharded save, the others would wait for it.
+        OSError: The disk has less space than the last checkpoint takes. This is checked first, because all
+            processes would wait for one that fails during a sharded save.
     """
     if not accelerator.is_main_process:
         return
@@ -118,14 +119,14 @@ def _seal(
 
 
 def load_checkpoint(accelerator: Accelerator, folder: Path) -> TrainingState:
-    """Restore the prepared model, optimiser, schedule and random generators.
+    """Restore the model, optimiser, schedule and random generators that Accelerate has prepared.
 
-    If weights are not sharded, a checkpoint from another number of processes loads too. Random draws
-    (dropout) then differ from those of an uninterrupted run, and a message says so.
+    If weights are not sharded, a checkpoint from another number of processes can be loaded too. Random draws
+    (dropout) then differ from those of an uninterrupted run. A message says so.
 
     Raises:
-        UserError: The checkpoint has other weights, another adapter rank, optimiser or precision; or, with
-            DeepSpeed, another number of processes.
+        UserError: The checkpoint has other weights, another adapter rank, optimiser or precision. With
+            DeepSpeed, it may also have another number of processes.
     """
     saved_by = len(list(folder.glob("random_states_*.pkl")))
     if accelerator.distributed_type == DistributedType.DEEPSPEED and saved_by != accelerator.num_processes:

@@ -1,4 +1,6 @@
-"""Read the rows of the training split as clips: texts, languages, positions in their recordings."""
+"""Read the rows of the training split as clips, with their texts, languages and positions in their
+recordings.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -41,7 +43,7 @@ class DrawOptions:
 
     @property
     def is_the_same_every_epoch(self) -> bool:
-        """Whether every epoch has the same single clips, with unchanged audio and nothing else."""
+        """Whether every epoch has the same clips, not joined, with unchanged audio, and no other examples."""
         return (
             min(self.passes) >= 1
             and not self.stitch_probability
@@ -60,14 +62,15 @@ def read_clips(
 ) -> list[TrainingClip]:
     """Read one clip per row.
 
-    Clips are neighbours if they share language and speaker, or, without a speaker, language and recording.
-    Clips without both are neighbours too: such files often come from one speaker.
+    Clips are neighbours if they have the same language and speaker. If the speaker is not known, they need
+    the same language and recording. Clips without speaker and recording are neighbours too, because such
+    files often come from one speaker.
 
     Args:
         rows: Rows of a prepared dataset. The columns `segments`, `previous_text`, `speaker`, `source`,
             `start` and `end` are optional.
         tokenizer: The model's tokenizer.
-        languages: Language of each row; None for English-only models.
+        languages: Language of each row. None for English-only models.
         texts: Text to learn for each row.
         lower_case: Convert texts, segments and previous texts to lower case.
     """
@@ -101,14 +104,15 @@ def read_clips(
 
 
 def find_clips_before(clips: Sequence[TrainingClip], datasets: Sequence[int]) -> list[int | None]:
-    """Return for each clip the index of the clip right before it, in the same recording and neighbourhood.
+    """Return for each clip the index of the clip directly before it, in the same recording and among its
+    neighbours.
 
     Return None for the first clip of a recording, for a clip without a recording, and after a pause that is
     longer than a window.
 
     Args:
         clips: The clips in any order.
-        datasets: Dataset number of each clip; two datasets may have recordings of the same name.
+        datasets: Dataset number of each clip, because two datasets may have recordings of the same name.
     """
     recordings: dict[tuple, list[tuple[float, int]]] = {}
     for index, clip in enumerate(clips):

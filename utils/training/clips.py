@@ -1,4 +1,7 @@
-"""Draw the examples of each epoch: which clips, how often, stitched or not, with timestamps or not."""
+"""Draw the examples of each epoch.
+
+This decides which clips are used, how often, joined or not, with timestamps or not.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -25,7 +28,7 @@ from utils.training.stitching import Stitcher
 
 
 class TrainingClips:
-    """The training split: draws the examples of each epoch, and turns an example into audio and tokens.
+    """The training split. It draws the examples of each epoch, and turns an example into audio and tokens.
 
     Args:
         rows: The rows of the split, with FLAC bytes in the column `audio`.
@@ -64,7 +67,10 @@ class TrainingClips:
     # ---- the examples of an epoch ------------------------------------------------------------------------
 
     def draw(self, epoch: int) -> list[Example]:
-        """Draw the examples of an epoch, in the order of the rows; then the windows without speech."""
+        """Draw the examples of an epoch, in the order of the rows.
+
+        The windows without speech come after them.
+        """
         random = np.random.default_rng((self._seed, 2, epoch))
         chosen = np.concatenate([self._draw_rows(number, epoch) for number in range(len(self._datasets))])
         groups = self._stitcher.groups(chosen.tolist(), random)
@@ -76,7 +82,7 @@ class TrainingClips:
         return examples + self._windows_without_speech(epoch, len(examples))
 
     def _windows_without_speech(self, epoch: int, num_examples: int) -> list[Example]:
-        """Draw windows without speech; each has the language, and usually the length, of a random clip."""
+        """Draw windows without speech. Each has the language, and usually the length, of a random clip."""
         random = np.random.default_rng((self._seed, 4, epoch))
         count = math.ceil(round(self._options.non_speech.non_speech_share * num_examples, 6))
         windows = []
@@ -99,8 +105,8 @@ class TrainingClips:
     def _draw_rows(self, number: int, epoch: int) -> np.ndarray:
         """Draw the rows of one dataset for an epoch.
 
-        Epochs take consecutive parts of one shuffled order, then of the next. So all clips are seen equally
-        often, even if an epoch takes only a few of them.
+        Epochs take consecutive parts of one shuffled order of the clips. When it is used up, a new order
+        follows. So all clips are used equally often, even if an epoch takes only a few of them.
         """
         rows, passes = self._datasets[number], self._options.passes[number]
         if passes == 1 or not len(rows):
@@ -157,7 +163,7 @@ class TrainingClips:
         )
 
     def _previous(self, row: int) -> Sequence[int]:
-        """Return the tokens of the previous text: from the clip itself, else from earlier clips."""
+        """Return the tokens of the previous text. If the clip has none, take the texts of earlier clips."""
         if self.clips[row].previous:
             return self.clips[row].previous
         tokens: list[int] = []

@@ -45,7 +45,7 @@ class TrainingData:
 
 
 def load_data(args: TrainArguments, loaded: LoadedModel, accelerator: Accelerator) -> TrainingData:
-    """Load the training and validation splits; leave out labels that are too long for Whisper."""
+    """Load the training and validation splits. Leave out clips whose labels are too long for Whisper."""
     check_augmentation(args, accelerator)
     rows, digest = load_training_rows(args)
     languages = check_languages(loaded.model, rows["language"], args.model_name_or_path)
@@ -89,7 +89,10 @@ def load_data(args: TrainArguments, loaded: LoadedModel, accelerator: Accelerato
 
 
 def load_training_rows(args: TrainArguments) -> tuple[Dataset, str]:
-    """Load the training rows, each with its dataset number, up to max_train_samples; and a digest of all."""
+    """Load the training rows, up to max_train_samples, each with its dataset number.
+
+    Also return a digest of all rows.
+    """
     sizes = [len(load_prepared([folder], "train", language="auto")) for folder in args.dataset]
     rows = load_prepared(args.dataset, "train", language=args.language)
     digest = digest_of(rows)
@@ -145,13 +148,13 @@ def contexts_of_clips(args: TrainArguments, size: StepSize, clips: list[Training
 def plan_steps(
     args: TrainArguments, size: StepSize, clips: TrainingClips, contexts: list[float] | None
 ) -> StepPlan:
-    """Plan the steps of the run; with `contexts`, the context of each clip is fixed."""
+    """Plan the steps of the run. If `contexts` is given, it sets the context of each clip."""
     draw = clips.draw if contexts is None else partial(draw_in_contexts, clips.draw, contexts)
     return StepPlan(draw, size, audio_context=args.audio_context, jitter=args.context_jitter, seed=args.seed)
 
 
 def load_validation(args: TrainArguments) -> Dataset:
-    """Load the validation split, up to max_eval_samples, in lower case if labels are."""
+    """Load the validation split, up to max_eval_samples. Its texts are in lower case if the labels are."""
     rows = load_prepared(args.dataset, "validation", language=args.language)
     return draw_rows(in_the_case_that_is_learnt(args, rows), args.max_eval_samples, args.seed)
 

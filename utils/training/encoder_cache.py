@@ -1,11 +1,11 @@
-"""Cache the outputs of a frozen encoder on disk, so that each clip is encoded once per run, not per epoch.
+"""Cache the outputs of a frozen encoder on disk, so that each clip is encoded only once in a run.
 
 The outputs stay the same if the weights and the audio do not change, the encoder has no dropout, and each
-clip keeps one context (see `fixed_contexts`). The first epoch computes and stores them; there is no extra
-pass before training, and an interrupted run keeps them. The file has its final size from the start, but is
-sparse. Later epochs read it through the page cache of the system. Each record has a checksum. If a record is
-missing, incomplete or being written by another process, its checksum does not match and the output is
-computed again. So processes need no locks.
+clip keeps one context (see `fixed_contexts`). The first epoch computes and stores them, so training needs no
+additional pass. An interrupted run keeps them. The file has its final size from the start, but empty parts
+take no disk space (a sparse file). Later epochs read it through the page cache of the system. Each record has
+a checksum. If a record is missing, incomplete or being written by another process, its checksum does not
+match and the output is computed again. So processes need no locks.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ class EncoderCache:
     """Reads and writes the encoder outputs of clips, by row.
 
     Args:
-        folder: A folder for the cache alone.
+        folder: A folder that has only the cache.
         positions: Number of encoder positions of each row.
         width: The model's `d_model`.
         dtype: The dtype of the stored outputs.
@@ -58,7 +58,10 @@ class EncoderCache:
         return self._offsets[-1]
 
     def fits(self) -> bool:
-        """Check whether the disk has space for the file; the space of an existing file counts as free."""
+        """Check whether the disk has space for the file.
+
+        The space of an existing cache file counts as free.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         blocks = getattr(self._path.stat(), "st_blocks", 0) if self._path.exists() else 0
         return self.fits_into(shutil.disk_usage(self._folder).free + 512 * blocks)
@@ -68,7 +71,10 @@ class EncoderCache:
         return self.num_bytes <= LARGEST_SHARE * free_bytes
 
     def prepare(self, digest: str) -> None:
-        """Keep an existing file with the same `digest`, else create an empty one; one process calls this."""
+        """Keep an existing file with the same `digest`.
+
+        Otherwise create an empty one. Only one process calls this.
+        """
         noted = self._folder / "digest"
         if noted.exists() and noted.read_text(encoding="utf-8") == digest and self._path.exists():
             return
@@ -83,7 +89,10 @@ class EncoderCache:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def read(self, rows: Sequence[int]) -> torch.Tensor | None:
-        """Return (B, positions, width) for rows of one context; None if any of them is not stored."""
+        """Return the outputs (B, positions, width) of rows with the same context.
+
+        None if any of them is not stored.
+        """
         found = []
         with self._path.open("rb", buffering=0) as file:
             for row in rows:
@@ -114,14 +123,14 @@ class EncoderCache:
 
 @dataclass(frozen=True)
 class FixedEncoding:
-    """The settings that decide the outputs of a frozen encoder, in addition to its weights and the audio."""
+    """The settings that change the outputs of a frozen encoder. Its weights and the audio change them too."""
 
     contexts: Sequence[float]  # seconds of each clip, the same during the whole run
     silence_run: int  # see `encode`
     multiple: int  # see `encode`
 
     def cache_in(self, folder: Path, loaded: LoadedModel, mixed_precision: str) -> EncoderCache:
-        """Return a cache in `folder`; read and write nothing yet."""
+        """Return a cache in `folder`. Nothing is read or written yet."""
         config = whisper_of(loaded.model).config
         positions = [
             count_positions(
@@ -147,17 +156,17 @@ def open_encoder_cache(
     encoding: FixedEncoding,
     audio: Iterable[bytes],
 ) -> EncoderCache | None:
-    """Open the cache of encoder outputs in `folder`, and reuse valid outputs; all processes call this.
+    """Open the cache of encoder outputs in `folder`, and reuse valid outputs. All processes must call this.
 
     Args:
         accelerator: Its precision decides the dtype of the outputs.
-        folder: A folder for the cache alone.
+        folder: A folder that has only the cache.
         loaded: The model, with a frozen encoder.
         encoding: The settings of the encoder.
         audio: Stored audio bytes of each clip.
 
     Returns:
-        The cache; None if the disk has no space for it. A message reports this.
+        The cache. None if the disk has no space for it; a message reports this.
     """
     cache = encoding.cache_in(folder, loaded, accelerator.mixed_precision)
     (fits,) = broadcast_object_list([cache.fits()])

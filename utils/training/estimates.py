@@ -44,14 +44,17 @@ class Estimate:
 
 
 def pick_steps(steps: Sequence[Step], number: int) -> list[Step]:
-    """Choose steps to time: the one with the most work first, then others spread evenly by work."""
+    """Choose the steps to time.
+
+    The first is the one with the most work. The others are spread evenly by their work.
+    """
     by_work = sorted(steps, key=lambda step: (step.encoder_seconds, step.num_targets))
     places = np.linspace(0, len(by_work) - 1, min(number, len(by_work))).round().astype(int)
     return [by_work[place] for place in reversed(list(dict.fromkeys(places.tolist())))]
 
 
 def estimate_seconds(timed: Sequence[TimedStep], steps: Sequence[Step]) -> float:
-    """Estimate the seconds of `steps` from the timed ones.
+    """Estimate the time of `steps` in seconds from the steps that were timed.
 
     The model is a line, fitted by least squares: a fixed cost per step for the update, and a cost per second
     of encoder input. Both costs are at least 0.
@@ -81,11 +84,11 @@ def estimate_disk(
 
     Args:
         model: The model with its trained parameters marked.
-        checkpoints: Number of checkpoints to keep; 0 if none are saved.
+        checkpoints: Number of checkpoints to keep. 0 if none are saved.
         models: Number of model folders: best/, final/, snapshots, interpolated/.
         moment_bytes: Bytes of optimiser state for each trained number.
         adapter_only: Whether untrained weights are left out.
-        encoder_states: Bytes of cached encoder outputs; 0 without a cache.
+        encoder_states: Bytes of cached encoder outputs. 0 if there is no cache.
     """
     numbers = [(true_size(p), p.element_size(), p.requires_grad) for p in model.parameters()]
     trained = sum(count for count, _, is_trained in numbers if is_trained)
@@ -99,7 +102,7 @@ def estimate_disk(
 
 
 def estimate_table(estimate: Estimate, limit_bytes: int | None) -> Table:
-    """Build a table of the estimate; `limit_bytes` is the memory limit, if known."""
+    """Build a table of the estimate. `limit_bytes` is the memory limit, if it is known."""
     table = Table(title="Estimate", title_justify="left")
     table.add_column("what")
     table.add_column("estimate", justify="right")

@@ -14,7 +14,8 @@ from utils.training.run import Run
 
 
 def encoder_inputs(run: Run, batch: Batch) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """Return log-mel features (B, n_mels, frames) and None, or None and the outputs of a frozen encoder.
+    """Return a pair: log-mel features (B, n_mels, frames) and None, or None and the outputs of a frozen
+    encoder.
 
     SpecAugment masks the features if requested.
 

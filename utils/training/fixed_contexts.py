@@ -13,17 +13,17 @@ from utils.model.silence import seconds_of_work
 def fixed_contexts(
     durations: Sequence[float], size: StepSize, *, audio_context: str, jitter: Sequence[float], seed: int
 ) -> list[float]:
-    """Return one context in seconds for each clip, the same for the whole run.
+    """Return one context in seconds for each clip. It stays the same for the whole run.
 
-    Each clip draws its own jitter. Clips are then sorted from the longest down and grouped: a group fills one
-    to four steps and shares the context of its longest clip. So each step can be filled with clips of one
-    context, usually with other clips in every epoch.
+    Each clip draws its own jitter. Clips are then sorted, the longest first, and cut into groups. A group
+    fills one to four steps, and all its clips get the context of the longest one. So each step can have clips
+    of one context, and usually other clips in every epoch.
 
     Args:
         durations: Seconds of each clip.
         size: Size of a step.
         audio_context: "dynamic", or "full" for 30 s always.
-        jitter: Extra silence in seconds, drawn with equal chance.
+        jitter: Values of additional silence in seconds. All are equally likely to be drawn.
         seed: Seed of the run.
     """
     extra = np.random.default_rng((seed, 5)).choice(np.asarray(jitter, dtype=float), len(durations))

@@ -24,11 +24,12 @@ ComputeGradients = Callable[..., torch.Tensor]
 def within_memory(
     run: Run, step: Step, micro_batches: Sequence[Batch], compute_gradients: ComputeGradients
 ) -> torch.Tensor:
-    """Compute the gradients of a step; with `auto_find_batch_size`, halve micro-batches until they fit.
+    """Compute the gradients of a step.
 
-    A repetition starts with the same random state, so that the result is the same as with small micro-batches
-    from the start. The processes agree on a repetition before they exchange gradients. So none of them waits
-    for a process that failed in the backward pass.
+    With `auto_find_batch_size`, halve the micro-batches until they fit into memory. A repetition starts with
+    the same random state, so that the result is the same as with small micro-batches from the start. The
+    processes agree on a repetition before they exchange gradients. So none of them waits for a process that
+    failed in the backward pass.
 
     Returns:
         This process's summed loss, a detached scalar.
@@ -86,7 +87,10 @@ def not_one_clip(step: Step) -> UserError:
 def _backward_or_none(
     backward: Callable[[list[Batch]], torch.Tensor], pieces: list[Batch]
 ) -> torch.Tensor | None:
-    """Return the summed loss, or None if memory ran out. The error is dropped, which frees its tensors."""
+    """Return the summed loss, or None if memory ran out.
+
+    The error is not kept, so that its tensors are freed.
+    """
     try:
         return backward(pieces)
     except Exception as error:
@@ -96,7 +100,7 @@ def _backward_or_none(
 
 
 def _smallest_that_failed(accelerator: Accelerator, own: int) -> int:
-    """Return the smallest micro-batch, in clips, that failed on any process; 0 if none failed."""
+    """Return the number of clips of the smallest micro-batch that failed on any process. 0 if none failed."""
     if accelerator.num_processes == 1:
         return own
     of_all = accelerator.gather(torch.tensor([own], device=accelerator.device)).tolist()
@@ -123,7 +127,10 @@ def _average_gradients(accelerator: Accelerator, model: nn.Module) -> None:
 
 
 def _buckets(gradients: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
-    """Group consecutive gradients of one dtype up to `BUCKET_BYTES`; a larger gradient is a group alone."""
+    """Group consecutive gradients of one dtype up to `BUCKET_BYTES`.
+
+    A larger gradient is a group by itself.
+    """
     bucket: list[torch.Tensor] = []
     size = 0
     for gradient in gradients:

@@ -18,11 +18,12 @@ from utils.training.steps import Step
 
 
 def try_largest_step(run: Run, compute_gradients: ComputeGradients) -> None:
-    """Find how many clips of the largest step fit in memory; all processes use the smallest number found.
+    """Find how many clips of the largest step fit into memory.
 
-    This is done only on a CPU, and only without a smaller resource limit of the process: then the kernel
-    kills the process. In all other cases an allocation fails and the step is repeated. If fewer clips fit
-    than a micro-batch has, the run's state keeps the limit.
+    All processes use the smallest number that any of them found. This is done only on a CPU, and only if the
+    process has no smaller resource limit. There, the kernel kills a process that needs too much memory. In
+    all other cases an allocation fails, and the step is repeated. If fewer clips fit than a micro-batch has,
+    the state of the run stores this limit.
 
     Raises:
         UserError: Not even one clip fits on some process.
@@ -53,16 +54,17 @@ def try_largest_step(run: Run, compute_gradients: ComputeGradients) -> None:
 
 
 def clips_within(bound: int, resting: int, most: int, peak_of: Callable[[int], int]) -> int:
-    """Return the largest number of clips whose peak memory stays within a bound; 0 if none fit.
+    """Return the largest number of clips whose peak memory stays within a bound. 0 if not even one clip fits.
 
-    The peak is roughly linear in the number of clips. The next number to try must fit by the line through the
-    last two peaks, and be at most twice the last number: a number that does not fit may kill the process.
+    The peak is roughly linear in the number of clips. A number of clips that does not fit may kill the
+    process. So the next number to try is at most twice the last one, and must fit by the line through the
+    last two peaks.
 
     Args:
         bound: Largest allowed peak in bytes.
-        resting: Bytes held between two passes.
+        resting: Bytes in use between two passes.
         most: Largest number of clips to try, at least 1.
-        peak_of: Runs a pass over a number of clips and returns its peak in bytes.
+        peak_of: Function that runs a pass over a number of clips and returns its peak in bytes.
     """
     clips, peak = 1, peak_of(1)
     if peak > bound:
@@ -106,7 +108,9 @@ def _clips_that_fit(run: Run, compute_gradients: ComputeGradients, batch: Batch,
 
 
 def _largest_micro_batch(run: Run) -> tuple[Step, Batch]:
-    """Return the largest step of the first epoch (equal on all processes) and this process's batch."""
+    """Return the largest step of the first epoch, which is equal on all processes, and this process's batch
+    of it.
+    """
     plan = run.data.plan
     share = share_of(run, process_index=0)  # the first process has the largest share
 

@@ -1,8 +1,8 @@
 """Average the weights of a finished run, and mix them with those of the base model.
 
-These functions use the run folder, not the model in memory: they also work after a kill, or later with other
-arguments. They score the files on disk. All processes must call them and see the run folder; only the main
-process writes.
+These functions use the run folder, not the model in memory, and score the files on disk. So they also work
+after the run was killed, or later with other arguments. All processes must call them and see the run folder.
+Only the main process writes.
 """
 
 import json
@@ -46,7 +46,10 @@ MIXING_ARGUMENTS = ("interpolation_alphas", "guard_datasets", "guard_tolerance")
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run, and the settings that score models made from its weights: those of its validation."""
+    """A finished run, and the settings for scoring models made from its weights.
+
+    They are those of its validation.
+    """
 
     args: TrainArguments
     accelerator: Accelerator
@@ -58,17 +61,17 @@ class FinishedRun:
         return Path(self.args.output_dir)
 
     def score(self, name_or_path: str, splits: Mapping[str, Dataset]) -> dict[str, ErrorRates]:
-        """Load a model and score it in the full audio context; all processes call this.
+        """Load a model and score it in the full audio context. All processes must call this.
 
         Args:
             name_or_path: A model folder, adapter folder or Hub id that every process can read.
             splits: Rows to decode, by any name.
 
         Returns:
-            The error rates by the same names, equal on every process.
+            The error rates by the names of the splits, equal on every process.
 
         Raises:
-            CutShortError: On all processes, if one was told to stop.
+            CutShortError: A process got a signal to stop. All processes raise this.
         """
         args, accelerator = self.args, self.accelerator
         quantization = choose_quantization(args, accelerator)
@@ -81,7 +84,10 @@ class FinishedRun:
         }
 
     def write_words(self, folder: Path, results: dict) -> None:
-        """Write results and model card into a folder. An averaged or mixed adapter is plain LoRA."""
+        """Write results and model card into a folder.
+
+        If it holds an averaged or mixed adapter, this is plain LoRA.
+        """
         write_json(folder / RESULTS_FILE, results)
         card = write_card(self.args, results, adapter="lora" if self.args.use_peft else None)
         (folder / "README.md").write_text(card, encoding="utf-8")
@@ -111,7 +117,7 @@ def forget_mixtures(accelerator: Accelerator, run: Path) -> None:
 
 
 def average_best_evaluations(run: FinishedRun, validation: Dataset) -> None:
-    """Score the mean of the run's snapshots; if it is better than best/, replace best/."""
+    """Score the average of the run's snapshots. If it is better than best/, replace best/."""
     accelerator, metric = run.accelerator, run.args.metric_for_best_model
     best, candidate = run.folder / "best", run.folder / ".averaged"
     snapshots = (
@@ -149,9 +155,10 @@ def average_best_evaluations(run: FinishedRun, validation: Dataset) -> None:
 
 
 def interpolate_with_base(run: FinishedRun, validation: Dataset, guards: Mapping[str, Dataset]) -> None:
-    """Score mixtures of base and tuned weights; save the best one that passes all guards to interpolated/.
+    """Score mixtures of base and tuned weights.
 
-    The tuned weights are those of best/, or of final/ if there was no validation.
+    Save the best one that is not too bad on any guard dataset to interpolated/. The tuned weights are those
+    of best/, or of final/ if there was no validation.
 
     Args:
         guards: Rows by dataset. A mixture fails if it is worse than the base by more than the tolerance.

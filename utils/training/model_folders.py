@@ -24,7 +24,7 @@ def save_model(run: Run, folder: Path) -> None:
     """Save the model (or its adapter) as a folder that `from_pretrained` loads.
 
     Raises:
-        WriteError: On all processes, if the disk is full. An existing folder is kept.
+        WriteError: The disk is full. An existing folder is kept. All processes raise this.
     """
     args, state = run.args, run.state
     whole = whole_model(run.accelerator, run.model)
@@ -52,10 +52,12 @@ def save_model(run: Run, folder: Path) -> None:
 
 
 def keep_snapshot(run: Run, value: float) -> None:
-    """Save the weights for averaging if this evaluation is among the best; delete those that no longer are.
+    """Save the weights for averaging if this evaluation is among the best.
+
+    Delete those that are not among the best any more.
 
     Raises:
-        WriteError: On all processes, if the disk is full. Earlier snapshots are kept.
+        WriteError: The disk is full. Earlier snapshots are kept. All processes raise this.
     """
     state, folder = run.state, run.output_dir / SNAPSHOTS
     ranking = rank_evaluation(state.ranking, state.step, value, run.args.average_checkpoints)
@@ -87,11 +89,12 @@ def read_training_results(folder: Path) -> dict:
 
 
 def whole_model(accelerator: Accelerator, prepared: nn.Module) -> nn.Module | None:
-    """Return the model with all its weights, taken out of `WhisperLoss`; all processes call this.
+    """Return the model with all its weights, without the `WhisperLoss` around it.
 
-    Without sharding this is the trained module, on every process. A sharded model is gathered into a copy on
-    the main process, and the others get None: decoding together would hang, because each process needs
-    another number of decoding steps.
+    All processes must call this. Without sharding, every process gets the trained module. A sharded model is
+    gathered into a copy on the main process, and the other processes get None. They cannot decode together
+    with a sharded model: each needs another number of decoding steps, so they would wait for each other
+    forever.
     """
     loss: WhisperLoss = accelerator.unwrap_model(prepared)
     if not is_sharded(accelerator):

@@ -14,8 +14,9 @@ def parameter_groups(
 ) -> list[dict[str, object]]:
     """Group the trained parameters: with and without weight decay.
 
-    Biases, norms and DoRA's magnitudes do not decay: shrinking a shift or a scale regularises nothing. These
-    are exactly Whisper's parameters of one dimension. Embeddings decay, as in transformers' Trainer.
+    Biases, norms and DoRA's magnitudes have no weight decay, because smaller offsets and scales do not
+    prevent overfitting. They are Whisper's parameters with one dimension. Embeddings have weight decay, as in
+    transformers' Trainer.
 
     Returns:
         Parameter groups for an optimiser, without empty ones.
@@ -37,7 +38,8 @@ def build_optimizer(
     epsilon: float,
     device: torch.device,
 ) -> torch.optim.Optimizer:
-    """Build AdamW (https://arxiv.org/abs/1711.05101) by its name in transformers' Trainer.
+    """Build AdamW (https://arxiv.org/abs/1711.05101) in the variant that has this name in transformers'
+    Trainer.
 
     Args:
         name: adamw_torch_fused, adamw_torch, or adamw_bnb_8bit, whose moments take one byte each
@@ -69,7 +71,8 @@ def build_optimizer(
 def settings_kept(
     optimizer: torch.optim.Optimizer, scheduler: torch.optim.lr_scheduler.LambdaLR
 ) -> Iterator[None]:
-    """Keep the settings of this run while the block loads a checkpoint, which contains older settings.
+    """Keep the settings of this run while the block loads a checkpoint, because a checkpoint contains older
+    settings.
 
     The schedule keeps the position of the checkpoint. The next learning rate follows from both.
     """
@@ -84,5 +87,8 @@ def settings_kept(
 
 
 def moment_bytes(name: str) -> int:
-    """Return the bytes of optimiser state per trained number: two moments in float32, or in 8 bits."""
+    """Return the bytes of optimiser state for each trained number.
+
+    They are two moments, in float32 or in 8 bits.
+    """
     return 2 if name == "adamw_bnb_8bit" else 8

@@ -19,7 +19,7 @@ def check_augmentation(args: TrainArguments, accelerator: Accelerator) -> None:
 
 
 def silence_run(args: TrainArguments) -> int:
-    """Return how many positions of silence become one; 0 for the full context."""
+    """Return how many positions of silence one position represents. 0 for the full context."""
     return args.silence_run if args.audio_context == "dynamic" else 0
 
 

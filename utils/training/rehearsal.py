@@ -37,7 +37,7 @@ STEPS_TIMED = 5
 
 
 def rehearse(args: TrainArguments, compute_gradients: ComputeGradients) -> None:
-    """Do a few steps and print the estimate; save nothing."""
+    """Do a few steps and print the estimate. Save nothing."""
     accelerator = start_accelerator(args)
     with explaining_out_of_memory():
         run = build_run(args, accelerator)
@@ -104,7 +104,10 @@ def estimate_training(
 
 
 def time_step(run: Run, step: Step, compute_gradients: ComputeGradients) -> TimedStep:
-    """Time a step. Reading its audio counts only without workers, which would read it in parallel."""
+    """Time a step.
+
+    The time for reading its audio is included only if there are no workers that read in parallel.
+    """
     args, accelerator = run.args, run.accelerator
     started = time.perf_counter()
     _, micro_batches = next(load_steps(run, step.number, step.number + 1))

@@ -42,7 +42,7 @@ class Start:
 
 
 def find_start(args: TrainArguments, accelerator: Accelerator) -> Start:
-    """Find the checkpoint from which the run continues, if any. Call this before any long work."""
+    """Find the checkpoint from which the run continues, if there is one. Call this before any long work."""
     told = {name: value for name, value in asdict(args).items() if name not in FREE_ARGUMENTS}
     origin = origin_of(args.resume_from_checkpoint, told)
     output_dir = Path(args.output_dir)
@@ -51,7 +51,7 @@ def find_start(args: TrainArguments, accelerator: Accelerator) -> Start:
 
 
 def take_up(run: Run, start: Start) -> Run:
-    """Restore the run from its checkpoint, if any, and set the current validation data and metric.
+    """Restore the run from its checkpoint, if there is one. Set the current validation data and metric.
 
     Raises:
         UserError: The checkpoint does not fit the run.
@@ -82,7 +82,7 @@ def take_up_what_is_kept(
     """Correct a checkpoint's state by best/ and the snapshots, which may be newer than the checkpoint.
 
     Args:
-        state: The state of the checkpoint; it is changed.
+        state: The state of the checkpoint. It is changed.
         output_dir: The run folder.
         is_own: Whether the checkpoint is in this run folder.
         goes_its_own_way: Whether training may now differ from the steps that once followed the checkpoint.
@@ -103,8 +103,8 @@ def is_finished(args: TrainArguments, output_dir: Path) -> bool:
     """Check whether this run has already finished.
 
     Raises:
-        UserError: The folder holds a run with other arguments, and no checkpoint was requested; or a finished
-            run with other clips.
+        UserError: The folder holds a run with other arguments, and no checkpoint was requested. Or it holds a
+            finished run with other clips.
     """
     if not (output_dir / "train.yaml").exists():
         return False
@@ -129,7 +129,9 @@ def is_finished(args: TrainArguments, output_dir: Path) -> bool:
 
 
 def check_same_clips(args: TrainArguments, final: Path) -> None:
-    """Check that a finished run was trained on the present clips. Skip this if the datasets are gone.
+    """Check that a finished run was trained on the clips that the datasets have now.
+
+    Do nothing if the datasets do not exist any more.
 
     Raises:
         UserError: The clips have changed.

@@ -1,4 +1,4 @@
-"""The record of a run, its start, its description, and its interruption."""
+"""Hold the objects of a run. Start the run, describe it, and interrupt it."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -43,7 +43,10 @@ class Run:
         return Path(self.args.output_dir)
 
     def is_due(self, interval: int) -> bool:
-        """Check whether an action every `interval` steps, and at the end, is due now; 0 means never."""
+        """Check whether it is time for an action that is due every `interval` steps and at the end.
+
+        0 means never.
+        """
         step = self.state.step
         return interval > 0 and (step % interval == 0 or step == self.total_steps)
 

@@ -1,4 +1,4 @@
-"""The log of a run: metrics.jsonl, predictions, and trackers with the same numbers."""
+"""Write the log of a run: metrics.jsonl, predictions, and trackers with the same numbers."""
 
 import json
 import math
@@ -24,8 +24,9 @@ _ended_groups: list[distributed.ProcessGroup | None] = []
 def end_training(accelerator: Accelerator) -> None:
     """End the trackers and the process group. If a tracker's disk is full, print a warning only.
 
-    A reference keeps the process group alive, to avoid a deadlock: otherwise DistributedDataParallel would
-    free it while holding the GIL and wait for gloo's threads, one of which may need the GIL to free a tensor.
+    We keep a reference to the process group to avoid a deadlock. Without it, DistributedDataParallel would
+    free the group while it holds the GIL, and wait for gloo's threads. But one of these may need the GIL to
+    free a tensor.
     """
     for tracker in accelerator.trackers if accelerator.is_main_process else []:
         try:
@@ -53,8 +54,8 @@ class RunLog:
     def start_trackers(self, project: str, arguments: Mapping[str, object], step: int) -> None:
         """Open the accelerator's trackers, and send them the run's arguments.
 
-        A resumed run continues in its trackers: TensorBoard drops the records after `step`; trackio and
-        Weights & Biases find the run by its id. MLflow starts another run of the same name.
+        A resumed run continues in its trackers. TensorBoard drops the records after `step`. Trackio and
+        Weights & Biases find the run by its id. MLflow starts another run with the same name.
         """
         if not (self._accelerator.is_main_process and self._accelerator.log_with):
             return
@@ -78,9 +79,9 @@ class RunLog:
         return path.read_text(encoding="utf-8").strip()
 
     def drop_after(self, step: int, evaluated_step: int) -> None:
-        """Delete records and predictions of steps after `step`, which a resumed run writes again.
+        """Delete records and predictions of steps after `step`, because a resumed run writes them again.
 
-        Also delete those of an evaluation at `step` itself, if it came after the checkpoint.
+        Also delete those of an evaluation at `step` itself, if it was made after the checkpoint.
         """
         if not self._accelerator.is_main_process:
             return
@@ -93,7 +94,10 @@ class RunLog:
                 file.unlink()
 
     def write(self, step: int, **values: float | int | str) -> None:
-        """Append one record; numbers that are not finite become null. Trackers get only the numbers."""
+        """Append one record.
+
+        Numbers that are not finite become null. Trackers get only the numbers of the record.
+        """
         if not self._accelerator.is_main_process:
             return
         finite = {
@@ -123,7 +127,10 @@ class RunLog:
     def write_evaluation(
         self, step: int, scored: Sequence[ScoredUtterance], seconds: float, samples: Sequence[Sample]
     ) -> None:
-        """Write the rates and utterances (`predictions/step-<step>.jsonl`) of an evaluation; show samples."""
+        """Write the rates and utterances (`predictions/step-<step>.jsonl`) of an evaluation.
+
+        Print samples.
+        """
         rates = evaluation_record(error_rates(scored))
         self.write(step, **rates, eval_utterances=len(scored), eval_seconds=seconds)
         if not self._accelerator.is_main_process:

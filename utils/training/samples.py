@@ -73,7 +73,7 @@ def word_runs(edits: Sequence[Edit], side: str) -> Iterator[tuple[str, list[str]
 
 
 def _coloured(edits: Sequence[Edit], side: str) -> Text:
-    """Return one line. Brackets mark the differences in logs and prints without colours."""
+    """Return one line. Differences are in brackets, so that they can also be seen without colours."""
     line, shown = Text(), 0
     for operation, words in word_runs(edits, side):
         kept = words[: LONGEST - shown]

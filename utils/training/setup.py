@@ -73,9 +73,10 @@ def build_run(args: TrainArguments, accelerator: Accelerator, stop_request: Stop
 def choose_fixed_encoding(
     args: TrainArguments, accelerator: Accelerator, data: TrainingData, total_steps: int
 ) -> FixedEncoding | None:
-    """Return the settings of a cacheable encoder; None if caching is useless or impossible.
+    """Return the settings of an encoder whose outputs can be cached.
 
-    It is useless within one epoch, and impossible with a trained or sharded encoder or with varying audio.
+    None if a cache is useless or impossible. A cache is useless if there is only one epoch. It is impossible
+    if the encoder is trained or sharded, or if the audio changes.
     """
     if data.contexts is None or total_steps <= data.plan.count_steps(1) or is_sharded(accelerator):
         return None

@@ -25,13 +25,15 @@ def score_rows(
     rows: Dataset,
     stop_request: StopRequest,
 ) -> list[ScoredUtterance]:
-    """Decode the rows and count their errors; all processes call this and get all results.
+    """Decode the rows and count their errors.
+
+    All processes must call this, and all get the results of all rows.
 
     Args:
-        model: The result of `whole_model`: on all processes, or only on the first.
+        model: The result of `whole_model`. All processes have it, or only the first.
 
     Raises:
-        CutShortError: On all processes, if one was told to stop.
+        CutShortError: A process got a signal to stop. All processes raise this.
     """
     hypotheses = transcribe_on_all_processes(
         accelerator,
@@ -57,17 +59,19 @@ def transcribe_on_all_processes(
     task: str,
     cut_short: Callable[[], bool] = lambda: False,
 ) -> list[str]:
-    """Transcribe the rows, shared among the processes that have a model; all processes call this.
+    """Transcribe the rows.
+
+    They are shared among the processes that have a model. All processes must call this.
 
     Args:
-        model: The result of `whole_model`: on all processes, or only on the first.
-        cut_short: Called after every batch; if it returns True, this process stops decoding.
+        model: The result of `whole_model`. All processes have it, or only the first.
+        cut_short: Function that is called after every batch. If it returns True, this process stops decoding.
 
     Returns:
         The hypotheses in the order of the rows, on every process.
 
     Raises:
-        CutShortError: On all processes, if one stopped decoding.
+        CutShortError: A process stopped decoding. All processes raise this.
     """
     sharing = sum(gather_object([model is not None]))
     share: dict[int, Hypothesis] = {}

@@ -32,16 +32,18 @@ class TrainingState:
 
     @property
     def mean_loss(self) -> float:
-        """Mean loss per target token since the last line of metrics.jsonl; NaN if all steps were skipped."""
+        """Mean loss per target token since the last line of metrics.jsonl. NaN if all steps were skipped."""
         return self.loss_sum / self.loss_tokens if self.loss_tokens else math.nan
 
     @property
     def padding_share(self) -> float:
-        """Share of padding in the audio contexts so far; NaN if all steps were skipped."""
+        """Share of padding in the audio contexts so far. NaN if all steps were skipped."""
         return 1 - self.audio_seconds / self.padded_seconds if self.padded_seconds else math.nan
 
     def judge_by(self, metric: str, validation: str) -> None:
-        """Set the metric that chooses the best model; reset the best results if metric or clips changed.
+        """Set the metric that chooses the best model.
+
+        If the metric or the clips have changed, forget the best results.
 
         Args:
             metric: A metric of `ErrorRates`.
@@ -53,16 +55,16 @@ class TrainingState:
         self.metric_for_best_model, self.validation = metric, validation
 
     def is_behind(self, results: Mapping) -> bool:
-        """Check whether a model's train_results.json is from a later evaluation than this state.
+        """Check whether a train_results.json is from an evaluation that came after this state.
 
-        An average never counts as later.
+        Results of an average never count as later.
         """
         return "averaged_steps" not in results and results["step"] > self.evaluated_step
 
     def take_up_best(self, results: Mapping) -> None:
-        """Take over the metric of best/ if it is better than the best of this state, such as an average.
+        """Use the metric of best/ as the best one if it is better than that of this state.
 
-        Ignore it if it is from a later evaluation, which the run will repeat.
+        Best/ may be an average. Ignore it if it is from a later evaluation, which the run will repeat.
 
         Args:
             results: The content of its train_results.json.

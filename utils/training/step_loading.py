@@ -1,4 +1,4 @@
-"""Load the steps of a run with this process's micro-batches; workers read ahead."""
+"""Load the steps of a run with this process's micro-batches. Workers read the next steps in advance."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,7 +15,7 @@ def load_steps(run: Run, first: int, last: int | None = None) -> Iterator[tuple[
 
     Args:
         first: Number of the first step.
-        last: Number of the step after the last one; None for the end of the run.
+        last: Number of the step after the last one. None means the end of the run.
     """
     data, accelerator = run.data, run.accelerator
     padding = whisper_of(run.loaded.model).config.pad_token_id or 0  # any token: padding has no loss

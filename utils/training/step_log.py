@@ -44,7 +44,7 @@ def count_step(run: Run, step: Step, update: Update) -> None:
 
 
 def tell_skipped_step(run: Run, step: Step, update: Update) -> None:
-    """Report a skipped step with its clips, one of which may be faulty.
+    """Report a skipped step and its clips, because one of the clips may be the cause.
 
     Raises:
         UserError: Too many steps in a row were skipped.

@@ -1,4 +1,4 @@
-"""Plan the optimiser steps: which examples each step has, and how the processes share them."""
+"""Plan the optimiser steps: choose the examples of each step, and share them among the processes."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,10 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class Step:
-    """One optimiser step: the examples of all micro-batches on all processes, in one context."""
+    """One optimiser step.
+
+    It has the examples of all micro-batches on all processes, which have the same context.
+    """
 
     number: int
     epoch: int
@@ -33,7 +36,7 @@ class Step:
 
     @property
     def num_targets(self) -> int:
-        """Number of target tokens; the loss of the step is their mean."""
+        """Number of target tokens. The loss of the step is the mean over them."""
         return sum(example.num_targets for example in self.examples)
 
     @property
@@ -43,7 +46,7 @@ class Step:
 
     @property
     def padded_seconds(self) -> float:
-        """Seconds of all contexts."""
+        """Seconds of audio with padding: the sum of the contexts of all examples."""
         return self.context * len(self.examples)
 
     @property
@@ -62,15 +65,16 @@ class Step:
         """Split this process's share into `accumulation` micro-batches, or more if memory requires it.
 
         The examples are sorted by length, and a process takes every `num_processes`-th of them, so that all
-        processes have about the same work. All need the same number of micro-batches to exchange gradients. A
-        process with too few examples adds micro-batches without loss.
+        processes have about the same work. To exchange gradients, all processes need the same number of
+        micro-batches. A process with too few examples adds micro-batches that have no loss.
 
         Args:
             num_processes: Number of processes.
             process_index: Index of this process.
             accumulation: Smallest number of micro-batches.
-            clips_that_fit: From the context of the step to the largest micro-batch. Without a limit the few
-                longest clips would decide the peak memory of the whole run.
+            clips_that_fit: Function from the context of the step to the largest number of clips in a
+                micro-batch. Without this limit, a few long clips would decide the peak memory of the whole
+                run.
         """
         largest = math.ceil(len(self.examples) / num_processes)
         parts = min(largest, max(accumulation, math.ceil(largest / max(1, clips_that_fit(self.context)))))
@@ -85,10 +89,11 @@ class StepPlan:
     """The endless sequence of optimiser steps of a run.
 
     Args:
-        draw_examples: From the number of an epoch to its examples; always the same for the same number.
+        draw_examples: Function from the number of an epoch to its examples. The same number always gives the
+            same examples.
         size: Size of a step.
         audio_context: "dynamic", or "full" for 30 s always.
-        jitter: Extra silence in seconds; each step draws one value with equal chance.
+        jitter: Values of additional silence in seconds. Each step draws one of them; all are equally likely.
         seed: Seed for the order of every epoch and the jitter of every step.
     """
 
@@ -113,7 +118,7 @@ class StepPlan:
         return examples, order_batches(examples, self.size, random, audio_context=self.audio_context)
 
     def count_steps(self, num_epochs: float) -> int:
-        """Count the steps of `num_epochs` epochs; the steps of a partial epoch are rounded up."""
+        """Count the steps of `num_epochs` epochs. The number of steps of a partial epoch is rounded up."""
         whole = math.ceil(num_epochs)
         counts = [len(self._epoch(epoch)[1]) for epoch in range(whole)]
         return sum(counts[:-1]) + math.ceil(counts[-1] * (num_epochs - whole + 1))

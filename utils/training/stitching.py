@@ -18,7 +18,7 @@ SHORTEST_STITCH = 10.0  # seconds: target lengths of joined clips are drawn from
 
 @dataclass(frozen=True)
 class Stitcher:
-    """Joins clips with the next ones in the dataset."""
+    """Joins clips with the next clips in the dataset."""
 
     clips: Sequence[TrainingClip]
     datasets: Sequence[int]  # dataset number of each clip
@@ -28,7 +28,7 @@ class Stitcher:
     def groups(
         self, rows: list[int], random: np.random.Generator
     ) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
-        """Group rows into examples; return each group with the start of its rows in seconds."""
+        """Group rows into examples. Return each group with the starts of its rows in seconds."""
         if not self.probability:
             return [((row,), (0.0,)) for row in rows]
         groups: list[tuple[tuple[int, ...], tuple[float, ...]]] = []
@@ -49,7 +49,7 @@ class Stitcher:
         return groups
 
     def _pause(self, row: int, following: int, random: np.random.Generator) -> float | None:
-        """Return the seconds of silence between two clips; None if they cannot be joined."""
+        """Return the seconds of silence to put between two clips. None if they cannot be joined."""
         one, other = self.clips[row], self.clips[following]
         drawn = random.uniform(*DRAWN_PAUSES)
         is_near = self.datasets[row] == self.datasets[following] and one.neighbourhood == other.neighbourhood

@@ -18,7 +18,10 @@ from utils.runtime.launch import check_not_split
 
 
 def load_trainable_model(args: TrainArguments, accelerator: Accelerator) -> LoadedModel:
-    """Load the model in float32 (a quantised base excepted), and mark the parameters to train."""
+    """Load the model and mark the parameters to train.
+
+    The weights are in float32, except those of a quantised base.
+    """
     quantization = choose_quantization(args, accelerator)
     loaded = load_model(args.model_name_or_path, keep_adapter=args.use_peft, quantization=quantization)
     new_tokens = []
@@ -44,10 +47,10 @@ def load_trainable_model(args: TrainArguments, accelerator: Accelerator) -> Load
 
 
 def set_default_task(model: WhisperForConditionalGeneration, task: str) -> None:
-    """Let transformers' `generate` do this task if it is told none.
+    """Make this task the default of transformers' `generate`.
 
-    Otherwise transformers 5 gives the decoder a language and no task. A tuned model, which has always seen
-    one, then repeats itself.
+    Without a default, transformers 5 gives the decoder a language but no task. A tuned model has always been
+    given a task, and repeats itself without one.
     """
     if getattr(model.generation_config, "is_multilingual", False):
         model.generation_config.task = task  # type: ignore[attr-defined]
@@ -76,7 +79,7 @@ def mark_what_is_trained(
 
 
 def choose_quantization(args: TrainArguments, accelerator: Accelerator) -> Quantization | None:
-    """Return how to quantise the base of an adapter; it is unpacked in the launcher's precision.
+    """Return how to quantise the base of an adapter. Its weights are unpacked in the launcher's precision.
 
     Raises:
         UserError: An argument does not work with a model that is split over processes.

@@ -1,4 +1,4 @@
-"""Update the weights: clip gradients, skip steps that are not finite, and agree among the processes."""
+"""Update the weights. Clip gradients, and skip steps that are not finite. All processes decide the same."""
 
 import math
 from collections.abc import Iterator
@@ -12,9 +12,10 @@ from torch import nn
 
 @contextmanager
 def exchanging_gradients(accelerator: Accelerator, model: nn.Module, at_once: bool) -> Iterator[None]:
-    """Average the gradients over processes in the backward pass of the block if `at_once`, else later.
+    """If `at_once`, average the gradients over the processes in the backward pass of the block.
 
-    This replaces `accelerator.accumulate`, because the number of micro-batches varies between steps.
+    Otherwise do it later. This replaces `accelerator.accumulate`, because the number of micro-batches varies
+    between steps.
     """
     accelerator.sync_gradients = at_once
     with nullcontext() if at_once else accelerator.no_sync(model):
@@ -24,8 +25,8 @@ def exchanging_gradients(accelerator: Accelerator, model: nn.Module, at_once: bo
 def clip_gradients(accelerator: Accelerator, prepared: nn.Module, max_grad_norm: float) -> torch.Tensor:
     """Clip the gradients, and return their norm before clipping, a scalar equal on all processes.
 
-    DeepSpeed has already clipped them and done the step. A `max_grad_norm` of 0 means no clipping, as in
-    DeepSpeed and in transformers' Trainer.
+    Under DeepSpeed, they are already clipped and the step is done. A `max_grad_norm` of 0 means no clipping,
+    as in DeepSpeed and in transformers' Trainer.
     """
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         return torch.tensor(float(prepared.get_global_grad_norm() or 0.0))  # type: ignore[operator]
@@ -52,10 +53,11 @@ def update_weights(
     *,
     stop: bool,
 ) -> Update:
-    """Clip the gradients, do the step if loss and gradient norm are finite, and clear the gradients.
+    """Clip the gradients. If loss and gradient norm are finite, do the step. Then clear the gradients.
 
-    One exchange sums the losses and stop requests of all processes, so that all decide alike. One read brings
-    the sums and the norm from the device, so that an update waits for the device only once.
+    The losses and stop requests of all processes are summed in one exchange, so that all processes decide the
+    same. The sums and the norm are read from the device together, so that an update waits for the device only
+    once.
 
     Args:
         accelerator: The accelerator of the run.
@@ -63,7 +65,7 @@ def update_weights(
         optimizer: The prepared optimiser.
         own_loss_sum: This process's summed loss, a scalar.
         max_grad_norm: See `clip_gradients`.
-        stop: Whether this process was told to stop.
+        stop: Whether this process got a signal to stop.
     """
     own = torch.stack([own_loss_sum.float(), torch.full_like(own_loss_sum, float(stop), dtype=torch.float32)])
     shared = accelerator.reduce(own)
@@ -79,7 +81,7 @@ def update_weights(
 
 
 def _is_finding_its_scale(accelerator: Accelerator) -> bool:
-    """Check whether fp16 is lowering its loss scale. Down to a scale of 1 an overflow is normal."""
+    """Check whether fp16 is still lowering its loss scale. An overflow is normal until the scale is 1."""
     if accelerator.scaler is not None:
         return accelerator.scaler.get_scale() >= 1
     return accelerator.mixed_precision == "fp16"  # DeepSpeed raises an error itself at its smallest scale

@@ -16,12 +16,13 @@ SAMPLES_SHOWN = 3  # random transcripts per evaluation, in addition to the worst
 
 
 def evaluate_and_keep_best(run: Run) -> bool:
-    """Decode the validation split in the full context; save the model with the lowest metric to best/.
+    """Decode the validation split in the full context.
 
-    The model before training is evaluated, but never saved as the best.
+    Save the model to best/ if its metric is the lowest so far. The model before training is evaluated, but
+    never saved as the best.
 
     Returns:
-        Whether the evaluation finished. It is dropped if some process was told to stop.
+        Whether the evaluation finished. If a process got a signal to stop, the evaluation is dropped.
     """
     args, state = run.args, run.state
     try:
@@ -58,7 +59,7 @@ def validate(run: Run) -> ErrorRates:
     """Compute the error rates of the current model, and log them with samples.
 
     Raises:
-        CutShortError: On all processes, if one was told to stop.
+        CutShortError: A process got a signal to stop. All processes raise this.
     """
     args, started = run.args, time.perf_counter()
     whole = whole_model(run.accelerator, run.model)
@@ -73,7 +74,10 @@ def validate(run: Run) -> ErrorRates:
 
 
 def evaluation_is_owed(run: Run) -> bool:
-    """Check whether the run begins with an evaluation: before training, or one that was interrupted."""
+    """Check whether the run begins with an evaluation.
+
+    It may be the one before training, or one that was interrupted.
+    """
     if run.state.step == 0:
         return run.args.eval_on_start
     return run.state.evaluated_step < run.state.step and run.is_due(run.args.eval_steps)

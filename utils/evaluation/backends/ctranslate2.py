@@ -1,4 +1,4 @@
-"""Decode with CTranslate2 and with faster-whisper, two engines for the same form of model."""
+"""Decode with CTranslate2 and with faster-whisper, two programs that run models of the same form."""
 
 import contextlib
 import importlib
@@ -33,14 +33,17 @@ SAMPLING_SEED = 1  # of decoding at a higher temperature, if the usual one fails
 
 @contextlib.contextmanager
 def ctranslate2_folder(name: str) -> Iterator[tuple[Path, LoadedModel]]:
-    """Yield the folder for the engine, and the model. A converted folder is deleted afterwards."""
+    """Yield the folder that the backend reads, and the model.
+
+    If the folder was converted for this, it is deleted afterwards.
+    """
     loaded = load_model(name)
     with tempfile.TemporaryDirectory() as temporary:
         yield Path(name) if is_ctranslate2_folder(name) else _convert(loaded, Path(temporary)), loaded
 
 
 def engine_options(package: str, options: BackendOptions) -> dict[str, str | int]:
-    """Return the device and precision settings for either engine.
+    """Return the settings of device and precision for either backend.
 
     Raises:
         UserError: The package is not installed, or does not support the precision.
@@ -66,7 +69,7 @@ def engine_options(package: str, options: BackendOptions) -> dict[str, str | int
 
 
 def _convert(loaded: LoadedModel, folder: Path) -> Path:
-    """Write the model in CTranslate2's form, in float32; the engine reduces the precision as it loads."""
+    """Write the model in CTranslate2's form, in float32. The precision is reduced when it is loaded."""
     from ctranslate2.converters import TransformersConverter
 
     source, target = folder / "source", folder / "ctranslate2"
@@ -79,7 +82,10 @@ def _convert(loaded: LoadedModel, folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class CTranslate2Transcriber:
-    """Greedy or beam decoding with CTranslate2. It takes a short context, but condenses no silence."""
+    """Decode greedily or with beams in CTranslate2.
+
+    It accepts a short context, but cannot condense silence.
+    """
 
     engine: "Whisper"
     loaded: LoadedModel  # for the prompt, the features and the tokenizer
@@ -151,7 +157,10 @@ class CTranslate2Transcriber:
         yield from zip(texts, spoken, torch.from_numpy(np.array(plain)), strict=True)
 
     def _spoken(self, states, languages: Sequence[str | None]) -> list[str | None]:
-        """Return the language of each clip, detected if not given; None for an English-only model."""
+        """Return the language of each clip.
+
+        If it is not given, it is detected. None for an English-only model.
+        """
         if not language_ids(whisper_of(self.loaded.model)):
             return [None] * len(languages)
         if None not in languages:
@@ -175,7 +184,7 @@ def open_ctranslate2(name: str, options: BackendOptions) -> Iterator[CTranslate2
 
 @dataclass(frozen=True)
 class FasterWhisperTranscriber:
-    """Transcribe each clip with faster-whisper and its fallbacks, as its users do."""
+    """Transcribe each clip with faster-whisper, with its default repeats of failed decodings (fallbacks)."""
 
     engine: "WhisperModel"
     loaded: LoadedModel

@@ -15,9 +15,9 @@ OPENERS: dict[str, Callable[[str, BackendOptions], AbstractContextManager[Transc
 
 
 def open_transcriber(name: str, backend: str, options: BackendOptions) -> AbstractContextManager[Transcriber]:
-    """Load a model, by a name as for `load_model`, with one of the backends in `OPENERS`.
+    """Load a model with one of the backends in `OPENERS`. The name is one that `load_model` accepts.
 
     Raises:
-        UserError: There is no such model, or the backend is not installed or lacks the precision.
+        UserError: There is no such model, or the backend is not installed or does not have the precision.
     """
     return OPENERS[backend](name, options)

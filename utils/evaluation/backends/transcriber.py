@@ -1,4 +1,4 @@
-"""The interface of all backends: clips in, texts out."""
+"""Define the interface of all backends. A backend gets clips and returns texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Transcriber(Protocol):
 
     @property
     def takes_added_languages(self) -> bool:
-        """Check whether the backend takes languages that were added to Whisper, if the model has them."""
+        """Check whether the backend accepts languages that were added to Whisper, if the model has them."""
         ...
 
     def transcribe_batch(
@@ -47,7 +47,7 @@ class Transcriber(Protocol):
 
         Args:
             clips: FLAC bytes of at most 30 s, 16 kHz mono.
-            languages: Language code of each; None lets the model detect it.
+            languages: Language code of each clip. If it is None, the model detects the language.
             contexts: Context of each clip in seconds.
         """
         ...
@@ -73,9 +73,10 @@ class Transcriber(Protocol):
         ...
 
     def transcribe_recording(self, samples: np.ndarray, language: str | None) -> str:
-        """Return the text of a recording of any length, (samples,) float32 at 16 kHz, window by window.
+        """Return the text of a recording of any length, (samples,) float32 at 16 kHz.
 
-        Whisper's method (arXiv:2212.04356, 3.8): the last timestamp of a window is the start of the next. The
-        previous text is not a prompt, because that spreads loops to the next window.
+        It is decoded in one window after another. The method is Whisper's (arXiv:2212.04356, 3.8): the last
+        timestamp of a window is the start of the next one. The previous text is not used as a prompt, because
+        a loop in it would continue in the next window.
         """
         ...

@@ -1,4 +1,4 @@
-"""Decode with this suite's greedy loop, and long recordings with transformers."""
+"""Decode clips with our own greedy decoding, and long recordings with transformers."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ FALLBACK: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class TransformersTranscriber:
-    """The model in memory."""
+    """A model in memory, decoded by this process."""
 
     loaded: LoadedModel
     options: BackendOptions
