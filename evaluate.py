@@ -1,4 +1,4 @@
-"""Score models on prepared datasets: number and kinds of errors, and whether another model is better.
+"""Score models on prepared datasets: count their errors, and decide whether one is better than the first.
 
 On any computer:
 
@@ -69,7 +69,7 @@ def evaluate(arguments: EvaluateArguments, output_dir: Path, inputs: dict[str, s
     Args:
         arguments: The arguments of the script.
         output_dir: The folder for the report.
-        inputs: A description of models and data, made before decoding.
+        inputs: Description of models and data, made before decoding.
     """
     from utils.runtime.progress import silence_libraries
 
@@ -125,7 +125,10 @@ def tell_own_languages(material: "list[Material]", language: str) -> None:
 def evaluate_model(
     name: str, material: "list[Material]", task: str, arguments: EvaluateArguments, processes: "PartialState"
 ) -> "list[ScoredDecoding]":
-    """Load one model and score it on all data, first in the full context; on guards only in that one."""
+    """Load one model and score it on all data, first in the full context.
+
+    Guards are scored only in this context.
+    """
     from utils.evaluation.backends.opening import open_transcriber
     from utils.evaluation.backends.transcriber import BackendOptions
     from utils.evaluation.models import choose_contexts, in_known_languages
@@ -191,7 +194,10 @@ def write_report(
     output_dir: Path,
     inputs: dict[str, str],
 ) -> None:
-    """Write comparison, gate, page, tables and plots. Write the results last: they mark a finished report."""
+    """Write comparison, gate, page, tables and plots.
+
+    Write the results last, because their file shows that the report is finished.
+    """
     from utils.evaluation.gate import analyse
     from utils.evaluation.material import find_clip
     from utils.evaluation.scoring import list_predictions

@@ -1,4 +1,4 @@
-"""Turn any speech data into a prepared dataset: clips of at most 30 s as 16 kHz FLAC, and a report.
+"""Turn speech data into a prepared dataset: clips of at most 30 s as 16 kHz FLAC, and a report.
 
 On any computer; the same command continues an interrupted run:
 
@@ -95,10 +95,10 @@ def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> boo
 def prepare(arguments: PreprocessArguments, output_dir: Path, next_command: str) -> bool:
     """Read, decode, check and split the data, and write the folder atomically.
 
-    Until then, finished blocks of work are kept in a hidden folder beside it, where the next run finds them.
+    Until all work is done, finished blocks are kept in a hidden folder beside it. The next run uses them.
 
     Returns:
-        Whether the dataset was written; False for one job of an array, which does only its own blocks.
+        Whether the dataset was written. It is False for a job of an array, which does only its own blocks.
     """
     from utils.data.building import build_dataset
     from utils.data.data_report import ARGUMENTS_FILE
@@ -207,7 +207,7 @@ def clip_settings(arguments: PreprocessArguments) -> "ClipSettings":
 
 
 def split_settings(arguments: PreprocessArguments) -> "SplitSettings":
-    """Return the settings that decide the splits, and which clips are dropped when all are known."""
+    """Return the settings for splits, and for leaving out clips when all clips have been read."""
     from utils.data.quality.rules import choose_rules
     from utils.data.selection import SplitSettings
 
@@ -221,7 +221,7 @@ def split_settings(arguments: PreprocessArguments) -> "SplitSettings":
 
 
 def check_hub(arguments: PreprocessArguments) -> None:
-    """Check the login before the work, so that the push does not fail after it."""
+    """Check the login before the work begins, so that the push does not fail after hours."""
     from utils.data.delivery.hub_errors import check_login
 
     assert arguments.hub_dataset_id is not None

@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "StopRequest") -> None:
-    """Train from the beginning or from a checkpoint to the end; save best/ and final/."""
+    """Train from the beginning or from a checkpoint to the end. Save best/ and final/."""
     from utils.runtime.out_of_memory import explaining_out_of_memory
     from utils.training.micro_batch_trial import try_largest_step
     from utils.training.mixing import forget_mixtures
@@ -101,7 +101,7 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
 
 
 def train_steps(run: "Run") -> None:
-    """Do the remaining steps, or stop early; log, save and evaluate when due."""
+    """Do the remaining steps, or stop early. Log, save and evaluate when it is time for it."""
     from utils.runtime.progress import audio_progress
     from utils.runtime.workers import replacing_dead_workers
     from utils.training.micro_batch_halving import within_memory
@@ -128,14 +128,15 @@ def train_steps(run: "Run") -> None:
 def compute_gradients(
     run: "Run", micro_batches: "Sequence[Batch]", num_targets: int, *, exchange: bool = True
 ) -> "torch.Tensor":
-    """Compute the gradients of a step's micro-batches; each target token of the step has the same weight.
+    """Compute the gradients of a step's micro-batches. Each target token of the step has the same weight.
 
-    The processes exchange gradients at the last micro-batch. This averages them; `scale` undoes that.
+    The processes exchange gradients at the last micro-batch. This averages the gradients, so the loss is
+    multiplied by `scale` to get their sum.
 
     Args:
         run: The run.
         micro_batches: This process's micro-batches.
-        num_targets: Number of target tokens of the step, over all processes; the loss is their mean.
+        num_targets: Number of target tokens of the step, over all processes. The loss is the mean over them.
         exchange: Whether the processes exchange gradients.
 
     Returns:
@@ -150,7 +151,7 @@ def compute_gradients(
 
 
 def backward_through(run: "Run", batch: "Batch", scale: float, *, exchange: bool) -> "torch.Tensor":
-    """Add the gradient of a micro-batch's loss, times `scale`, and return its summed loss."""
+    """Add the gradient of a micro-batch's loss times `scale` to the gradients. Return the summed loss."""
     from utils.model.silence import encoder_positions
     from utils.training.features import encoder_inputs
     from utils.training.updates import exchanging_gradients
@@ -165,13 +166,13 @@ def backward_through(run: "Run", batch: "Batch", scale: float, *, exchange: bool
 
 
 def save_and_evaluate(run: "Run", progress: "AudioProgress", *, stop: bool) -> bool:
-    """Save and evaluate if due, and end the process if it was told to stop.
+    """Save and evaluate if it is time for it. End the process if it got a signal to stop.
 
     Returns:
         Whether training has finished.
 
     Raises:
-        WriteError: The run was told to stop, but could not save its step.
+        WriteError: The run got a signal to stop, but could not save its step.
     """
     from utils.training.checkpoints import enter_evaluation, save_checkpoint
     from utils.training.run import leave_to_be_continued

@@ -1,4 +1,4 @@
-"""What a recording says: words and cues with their times."""
+"""Defines the transcript of a recording: words and cues with their times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

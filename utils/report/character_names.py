@@ -1,4 +1,4 @@
-"""Characters by their names."""
+"""Names the characters of a text."""
 
 import unicodedata
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The charts of both reports, drawn by matplotlib: rates as bars with intervals, lines, histograms."""
+"""Draws the charts of both reports with matplotlib: bars of rates with intervals, lines, histograms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,10 @@ MOST_DOTS = 40  # of a line; with more of them it is drawn without
 
 @dataclass(frozen=True)
 class RateRow:
-    """What one row of bars shows: a form of the text, a group or a length."""
+    """The error rates that one row of bars shows.
+
+    A row is a form of the text, a group or a range of durations.
+    """
 
     label: str
     note: str  # below the label
@@ -36,7 +39,7 @@ class RateRow:
 
 @dataclass(frozen=True)
 class Panel:
-    """Rows of bars on one axis."""
+    """Rows of bars that share one axis."""
 
     title: str
     series: Sequence[Series]
@@ -44,12 +47,12 @@ class Panel:
 
     @property
     def height(self) -> float:
-        """Height of its rows, in points."""
+        """Height of all rows, in points."""
         return len(self.rows) * (max(len(self.series), 2) * BAR + GAP)
 
     @property
     def top(self) -> float:
-        """Return the end of the axis: bars and intervals fit, up to 150 %."""
+        """Return the end of the axis. Bars and intervals fit into it, up to 150 %."""
         ends = [
             max(one.rate(row.scores[place]), row.scores[place].ci95[1])
             for place, one in enumerate(self.series)
@@ -60,7 +63,7 @@ class Panel:
 
 @chart_style()
 def draw_rates(panels: Sequence[Panel]) -> "Figure":
-    """Draw bars of error rates in percent with their intervals, the bars of a row together."""
+    """Draw error rates in percent as bars with intervals. The bars of a row are side by side."""
     from matplotlib.patches import Patch
 
     named = {one.label: one for panel in panels for one in panel.series}
@@ -83,7 +86,7 @@ def draw_rates(panels: Sequence[Panel]) -> "Figure":
 
 
 def _draw_bars(axes: "Axes", panel: Panel, one: Series, place: int) -> None:
-    """Draw the bars of one series, number `place` in every row, with whiskers and numbers."""
+    """Draw the bars of one series with intervals and numbers. Each is bar number `place` of its row."""
     row_height = panel.height / len(panel.rows)
     scores = [row.scores[place] for row in panel.rows]
     rates = [one.rate(score) for score in scores]
@@ -105,17 +108,19 @@ def _draw_bars(axes: "Axes", panel: Panel, one: Series, place: int) -> None:
 
 
 def _look(one: Series) -> dict:
-    """Return the model's colour; the dynamic context has a paler one."""
+    """Return the model's colour. In the dynamic context, the colour is paler."""
     return {"color": colour_of(one.number), "alpha": 0.55 if one.is_dynamic else 1.0, "linewidth": 0}
 
 
 @chart_style()
 def draw_learning(curves: Sequence[LearningCurve], models: Sequence[str]) -> "Figure":
-    """Draw validation WER above and training loss below, by step. If there is one run, mark its best step.
+    """Draw the validation WER by step, and below it the training loss.
+
+    If there is only one run, mark its best step.
 
     Args:
-        curves: At least one, with a point.
-        models: All of the report in order, for their colours.
+        curves: The curves of the runs. At least one has a point.
+        models: All models of the report in order. Their numbers decide the colours.
     """
     validated = [curve for curve in curves if curve.normalized_wer or curve.raw_wer]
     logged = [curve for curve in curves if curve.loss]
@@ -162,13 +167,13 @@ def _draw_line(axes: "Axes", points: Sequence[Point], label: str, colour: str, s
 
 @chart_style()
 def draw_histogram(edges: Sequence[float], counts: Sequence[int], unit: str, median: float) -> "Figure":
-    """Draw the number of clips between each two edges.
+    """Draw how many clips are between each two neighbouring edges.
 
     Args:
-        edges: One more than counts.
-        counts: Of clips, at least one.
-        unit: Of the edges.
-        median: Where a dashed line stands.
+        edges: Edges of the bins, one more than there are counts.
+        counts: Number of clips in each bin. There is at least one clip.
+        unit: Unit of the edges.
+        median: Position of a dashed line.
     """
     from matplotlib.ticker import MaxNLocator
 

@@ -1,4 +1,4 @@
-"""Counts of all models side by side: failures, invented words, confused words."""
+"""Puts counts of all models side by side: failures, invented words, confused words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Count:
 
 @dataclass(frozen=True)
 class CountRow:
-    """A kind of event, with the count of each model."""
+    """A kind of failure or sound, with the count of each model."""
 
     name: str
     meaning: str
@@ -30,20 +30,23 @@ class CountRow:
 
 @dataclass(frozen=True)
 class CountTable:
-    """Rows with the same models in the same order."""
+    """A table of counts. All rows have the same models in the same order."""
 
     series: Sequence[Series]
     rows: list[CountRow]
 
     @property
     def top(self) -> float:
-        """The greatest height."""
+        """The largest count."""
         return max((count.height for row in self.rows for count in row.counts), default=0.0) or 1.0
 
 
 @dataclass(frozen=True)
 class ConfusionRow:
-    """A word that was said, what was written, and the count of each model. None: not a common pair of it."""
+    """A word that was said, the word that was written instead, and the count of each model.
+
+    A count is None if the pair is not common for that model.
+    """
 
     reference: str | None
     hypothesis: str | None
@@ -71,7 +74,10 @@ def failure_table(series: Sequence[Series]) -> CountTable:
 
 
 def made_up_word_table(results: Sequence[EvaluationResult]) -> CountTable:
-    """Return words per minute on sounds without speech. Each model has one row."""
+    """Return how many words per minute each model writes for sounds without speech.
+
+    Each model has one row.
+    """
     probed: dict[tuple[str, str], EvaluationResult] = {}
     for result in results:
         if result.hallucination:
@@ -93,7 +99,7 @@ def made_up_word_table(results: Sequence[EvaluationResult]) -> CountTable:
 
 
 def confusion_table(dataset: ScoredDataset) -> ConfusionTable:
-    """Return pairs of words, sorted by the last model's counts, then by the others'."""
+    """Return pairs of words. They are sorted by the counts of the last model, then by those of the others."""
     series = [one for one in dataset.series if one.result.confusions]
     counts = [{(c.reference, c.hypothesis): c.count for c in one.result.confusions} for one in series]
     pairs = dict.fromkeys(pair for count in counts for pair in count)

@@ -1,4 +1,4 @@
-"""The data report: one HTML file to read and listen to."""
+"""Writes the data report: one HTML file with charts, and clips to listen to."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,12 +22,12 @@ KEPT_EXAMPLES = 12  # shown at most
 EXAMPLES_PER_REASON = 5  # the same, of each kind of reject
 
 HISTOGRAMS = (
-    ("duration", "Duration of clips", "Whisper hears 30 seconds at a time."),
+    ("duration", "Duration of clips", "Whisper reads 30 seconds at a time."),
     ("label_tokens", "Tokens of a label", "Whisper's decoder writes 448 tokens at most."),
     (
         "speech_rate",
         "Speech rate",
-        "Clips far from the others often have a text that does not belong to their sound.",
+        "If the rate of a clip is far from the others, its text often does not belong to its sound.",
     ),
 )
 
@@ -57,7 +57,7 @@ def write_data_page(
 
 
 def spread_rows(folder: Path, report: DataReport) -> Iterable[dict]:
-    """Return rows that are spread over the whole split."""
+    """Return rows that are spread evenly over the whole split."""
     if "train" not in report.splits:
         return ()
     stride = max(1, report.splits["train"].utterances // KEPT_EXAMPLES)
@@ -73,15 +73,17 @@ def write_html(
     name: str,
     next_command: str,
 ) -> None:
-    """Write the report as one file of about 3 MB at most that needs nothing else, whole or not at all.
+    """Write the report as one file of about 3 MB at most.
+
+    It needs no other files. It is written completely or not at all.
 
     Args:
-        path: Of the page.
-        report: On the dataset.
-        kept: Of these the first `KEPT_EXAMPLES` are shown.
-        rejected: By kind; of each the first `EXAMPLES_PER_REASON` are shown.
-        name: Of the dataset.
-        next_command: Shown as what to run next.
+        path: Path of the page.
+        report: Report on the dataset.
+        kept: Kept clips. The first `KEPT_EXAMPLES` are shown.
+        rejected: Rejects by kind. The first `EXAMPLES_PER_REASON` of each kind are shown.
+        name: Name of the dataset.
+        next_command: Command that the page shows as the next one to run.
     """
     groups = [kept[:KEPT_EXAMPLES], *[examples[:EXAMPLES_PER_REASON] for examples in rejected.values()]]
     kept_players, *rejected_players = load_players(groups)
@@ -101,7 +103,10 @@ def write_html(
 
 
 def draw_histograms(statistics: Statistics) -> list[HistogramChart]:
-    """Draw the lengths of clips and labels, and the rate of speech. Without counts there is no chart."""
+    """Draw histograms of the lengths of clips and labels, and of the rate of speech.
+
+    One without counts is not drawn.
+    """
     found = [(getattr(statistics, name), name, title, why) for name, title, why in HISTOGRAMS]
     return [
         _histogram_chart(counted, name, title, why, counted.median)

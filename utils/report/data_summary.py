@@ -1,4 +1,4 @@
-"""The summary that preprocess.py prints at its end."""
+"""Prints the summary at the end of preprocess.py."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -36,12 +36,12 @@ def list_warnings(report: DataReport) -> list[str]:
 
 
 def print_summary(report: DataReport, output_dir: Path, console: Console) -> None:
-    """Print what was kept, how long it is, what was not kept and why, and the warnings.
+    """Print how much was kept, how much was not kept and why, and the warnings.
 
     Args:
-        report: On the dataset.
+        report: Report on the dataset.
         output_dir: The prepared dataset.
-        console: Where to print to.
+        console: Console to print to.
     """
     console.print(build_splits_table(report, str(output_dir)))
     for line in summary_lines(report, output_dir, ascii_only=console.options.ascii_only):

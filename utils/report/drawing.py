@@ -1,4 +1,7 @@
-"""What all charts share: one figure of matplotlib, saved as PNG or put into a page in the page's colours."""
+"""Functions for all charts.
+
+A chart is a figure of matplotlib. It is saved as PNG, or put into a page in the page's colours.
+"""
 
 import contextlib
 import io
@@ -55,7 +58,7 @@ _NOTE = "note:"  # begins the identifier of an artist that says something to the
 
 @contextlib.contextmanager
 def chart_style() -> Iterator[None]:
-    """Import matplotlib and set the style; draw and save figures inside the block."""
+    """Import matplotlib and set the style. Figures must be drawn and saved inside the block."""
     import matplotlib
 
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
@@ -70,16 +73,19 @@ def colour_of(number: int) -> str:
 
 
 def drawable(text: str) -> str:
-    """Return the text as one line, valid in SVG, that does not change the direction of text beside it."""
+    """Return the text as one line that is valid in SVG.
+
+    It does not change the writing direction of text beside it.
+    """
     return _UNDRAWABLE.sub("\ufffd", without_controls(" ".join(text.split())))
 
 
 def new_panels(height: float, *, ratios: list[float]) -> "tuple[Figure, list[Axes]]":
-    """Create a figure with panels one below the other.
+    """Create a figure with panels below each other.
 
     Args:
-        height: In points.
-        ratios: Of the heights of the panels.
+        height: Height of the figure, in points.
+        ratios: Heights of the panels, relative to each other.
     """
     from matplotlib.figure import Figure
 
@@ -101,7 +107,7 @@ def add_legend(figure: "Figure", handles: "Sequence[Artist]") -> None:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure with its title and description, for a page or a file."""
+    """A figure with a title and a description, for a page or a file."""
 
     name: str  # of the file, and unique on the page
     title: str
@@ -110,15 +116,16 @@ class Chart:
 
     @property
     def svg(self) -> str:
-        """The chart as an SVG element."""
+        """Return the chart as an SVG element."""
         return inline_svg(self.figure, self.name, self.title, self.words)
 
 
 @chart_style()
 def save_png(path: Path, figure: "Figure", title: str, words: str) -> None:
-    """Write a figure as PNG, whole or not at all, between its title and a sentence on what it shows.
+    """Write a figure as PNG, completely or not at all.
 
-    The title stands above the legend, which it must have; a page has both in the caption.
+    The title is above it, and a sentence below says what it shows. The figure must have a legend, which is
+    below the title. On a page, title and sentence are in the caption instead.
     """
     from matplotlib.font_manager import FontProperties
 
@@ -138,13 +145,15 @@ def save_png(path: Path, figure: "Figure", title: str, words: str) -> None:
 
 @chart_style()
 def inline_svg(figure: "Figure", name: str, title: str, description: str) -> str:
-    """A figure as an element of a page, without style attributes, which the page's policy forbids.
+    """Return a figure as an element of a page.
+
+    It has no style attributes, because the page's policy forbids them.
 
     Args:
-        figure: Text stays text, colours become properties of the page's style sheet.
-        name: Unique on the page, for its identifiers.
-        title: Read to those who do not see it.
-        description: The same, what it shows in a sentence.
+        figure: The figure. Its text stays text, and its colours become properties of the page's style sheet.
+        name: Name that is unique on the page. The identifiers in the element contain it.
+        title: Title. Screen readers read it aloud.
+        description: A sentence that says what the figure shows. Screen readers read it too.
     """
     written = io.StringIO()
     figure.savefig(written, format="svg")

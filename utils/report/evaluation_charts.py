@@ -1,4 +1,4 @@
-"""Every chart of an evaluation: before and after, groups, durations, the learning curve."""
+"""Draws every chart of an evaluation: before and after training, groups, durations, the learning curve."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -20,7 +20,7 @@ MOST_VALUES = 50  # of a group that are drawn
 
 @dataclass(frozen=True)
 class GroupChart(Chart):
-    """The rates of all values of one column, and their numbers."""
+    """A chart of the rates of all values of one column, and the rates as numbers."""
 
     column: str
     dataset: ScoredDataset
@@ -45,11 +45,11 @@ class EvaluationCharts:
 def draw_evaluation_charts(
     results: Sequence[EvaluationResult], curves: Sequence[LearningCurve]
 ) -> EvaluationCharts:
-    """Draw what the page shows and what is saved beside it.
+    """Draw the charts that the page shows and that are saved as PNG.
 
     Args:
-        results: Of all models.
-        curves: Of those models whose run is known.
+        results: Results of all models.
+        curves: Learning curves of those models whose run is known.
     """
     datasets = list_datasets(results)
     charts: dict[str, GroupChart] = {}
@@ -67,10 +67,10 @@ def draw_evaluation_charts(
 
 
 def write_evaluation_plots(folder: Path, charts: EvaluationCharts) -> list[Path]:
-    """Write every chart as PNG: before_after.png, one for each column of groups, learning_curve.png.
+    """Write every chart as PNG: before_after.png, learning_curve.png, and one for each column of groups.
 
     Returns:
-        The files written.
+        The files that were written.
     """
     written = []
     for chart in charts.all:
@@ -80,14 +80,14 @@ def write_evaluation_plots(folder: Path, charts: EvaluationCharts) -> list[Path]
 
 
 def _file_name(column: str, suffix: str, taken: Collection[str]) -> str:
-    """Return a file name of letters, digits and dashes; a number makes it unique."""
+    """Return a file name of letters, digits and dashes. A number makes it unique."""
     plain = re.sub(r"[^a-z0-9]+", "-", column.lower()).strip("-")[:40] or "column"
     name = (DURATION if column == DURATION else f"group-{plain}") + suffix
     return next(n for n in (name, *(f"{name}-{k}" for k in range(2, len(taken) + 3))) if n not in taken)
 
 
 def _before_after_chart(datasets: Sequence[ScoredDataset]) -> Chart:
-    """Draw a panel for each dataset; normalised text comes first."""
+    """Draw a panel for each dataset. In it, normalised text comes first."""
     panels = []
     for dataset in datasets:
         rows = [

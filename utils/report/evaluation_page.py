@@ -1,4 +1,4 @@
-"""The report of an evaluation: one HTML file to read and listen to."""
+"""Writes the report of an evaluation: one HTML file with charts and tables, and utterances to listen to."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,15 +22,18 @@ def write_evaluation_page(
     clip_of: ClipOf,
     charts: EvaluationCharts,
 ) -> None:
-    """Write the report as one file of less than 5 MB that needs nothing else, whole or not at all.
+    """Write the report as one file of less than 5 MB.
+
+    It needs no other files. It is written completely or not at all.
 
     Args:
-        path: Of the page.
-        results: At least one.
-        analysis: Where models were compared.
-        predictions: Of all models.
-        clip_of: (dataset, id) to the clip as 16 kHz mono FLAC, or None. Asked only for what is shown.
-        charts: Of the same results.
+        path: Path of the page.
+        results: Results of all models, at least one.
+        analysis: Comparisons and gates, if models were compared.
+        predictions: Predictions of all models.
+        clip_of: Function from (dataset, id) to the clip as 16 kHz mono FLAC, or None. It is called only for
+            clips that the page shows.
+        charts: Charts of these results.
     """
     datasets = list_datasets(results)
     # every model but the baseline, the most promising first; or the one that stands alone

@@ -1,4 +1,4 @@
-"""Every table of an evaluation as CSV, safe to open in a spreadsheet."""
+"""Writes every table of an evaluation as CSV that is safe to open in a spreadsheet."""
 
 import csv
 import io
@@ -31,18 +31,18 @@ def write_evaluation_tables(
     predictions: Iterable[Prediction],
     metrics: Mapping[str, Sequence[dict]],
 ) -> list[Path]:
-    """Write one CSV file for each table that has a line, with rates as fractions and times in seconds.
+    """Write one CSV file for each table that is not empty. Rates are fractions, and times are in seconds.
 
     Args:
-        folder: Where to write scores.csv, groups.csv, confusions.csv, failures.csv, hallucination.csv,
-            comparisons.csv, gates.csv, utterances.csv and learning_curve.csv.
-        results: Of all models.
-        analysis: Where models were compared.
-        predictions: Of all models.
+        folder: The files are written here: scores.csv, groups.csv, confusions.csv, failures.csv,
+            hallucination.csv, comparisons.csv, gates.csv, utterances.csv and learning_curve.csv.
+        results: Results of all models.
+        analysis: Comparisons and gates, if models were compared.
+        predictions: Predictions of all models.
         metrics: The lines of metrics.jsonl of each model whose run is known.
 
     Returns:
-        The files written.
+        The files that were written.
     """
     tables = {
         "scores": [row for result in results for row in _score_rows(result)],
@@ -72,10 +72,10 @@ def write_evaluation_tables(
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Cell]]) -> None:
-    """Write rows under the headings that any of them has, whole or not at all.
+    """Write rows as CSV, completely or not at all. The columns are those that any row has.
 
-    UTF-8 with a byte order mark, by which spreadsheets know it. Numbers stay numbers; a text that would be
-    taken for a formula gets an apostrophe in front (OWASP, "CSV injection").
+    The file is UTF-8 with a byte order mark, by which spreadsheets recognise UTF-8. Numbers stay numbers. If
+    a spreadsheet would take a text for a formula, an apostrophe is put before it (OWASP, "CSV injection").
     """
     headings = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO(newline="")
@@ -86,7 +86,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Cell]]) -> None:
 
 
 def guarded(cell: Cell) -> Cell:
-    """Return a safe cell: an apostrophe is put before text that looks like a formula."""
+    """Return a cell that is safe: put an apostrophe before text that looks like a formula."""
     if not isinstance(cell, str):
         return cell
     text = without_controls(cell)

@@ -1,4 +1,4 @@
-"""Words and figures of a report: names cut to their end, rates in percent, lengths of time."""
+"""Writes words and numbers of a report: short names, rates in percent, durations."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ TEXT_LABELS: Mapping[str, str] = {"normalized": "normalised", "raw": "raw"}  # t
 
 
 def without_controls(text: str) -> str:
-    """Replace each control character by a sign; line ends and tabs stay."""
+    """Replace each control character by a visible sign. Line ends and tabs stay."""
     return _CONTROLS.sub("\ufffd", text)
 
 
@@ -29,7 +29,7 @@ def in_percent(rate: float, decimals: int = 1) -> str:
 
 
 def share_in_percent(part: float, whole: float = 1.0) -> str:
-    """Write a share in percent; near 0 or 100 with a decimal."""
+    """Write a share in percent. Near 0 or 100, it has a decimal."""
     share = 100 * part / whole if whole else 0.0
     return f"{share:.1f} %" if share < 10 or share > 90 else f"{share:.0f} %"
 
@@ -40,7 +40,7 @@ def interval_in_percent(ends: tuple[float, float], decimals: int = 1) -> str:
 
 
 def in_time(seconds: float) -> str:
-    """Write a length of time in a suitable unit."""
+    """Write a duration in a suitable unit."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

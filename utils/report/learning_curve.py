@@ -1,4 +1,4 @@
-"""The learning curve of a run: training loss and validation WER by step, from metrics.jsonl."""
+"""Reads the learning curve of a run from metrics.jsonl: training loss and validation WER by step."""
 
 import json
 import math
@@ -26,15 +26,16 @@ class LearningCurve:
 
     @property
     def best(self) -> Point | None:
-        """The first step with the lowest normalised WER."""
+        """Return the first step with the lowest normalised WER."""
         return min(self.normalized_wer, key=lambda point: (point[1], point[0]), default=None)
 
 
 def load_metrics(model: str) -> list[dict]:
-    """Read metrics.jsonl of the run that made a model, beside `best/` or in the folder itself.
+    """Read metrics.jsonl of the run that made a model. It is beside `best/` or in the folder itself.
 
     Returns:
-        Its lines; none for a model of the Hub. A line that was cut off by a kill is left out.
+        The lines of the file. There are none for a model of the Hub. If a killed run left an incomplete line,
+        it is skipped.
     """
     if not Path(model).is_dir():
         return []
@@ -54,7 +55,9 @@ def _read_line(line: bytes) -> dict | None:
 
 
 def read_curves(metrics: Mapping[str, Sequence[dict]]) -> list[LearningCurve]:
-    """Return the curves of the models whose run logged a loss or a validation, in their order.
+    """Return the curves of those models whose run logged a loss or a validation.
+
+    They are in the order of the models.
 
     Args:
         metrics: The lines of metrics.jsonl of each model.
@@ -68,7 +71,7 @@ def read_curves(metrics: Mapping[str, Sequence[dict]]) -> list[LearningCurve]:
 
 
 def read_points(records: Sequence[dict], key: str) -> list[Point]:
-    """Return (step, value) of the records with a finite value, one for each step, in order."""
+    """Return (step, value) of the records with a finite value. There is one for each step, in order."""
     values = {
         record["step"]: float(record[key])
         for record in records
@@ -78,14 +81,17 @@ def read_points(records: Sequence[dict], key: str) -> list[Point]:
 
 
 def thinned(points: Sequence[Point], most: int) -> list[Point]:
-    """Average neighbours until at most `most` points are left; each has the last step of its neighbours."""
+    """Average neighbouring points until at most `most` are left.
+
+    An average gets the last step of its points.
+    """
     width = -(-len(points) // most) if points else 1
     parts = [points[start : start + width] for start in range(0, len(points), width)]
     return [(part[-1][0], sum(value for _, value in part) / len(part)) for part in parts]
 
 
 def learning_words(curves: Sequence[LearningCurve]) -> str:
-    """Describe where the rate of each run was lowest, and what the loss is."""
+    """Describe at which step the rate of each run was lowest, and what the loss means."""
     several = len(curves) > 1
     sentences = [
         f"The lowest normalised rate{f' of {curve.label}' if several else ''} is "

@@ -1,4 +1,4 @@
-"""The command that a user runs next."""
+"""Writes the command that a user should run next."""
 
 import os
 import shlex
@@ -12,7 +12,7 @@ def training_command(dataset: str, *, language: str, model: str | None) -> str:
     """Return the command that trains on a prepared dataset, with the configuration for this machine.
 
     Args:
-        dataset: Its folder.
+        dataset: Folder of the dataset.
         language: auto: not given.
         model: Folder or Hub id; Whisper base if None.
     """

@@ -1,4 +1,7 @@
-"""One HTML file that stands alone: nothing is loaded, no script runs, and foreign text is only ever text."""
+"""Writes one HTML file.
+
+It loads no other file and runs no script. Text from the data can never become HTML.
+"""
 
 import base64
 import hashlib
@@ -22,12 +25,12 @@ FILTERS = (
 
 
 def write_page(path: Path, template: str, context: Mapping[str, object]) -> None:
-    """Write one HTML file, whole or not at all. Its policy forbids scripts and every request.
+    """Write one HTML file, completely or not at all. Its policy forbids scripts and all requests.
 
     Args:
-        path: Of the page.
-        template: One of those in templates/.
-        context: What the template speaks of. It escapes every text.
+        path: Path of the page.
+        template: Name of a file in templates/.
+        context: Values for the names in the template. The template escapes every text.
     """
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()

@@ -1,4 +1,4 @@
-"""Examples with sound, within the size of a page."""
+"""Adds sound to the examples on a page, as long as the page does not become too large."""
 
 import base64
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ MOST_AUDIO_CHARACTERS = 2_900_000  # of all players as base64, so that the page 
 
 @dataclass(frozen=True)
 class AudioExample:
-    """One utterance or reject to look at and listen to."""
+    """One utterance or reject that a page shows, with its sound."""
 
     title: str  # where it comes from
     text: str | None
@@ -23,7 +23,7 @@ class AudioExample:
 
 @dataclass(frozen=True)
 class Player:
-    """An example, with its sound if the page has room."""
+    """An example. It has its sound if there is room on the page."""
 
     example: AudioExample
     audio: str | None  # base64
@@ -36,12 +36,13 @@ def load_players(
     most_characters: int = MOST_AUDIO_CHARACTERS,
     longest: float = EXAMPLE_SECONDS,
 ) -> list[list[Player]]:
-    """Give examples their sound while there is room: the first of each group, then the second of each …
+    """Add sound to examples while there is room: first to the first of each group, then to the second of
+    each, and so on.
 
     Args:
-        groups: Examples, the more important first in each group.
-        most_characters: Of all sounds together, as base64.
-        longest: Seconds from which on a clip is cut.
+        groups: Groups of examples. In each group, the more important ones come first.
+        most_characters: Largest number of characters of all sounds together, as base64.
+        longest: Longer clips are cut to this number of seconds.
     """
     players: list[list[Player]] = [[] for _ in groups]
     room = most_characters

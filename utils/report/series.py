@@ -1,4 +1,4 @@
-"""The results of an evaluation as a report arranges them: by dataset, by model, the baseline first."""
+"""Groups the results of an evaluation by dataset and model for a report. The baseline comes first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from utils.report.labels import shorten
 
 @dataclass(frozen=True)
 class Series:
-    """One model in one audio context on one dataset: a bar, a line or a column of a report."""
+    """One model in one audio context on one dataset. A report shows it as a bar, a line or a column."""
 
     label: str  # the model, with its context where there are several
     number: int  # of the model, by which it has its colour
@@ -22,17 +22,17 @@ class Series:
 
     @property
     def style(self) -> str:
-        """CSS classes of the series."""
+        """Return the CSS classes of the series."""
         return f"series-{self.number % len(SERIES_COLOURS)}" + (" dynamic" if self.is_dynamic else "")
 
     def rate(self, score: TextScore) -> float:
-        """The rate that the interval of a score belongs to, as a fraction."""
+        """Return the rate to which the interval of a score belongs, as a fraction."""
         return self.result.rate(score)
 
 
 @dataclass(frozen=True)
 class ScoredDataset:
-    """All models on one split of one dataset."""
+    """The results of all models on one split of one dataset."""
 
     name: str  # with its split, and whether it is a guard
     series: list[Series]
@@ -43,7 +43,7 @@ class ScoredDataset:
 
     @property
     def measure(self) -> str:
-        """WER or CER, the measure of rates, intervals and comparisons."""
+        """Return WER or CER: the measure of rates, intervals and comparisons."""
         return self.results[0].measure.upper()
 
 
@@ -53,17 +53,17 @@ def list_models(results: Sequence[EvaluationResult]) -> list[str]:
 
 
 def name_measures(results: Sequence[EvaluationResult]) -> str:
-    """Return `WER`, `CER`, or both if the results are of different scripts."""
+    """Return `WER` or `CER`, or both if the results have different measures."""
     return " or ".join(dict.fromkeys(result.measure.upper() for result in results))
 
 
 def name_dataset(result: EvaluationResult) -> str:
-    """Name the dataset and split of a result, and whether it is a guard."""
+    """Return the name of a result's dataset and split. It says if this is a guard dataset."""
     return f"{shorten(result.dataset)} ({result.split}{', guard' if result.is_guard else ''})"
 
 
 def list_datasets(results: Sequence[EvaluationResult]) -> list[ScoredDataset]:
-    """Group the results by dataset and split, guard datasets last."""
+    """Group the results by dataset and split. Guard datasets come last."""
     datasets: dict[tuple[str, str], list[EvaluationResult]] = {}
     for result in sorted(results, key=lambda result: result.is_guard):
         datasets.setdefault((result.dataset, result.split), []).append(result)
@@ -85,15 +85,16 @@ def list_series(results: Sequence[EvaluationResult], some: Sequence[EvaluationRe
 
 
 def find_result(results: Sequence[EvaluationResult], model: str) -> EvaluationResult:
-    """Return a model's result on one dataset; in the full context if there is one."""
+    """Return a model's result on one dataset. If there is one in the full context, return that."""
     own = [result for result in results if result.model == model]
     return min(own, key=lambda result: result.audio_context != "full")
 
 
 def list_values(column: str, series: Sequence[Series]) -> list[str]:
-    """Return the values of a group column, the last model's highest normalised rate first.
+    """Return the values of a group column.
 
-    All models were scored on the same utterances, so all have the same groups.
+    They are sorted by the normalised rate of the last model, the highest first. All models were scored on the
+    same utterances, so all have the same groups.
     """
     last = series[-1]
     groups = last.result.groups[column]

@@ -1,4 +1,4 @@
-"""Utterances to look at: the worst, those that changed most, and examples of every failure."""
+"""Chooses utterances to show: the worst, those that changed most, and examples of every failure."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ ClipOf = Callable[[str, str], bytes | None]
 
 @dataclass(frozen=True)
 class Case:
-    """One utterance with the texts of a candidate and, if decoded, of the baseline."""
+    """One utterance with the text of a candidate, and with that of the baseline if it was decoded."""
 
     dataset: str
     id: str
@@ -34,13 +34,13 @@ class Case:
 
     @property
     def gain(self) -> int:
-        """Number of errors less than the baseline's."""
+        """Return how many errors fewer than the baseline the candidate makes."""
         return self.before.normalized_errors - self.errors if self.before else 0
 
 
 @dataclass(frozen=True)
 class Card:
-    """One utterance as a page shows it."""
+    """One utterance in the form in which a page shows it."""
 
     case: Case
     player: Player  # its text is the reference
@@ -58,7 +58,7 @@ class CardList:
 
 @dataclass(frozen=True)
 class CaseList:
-    """Utterances under one heading, the most telling first."""
+    """Utterances under one heading. The most important ones come first."""
 
     title: str
     cases: list[Case]
@@ -72,12 +72,12 @@ def list_utterances(
     *,
     several_datasets: bool,
 ) -> dict[str, list[CardList]]:
-    """Utterances to read and to listen to, of each of the best candidates that has any.
+    """Return the utterances that a page shows, for each of the best candidates. A candidate may have none.
 
     Args:
-        predictions: Of all models.
-        candidates: The most promising first.
-        baseline: What they are compared with.
+        predictions: Predictions of all models.
+        candidates: The candidates. The best one comes first.
+        baseline: The model with which they are compared.
         clip_of: (dataset, id) to 16 kHz mono FLAC, or None where there is no sound.
         several_datasets: Whether each card names its dataset.
     """
@@ -89,7 +89,7 @@ def list_utterances(
 
 
 def join_cases(predictions: Iterable[Prediction], candidate: str, baseline: str | None) -> list[Case]:
-    """Pair the utterances of a candidate with the baseline's, in the full context if possible."""
+    """Pair the utterances of a candidate with those of the baseline, in the full context if possible."""
     of_model: dict[str | None, dict[tuple[str, str], Prediction]] = {candidate: {}, baseline: {}}
     for prediction in predictions:
         kept, key = of_model.get(prediction.model), (prediction.dataset, prediction.id)
@@ -100,7 +100,9 @@ def join_cases(predictions: Iterable[Prediction], candidate: str, baseline: str 
 
 
 def pick_cases(cases: Sequence[Case]) -> list[CaseList]:
-    """Choose utterances: most improved, most worsened, worst, and examples of every failure."""
+    """Choose the utterances that improved most, those that became worse most, the worst, and examples of
+    every failure.
+    """
     improved = sorted((c for c in cases if c.gain > 0), key=lambda c: (-c.gain, c.dataset, c.id))
     worsened = sorted((c for c in cases if c.gain < 0), key=lambda c: (c.gain, c.dataset, c.id))
     by_errors = sorted(cases, key=lambda c: (-c.errors, c.dataset, c.id))
@@ -115,10 +117,12 @@ def pick_cases(cases: Sequence[Case]) -> list[CaseList]:
 
 
 def build_cards(lists: Sequence[CaseList], clip_of: ClipOf, *, several_datasets: bool) -> list[CardList]:
-    """Build a list of cards for each list of cases. An utterance has its sound where it comes first.
+    """Build a list of cards for each list of cases.
+
+    If an utterance is in several lists, only its first card has the sound.
 
     Args:
-        lists: As `pick_cases` gives them.
+        lists: Lists of cases from `pick_cases`.
         clip_of: (dataset, id) to 16 kHz mono FLAC, or None where there is no sound.
         several_datasets: Whether each card names its dataset.
     """

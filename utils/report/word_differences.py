@@ -1,4 +1,4 @@
-"""Differences between a hypothesis and its reference, as passages for a page."""
+"""Finds the differences between a hypothesis and its reference, in the form in which a page shows them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ LONGEST_WORD = 80  # characters
 
 @dataclass(frozen=True)
 class Passage:
-    """Neighbouring words with the same operation; each substitution is a passage of its own."""
+    """Neighbouring words with the same operation. Each substitution is a passage by itself."""
 
     kind: str  # equal, substitute, delete, insert; rest: what follows is not shown
     said: str = ""
@@ -25,11 +25,11 @@ class Passage:
 
 
 def list_passages(alignment: Sequence[Edit], between: str = " ") -> Iterable[Passage]:
-    """Merge both texts into passages; long passages are cut.
+    """Merge both texts into a list of passages. Long passages are cut.
 
     Args:
         alignment: The edits in the order of the text.
-        between: What stands between two words; nothing, where the alignment is of characters.
+        between: Separator between two words. It is empty if the alignment is of characters.
     """
     left = LONGEST_TEXT
     for kind, references, hypotheses in _join_runs(alignment):
@@ -43,7 +43,10 @@ def list_passages(alignment: Sequence[Edit], between: str = " ") -> Iterable[Pas
 
 
 def _join_runs(alignment: Sequence[Edit]) -> Iterable[tuple[str, list[str], list[str]]]:
-    """Join the words of each passage: said, and written if different."""
+    """Join the words of each passage.
+
+    A passage has the words that were said, and those that were written if they differ.
+    """
     run: tuple[str, list[str], list[str]] = ("", [], [])
     for operation, reference, hypothesis in alignment:
         is_full = operation == "equal" and len(run[1]) == LONGEST_PIECE

@@ -1,4 +1,7 @@
-"""The interface of all export formats: a loaded model in, a folder for another runtime out."""
+"""Defines the interface of all export formats.
+
+A format gets a loaded model and writes a folder for another program.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from utils.model.loading import LoadedModel
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """How to write a model for a runtime, and what that runtime can take."""
+    """How to write a model for another program (runtime), and which models that program accepts."""
 
     precisions: Sequence[str]  # the first is the default
     packages: Sequence[str]  # names to import, of requirements-export.txt; checked before any work

@@ -1,4 +1,7 @@
-"""The interface of all runtimes in which an export is tried: samples in, text and words out."""
+"""Defines the interface of all programs (runtimes) in which an export is tried.
+
+A runtime gets samples and returns text and words.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +27,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Rendition:
-    """What a runtime wrote for a recording."""
+    """The transcript that a runtime wrote for a recording."""
 
     text: str
     words: Sequence[Word] = ()
@@ -39,5 +42,8 @@ class Runtime(Protocol):
         ...
 
     def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Rendition:
-        """Transcribe a recording of any length, (samples,) float32 at 16 kHz; None detects the language."""
+        """Transcribe a recording of any length, (samples,) float32 at 16 kHz.
+
+        If the language is None, it is detected.
+        """
         ...
