@@ -22,17 +22,14 @@ def write_evaluation_page(
     clip_of: ClipOf,
     charts: EvaluationCharts,
 ) -> None:
-    """Write the report as one file of less than 5 MB.
-
-    It needs no other files. It is written completely or not at all.
+    """Write the report as one file of less than 5 MB that needs no other files, completely or not at all.
 
     Args:
         path: Path of the page.
         results: Results of all models, at least one.
         analysis: Comparisons and gates, if models were compared.
         predictions: Predictions of all models.
-        clip_of: Function from (dataset, id) to the clip as 16 kHz mono FLAC, or None. It is called only for
-            clips that the page shows.
+        clip_of: Function from (dataset, id) to the clip as 16 kHz mono FLAC, or None.
         charts: Charts of these results.
     """
     datasets = list_datasets(results)

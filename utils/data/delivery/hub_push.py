@@ -79,9 +79,8 @@ def push_dataset(
         shard_bytes: Approximate size of a shard.
 
     Raises:
-        UserError: There is no login, permission or connection, or the Hub refuses the name or the licence. Or
-            the dataset exists, and is public although `private` is set, or has files that preprocess.py did
-            not push.
+        UserError: There is no login, permission or connection, or the Hub refuses the name or licence. Or the
+            dataset exists, and is public despite `private`, or has files that preprocess.py did not push.
     """
     from datasets import load_from_disk
     from huggingface_hub import constants
