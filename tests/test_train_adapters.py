@@ -210,7 +210,7 @@ def test_a_model_that_translates_is_told_so_by_its_folder(arguments, tmp_path, m
         ("--language fur", "Whisper has no such language"),
         ("--add_language fur", "add_language fur, language it: expected the same code"),
         ("--language Friulian --add_language Friulian", "expected a code of lower-case letters"),
-        ("--add_language it", "the model has a token for it"),
+        ("--add_language it", "the model already has a token for it"),
         ("--language fur --add_language fur --init_language_from xx", "init_language_from xx"),
         ("--init_language_from it", "init_language_from needs add_language"),
         (

@@ -51,7 +51,7 @@ def test_reasons():
         str(screening_problem(clip(language="en", language_probability=0.95), 0.8, "it"))
         == "other language: the model hears en (0.95), expected it; heard 'ciao a tutti'"
     )
-    assert str(screening_problem(clip(is_runaway=True), 0.8, "it")).startswith("model ran away: ")
+    assert str(screening_problem(clip(is_runaway=True), 0.8, "it")).startswith("endless decoding: ")
 
 
 def test_a_doubtful_language_or_a_right_text_is_no_reason():

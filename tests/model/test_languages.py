@@ -58,7 +58,7 @@ def test_without_a_related_language_it_is_the_mean_of_all(loaded):
 @pytest.mark.parametrize(
     ("code", "init_from", "message"),
     [
-        ("it", None, "the model has a token for it"),
+        ("it", None, "the model already has a token for it"),
         ("fur", "italian", "init_language_from italian: the model has no token for it"),
         ("fur", "fur", "init_language_from fur"),
     ],

@@ -182,13 +182,13 @@ def test_rare_characters_are_marked_where_there_are_many(written):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, "Splits that share what is in them flatter the model."),
-        ({"shared_texts": 0, "shared_speakers": 0, "seen": 660}, "Listen to a few of the clips below"),
+        ({}, "If splits share speakers or sentences, the model seems better than it is."),
+        ({"shared_texts": 0, "shared_speakers": 0, "seen": 660}, "Listen to some of the clips below"),
         ({"shared_texts": 0, "shared_speakers": 0, "seen": 599}, "More than a tenth was rejected."),
     ],
 )
 def test_the_next_step_fits_what_was_found(written, changes, words):
-    steps = ("Splits that share", "Listen to a few", "More than a tenth")
+    steps = ("If splits share", "Listen to some", "More than a tenth")
     cells = written(build_report(**changes)).cells
     assert words in cells and sum(step in cells for step in steps) == 1
 
@@ -226,7 +226,7 @@ def test_identifiers_and_labels_fit(written):
 def test_words_say_what_the_numbers_say(written):
     page = written(next_command="accelerate launch train.py")
     shown = "".join(page.texts)
-    assert "660 items were seen and 600 of them are in the dataset: 0.51 hours of speech." in shown
+    assert "660 items were read, and 600 of them are in the dataset: 0.51 hours of speech." in shown
     assert "60 were rejected (9.1 %), most often for this reason: too long (40)." in shown
     assert (
         "sentences in more than one of the given splits: 5" in shown

@@ -141,7 +141,7 @@ def test_words_say_what_the_numbers_say(written):
     assert "18.7" in text and "14.0 to 23.0" in text and "< 0.001" in text and "60 / 5 / 74" in text
     assert "The lowest normalised rate is 15.0 % at step 40" in text
     assert "fewer than 20 speakers or recordings are known" in text and "MAPSSWE" in text
-    assert "pads every clip to 30 seconds" in text and "cuts a hypothesis short that repeats itself" in text
+    assert "every clip is padded to 30 seconds" in text and "begins to repeat itself" in text
     assert "9.0" in text and "6 of 20 clips" in text  # 30 words in 200 s are 9 a minute
     assert "In no clip of any model: insertion run, wrong language" in text
     assert "nothing" in text and "grazie" in text and "– / 72.6 M" in text
@@ -249,7 +249,7 @@ def test_differences_are_marked_by_elements(written):
     assert "la rosa rossa è non mai bella" in text
     # two in the legend; the utterance stands among the worsened and among those with most errors
     assert (len(page.find("del")), len(page.find("ins"))) == (2 + 2 * 2, 2 + 2 * 2)
-    assert "nothing was said, and nothing written" in text
+    assert "nobody spoke, and the model wrote nothing" in text
     assert all(a["dir"] == "auto" for a in page.find("p") if "differences" in a.get("class", ""))
 
 
@@ -268,7 +268,9 @@ def test_what_is_not_known_leaves_its_part_out(written):
     result = build_result(groups={}, confusions=[], failures=failures(), hallucination=None)
     page = written([result])
     assert sections(page) == ["summary", "scores", "failures", "notes"]
-    assert "In no clip of any model: loop" in shown(page) and "Words where nobody speaks" not in shown(page)
+    assert "In no clip of any model: loop" in shown(
+        page
+    ) and "Words written where nobody speaks" not in shown(page)
 
 
 def test_one_model_alone(written):
@@ -293,7 +295,7 @@ def test_what_the_decoder_failed_on_is_said_first(written):
         build_result(TUNED, failures=failures(decoder_error=4)),
     ]
     text = shown(written(results, build_analysis()))
-    assert "Warning: the decoder failed on 7 utterances; they stay in every score." in text
+    assert "Warning: the decoder failed on 7 utterances. Their words count as errors in every score." in text
     assert text.index("Warning") < text.index("Models:")
 
 

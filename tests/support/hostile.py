@@ -322,7 +322,7 @@ def _write_pairs_that_are_none(place: Path, folder: Path, number: int) -> Fates:
     fates |= {
         "no_text": ("no transcript",),
         "no_sound": ("no recording",),
-        "twins": (KEPT, "two recordings of one stem"),
+        "twins": (KEPT, "two recordings of one name"),
         "text_is_a_directory": ("no transcript",),
     }
     return {f"coppie/{stem}": fate for stem, fate in fates.items()}

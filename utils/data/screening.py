@@ -182,7 +182,7 @@ def screening_problem(clip: ScreenedClip, max_wer: float, language: str | None) 
     heard = f"heard '{shown}'"
     if clip.is_runaway:
         return Problem(
-            "model ran away", f"decoding looped, or the transcript is much longer than the text; {heard}"
+            "endless decoding", f"decoding looped, or the transcript is much longer than the text; {heard}"
         )
     sure = clip.language_probability >= LANGUAGE_CERTAINTY
     if language and clip.language and clip.language != language and sure:

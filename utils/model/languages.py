@@ -99,7 +99,9 @@ def _check(known: dict[str, int], code: str, init_from: str | None) -> None:
     if not known:
         raise UserError(f"add_language {code}: this model knows English only. Start from a multilingual one.")
     if code in known:
-        raise UserError(f"add_language {code}: the model has a token for it. Give --language {code} alone.")
+        raise UserError(
+            f"add_language {code}: the model already has a token for it. Use only --language {code}."
+        )
     if init_from is not None and init_from not in known:
         near = difflib.get_close_matches(init_from, known, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""

@@ -32,7 +32,7 @@ ADVICE: Mapping[str, str] = {
     "malformed line": "Write start, end and text with a tab between each.",
     "no transcript": "Put a transcript beside the recording, or remove the recording.",
     "no recording": "Put the recording beside the transcript, or remove the transcript.",
-    "two recordings of one stem": "Keep one of the recordings.",
+    "two recordings of one name": "Keep one of the recordings.",
     "faulty transcript": "Correct the transcript.",
     "no speech": "You need not do anything: there is no speech to transcribe in these.",
     "unknown language": "Use a code that Whisper knows, such as it, en or fa.",

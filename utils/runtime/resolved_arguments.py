@@ -71,7 +71,7 @@ def differing_arguments(
         UserError: The file is missing, or is not a YAML file of arguments.
     """
     if not path.is_file():
-        raise UserError(f"{path}: missing; the arguments of the result beside it are unknown.")
+        raise UserError(f"{path}: missing, so the arguments of the result beside it are unknown.")
     earlier = read_recipe(path)
     found = []
     for field_ in dataclasses.fields(arguments):

@@ -61,7 +61,7 @@ def test_folder_says_what_stands_alone(tmp_path):
     utterances, rejects = folder_parts(tmp_path)
     assert [u.audio.name for u in utterances if isinstance(u.audio, Path)] == ["good.flac"]
     assert {(r.source, r.problem.kind) for r in rejects} == {
-        ("good.wav", "two recordings of one stem"),
+        ("good.wav", "two recordings of one name"),
         ("mute.wav", "no transcript"),
         ("empty.txt", "empty text"),
         ("latin.txt", "unreadable transcript"),

@@ -124,7 +124,7 @@ def _read_listing(listing: Listing, top: Path, cut: _Cut) -> Iterator[Utterance 
     for name in listing.recordings:
         stem, source = stem_of(name), printable((listing.folder / name).relative_to(top))
         if stem in used:
-            yield Reject(source, "file", Problem("two recordings of one stem", f"{used[stem]} is used"))
+            yield Reject(source, "file", Problem("two recordings of one name", f"{used[stem]} is used"))
         elif stem not in transcripts:
             problem = Problem("no transcript", f"expected {printable(stem)}.txt or similar beside it")
             yield Reject(source, "file", problem)

@@ -139,13 +139,13 @@ class ModelBin:
         for _ in range(self._number("I")):
             alias, name = self._string(), self._string()
             if name not in self._variables:
-                raise self.error(f"calls {name[:80]} by the other name {alias[:80]}, but does not have it")
+                raise self.error(f"has {alias[:80]} as another name for {name[:80]}, but no {name[:80]}")
             self._variables[alias] = self._variables[name]
             # the alias does not always include the scalar scale of an int16 weight
             if f"{name}_scale" in self:
                 self._variables.setdefault(f"{alias}_scale", self._variables[f"{name}_scale"])
         if self._position_bytes != len(self._data):
-            raise self.error(f"goes on for {len(self._data) - self._position_bytes:,} bytes after its end")
+            raise self.error(f"has {len(self._data) - self._position_bytes:,} bytes after its end")
 
     def _take(self, size_bytes: int) -> np.ndarray:
         """Read the next bytes, (size_bytes,) uint8."""
