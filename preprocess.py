@@ -1,6 +1,6 @@
 """Turn speech data into a prepared dataset: clips of at most 30 s as 16 kHz FLAC, and a report.
 
-On any computer; the same command continues an interrupted run:
+On any computer (the same command continues an interrupted run):
 
     python preprocess.py --source manifest --input corpus.jsonl --language it --output_dir data/it
 

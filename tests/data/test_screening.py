@@ -42,21 +42,21 @@ def test_reasons():
     assert screening_problem(clip(error_rate=0.8), 0.8, "it") is None
     assert (
         str(screening_problem(clip(), 0.8, "it"))
-        == "far from what the model hears: WER 1.40, expected at most 0.8; heard 'ciao a tutti'"
+        == "far from the model's transcript: WER 1.40, expected at most 0.8; the model wrote 'ciao a tutti'"
     )
     assert str(screening_problem(clip(error_unit="CER"), 0.8, None)).startswith(
-        "far from what the model hears: CER 1.40"
+        "far from the model's transcript: CER 1.40"
     )
     assert (
         str(screening_problem(clip(language="en", language_probability=0.95), 0.8, "it"))
-        == "other language: the model hears en (0.95), expected it; heard 'ciao a tutti'"
+        == "other language: the model detects en (0.95), expected it; the model wrote 'ciao a tutti'"
     )
     assert str(screening_problem(clip(is_runaway=True), 0.8, "it")).startswith("endless decoding: ")
 
 
 def test_a_doubtful_language_or_a_right_text_is_no_reason():
     unsure = clip(language="en", language_probability=0.5)
-    assert str(screening_problem(unsure, 0.8, "it")).startswith("far from what the model hears: ")
+    assert str(screening_problem(unsure, 0.8, "it")).startswith("far from the model's transcript: ")
     assert screening_problem(clip(language="en", error_rate=0.1), 0.8, "it") is None
     assert screening_problem(clip(is_runaway=True, error_rate=0.0), 0.8, "it") is None
 
@@ -141,7 +141,7 @@ def late_rejects(folder: Path) -> dict[int, str]:
     return {
         reject["position"]: " ".join(reject["reason"].strip("'").split()[-2:])
         for reject in rejects
-        if reject["reason"].startswith("far from what the model hears: ")
+        if reject["reason"].startswith("far from the model's transcript: ")
     }
 
 

@@ -59,7 +59,8 @@ def augment(samples: np.ndarray, augmentation: Augmentation, *, seed: tuple[int,
         no sample is too loud, this is the input itself.
 
     Raises:
-        UserError: A file of noise_dir or reverb_dir can no longer be read; see `check_sounds`.
+        UserError: A file of noise_dir or reverb_dir cannot be read any more. `check_sounds` has read it
+            before.
     """
     changed = samples
     for stream, probability, change in (

@@ -53,7 +53,10 @@ CODECS = {
 
 
 def missing_codec(name: str) -> str | None:
-    """Return what FFmpeg on this machine lacks for a codec of `CODECS`; None if nothing is missing."""
+    """Return what is missing in FFmpeg on this machine for a codec of `CODECS`.
+
+    None if nothing is missing.
+    """
     codec = CODECS[name]
     if codec.encoder and not _has_coder(codec.encoder, "w"):
         return f"FFmpeg's encoder {codec.encoder}"

@@ -50,7 +50,7 @@ def make_window(duration: float, folder: str | None, seed: tuple[int, ...]) -> n
         (duration * 16000,) float32. Loud noise may exceed [-1, 1].
 
     Raises:
-        UserError: A file of the folder can no longer be read; see `check_sounds`.
+        UserError: A file of the folder cannot be read any more. `check_sounds` has read it before.
     """
     random = np.random.default_rng((NON_SPEECH, *seed))
     num_samples = round(duration * SAMPLE_RATE)

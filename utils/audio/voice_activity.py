@@ -82,7 +82,7 @@ def speech_probabilities(samples: np.ndarray) -> np.ndarray:
 def _blocks_of_chunks(samples: np.ndarray) -> Iterator[np.ndarray]:
     """Yield blocks (chunks, 576).
 
-    A row has the last 64 samples of the chunk before and the 512 samples of its own.
+    Each row has the last 64 samples of the chunk before, and the 512 samples of this chunk.
     """
     step = BLOCK_CHUNKS * CHUNK_SAMPLES
     for start in range(0, len(samples), step):

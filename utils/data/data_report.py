@@ -133,7 +133,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class DataReport:
-    """The report on a prepared dataset; `seen == kept + rejected`."""
+    """The report on a prepared dataset. It always holds that `seen == kept + rejected`."""
 
     seen: int
     kept: int

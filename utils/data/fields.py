@@ -30,7 +30,9 @@ def text_problem(text: str) -> Problem | None:
     if token := CONTROL_TOKEN.search(text):
         return Problem("control token in the text", f"found {token.group()}; remove it")
     if not is_utf8(text):
-        return Problem("broken characters in the text", "half a surrogate pair; save the text as UTF-8")
+        return Problem(
+            "broken characters in the text", "a part of a character (lone surrogate); save it as UTF-8"
+        )
     return None
 
 
@@ -68,7 +70,9 @@ def read_extras(row: Mapping[str, object], taken: Iterable[str] = ()) -> dict[st
         name = f"original_{key}" if key in PREPARED_COLUMNS else key
         plain = value if isinstance(value, str | bool | float) else _as_scalar(value)
         if not is_utf8(key) or (isinstance(plain, str) and not is_utf8(plain)):
-            raise BadItem(f"broken characters in {key!a}", "half a surrogate pair; save the text as UTF-8")
+            raise BadItem(
+                f"broken characters in {key!a}", "a part of a character (lone surrogate); save it as UTF-8"
+            )
         extras[name] = plain
     return extras
 

@@ -179,7 +179,7 @@ def screening_problem(clip: ScreenedClip, max_wer: float, language: str | None) 
     if clip.error_rate <= max_wer:
         return None
     shown = clip.heard if len(clip.heard) <= SHOWN_CHARACTERS else f"{clip.heard[: SHOWN_CHARACTERS - 1]}…"
-    heard = f"heard '{shown}'"
+    heard = f"the model wrote '{shown}'"
     if clip.is_runaway:
         return Problem(
             "endless decoding", f"decoding looped, or the transcript is much longer than the text; {heard}"
@@ -188,10 +188,10 @@ def screening_problem(clip: ScreenedClip, max_wer: float, language: str | None) 
     if language and clip.language and clip.language != language and sure:
         share = f"{clip.language_probability:.2f}"
         return Problem(
-            "other language", f"the model hears {clip.language} ({share}), expected {language}; {heard}"
+            "other language", f"the model detects {clip.language} ({share}), expected {language}; {heard}"
         )
     rate = f"{clip.error_unit} {clip.error_rate:.2f}"
-    return Problem("far from what the model hears", f"{rate}, expected at most {max_wer:g}; {heard}")
+    return Problem("far from the model's transcript", f"{rate}, expected at most {max_wer:g}; {heard}")
 
 
 def screen_blocks(indexes: Sequence[Path], model: str, *, max_wer: float) -> None:

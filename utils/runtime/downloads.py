@@ -25,7 +25,10 @@ class SourceUnavailable(Exception):
 
 
 def cache_folder() -> Path:
-    """Return the folder for downloaded and converted files; `WHISPER_FINETUNING_CACHE` changes it."""
+    """Return the folder for downloaded and converted files.
+
+    `WHISPER_FINETUNING_CACHE` names another folder.
+    """
     if chosen := os.environ.get("WHISPER_FINETUNING_CACHE"):
         return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")

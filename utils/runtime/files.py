@@ -136,7 +136,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def write_failure(error: Exception) -> str:
-    """Return why a write failed; return an empty text if the error is of another kind.
+    """Return why a write failed. Return an empty text if the error has another cause.
 
     torch and safetensors raise their own errors if the disk is full.
     """

@@ -15,7 +15,7 @@ PATIENCE = 10.0  # seconds: workers of a killed run end within five
 
 @contextlib.contextmanager
 def sole_run_in(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
-    """Lock `folder` for this run during the block; only the first process takes the lock.
+    """Lock `folder` for this run during the block. Only the first process takes the lock.
 
     Raises:
         UserError: Another run holds the lock.
@@ -33,7 +33,7 @@ def sole_run_in(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
 
 @contextlib.contextmanager
 def sole_holder(file: Path, refusal: str, patience: float = 0.0) -> Iterator[None]:
-    """Hold the lock of `file` during the block; the folder of `file` must exist.
+    """Hold the lock of `file` during the block. The folder of `file` must exist.
 
     The operating system holds the lock (`flock`), so a killed run does not leave it behind, also on NFS. If
     the file system has no locks, print a warning and continue without one.

@@ -1,4 +1,4 @@
-"""Recognise out-of-memory errors and give advice; return freed memory to the system."""
+"""Recognise out-of-memory errors and give advice. Return freed memory to the system."""
 
 import contextlib
 import ctypes

@@ -1,9 +1,9 @@
 """Turn texts into the tokens that Whisper's decoder reads and predicts.
 
 The order of tokens is that of openai/whisper (https://arxiv.org/abs/2212.04356, figure 1): `<|startofprev|>`
-and the previous text, if given; `<|startoftranscript|>`, language, task; `<|notimestamps|>` and the
-text, or `<|0.00|>` text `<|2.40|>` piece by piece; `<|endoftext|>`. The text of a piece begins with a space,
-as in Whisper's training data.
+and the previous text, if given; `<|startoftranscript|>`, language, task; `<|notimestamps|>` and the text, or
+`<|0.00|>` text `<|2.40|>` for each timed piece; `<|endoftext|>`. The text of a piece begins with a space, as
+in Whisper's training data.
 """
 
 from collections.abc import Callable, Mapping, Sequence

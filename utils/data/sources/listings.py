@@ -73,7 +73,7 @@ def _sort_names(folder: Path, names: Sequence[str], num_links: int) -> Listing:
 
 
 def subfolder_of(folder: Path, top: Path) -> str:
-    """Return the first folder below `top` on the path to a folder; `.` for `top` itself."""
+    """Return the first folder below `top` on the path to a folder. Return `.` for `top` itself."""
     return next(iter(folder.relative_to(top).parts), ".")
 
 

@@ -29,7 +29,7 @@ def check_compiler() -> None:
 
 
 def compile_layers(whisper: WhisperForConditionalGeneration) -> None:
-    """Compile encoder and decoder layers in place; names and weights do not change.
+    """Compile the layers of encoder and decoder in place. Names and weights do not change.
 
     All encoder layers share one program, and so do all decoder layers. It is compiled for all lengths at
     once, because dynamic contexts have hundreds of lengths.
