@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def transcribe(arguments: TranscribeArguments) -> "dict[GivenFile, str]":
-    """Transcribe all files that an earlier run has not done. Return why files failed."""
+    """Transcribe all files that no earlier run has done. Return the reason for each file that failed."""
     from utils.delivery.inputs import find_given_files
     from utils.runtime.locking import sole_run_in
     from utils.runtime.progress import silence_libraries
@@ -66,7 +66,10 @@ def transcribe(arguments: TranscribeArguments) -> "dict[GivenFile, str]":
 
 
 def open_folder(arguments: TranscribeArguments, output_dir: Path) -> "TranscriptFolder":
-    """Open the folder for transcripts. What an earlier run did counts if arguments and model are the same."""
+    """Open the folder for transcripts.
+
+    Transcripts of an earlier run are kept if arguments and model are the same.
+    """
     from utils.delivery.transcript_files import TranscriptFolder, digest_request
     from utils.evaluation.evaluation_folder import fingerprint
 
@@ -112,7 +115,10 @@ def transcribe_files(
     made: "dict[GivenFile, Summary]",
     failed: "dict[GivenFile, str]",
 ) -> None:
-    """Transcribe files and write each as soon as its group is done. Enter each in `made` or `failed`."""
+    """Transcribe files.
+
+    Write each transcript as soon as its group is done, and enter the file in `made` or `failed`.
+    """
     from utils.delivery.groups import GroupCounter, load_groups, work_of
     from utils.delivery.transcribing import transcribe_together
     from utils.runtime.progress import audio_progress
@@ -133,7 +139,7 @@ def print_summary(
     seconds: float,
     output_dir: Path,
 ) -> None:
-    """Print what was transcribed, how fast, and what to look at."""
+    """Print what was transcribed, how fast, and which transcripts to check."""
     audio = sum(summary.duration for summary in made.values())
     parts = [f"{len(made)} files, {audio:.0f} s of audio in {seconds:.0f} s (RTFx {audio / seconds:.1f})"]
     parts += [f"{num_done_before} were done before"] if num_done_before else []

@@ -34,7 +34,7 @@ TOO_FAST = 1.0  # the cost of each share by which a cue is too fast to read
 
 @dataclass(frozen=True)
 class Layout:
-    """What is readable as a subtitle. Wide characters, such as Chinese ones, count twice."""
+    """The limits within which a subtitle can be read. Wide characters, such as Chinese ones, count twice."""
 
     line_width: int = 42  # characters
     lines: int = 2  # of a cue
@@ -44,12 +44,12 @@ class Layout:
 def cut_cues(words: Sequence[Word], layout: Layout, doubt: str | None = None) -> list[Cue]:
     """Cut words at the ends of sentences, clauses and at pauses into cues that fit the layout.
 
-    Each cue gets the time that it takes to read, as far as the next cue allows.
+    Each cue stays long enough to be read, if the next cue does not begin before.
 
     Args:
         words: Words in order of time.
-        layout: What fits in a cue.
-        doubt: The doubt about all of them.
+        layout: The limits of a cue.
+        doubt: Reason why the words may be wrong. It applies to all of them.
     """
     pauses = [i for i in range(1, len(words)) if words[i].start - words[i - 1].end > PAUSE_BETWEEN_CUES]
     edges = [0, *pauses, len(words)] if words else []
@@ -59,7 +59,7 @@ def cut_cues(words: Sequence[Word], layout: Layout, doubt: str | None = None) ->
 
 
 def _cut_run(words: Sequence[Word], layout: Layout) -> Iterator[Sequence[Word]]:
-    """Find the cheapest cut by dynamic programming over the first word of the last cue."""
+    """Find the cuts with the lowest cost, by dynamic programming over the first word of the last cue."""
     end_costs = [_end_cost(words, number) for number in range(len(words))]
     costs, firsts = [0.0], [0]
     for last in range(len(words)):
@@ -77,7 +77,10 @@ def _cut_run(words: Sequence[Word], layout: Layout) -> Iterator[Sequence[Word]]:
 
 
 def _possible_firsts(words: Sequence[Word], last: int, layout: Layout) -> Iterator[int]:
-    """Yield the numbers of words from which on a cue that ends with `last` fits; at least `last` itself."""
+    """Yield the numbers of words with which a cue may begin that ends with `last` and fits.
+
+    One of them is always `last`.
+    """
     lines, width = 1, 0
     for first in range(last, -1, -1):
         own = width_of(words[first].text)
@@ -99,7 +102,7 @@ def _end_cost(words: Sequence[Word], last: int) -> float:
 
 
 def _haste(words: Sequence[Word], first: int, last: int, layout: Layout) -> float:
-    """Return the cost of a cue that is not there long enough to be read before the next begins."""
+    """Return the cost of a cue that is too short to be read before the next one begins."""
     until = words[last + 1].start if last + 1 < len(words) else words[last].end + PAUSE_BETWEEN_CUES
     seconds = max(until - words[first].start, 0.1)
     excess = (
@@ -109,7 +112,7 @@ def _haste(words: Sequence[Word], first: int, last: int, layout: Layout) -> floa
 
 
 def stay_readable(cues: Sequence[Cue], layout: Layout, duration: float) -> list[Cue]:
-    """Return the cues with later ends, so that each can be read, if the next one is not there yet.
+    """Return the cues with later ends, so that each can be read. A cue still ends before the next one begins.
 
     Args:
         cues: Cues in order of time.
@@ -125,9 +128,10 @@ def stay_readable(cues: Sequence[Cue], layout: Layout, duration: float) -> list[
 
 
 def break_lines(words: Sequence[Word], layout: Layout) -> list[str]:
-    """Break the text of a cue into as few lines as fit, of like length, rather after a clause.
+    """Break the text of a cue into as few lines as possible.
 
-    A word that is wider than a line has a line of its own.
+    They have similar lengths, and end after a clause if possible. A word that is wider than a line has a line
+    of its own.
     """
     widths = [width_of(word.text) for word in words]
     costs: list[tuple[float, float, int]] = [(0, 0.0, 0)]  # lines, unevenness, first word of the last line
@@ -148,13 +152,18 @@ def break_lines(words: Sequence[Word], layout: Layout) -> list[str]:
 
 
 def width_of(text: str) -> int:
-    """Return the columns of a text: two for wide characters, none for marks on other characters."""
+    """Return the width of a text in columns.
+
+    A wide character has two, a mark on another character has none.
+    """
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
     return wide + sum(unicodedata.category(character)[0] != "M" for character in text)
 
 
 def uncovered_speech(speech: Sequence[SpeechSpan], words: Sequence[Word]) -> float:
-    """Return the seconds of speech without a word: holes of over 1 s that lie 0.5 s from any word.
+    """Return how many seconds of speech have no word.
+
+    Only gaps of over 1 s count, at least 0.5 s away from any word.
 
     Args:
         speech: Spans of speech in order, in seconds.

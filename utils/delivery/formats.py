@@ -13,7 +13,7 @@ DOUBTFUL = "[?] "  # before a text that may be wrong
 
 
 def as_txt(transcript: Transcript, layout: Layout) -> str:
-    """Return one sentence a line. A long pause also ends a line."""
+    """Return the text with one sentence on each line. A long pause also ends a line."""
     lines: list[list[Cue]] = []
     for cue in transcript.cues:
         before = lines[-1][-1] if lines else None
@@ -45,7 +45,7 @@ def as_vtt(transcript: Transcript, layout: Layout) -> str:
 
 
 def as_tsv(transcript: Transcript, layout: Layout) -> str:
-    """Return a table of start and end in milliseconds, and text."""
+    """Return a table with the columns start and end (in milliseconds) and text."""
     rows = (
         f"{round(cue.start * 1000)}\t{round(cue.end * 1000)}\t{_mark(cue)}{cue.text}"
         for cue in transcript.cues
@@ -54,7 +54,7 @@ def as_tsv(transcript: Transcript, layout: Layout) -> str:
 
 
 def as_json(transcript: Transcript, layout: Layout) -> str:
-    """Return all that is known, with the times of words in seconds."""
+    """Return everything that is known about the transcript as JSON. Times are in seconds."""
     segments = [
         {
             "id": number,
@@ -86,7 +86,7 @@ FORMATS: dict[str, Callable[[Transcript, Layout], str]] = {
     "tsv": as_tsv,
     "json": as_json,
 }
-"""By file name extension."""
+"""The function that writes each format, by file name extension."""
 
 
 def _joined(cues: Sequence[Cue]) -> str:
@@ -98,7 +98,7 @@ def _mark(cue: Cue) -> str:
 
 
 def _lines(cue: Cue, layout: Layout) -> str:
-    """Return the lines of a cue. An arrow of ASCII would be read as times."""
+    """Return the lines of a cue. Replace `-->`, because players would read it as times."""
     return (_mark(cue) + "\n".join(break_lines(cue.words, layout))).replace("-->", "→")
 
 
@@ -107,7 +107,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _clock(seconds: float, point: str) -> str:
-    """Return 00:00:00,000 with the decimal point of the format."""
+    """Return a time such as 00:00:00,000, with the decimal separator of the format."""
     milliseconds = round(seconds * 1000)
     hours, minutes = milliseconds // 3_600_000, milliseconds // 60_000 % 60
     return f"{hours:02}:{minutes:02}:{milliseconds // 1000 % 60:02}{point}{milliseconds % 1000:03}"

@@ -1,4 +1,4 @@
-"""Load recordings in groups that are decoded together, and count the work that is done."""
+"""Load recordings in groups that are decoded together. Count the work that is done."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -22,8 +22,8 @@ def load_groups(
 
     Args:
         files: Files of audio or video.
-        language: Language of files without their own; auto lets the model detect it.
-        on_failure: Called with a file that cannot be decoded, and the reason.
+        language: Language of files that have none. With `auto`, the model detects it.
+        on_failure: Function that is called with each file that cannot be decoded, and the reason.
     """
     group: Group = {}
     for file in files:
@@ -44,7 +44,10 @@ def load_groups(
 
 
 def work_of(file: GivenFile) -> int:
-    """Return what a file counts for in the progress bar, before its duration is known: its bytes."""
+    """Return the work of a file for the progress bar.
+
+    It is the number of bytes, because the duration is not known yet.
+    """
     return 1 if file.state is None else max(file.state[1], 1)
 
 
@@ -57,11 +60,11 @@ class GroupCounter:
         self._left = [recording.duration for recording in group.values()]
 
     def count(self, number: int, seconds: float) -> None:
-        """Count seconds of the recording of this number."""
+        """Count seconds of the recording with this number."""
         self._left[number] -= seconds
         self._progress.advance(self._rates[number] * seconds, seconds)
 
     def finish(self) -> None:
-        """Count what had no speech."""
+        """Count the parts that have no speech."""
         for number, seconds in enumerate(self._left):
             self.count(number, seconds)

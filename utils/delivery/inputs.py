@@ -26,7 +26,10 @@ class GivenFile:
 
     @property
     def state(self) -> tuple[str, int, int] | None:
-        """Return path, bytes and time of change; None for standard input or if the file is gone."""
+        """Return path, size and time of change.
+
+        None for standard input, or if the file does not exist any more.
+        """
         try:
             state = None if self.path == Path(STANDARD_INPUT) else self.path.stat()
         except OSError:
@@ -34,7 +37,7 @@ class GivenFile:
         return None if state is None else (str(self.path.absolute()), state.st_size, state.st_mtime_ns)
 
     def read(self) -> Path | bytes:
-        """Return what `decode_audio` takes: the path, or the bytes of standard input."""
+        """Return the input of `decode_audio`: the path, or the bytes of standard input."""
         if self.path != Path(STANDARD_INPUT):
             return self.path
         data = sys.stdin.buffer.read(MOST_BYTES + 1)
@@ -44,13 +47,13 @@ class GivenFile:
 
 
 def find_given_files(words: Sequence[str]) -> list[GivenFile]:
-    """Return the files that the words name, each once.
+    """Return the files that the words on the command line name. Each file comes once.
 
     Args:
         words: Files, folders (searched with all folders below), patterns, JSONL manifests, or `-`.
 
     Raises:
-        UserError: Words name nothing (all are reported together), or a manifest is unusable.
+        UserError: A word names no file, or a manifest is unusable. All such words are reported together.
     """
     found: dict[Path, GivenFile] = {}
     problems = []
@@ -87,7 +90,10 @@ def _named(path: Path, language: str | None = None) -> GivenFile:
 
 
 def _in_folder(folder: Path) -> Iterator[GivenFile]:
-    """Yield the audio and video files of a folder and those below; their transcripts get the same folders."""
+    """Yield the audio and video files of a folder and its subfolders.
+
+    Their transcripts get the same subfolders.
+    """
     paths = [listing.folder / name for listing in list_folders(folder) for name in listing.recordings]
     if not paths:
         raise UserError(f"{folder}: no audio or video files, known by their extensions. Name the files.")
@@ -116,7 +122,10 @@ def _in_manifest(manifest: Path) -> Iterator[GivenFile]:
 
 
 def _with_names_of_their_own(files: list[GivenFile]) -> list[GivenFile]:
-    """Make the stems differ, also where upper and lower case are the same: by extension, then by number."""
+    """Make all names different, even without regard to upper and lower case.
+
+    Add the extension, or a number if that is not enough.
+    """
     counts = Counter(_folded(file.stem) for file in files)
     taken: set[str] = set()
     named = []

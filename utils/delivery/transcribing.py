@@ -1,7 +1,7 @@
 """Transcribe whole recordings: windows cut at pauses, decoded in batches, with the times of words.
 
-After WhisperX (Bain et al. 2023, arXiv:2303.00747). What reads like a failure is decoded again, as in
-openai/whisper: without the prompt, then at a higher temperature.
+The method is that of WhisperX (Bain et al. 2023, arXiv:2303.00747). If the text of a window looks wrong, the
+window is decoded again, as in openai/whisper: first without the prompt, then at a higher temperature.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ WARMER = (0.4, 0.8)  # temperatures at which a doubtful window is decoded again
 
 @dataclass(frozen=True)
 class Request:
-    """How to transcribe, the same for all recordings."""
+    """The settings for transcribing. They are the same for all recordings."""
 
     task: str  # of the transcriber, too
     audio_context: str  # full or dynamic
@@ -41,7 +41,7 @@ class Request:
 
 @dataclass(frozen=True)
 class LoadedRecording:
-    """A recording in memory, and where somebody speaks."""
+    """A recording in memory, and the spans in which somebody speaks."""
 
     samples: np.ndarray  # (samples,) float32 at 16 kHz
     language: str | None  # None: the model detects it
@@ -65,7 +65,7 @@ class Window:
 
 @dataclass(frozen=True)
 class ReadWindow:
-    """What the model wrote for a window; the times are those of the recording."""
+    """The text that the model wrote for a window. Its times are those of the recording."""
 
     language: str | None
     words: Sequence[Word]
@@ -78,7 +78,7 @@ def load_recording(samples: np.ndarray, language: str | None) -> LoadedRecording
 
 
 class WindowReader:
-    """A model that reads windows in batches; a batch size that fitted in memory is kept."""
+    """A model that transcribes windows in batches. If memory ran out, later batches are smaller too."""
 
     def __init__(self, transcriber: Transcriber, request: Request) -> None:
         self._transcriber, self.request = transcriber, request
@@ -135,7 +135,8 @@ def transcribe_together(
     Args:
         reader: The model and the request.
         recordings: Recordings in memory.
-        on_window: Called once for each window, with the number of its recording and its seconds.
+        on_window: Function that is called once for each window, with the number of its recording and its
+            seconds.
     """
     windows = [window for number, of in enumerate(recordings) for window in _cut(number, of)]
     found = reader.read(windows, [recordings[window.recording].language for window in windows], on_window)
@@ -153,9 +154,9 @@ def _cut(number: int, recording: LoadedRecording) -> Iterable[Window]:
 
 
 def find_doubt(text: str, seconds: float) -> str | None:
-    """Say why a text may not be what was said in a window of speech; None if nothing speaks against it.
+    """Return why a text may not be what was said in a window of speech. None if it seems right.
 
-    An empty text is not doubted: voice detection takes some music for speech.
+    An empty text counts as right, because voice detection takes some music for speech.
     """
     if loop := find_loop(text):
         return f"loop: {loop.strip()!r} over and over"
@@ -169,7 +170,7 @@ def _agree_on_languages(
     recordings: Sequence[LoadedRecording],
     found: dict[int, ReadWindow],
 ) -> dict[int, ReadWindow]:
-    """Read windows again whose detected language is not that of most seconds of their recording."""
+    """Transcribe windows again if their detected language is not the main language of their recording."""
     agreed = {number: _main_language(number, windows, found) for number in range(len(recordings))}
     others = [n for n, read in found.items() if read.language != agreed[windows[n].recording]]
     again = [windows[number] for number in others]
@@ -178,7 +179,10 @@ def _agree_on_languages(
 
 
 def _main_language(recording: int, windows: Sequence[Window], found: dict[int, ReadWindow]) -> str | None:
-    """Return the language of most seconds of a recording; None without speech or of an English-only model."""
+    """Return the language of most seconds of a recording.
+
+    None if there is no speech, or for an English-only model.
+    """
     seconds: Counter[str | None] = Counter()
     for number, read in found.items():
         if windows[number].recording == recording:
@@ -189,7 +193,10 @@ def _main_language(recording: int, windows: Sequence[Window], found: dict[int, R
 def _read_again(
     reader: WindowReader, windows: Sequence[Window], found: dict[int, ReadWindow]
 ) -> dict[int, ReadWindow]:
-    """Read doubtful windows again: without the prompt, then warmer. Return those that are better."""
+    """Transcribe doubtful windows again: without the prompt, then at a higher temperature.
+
+    Return those that are better.
+    """
     doubtful = [number for number, read in found.items() if read.doubt]
     better: dict[int, ReadWindow] = {}
     for temperature in (0.0, *WARMER) if reader.request.previous else WARMER:

@@ -24,7 +24,7 @@ WITHOUT_INFLUENCE = ("files", "output_dir", "batch_size")  # arguments that do n
 
 @dataclass(frozen=True)
 class Summary:
-    """What is told of a transcript."""
+    """The figures that are printed about a transcript."""
 
     duration: float  # seconds
     language: str | None
@@ -38,7 +38,7 @@ def summarise(transcript: Transcript) -> Summary:
 
 
 def digest_request(arguments: "DataclassInstance", model: str) -> str:
-    """Return a digest of all that decides what a transcript looks like.
+    """Return a digest of everything that changes a transcript.
 
     Args:
         arguments: The arguments of the script.
@@ -49,14 +49,19 @@ def digest_request(arguments: "DataclassInstance", model: str) -> str:
 
 
 class TranscriptFolder:
-    """A folder of transcripts. Each is written whole and then recorded, so that a later run goes on."""
+    """A folder of transcripts.
+
+    Each is written completely and then recorded, so that a later run can continue.
+    """
 
     def __init__(self, folder: Path, formats: Sequence[str], layout: Layout, request: str) -> None:
         self._folder, self._formats, self._layout, self._request = folder, formats, layout, request
         self._done = set(_read_keys(folder / RECORD))
 
     def has(self, file: GivenFile) -> bool:
-        """Check whether the transcripts of a file are there, made of the same file in the same way."""
+        """Check whether the folder has transcripts of a file that were made from the same file in the same
+        way.
+        """
         return self._key(file) in self._done and all(path.is_file() for path in self._paths(file))
 
     def write(self, file: GivenFile, transcript: Transcript) -> Summary:
@@ -78,7 +83,7 @@ class TranscriptFolder:
 
 
 def _read_keys(path: Path) -> Iterator[str]:
-    """Yield the key of each line; not of one that a killed run left half-written."""
+    """Yield the key of each line. Skip a line that a killed run left incomplete."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     for line in lines:
         with contextlib.suppress(ValueError, KeyError, TypeError):

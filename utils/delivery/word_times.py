@@ -26,15 +26,16 @@ def time_words(
     silences: Sequence[np.ndarray],
     task: str,
 ) -> list[list[Word]]:
-    """Return the words of each clip with their times from its start, from the decoder's cross-attention.
+    """Return the words of each clip with their times, from the decoder's cross-attention.
 
-    A text that is too long for the decoder, as of a loop, has words of equal length.
+    Times are counted from the start of the clip. If a text is too long for the decoder, for example a loop,
+    its words get equal durations.
 
     Args:
         transcriber: Decoder of the clips.
-        decoded: Its output.
+        decoded: Output of the decoder.
         clips: (samples,) float32 at 16 kHz each.
-        silences: (positions,) bool of each clip: whether 20 ms are silent.
+        silences: Whether each 20 ms of each clip are silent, (positions,) bool.
         task: Task of the decoder.
     """
     processor, whisper = transcriber.loaded.processor, whisper_of(transcriber.loaded.model)
@@ -68,7 +69,7 @@ def time_words(
 
 
 def _pieces(text: str, units: Sequence[Unit]) -> list[str]:
-    """Return the text of each unit with the space before it, as if another clip came before."""
+    """Return the text of each unit with a space before it, also for the first one."""
     starts = [0, *(unit.end for unit in units[:-1])]
     pieces = [text[start : unit.end] for start, unit in zip(starts, units, strict=True)]
     space = "" if SPACELESS_CHARACTER.match(pieces[0]) else " "

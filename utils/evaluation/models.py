@@ -59,7 +59,7 @@ def in_known_languages(material: Material, transcriber: Transcriber, name: str) 
 
 
 def refuse_unknown_languages(spoken: Set[str], transcriber: Transcriber, name: str) -> None:
-    """Check that a model and its backend know languages.
+    """Check that a model and its backend know these languages.
 
     Raises:
         UserError: The model has no token for a language, or the backend refuses one that was added.

@@ -26,7 +26,7 @@ LOOKS_FOR_LOOPS_EVERY = 16  # positions; the same in every batch, so that other 
 
 @dataclass(frozen=True)
 class DecodedClips:
-    """What a model wrote for clips of one batch."""
+    """The texts that a model wrote for the clips of one batch."""
 
     texts: list[str]
     languages: list[str | None]  # given or detected; None for an English-only model
@@ -66,8 +66,9 @@ def decode_greedily(
     Args:
         encoded: B clips. Finished clips are removed from it.
         prompts: (B, P) int64.
-        max_length: At most this number of tokens, prompt included; also limited by the decoder's positions.
-        temperature: Above 0, each token is drawn at random: the higher, the less likely ones.
+        max_length: Largest number of tokens, with the prompt. The number of the decoder's positions is a
+            limit too.
+        temperature: Above 0, each token is drawn at random. Higher values give unlikely tokens more often.
 
     Returns:
         The tokens of each clip after the prompt, without the end token. A hypothesis with a loop ends where
@@ -170,14 +171,15 @@ def decode_clips(
     runs on all clips with the same context at once.
 
     Args:
-        model: Whisper, or a PEFT model around it, in evaluation mode, faster in `ready_to_decode`.
+        model: Whisper, or a PEFT model around it, in evaluation mode. It is faster inside `ready_to_decode`.
         clips: (samples,) float32 each, 16 kHz, at most 30 s.
-        languages: Language code of each clip; None lets the model detect it. English-only models take none.
+        languages: Language code of each clip. If it is None, the model detects the language. English-only
+            models ignore it.
         contexts: Context of each clip in seconds.
         max_length: Largest number of tokens of a hypothesis, with the prompt.
         task: `transcribe`, or `translate` (into English).
         silence_run: For a dynamic context, see `utils.model.encoder.encode`.
-        previous: Tokens of a text that stands before each clip.
+        previous: Tokens of the text before each clip. They are its prompt.
         temperature: See `decode_greedily`.
     """
     whisper = whisper_of(model)
@@ -197,7 +199,10 @@ def decode_clips(
 def _spoken_languages(
     model: WhisperForConditionalGeneration, states: torch.Tensor, languages: Sequence[str | None]
 ) -> list[str | None]:
-    """Return the language of each clip, detected if not given; None for an English-only model."""
+    """Return the language of each clip.
+
+    If it is not given, it is detected. None for an English-only model.
+    """
     if not language_ids(model):
         return [None] * len(languages)
     if None not in languages:

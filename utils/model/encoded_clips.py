@@ -1,4 +1,4 @@
-"""The encoder's output for clips of different audio contexts, together in one batch."""
+"""Holds the encoder's output for clips of different audio contexts in one batch."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -15,10 +15,11 @@ from utils.model.silence import encoder_positions
 
 @dataclass
 class EncodedClips:
-    """Encoder states of clips, for the decoder's cross-attention. Shorter contexts are padded at the end.
+    """Encoder states of clips, for the decoder's cross-attention.
 
-    `mask` (B, 1, 1, positions) is added to the attention scores: -inf at padding, and the weight of positions
-    that represent more silence. It is None if all values would be 0.
+    Clips with a shorter context are padded at the end. `mask` (B, 1, 1, positions) is added to the attention
+    scores. It is -inf at padding. At positions that represent several positions of silence, it raises their
+    weight. It is None if all values would be 0.
     """
 
     states: torch.Tensor  # (B, positions, d_model)
@@ -36,7 +37,7 @@ def encode_in_contexts(
     contexts: Sequence[float],
     silence_run: int,
 ) -> EncodedClips:
-    """Encode clips, (samples,) float32 at 16 kHz each; clips of one context are encoded together."""
+    """Encode clips, each (samples,) float32 at 16 kHz. Clips with the same context are encoded together."""
     states: dict[int, torch.Tensor] = {}
     masks: dict[int, torch.Tensor] = {}
     for context in dict.fromkeys(contexts):
@@ -62,7 +63,10 @@ def join_encoded(states: list[torch.Tensor], masks: list[torch.Tensor] | None = 
 
 @contextlib.contextmanager
 def attending_to(model: WhisperForConditionalGeneration, encoded: EncodedClips) -> Iterator[None]:
-    """Let the decoder attend to the clips with their mask, as it is at each pass in the block."""
+    """In the block, the decoder attends to the clips with their mask.
+
+    Each pass uses the mask as it is at that time.
+    """
     hooks = mask_cross_attention(model, lambda _: encoded.mask)
     try:
         yield

@@ -90,10 +90,11 @@ def transcribe_clips(
 
 
 class WithinMemory(Generic[Clip, Found]):
-    """A decoder that repeats a batch in halves if memory runs out, and keeps the smaller size.
+    """A decoder that repeats a batch in halves if memory runs out. Later batches have the smaller size too.
 
     Args:
-        decode_batch: The decoder of a batch: clips, languages, contexts -> what it found for each.
+        decode_batch: The decoder of a batch: function from clips, languages and contexts to one result for
+            each clip.
     """
 
     def __init__(self, decode_batch: Callable[[Sequence[Clip], Languages, Contexts], list[Found]]) -> None:
@@ -101,7 +102,7 @@ class WithinMemory(Generic[Clip, Found]):
         self._most_clips: int | None = None  # at once; None: no batch was too large so far
 
     def __call__(self, clips: Sequence[Clip], languages: Languages, contexts: Contexts) -> list[Found]:
-        """Return what was found for each clip, however the clips are split."""
+        """Return one result for each clip. The results do not depend on how the clips are split."""
         found: list[Found] = []
         while len(found) < len(clips):
             part = slice(len(found), len(found) + (self._most_clips or len(clips)))

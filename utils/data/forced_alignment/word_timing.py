@@ -68,7 +68,7 @@ def time_units(
 
     Args:
         states: Encoder output (B, frames, d_model).
-        prompts: Tokens before each text, of equal number.
+        prompts: Tokens before each text. All texts have the same number of them.
         texts: Text of each clip, at most about 440 tokens.
         units: Units of each text. Their offsets are counted from the start of that text.
         silences: For each clip, whether each frame of 20 ms is silence, (frames of the clip,) bool.
@@ -89,7 +89,7 @@ def time_units(
 
 
 def silent_positions(levels: Levels, start: float, end: float) -> np.ndarray:
-    """Compute (frames,) bool: which encoder frames between two times of a recording are completely silent."""
+    """Compute which encoder frames between two times of a recording are completely silent, (frames,) bool."""
     per_frame = round(FRAME_SECONDS / LEVEL_SECONDS)
     first = round(start / LEVEL_SECONDS)
     num_frames = max(round((end - start) / FRAME_SECONDS), 1)

@@ -65,10 +65,10 @@ class Transcriber(Protocol):
 
         Args:
             clips: (samples,) float32 each, 16 kHz, at most 30 s.
-            languages: Language code of each; None lets the model detect it.
+            languages: Language code of each clip. If it is None, the model detects the language.
             contexts: Context of each clip in seconds.
-            previous: Tokens of a text that stands before each clip.
-            temperature: 0 is the decoder's usual search; above, tokens are drawn at random.
+            previous: Tokens of the text before each clip. They are its prompt.
+            temperature: With 0, the decoder searches as usual. Above 0, tokens are drawn at random.
         """
         ...
 
