@@ -66,8 +66,7 @@ def decode_greedily(
     Args:
         encoded: B clips. Finished clips are removed from it.
         prompts: (B, P) int64.
-        max_length: Largest number of tokens, with the prompt. The number of the decoder's positions is a
-            limit too.
+        max_length: Largest number of tokens, with the prompt. The decoder's positions are a limit too.
         temperature: Above 0, each token is drawn at random. Higher values give unlikely tokens more often.
 
     Returns:
@@ -173,8 +172,7 @@ def decode_clips(
     Args:
         model: Whisper, or a PEFT model around it, in evaluation mode. It is faster inside `ready_to_decode`.
         clips: (samples,) float32 each, 16 kHz, at most 30 s.
-        languages: Language code of each clip. If it is None, the model detects the language. English-only
-            models ignore it.
+        languages: Language code of each clip. If None, the model detects it. English-only models ignore it.
         contexts: Context of each clip in seconds.
         max_length: Largest number of tokens of a hypothesis, with the prompt.
         task: `transcribe`, or `translate` (into English).
