@@ -54,7 +54,7 @@ def _as_sample(utterance: ScoredUtterance, raw: bool) -> Sample:
 
 
 def print_samples(samples: Sequence[Sample], console: Console) -> None:
-    """Print references and hypotheses: substituted words orange, inserted blue, deleted red, in brackets."""
+    """Print references and hypotheses. Differences are in brackets and in colours, see `STYLES`."""
     console.print(Text("Some validation clips and the worst one; [brackets] mark differences:"))
     for sample in samples:
         edits = align_words(sample.reference, sample.hypothesis)
