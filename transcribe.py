@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from utils.delivery.transcribing import WindowReader
     from utils.delivery.transcript_files import Summary, TranscriptFolder
 
-SHOWN = 10  # files of each kind in the summary
+SHOWN = 10  # doubtful files in the summary; the record has all
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -115,16 +115,15 @@ def transcribe_files(
     made: "dict[GivenFile, Summary]",
     failed: "dict[GivenFile, str]",
 ) -> None:
-    """Transcribe files.
+    """Transcribe files and write each as soon as its group is done. Enter each in `made` or `failed`."""
+    from functools import partial
 
-    Write each transcript as soon as its group is done, and enter the file in `made` or `failed`.
-    """
-    from utils.delivery.groups import GroupCounter, load_groups, work_of
+    from utils.delivery.groups import GroupCounter, count_failure, load_groups, work_of
     from utils.delivery.transcribing import transcribe_together
     from utils.runtime.progress import audio_progress
 
     with audio_progress(f"{len(files)} files", sum(map(work_of, files))) as progress:
-        for group in load_groups(files, language, failed.__setitem__):
+        for group in load_groups(files, language, partial(count_failure, progress, failed)):
             counter = GroupCounter(progress, group)
             transcripts = transcribe_together(reader, list(group.values()), counter.count)
             for file, transcript in zip(group, transcripts, strict=True):
@@ -139,19 +138,25 @@ def print_summary(
     seconds: float,
     output_dir: Path,
 ) -> None:
-    """Print what was transcribed, how fast, and which transcripts to check."""
+    """Print what was transcribed, how fast, and what to look at."""
+    from utils.data.fields import printable
+    from utils.delivery.transcript_files import RECORD
+
     audio = sum(summary.duration for summary in made.values())
     parts = [f"{len(made)} files, {audio:.0f} s of audio in {seconds:.0f} s (RTFx {audio / seconds:.1f})"]
     parts += [f"{num_done_before} were done before"] if num_done_before else []
     parts += [f"{len(failed)} failed"] if failed else []
-    doubtful = {file: summary for file, summary in made.items() if summary.doubtful}
-    uncovered = {file: summary for file, summary in made.items() if summary.uncovered}
-    for file, reason in list(failed.items())[:SHOWN]:
-        print(f"{file.path}: failed: {reason}")
-    for file, summary in list(doubtful.items())[:SHOWN]:
-        print(f"{file.path}: {summary.doubtful:.0f} s of text may be wrong, marked [?]")
-    for file, summary in list(uncovered.items())[:SHOWN]:
-        print(f"{file.path}: {summary.uncovered:.0f} s of speech have no text")
+    for file, reason in failed.items():
+        print(printable(f"{file.path}: failed: {reason}"))
+    seen = [
+        *((file, one.doubtful, "s of text may be wrong, marked [?]") for file, one in made.items()),
+        *((file, one.uncovered, "s of speech have no text") for file, one in made.items()),
+    ]
+    doubts = [f"{file.path}: {amount:.1f} {what}" for file, amount, what in seen if amount]
+    for line in doubts[:SHOWN]:
+        print(printable(line))
+    if len(doubts) > SHOWN:
+        print(f"{len(doubts) - SHOWN} more such lines: see {RECORD} there.")
     print(f"{output_dir}: {'; '.join(parts)}.")
 
 

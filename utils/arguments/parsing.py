@@ -60,7 +60,9 @@ def _take_bare_words(words: list[str], kind: type[ScriptArguments]) -> tuple[lis
     types_of, kept, bare = get_type_hints(kind), list[str](), list[str]()
     room, choices = 0.0, ()
     for word in words:
-        if word.startswith("-") and word != "-" and not word[1].isdigit():
+        if word == f"--{kind.positional}":  # says what holds without it
+            room = 0.0
+        elif word.startswith("-") and word != "-" and not word[1].isdigit():
             kind_of_value = types_of.get(word[2:], str)
             is_list = get_origin(kind_of_value) is list
             choices = get_args(get_args(kind_of_value)[0]) if is_list else ()

@@ -16,6 +16,8 @@ SHORTEST_CUE = 1.0  # seconds; shorter ones stay on the screen so long if there 
 
 PAUSE_BETWEEN_CUES = 1.0  # seconds without a word; no cue contains such a pause
 
+DOUBTFUL = "[?] "  # before a text that may be wrong
+
 GAP = 0.08  # seconds between two cues, so that the eye sees the change
 
 MARGIN, SHORTEST_HOLE = 0.5, 1.0  # seconds beside a word that count as covered, and of speech that is told
@@ -40,17 +42,20 @@ class Layout:
     lines: int = 2  # of a cue
     reading_speed: float = 20.0  # characters a second
 
+    def beside_mark(self, doubt: str | None) -> "Layout":
+        """Return the layout of a text with this doubt: narrower lines, so that its mark fits."""
+        return self if doubt is None else replace(self, line_width=self.line_width - len(DOUBTFUL))
+
 
 def cut_cues(words: Sequence[Word], layout: Layout, doubt: str | None = None) -> list[Cue]:
     """Cut words at the ends of sentences, clauses and at pauses into cues that fit the layout.
-
-    Each cue stays long enough to be read, if the next cue does not begin before.
 
     Args:
         words: Words in order of time.
         layout: The limits of a cue.
         doubt: Reason why the words may be wrong. It applies to all of them.
     """
+    layout = layout.beside_mark(doubt)
     pauses = [i for i in range(1, len(words)) if words[i].start - words[i - 1].end > PAUSE_BETWEEN_CUES]
     edges = [0, *pauses, len(words)] if words else []
     runs = [words[first:last] for first, last in itertools.pairwise(edges)]
@@ -83,10 +88,9 @@ def _possible_firsts(words: Sequence[Word], last: int, layout: Layout) -> Iterat
     """
     lines, width = 1, 0
     for first in range(last, -1, -1):
-        own = width_of(words[first].text)
-        if width and width + own > layout.line_width + 1:  # the space before a line does not count
+        if width and width + _width_at_begin(words[first]) > layout.line_width:
             lines, width = lines + 1, 0
-        width += own
+        width += width_of(words[first].text)
         too_long = words[last].end - words[first].start > LONGEST_CUE
         if first < last and (lines > layout.lines or too_long):
             return
@@ -138,7 +142,7 @@ def break_lines(words: Sequence[Word], layout: Layout) -> list[str]:
     for last in range(len(words)):
         best: tuple[float, float, int] = (math.inf, 0.0, last)
         for first in range(last, -1, -1):
-            width = sum(widths[first : last + 1]) - 1
+            width = _width_at_begin(words[first]) + sum(widths[first + 1 : last + 1])
             if width > layout.line_width and first < last:
                 break
             lines, unevenness, _ = costs[first]
@@ -149,6 +153,11 @@ def break_lines(words: Sequence[Word], layout: Layout) -> list[str]:
     while edges[-1]:
         edges.append(costs[edges[-1]][2])
     return [join_words(words[first:last]) for first, last in itertools.pairwise(reversed(edges))]
+
+
+def _width_at_begin(word: Word) -> int:
+    """Return the columns of a word that begins a line, where the space before it does not count."""
+    return width_of(word.text.lstrip())
 
 
 def width_of(text: str) -> int:

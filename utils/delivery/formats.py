@@ -6,18 +6,16 @@ from dataclasses import asdict
 from html import escape
 
 from utils.data.forced_alignment.segments import SENTENCE_END
-from utils.delivery.cues import PAUSE_BETWEEN_CUES, Layout, break_lines, stay_readable
+from utils.delivery.cues import DOUBTFUL, PAUSE_BETWEEN_CUES, Layout, break_lines, stay_readable
 from utils.delivery.transcript import Cue, Transcript, join_words
-
-DOUBTFUL = "[?] "  # before a text that may be wrong
 
 
 def as_txt(transcript: Transcript, layout: Layout) -> str:
-    """Return the text with one sentence on each line. A long pause also ends a line."""
+    """Return one sentence a line. A long pause also ends a line, and so does the end of a doubt."""
     lines: list[list[Cue]] = []
     for cue in transcript.cues:
         before = lines[-1][-1] if lines else None
-        goes_on = before is not None and not SENTENCE_END.search(before.text)
+        goes_on = before and before.doubt == cue.doubt and not SENTENCE_END.search(before.text)
         if before is None or not goes_on or cue.start - before.end > PAUSE_BETWEEN_CUES:
             lines.append([])
         lines[-1].append(cue)
@@ -98,8 +96,9 @@ def _mark(cue: Cue) -> str:
 
 
 def _lines(cue: Cue, layout: Layout) -> str:
-    """Return the lines of a cue. Replace `-->`, because players would read it as times."""
-    return (_mark(cue) + "\n".join(break_lines(cue.words, layout))).replace("-->", "→")
+    """Return the lines of a cue. An arrow of ASCII would be read as times."""
+    lines = break_lines(cue.words, layout.beside_mark(cue.doubt))
+    return (_mark(cue) + "\n".join(lines)).replace("-->", "→")
 
 
 def _rounded(value: float | None) -> float | None:

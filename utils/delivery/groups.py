@@ -51,6 +51,14 @@ def work_of(file: GivenFile) -> int:
     return 1 if file.state is None else max(file.state[1], 1)
 
 
+def count_failure(
+    progress: AudioProgress, failed: dict[GivenFile, str], file: GivenFile, reason: str
+) -> None:
+    """Enter a file in `failed`, and count its work, so that the progress bar reaches its end."""
+    failed[file] = reason
+    progress.skip(work_of(file))
+
+
 class GroupCounter:
     """Counts the windows of a group as shares of the work of its files."""
 

@@ -120,7 +120,11 @@ class WindowReader:
         timed = time_words(self._transcriber, decoded, clips, silences, self.request.task)
         rows = zip(windows, decoded.languages, decoded.texts, timed, strict=True)
         return [
-            ReadWindow(language, shift(words, window.start), find_doubt(text, window.end - window.start))
+            ReadWindow(
+                language,
+                shift(words, window.start, window.end),
+                find_doubt(text, window.end - window.start),
+            )
             for window, language, text, words in rows
         ]
 

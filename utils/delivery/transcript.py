@@ -46,6 +46,7 @@ def join_words(words: Sequence[Word]) -> str:
     return "".join(word.text for word in words).strip()
 
 
-def shift(words: Sequence[Word], seconds: float) -> list[Word]:
-    """Return the words with later times."""
-    return [replace(word, start=word.start + seconds, end=word.end + seconds) for word in words]
+def shift(words: Sequence[Word], seconds: float, until: float) -> list[Word]:
+    """Return the words with later times, none of them after `until`."""
+    times = [(min(word.start + seconds, until), min(word.end + seconds, until)) for word in words]
+    return [replace(word, start=start, end=end) for word, (start, end) in zip(words, times, strict=True)]

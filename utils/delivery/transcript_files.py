@@ -3,15 +3,17 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utils.data.fields import printable
 from utils.delivery.cues import Layout
 from utils.delivery.formats import FORMATS
 from utils.delivery.inputs import GivenFile
 from utils.delivery.transcript import Transcript
+from utils.runtime.errors import WriteError
 from utils.runtime.files import write_text
 
 if TYPE_CHECKING:
@@ -56,23 +58,39 @@ class TranscriptFolder:
 
     def __init__(self, folder: Path, formats: Sequence[str], layout: Layout, request: str) -> None:
         self._folder, self._formats, self._layout, self._request = folder, formats, layout, request
-        self._done = set(_read_keys(folder / RECORD))
+        self._done, self._is_cut = _read_keys(folder / RECORD)
 
     def has(self, file: GivenFile) -> bool:
-        """Check whether the folder has transcripts of a file that were made from the same file in the same
-        way.
+        """Check whether the transcripts of a file are there, made of the same file in the same way.
+
+        Nothing is known of standard input beforehand.
         """
-        return self._key(file) in self._done and all(path.is_file() for path in self._paths(file))
+        is_done = file.state is not None and self._done.get(str(file.stem)) == self._key(file)
+        return is_done and all(path.is_file() for path in self._paths(file))
 
     def write(self, file: GivenFile, transcript: Transcript) -> Summary:
-        """Write the transcripts of a file and record them."""
-        for name, path in zip(self._formats, self._paths(file), strict=True):
-            write_text(path, FORMATS[name](transcript, self._layout))
+        """Write the transcripts of a file and record them.
+
+        Raises:
+            WriteError: The disk is full, or a file cannot be written for another reason.
+        """
         summary = summarise(transcript)
-        line = {"key": self._key(file), "source": str(file.path), **asdict(summary)}
-        with (self._folder / RECORD).open("a", encoding="utf-8") as record:
-            record.write(json.dumps(line, ensure_ascii=False) + "\n")
+        names = {"key": self._key(file), "stem": str(file.stem), "source": printable(file.path)}
+        try:
+            for name, path in zip(self._formats, self._paths(file), strict=True):
+                write_text(path, FORMATS[name](transcript, self._layout))
+            self._record(json.dumps(names | asdict(summary)))
+        except OSError as error:
+            stem = printable(self._folder / file.stem)
+            raise WriteError(
+                f"{stem}: its transcripts could not be written: {error.strerror}. Finished ones are kept."
+            ) from error
         return summary
+
+    def _record(self, line: str) -> None:
+        with (self._folder / RECORD).open("a", encoding="utf-8") as record:
+            record.write("\n" * self._is_cut + line + "\n")
+        self._is_cut = False
 
     def _paths(self, file: GivenFile) -> list[Path]:
         stem = self._folder / file.stem
@@ -82,12 +100,15 @@ class TranscriptFolder:
         return _digest([self._request, str(file.stem), file.language, file.state])
 
 
-def _read_keys(path: Path) -> Iterator[str]:
-    """Yield the key of each line. Skip a line that a killed run left incomplete."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-    for line in lines:
+def _read_keys(path: Path) -> tuple[dict[str, str], bool]:
+    """Return the key of the last transcript by stem, and whether a killed run has cut the last line."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    keys: dict[str, str] = {}
+    for line in text.splitlines():
         with contextlib.suppress(ValueError, KeyError, TypeError):
-            yield json.loads(line)["key"]
+            row = json.loads(line)
+            keys[row["stem"]] = row["key"]
+    return keys, bool(text) and not text.endswith("\n")
 
 
 def _digest(value: object) -> str:

@@ -69,11 +69,15 @@ def time_words(
 
 
 def _pieces(text: str, units: Sequence[Unit]) -> list[str]:
-    """Return the text of each unit with a space before it, also for the first one."""
+    """Return the text of each unit with the space before it, as if another clip came before.
+
+    Any other white space, such as the end of a line, becomes one space.
+    """
     starts = [0, *(unit.end for unit in units[:-1])]
     pieces = [text[start : unit.end] for start, unit in zip(starts, units, strict=True)]
-    space = "" if SPACELESS_CHARACTER.match(pieces[0]) else " "
-    return [space + pieces[0], *pieces[1:]]
+    spaces = ["" if SPACELESS_CHARACTER.match(pieces[0]) else " "]
+    spaces += [" " if piece[0].isspace() else "" for piece in pieces[1:]]
+    return [space + " ".join(piece.split()) for space, piece in zip(spaces, pieces, strict=True)]
 
 
 def _evenly(text: str, units: Sequence[Unit], silence: np.ndarray) -> list[Word]:

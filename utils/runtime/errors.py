@@ -12,6 +12,13 @@ from pathlib import Path
 SECONDS_TO_BE_ENDED = 2.0  # torchrun checks its processes ten times a second
 
 
+OF_THE_USER = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+)
+"""Errors of files and folders that tell what to do."""
+
+
 class UserError(Exception):
     """A mistake in the input or the arguments. The message must tell the user what to do."""
 
@@ -24,9 +31,9 @@ class WriteError(UserError):
 def user_errors_end_the_script() -> Iterator[None]:
     """Print a `UserError` on standard error and exit with status 2, without a traceback.
 
-    A full disk, a missing permission and Ctrl-C are treated in the same way. The first process prints at
-    once. The other processes wait. If all processes fail with the same error, the launcher ends these before
-    they print it again.
+    A full disk, a missing permission, a path that cannot be and Ctrl-C are treated alike. The first process
+    prints at once. The others wait: if all fail with the same error, the launcher ends them before they print
+    it again.
     """
     try:
         yield
@@ -35,7 +42,7 @@ def user_errors_end_the_script() -> Iterator[None]:
     except UserError as error:
         _end(str(error), 2)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in OF_THE_USER:
             raise
         _end(f"{error.filename or 'writing'}: {error.strerror}. Finished work is kept.", 2)
 
