@@ -123,11 +123,11 @@ def stay_readable(cues: Sequence[Cue], layout: Layout, duration: float) -> list[
         layout: Its reading speed is used.
         duration: Seconds of the recording.
     """
-    nexts = [*(cue.start - GAP for cue in cues[1:]), duration]
+    latest = [*(cue.start - GAP for cue in cues[1:]), duration]
     wanted = [max(SHORTEST_CUE, width_of(cue.text) / layout.reading_speed) for cue in cues]
     return [
-        replace(cue, end=max(cue.end, min(cue.start + seconds, until)))
-        for cue, seconds, until in zip(cues, wanted, nexts, strict=True)
+        replace(cue, end=max(cue.end, min(cue.start + wanted[number], latest[number])))
+        for number, cue in enumerate(cues)
     ]
 
 
