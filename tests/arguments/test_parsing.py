@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from utils.arguments import evaluate, preprocess
+from utils.arguments import evaluate, preprocess, transcribe
 from utils.arguments import train as train_module
 from utils.arguments.evaluate import EvaluateArguments
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.preprocess import PreprocessArguments
 from utils.arguments.train import TrainArguments
+from utils.arguments.transcribe import TranscribeArguments
 from utils.audio.augmentation_options import Augmentation, NonSpeech, SpecAugment
 from utils.data.sources.registry import SOURCES
 from utils.model.adapter_options import AdapterOptions
@@ -27,6 +28,7 @@ READERS = {
     PreprocessArguments: ["preprocess.py"],
     TrainArguments: ["train.py"],
     EvaluateArguments: ["evaluate.py"],
+    TranscribeArguments: ["transcribe.py"],
 }
 ROOM_OF = {"train.py": "training"}  # that takes its arguments
 BASES = {"ScriptArguments"}
@@ -50,7 +52,7 @@ def message_of(*argv: str, kind=TrainArguments) -> str:
 def test_every_dataclass_has_a_reader():
     found = {
         name
-        for module in (preprocess, train_module, evaluate)
+        for module in (preprocess, train_module, evaluate, transcribe)
         for name, value in vars(module).items()
         if name.endswith("Arguments") and name not in BASES
     }

@@ -6,11 +6,12 @@ import pytest
 import torch
 from transformers.modeling_outputs import BaseModelOutput
 
+from tests.support.tiny_whisper import build_tiny_whisper, let_it_spell
 from tests.support.transcribing import transcribe
 from utils.audio.flac import encode_flac
 from utils.model.context import dynamic_context
-from utils.model.decoding import decode_greedily, detect_languages
-from utils.model.encoded_clips import EncodedClips
+from utils.model.decoding import decode_clips, decode_greedily, detect_languages
+from utils.model.encoded_clips import EncodedClips, encode_in_contexts
 from utils.model.encoder import encode
 from utils.model.loading import load_model
 from utils.model.transcription import plan_decoding
@@ -172,3 +173,76 @@ def test_progress_is_told_of_every_clip(tiny, clips, durations):
     )
     assert sum(number for number, _ in told) == len(clips)
     assert sum(seconds for _, seconds in told) == pytest.approx(sum(durations))
+
+
+# ---- temperature and previous text -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def spelling(tmp_path_factory):
+    """A random model that writes letters."""
+    return load_model(str(let_it_spell(build_tiny_whisper(tmp_path_factory.mktemp("spelling")))))
+
+
+@pytest.fixture(scope="module")
+def waveforms(italian_prompts):
+    return [samples for samples, _ in italian_prompts[:3]]
+
+
+def decode_spelling(spelling, clips, **options):
+    languages, contexts = ["it"] * len(clips), [30.0] * len(clips)
+    options = {"max_length": 24} | options
+    return decode_clips(spelling.model.eval(), spelling.processor, clips, languages, contexts, **options)
+
+
+def test_tokens_are_drawn_with_the_chances_of_the_softmax_at_the_temperature(tiny):
+    """Logits of 3, 2 and 1; all other tokens are suppressed."""
+    model = copy.deepcopy(tiny.model)
+    model.proj_out = Preference([7, 8, 9], model.config.vocab_size)
+    others = set(range(model.config.vocab_size)) - {7, 8, 9}
+    model.generation_config.suppress_tokens = sorted(others)
+    prompts = torch.tensor([prompt_tokens(tiny.processor.tokenizer, "it")] * 4000)
+    for temperature in (0.5, 1.0):
+        torch.manual_seed(0)
+        with torch.no_grad():
+            found = decode_greedily(model, EncodedClips(torch.zeros(4000, 1, 64)), prompts, 5, temperature)
+        chances = (torch.tensor([3.0, 2.0, 1.0]) / temperature).softmax(0).tolist()
+        shares = [sum(tokens == [token] for tokens in found) / 4000 for token in (7, 8, 9)]
+        assert shares == pytest.approx(chances, abs=0.03)
+
+
+def test_a_clip_is_read_otherwise_when_warm_and_the_same_again_with_the_seed(spelling, waveforms):
+    texts = []
+    for temperature in (0.0, 0.0, 1e-3, 0.8, 0.8):
+        torch.manual_seed(1)
+        texts.append(decode_spelling(spelling, waveforms, temperature=temperature).texts)
+    assert texts[0] == texts[1] == texts[2] != texts[3] == texts[4]
+
+
+def test_the_previous_text_stands_before_the_prompt_and_is_no_part_of_the_result(spelling, waveforms):
+    """As `generate` does with `prompt_ids`."""
+    tokenizer, model = spelling.processor.tokenizer, spelling.model
+    previous = tokenizer(" Anna Rossi", add_special_tokens=False).input_ids
+    limit = 1 + len(previous) + 4 + 20
+    found = decode_spelling(spelling, waveforms, previous=previous, max_length=limit)
+    assert found.texts != decode_spelling(spelling, waveforms).texts and found.languages == ["it"] * 3
+    options = {"sampling_rate": 16_000, "return_tensors": "pt"}
+    features = spelling.processor.feature_extractor(waveforms, **options).input_features
+    prompt_ids = torch.tensor(tokenizer.get_prompt_ids("Anna Rossi"))
+    with torch.no_grad():
+        ids = model.generate(
+            features, language="it", task="transcribe", prompt_ids=prompt_ids, max_new_tokens=20
+        )
+    decoded = tokenizer.batch_decode(ids, skip_special_tokens=True)
+    assert [text.removeprefix(" Anna Rossi").strip() for text in decoded] == found.texts
+    assert all(len(text) > 10 for text in found.texts)
+
+
+def test_the_encoder_output_is_that_of_all_clips_when_the_decoder_has_finished(spelling, waveforms):
+    contexts = [8.0, 7.5, 8.0]
+    model, processor = spelling.model.eval(), spelling.processor
+    found = decode_clips(model, processor, waveforms, ["it"] * 3, contexts, max_length=60)
+    with torch.inference_mode():
+        expected = encode_in_contexts(model, processor, waveforms, contexts, 0)
+    torch.testing.assert_close(found.encoded.states, expected.states)
+    torch.testing.assert_close(found.encoded.mask, expected.mask)

@@ -1,5 +1,6 @@
 """A random Whisper of a few layers, with all that a model folder has."""
 
+import json
 from pathlib import Path
 
 
@@ -70,6 +71,17 @@ def let_it_end_soon(folder: Path) -> Path:
     weights["model.decoder.embed_tokens.weight"][build_tokenizer().eos_token_id] = 1.0
     weights["model.decoder.layer_norm.bias"] += 1.0
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def let_it_spell(folder: Path) -> Path:
+    """Let a saved model write letters and spaces alone, where a random one mostly writes no text at all."""
+    path = folder / "generation_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    tokenizer = build_tokenizer()
+    spelt = {*tokenizer.convert_tokens_to_ids([*"abcdefghilmnopqrstuvz", "Ġ"]), tokenizer.eos_token_id}
+    config["suppress_tokens"] = sorted(set(range(len(tokenizer))) - spelt)
+    path.write_text(json.dumps(config), encoding="utf-8")
     return folder
 
 
