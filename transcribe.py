@@ -55,6 +55,7 @@ def transcribe(arguments: TranscribeArguments) -> "dict[GivenFile, str]":
     with sole_run_in(output_dir):
         folder = open_folder(arguments, output_dir)
         left = [file for file in files if not folder.has(file)]
+        folder.remove_leftovers(left)
         started = time.perf_counter()
         if left:
             with open_reader(arguments, left) as reader:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 RECORD = "transcribed.jsonl"
+
+LEFTOVER = re.compile(rf"\..+\.({'|'.join(FORMATS)})\.\d+\.tmp")  # of `write_text`
 
 WITHOUT_INFLUENCE = ("files", "output_dir", "batch_size")  # arguments that do not change a transcript
 
@@ -67,6 +70,13 @@ class TranscriptFolder:
         """
         is_done = file.state is not None and self._done.get(str(file.stem)) == self._key(file)
         return is_done and all(path.is_file() for path in self._paths(file))
+
+    def remove_leftovers(self, files: Sequence[GivenFile]) -> None:
+        """Delete what a killed run has begun to write beside the transcripts of these files."""
+        for folder in {path.parent for file in files for path in self._paths(file)}:
+            for path in folder.glob(".*.tmp"):
+                if LEFTOVER.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
 
     def write(self, file: GivenFile, transcript: Transcript) -> Summary:
         """Write the transcripts of a file and record them.
