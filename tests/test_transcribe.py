@@ -158,6 +158,7 @@ def test_a_real_talk_is_the_same_in_all_formats(read_talk):
         assert all(event.end - event.start <= 7000 for event in events)
 
 
+@pytest.mark.slow
 def test_a_real_talk_is_read_as_well_as_its_prompts_one_by_one(read_talk, talk, chosen):
     arguments = parse_arguments(
         TranscribeArguments, ["--model", BASE, "--output_dir", "o", "--dtype", "float32", "x"]

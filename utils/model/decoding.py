@@ -66,8 +66,9 @@ def decode_greedily(
     Args:
         encoded: B clips. Finished clips are removed from it.
         prompts: (B, P) int64.
-        max_length: Largest number of tokens, with the prompt. The decoder's positions are a limit too.
-        temperature: Above 0, each token is drawn at random. Higher values give unlikely tokens more often.
+        max_length: At most this number of tokens, prompt included; also limited by the decoder's positions.
+        temperature: Above 0, each token is drawn at random: the higher, the less likely ones. Each clip has
+            its own draws, from torch's seed, so that other clips have no influence.
 
     Returns:
         The tokens of each clip after the prompt, without the end token. A hypothesis with a loop ends where
@@ -77,6 +78,7 @@ def decode_greedily(
     device = encoded.states.device
     first, later = _never_chosen(model, device)
     results: list[list[int]] = [[] for _ in range(len(prompts))]
+    draws = [torch.Generator(device).manual_seed(torch.initial_seed()) for _ in results]
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
     active = torch.arange(len(prompts), device=device)
     inputs = prompts
@@ -86,7 +88,7 @@ def decode_greedily(
         )
         logits = model.proj_out(decoded.last_hidden_state[:, -1]).float()  # (B, vocabulary)
         logits[:, first if position == prompts.shape[1] else later] = -torch.inf
-        tokens = _choose(logits, temperature)
+        tokens = _choose(logits, temperature, [draws[row] for row in active.tolist()])
         for row, token in zip(active.tolist(), tokens.tolist(), strict=True):
             if token != end:
                 results[row].append(token)
@@ -106,11 +108,13 @@ def decode_greedily(
     return results
 
 
-def _choose(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+def _choose(logits: torch.Tensor, temperature: float, draws: Sequence[torch.Generator]) -> torch.Tensor:
     """Return (B,) the most likely token of each row of (B, vocabulary), or one drawn at random."""
     if temperature == 0:
         return logits.argmax(dim=-1)
-    return torch.multinomial((logits / temperature).softmax(dim=-1), 1).squeeze(1)
+    chances = (logits / temperature).softmax(dim=-1)
+    drawn = [torch.multinomial(row, 1, generator=draw) for row, draw in zip(chances, draws, strict=True)]
+    return torch.cat(drawn)
 
 
 def _never_chosen(
