@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.tiny_whisper import build_tiny_whisper, let_it_end_soon
+from tests.support.tiny_whisper import build_tiny_whisper, let_it_end_soon, let_it_spell
 from tests.support.tones import write_prepared_tones
 
 pytest_plugins = ["tests.support.cpu_times"]
@@ -26,6 +26,12 @@ def tiny_whisper(tmp_path_factory) -> Path:
 def brief_whisper(tmp_path_factory) -> Path:
     """Another that ends after one token, where it does not matter what a model writes."""
     return let_it_end_soon(build_tiny_whisper(tmp_path_factory.mktemp("brief") / "whisper"))
+
+
+@pytest.fixture(scope="session")
+def spelling_whisper(tmp_path_factory) -> Path:
+    """Another that writes letters and spaces, where the first writes no text."""
+    return let_it_spell(build_tiny_whisper(tmp_path_factory.mktemp("spelling") / "whisper"))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ import soundfile
 
 import transcribe
 from tests.support.hostile import SOUNDS, build_folder
-from tests.support.tiny_whisper import build_tiny_whisper, let_it_spell
 from tests.support.warm_processes import start_warm
 from utils.delivery import groups
 from utils.delivery.transcript_files import RECORD, TranscriptFolder
@@ -46,11 +45,6 @@ if __name__ == "__main__":
 
 
 @pytest.fixture(scope="module")
-def spelling(tmp_path_factory) -> Path:
-    return let_it_spell(build_tiny_whisper(tmp_path_factory.mktemp("spelling") / "whisper"))
-
-
-@pytest.fixture(scope="module")
 def many(italian_prompts, tmp_path_factory) -> Path:
     """Thirty recordings of 1.2 s, each of another second of speech."""
     folder = tmp_path_factory.mktemp("many")
@@ -61,11 +55,11 @@ def many(italian_prompts, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def words(spelling, many, tmp_path) -> Callable[..., list[str]]:
+def words(spelling_whisper, many, tmp_path) -> Callable[..., list[str]]:
     """A function that gives the command line for some of the recordings."""
 
     def line(out: object = None, files: object = None) -> list[str]:
-        options = ["--model", str(spelling), "--dtype", "float32", "--generation_max_length", "16"]
+        options = ["--model", str(spelling_whisper), "--dtype", "float32", "--generation_max_length", "16"]
         options += ["--language", "it", "--format", *FORMATS, "--output_dir", str(out or tmp_path / "out")]
         return [*options, str(files or many)]
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from transformers.modeling_outputs import BaseModelOutput
 
-from tests.support.tiny_whisper import build_tiny_whisper, let_it_spell
 from tests.support.transcribing import transcribe
 from utils.audio.flac import encode_flac
 from utils.model.context import dynamic_context
@@ -179,9 +178,8 @@ def test_progress_is_told_of_every_clip(tiny, clips, durations):
 
 
 @pytest.fixture(scope="module")
-def spelling(tmp_path_factory):
-    """A random model that writes letters."""
-    return load_model(str(let_it_spell(build_tiny_whisper(tmp_path_factory.mktemp("spelling")))))
+def spelling(spelling_whisper):
+    return load_model(str(spelling_whisper))
 
 
 @pytest.fixture(scope="module")
