@@ -210,9 +210,7 @@ def test_a_changed_file_alone_is_done_again(folder, run, speech, capsys):
     assert "1 were done before" in capsys.readouterr().out
 
 
-def test_another_model_of_the_same_name_and_other_arguments_do_all_again(
-    folder, run, spelling_whisper, tmp_path
-):
+def test_another_model_of_the_name_or_other_arguments_do_all_again(folder, run, spelling_whisper, tmp_path):
     model = shutil.copytree(spelling_whisper, tmp_path / "model")
     out = run(folder, model=model)
     for change in ("model", "argument"):

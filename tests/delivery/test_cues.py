@@ -99,7 +99,7 @@ def test_a_long_sentence_is_cut_after_a_clause():
 def test_a_long_sentence_without_a_comma_is_cut_at_a_pause():
     first, second = "uno due tre quattro cinque sei", "sette otto nove dieci undici dodici"
     words = [*words_at(first, seconds=0.5), *words_at(second, start=3.4, seconds=0.5)]
-    assert texts(words, Layout(38, 1, 20.0)) == [first, second]
+    assert texts(words, Layout(40, 1, 20.0)) == [first, second]
     earlier = [*words[:5], *words_at(f"sei {second}", start=2.9, seconds=0.5)]
     assert texts(earlier, Layout(40, 1, 20.0)) == ["uno due tre quattro cinque", f"sei {second}"]
 
@@ -121,6 +121,14 @@ def test_quick_speech_gets_cues_that_can_be_read():
     words = [*words_at("uno due tre quattro cinque sei sette otto.", seconds=0.1), Word(" nove.", 4.0, 4.5)]
     (first, second) = stay_readable(cut_cues(words, WIDE), WIDE, 10.0)
     assert first.end == pytest.approx(42 / 20) and second.end == 5.0
+
+
+def test_a_cut_gives_quick_speech_the_longer_time():
+    """Either cut is after a comma; 30 characters in a second are too many, 41 in 3.5 s are not."""
+    quick_part, middle = words_at("abcdefghi abcdefghi abcdefghi,", seconds=1 / 3), "abcdefghi,"
+    words = [*quick_part, Word(f" {middle}", 1.0, 3.5), *words_at("abcdefghi abcdefghi abcdefghi.", 3.5, 0.8)]
+    assert texts(words, Layout(42, 1))[0].endswith(f"abcdefghi, {middle}")
+    assert texts(words, Layout(42, 1, 40.0))[0].endswith("abcdefghi abcdefghi,")
 
 
 def test_a_cue_ends_before_the_next_and_with_the_recording():

@@ -1,0 +1,73 @@
+"""What the engines are asked for: previous text, temperature, language, task and beams."""
+
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from utils.evaluation.backends.ctranslate2 import FasterWhisperTranscriber
+from utils.evaluation.backends.opening import open_transcriber
+from utils.evaluation.backends.transcriber import BackendOptions
+from utils.model.loading import load_model
+
+OPTIONS = BackendOptions(torch.device("cpu"), "float32", 24)
+PREVIOUS = [5, 6, 7]
+
+
+@pytest.fixture(scope="module")
+def clips(italian_prompts) -> list[np.ndarray]:
+    return [samples for samples, _ in italian_prompts[:3]]
+
+
+@pytest.fixture(scope="module")
+def ctranslate2(spelling_whisper):
+    with open_transcriber(str(spelling_whisper), "ctranslate2", OPTIONS) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("other", [{"previous": PREVIOUS}, {"temperature": 0.8}])
+def test_ctranslate2_writes_something_else_after_a_text_and_when_warm(ctranslate2, clips, other):
+    def texts(**options) -> list[str]:
+        return ctranslate2.decode(clips, ["it"] * 3, [30.0] * 3, **options).texts
+
+    assert texts() == texts() != texts(**other)
+
+
+def test_ctranslate2_gives_the_encoder_output_of_transformers(ctranslate2, spelling_whisper, clips):
+    contexts, languages = [8.0, 7.5, 8.0], ["it", "fa", "it"]
+    found = ctranslate2.decode(clips, languages, contexts)
+    with open_transcriber(str(spelling_whisper), "transformers", OPTIONS) as transformers:
+        plain = replace(transformers, loaded=replace(transformers.loaded, silence_run=0))
+        expected = plain.decode(clips, languages, contexts)
+    torch.testing.assert_close(found.encoded.mask, expected.encoded.mask)
+    for row, length in enumerate((400, 375, 400)):
+        ours, theirs = (one.encoded.states[row, :length] for one in (expected, found))
+        torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
+    assert found.languages == expected.languages
+
+
+@dataclass
+class NotingEngine:
+    """In place of faster-whisper's model: it notes what it is asked for."""
+
+    asked: list[dict] = field(default_factory=list)
+
+    def transcribe(self, samples, **options):
+        self.asked.append(options)
+        segments = [SimpleNamespace(text=" Uno"), SimpleNamespace(text=" due.")]
+        return segments, SimpleNamespace(language=options["language"] or "fa")
+
+
+def test_faster_whisper_is_asked_for_the_same(tiny_whisper, clips):
+    engine, options = NotingEngine(), replace(OPTIONS, task="translate", num_beams=3)
+    transcriber = FasterWhisperTranscriber(engine, load_model(str(tiny_whisper)), options)
+    found = transcriber.decode(clips[:2], ["it", None], [30.0] * 2, previous=PREVIOUS, temperature=0.4)
+    assert (found.texts, found.languages, found.encoded) == (["Uno due."] * 2, ["it", "fa"], None)
+    assert [asked["language"] for asked in engine.asked] == ["it", None]
+    for asked in engine.asked:
+        assert (asked["task"], asked["beam_size"], asked["temperature"]) == ("translate", 3, 0.4)
+        assert asked["initial_prompt"] == PREVIOUS and asked["condition_on_previous_text"] is False
+    transcriber.transcribe_recording(clips[0], None)
+    assert "temperature" not in engine.asked[-1] and engine.asked[-1]["initial_prompt"] is None
