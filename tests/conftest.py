@@ -30,7 +30,7 @@ def brief_whisper(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def spelling_whisper(tmp_path_factory) -> Path:
-    """Another that writes letters and spaces, where the first writes no text."""
+    """Another that writes letters, by what it hears; the first writes no text at all."""
     return let_it_spell(build_tiny_whisper(tmp_path_factory.mktemp("spelling") / "whisper"))
 
 

@@ -55,8 +55,8 @@ def test_words_keep_their_spaces():
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("a.wav --formatt srt", "unknown argument '--formatt'. Did you mean 'format'?"),
-        ("--formatt srt a.wav", "unknown argument '--formatt'. Did you mean 'format'?"),
+        ("a.wav --formatt srt", "unknown argument '--formatt'. Did you mean '--format'?"),
+        ("--formatt srt a.wav", "unknown argument '--formatt'. Did you mean '--format'?"),
         ("-f srt a.wav", "unknown argument '-f'"),
         ("--format mp3 a.wav", "invalid choice: 'mp3'"),
         ("--format a.wav", "invalid choice: 'a.wav'"),

@@ -232,9 +232,11 @@ def test_the_context_of_windows_is_the_one_that_was_asked_for(tiny, audio_contex
 
 def test_nothing_is_decoded_where_nobody_speaks(tiny):
     reader = reader_of(tiny, numbered)
-    silence = load_recording(np.zeros(48_000, dtype=np.float32), None)
-    empty, other = transcribe_together(reader, [silence, marked_recording((1, 0, 20))])
-    assert (empty.cues, empty.language, empty.duration, empty.uncovered) == ([], None, 3.0, 0.0)
+    silences = [load_recording(np.zeros(48_000, dtype=np.float32), code) for code in (None, "fa")]
+    *empty, other = transcribe_together(reader, [*silences, marked_recording((1, 0, 20))])
+    assert [transcript.language for transcript in empty] == [None, "fa"]
+    for transcript in empty:
+        assert (transcript.cues, transcript.duration, transcript.uncovered) == ([], 3.0, 0.0)
     assert text_of(other.cues) == "Testo numero 1 di tanti."
     assert [asked.marks for asked in asked_of(reader)] == [[1]]
 

@@ -28,6 +28,11 @@ def tiny(tiny_whisper):
 
 
 @pytest.fixture(scope="module")
+def spelling(spelling_whisper):
+    return load_model(str(spelling_whisper))
+
+
+@pytest.fixture(scope="module")
 def clips(italian_prompts):
     return [encode_flac(waveform) for waveform, _ in italian_prompts]
 
@@ -74,16 +79,19 @@ def test_full_context_gives_the_text_of_generate_in_a_language_given_or_detected
 
 
 def test_a_tiny_random_model_agrees_with_generate_to_the_length_limit(
-    tiny, clips, durations, italian_prompts
+    spelling, clips, durations, italian_prompts
 ):
     waveforms = [waveform for waveform, _ in italian_prompts]
-    features = tiny.processor.feature_extractor(
+    features = spelling.processor.feature_extractor(
         waveforms, sampling_rate=16_000, return_tensors="pt"
     ).input_features
     with torch.no_grad():
-        ids = tiny.model.generate(features, language="it", task="transcribe", max_new_tokens=20)
-    expected = [text.strip() for text in tiny.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
-    assert decode(tiny, clips, durations, max_length=24) == expected
+        ids = spelling.model.generate(features, language="it", task="transcribe", max_new_tokens=20)
+    expected = [
+        text.strip() for text in spelling.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)
+    ]
+    assert decode(spelling, clips, durations, max_length=24) == expected
+    assert len(set(expected)) == len(clips) and min(map(len, expected)) > 10
 
 
 def test_a_loop_is_cut_short(tiny, italian_prompts, monkeypatch):
@@ -102,13 +110,14 @@ def test_a_loop_is_cut_short(tiny, italian_prompts, monkeypatch):
 
 
 @pytest.mark.parametrize("audio_context", ["full", "dynamic"])
-def test_batch_size_and_order_do_not_matter(tiny, clips, durations, audio_context):
+def test_batch_size_and_order_do_not_matter(spelling, clips, durations, audio_context):
     clips, durations = clips[:4], durations[:4]
     options = {"audio_context": audio_context, "max_length": 20}
-    one_by_one = decode(tiny, clips, durations, batch_size=1, **options)
-    assert decode(tiny, clips, durations, batch_size=4, **options) == one_by_one
-    backwards = decode(tiny, clips[::-1], durations[::-1], batch_size=3, **options)
+    one_by_one = decode(spelling, clips, durations, batch_size=1, **options)
+    assert decode(spelling, clips, durations, batch_size=4, **options) == one_by_one
+    backwards = decode(spelling, clips[::-1], durations[::-1], batch_size=3, **options)
     assert backwards[::-1] == one_by_one
+    assert len(set(one_by_one)) == 4
 
 
 def test_languages_are_detected_as_transformers_does(tiny):
@@ -178,11 +187,6 @@ def test_progress_is_told_of_every_clip(tiny, clips, durations):
 
 
 @pytest.fixture(scope="module")
-def spelling(spelling_whisper):
-    return load_model(str(spelling_whisper))
-
-
-@pytest.fixture(scope="module")
 def waveforms(italian_prompts):
     return [samples for samples, _ in italian_prompts[:3]]
 
@@ -220,7 +224,7 @@ def test_other_clips_have_no_influence_on_what_is_drawn(spelling, waveforms):
     for samples in waveforms[::-1]:
         torch.manual_seed(3)
         alone += decode_spelling(spelling, [samples], temperature=0.8).texts
-    assert alone[::-1] == together
+    assert alone[::-1] == together and len(set(together)) == 3
 
 
 def test_a_clip_is_read_otherwise_when_warm_and_the_same_again_with_the_seed(spelling, waveforms):

@@ -75,7 +75,17 @@ def let_it_end_soon(folder: Path) -> Path:
 
 
 def let_it_spell(folder: Path) -> Path:
-    """Let a saved model write letters and spaces alone, where a random one mostly writes no text at all."""
+    """Let a saved model write letters and spaces, others for other sounds; a random one writes no text at all.
+
+    Its cross-attention is made a thousand times as strong, in the product of two of its matrices.
+    """
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    for name, weight in weights.items():
+        if "encoder_attn." in name and name.endswith("weight"):
+            weight *= 1000**0.5
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     path = folder / "generation_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     tokenizer = build_tokenizer()

@@ -67,8 +67,7 @@ def decode_greedily(
         encoded: B clips. Finished clips are removed from it.
         prompts: (B, P) int64.
         max_length: At most this number of tokens, prompt included; also limited by the decoder's positions.
-        temperature: Above 0, each token is drawn at random: the higher, the less likely ones. Each clip has
-            its own draws, from torch's seed, so that other clips have no influence.
+        temperature: Above 0, tokens are drawn, the higher the less likely ones; of each clip by torch's seed.
 
     Returns:
         The tokens of each clip after the prompt, without the end token. A hypothesis with a loop ends where

@@ -35,12 +35,18 @@ def test_ctranslate2_writes_something_else_after_a_text_and_when_warm(ctranslate
     assert texts() == texts() != texts(**other)
 
 
-def test_ctranslate2_gives_the_encoder_output_of_transformers(ctranslate2, spelling_whisper, clips):
+def test_ctranslate2_gives_the_texts_and_the_encoder_output_of_transformers(
+    ctranslate2, spelling_whisper, clips
+):
     contexts, languages = [8.0, 7.5, 8.0], ["it", "fa", "it"]
-    found = ctranslate2.decode(clips, languages, contexts)
+    ctranslate2 = replace(ctranslate2, options=replace(OPTIONS, task="translate"))
+    found = ctranslate2.decode(clips, languages, contexts, previous=PREVIOUS)
     with open_transcriber(str(spelling_whisper), "transformers", OPTIONS) as transformers:
-        plain = replace(transformers, loaded=replace(transformers.loaded, silence_run=0))
-        expected = plain.decode(clips, languages, contexts)
+        loaded = replace(transformers.loaded, silence_run=0)
+        plain = replace(transformers, loaded=loaded, options=ctranslate2.options)
+        expected = plain.decode(clips, languages, contexts, previous=PREVIOUS)
+        assert expected.texts != plain.decode(clips, ["it"] * 3, contexts, previous=PREVIOUS).texts
+    assert found.texts == expected.texts
     torch.testing.assert_close(found.encoded.mask, expected.encoded.mask)
     for row, length in enumerate((400, 375, 400)):
         ours, theirs = (one.encoded.states[row, :length] for one in (expected, found))
