@@ -83,12 +83,12 @@ def test_language_and_task_are_those_of_the_decoder(transcriber):
 
 
 def test_a_text_too_long_for_the_decoder_has_words_of_equal_length(transcriber):
-    """A token is a byte here: 444 of them and the prompt of 4 are the 448 that fit, the end included."""
-    fitting, long = " ".join(["abc"] * 110), " ".join(["abcd"] * 100)
-    first, second = timed(transcriber, [fitting, long], [10.0, 10.0])
-    assert len(first) == 110 and all(word.probability is not None for word in first)
-    assert [word.start for word in second] == pytest.approx([0.1 * n for n in range(100)])
-    assert [word.end for word in second] == pytest.approx([0.1 * (n + 1) for n in range(100)])
+    """A token is a byte here: a space, 442 of a text, the prompt of 4 and the end are the 448 that fit."""
+    fitting, long = "abc " * 110 + "ab", "abc " * 110 + "abc"
+    first, second = timed(transcriber, [fitting, long], [11.1, 11.1])
+    assert len(first) == 111 and all(word.probability is not None for word in first)
+    assert [word.start for word in second] == pytest.approx([0.1 * n for n in range(111)])
+    assert [word.end for word in second] == pytest.approx([0.1 * (n + 1) for n in range(111)])
     assert all(word.probability is None for word in second)
 
 

@@ -75,7 +75,7 @@ def let_it_end_soon(folder: Path) -> Path:
 
 
 def let_it_spell(folder: Path) -> Path:
-    """Let a saved model write letters and spaces, others for other sounds; a random one writes no text at all.
+    """Let a saved model write letters, by what it hears; a random one writes no text at all.
 
     Its cross-attention is made a thousand times as strong, in the product of two of its matrices.
     """

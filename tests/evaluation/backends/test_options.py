@@ -35,9 +35,7 @@ def test_ctranslate2_writes_something_else_after_a_text_and_when_warm(ctranslate
     assert texts() == texts() != texts(**other)
 
 
-def test_ctranslate2_gives_the_texts_and_the_encoder_output_of_transformers(
-    ctranslate2, spelling_whisper, clips
-):
+def test_ctranslate2_gives_texts_and_encoder_output_of_transformers(ctranslate2, spelling_whisper, clips):
     contexts, languages = [8.0, 7.5, 8.0], ["it", "fa", "it"]
     ctranslate2 = replace(ctranslate2, options=replace(OPTIONS, task="translate"))
     found = ctranslate2.decode(clips, languages, contexts, previous=PREVIOUS)
