@@ -70,8 +70,7 @@ def decode_greedily(
         temperature: Above 0, tokens are drawn, the higher the less likely ones; of each clip by torch's seed.
 
     Returns:
-        The tokens of each clip after the prompt, without the end token. A hypothesis with a loop ends where
-        the loop was found.
+        The tokens of each clip after the prompt, without the end token. They end where a loop was found.
     """
     end = model.generation_config.eos_token_id
     device = encoded.states.device
