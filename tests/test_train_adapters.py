@@ -178,9 +178,9 @@ def test_a_model_that_translates_is_told_so_by_its_folder(arguments, tmp_path, m
     assert read_training_arguments(best)["task"] == "translate"
     tasks, original = [], utils.model.decoding.prompt_tokens
 
-    def told(*words, task: str) -> list[int]:
+    def told(*words, task: str, **options) -> list[int]:
         tasks.append(task)
-        return original(*words, task=task)
+        return original(*words, task=task, **options)
 
     monkeypatch.setattr(utils.model.decoding, "prompt_tokens", told)
     words = f"--models {best} --output_dir {tmp_path / 'report'} --language it --dataset {arguments()[3]}"
