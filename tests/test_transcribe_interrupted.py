@@ -107,8 +107,8 @@ def test_killed_at_any_write_the_next_run_does_the_rest_alone(words, tmp_path):
 
 def test_ctrl_c_ends_with_130_and_keeps_what_is_finished(words, tmp_path, monkeypatch, capsys, request):
     monkeypatch.setattr(groups, "GROUP_SECONDS", 3.0)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may start tests without it
-    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before or signal.SIG_DFL))
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may start tests without it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, usual))
     write, written = TranscriptFolder.write, []
 
     def write_and_interrupt(folder, file, transcript):
