@@ -8,6 +8,7 @@ import pytest
 import train
 from utils.arguments.command_line import COLUMNS
 from utils.arguments.evaluate import EvaluateArguments
+from utils.arguments.export import ExportArguments
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.preprocess import PreprocessArguments
 from utils.arguments.train import TrainArguments
@@ -16,7 +17,7 @@ from utils.runtime.errors import UserError
 
 NEEDED = ["--model_name_or_path", "m", "--dataset", "d", "--output_dir", "o"]
 TWO_SCREENS = 100  # lines
-SCRIPTS = [PreprocessArguments, TrainArguments, EvaluateArguments, TranscribeArguments]
+SCRIPTS = [PreprocessArguments, TrainArguments, EvaluateArguments, TranscribeArguments, ExportArguments]
 
 
 def help_of(capsys, kind, *words: str, description: str | None = None) -> str:

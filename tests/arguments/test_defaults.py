@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from utils.arguments.evaluate import EvaluateArguments
+from utils.arguments.export import ExportArguments
 from utils.arguments.preprocess import PreprocessArguments
 from utils.arguments.train import TrainArguments
 from utils.arguments.transcribe import TranscribeArguments
@@ -16,6 +17,7 @@ SCRIPTS = {
     "train": TrainArguments,
     "evaluate": EvaluateArguments,
     "transcribe": TranscribeArguments,
+    "export": ExportArguments,
 }
 EXPECTED = yaml.safe_load((Path(__file__).parents[1] / "fixtures/defaults.yaml").read_text(encoding="utf-8"))
 

@@ -50,7 +50,7 @@ def digest_request(arguments: "DataclassInstance", model: str) -> str:
         model: A fingerprint of the model's files.
     """
     values = {name: value for name, value in asdict(arguments).items() if name not in WITHOUT_INFLUENCE}
-    return _digest([values, model])
+    return digest_value([values, model])
 
 
 class TranscriptFolder:
@@ -107,7 +107,7 @@ class TranscriptFolder:
         return [stem.with_name(f"{stem.name}.{name}") for name in self._formats]
 
     def _key(self, file: GivenFile) -> str:
-        return _digest([self._request, str(file.stem), file.language, file.state])
+        return digest_value([self._request, str(file.stem), file.language, file.state])
 
 
 def _read_keys(path: Path) -> tuple[dict[str, str], bool]:
@@ -121,5 +121,6 @@ def _read_keys(path: Path) -> tuple[dict[str, str], bool]:
     return keys, bool(text) and not text.endswith("\n")
 
 
-def _digest(value: object) -> str:
+def digest_value(value: object) -> str:
+    """Return a digest of a value that JSON can hold."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]

@@ -24,6 +24,12 @@ def language_codes(model: nn.Module) -> set[str]:
     return set(language_ids(model))
 
 
+def added_languages(model: nn.Module) -> dict[str, int]:
+    """Return the token id of each language that was added to Whisper, by code: those after the timestamps."""
+    last = getattr(whisper_of(model).generation_config, "no_timestamps_token_id", None)
+    return {code: token_id for code, token_id in language_ids(model).items() if last and token_id > last}
+
+
 def check_languages(model: nn.Module, languages: Sequence[str | None], name_or_path: str) -> list[str | None]:
     """Return the language of each row, for its label tokens. All are None for an English-only model.
 

@@ -12,7 +12,13 @@ from transformers import GenerationConfig, WhisperForConditionalGeneration, Whis
 
 from utils.model.ctranslate2.settings import MULTILINGUAL_VOCAB_SIZE, language_settings
 from utils.model.languages import language_ids
-from utils.model.quantization import Quantization, bitsandbytes_config, keep_trainable_after_decoding
+from utils.model.quantization import (
+    Quantization,
+    bitsandbytes_config,
+    dequantized,
+    keep_trainable_after_decoding,
+    quantization_in_training,
+)
 from utils.model.resolving import resolve_model
 from utils.model.saving import ARGUMENTS_FILE, RESULTS_FILE, ranks_of_zero_are_meant
 from utils.model.silence import SILENCE_RUN
@@ -52,9 +58,10 @@ def load_model(
     Args:
         name_or_path: The name that the user gave.
         dtype: Precision of the weights.
-        keep_adapter: Keep an adapter separate and trainable, instead of merging it into the weights.
-        quantization: Quantise the linear layers of the base. This needs `keep_adapter`, because an adapter
-            cannot be merged into quantised weights.
+        keep_adapter: Leave an adapter in place, trainable, instead of merging it into the weights.
+        quantization: Quantise the linear layers of the base; needs `keep_adapter`, as adapters are merged
+            only into whole weights. If an adapter was trained on a quantised base, these are the unpacked
+            ones: the adapter has learnt to make up for their rounding.
 
     Raises:
         UserError: There is no loadable model, or model and processor do not belong together.
@@ -107,15 +114,19 @@ def _load_adapter(
 ) -> nn.Module:
     from peft import PeftConfig, PeftModel
 
-    base_name = PeftConfig.from_pretrained(str(folder)).base_model_name_or_path
-    base = _load_whisper(resolve_model(str(base_name)), dtype, quantization)
+    base_name = resolve_model(str(PeftConfig.from_pretrained(str(folder)).base_model_name_or_path))
+    trained_on = None if keep_adapter else quantization_in_training(read_training_arguments(str(folder)))
+    if trained_on is None:
+        base = _load_whisper(base_name, dtype, quantization)
+    else:
+        base = dequantized(_load_whisper(base_name, torch.float32, trained_on))
     if len(processor.tokenizer) > base.config.vocab_size:  # a language was added; the adapter has its row
         base.resize_token_embeddings(len(processor.tokenizer), mean_resizing=False)
     if (folder / "generation_config.json").exists():
         base.generation_config = GenerationConfig.from_pretrained(folder)
     with ranks_of_zero_are_meant():
         model = PeftModel.from_pretrained(base, str(folder), is_trainable=keep_adapter)
-    return model if keep_adapter else model.merge_and_unload()
+    return model if keep_adapter else model.merge_and_unload().to(dtype)
 
 
 def _check_pair(name: str, model: WhisperForConditionalGeneration, processor: WhisperProcessor) -> None:

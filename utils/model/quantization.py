@@ -1,11 +1,12 @@
 """Quantise base weights to 8 or 4 bits with bitsandbytes, for adapters (https://arxiv.org/abs/2305.14314)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 
 import torch
 from torch import nn
-from transformers import BitsAndBytesConfig
+from transformers import BitsAndBytesConfig, WhisperForConditionalGeneration
 
 from utils.runtime.errors import UserError
 
@@ -46,6 +47,30 @@ def bitsandbytes_config(quantization: Quantization) -> BitsAndBytesConfig:
         bnb_4bit_compute_dtype=quantization.compute_dtype,
         llm_int8_skip_modules=_KEPT_WHOLE,
     )
+
+
+def quantization_in_training(arguments: Mapping[str, object]) -> Quantization | None:
+    """Return how the base of an adapter was quantised in its training, here on the CPU; None if it was not.
+
+    Args:
+        arguments: Those of train.py, as `train.yaml` holds them.
+    """
+    if not (arguments.get("load_in_8bit") or arguments.get("load_in_4bit")):
+        return None
+    return Quantization(
+        bits=8 if arguments.get("load_in_8bit") else 4,
+        device=torch.device("cpu"),
+        quant_type=str(arguments.get("bnb_4bit_quant_type", "nf4")),
+        double_quant=bool(arguments.get("bnb_4bit_use_double_quant", True)),
+    )
+
+
+def dequantized(model: WhisperForConditionalGeneration) -> WhisperForConditionalGeneration:
+    """Return the model with ordinary linear layers, whose weights are the quantised ones, unpacked."""
+    whole: WhisperForConditionalGeneration = model.dequantize()
+    for mark in ("is_loaded_in_8bit", "is_loaded_in_4bit"):  # they stay, and PEFT believes them
+        vars(whole).pop(mark, None)
+    return whole
 
 
 def keep_trainable_after_decoding(model: nn.Module) -> None:

@@ -43,12 +43,7 @@ def resolve_model(name_or_path: str) -> str:
         raise UserError(
             f"{name_or_path}: found a file, expected a model folder or a Hub id. Give its folder."
         )
-    if folder.name == "best" and folder.with_name("final").is_dir():
-        raise UserError(
-            f"{name_or_path}: no such folder, because the run has not validated. "
-            f"Give {folder.with_name('final')}, the model after the last step."
-        )
-    if _looks_like_path(name_or_path):
+    if looks_like_path(name_or_path):
         raise UserError(
             f"{name_or_path}: no such folder. Check the path, or give a Hub id such as openai/whisper-base."
         )
@@ -109,7 +104,8 @@ def _convert_cached(folder: Path) -> str:
     return str(target)
 
 
-def _looks_like_path(name: str) -> bool:
+def looks_like_path(name: str) -> bool:
+    """Check whether a name is meant as a path, not as a Hub id, even if no such folder exists."""
     return name.startswith((".", "/", "~")) or name.endswith("/") or "\\" in name or name.count("/") > 1
 
 

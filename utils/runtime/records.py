@@ -1,6 +1,7 @@
 """Restore records from the plain values of JSON files."""
 
 import types
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -28,4 +29,5 @@ def _restored(kind: Any, value: Any) -> Any:
         return kind(**{name: _restored(hints[name], value[name]) for name in known})  # type: ignore[operator]
     if origin is dict:
         return {key: _restored(parts[1], item) for key, item in value.items()}
-    return origin(_restored(parts[0], item) for item in value) if origin in (list, tuple) else value
+    made_as = {list: list, tuple: tuple, Sequence: list}.get(origin)
+    return value if made_as is None else made_as(_restored(parts[0], item) for item in value)

@@ -19,7 +19,6 @@ from utils.model.decoding import DecodedClips
 from utils.model.encoded_clips import join_encoded
 from utils.model.languages import language_ids
 from utils.model.loading import LoadedModel, load_model
-from utils.model.saving import save_processor
 from utils.model.whisper import whisper_of
 from utils.runtime.errors import UserError
 from utils.text.label_tokens import MAX_LABEL_TOKENS, prompt_tokens
@@ -38,8 +37,16 @@ def ctranslate2_folder(name: str) -> Iterator[tuple[Path, LoadedModel]]:
     If the folder was converted for this, it is deleted afterwards.
     """
     loaded = load_model(name)
+    if is_ctranslate2_folder(name):
+        yield Path(name), loaded
+        return
+    from utils.model.ctranslate2.writing import write_ctranslate2
+
     with tempfile.TemporaryDirectory() as temporary:
-        yield Path(name) if is_ctranslate2_folder(name) else _convert(loaded, Path(temporary)), loaded
+        folder = Path(temporary) / "ctranslate2"
+        # in full precision; the engine reduces it as it loads
+        write_ctranslate2(loaded.model, loaded.processor, folder, "float32")
+        yield folder, loaded
 
 
 def engine_options(package: str, options: BackendOptions) -> dict[str, str | int]:
@@ -66,18 +73,6 @@ def engine_options(package: str, options: BackendOptions) -> dict[str, str | int
         )
     precision = "default" if options.dtype == "auto" else options.dtype
     return {"device": kind, "device_index": device.index or 0, "compute_type": precision}
-
-
-def _convert(loaded: LoadedModel, folder: Path) -> Path:
-    """Write the model in CTranslate2's form, in float32. The precision is reduced when it is loaded."""
-    from ctranslate2.converters import TransformersConverter
-
-    source, target = folder / "source", folder / "ctranslate2"
-    whisper_of(loaded.model).save_pretrained(source)
-    save_processor(loaded.processor, source)
-    copied = ["tokenizer.json", "preprocessor_config.json"]
-    TransformersConverter(str(source), copy_files=copied).convert(str(target))
-    return target
 
 
 @dataclass(frozen=True)

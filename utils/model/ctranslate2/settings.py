@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from utils.model.alignment_heads import find_strange_heads, upper_half_heads
 from utils.model.ctranslate2.model_bin import NEW_CONVERSION, ModelBin
 from utils.runtime.errors import UserError
 
@@ -160,7 +161,7 @@ def build_generation_config(
     from transformers import GenerationConfig
 
     ids = tokenizer.get_vocab()
-    heads = settings.get("alignment_heads") or _upper_half_heads(config)
+    heads = settings.get("alignment_heads") or upper_half_heads(config)
     suppressed = [token for token in settings.get("suppress_ids", []) if token >= 0]
     blank = [*tokenizer.encode(" ", add_special_tokens=False), config.eos_token_id]
     begin = settings.get("suppress_ids_begin") or blank
@@ -187,18 +188,9 @@ def build_generation_config(
     return generation_config
 
 
-def _upper_half_heads(config: "WhisperConfig") -> list[list[int]]:
-    """Return all heads of the decoder's upper half. This is OpenAI's default if no better heads are known."""
-    layers = range(config.decoder_layers // 2, config.decoder_layers)
-    return [[layer, head] for layer in layers for head in range(config.decoder_attention_heads)]
-
-
 def _check_ids(config: "WhisperConfig", heads: list[list[int]], tokens: list[int]) -> None:
     strange: list[object] = [token for token in tokens if not 0 <= token < config.vocab_size]
-    layers, heads_of_layer = config.decoder_layers, config.decoder_attention_heads
-    strange += [
-        [layer, head] for layer, head in heads if not (0 <= layer < layers and 0 <= head < heads_of_layer)
-    ]
+    strange += find_strange_heads(config, heads)
     if strange:
         raise UserError(
             f"config.json: {strange[0]} is no token or head of a model of {config.vocab_size:,} tokens, "

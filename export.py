@@ -1,0 +1,142 @@
+"""Export a model for other programs, and prove that it does there what it does here.
+
+On any computer:
+
+    python export.py --model runs/it/best --format ctranslate2 --dataset data/it --output_dir out/ct2
+
+Several formats, in smaller weights:
+
+    python export.py --model runs/it/best --format ctranslate2 ggml --no_parity --output_dir out/int8
+"""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from utils.arguments.export import ExportArguments
+from utils.arguments.parsing import parse_arguments
+from utils.runtime.errors import UserError, user_errors_end_the_script
+
+if TYPE_CHECKING:
+    from utils.delivery.exporting import ComparisonData, Export
+    from utils.delivery.exports.export_format import ExportSource
+    from utils.delivery.heads import HeadSearch
+    from utils.delivery.parity.comparing import SourceComparison
+
+
+def main(argv: list[str] | None = None) -> None:
+    with user_errors_end_the_script():
+        arguments = parse_arguments(ExportArguments, argv, __doc__)
+        export(arguments, shlex.join(["python", "export.py", *(sys.argv[1:] if argv is None else argv)]))
+
+
+def export(arguments: ExportArguments, command: str) -> None:
+    """Write every format that an earlier run has not written, and keep those that do what the model does."""
+    from utils.delivery.exporting import (
+        Export,
+        check_source,
+        describe_request,
+        find_data,
+        is_already_exported,
+        plan_jobs,
+    )
+    from utils.delivery.exports.export_format import load_export_source
+    from utils.runtime.locking import sole_holder
+    from utils.runtime.progress import silence_libraries
+
+    silence_libraries()
+    output_dir = Path(arguments.output_dir).absolute()
+    jobs = plan_jobs(arguments.format, arguments.precision, output_dir, parity=arguments.parity)
+    requests = {job.name: describe_request(arguments, job, arguments.model) for job in jobs}
+    output_dir.parent.mkdir(parents=True, exist_ok=True)
+    refusal = f"{output_dir}: another run is writing this export. Wait for it, or stop it."
+    with sole_holder(output_dir.parent / f".{output_dir.name}.lock", refusal):
+        left = [job for job in jobs if not is_already_exported(job.folder, requests[job.name])]
+        if not left:
+            return
+        source = load_export_source(arguments.model)
+        check_source(left, source)
+        data = find_data(source, arguments.dataset, arguments.language)
+        heads = choose_heads(source, data, arguments)
+        comparison = compare_source(source, data, arguments)
+        refused = []
+        for job in left:
+            export = Export(source, job, command, comparison, heads)
+            refused += write_export(export, requests[job.name])
+    if refused:
+        told = "\n       ".join(refused)
+        raise UserError(f"an export that does not do what the model does is not kept:\n       {told}")
+
+
+def choose_heads(
+    source: "ExportSource", data: "ComparisonData | None", arguments: ExportArguments
+) -> "HeadSearch | None":
+    """Give the model better alignment heads, if training has moved the times of words."""
+    from utils.delivery.heads import search_alignment_heads, set_alignment_heads
+    from utils.delivery.parity.material import load_windows
+
+    if not arguments.search_alignment_heads or not source.arguments or data is None:
+        return None
+    windows = load_windows(data.datasets, "train", language=data.language, seed=arguments.seed)
+    found = search_alignment_heads(source.loaded, windows, source.task)
+    if not found.is_worth_it:
+        return None
+    set_alignment_heads(source.loaded, found.heads)
+    print(
+        f"Other attention heads give better times of words: {found.heads}. The starts were wrong by "
+        f"{found.before:.3f} s, and now by {found.after:.3f} s."
+    )
+    return found
+
+
+def compare_source(
+    source: "ExportSource", data: "ComparisonData | None", arguments: ExportArguments
+) -> "SourceComparison | None":
+    """Let the model itself transcribe clips and recordings; None without data."""
+    import torch
+
+    from utils.delivery.parity.comparing import measure_source
+    from utils.delivery.parity.material import load_test_sounds
+
+    if not arguments.parity:
+        return None
+    if data is None:
+        print(f"{source.name}: no data to compare the exports on. Add --dataset to prove them.")
+        return None
+    sounds = load_test_sounds(
+        data.datasets,
+        arguments.split,
+        language=data.language,
+        num_clips=arguments.max_samples,
+        seed=arguments.seed,
+    )
+    print(f"{source.name}: transcribes {len(sounds)} clips and recordings in transformers.")
+    scratch = Path(arguments.output_dir).absolute().parent
+    return measure_source(source, sounds, arguments.ways, torch.get_num_threads(), scratch)
+
+
+def write_export(export: "Export", request: str) -> list[str]:
+    """Write one format and try it in its runtimes. Keep it if nothing is worse; else return what is."""
+    from utils.delivery.export_card import print_scores, write_export_card
+    from utils.delivery.exporting import RefusedExport, write_record
+    from utils.runtime.files import folder_written_whole
+
+    job = export.job
+    print(f"{job.name}, {job.precision}:")
+    try:
+        with folder_written_whole(job.folder) as folder:
+            export = export.written(folder)
+            print_scores(export)
+            if faults := export.find_faults():
+                raise RefusedExport(faults)
+            write_export_card(folder, export)
+            write_record(folder, request, export)
+    except RefusedExport as error:
+        return error.faults
+    print(f"{job.folder}: written. Its README.md tells how to use it.")
+    return []
+
+
+if __name__ == "__main__":
+    main()

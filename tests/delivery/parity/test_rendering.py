@@ -1,0 +1,85 @@
+"""Runtimes in a process of their own: what they write comes back, and a crash is told."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from utils.delivery.parity import rendering
+from utils.delivery.parity.rendering import RuntimeFailure, render
+from utils.delivery.parity.sounds import JoinedClip, ParitySound
+from utils.delivery.runtimes.runtime import Rendition, Way
+from utils.delivery.transcript import Word
+
+PLAIN, TIMED = Way(), Way(timestamps=True)
+WORDS, PREVIOUS = Way(timestamps=True, words=True), Way(timestamps=True, previous_text=True)
+
+
+@dataclass(frozen=True)
+class Echo:
+    """Writes what it was given."""
+
+    folder: Path
+    threads: int
+    ways: tuple[Way, ...] = (PLAIN, TIMED, WORDS)
+
+    def __enter__(self) -> "Echo":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Rendition:
+        text = f"{self.folder.name} {self.threads} {len(samples)} {language} {way}"
+        return Rendition(text, [Word(" a", 0.5, 1.0)] if way.words else ())
+
+
+class Crashing(Echo):
+    def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Rendition:
+        os.kill(os.getpid(), signal.SIGSEGV)
+        raise AssertionError
+
+
+class Raising(Echo):
+    def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Rendition:
+        raise ValueError("no such\nlayer")
+
+
+class Hanging(Echo):
+    def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Rendition:
+        time.sleep(60)
+        raise AssertionError
+
+
+def sounds() -> list[ParitySound]:
+    clip = ParitySound("clip", np.zeros(160, dtype=np.float32), None, [JoinedClip("a", 0, 0.01)])
+    recording = ParitySound("long", np.zeros(320, dtype=np.float32), "it", [JoinedClip("a", 0, 0.01)] * 2)
+    return [clip, recording]
+
+
+def test_every_sound_comes_back_in_every_way_that_the_runtime_has():
+    found = render(Echo, Path("some/export"), sounds(), [PLAIN, WORDS, PREVIOUS], 2)
+    assert [(item.sound, item.way) for item in found] == [(0, PLAIN), (1, PLAIN), (1, WORDS)]
+    assert found[0].rendition == Rendition("export 2 160 None plain", [])
+    assert found[2].rendition == Rendition("export 2 320 it timestamps + words", [Word(" a", 0.5, 1.0)])
+    assert all(0 <= item.seconds < 1 for item in found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"), [(Crashing, "ended by SIGSEGV"), (Raising, "ValueError: no such layer")]
+)
+def test_a_runtime_that_fails_does_not_take_the_script_along(kind, told):
+    with pytest.raises(RuntimeFailure, match=told):
+        render(kind, Path("x"), sounds(), [PLAIN], 1)
+
+
+def test_a_runtime_that_hangs_is_ended(monkeypatch):
+    monkeypatch.setattr(rendering, "LEAST_PATIENCE", 3.0)
+    started = time.monotonic()
+    with pytest.raises(RuntimeFailure, match="no answer within"):
+        render(Hanging, Path("x"), sounds(), [PLAIN], 1)
+    assert time.monotonic() - started < 30

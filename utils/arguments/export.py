@@ -1,0 +1,62 @@
+"""The arguments of export.py, in groups."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from utils.arguments.fields import ScriptArguments, language_problems
+from utils.runtime.flags import argument
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportFlags:
+    """The model and the forms that it gets."""
+
+    group_name: ClassVar = "model and formats"
+
+    model: str = argument("Model or adapter: a folder or a name on the Hub.")
+    format: list[Literal["huggingface", "adapter", "ctranslate2", "ggml", "openai"]] = argument(
+        "Formats to write. Several get a folder each, below --output_dir."
+    )
+    precision: str | None = argument(
+        "Precision of the weights, such as float16, int8 or q5_0. Not given: the usual one of each format.",
+        default=None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityFlags:
+    """How an export is compared with the model."""
+
+    group_name: ClassVar = "comparison with the model"
+
+    parity: bool = argument(
+        "Let the export transcribe in its own library, and keep it only if it does what the model does.",
+        default=True,
+    )
+    dataset: list[str] = argument(
+        "Folders that preprocess.py wrote, for the comparison. Not given: those of the model's training.",
+        default=[],
+    )
+    split: str = argument("Split for the comparison.", default="test")
+    language: str = argument(
+        "Language code of clips without their own. auto: the runtime detects it.", default="auto"
+    )
+    max_samples: int = argument("Clips for the comparison, drawn at random.", default=24, at_least=1)
+    ways: list[Literal["plain", "timestamps", "words", "previous_text"]] = argument(
+        "Ways of use that must work: without timestamps, with them, with times of words, with the previous "
+        "text as a prompt.",
+        default=["plain", "timestamps", "words", "previous_text"],
+    )
+    search_alignment_heads: bool = argument(
+        "Search the attention heads that give the best times of words, on the training split.", default=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportArguments(ParityFlags, ExportFlags, ScriptArguments):
+    """Arguments of export.py."""
+
+    def problems(self) -> list[str]:
+        doubles = sorted({name for name in self.format if self.format.count(name) > 1})
+        found = [f"format: {', '.join(doubles)} given more than once. Give each once."] if doubles else []
+        return found + language_problems(self.language, self.model)

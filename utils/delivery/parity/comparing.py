@@ -1,0 +1,86 @@
+"""Compare exports with their source: both transcribe the same sounds in the same ways."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from utils.delivery.exports.export_format import ExportSource
+from utils.delivery.exports.hugging_face import HUGGING_FACE
+from utils.delivery.parity.measures import score_renditions
+from utils.delivery.parity.rendering import Opener, RuntimeFailure, render
+from utils.delivery.parity.sounds import ParitySound
+from utils.delivery.parity.verdict import RuntimeScores, find_export_faults, find_model_faults
+from utils.delivery.runtimes.runtime import Way
+from utils.delivery.runtimes.transformers import open_transformers_runtime
+from utils.runtime.errors import UserError
+
+WAYS: Mapping[str, Way] = {
+    "plain": Way(),
+    "timestamps": Way(timestamps=True),
+    "words": Way(timestamps=True, words=True),
+    "previous_text": Way(timestamps=True, previous_text=True),
+}
+
+
+@dataclass(frozen=True)
+class SourceComparison:
+    """The sounds and ways of a comparison, and what the source makes of them."""
+
+    sounds: Sequence[ParitySound]
+    ways: Sequence[Way]
+    threads: int
+    source: RuntimeScores
+
+    def try_in(self, runtimes: Mapping[str, Opener], folder: Path) -> list[RuntimeScores]:
+        """Let each runtime transcribe with the export in a folder."""
+        return [
+            measure(name, opener, folder, self.sounds, self.ways, self.threads)
+            for name, opener in runtimes.items()
+        ]
+
+    def find_faults(self, exports: Sequence[RuntimeScores], *, reduced: bool) -> list[str]:
+        """Return how exports differ from the source by more than the tolerances."""
+        return [
+            fault for export in exports for fault in find_export_faults(self.source, export, reduced=reduced)
+        ]
+
+
+def measure_source(
+    source: ExportSource, sounds: Sequence[ParitySound], ways: Sequence[str], threads: int, scratch: Path
+) -> SourceComparison:
+    """Let transformers transcribe with the source, in float32.
+
+    Args:
+        source: The model.
+        sounds: Clips and recordings.
+        ways: Names of `WAYS`.
+        threads: Threads of each runtime.
+        scratch: A folder with room for the model.
+
+    Raises:
+        UserError: The model fails on recordings, but not on clips.
+    """
+    wanted = [WAYS[name] for name in ways]
+    with tempfile.TemporaryDirectory(dir=scratch) as temporary:
+        HUGGING_FACE.write(source, Path(temporary), "float32")
+        found = measure("source", open_transformers_runtime, Path(temporary), sounds, wanted, threads)
+    if found.failure:
+        raise UserError(f"{source.name}: transformers cannot transcribe with it: {found.failure}")
+    if faults := find_model_faults(found):
+        told = "\n       ".join(faults)
+        raise UserError(
+            f"{source.name} reads clips, but fails on recordings:\n       {told}\n       "
+            "Or export it with --ways, without the ways that fail."
+        )
+    return SourceComparison(sounds, wanted, threads, found)
+
+
+def measure(
+    name: str, opener: Opener, folder: Path, sounds: Sequence[ParitySound], ways: Sequence[Way], threads: int
+) -> RuntimeScores:
+    """Let a runtime transcribe, and score it."""
+    try:
+        return RuntimeScores(name, score_renditions(sounds, render(opener, folder, sounds, ways, threads)))
+    except RuntimeFailure as failure:
+        return RuntimeScores(name, [], str(failure))

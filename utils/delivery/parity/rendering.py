@@ -1,0 +1,111 @@
+"""Let a runtime transcribe test sounds in a process of its own: a bad export may crash it."""
+
+import json
+import multiprocessing
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from utils.audio.flac import SAMPLE_RATE
+from utils.delivery.parity.sounds import ParitySound
+from utils.delivery.runtimes.runtime import Rendition, Runtime, Way
+from utils.runtime.records import record_from
+
+# opens an exported folder, with a number of threads
+Opener = Callable[[Path, int], AbstractContextManager[Runtime]]
+
+PATIENCE = 20.0  # seconds of work for a second of sound; more is taken for a process that hangs
+
+LEAST_PATIENCE = 300.0  # seconds: to load the library and the model
+
+
+class RuntimeFailure(Exception):
+    """The runtime cannot use the export. The message says what happened."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What a runtime wrote for one sound in one way."""
+
+    sound: int  # its number
+    way: Way
+    rendition: Rendition
+    seconds: float  # of work
+
+
+def render(
+    opener: Opener, folder: Path, sounds: Sequence[ParitySound], ways: Sequence[Way], threads: int
+) -> list[Rendered]:
+    """Transcribe all sounds in those of the ways that the runtime offers.
+
+    Clips are left out in ways that differ only in recordings or in the times of words.
+
+    Raises:
+        RuntimeFailure: The runtime raised an error, crashed or hung.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        results = Path(temporary) / "results.jsonl"
+        given = [
+            (number, way, sound.samples, sound.language)
+            for way in ways
+            for number, sound in enumerate(sounds)
+            if sound.is_recording or way == Way(timestamps=way.timestamps)
+        ]
+        context = multiprocessing.get_context("spawn")
+        child = context.Process(target=_render_all, args=(opener, folder, given, threads, results))
+        child.start()
+        limit = LEAST_PATIENCE + PATIENCE * sum(len(samples) for _, _, samples, _ in given) / SAMPLE_RATE
+        child.join(limit)
+        if child.is_alive():
+            child.kill()
+            child.join()
+            raise RuntimeFailure(f"it gave no answer within {limit:.0f} s")
+        found = list(_read(results))
+        if child.exitcode:
+            raise RuntimeFailure(_why(child.exitcode, found))
+        return [record_from(Rendered, value) for value in found]
+
+
+def _render_all(
+    opener: Opener,
+    folder: Path,
+    given: Sequence[tuple[int, Way, np.ndarray, str | None]],
+    threads: int,
+    results: Path,
+) -> None:
+    """Run in the child: write a line for each sound and way, or the error."""
+    with results.open("w", encoding="utf-8") as file:
+        try:
+            with opener(folder, threads) as runtime:
+                warm_up = np.zeros(SAMPLE_RATE, dtype=np.float32)
+                runtime.transcribe(warm_up, given[0][3], runtime.ways[0])
+                for number, way, samples, language in given:
+                    if way not in runtime.ways:
+                        continue
+                    started = time.perf_counter()
+                    rendition = runtime.transcribe(samples, language, way)
+                    line = Rendered(number, way, rendition, time.perf_counter() - started)
+                    file.write(json.dumps(asdict(line)) + "\n")
+        except Exception as error:
+            file.write(json.dumps({"error": f"{type(error).__name__}: {error}"}) + "\n")
+            file.flush()
+            raise SystemExit(1) from None
+
+
+def _read(results: Path) -> Iterator[dict]:
+    for line in results.read_text(encoding="utf-8").splitlines() if results.is_file() else ():
+        yield json.loads(line)
+
+
+def _why(exit_code: int, found: Sequence[dict]) -> str:
+    if found and "error" in found[-1]:
+        return " ".join(str(found[-1]["error"]).split())[:500]
+    if exit_code < 0:
+        return f"its process was ended by {signal.Signals(-exit_code).name}"
+    return f"its process ended with status {exit_code}"

@@ -1,0 +1,104 @@
+"""Decide whether a model can be delivered, and whether an export does what its source does."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from utils.delivery.parity.measures import Score
+from utils.delivery.runtimes.runtime import Way
+
+WER_RISE = 0.02  # of the error rate, from the source to an export
+
+WER_RISE_REDUCED = 0.03  # the same for weights of fewer than 16 bits
+
+ERRORS_BY_CHANCE = 3  # more errors than in the source, however few words there are
+
+MISSING_RISE = 0.03  # of the share of seconds that are missing
+
+MOST_MISSING = 0.2  # share of seconds, whatever the source does
+
+TIME_RISE = 0.08  # seconds, of the median error of word times
+
+F1_LOSS = 0.15  # of the F1 of word times within 200 ms
+
+CURES = {
+    "previous_text": "Train with --condition_on_prev_probability 0.5, or never give the previous text.",
+    "timestamps": "Train with --timestamp_probability 0.5 on data with timed text, or decode without.",
+    "plain": "Train with --stitch_probability 0.5: the model has to hear windows full of speech.",
+}
+"""What in training cures a model that fails on recordings, by the part of the way that it has not learnt."""
+
+
+@dataclass(frozen=True)
+class RuntimeScores:
+    """What a runtime made of a model, or why it could not."""
+
+    runtime: str
+    scores: Sequence[Score]
+    failure: str | None = None
+
+    def find(self, way: Way, on_recordings: bool) -> Score | None:
+        """Return the score of one way on clips or on recordings."""
+        found = (s for s in self.scores if s.way == way and s.on_recordings == on_recordings)
+        return next(found, None)
+
+
+def find_model_faults(source: RuntimeScores) -> list[str]:
+    """Return why the model itself reads clips but not recordings, and what in training cures it."""
+    faults = []
+    for score in source.scores:
+        on_clips = source.find(Way(timestamps=score.way.timestamps), False)
+        if not score.on_recordings or on_clips is None:
+            continue
+        if score.loops and not on_clips.loops:
+            faults.append(f"{_place(source, score)}: the model loops in {score.loops}. {_cure(score.way)}")
+        elif score.missing > max(MOST_MISSING, on_clips.missing):
+            faults.append(f"{_place(source, score)}: {score.missing:.0%} are missing. {_cure(score.way)}")
+    return faults
+
+
+def find_export_faults(source: RuntimeScores, export: RuntimeScores, *, reduced: bool) -> list[str]:
+    """Return all ways in which an export is worse than its source by more than the tolerances.
+
+    Args:
+        source: The source in transformers.
+        export: The export in a runtime of its own.
+        reduced: The weights have fewer than 16 bits.
+    """
+    if export.failure:
+        return [f"{export.runtime}: {export.failure}"]
+    rise = WER_RISE_REDUCED if reduced else WER_RISE
+    return [
+        f"{_place(export, score)}: {fault}"
+        for score in export.scores
+        if (counterpart := source.find(score.way, score.on_recordings)) is not None
+        for fault in _faults(counterpart, score, rise)
+    ]
+
+
+def _faults(source: Score, export: Score, rise: float) -> Iterator[str]:
+    allowed = max(rise, ERRORS_BY_CHANCE / max(source.errors.reference_length, 1))
+    if export.errors.rate > source.errors.rate + allowed:
+        yield f"WER {export.errors.rate:.1%}, of the source {source.errors.rate:.1%}"
+    if export.loops > source.loops:
+        yield f"loops in {export.loops}, of the source in {source.loops}"
+    if export.missing > source.missing + MISSING_RISE:
+        yield f"{export.missing:.1%} are missing, of the source {source.missing:.1%}"
+    if source.timing is None or source.timing.median_error is None:
+        return
+    if export.timing is None or export.timing.median_error is None:
+        yield "no times of words"
+    elif export.timing.median_error > source.timing.median_error + TIME_RISE:
+        yield (
+            f"times of words are wrong by {export.timing.median_error:.2f} s in the median, of the source by "
+            f"{source.timing.median_error:.2f} s"
+        )
+    elif export.timing.f1[1] < source.timing.f1[1] - F1_LOSS:
+        yield f"F1 of times of words {export.timing.f1[1]:.2f}, of the source {source.timing.f1[1]:.2f}"
+
+
+def _place(of: RuntimeScores, score: Score) -> str:
+    return f"{of.runtime}, {'recordings' if score.on_recordings else 'clips'}, {score.way}"
+
+
+def _cure(way: Way) -> str:
+    return CURES["previous_text" if way.previous_text else "timestamps" if way.timestamps else "plain"]

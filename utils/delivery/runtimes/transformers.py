@@ -1,0 +1,67 @@
+"""Try an exported folder in transformers: the pipeline for speech recognition, on the CPU."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from utils.audio.flac import SAMPLE_RATE
+from utils.delivery.runtimes.runtime import Rendition, Way
+from utils.delivery.transcript import Word
+from utils.model.languages import language_ids
+
+if TYPE_CHECKING:
+    from transformers import AutomaticSpeechRecognitionPipeline
+
+WINDOW = 30.0  # seconds
+
+
+@dataclass(frozen=True)
+class TransformersRuntime:
+    """The pipeline. It decodes greedily, where its own default is five beams.
+
+    Recordings without timestamps are cut into windows that overlap, as with `chunk_length_s=30`.
+    """
+
+    recognise: "AutomaticSpeechRecognitionPipeline"
+    ways: tuple[Way, ...] = (
+        Way(),
+        Way(timestamps=True),
+        Way(timestamps=True, words=True),
+        Way(timestamps=True, previous_text=True),
+    )
+
+    def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Rendition:
+        generate: dict[str, Any] = {"num_beams": 1, "do_sample": False}
+        if language_ids(self.recognise.model):
+            generate |= {"language": language, "task": "transcribe"}
+        if way.previous_text:
+            generate["condition_on_prev_tokens"] = True
+        is_long = len(samples) > WINDOW * SAMPLE_RATE
+        options: dict[str, Any] = {"chunk_length_s": WINDOW} if is_long and not way.timestamps else {}
+        found: Any = self.recognise(
+            {"raw": samples, "sampling_rate": SAMPLE_RATE},
+            return_timestamps="word" if way.words else way.timestamps,
+            generate_kwargs=generate,
+            **options,
+        )
+        words = []
+        for chunk in found["chunks"] if way.words else ():
+            start, end = chunk["timestamp"]
+            words.append(Word(chunk["text"].strip(), start, start if end is None else end))
+        return Rendition(found["text"].strip(), words)
+
+
+@contextlib.contextmanager
+def open_transformers_runtime(folder: Path, threads: int) -> Iterator[TransformersRuntime]:
+    """Load an exported folder. The threads are those of the whole process."""
+    import torch
+    from transformers import pipeline
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # its advice is for those who write code
+    torch.set_num_threads(threads)
+    yield TransformersRuntime(pipeline("automatic-speech-recognition", model=str(folder), device="cpu"))
