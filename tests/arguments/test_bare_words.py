@@ -62,6 +62,7 @@ def test_words_keep_their_spaces():
         ("--format a.wav", "invalid choice: 'a.wav'"),
         ("a.wav --batch_size", "--batch_size: expected one argument"),
         ("a.wav --batch_size -1", "batch_size -1: expected at least 1"),
+        ("--batch_size -1 a.wav", "batch_size -1: expected at least 1"),
         ("a.wav --batch_size many", "invalid int value: 'many'"),
         ("a.wav --max_line_width 7", "max_line_width 7: expected at least 8"),
         ("a.wav --max_line_count 0", "max_line_count 0: expected at least 1"),
