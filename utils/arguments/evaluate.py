@@ -46,7 +46,8 @@ class BatchFlags:
         default="auto",
     )
     long_form: Literal["sequential", "chunked"] = argument(
-        "Decode recordings window after window, or cut at pauses and in batches.", default="sequential"
+        "How to decode recordings: one window after another, or cut at pauses and in batches.",
+        default="sequential",
     )
     per_device_eval_batch_size: int = argument("Clips decoded at once.", default=16, at_least=1)
 

@@ -52,7 +52,7 @@ class SubtitleFlags:
     max_line_width: int = argument("Most characters in a line of subtitles.", default=42, at_least=8)
     max_line_count: int = argument("Most lines in a subtitle.", default=2, at_least=1)
     max_reading_speed: float = argument(
-        "Characters a second that people read. Subtitles stay as long as they need, if there is time.",
+        "Reading speed in characters a second. Subtitles stay as long as they need, if there is time.",
         default=20.0,
         above=0,
     )

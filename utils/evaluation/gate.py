@@ -159,7 +159,8 @@ def _judge_made_up_words(before: EvaluationResult, after: EvaluationResult) -> l
     found = []
     for kind, sound in after.hallucination.items():
         if sound.errors or before.hallucination[kind].errors:
-            failed = f"the decoder failed on {sound.errors} clips, before {before.hallucination[kind].errors}"
+            earlier = before.hallucination[kind].errors
+            failed = f"the decoder failed on {sound.errors} clips, with the model before on {earlier}"
             found.append((False, f"{after.audio_context} context: {kind}, {failed}."))
         old, new = before.hallucination[kind].words_per_minute, sound.words_per_minute
         if new - old > MORE_WORDS_PER_MINUTE:

@@ -108,7 +108,7 @@ def _draw_bars(axes: "Axes", panel: Panel, one: Series, place: int) -> None:
 
 
 def _look(one: Series) -> dict:
-    """Return the model's colour. In the dynamic context, the colour is paler."""
+    """Return the model's colour. Results with the dynamic context have a paler colour."""
     return {"color": colour_of(one.number), "alpha": 0.55 if one.is_dynamic else 1.0, "linewidth": 0}
 
 

@@ -96,7 +96,7 @@ def split_card(card: str) -> tuple[dict, str]:
 def _put_in(body: str, text: str) -> str:
     """Put the text between the marks.
 
-    It replaces an earlier text there. If there are no marks, it comes at the end.
+    It replaces an earlier text there. If the body has no marks, it is added at the end.
     """
     marked = f"{BEGIN}\n\n{text}\n{END}"
     if is_ours(body):

@@ -85,7 +85,7 @@ class Reader:
         return heard
 
     def place(self, text: str, units: Sequence[Unit], stretches: Sequence[Stretch]) -> list[PlacedUnit]:
-        """Find the times of the units of each stretch.
+        """Find the start and the end of each word (unit) in each stretch of the recording.
 
         Other units get the times of the gap between their neighbours.
         """

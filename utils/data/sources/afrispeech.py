@@ -50,7 +50,9 @@ def _afrispeech_tables(tree: FileTree) -> dict[str, str]:
     depth = {split: name.count("/") for name, split in reversed(found) if split}
     tables = {name: split for name, split in found if split and name.count("/") == depth[split]}
     if not tables:
-        raise UserError(f"{tree.root}: no train.csv, dev.csv or test.csv. --input must name AfriSpeech-200.")
+        raise UserError(
+            f"{tree.root}: no train.csv, dev.csv or test.csv. --input must be the folder of AfriSpeech-200."
+        )
     return tables
 
 

@@ -100,7 +100,9 @@ class ModelBin:
         # weights were multiplied by a scale and rounded: one scale for all, or one for each row
         scale = self._variables[f"{name}_scale"].astype(np.float32).reshape(-1)
         if scale.size not in (1, shape[0] if shape else 1) or not (scale != 0).all():
-            raise self.error(f"has {scale.size} scales, or one of zero, for {name} of shape {list(shape)}")
+            raise self.error(
+                f"has {scale.size} scales for {name} of shape {list(shape)}: too few, too many, or a zero"
+            )
         return values.astype(np.float32) / scale.reshape(-1, *[1] * (len(shape) - 1))
 
     def _read_variables(self) -> dict[str, np.ndarray]:
