@@ -176,4 +176,5 @@ def test_without_the_full_context_nothing_is_promoted():
 def test_a_decoder_that_fails_on_silence_is_not_quiet():
     failing = QUIET | {"silence": MadeUpWords(4, 0, 0, 60.0, errors=4)}
     gate = gate_of((BEFORE, replace(AFTER, hallucination=failing), 0.001))
-    assert gate.reasons == ["full context: silence, the decoder failed on 4 clips, with the model before on 0."]
+    told = "full context: silence, the decoder failed on 4 clips, with the model before on 0."
+    assert gate.reasons == [told]

@@ -22,6 +22,7 @@ def build_source(*, cantonese: bool = False, **shape: int):
 
     folder, tokenizer = load_tokenizer(cantonese)
     config, generation = WhisperConfig.from_pretrained(folder), GenerationConfig.from_pretrained(folder)
+    generation.alignment_heads = None  # those of base lie in layers that this one lacks
     if cantonese:
         generation.lang_to_id |= {"<|yue|>": 50358}
         generation.no_timestamps_token_id += 1

@@ -11,7 +11,9 @@ from utils.model.whisper import whisper_of
 def find_ctranslate2_problems(source: ExportSource, precision: str) -> list[str]:
     """Return what CTranslate2 cannot hold."""
     model = whisper_of(source.loaded.model)
-    return find_head_problems(model) + (find_half_problems(model) if "float16" in precision else [])
+    return find_head_problems(model) + (
+        find_half_problems(model) if precision.split("_")[-1] == "float16" else []
+    )
 
 
 def write_ctranslate2_export(source: ExportSource, folder: Path, precision: str) -> list[str]:

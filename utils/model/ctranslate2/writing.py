@@ -1,5 +1,6 @@
 """Write a model in CTranslate2's form, from memory. It needs the package ctranslate2."""
 
+import copy
 import json
 import tempfile
 from pathlib import Path
@@ -41,7 +42,9 @@ def write_ctranslate2(model: nn.Module, processor: WhisperProcessor, folder: Pat
     with tempfile.TemporaryDirectory() as temporary:
         whisper.config.save_pretrained(temporary)
         save_processor(processor, Path(temporary))
-        _MemoryConverter(whisper, Path(temporary)).convert(str(folder), quantization=precision, force=True)
+        # CTranslate2 multiplies the weights by their scales in place before it rounds them to integers
+        own = copy.deepcopy(whisper) if precision.startswith("int") else whisper
+        _MemoryConverter(own, Path(temporary)).convert(str(folder), quantization=precision, force=True)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["alignment_heads"] = alignment_heads(whisper)
     # an added language is there twice in the generation config, and detection would return it twice
