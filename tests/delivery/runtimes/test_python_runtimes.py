@@ -1,0 +1,100 @@
+"""transformers, faster-whisper and openai-whisper on exported folders: a random model for every way, Whisper
+base for the words.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.real_vocabulary import build_source
+from utils.delivery.exports.ctranslate2 import CTRANSLATE2
+from utils.delivery.exports.export_format import load_export_source
+from utils.delivery.exports.hugging_face import HUGGING_FACE
+from utils.delivery.exports.openai import OPENAI
+from utils.delivery.runtimes.faster_whisper import open_batched_faster_whisper, open_faster_whisper_runtime
+from utils.delivery.runtimes.openai_whisper import open_openai_whisper
+from utils.delivery.runtimes.runtime import Runtime, Way
+from utils.delivery.runtimes.transformers import open_transformers_runtime
+from utils.model.languages import add_language
+
+PLAIN, TIMESTAMPS = Way(), Way(timestamps=True)
+WORDS, PREVIOUS_TEXT = Way(timestamps=True, words=True), Way(timestamps=True, previous_text=True)
+RUNTIMES = {
+    "transformers": (HUGGING_FACE, open_transformers_runtime),
+    "faster-whisper": (CTRANSLATE2, open_faster_whisper_runtime),
+    "batched": (CTRANSLATE2, open_batched_faster_whisper),
+    "openai-whisper": (OPENAI, open_openai_whisper),
+}
+ONE_AFTER_THE_OTHER = [name for name in RUNTIMES if name != "batched"]
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory) -> Iterator[Callable[[str, str], Runtime]]:
+    """A function that exports a model and opens it in a runtime, once each."""
+    with contextlib.ExitStack() as stack:
+
+        @cache
+        def load(model: str):
+            return build_source() if model == "random" else load_export_source(model)
+
+        @cache
+        def export(model: str, number: int) -> Path:
+            folder = tmp_path_factory.mktemp("export")
+            (HUGGING_FACE, CTRANSLATE2, OPENAI)[number].write(load(model), folder, "float32")
+            return folder
+
+        @cache
+        def start(model: str, name: str) -> Runtime:
+            format, opener = RUNTIMES[name]
+            number = (HUGGING_FACE, CTRANSLATE2, OPENAI).index(format)
+            return stack.enter_context(opener(export(model, number), 1))
+
+        yield start
+
+
+def noise(seconds: float) -> np.ndarray:
+    return np.random.default_rng(0).normal(scale=0.1, size=round(seconds * 16_000)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ONE_AFTER_THE_OTHER)
+def test_every_way_changes_what_a_runtime_does(opened, name):
+    """40 s are two windows; previous text reaches the second one."""
+    runtime = opened("random", name)
+    assert set(runtime.ways) == {PLAIN, TIMESTAMPS, WORDS, PREVIOUS_TEXT}
+    found = {way: runtime.transcribe(noise(40), "it", way) for way in runtime.ways}
+    texts = {way: found[way].text for way in (PLAIN, TIMESTAMPS, PREVIOUS_TEXT)}
+    assert all(texts.values()) and len(set(texts.values())) == 3
+    assert runtime.transcribe(noise(40), "it", TIMESTAMPS) == found[TIMESTAMPS]
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_whisper_base_hears_a_prompt(opened, italian_prompts, name):
+    """The words of most of its transcript, their times within the clip, and the language if it is not given."""
+    samples, transcript = italian_prompts[0]
+    runtime = opened("openai/whisper-base", name)
+    found = runtime.transcribe(samples, None, WORDS)
+    spoken, heard = transcript.lower().split(), found.text.lower().split()
+    assert len(set(spoken) & set(heard)) > len(spoken) / 2, (transcript, found.text)
+    assert [word.text for word in found.words] == found.text.split()
+    times = [time for word in found.words for time in (word.start, word.end)]
+    assert times == sorted(times) and 0 <= times[0] and times[-1] <= len(samples) / 16_000 + 0.1
+    assert times[-1] > len(samples) / 16_000 / 2
+
+
+@pytest.mark.parametrize("name", ["faster-whisper", "openai-whisper"])
+def test_a_runtime_takes_a_language_that_was_added(tmp_path, name, monkeypatch):
+    import faster_whisper
+
+    for module in (faster_whisper.tokenizer, faster_whisper.transcribe):  # undone after the test
+        monkeypatch.setattr(module, "_LANGUAGE_CODES", module._LANGUAGE_CODES)
+    source = build_source()
+    add_language(source.loaded.model, source.loaded.processor, "xx")
+    format, opener = RUNTIMES[name]
+    format.write(source, tmp_path, "float32")
+    with opener(tmp_path, 1) as runtime:
+        texts = [runtime.transcribe(noise(3), language, PLAIN).text for language in ("xx", "it")]
+    assert all(texts) and texts[0] != texts[1]
