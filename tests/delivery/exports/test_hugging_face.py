@@ -34,9 +34,11 @@ def test_the_folder_is_complete_and_the_source_stays_as_it_is(trained, tmp_path,
     assert json.loads((tmp_path / "config.json").read_text())["dtype"] == precision
     assert json.loads((tmp_path / "generation_config.json").read_text())["_from_model_config"] is False
     assert whisper_of(source.loaded.model).dtype == torch.float32
+    assert not hasattr(whisper_of(source.loaded.model).generation_config, "alignment_heads")
     again = load_model(str(tmp_path))
     assert (again.silence_run, again.trainable_parameters) == (64, 7)
     assert again.model.generation_config.lang_to_id == source.loaded.model.generation_config.lang_to_id
+    assert again.model.generation_config.alignment_heads == [[1, 0], [1, 1]]  # the upper of two layers
     size_bytes = {"float32": 4, "float16": 2, "bfloat16": 2}[precision] * again.total_parameters
     assert (tmp_path / "model.safetensors").stat().st_size == pytest.approx(size_bytes, rel=0.1)
 

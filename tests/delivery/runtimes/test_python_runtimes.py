@@ -61,19 +61,16 @@ def noise(seconds: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ONE_AFTER_THE_OTHER)
-def test_every_way_changes_what_a_runtime_does(opened, name):
-    """40 s are two windows; previous text reaches the second one."""
+def test_timestamps_change_what_a_runtime_writes_and_nothing_is_drawn(opened, name):
     runtime = opened("random", name)
     assert set(runtime.ways) == {PLAIN, TIMESTAMPS, WORDS, PREVIOUS_TEXT}
-    found = {way: runtime.transcribe(noise(40), "it", way) for way in runtime.ways}
-    texts = {way: found[way].text for way in (PLAIN, TIMESTAMPS, PREVIOUS_TEXT)}
-    assert all(texts.values()) and len(set(texts.values())) == 3
-    assert runtime.transcribe(noise(40), "it", TIMESTAMPS) == found[TIMESTAMPS]
+    plain, timed, again = (runtime.transcribe(noise(1), "it", way) for way in (PLAIN, TIMESTAMPS, PLAIN))
+    assert plain.text and plain == again and plain != timed
 
 
 @pytest.mark.parametrize("name", RUNTIMES)
 def test_whisper_base_hears_a_prompt(opened, italian_prompts, name):
-    """The words of most of its transcript, their times within the clip, and the language if it is not given."""
+    """The words of most of its transcript, their times within the clip, and no language needed."""
     samples, transcript = italian_prompts[0]
     runtime = opened("openai/whisper-base", name)
     found = runtime.transcribe(samples, None, WORDS)
@@ -81,7 +78,7 @@ def test_whisper_base_hears_a_prompt(opened, italian_prompts, name):
     assert len(set(spoken) & set(heard)) > len(spoken) / 2, (transcript, found.text)
     assert [word.text for word in found.words] == found.text.split()
     times = [time for word in found.words for time in (word.start, word.end)]
-    assert times == sorted(times) and 0 <= times[0] and times[-1] <= len(samples) / 16_000 + 0.1
+    assert times == sorted(times) and times[0] >= 0 and times[-1] <= len(samples) / 16_000 + 0.1
     assert times[-1] > len(samples) / 16_000 / 2
 
 

@@ -8,6 +8,7 @@ import torch
 
 from utils.delivery.exports.checks import find_half_problems, find_head_problems
 from utils.delivery.exports.export_format import ExportFormat, ExportSource
+from utils.model.alignment_heads import alignment_heads
 from utils.model.resolving import looks_like_path
 from utils.model.saving import (
     ADAPTER_CONFIG,
@@ -38,6 +39,8 @@ def write_whole_model(source: ExportSource, folder: Path, precision: str) -> lis
     config, generation_config = copy.deepcopy(model.config), copy.deepcopy(model.generation_config)
     config.dtype = dtype  # `save_pretrained` took that of the model in memory
     config.save_pretrained(folder)
+    # without any, `return_timestamps="word"` fails
+    generation_config.alignment_heads = alignment_heads(model)
     generation_config._from_model_config = False  # otherwise lang_to_id is lost on loading
     generation_config.save_pretrained(folder)
     save_processor(source.loaded.processor, folder)
