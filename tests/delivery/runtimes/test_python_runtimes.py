@@ -29,7 +29,7 @@ RUNTIMES = {
     "batched": (CTRANSLATE2, open_batched_faster_whisper),
     "openai-whisper": (OPENAI, open_openai_whisper),
 }
-ONE_AFTER_THE_OTHER = [name for name in RUNTIMES if name != "batched"]
+SLOW = ("transformers", "batched", "openai-whisper")
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +60,17 @@ def noise(seconds: float) -> np.ndarray:
     return np.random.default_rng(0).normal(scale=0.1, size=round(seconds * 16_000)).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", ONE_AFTER_THE_OTHER)
-def test_timestamps_change_what_a_runtime_writes_and_nothing_is_drawn(opened, name):
+@pytest.mark.parametrize("name", ["faster-whisper", "openai-whisper"])
+def test_timestamps_change_what_a_runtime_writes(opened, name):
     runtime = opened("random", name)
     assert set(runtime.ways) == {PLAIN, TIMESTAMPS, WORDS, PREVIOUS_TEXT}
-    plain, timed, again = (runtime.transcribe(noise(1), "it", way) for way in (PLAIN, TIMESTAMPS, PLAIN))
-    assert plain.text and plain == again and plain != timed
+    plain, timed = (runtime.transcribe(noise(1), "it", way) for way in (PLAIN, TIMESTAMPS))
+    assert plain.text and plain != timed
 
 
-@pytest.mark.parametrize("name", RUNTIMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in RUNTIMES]
+)
 def test_whisper_base_hears_a_prompt(opened, italian_prompts, name):
     """The words of most of its transcript, their times within the clip, and no language needed."""
     samples, transcript = italian_prompts[0]
