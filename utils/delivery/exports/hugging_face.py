@@ -40,7 +40,7 @@ def write_whole_model(source: ExportSource, folder: Path, precision: str) -> lis
     config.dtype = dtype  # `save_pretrained` took that of the model in memory
     config.save_pretrained(folder)
     # without any, `return_timestamps="word"` fails
-    generation_config.update(alignment_heads=alignment_heads(model))
+    generation_config.alignment_heads = alignment_heads(model)  # type: ignore[attr-defined]
     generation_config._from_model_config = False  # otherwise lang_to_id is lost on loading
     generation_config.save_pretrained(folder)
     save_processor(source.loaded.processor, folder)
