@@ -176,7 +176,7 @@ def test_a_multilingual_model_of_old_transformers_gets_its_languages_back():
     """Models tuned before generation configs told the languages would pass for English-only."""
     model = load_model("openai/whisper-base")
     expected = dict(model.model.generation_config.lang_to_id)
-    model.model.generation_config.lang_to_id = None
+    del model.model.generation_config.lang_to_id
     _complete_generation_config(model.model, model.processor)
     assert model.model.generation_config.lang_to_id == expected and expected["<|it|>"] == 50274
 

@@ -89,7 +89,8 @@ def search_alignment_heads(loaded: LoadedModel, windows: Sequence[ParitySound], 
 
 def set_alignment_heads(loaded: LoadedModel, heads: Heads) -> None:
     """Enter heads into the generation config of a model."""
-    whisper_of(loaded.model).generation_config.update(alignment_heads=heads)
+    # `update` would ignore what the configuration does not have yet
+    whisper_of(loaded.model).generation_config.alignment_heads = heads  # type: ignore[attr-defined]
 
 
 @torch.inference_mode()

@@ -165,9 +165,10 @@ def _complete_generation_config(model: WhisperForConditionalGeneration, processo
     config, ids = model.generation_config, processor.tokenizer.get_vocab()
     is_multilingual = model.config.vocab_size >= MULTILINGUAL_VOCAB_SIZE
     if is_multilingual and not getattr(config, "lang_to_id", None):
-        config.update(
-            **language_settings(ids), no_timestamps_token_id=ids["<|notimestamps|>"], is_multilingual=True
-        )
+        settings: dict[str, object] = {**language_settings(ids)}
+        settings |= {"no_timestamps_token_id": ids["<|notimestamps|>"], "is_multilingual": True}
+        for name, value in settings.items():  # `update` would ignore what the configuration does not have
+            setattr(config, name, value)
 
 
 def read_training_arguments(folder: str) -> dict:

@@ -138,6 +138,8 @@ def test_notes_name_the_heads_that_whisper_cpp_knows(tmp_path):
     base = build_source(
         encoder_layers=6, decoder_layers=6, d_model=32, encoder_ffn_dim=128, decoder_ffn_dim=128
     )
+    heads = [[3, 1], [4, 2], [4, 3], [4, 7], [5, 1], [5, 2], [5, 4], [5, 6]]
+    base.loaded.model.generation_config.alignment_heads = heads
     assert any("--dtw base --no-flash-attn" in note for note in GGML.write(base, tmp_path, "f16"))
     notes = GGML.write(build_source(decoder_layers=2), tmp_path, "f16")
     assert any("no timestamps" in note for note in notes) and not any("--dtw" in note for note in notes)
