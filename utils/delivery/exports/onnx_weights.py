@@ -15,7 +15,10 @@ SMALLEST_SCALE = 1e-12  # a row of zeros has no scale of its own
 
 
 class Weights:
-    """Weights by name, each written once, however many graphs use it. They are copied when a file is saved."""
+    """Weights by name, each written once, however many graphs use it.
+
+    They stay where they are until a file is saved.
+    """
 
     def __init__(self, state: Mapping[str, Tensor], precision: str) -> None:
         """Take a model's state dict, and float32, float16 or int8, which is for the linear layers alone."""
@@ -49,7 +52,10 @@ class Weights:
             f"{name}.{kind}", ir.DataType.UINT8, size, partial(_whole_numbers, weight, transposed)
         )
         scale = self._share(
-            f"{name}.scale", ir.DataType.FLOAT, size[:1] if not transposed else size[1:], partial(_scales, weight)
+            f"{name}.scale",
+            ir.DataType.FLOAT,
+            size[:1] if not transposed else size[1:],
+            partial(_scales, weight),
         )
         return numbers, scale
 
@@ -61,7 +67,9 @@ class Weights:
     ) -> ir.Value:
         if name not in self.values:
             shape = ir.Shape(size)
-            tensor = ir.LazyTensor(lambda: ir.tensor(np.ascontiguousarray(compute())), dtype, shape, name=name)
+            tensor = ir.LazyTensor(
+                lambda: ir.tensor(np.ascontiguousarray(compute())), dtype, shape, name=name
+            )
             self.values[name] = ir.Value(
                 name=name, type=ir.TensorType(dtype), shape=shape, const_value=tensor
             )

@@ -1,7 +1,7 @@
 """Whisper's encoder and decoder as ONNX graphs, with the inputs and outputs of optimum's exports.
 
-transformers.js and optimum read them. Tracing the model with torch.onnx.export takes half a minute for Whisper
-base; writing the operators takes a second, and the weights stay where they are until the file is saved.
+transformers.js and optimum read them. They are built operator by operator: for Whisper base that takes a
+second, where torch.onnx.export takes half a minute to trace the model.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ FLOAT = ir.DataType.FLOAT
 EMBEDDING = "model.decoder.embed_tokens.weight"
 
 
-def write_encoder(config: WhisperConfig, weights: Weights) -> ir.Model:
+def build_encoder(config: WhisperConfig, weights: Weights) -> ir.Model:
     """The encoder: `input_features` (B, n_mels, frames) to `last_hidden_state` (B, positions, d_model)."""
     frames = 2 * config.max_source_positions
     features = _value("input_features", FLOAT, ["batch_size", config.num_mel_bins, frames])
@@ -34,9 +34,7 @@ def write_encoder(config: WhisperConfig, weights: Weights) -> ir.Model:
     hidden = to.to_inner(features)
     for name, stride in (("conv1", 1), ("conv2", 2)):
         kernel, bias = (weights.get(f"model.encoder.{name}.{kind}") for kind in ("weight", "bias"))
-        hidden = to.gelu(
-            to.op("Conv", hidden, kernel, bias, kernel_shape=[3], strides=[stride], pads=[1, 1])
-        )
+        hidden = to.gelu(to.op("Conv", hidden, kernel, bias, kernel_shape=[3], strides=[stride], pads=[1, 1]))
     positions = weights.get("model.encoder.embed_positions.weight")
     hidden = to.op("Add", to.op("Transpose", hidden, perm=[0, 2, 1]), positions)
     for index in range(config.encoder_layers):
@@ -51,15 +49,15 @@ def write_encoder(config: WhisperConfig, weights: Weights) -> ir.Model:
     return _model("encoder", [features], [last], to.nodes, weights)
 
 
-def write_decoder(config: WhisperConfig, weights: Weights) -> ir.Model:
+def build_decoder(config: WhisperConfig, weights: Weights) -> ir.Model:
     """The decoder as optimum's `decoder_model_merged`.
 
-    If `use_cache_branch` is false, it reads the prompt and leaves the past aside, which must be there but may be
-    empty. It returns keys and values of the tokens and of the encoder's states. If the flag is true, it takes
-    both, and returns no elements for those of the encoder's states, which stay the same.
+    If `use_cache_branch` is false, it reads the prompt and leaves the past aside, which must be there but may
+    be empty. It returns keys and values of the tokens and of the encoder's states. If the flag is true, it
+    takes both, and returns no elements for those of the encoder's states, which stay the same.
 
-    A key or value is (B, heads, positions, head size); `cross_attentions.0` and so on, from which the times of
-    words are computed, are (B, heads, tokens, positions of the encoder).
+    A key or value is (B, heads, positions, head size); `cross_attentions.0` and so on, from which the times
+    of words are computed, are (B, heads, tokens, positions of the encoder).
     """
     ids = _value("input_ids", ir.DataType.INT64, ["batch_size", "decoder_sequence_length"])
     states = _value("encoder_hidden_states", FLOAT, ["batch_size", "encoder_sequence_length", config.d_model])
@@ -69,31 +67,33 @@ def write_decoder(config: WhisperConfig, weights: Weights) -> ir.Model:
     cross = [_pair(config, f"past_key_values.{i}.encoder", "encoder_sequence_length_out") for i in layers]
     outputs = [_value("logits", FLOAT, ["batch_size", "decoder_sequence_length", config.vocab_size])]
     for i in layers:
-        outputs += _pair(config, f"present.{i}.decoder", "past_decoder_sequence_length + decoder_sequence_length")
+        outputs += _pair(
+            config, f"present.{i}.decoder", "past_decoder_sequence_length + decoder_sequence_length"
+        )
         outputs += _pair(config, f"present.{i}.encoder", "encoder_sequence_length_out")
-    shape = ["batch_size", *_heads(config)[:1], "decoder_sequence_length", "encoder_sequence_length_out"]
+    shape: list[int | str] = ["batch_size", *_heads(config)[:1], "decoder_sequence_length", "encoder_sequence_length_out"]
     outputs += [_value(f"cross_attentions.{i}", FLOAT, shape) for i in layers]
     branches = {
-        "then_branch": _write_later_step(config, weights, ids, own, cross),
-        "else_branch": _write_first_step(config, weights, ids, states),
+        "then_branch": _build_later_step(config, weights, ids, own, cross),
+        "else_branch": _build_first_step(config, weights, ids, states),
     }
     choice = ir.node("If", [flag], branches, outputs=outputs)
     past = [value for pairs in zip(own, cross, strict=True) for pair in pairs for value in pair]
     return _model("decoder", [ids, states, *past, flag], outputs, [choice], weights)
 
 
-def _write_first_step(config: WhisperConfig, weights: Weights, ids: ir.Value, states: ir.Value) -> ir.Graph:
+def _build_first_step(config: WhisperConfig, weights: Weights, ids: ir.Value, states: ir.Value) -> ir.Graph:
     to = GraphWriter(weights, *_heads(config))
     inner = to.to_inner(states)
     cross = [
         to.key_and_value(inner, f"model.decoder.layers.{index}.encoder_attn")
         for index in range(config.decoder_layers)
     ]
-    logits, own, attentions = _write_layers(config, to, ids, [], cross)
+    logits, own, attentions = _build_layers(config, to, ids, [], cross)
     return _branch("first_step", to, logits, own, cross, attentions)
 
 
-def _write_later_step(
+def _build_later_step(
     config: WhisperConfig,
     weights: Weights,
     ids: ir.Value,
@@ -101,15 +101,17 @@ def _write_later_step(
     cross: Sequence[KeyAndValue],
 ) -> ir.Graph:
     to = GraphWriter(weights, *_heads(config))
-    past, cross = ([(to.to_inner(key), to.to_inner(value)) for key, value in pairs] for pairs in (past, cross))
-    logits, own, attentions = _write_layers(config, to, ids, past, cross)
+    past, cross = (
+        [(to.to_inner(key), to.to_inner(value)) for key, value in pairs] for pairs in (past, cross)
+    )
+    logits, own, attentions = _build_layers(config, to, ids, past, cross)
     heads, head_dim = _heads(config)
     nothing = ir.tensor(np.zeros((0, heads, 1, head_dim), weights.dtype.numpy()))
     empty = [(to.op("Constant", value=nothing), to.op("Constant", value=nothing)) for _ in cross]
     return _branch("later_step", to, logits, own, empty, attentions)
 
 
-def _write_layers(
+def _build_layers(
     config: WhisperConfig,
     to: GraphWriter,
     ids: ir.Value,
@@ -164,7 +166,7 @@ def _heads(config: WhisperConfig) -> tuple[int, int]:
 
 def _pair(config: WhisperConfig, name: str, positions: str) -> KeyAndValue:
     heads, head_dim = _heads(config)
-    shape = ["batch_size", heads, positions, head_dim]
+    shape: list[int | str] = ["batch_size", heads, positions, head_dim]
     return _value(f"{name}.key", FLOAT, shape), _value(f"{name}.value", FLOAT, shape)
 
 

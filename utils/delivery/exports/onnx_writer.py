@@ -1,8 +1,8 @@
 """Write ONNX graphs operator by operator: linear layers, layer norms, attention.
 
 8-bit linear layers multiply whole numbers. The scale of the weights is that of an output, the scale of the
-activations that of a position, as in LLM.int8 (https://arxiv.org/abs/2208.07339, section 2.1). One scale for all
-positions, as ONNX's `DynamicQuantizeLinear` takes it, changes more texts.
+activations that of a position, as in LLM.int8 (https://arxiv.org/abs/2208.07339, section 2.1). One scale for
+all positions, as ONNX's `DynamicQuantizeLinear` takes it, changes more texts.
 """
 
 from collections.abc import Sequence
@@ -126,9 +126,7 @@ class GraphWriter:
     def _multiply_whole(self, value: ir.Value, numbers: ir.Value, scales: ir.Value) -> ir.Value:
         """Quantise each position of `value` (…, in), and multiply by whole numbers (in, out)."""
         largest = self.op("ReduceMax", self.op("Abs", value), self.constant([-1]), keepdims=1)
-        scale = self.op(
-            "Max", self.op("Mul", largest, self.number(1 / LARGEST)), self.number(SMALLEST_SCALE)
-        )
+        scale = self.op("Max", self.op("Mul", largest, self.number(1 / LARGEST)), self.number(SMALLEST_SCALE))
         rounded = self.op("Round", self.op("Div", value, scale))
         whole = self.op("Cast", self.op("Add", rounded, self.number(ZERO_POINT)), to=ir.DataType.UINT8)
         zero = self.constant(ZERO_POINT, ir.DataType.UINT8)

@@ -37,8 +37,8 @@ class OnnxRuntime:
     def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Rendition:
         """Transcribe a recording of any length, (samples,) float32 at 16 kHz; None detects the language.
 
-        Without timestamps, windows of 30 s follow each other. With them, the next window starts where the last
-        whole segment ends, as in openai/whisper.
+        Without timestamps, windows of 30 s follow each other. With them, the next window starts where the
+        last whole segment ends, as in openai/whisper.
         """
         tokenizer, start, tokens = self.processor.tokenizer, 0, []
         while start < len(samples):
@@ -119,8 +119,8 @@ class OnnxRuntime:
 def last_whole_segment(tokens: Sequence[int], first_timestamp: int) -> tuple[list[int], float | None]:
     """Return the tokens of a window's whole segments, and the second where the last one ends.
 
-    Segments stand between two timestamps each, so two timestamps in a row are an end and a start. The second is
-    None if nothing was cut off: the window holds no such pair, or nothing after its last end.
+    Segments stand between two timestamps each, so two timestamps in a row are an end and a start. The second
+    is None if nothing was cut off: the window holds no such pair, or nothing after its last end.
     """
     is_time = [token >= first_timestamp for token in tokens]
     pairs = [place for place in range(1, len(tokens)) if is_time[place - 1] and is_time[place]]
@@ -139,15 +139,21 @@ def open_onnx_runtime(folder: Path, threads: int) -> Iterator[OnnxRuntime]:
     from onnxruntime import InferenceSession, SessionOptions
     from transformers import GenerationConfig, WhisperConfig, WhisperProcessor
 
-    options, sessions = SessionOptions(), []
+    options = SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors
-    for name in ("encoder_model", "decoder_model_merged"):
-        paths = sorted((folder / "onnx").glob(f"{name}*.onnx"))
-        if len(paths) != 1:
-            found = ", ".join(path.name for path in paths) or "none"
-            raise UserError(f"{folder}/onnx: expected one {name}, found {found}. Give the folder of an export.")
-        sessions.append(InferenceSession(paths[0], options, providers=["CPUExecutionProvider"]))
+    encoder, decoder = (
+        InferenceSession(_only_file(folder / "onnx", name), options, providers=["CPUExecutionProvider"])
+        for name in ("encoder_model", "decoder_model_merged")
+    )
     processor = WhisperProcessor.from_pretrained(folder)
     max_tokens = WhisperConfig.from_pretrained(folder).max_target_positions
-    yield OnnxRuntime(*sessions, processor, GenerationConfig.from_pretrained(folder), max_tokens)
+    yield OnnxRuntime(encoder, decoder, processor, GenerationConfig.from_pretrained(folder), max_tokens)
+
+
+def _only_file(folder: Path, name: str) -> Path:
+    paths = sorted(folder.glob(f"{name}*.onnx"))
+    if len(paths) != 1:
+        found = ", ".join(path.name for path in paths) or "none"
+        raise UserError(f"{folder}: expected one {name}, found {found}. Give the folder of an export.")
+    return paths[0]
