@@ -14,7 +14,7 @@ class ExportFlags:
     group_name: ClassVar = "model and formats"
 
     model: str = argument("Model or adapter: a folder or a name on the Hub.")
-    format: list[Literal["huggingface", "adapter", "ctranslate2", "ggml", "openai"]] = argument(
+    format: list[Literal["huggingface", "adapter", "ctranslate2", "ggml", "onnx", "openai"]] = argument(
         "Formats to write. Several get a folder each, below --output_dir."
     )
     precision: str | None = argument(

@@ -71,7 +71,8 @@ def build_decoder(config: WhisperConfig, weights: Weights) -> ir.Model:
             config, f"present.{i}.decoder", "past_decoder_sequence_length + decoder_sequence_length"
         )
         outputs += _pair(config, f"present.{i}.encoder", "encoder_sequence_length_out")
-    shape: list[int | str] = ["batch_size", *_heads(config)[:1], "decoder_sequence_length", "encoder_sequence_length_out"]
+    heads, _ = _heads(config)
+    shape: list[int | str] = ["batch_size", heads, "decoder_sequence_length", "encoder_sequence_length_out"]
     outputs += [_value(f"cross_attentions.{i}", FLOAT, shape) for i in layers]
     branches = {
         "then_branch": _build_later_step(config, weights, ids, own, cross),

@@ -7,9 +7,11 @@ from utils.delivery.exports.ctranslate2 import CTRANSLATE2
 from utils.delivery.exports.export_format import ExportFormat
 from utils.delivery.exports.ggml import GGML
 from utils.delivery.exports.hugging_face import ADAPTER_AS_IT_IS, HUGGING_FACE
+from utils.delivery.exports.onnx import ONNX
 from utils.delivery.exports.openai import OPENAI
 from utils.delivery.parity.rendering import Opener
 from utils.delivery.runtimes.faster_whisper import open_batched_faster_whisper, open_faster_whisper_runtime
+from utils.delivery.runtimes.onnx_runtime import open_onnx_runtime
 from utils.delivery.runtimes.openai_whisper import open_openai_whisper
 from utils.delivery.runtimes.transformers import open_transformers_runtime
 from utils.delivery.runtimes.whisper_cpp import open_whisper_cpp
@@ -27,6 +29,7 @@ class Deliverable:
 PIP_NAMES = {
     "_pywhispercpp": "pywhispercpp",
     "faster_whisper": "faster-whisper",
+    "onnx_ir": "onnx-ir",
     "whisper": "openai-whisper",
 }
 """Names for pip that differ from those to import."""
@@ -43,5 +46,6 @@ DELIVERABLES: Mapping[str, Deliverable] = {
         ["faster_whisper"],
     ),
     "ggml": Deliverable(GGML, {"whisper.cpp": open_whisper_cpp}, ["_pywhispercpp"]),
+    "onnx": Deliverable(ONNX, {"ONNX Runtime": open_onnx_runtime}, ["onnxruntime"]),
     "openai": Deliverable(OPENAI, {"openai-whisper": open_openai_whisper}),
 }

@@ -1,0 +1,142 @@
+"""ONNX Runtime on exported files: the texts of transformers' own generation."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.real_vocabulary import build_source
+from utils.delivery.exports.export_format import load_export_source
+from utils.delivery.exports.onnx import ONNX
+from utils.delivery.runtimes.onnx_runtime import OnnxRuntime, last_whole_segment, open_onnx_runtime
+from utils.delivery.runtimes.runtime import Way
+from utils.model.whisper import whisper_of
+from utils.runtime.errors import UserError
+from utils.scoring.error_rates import error_rates, score_utterances
+
+PLAIN, TIMESTAMPS = Way(), Way(timestamps=True)
+SHORT = {"max_target_positions": 48}
+BASE = "openai/whisper-base"
+
+
+def noise(seconds: float, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(scale=0.1, size=round(seconds * 16_000)).astype(np.float32)
+
+
+def generate(source, samples: np.ndarray, **options) -> str:
+    """What transformers writes for a clip."""
+    model, processor = whisper_of(source.loaded.model), source.loaded.processor
+    features = processor.feature_extractor(samples, sampling_rate=16_000, return_tensors="pt").input_features
+    options |= {"num_beams": 1, "do_sample": False}
+    with torch.inference_mode():
+        tokens = model.generate(features, **options)
+    return processor.tokenizer.decode(tokens[0], skip_special_tokens=True).strip()
+
+
+def build_talkative(**shape: int):
+    """A random model that hears and does not repeat itself, so that no token can be taken for another."""
+    source = build_source(**SHORT, **shape)
+    decoder = whisper_of(source.loaded.model).model.decoder
+    with torch.no_grad():
+        decoder.embed_positions.weight *= 20
+        for layer in decoder.layers:
+            layer.self_attn.out_proj.weight *= 10
+            layer.encoder_attn.out_proj.weight *= 10
+    return source
+
+
+@pytest.fixture(scope="module")
+def source():
+    return build_talkative()
+
+
+@pytest.fixture(scope="module")
+def exported(source, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("onnx")
+    ONNX.write(source, folder, "float32")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runtime(exported) -> Iterator[OnnxRuntime]:
+    with open_onnx_runtime(exported, 1) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("language", ["it", None])
+def test_a_clip_has_the_text_of_transformers(source, runtime, language):
+    options = {"language": language, "task": "transcribe"}
+    text = runtime.transcribe(noise(3), language, PLAIN).text
+    assert text == generate(source, noise(3), **options)
+    assert len(text) > 20
+    assert text != runtime.transcribe(noise(3), "ru", PLAIN).text
+
+
+def test_timestamps_follow_whispers_rules(source, runtime):
+    text = runtime.transcribe(noise(30), "it", TIMESTAMPS).text
+    expected = generate(source, noise(30), language="it", task="transcribe", return_timestamps=True)
+    assert text and expected.startswith(
+        text
+    )  # the rest is the unfinished segment, which the next window reads
+    assert text != runtime.transcribe(noise(30), "it", PLAIN).text
+
+
+def test_a_recording_is_read_in_windows(runtime):
+    both = np.concatenate([noise(30), noise(3, seed=1)])
+    parts = [runtime.transcribe(part, "it", PLAIN).text for part in (both[:480_000], both[480_000:])]
+    found = runtime.transcribe(both, "it", PLAIN).text
+    assert found.replace(" ", "") == "".join(parts).replace(" ", "")
+    assert runtime.transcribe(noise(0), "it", PLAIN).text == ""
+
+
+@pytest.mark.parametrize(
+    ("tokens", "kept", "seconds"),
+    [
+        ([100, 1, 2, 150, 150, 3, 4], [100, 1, 2, 150], 1.0),  # the second segment has no end
+        ([100, 1, 150, 160, 2, 200], [100, 1, 150, 160, 2, 200], None),  # everything is said
+        ([100, 1, 150, 160, 2, 200, 200], [100, 1, 150, 160, 2, 200], 2.0),
+        ([100, 1, 2], [100, 1, 2], None),
+        ([], [], None),
+    ],
+)
+def test_the_next_window_starts_at_the_last_whole_segment(tokens, kept, seconds):
+    assert last_whole_segment(tokens, 100) == (kept, seconds)
+
+
+def test_an_english_only_model_takes_no_language(tmp_path):
+    source = build_talkative(vocab_size=51864)
+    generation_config = whisper_of(source.loaded.model).generation_config
+    del generation_config.lang_to_id
+    generation_config.is_multilingual = False
+    ONNX.write(source, tmp_path, "float32")
+    with open_onnx_runtime(tmp_path, 1) as opened:
+        text = opened.transcribe(noise(3), None, PLAIN).text
+        assert text == opened.transcribe(noise(3), "en", PLAIN).text == generate(source, noise(3))
+
+
+def test_a_folder_without_its_files_is_refused(exported, tmp_path):
+    (tmp_path / "onnx").mkdir()
+    with pytest.raises(UserError, match="expected one encoder_model, found none"):
+        open_onnx_runtime(tmp_path, 1).__enter__()
+    for name in ("encoder_model.onnx", "encoder_model_fp16.onnx"):
+        (tmp_path / "onnx" / name).touch()
+    with pytest.raises(UserError, match=r"found encoder_model\.onnx, encoder_model_fp16\.onnx"):
+        open_onnx_runtime(tmp_path, 1).__enter__()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "same"), [("float32", 8), ("int8", 0)])
+def test_real_speech_has_the_text_of_the_source(italian_prompts, tmp_path, precision, same):
+    source = load_export_source(BASE)
+    ONNX.write(source, tmp_path, precision)
+    expected = [generate(source, clip, language="it", task="transcribe") for clip, _ in italian_prompts]
+    with open_onnx_runtime(tmp_path, 1) as opened:
+        found = [opened.transcribe(clip, "it", PLAIN).text for clip, _ in italian_prompts]
+    assert sum(a == b for a, b in zip(found, expected, strict=True)) >= same
+    references = [text for _, text in italian_prompts]
+    rates = [
+        error_rates(score_utterances(references, references, texts, "basic")) for texts in (found, expected)
+    ]
+    assert rates[0].normalized_wer <= rates[1].normalized_wer + 0.05
