@@ -40,6 +40,7 @@ def build_talkative(**shape: int):
     source = build_source(**SHORT, **shape)
     decoder = whisper_of(source.loaded.model).model.decoder
     with torch.no_grad():
+        decoder.embed_tokens.weight *= 5
         decoder.embed_positions.weight *= 20
         for layer in decoder.layers:
             layer.self_attn.out_proj.weight *= 10
@@ -75,11 +76,10 @@ def test_a_clip_has_the_text_of_transformers(source, runtime, language):
 
 
 def test_timestamps_follow_whispers_rules(source, runtime):
+    """Words of the first window; the next ones are padded with silence here, with zeros in transformers."""
     text = runtime.transcribe(noise(30), "it", TIMESTAMPS).text
     expected = generate(source, noise(30), language="it", task="transcribe", return_timestamps=True)
-    assert text and expected.startswith(
-        text
-    )  # the rest is the unfinished segment, which the next window reads
+    assert text.split()[:4] == expected.split()[:4] != []
     assert text != runtime.transcribe(noise(30), "it", PLAIN).text
 
 
@@ -127,16 +127,24 @@ def test_a_folder_without_its_files_is_refused(exported, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("precision", "same"), [("float32", 8), ("int8", 0)])
-def test_real_speech_has_the_text_of_the_source(italian_prompts, tmp_path, precision, same):
-    source = load_export_source(BASE)
-    ONNX.write(source, tmp_path, precision)
-    expected = [generate(source, clip, language="it", task="transcribe") for clip, _ in italian_prompts]
-    with open_onnx_runtime(tmp_path, 1) as opened:
-        found = [opened.transcribe(clip, "it", PLAIN).text for clip, _ in italian_prompts]
-    assert sum(a == b for a, b in zip(found, expected, strict=True)) >= same
-    references = [text for _, text in italian_prompts]
-    rates = [
-        error_rates(score_utterances(references, references, texts, "basic")) for texts in (found, expected)
+def test_real_speech_has_the_text_of_the_source(italian_prompts, tmp_path):
+    """With timestamps too; int8 writes other words now and then, but is wrong no more often."""
+    source, folders = load_export_source(BASE), {}
+    for precision in ("float32", "int8"):
+        folders[precision] = tmp_path / precision
+        folders[precision].mkdir()
+        ONNX.write(source, folders[precision], precision)
+    options = {"language": "it", "task": "transcribe"}
+    clips, references = zip(*italian_prompts[:4], strict=True)
+    expected = [generate(source, clip, **options) for clip in clips]
+    with open_onnx_runtime(folders["float32"], 1) as opened:
+        assert [opened.transcribe(clip, "it", PLAIN).text for clip in clips] == expected
+        for clip in clips[:2]:
+            timed = generate(source, clip, **options, return_timestamps=True)
+            assert opened.transcribe(clip, "it", TIMESTAMPS).text == timed
+    with open_onnx_runtime(folders["int8"], 1) as opened:
+        found = [opened.transcribe(clip, "it", PLAIN).text for clip in clips]
+    scores = [
+        error_rates(score_utterances(references, references, own, "basic")) for own in (found, expected)
     ]
-    assert rates[0].normalized_wer <= rates[1].normalized_wer + 0.05
+    assert scores[0].normalized_wer <= scores[1].normalized_wer + 0.05
