@@ -43,6 +43,11 @@ def resolve_model(name_or_path: str) -> str:
         raise UserError(
             f"{name_or_path}: found a file, expected a model folder or a Hub id. Give its folder."
         )
+    if folder.name == "best" and folder.with_name("final").is_dir():
+        raise UserError(
+            f"{name_or_path}: no such folder, because the run has not validated. "
+            f"Give {folder.with_name('final')}, the model after the last step."
+        )
     if looks_like_path(name_or_path):
         raise UserError(
             f"{name_or_path}: no such folder. Check the path, or give a Hub id such as openai/whisper-base."

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from utils.delivery.parity import rendering
-from utils.delivery.parity.rendering import RuntimeFailure, render
+from utils.delivery.parity.rendering import RuntimeFailure, is_telling, render
 from utils.delivery.parity.sounds import JoinedClip, ParitySound
 from utils.delivery.runtimes.runtime import Rendition, Way
 from utils.delivery.transcript import Word
@@ -26,6 +26,7 @@ class Echo:
     folder: Path
     threads: int
     ways: tuple[Way, ...] = (PLAIN, TIMED, WORDS)
+    finds_windows: bool = True
 
     def __enter__(self) -> "Echo":
         return self
@@ -67,6 +68,25 @@ def test_every_sound_comes_back_in_every_way_that_the_runtime_has():
     assert found[0].rendition == Rendition("export 2 160 None plain", [])
     assert found[2].rendition == Rendition("export 2 320 it timestamps + words", [Word(" a", 0.5, 1.0)])
     assert all(0 <= item.seconds < 1 for item in found)
+
+
+@pytest.mark.parametrize(
+    ("way", "ways", "finds_windows", "on_clips", "on_recordings"),
+    [
+        (PLAIN, [PLAIN], True, True, True),
+        (PLAIN, [PLAIN], False, True, False),
+        (TIMED, [PLAIN, TIMED], False, True, True),
+        (TIMED, [TIMED, WORDS], False, True, False),
+        (WORDS, [WORDS], False, False, True),
+        (PREVIOUS, [PREVIOUS], False, False, True),
+    ],
+)
+def test_a_sound_is_not_transcribed_in_ways_that_show_nothing_new(
+    way, ways, finds_windows, on_clips, on_recordings
+):
+    runtime = Echo(Path("x"), 1, finds_windows=finds_windows)
+    found = [is_telling(way, ways, on_recording=kind, runtime=runtime) for kind in (False, True)]
+    assert found == [on_clips, on_recordings]
 
 
 @pytest.mark.parametrize(

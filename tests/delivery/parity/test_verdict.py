@@ -81,6 +81,14 @@ def test_ways_that_one_side_lacks_are_not_compared():
     assert not faults(score(10, WORDS), score(900, PLAIN))
 
 
+def test_words_of_the_source_stand_for_its_text_with_timestamps():
+    timed_way = Way(timestamps=True)
+    assert faults(timed(0.05, 0.9), score(10, timed_way)) == []
+    assert "WER 90.0%" in faults(timed(0.05, 0.9), score(900, timed_way))[0]
+    both = RuntimeScores("source", [score(10, WORDS), score(20, timed_way)])
+    assert both.find(timed_way, True).errors.errors == 20
+
+
 def test_a_runtime_that_failed_is_a_fault():
     found = find_export_faults(
         RuntimeScores("source", [score()]), RuntimeScores("there", [], "it crashed"), reduced=False

@@ -1,5 +1,6 @@
 """Let a runtime transcribe test sounds in a process of its own: a bad export may crash it."""
 
+import itertools
 import json
 import multiprocessing
 import signal
@@ -42,25 +43,17 @@ class Rendered:
 def render(
     opener: Opener, folder: Path, sounds: Sequence[ParitySound], ways: Sequence[Way], threads: int
 ) -> list[Rendered]:
-    """Transcribe all sounds in those of the ways that the runtime offers.
-
-    Clips are left out in ways that differ only in recordings or in the times of words.
+    """Transcribe all sounds in those of the ways that the runtime offers; see `is_telling`.
 
     Raises:
         RuntimeFailure: The runtime raised an error, crashed or hung.
     """
     with tempfile.TemporaryDirectory() as temporary:
         results = Path(temporary) / "results.jsonl"
-        given = [
-            (number, way, sound.samples, sound.language)
-            for way in ways
-            for number, sound in enumerate(sounds)
-            if sound.is_recording or way == Way(timestamps=way.timestamps)
-        ]
         context = multiprocessing.get_context("spawn")
-        child = context.Process(target=_render_all, args=(opener, folder, given, threads, results))
+        child = context.Process(target=_render_all, args=(opener, folder, sounds, ways, threads, results))
         child.start()
-        limit = LEAST_PATIENCE + PATIENCE * sum(len(samples) for _, _, samples, _ in given) / SAMPLE_RATE
+        limit = LEAST_PATIENCE + PATIENCE * len(ways) * sum(sound.duration for sound in sounds)
         child.join(limit)
         if child.is_alive():
             child.kill()
@@ -75,7 +68,8 @@ def render(
 def _render_all(
     opener: Opener,
     folder: Path,
-    given: Sequence[tuple[int, Way, np.ndarray, str | None]],
+    sounds: Sequence[ParitySound],
+    ways: Sequence[Way],
     threads: int,
     results: Path,
 ) -> None:
@@ -84,18 +78,32 @@ def _render_all(
         try:
             with opener(folder, threads) as runtime:
                 warm_up = np.zeros(SAMPLE_RATE, dtype=np.float32)
-                runtime.transcribe(warm_up, given[0][3], runtime.ways[0])
-                for number, way, samples, language in given:
-                    if way not in runtime.ways:
+                runtime.transcribe(warm_up, sounds[0].language, runtime.ways[0])
+                offered = [way for way in ways if way in runtime.ways]
+                for way, (number, sound) in itertools.product(offered, enumerate(sounds)):
+                    if not is_telling(way, offered, on_recording=sound.is_recording, runtime=runtime):
                         continue
                     started = time.perf_counter()
-                    rendition = runtime.transcribe(samples, language, way)
+                    rendition = runtime.transcribe(sound.samples, sound.language, way)
                     line = Rendered(number, way, rendition, time.perf_counter() - started)
                     file.write(json.dumps(asdict(line)) + "\n")
         except Exception as error:
             file.write(json.dumps({"error": f"{type(error).__name__}: {error}"}) + "\n")
             file.flush()
             raise SystemExit(1) from None
+
+
+def is_telling(way: Way, ways: Sequence[Way], *, on_recording: bool, runtime: Runtime) -> bool:
+    """Check whether a way shows what no other of the ways shows.
+
+    Clips have no previous text. The text of words is that with timestamps. Recordings without timestamps need
+    windows that lose nothing.
+    """
+    if not on_recording:
+        return way == Way(timestamps=way.timestamps)
+    if way == Way():
+        return runtime.finds_windows
+    return way != Way(timestamps=True) or Way(timestamps=True, words=True) not in ways
 
 
 def _read(results: Path) -> Iterator[dict]:

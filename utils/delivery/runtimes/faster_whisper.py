@@ -29,6 +29,7 @@ class FasterWhisperRuntime:
         Way(timestamps=True, words=True),
         Way(timestamps=True, previous_text=True),
     )
+    finds_windows: bool = False
 
     def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Rendition:
         segments, _ = self.engine.transcribe(
@@ -49,6 +50,7 @@ class BatchedFasterWhisperRuntime:
 
     engine: "BatchedInferencePipeline"
     ways: tuple[Way, ...] = (Way(), Way(timestamps=True), Way(timestamps=True, words=True))
+    finds_windows: bool = True
 
     def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Rendition:
         segments, _ = self.engine.transcribe(

@@ -33,6 +33,7 @@ class OnnxRuntime:
     generation: "GenerationConfig"
     max_tokens: int  # in a window, with the prompt
     ways: Sequence[Way] = (Way(), Way(timestamps=True))
+    finds_windows: bool = False
 
     def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Rendition:
         """Transcribe a recording of any length, (samples,) float32 at 16 kHz; None detects the language.

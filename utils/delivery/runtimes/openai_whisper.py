@@ -29,6 +29,7 @@ class OpenAIWhisperRuntime:
         Way(timestamps=True, words=True),
         Way(timestamps=True, previous_text=True),
     )
+    finds_windows: bool = False
 
     def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Rendition:
         if self.added_language is not None and language == self.added_language:

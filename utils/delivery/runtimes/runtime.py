@@ -38,7 +38,16 @@ class Runtime(Protocol):
 
     @property
     def ways(self) -> Sequence[Way]:
-        """Return the ways that this runtime offers, for clips and for recordings."""
+        """Return the ways that this runtime offers."""
+        ...
+
+    @property
+    def finds_windows(self) -> bool:
+        """Check whether windows without timestamps are cut at pauses, or overlap.
+
+        If neither, the windows of a recording follow each other every 30 s. Whisper ends its text at a long
+        pause, so the rest of a window is lost, whatever the model.
+        """
         ...
 
     def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Rendition:

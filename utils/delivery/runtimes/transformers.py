@@ -33,6 +33,7 @@ class TransformersRuntime:
         Way(timestamps=True, words=True),
         Way(timestamps=True, previous_text=True),
     )
+    finds_windows: bool = True
 
     def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Rendition:
         generate: dict[str, Any] = {"num_beams": 1, "do_sample": False}

@@ -34,6 +34,7 @@ class WhisperCpp:
     codes: Mapping[str, str]  # whisper.cpp's code for each language that the model knows
     ways: Sequence[Way]
     threads: int
+    finds_windows: bool = False
 
     def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Rendition:
         """Transcribe a recording of any length, (samples,) float32 at 16 kHz; None detects the language.
