@@ -31,6 +31,8 @@ def test_starts_a_fork_of_a_server():
     child = multiprocessing.get_context("forkserver").Process(target=burn, args=(0.5,))
     child.start()
     child.join()
+    left = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,), daemon=True)
+    left.start()  # it holds the server's pipe, and yet the tests end
 """.replace("\nwhile", "\\nwhile")
 
 
@@ -52,6 +54,7 @@ def run_tests(folder: Path, *options: str) -> tuple[float, dict[str, float]]:
         capture_output=True,
         text=True,
         check=False,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (minutes,) = re.findall(r"(\d+\.\d+) CPU-minutes", done.stdout)

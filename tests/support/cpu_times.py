@@ -4,6 +4,7 @@ Counted are the processes of the tests and those that they started and waited fo
 What several tests share counts for the first that asks for it.
 """
 
+import multiprocessing
 import multiprocessing.forkserver
 import os
 import resource
@@ -40,7 +41,14 @@ class CpuTimes:
         self.by_test[report.nodeid] += dict(report.user_properties).get(PROPERTY, 0.0)
 
     def pytest_sessionfinish(self) -> None:
-        multiprocessing.forkserver._forkserver._stop()  # only what has been waited for is counted
+        """Wait for the fork server: only what has been waited for is counted.
+
+        It ends when no process holds its pipe, and workers that an error left behind have copies.
+        """
+        for child in multiprocessing.active_children():
+            child.kill()
+            child.join()
+        multiprocessing.forkserver._forkserver._stop()
 
     def pytest_terminal_summary(
         self, terminalreporter: pytest.TerminalReporter, config: pytest.Config
