@@ -1,8 +1,8 @@
 """How fast transcribe.py reads a recording beside faster-whisper's batches, or `transformers.pipeline`.
 
 Clips of a dataset make one recording of about `--minutes`. All sides decode greedily with timestamps, in
-batches of `--batch_size`; transcribe.py and faster-whisper also tell the times of words. Each run is a process
-of its own, the sides take turns, medians count. Loading and converting the model does not count.
+batches of `--batch_size`; transcribe.py and faster-whisper also tell the times of words. Each run is a
+process of its own, the sides take turns, medians count. Loading and converting the model does not count.
 
     python benchmarks/transcribe_speed.py --model_name_or_path openai/whisper-base --dataset data/demo
     python benchmarks/transcribe_speed.py --peer pipeline --dtypes float32
