@@ -13,7 +13,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -61,7 +61,7 @@ class TranscribeSpeedArguments(ScriptArguments):
 def open_batched_pipeline(folder: Path, threads: int, batch_size: int) -> Iterator[TransformersRuntime]:
     """transformers.pipeline over windows of 30 s that overlap, in batches."""
     with open_transformers_runtime(folder, threads) as runtime:
-        yield TransformersRuntime(partial(runtime.recognise, chunk_length_s=30, batch_size=batch_size))  # type: ignore[arg-type]
+        yield replace(runtime, batch_size=batch_size)
 
 
 def main(argv: list[str] | None = None) -> None:

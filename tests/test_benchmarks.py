@@ -10,7 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import decode_speed, long_form, preprocess_speed, step_profile, sweep, timestamps, train_speed
+from benchmarks import (
+    decode_speed,
+    long_form,
+    preprocess_speed,
+    step_profile,
+    sweep,
+    timestamps,
+    train_speed,
+    transcribe_speed,
+)
 from benchmarks.recordings import join_clips, read_prompt_clips, write_longer_clips
 from benchmarks.side_by_side import PEER, Measurement, run_alone, summarize, turns
 from benchmarks.sweep_results import Result, compare_with_baseline, print_table, seconds_by_config
@@ -132,6 +141,16 @@ def test_both_ways_into_ctranslate2_are_measured(warm, prepared, tmp_path):
     decode_speed.main([*words, "--backend", "ctranslate2", "--clip_seconds", "6", "--num_beams", "2"])
     found = json.loads((tmp_path / "clips-6s-2-ctranslate2-beam2.json").read_text())
     peer, ours = found["summaries"]
+    assert peer["audio_seconds_per_second"] > 0 and ours["audio_seconds_per_second"] > 0
+    assert ours["normalized_wer"] == pytest.approx(peer["normalized_wer"], abs=0.35)
+
+
+@pytest.mark.slow
+def test_a_recording_is_transcribed_by_both(warm, prepared, tmp_path):
+    """With real weights, since a random model writes nothing that could be told apart."""
+    words = ["--dataset", str(prepared), "--minutes", "0.15", "--rounds", "1", "--dtypes", "float32"]
+    transcribe_speed.main([*words, "--peer", "pipeline", "--output_dir", str(tmp_path)])
+    peer, ours = json.loads((tmp_path / "ctranslate2-pipeline.json").read_text())["summaries"]
     assert peer["audio_seconds_per_second"] > 0 and ours["audio_seconds_per_second"] > 0
     assert ours["normalized_wer"] == pytest.approx(peer["normalized_wer"], abs=0.35)
 

@@ -23,7 +23,7 @@ WINDOW = 30.0  # seconds
 class TransformersRuntime:
     """The pipeline. It decodes greedily, where its own default is five beams.
 
-    Recordings without timestamps are cut into windows that overlap, as with `chunk_length_s=30`.
+    Recordings without timestamps, or in batches, are cut into windows that overlap (`chunk_length_s=30`).
     """
 
     recognise: "AutomaticSpeechRecognitionPipeline"
@@ -34,6 +34,7 @@ class TransformersRuntime:
         Way(timestamps=True, previous_text=True),
     )
     finds_windows: bool = True
+    batch_size: int = 1
 
     def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Rendition:
         generate: dict[str, Any] = {"num_beams": 1, "do_sample": False}
@@ -42,7 +43,9 @@ class TransformersRuntime:
         if way.previous_text:
             generate["condition_on_prev_tokens"] = True
         is_long = len(samples) > WINDOW * SAMPLE_RATE
-        options: dict[str, Any] = {"chunk_length_s": WINDOW} if is_long and not way.timestamps else {}
+        options: dict[str, Any] = {}
+        if is_long and (self.batch_size > 1 or not way.timestamps):
+            options = {"chunk_length_s": WINDOW, "batch_size": self.batch_size}
         found: Any = self.recognise(
             {"raw": samples, "sampling_rate": SAMPLE_RATE},
             return_timestamps="word" if way.words else way.timestamps,
