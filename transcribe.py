@@ -121,9 +121,10 @@ def transcribe_files(
 
     from utils.delivery.groups import GroupCounter, count_failure, load_groups, work_of
     from utils.delivery.transcribing import transcribe_together
+    from utils.runtime.messages import counted
     from utils.runtime.progress import audio_progress
 
-    with audio_progress(f"{len(files)} files", sum(map(work_of, files))) as progress:
+    with audio_progress(counted(len(files), "file"), sum(map(work_of, files))) as progress:
         for group in load_groups(files, language, partial(count_failure, progress, failed)):
             counter = GroupCounter(progress, group)
             transcripts = transcribe_together(reader, list(group.values()), counter.count)
@@ -142,10 +143,12 @@ def print_summary(
     """Print what was transcribed, how fast, and what to look at."""
     from utils.data.fields import printable
     from utils.delivery.transcript_files import RECORD
+    from utils.runtime.messages import counted
 
     audio = sum(summary.duration for summary in made.values())
-    parts = [f"{len(made)} files, {audio:.0f} s of audio in {seconds:.0f} s (RTFx {audio / seconds:.1f})"]
-    parts += [f"{num_done_before} were done before"] if num_done_before else []
+    files = counted(len(made), "file")
+    parts = [f"{files}, {audio:.0f} s of audio in {seconds:.0f} s (RTFx {audio / seconds:.1f})"]
+    parts += [f"{num_done_before} done before"] if num_done_before else []
     parts += [f"{len(failed)} failed"] if failed else []
     for file, reason in failed.items():
         print(printable(f"{file.path}: failed: {reason}"))

@@ -193,7 +193,7 @@ def test_what_is_done_is_not_done_again(folder, run, monkeypatch, capsys):
     before = times_in(out)
     monkeypatch.setattr(transcribe, "open_reader", lambda *_: pytest.fail("opened"))
     run(folder, "--batch_size", "2")
-    assert times_in(out) == before and "3 were done before" in capsys.readouterr().out
+    assert times_in(out) == before and "3 done before" in capsys.readouterr().out
     run(folder / "a.wav", folder / "b.flac")
     assert times_in(out) == before
 
@@ -207,7 +207,8 @@ def test_a_changed_file_alone_is_done_again(folder, run, speech, capsys):
     after = times_in(out)
     assert after["c.txt"] == before["c.txt"]
     assert after["a.txt"] > before["a.txt"] and after["b.txt"] > before["b.txt"]
-    assert "1 were done before" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "2 files, " in told and "1 done before" in told
 
 
 def test_another_model_of_the_name_or_other_arguments_do_all_again(folder, run, spelling_whisper, tmp_path):
