@@ -30,7 +30,7 @@ from utils.audio.flac import encode_flac
 from utils.delivery.exports.ctranslate2 import CTRANSLATE2
 from utils.delivery.exports.export_format import load_export_source
 from utils.delivery.exports.hugging_face import HUGGING_FACE
-from utils.delivery.parity.rendering import render
+from utils.delivery.parity.rendering import Trial, render
 from utils.delivery.parity.sounds import JoinedClip, ParitySound
 from utils.delivery.runtimes.faster_whisper import open_batched_faster_whisper
 from utils.delivery.runtimes.runtime import Way
@@ -58,9 +58,11 @@ class TranscribeSpeedArguments(ScriptArguments):
 
 
 @contextlib.contextmanager
-def open_batched_pipeline(folder: Path, threads: int, batch_size: int) -> Iterator[TransformersRuntime]:
+def open_batched_pipeline(
+    folder: Path, threads: int, task: str, *, batch_size: int
+) -> Iterator[TransformersRuntime]:
     """transformers.pipeline over windows of 30 s that overlap, in batches."""
-    with open_transformers_runtime(folder, threads) as runtime:
+    with open_transformers_runtime(folder, threads, task) as runtime:
         yield replace(runtime, batch_size=batch_size)
 
 
@@ -96,7 +98,7 @@ def measure_usual(
         format.write(load_export_source(args.model_name_or_path), exported, dtype)
     pieces = [JoinedClip(clip.text, clip.start, clip.end) for clip in recording.clips]
     sound = ParitySound("recording", recording.samples, args.language, pieces)
-    (found,) = render(opener, exported, [sound], [way], torch.get_num_threads())
+    (found,) = render(opener, exported, Trial([sound], [way], torch.get_num_threads()))
     wer = word_error_rate(recording, found.rendition.text)
     return Measurement(PEER, dtype, number, sound.duration / found.seconds, normalized_wer=wer)
 

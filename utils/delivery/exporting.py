@@ -87,7 +87,7 @@ class Export:
     @property
     def language(self) -> str:
         """Return a language for examples of use."""
-        spoken = [sound.language for sound in self.comparison.sounds] if self.comparison else []
+        spoken = [sound.language for sound in self.comparison.trial.sounds] if self.comparison else []
         return next((code for code in spoken if code), "en")
 
 

@@ -11,6 +11,7 @@ from utils.delivery.exports.ctranslate2 import CTRANSLATE2
 from utils.delivery.exports.export_format import load_export_source
 from utils.delivery.exports.hugging_face import HUGGING_FACE
 from utils.delivery.parity.comparing import WAYS, SourceComparison, measure
+from utils.delivery.parity.rendering import Trial
 from utils.delivery.parity.sounds import JoinedClip, ParitySound
 from utils.delivery.runtimes.faster_whisper import open_faster_whisper_runtime
 from utils.delivery.runtimes.transformers import open_transformers_runtime
@@ -39,9 +40,8 @@ def compare(source, prompts, folder: Path, *, longer_than: float) -> SourceCompa
     )
     sounds = [clip, ParitySound("recording", np.concatenate(parts), "it", pieces)]
     CTRANSLATE2.write(source, folder, "int8")
-    ways = [WAYS["timestamps"], WAYS["words"]]
-    whole = measure("faster-whisper", open_faster_whisper_runtime, folder, sounds, ways, 2)
-    return SourceComparison(sounds, ways, 2, whole)
+    trial = Trial(sounds, [WAYS["timestamps"], WAYS["words"]], threads=2)
+    return SourceComparison(trial, measure("faster-whisper", open_faster_whisper_runtime, folder, trial))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from utils.delivery.parity import rendering
-from utils.delivery.parity.rendering import RuntimeFailure, is_telling, render
+from utils.delivery.parity.rendering import RuntimeFailure, Trial, is_telling, render
 from utils.delivery.parity.sounds import JoinedClip, ParitySound
 from utils.delivery.runtimes.runtime import Rendition, Way
 from utils.delivery.transcript import Word
@@ -25,6 +25,7 @@ class Echo:
 
     folder: Path
     threads: int
+    task: str
     ways: tuple[Way, ...] = (PLAIN, TIMED, WORDS)
     finds_windows: bool = True
 
@@ -35,7 +36,7 @@ class Echo:
         pass
 
     def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Rendition:
-        text = f"{self.folder.name} {self.threads} {len(samples)} {language} {way}"
+        text = f"{self.folder.name} {self.threads} {len(samples)} {language} {way} {self.task}"
         return Rendition(text, [Word(" a", 0.5, 1.0)] if way.words else ())
 
 
@@ -63,10 +64,12 @@ def sounds() -> list[ParitySound]:
 
 
 def test_every_sound_comes_back_in_every_way_that_the_runtime_has():
-    found = render(Echo, Path("some/export"), sounds(), [PLAIN, WORDS, PREVIOUS], 2)
+    found = render(Echo, Path("some/export"), Trial(sounds(), [PLAIN, WORDS, PREVIOUS], 2, "translate"))
     assert [(item.sound, item.way) for item in found] == [(0, PLAIN), (1, PLAIN), (1, WORDS)]
-    assert found[0].rendition == Rendition("export 2 160 None plain", [])
-    assert found[2].rendition == Rendition("export 2 320 it timestamps + words", [Word(" a", 0.5, 1.0)])
+    assert found[0].rendition == Rendition("export 2 160 None plain translate", [])
+    assert found[2].rendition == Rendition(
+        "export 2 320 it timestamps + words translate", [Word(" a", 0.5, 1.0)]
+    )
     assert all(0 <= item.seconds < 1 for item in found)
 
 
@@ -84,7 +87,7 @@ def test_every_sound_comes_back_in_every_way_that_the_runtime_has():
 def test_a_sound_is_not_transcribed_in_ways_that_show_nothing_new(
     way, ways, finds_windows, on_clips, on_recordings
 ):
-    runtime = Echo(Path("x"), 1, finds_windows=finds_windows)
+    runtime = Echo(Path("x"), 1, "transcribe", finds_windows=finds_windows)
     found = [is_telling(way, ways, on_recording=kind, runtime=runtime) for kind in (False, True)]
     assert found == [on_clips, on_recordings]
 
@@ -94,12 +97,12 @@ def test_a_sound_is_not_transcribed_in_ways_that_show_nothing_new(
 )
 def test_a_runtime_that_fails_does_not_take_the_script_along(kind, told):
     with pytest.raises(RuntimeFailure, match=told):
-        render(kind, Path("x"), sounds(), [PLAIN], 1)
+        render(kind, Path("x"), Trial(sounds(), [PLAIN], 1))
 
 
 def test_a_runtime_that_hangs_is_ended(monkeypatch):
     monkeypatch.setattr(rendering, "LEAST_PATIENCE", 3.0)
     started = time.monotonic()
     with pytest.raises(RuntimeFailure, match="no answer within"):
-        render(Hanging, Path("x"), sounds(), [PLAIN], 1)
+        render(Hanging, Path("x"), Trial(sounds(), [PLAIN], 1))
     assert time.monotonic() - started < 30

@@ -83,6 +83,11 @@ def test_timestamps_follow_whispers_rules(source, runtime):
     assert text != runtime.transcribe(noise(30), "it", PLAIN).text
 
 
+def test_the_task_changes_the_text(exported, runtime):
+    with open_onnx_runtime(exported, 1, "translate") as other:
+        assert other.transcribe(noise(3), "it", PLAIN) != runtime.transcribe(noise(3), "it", PLAIN)
+
+
 def test_a_recording_is_read_in_windows(runtime):
     both = np.concatenate([noise(30), noise(3, seed=1)])
     parts = [runtime.transcribe(part, "it", PLAIN).text for part in (both[:480_000], both[480_000:])]

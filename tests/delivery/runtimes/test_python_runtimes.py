@@ -4,6 +4,7 @@ base for the words.
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -66,6 +67,16 @@ def test_timestamps_change_what_a_runtime_writes(opened, name):
     assert set(runtime.ways) == {PLAIN, TIMESTAMPS, WORDS, PREVIOUS_TEXT}
     plain, timed = (runtime.transcribe(noise(1), "it", way) for way in (PLAIN, TIMESTAMPS))
     assert plain.text and plain != timed
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_the_task_changes_the_text(opened, italian_prompts, name):
+    runtime, samples = opened("random", name), italian_prompts[0][0]
+    texts = [
+        replace(runtime, task=task).transcribe(samples, "it", PLAIN).text
+        for task in ("transcribe", "translate")
+    ]
+    assert all(texts) and texts[0] != texts[1]
 
 
 @pytest.mark.parametrize(

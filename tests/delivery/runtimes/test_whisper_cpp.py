@@ -56,6 +56,12 @@ def test_every_way_changes_what_whisper_cpp_does(runtime):
     assert all(word.start <= word.end for word in words) and 20 < words[-1].start <= 40
 
 
+def test_the_task_changes_the_text(exported, runtime):
+    with open_whisper_cpp(exported, 1, "translate") as other:
+        texts = [engine.transcribe(noise(3), "it", TIMESTAMPS).text for engine in (runtime, other)]
+    assert texts[0] != texts[1]
+
+
 def test_a_recording_has_the_same_text_whatever_came_before(runtime):
     expected = runtime.transcribe(noise(3), "it", PREVIOUS_TEXT)
     runtime.transcribe(noise(3, seed=1), "it", PREVIOUS_TEXT)

@@ -8,7 +8,7 @@ from pathlib import Path
 from utils.delivery.exports.export_format import ExportSource
 from utils.delivery.exports.hugging_face import HUGGING_FACE
 from utils.delivery.parity.measures import score_renditions
-from utils.delivery.parity.rendering import Opener, RuntimeFailure, render
+from utils.delivery.parity.rendering import Opener, RuntimeFailure, Trial, render
 from utils.delivery.parity.sounds import ParitySound
 from utils.delivery.parity.verdict import RuntimeScores, find_export_faults, find_model_faults
 from utils.delivery.runtimes.runtime import Way
@@ -25,19 +25,14 @@ WAYS: Mapping[str, Way] = {
 
 @dataclass(frozen=True)
 class SourceComparison:
-    """The sounds and ways of a comparison, and what the source makes of them."""
+    """What every runtime is asked to do, and how the source does it."""
 
-    sounds: Sequence[ParitySound]
-    ways: Sequence[Way]
-    threads: int
+    trial: Trial
     source: RuntimeScores
 
     def try_in(self, runtimes: Mapping[str, Opener], folder: Path) -> list[RuntimeScores]:
         """Let each runtime transcribe with the export in a folder."""
-        return [
-            measure(name, opener, folder, self.sounds, self.ways, self.threads)
-            for name, opener in runtimes.items()
-        ]
+        return [measure(name, opener, folder, self.trial) for name, opener in runtimes.items()]
 
     def find_faults(self, exports: Sequence[RuntimeScores], *, reduced: bool) -> list[str]:
         """Return how exports differ from the source by more than the tolerances."""
@@ -61,10 +56,10 @@ def measure_source(
     Raises:
         UserError: The model fails on recordings, but not on clips.
     """
-    wanted = [WAYS[name] for name in ways]
+    trial = Trial(sounds, [WAYS[name] for name in ways], threads, source.task)
     with tempfile.TemporaryDirectory(dir=scratch) as temporary:
         HUGGING_FACE.write(source, Path(temporary), "float32")
-        found = measure("source", open_transformers_runtime, Path(temporary), sounds, wanted, threads)
+        found = measure("source", open_transformers_runtime, Path(temporary), trial)
     if found.failure:
         raise UserError(f"{source.name}: transformers cannot transcribe with it: {found.failure}")
     if faults := find_model_faults(found):
@@ -73,14 +68,12 @@ def measure_source(
             f"{source.name} reads clips, but fails on recordings:\n       {told}\n       "
             "Or export it with --ways, without the ways that fail."
         )
-    return SourceComparison(sounds, wanted, threads, found)
+    return SourceComparison(trial, found)
 
 
-def measure(
-    name: str, opener: Opener, folder: Path, sounds: Sequence[ParitySound], ways: Sequence[Way], threads: int
-) -> RuntimeScores:
+def measure(name: str, opener: Opener, folder: Path, trial: Trial) -> RuntimeScores:
     """Let a runtime transcribe, and score it."""
     try:
-        return RuntimeScores(name, score_renditions(sounds, render(opener, folder, sounds, ways, threads)))
+        return RuntimeScores(name, score_renditions(trial.sounds, render(opener, folder, trial)))
     except RuntimeFailure as failure:
         return RuntimeScores(name, [], str(failure))

@@ -18,8 +18,8 @@ from utils.delivery.parity.sounds import ParitySound
 from utils.delivery.runtimes.runtime import Rendition, Runtime, Way
 from utils.runtime.records import record_from
 
-# opens an exported folder, with a number of threads
-Opener = Callable[[Path, int], AbstractContextManager[Runtime]]
+# opens an exported folder, with a number of threads and the task
+Opener = Callable[[Path, int, str], AbstractContextManager[Runtime]]
 
 PATIENCE = 20.0  # seconds of work for a second of sound; more is taken for a process that hangs
 
@@ -28,6 +28,16 @@ LEAST_PATIENCE = 300.0  # seconds: to load the library and the model
 
 class RuntimeFailure(Exception):
     """The runtime cannot use the export. The message says what happened."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What every runtime is asked to do."""
+
+    sounds: Sequence[ParitySound]
+    ways: Sequence[Way]
+    threads: int
+    task: str = "transcribe"
 
 
 @dataclass(frozen=True)
@@ -40,9 +50,7 @@ class Rendered:
     seconds: float  # of work
 
 
-def render(
-    opener: Opener, folder: Path, sounds: Sequence[ParitySound], ways: Sequence[Way], threads: int
-) -> list[Rendered]:
+def render(opener: Opener, folder: Path, trial: Trial) -> list[Rendered]:
     """Transcribe all sounds in those of the ways that the runtime offers; see `is_telling`.
 
     Raises:
@@ -51,9 +59,9 @@ def render(
     with tempfile.TemporaryDirectory() as temporary:
         results = Path(temporary) / "results.jsonl"
         context = multiprocessing.get_context("spawn")
-        child = context.Process(target=_render_all, args=(opener, folder, sounds, ways, threads, results))
+        child = context.Process(target=_render_all, args=(opener, folder, trial, results))
         child.start()
-        limit = LEAST_PATIENCE + PATIENCE * len(ways) * sum(sound.duration for sound in sounds)
+        limit = LEAST_PATIENCE + PATIENCE * len(trial.ways) * sum(sound.duration for sound in trial.sounds)
         child.join(limit)
         if child.is_alive():
             child.kill()
@@ -65,22 +73,15 @@ def render(
         return [record_from(Rendered, value) for value in found]
 
 
-def _render_all(
-    opener: Opener,
-    folder: Path,
-    sounds: Sequence[ParitySound],
-    ways: Sequence[Way],
-    threads: int,
-    results: Path,
-) -> None:
+def _render_all(opener: Opener, folder: Path, trial: Trial, results: Path) -> None:
     """Run in the child: write a line for each sound and way, or the error."""
     with results.open("w", encoding="utf-8") as file:
         try:
-            with opener(folder, threads) as runtime:
+            with opener(folder, trial.threads, trial.task) as runtime:
                 warm_up = np.zeros(SAMPLE_RATE, dtype=np.float32)
-                runtime.transcribe(warm_up, sounds[0].language, runtime.ways[0])
-                offered = [way for way in ways if way in runtime.ways]
-                for way, (number, sound) in itertools.product(offered, enumerate(sounds)):
+                runtime.transcribe(warm_up, trial.sounds[0].language, runtime.ways[0])
+                offered = [way for way in trial.ways if way in runtime.ways]
+                for way, (number, sound) in itertools.product(offered, enumerate(trial.sounds)):
                     if not is_telling(way, offered, on_recording=sound.is_recording, runtime=runtime):
                         continue
                     started = time.perf_counter()

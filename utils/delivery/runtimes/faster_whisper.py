@@ -23,6 +23,7 @@ class FasterWhisperRuntime:
     """faster-whisper. It decodes greedily and once, where its own default is five beams and fallbacks."""
 
     engine: "WhisperModel"
+    task: str
     ways: tuple[Way, ...] = (
         Way(),
         Way(timestamps=True),
@@ -35,6 +36,7 @@ class FasterWhisperRuntime:
         segments, _ = self.engine.transcribe(
             samples,
             language=language,
+            task=self.task,
             beam_size=1,
             temperature=0.0,
             without_timestamps=not way.timestamps,
@@ -49,6 +51,7 @@ class BatchedFasterWhisperRuntime:
     """faster-whisper's `BatchedInferencePipeline`: speech is found first, and decoded in batches."""
 
     engine: "BatchedInferencePipeline"
+    task: str
     ways: tuple[Way, ...] = (Way(), Way(timestamps=True), Way(timestamps=True, words=True))
     finds_windows: bool = True
 
@@ -56,6 +59,7 @@ class BatchedFasterWhisperRuntime:
         segments, _ = self.engine.transcribe(
             samples,
             language=language,
+            task=self.task,
             beam_size=1,
             temperature=0.0,
             without_timestamps=not way.timestamps,
@@ -77,17 +81,21 @@ def _collect(segments) -> Rendition:
 
 
 @contextlib.contextmanager
-def open_faster_whisper_runtime(folder: Path, threads: int) -> Iterator[FasterWhisperRuntime]:
+def open_faster_whisper_runtime(
+    folder: Path, threads: int, task: str = "transcribe"
+) -> Iterator[FasterWhisperRuntime]:
     """Load a folder that CTranslate2 loads."""
-    yield FasterWhisperRuntime(_load(folder, threads))
+    yield FasterWhisperRuntime(_load(folder, threads), task)
 
 
 @contextlib.contextmanager
-def open_batched_faster_whisper(folder: Path, threads: int) -> Iterator[BatchedFasterWhisperRuntime]:
+def open_batched_faster_whisper(
+    folder: Path, threads: int, task: str = "transcribe"
+) -> Iterator[BatchedFasterWhisperRuntime]:
     """Load a folder that CTranslate2 loads."""
     from faster_whisper import BatchedInferencePipeline
 
-    yield BatchedFasterWhisperRuntime(BatchedInferencePipeline(_load(folder, threads)))
+    yield BatchedFasterWhisperRuntime(BatchedInferencePipeline(_load(folder, threads)), task)
 
 
 def _load(folder: Path, threads: int) -> "WhisperModel":

@@ -32,6 +32,7 @@ class OnnxRuntime:
     processor: "WhisperProcessor"
     generation: "GenerationConfig"
     max_tokens: int  # in a window, with the prompt
+    task: str
     ways: Sequence[Way] = (Way(), Way(timestamps=True))
     finds_windows: bool = False
 
@@ -47,7 +48,7 @@ class OnnxRuntime:
             if language is None and self._languages:
                 language = self._detect_language(states)
             prompt = prompt_tokens(
-                tokenizer, language if self._languages else None, with_timestamps=way.timestamps
+                tokenizer, language if self._languages else None, self.task, with_timestamps=way.timestamps
             )
             found, advance = self._decode(states, prompt, way.timestamps), WINDOW_SAMPLES
             if way.timestamps:
@@ -131,7 +132,7 @@ def last_whole_segment(tokens: Sequence[int], first_timestamp: int) -> tuple[lis
 
 
 @contextlib.contextmanager
-def open_onnx_runtime(folder: Path, threads: int) -> Iterator[OnnxRuntime]:
+def open_onnx_runtime(folder: Path, threads: int, task: str = "transcribe") -> Iterator[OnnxRuntime]:
     """Load the export in a folder.
 
     Raises:
@@ -149,7 +150,7 @@ def open_onnx_runtime(folder: Path, threads: int) -> Iterator[OnnxRuntime]:
     )
     processor = WhisperProcessor.from_pretrained(folder)
     max_tokens = WhisperConfig.from_pretrained(folder).max_target_positions
-    yield OnnxRuntime(encoder, decoder, processor, GenerationConfig.from_pretrained(folder), max_tokens)
+    yield OnnxRuntime(encoder, decoder, processor, GenerationConfig.from_pretrained(folder), max_tokens, task)
 
 
 def _only_file(folder: Path, name: str) -> Path:

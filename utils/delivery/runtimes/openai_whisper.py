@@ -23,6 +23,7 @@ class OpenAIWhisperRuntime:
 
     model: "Whisper"
     added_language: str | None
+    task: str
     ways: tuple[Way, ...] = (
         Way(),
         Way(timestamps=True),
@@ -37,6 +38,7 @@ class OpenAIWhisperRuntime:
         found = self.model.transcribe(
             samples.astype(np.float32),
             language=language,
+            task=self.task,
             temperature=0.0,
             without_timestamps=not way.timestamps,
             word_timestamps=way.words,
@@ -52,7 +54,9 @@ class OpenAIWhisperRuntime:
 
 
 @contextlib.contextmanager
-def open_openai_whisper(folder: Path, threads: int) -> Iterator[OpenAIWhisperRuntime]:
+def open_openai_whisper(
+    folder: Path, threads: int, task: str = "transcribe"
+) -> Iterator[OpenAIWhisperRuntime]:
     """Load the checkpoint in a folder, with its alignment heads. Threads are those of the process."""
     import torch
     import whisper
@@ -62,4 +66,4 @@ def open_openai_whisper(folder: Path, threads: int) -> Iterator[OpenAIWhisperRun
     model = whisper.load_model(str(path), device="cpu")
     more = torch.load(path, weights_only=True, mmap=True)
     model.set_alignment_heads(more["alignment_heads"])
-    yield OpenAIWhisperRuntime(model, more["added_language"])
+    yield OpenAIWhisperRuntime(model, more["added_language"], task)

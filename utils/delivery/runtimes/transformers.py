@@ -27,6 +27,7 @@ class TransformersRuntime:
     """
 
     recognise: "AutomaticSpeechRecognitionPipeline"
+    task: str
     ways: tuple[Way, ...] = (
         Way(),
         Way(timestamps=True),
@@ -39,7 +40,7 @@ class TransformersRuntime:
     def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Rendition:
         generate: dict[str, Any] = {"num_beams": 1, "do_sample": False}
         if language_ids(self.recognise.model):
-            generate |= {"language": language, "task": "transcribe"}
+            generate |= {"language": language, "task": self.task}
         if way.previous_text:
             generate["condition_on_prev_tokens"] = True
         is_long = len(samples) > WINDOW * SAMPLE_RATE
@@ -60,7 +61,9 @@ class TransformersRuntime:
 
 
 @contextlib.contextmanager
-def open_transformers_runtime(folder: Path, threads: int) -> Iterator[TransformersRuntime]:
+def open_transformers_runtime(
+    folder: Path, threads: int, task: str = "transcribe"
+) -> Iterator[TransformersRuntime]:
     """Load an exported folder. The threads are those of the whole process."""
     import torch
     from transformers import pipeline
@@ -68,4 +71,5 @@ def open_transformers_runtime(folder: Path, threads: int) -> Iterator[Transforme
 
     logging.set_verbosity_error()  # its advice is for those who write code
     torch.set_num_threads(threads)
-    yield TransformersRuntime(pipeline("automatic-speech-recognition", model=str(folder), device="cpu"))
+    recognise = pipeline("automatic-speech-recognition", model=str(folder), device="cpu")
+    yield TransformersRuntime(recognise, task)

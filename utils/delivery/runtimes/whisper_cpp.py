@@ -34,6 +34,7 @@ class WhisperCpp:
     codes: Mapping[str, str]  # whisper.cpp's code for each language that the model knows
     ways: Sequence[Way]
     threads: int
+    task: str
     finds_windows: bool = False
 
     def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Rendition:
@@ -75,6 +76,7 @@ class WhisperCpp:
         )
         options.n_threads = self.threads
         options.print_progress = False
+        options.translate = self.task == "translate"
         only = next(iter(self.codes.values())) if len(self.codes) == 1 else "auto"
         options.language = only if language is None else self.codes[language]
         options.suppress_nst = True  # the symbols that Whisper's own decoding suppresses
@@ -88,7 +90,7 @@ class WhisperCpp:
 
 
 @contextlib.contextmanager
-def open_whisper_cpp(folder: Path, threads: int) -> Iterator[WhisperCpp]:
+def open_whisper_cpp(folder: Path, threads: int, task: str = "transcribe") -> Iterator[WhisperCpp]:
     """Load the export in a folder; its memory is freed at the end of the block.
 
     Raises:
@@ -107,7 +109,11 @@ def open_whisper_cpp(folder: Path, threads: int) -> Iterator[WhisperCpp]:
     )
     try:
         yield WhisperCpp(
-            context, _language_codes(folder, header), ALL_WAYS if header.has_timestamps else (PLAIN,), threads
+            context,
+            _language_codes(folder, header),
+            ALL_WAYS if header.has_timestamps else (PLAIN,),
+            threads,
+            task,
         )
     finally:
         library.whisper_free(context)
