@@ -121,7 +121,7 @@ def _in_folder(folder: Path) -> Iterator[GivenFile]:
     """
     paths = [listing.folder / name for listing in list_folders(folder) for name in listing.recordings]
     if not paths:
-        raise UserError(f"{folder}: no audio or video files, known by their extensions. Name the files.")
+        raise UserError(f"{folder}: no file with the extension of an audio or video format. Name the files.")
     yield from (GivenFile(path, _shortened(path.relative_to(folder).with_suffix(""))) for path in paths)
 
 

@@ -163,7 +163,7 @@ def find_doubt(text: str, seconds: float) -> str | None:
     An empty text counts as right, because voice detection takes some music for speech.
     """
     if loop := find_loop(text):
-        return f"loop: {loop.strip()!r} over and over"
+        return f"loop: {loop.strip()!r} again and again"
     problem = rate_problem(count_characters(text), spoken_characters(text), seconds, None) if text else None
     return None if problem is None else str(problem)
 

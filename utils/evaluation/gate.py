@@ -90,7 +90,7 @@ def _judge_errors(before: EvaluationResult, after: EvaluationResult, comparison:
         return (
             False,
             f"{_where(after)}: {after.num_utterances} utterances are too few to tell a gain from chance, "
-            f"{rates}; expected at least {FEWEST_UTTERANCES}, better a hundred.",
+            f"{rates}; expected at least {FEWEST_UTTERANCES}; a hundred are better.",
         )
     if comparison.is_significant and comparison.wer_reduction > 0:
         return (True, f"{_where(after)}: fewer errors, {rates}, p = {comparison.p_value:.2g}.")

@@ -90,7 +90,7 @@ def find_openai_form_problems(model: WhisperForConditionalGeneration) -> list[st
     ]
     if added and (len(added) > 1 or config.vocab_size != WITH_CANTONESE):
         found.append(
-            f"{len(added)} languages were added to Whisper ({', '.join(added)}). There is room for one, in "
+            f"{len(added)} languages were added to Whisper ({', '.join(added)}). Only one fits, in "
             f"models that had {MULTILINGUAL:,} tokens before: all but large-v3 and turbo. {ELSEWHERE}"
         )
     return found

@@ -141,5 +141,5 @@ def manifest_seconds(name: str, value: object, least: float = 0.0) -> float:
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not least <= seconds < 1e9:  # also False for NaN
-        raise BadItem("time out of range", f"{name} is {shown(value)}, expected seconds from 0")
+        raise BadItem("time out of range", f"{name} is {shown(value)}, expected 0 seconds or more")
     return seconds

@@ -104,7 +104,7 @@ def _parse_textgrid(text: str) -> list[_Tier]:
     tokens = deque(_praat_tokens(text))
     head = _take(tokens, str, str)
     if head is None or not str(head[0]).startswith("ooTextFile") or head[1] != "TextGrid":
-        raise BadItem("not a TextGrid", f"it begins with {shown(text[:40])}, expected a File type")
+        raise BadItem("not a TextGrid", f"it begins with {shown(text[:40])}, expected the line File type")
     tiers: list[_Tier] = []
     while tokens:
         kind = tokens.popleft()

@@ -22,7 +22,7 @@ F1_LOSS = 0.15  # of the F1 of word times within 200 ms
 
 CURES = {
     "previous_text": "Train with --condition_on_prev_probability 0.5, or never give the previous text.",
-    "timestamps": "Train with --timestamp_probability 0.5 on data with timed text, or decode without.",
+    "timestamps": "Train with --timestamp_probability 0.5 on timed text, or decode without timestamps.",
     "plain": "Train with --stitch_probability 0.5: the model has to hear windows full of speech.",
 }
 """What in training cures a model that fails on recordings, by the part of the way that it has not learnt."""
