@@ -38,7 +38,7 @@ class MaterialFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchFlags:
-    """How clips and recordings are brought to the decoder."""
+    """How clips and recordings are cut and decoded."""
 
     group_name: ClassVar = "decoding"
 

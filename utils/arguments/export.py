@@ -9,7 +9,7 @@ from utils.runtime.flags import argument
 
 @dataclass(frozen=True, kw_only=True)
 class ExportFlags:
-    """The model and the forms that it gets."""
+    """The model and the formats to write."""
 
     group_name: ClassVar = "model and formats"
 

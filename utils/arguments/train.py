@@ -95,7 +95,7 @@ class StepFlags:
     group_name: ClassVar = "steps"
 
     num_train_epochs: float = argument("Passes over the training data.", default=3.0)
-    max_steps: int = argument("Number of steps. Above 0, it overrides num_train_epochs.", default=-1)
+    max_steps: int = argument("Steps. Above 0, this overrides num_train_epochs.", default=-1)
     per_device_train_batch_size: int = argument("Number of clips in a micro-batch.", default=8, at_least=1)
     gradient_accumulation_steps: int = argument("Micro-batches in one optimiser step.", default=1, at_least=1)
     batch_audio_seconds: float | None = argument(

@@ -28,7 +28,7 @@ class TranscribedFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class WindowFlags:
-    """How recordings are brought to the decoder."""
+    """How recordings are cut and decoded."""
 
     group_name: ClassVar = "decoding"
 

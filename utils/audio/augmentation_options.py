@@ -74,8 +74,8 @@ class Augmentation:
 class SpecAugment:
     """How much of a spectrogram is masked; names and defaults as in transformers' `WhisperConfig`.
 
-    A share (`_prob`) is the mean masked part. At most half of an axis is masked, so that very short clips
-    keep some of their speech.
+    A share (`_prob`) is the part that is masked on average. At most half of an axis is masked, so that very
+    short clips keep some of their speech.
     """
 
     group_name: ClassVar = "augmentation"
@@ -104,7 +104,7 @@ class NonSpeech:
     group_name: ClassVar = "augmentation"
 
     non_speech_share: float = share(
-        "Add clips without speech and text, so that the model invents fewer words. 0.1: one for ten clips."
+        "Add clips without speech, with empty text, so that the model invents fewer words. 0.1: one for ten clips."
     )
     non_speech_dir: str | None = argument(
         "Folder of recordings without speech, for half of these windows. Not given: all are generated.",

@@ -134,7 +134,7 @@ def _fill_gaps(frames: Iterator[av.AudioFrame], origin: float | None) -> Iterato
 def _silence(seconds: float, rate: int, channels: int) -> Iterator[np.ndarray]:
     """Yield zeros in blocks of (n, channels) float32.
 
-    Not all at once: a wrong time in a file may mean years of silence.
+    They are not made all at once, because a wrong time in a file may mean years of silence.
     """
     missing, longest = round(seconds * rate), max(BLOCK_SAMPLES // channels, 1)
     while missing:

@@ -94,7 +94,10 @@ class WindowReader:
         previous: Sequence[int] | None = None,
         temperature: float = 0.0,
     ) -> dict[int, ReadWindow]:
-        """Read windows, with the request's prompt unless another one is given. Return them by number."""
+        """Transcribe windows, with the request's prompt unless another one is given.
+
+        Return them by number.
+        """
         self._temperature = temperature
         self._previous = self.request.previous if previous is None else previous
         durations = [window.end - window.start for window in windows]
@@ -183,7 +186,7 @@ def _agree_on_languages(
 
 
 def _main_language(recording: int, windows: Sequence[Window], found: dict[int, ReadWindow]) -> str | None:
-    """Return the language of most seconds of a recording.
+    """Return the language with the most seconds of speech in a recording.
 
     None if there is no speech, or for an English-only model.
     """

@@ -25,7 +25,7 @@ WAYS: Mapping[str, Way] = {
 
 @dataclass(frozen=True)
 class SourceComparison:
-    """The sounds and ways of a comparison, and what the source makes of them."""
+    """The sounds and ways of a comparison, and the scores of the source."""
 
     sounds: Sequence[ParitySound]
     ways: Sequence[Way]

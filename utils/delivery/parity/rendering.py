@@ -94,10 +94,10 @@ def _render_all(
 
 
 def is_telling(way: Way, ways: Sequence[Way], *, on_recording: bool, runtime: Runtime) -> bool:
-    """Check whether a way shows what no other of the ways shows.
+    """Check whether a way shows something that the other ways do not show.
 
-    Clips have no previous text. The text of words is that with timestamps. Recordings without timestamps need
-    windows that lose nothing.
+    Clips have no previous text. With times of words, the text is the same as with timestamps. Recordings
+    without timestamps need windows that lose nothing.
     """
     if not on_recording:
         return way == Way(timestamps=way.timestamps)

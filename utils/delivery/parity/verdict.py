@@ -25,26 +25,29 @@ CURES = {
     "timestamps": "Train with --timestamp_probability 0.5 on timed text, or decode without timestamps.",
     "plain": "Train with --stitch_probability 0.5: the model has to hear windows full of speech.",
 }
-"""What in training cures a model that fails on recordings, by the part of the way that it has not learnt."""
+"""How to train a model that fails on recordings, by the way of use that it has not learnt."""
 
 
 @dataclass(frozen=True)
 class RuntimeScores:
-    """What a runtime made of a model, or why it could not."""
+    """The scores of a model in a runtime, or why it failed."""
 
     runtime: str
     scores: Sequence[Score]
     failure: str | None = None
 
     def find(self, way: Way, on_recordings: bool) -> Score | None:
-        """Return the score of one way on clips or on recordings. With timestamps, that of words will do."""
+        """Return the score of one way on clips or on recordings.
+
+        For timestamps, the score with times of words will do too.
+        """
         alike = [way, Way(timestamps=True, words=True)] if way == Way(timestamps=True) else [way]
         found = (s for way in alike for s in self.scores if (s.way, s.on_recordings) == (way, on_recordings))
         return next(found, None)
 
 
 def find_model_faults(source: RuntimeScores) -> list[str]:
-    """Return why the model itself reads clips but not recordings, and what in training cures it."""
+    """Return why the model itself fails on recordings but not on clips, and how to train it better."""
     faults = []
     for score in source.scores:
         on_clips = source.find(Way(timestamps=score.way.timestamps), False)
