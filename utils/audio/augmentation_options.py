@@ -104,7 +104,7 @@ class NonSpeech:
     group_name: ClassVar = "augmentation"
 
     non_speech_share: float = share(
-        "Add clips without speech, with empty text, so that the model invents fewer words. 0.1: one for ten clips."
+        "Add clips without speech or text, so that the model invents fewer words. 0.1: one for ten clips."
     )
     non_speech_dir: str | None = argument(
         "Folder of recordings without speech, for half of these windows. Not given: all are generated.",
