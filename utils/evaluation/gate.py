@@ -194,7 +194,7 @@ def analyse(
     Args:
         scored: All decodings. Those of the baseline come first.
         bootstrap_samples: Number of resamples for each interval.
-        seed: Seed of the draws.
+        seed: Seed of the resampling.
         guard_tolerance: By how much the WER of a guard dataset may rise, as a fraction.
     """
     results = [item.result for item in scored]

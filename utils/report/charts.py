@@ -86,7 +86,10 @@ def draw_rates(panels: Sequence[Panel]) -> "Figure":
 
 
 def _draw_bars(axes: "Axes", panel: Panel, one: Series, place: int) -> None:
-    """Draw the bars of one series with intervals and numbers. Each is bar number `place` of its row."""
+    """Draw the bars of one series with intervals and numbers.
+
+    `place` is the number of each bar in its row.
+    """
     row_height = panel.height / len(panel.rows)
     scores = [row.scores[place] for row in panel.rows]
     rates = [one.rate(score) for score in scores]
