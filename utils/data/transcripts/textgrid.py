@@ -96,7 +96,9 @@ def _read_tier(tier: _Tier, speaker: str | None) -> Iterator[Piece | BadPiece]:
     if tier.is_points:
         yield BadPiece(f"tier {tier.name!r}", _POINTS)
     elif tier.found < tier.announced:
-        problem = Problem("damaged tier", f"it announces {tier.announced} intervals but has {tier.found}")
+        problem = Problem(
+            "damaged tier", f"expected {tier.announced} intervals as in its head, found {tier.found}"
+        )
         yield BadPiece(f"tier {tier.name!r}", problem)
 
 

@@ -82,7 +82,7 @@ def _lost_seconds(sound: ParitySound, rendition: Rendition) -> float:
 
 
 def _kept_words(pieces: Sequence[JoinedClip], text: str) -> list[list[int | None]]:
-    """Return for each word of each clip the number of the written word that it is aligned with."""
+    """For each word of each clip, return the number of the hypothesis word that is aligned with it."""
     said = [normalize_text(piece.text, NORMALIZER).split() for piece in pieces]
     partners: list[int | None] = []
     number = 0

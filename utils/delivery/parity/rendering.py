@@ -43,7 +43,7 @@ class Rendered:
 def render(
     opener: Opener, folder: Path, sounds: Sequence[ParitySound], ways: Sequence[Way], threads: int
 ) -> list[Rendered]:
-    """Transcribe all sounds in those of the ways that the runtime offers; see `is_telling`.
+    """Transcribe all sounds in the ways that the runtime offers; see `is_telling`.
 
     Raises:
         RuntimeFailure: The runtime raised an error, crashed or hung.
