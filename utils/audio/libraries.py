@@ -67,7 +67,7 @@ def decode_with_soundfile(sound: soundfile.SoundFile) -> Iterator[Block]:
     if (promised - decoded) / sound.samplerate > MISSING_SECONDS:
         problem = BrokenOff(
             "truncated",
-            f"its header promises {promised / sound.samplerate:.1f} s, "
+            f"its header says {promised / sound.samplerate:.1f} s, "
             f"{decoded / sound.samplerate:.1f} s can be decoded; copy it again",
         )
     if problem:

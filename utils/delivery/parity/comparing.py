@@ -70,7 +70,7 @@ def measure_source(
     if faults := find_model_faults(found):
         told = "\n       ".join(faults)
         raise UserError(
-            f"{source.name} reads clips, but fails on recordings:\n       {told}\n       "
+            f"{source.name} transcribes clips, but fails on recordings:\n       {told}\n       "
             "Or export it with --ways, without the ways that fail."
         )
     return SourceComparison(sounds, wanted, threads, found)

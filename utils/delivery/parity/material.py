@@ -52,7 +52,7 @@ def _read_clip(row: dict) -> ParitySound:
 
 
 def load_windows(datasets: list[str], split: str, *, language: str, seed: int) -> list[ParitySound]:
-    """Join clips of a split into eight recordings of one window of Whisper each; see `load_test_sounds`."""
+    """Join clips of a split into eight recordings, each for one window of Whisper; see `load_test_sounds`."""
     rows = load_prepared(datasets, split, language=language)
     rows = rows.filter(bool, input_columns="text").shuffle(seed=seed)
     chance, clips = np.random.default_rng(seed), _clips_of_one_language(rows)
