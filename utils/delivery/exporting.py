@@ -138,7 +138,9 @@ def _foreign(folder: Path) -> list[str]:
     is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     if is_free or (folder / RECORD).is_file():
         return []
-    return [f"{folder}: holds something other than an export. Choose another --output_dir, or delete it."]
+    return [
+        f"{folder}: holds something other than an export. Choose another --output_dir, or delete the folder."
+    ]
 
 
 def check_source(jobs: Sequence[Job], source: ExportSource) -> None:

@@ -67,8 +67,7 @@ def decode_greedily(
         encoded: B clips. Finished clips are removed from it.
         prompts: (B, P) int64.
         max_length: At most this number of tokens, prompt included; also limited by the decoder's positions.
-        temperature: Above 0, tokens are drawn at random, for each clip by torch's seed; unlikely ones more
-            often at a higher temperature.
+        temperature: Above 0, tokens are drawn at random, for each clip by torch's seed.
 
     Returns:
         The tokens of each clip after the prompt, without the end token. They end where a loop was found.

@@ -61,7 +61,7 @@ def timed(error: float | None, f1: float) -> Score:
     ("export", "told"),
     [
         (timed(0.13, 0.9), None),
-        (timed(0.15, 0.9), "wrong by 0.15 s"),
+        (timed(0.15, 0.9), "words 0.15 s"),
         (timed(0.05, 0.76), None),
         (timed(0.05, 0.74), "F1"),
         (timed(None, 0.0), "no times of words"),
