@@ -29,7 +29,7 @@ SEEN_PAUSE = 0.3  # seconds
 
 SENTENCE_WITHIN = 1.1  # the cost of a sentence's end within a cue: more than that of another cue
 
-TOO_SHORT = 1.0  # the cost of a cue that is gone before the eye finds it
+TOO_SHORT = 1.0  # the cost of a cue that is too short to be noticed
 
 TOO_FAST = 1.0  # the cost of each share by which a cue is too fast to read
 

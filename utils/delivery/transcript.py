@@ -24,7 +24,7 @@ class Cue:
     start: float  # seconds
     end: float
     words: Sequence[Word]
-    doubt: str | None = None  # None: nothing speaks against it
+    doubt: str | None = None  # None: no reason to doubt it
 
     @property
     def text(self) -> str:

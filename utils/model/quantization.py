@@ -69,7 +69,10 @@ def quantization_in_training(arguments: Mapping[str, object]) -> Quantization | 
 def dequantized(model: WhisperForConditionalGeneration) -> WhisperForConditionalGeneration:
     """Return the model with ordinary linear layers. They get the quantised weights, unpacked."""
     whole: WhisperForConditionalGeneration = model.dequantize()
-    for mark in ("is_loaded_in_8bit", "is_loaded_in_4bit"):  # they stay, and PEFT believes them
+    for mark in (
+        "is_loaded_in_8bit",
+        "is_loaded_in_4bit",
+    ):  # otherwise PEFT takes the model for a quantised one
         vars(whole).pop(mark, None)
     return whole
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-HIGHEST_RATE = 1.5  # a bar above 150 % is cut: a model that runs away would flatten all the others
+HIGHEST_RATE = 1.5  # a bar above 150 % is cut: a model that never stops would make all other bars too short
 
 BAR, GAP, LINE = 11.0, 9.0, 13.0  # points: of a bar, between rows, of a line of the legend
 
