@@ -107,7 +107,7 @@ class NonSpeech:
         "Add clips without speech or text, so that the model invents fewer words. 0.1: one for ten clips."
     )
     non_speech_dir: str | None = argument(
-        "Folder of recordings without speech, for half of these windows. Not given: all are generated.",
+        "Folder of recordings without speech, for half of the added clips. Not given: all are generated.",
         default=None,
         advanced=True,
     )
