@@ -114,7 +114,10 @@ def load_evaluated(arguments: EvaluateArguments) -> "list[Material]":
 
 
 def tell_own_languages(material: "list[Material]", language: str) -> None:
-    """Print where clips keep another language than `--language`, which is not for guards."""
+    """Print how many clips have another language than `--language`.
+
+    Guards are left out, because it never applies to them.
+    """
     from utils.data.prepared_dataset import describe_own_languages
 
     sets = [part.evaluation_set for part in material if not part.evaluation_set.is_guard]

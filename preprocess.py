@@ -126,7 +126,7 @@ def prepare(arguments: PreprocessArguments, output_dir: Path, next_command: str)
 def do_blocks(
     arguments: PreprocessArguments, source: "Source", settings: "ClipSettings", blocks_dir: Path
 ) -> list[Path]:
-    """Do the missing blocks in this job's share, and return the index files of all blocks in order."""
+    """Encode the missing blocks of this job. Return the index files of all blocks in order."""
     from utils.data.blocks import cut_blocks, is_own_block
     from utils.data.clips.block_encoding import encode_blocks
     from utils.runtime.progress import audio_progress

@@ -116,7 +116,7 @@ def transcribe_files(
     made: "dict[GivenFile, Summary]",
     failed: "dict[GivenFile, str]",
 ) -> None:
-    """Transcribe files and write each as soon as its group is done. Enter each in `made` or `failed`."""
+    """Transcribe files and write each as soon as its group is done. Add each to `made` or `failed`."""
     from functools import partial
 
     from utils.delivery.groups import GroupCounter, count_failure, load_groups, work_of
@@ -140,7 +140,7 @@ def print_summary(
     seconds: float,
     output_dir: Path,
 ) -> None:
-    """Print what was transcribed, how fast, and what to look at."""
+    """Print what was transcribed, how fast, and which files to check."""
     from utils.data.fields import printable
     from utils.delivery.transcript_files import RECORD
     from utils.runtime.messages import counted

@@ -52,7 +52,7 @@ def test_what_cannot_be_done_is_told_before_any_work(spelling_whisper, tmp_path,
     assert status_of(argv) == 2
     told = capsys.readouterr().err
     assert "precision q5_0: huggingface has float32, float16, bfloat16." in told
-    assert "holds something that is no export" in told
+    assert "holds something other than an export" in told
     assert [file.name for file in foreign.iterdir()] == ["thesis.txt"]
     assert status_of(words(tmp_path / "nowhere", tmp_path / "o", "--format", "huggingface")) == 2
     assert status_of(words(spelling_whisper, tmp_path / "o", "--format", "adapter")) == 2

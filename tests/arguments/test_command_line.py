@@ -68,7 +68,7 @@ def test_a_flag_tells_its_default_choices_and_whether_it_is_needed(capsys):
     assert "(one of dynamic, full; default: dynamic)" in text
     assert "(default: q_proj v_proj)" in text and "(default: 1e-05)" in text
     assert "(on by default; --no_bnb_4bit_use_double_quant turns it off)" in text
-    assert "--weight_decay X Weight decay, on all weights but biases and norms. (default: 0)" in text
+    assert "--weight_decay X Weight decay of all weights except biases and norms. (default: 0)" in text
     assert "None" not in text and "(default: false)" not in text.lower()
 
 

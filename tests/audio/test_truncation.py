@@ -89,7 +89,7 @@ def test_a_few_bytes_or_a_tail_do_not_matter(name):
 
 def test_the_sizes_are_told():
     # 44 bytes of header and 8 s of 16 bits at 16 kHz
-    assert "promises 256,044 bytes, the file has 64,022" in str(told(make_whole("wav")[:64_022]))
+    assert "says 256,044 bytes, the file has 64,022" in str(told(make_whole("wav")[:64_022]))
 
 
 @pytest.mark.parametrize(

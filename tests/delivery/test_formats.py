@@ -17,7 +17,7 @@ from utils.delivery.transcript import Cue, Transcript, Word
 
 LAYOUT = Layout(20, 2, 20.0)
 
-LOOP = "loop: 'no' over and over"
+LOOP = "loop: 'no' again and again"
 
 DOUBTS = st.sampled_from([None, None, LOOP])
 

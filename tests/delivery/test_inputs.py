@@ -168,7 +168,7 @@ def test_all_that_is_not_there_is_told_at_once(here):
     touch("a.wav", "texts/a.txt")
     told = message_of("b.wav", "a.wav", "c*.wav", "texts")
     assert "b.wav: no such file" in told and "c*.wav: no such file" in told
-    assert "texts: no audio or video files" in told and "a.wav: no" not in told
+    assert "texts: no file with the extension of an audio" in told and "a.wav: no" not in told
 
 
 @pytest.mark.parametrize(

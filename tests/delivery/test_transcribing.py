@@ -68,7 +68,7 @@ def test_a_loop_is_read_again_without_the_prompt_then_warmer_then_marked(tiny, p
     assert text_of(transcript.cues) == f"{GOOD} 0 {told}"
     doubted = [cue for cue in transcript.cues if cue.doubt]
     assert text_of(doubted) == (told if is_marked else "")
-    assert {cue.doubt for cue in doubted} == ({"loop: 'no' over and over"} if is_marked else set())
+    assert {cue.doubt for cue in doubted} == ({"loop: 'no' again and again"} if is_marked else set())
 
 
 def test_a_window_read_again_keeps_its_language(tiny):
@@ -101,9 +101,9 @@ def test_draws_follow_the_seed_and_leave_those_of_others_alone(tiny):
     [
         ("", 25.0, None),  # music
         (GOOD, 3.0, None),
-        (LOOP, 20.0, "loop: 'no' over and over"),
+        (LOOP, 20.0, "loop: 'no' again and again"),
         ("sì no " * 5, 20.0, None),
-        ("sì no " * 6, 20.0, "loop: 'sì no' over and over"),
+        ("sì no " * 6, 20.0, "loop: 'sì no' again and again"),
         (LETTERS[:58], 1.0, None),  # 50 a second, and 8 more
         (LETTERS[:59], 1.0, "speech rate"),
         ("abcd", 15.0, None),  # 0.3 a second after a pause of 2 s

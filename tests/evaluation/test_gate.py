@@ -99,7 +99,7 @@ def test_what_was_forgotten():
 @pytest.mark.parametrize(
     ("failures", "expected"),
     [
-        ({"loop": 2}, "loop (the same words over and over) in 2 of 139 utterances, before 0"),
+        ({"loop": 2}, "loop (the same words again and again) in 2 of 139 utterances, before 0"),
         ({"loop": 1}, None),  # 0.7 %
         ({"wrong language": 5}, "wrong language"),
         ({"no casing": 30}, "no casing"),
@@ -120,7 +120,7 @@ def test_failures_that_have_become_more(failures, expected):
         (
             {"loop": 10},
             {"loop": 15},
-            "loop (the same words over and over) in 15 of 139 utterances, before 10",
+            "loop (the same words again and again) in 15 of 139 utterances, before 10",
         ),
         ({"loop": 15}, {"loop": 10}, None),
         ({"no casing": 30}, {"no casing": 57}, None),  # 19 %

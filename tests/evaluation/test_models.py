@@ -63,5 +63,7 @@ def test_a_language_that_was_added_is_told_to_all_but_faster_whisper(tiny_whispe
         CTranslate2Transcriber(None, loaded, OPTIONS),
     ):
         assert in_known_languages(material, transcriber, "best").evaluation_set.told_languages == ["fur"]
-    with pytest.raises(UserError, match=r"refuses the added language fur\. Use --backend ctranslate2"):
+    with pytest.raises(
+        UserError, match=r"does not support the added language fur\. Use --backend ctranslate2"
+    ):
         in_known_languages(material, FasterWhisperTranscriber(None, loaded, OPTIONS), "best")

@@ -191,7 +191,7 @@ def test_counts_have_bars_of_their_shares(written):
     assert bars[:4] == [("series-0", 40.0), ("series-1", 0.0), ("series-0", 100.0), ("series-1", 100.0)]
     # words a minute: 9 and 0 in silence, 1.2 and 1.2 in noise
     assert [width for _, width in bars[4:]] == [100.0, 0.0, 13.33, 13.33]
-    assert "loop|the same words over and over|2|1.4 %|0|0.0 %" in page.cells and "0 to 3.6 %" in page.cells
+    assert "loop|the same words again and again|2|1.4 %|0|0.0 %" in page.cells and "0 to 3.6 %" in page.cells
 
 
 def test_numbers_of_the_groups_stand_below_their_chart(written):

@@ -16,13 +16,13 @@ class DecodingFlags:
     group_name: ClassVar = "decoding"
 
     backend: Literal["transformers", "ctranslate2", "faster-whisper"] = argument(
-        "Library that decodes. The last two convert the model first.", default="transformers"
+        "Library that decodes. The last two first convert the model.", default="transformers"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = argument(
         "Precision of the weights. auto: the fastest that this machine supports well.", default="auto"
     )
     task: Literal["auto", "transcribe", "translate"] = argument(
-        "What the models write. auto: what the tuned ones were trained for.", default="auto"
+        "What the models write. auto: the task of the tuned models.", default="auto"
     )
     num_beams: int = argument("Beam size. 1: greedy.", default=1, at_least=1)
     generation_max_length: int = argument(GENERATION_LIMIT, default=448, advanced=True, at_least=1)

@@ -14,10 +14,12 @@ class MaterialFlags:
 
     group_name: ClassVar = "models and data"
 
-    models: list[str] = argument("Models to score. The others are compared with the first.")
+    models: list[str] = argument("Models to score. Each is compared with the first.")
     dataset: list[str] = argument("Folders that preprocess.py wrote.", default=[])
     split: str = argument("Split to score.", default="test")
-    recordings: list[str] = argument("JSONL manifests of long recordings, scored as a whole.", default=[])
+    recordings: list[str] = argument(
+        "JSONL manifests of long recordings. Each recording is scored as a whole.", default=[]
+    )
     guard_datasets: list[str] = argument(
         "Folders of other languages or domains, on which a tuned model must not become worse.", default=[]
     )
@@ -27,7 +29,7 @@ class MaterialFlags:
         at_least=0,
     )
     language: str = argument(
-        "Language code of clips without their own. auto: the model detects it.", default="auto"
+        "Language code of clips that have none. auto: the model detects it.", default="auto"
     )
     max_samples: int | None = argument(
         "Score at most this number of clips, drawn at random.", default=None, at_least=1
@@ -36,7 +38,7 @@ class MaterialFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchFlags:
-    """How clips and recordings are brought to the decoder."""
+    """How clips and recordings are cut and decoded."""
 
     group_name: ClassVar = "decoding"
 
@@ -46,10 +48,10 @@ class BatchFlags:
         default="auto",
     )
     long_form: Literal["sequential", "chunked"] = argument(
-        "How to decode recordings: one window after another, or cut at pauses and in batches.",
+        "Decode recordings one window after another, or in batches of windows cut at pauses.",
         default="sequential",
     )
-    per_device_eval_batch_size: int = argument("Clips decoded at once.", default=16, at_least=1)
+    per_device_eval_batch_size: int = argument("Number of clips to decode at once.", default=16, at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from utils.runtime.flags import argument
 
 @dataclass(frozen=True, kw_only=True)
 class ExportFlags:
-    """The model and the forms that it gets."""
+    """The model and the formats to write."""
 
     group_name: ClassVar = "model and formats"
 
@@ -39,7 +39,7 @@ class ParityFlags:
     )
     split: str = argument("Split for the comparison.", default="test")
     language: str = argument(
-        "Language code of clips without their own. auto: the runtime detects it.", default="auto"
+        "Language code of clips that have none. auto: the runtime detects it.", default="auto"
     )
     max_samples: int = argument("Clips for the comparison, drawn at random.", default=24, at_least=1)
     ways: list[Literal["plain", "timestamps", "words", "previous_text"]] = argument(
@@ -48,7 +48,7 @@ class ParityFlags:
         default=["plain", "timestamps", "words", "previous_text"],
     )
     search_alignment_heads: bool = argument(
-        "Search the attention heads that give the best times of words, on the training split.", default=True
+        "Find the attention heads that give the best times of words on the training split.", default=True
     )
 
 

@@ -21,8 +21,8 @@ TRACKERS = {  # by import name: what to install
 }
 
 NORMALIZATION = (
-    "Normaliser of texts: basic ignores case and punctuation, english also spellings; script-safe is basic "
-    "for Hindi, Thai and alike."
+    "Normaliser of texts: basic ignores case and punctuation, english also spelling variants; "
+    "script-safe is basic for Hindi, Thai and others."
 )
 
 GENERATION_LIMIT = "Largest number of tokens of a transcript, with its prompt."

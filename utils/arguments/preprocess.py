@@ -24,7 +24,7 @@ class SourceFlags:
         "Manifest, folder, archive (.zip, .tar) or dataset name to read.", default=None
     )
     language: str = argument(
-        "Language code of utterances without their own. auto: leave it unknown.", default="auto"
+        "Language code of utterances that have none. auto: leave it unknown.", default="auto"
     )
     dataset_config_name: str | None = argument(
         "Configuration of a Hub dataset, or one language of a release, such as gl.", default=None
@@ -53,7 +53,7 @@ class SourceFlags:
         "Use this share of the utterances, drawn at random.", default=1.0, above=0, at_most=1
     )
     test_fraction: float | None = argument(
-        "Use this share of the source's own test split. Not given: the same as fraction.",
+        "Use this share of the source's own test split. Not given: the value of fraction.",
         default=None,
         advanced=True,
         above=0,
@@ -90,7 +90,7 @@ class SegmentFlags:
         at_least=0,
     )
     tier: str | None = argument(
-        "Tier of TextGrid and ELAN files. Not given: all with text.", default=None, advanced=True
+        "Tier of TextGrid and ELAN files. Not given: all tiers with text.", default=None, advanced=True
     )
     align_with_model: str | None = argument(
         "Model that finds the times in long recordings with a plain transcript.", default=None
@@ -119,7 +119,9 @@ class QualityFlags:
         "Reject clips on which the normalised WER of that model is above this.", default=0.8, advanced=True
     )
     model_name_or_path: str | None = argument(
-        "Model whose tokenizer counts tokens. Texts with too many are rejected.", default=None, advanced=True
+        "Count tokens with the tokenizer of this model, and reject texts with too many.",
+        default=None,
+        advanced=True,
     )
 
 
@@ -144,12 +146,15 @@ class WorkFlags:
 
     group_name: ClassVar = "work"
 
-    num_proc: int = argument("Processes that decode and encode audio.", default=1, at_least=1)
+    num_proc: int = argument("Number of processes that decode and encode audio.", default=1, at_least=1)
     num_shards: int = argument(
-        "Parts of the work, for an array of cluster jobs.", default=1, advanced=True, at_least=1
+        "Number of parts of the work, one for each job of a cluster array.",
+        default=1,
+        advanced=True,
+        at_least=1,
     )
     shard_index: int | None = argument(
-        "Do only this part, counted from 0. Not given: do what is missing and finish.",
+        "Do only this part, counted from 0. Not given: do all missing parts and join them.",
         default=None,
         advanced=True,
     )

@@ -34,7 +34,7 @@ class ModelFlags:
         "Do not train the encoder's two convolutions.", default=False, advanced=True
     )
     freeze_encoder_layers: int = argument(
-        "Do not train this number of the encoder's lowest layers, and its convolutions.",
+        "Freeze this number of the lowest encoder layers, and the convolutions.",
         default=0,
         advanced=True,
         at_least=0,
@@ -45,7 +45,7 @@ class ModelFlags:
         advanced=True,
     )
     init_language_from: str | None = argument(
-        "Start the new token from this language's. Not given: from the mean of all languages.",
+        "Copy the embedding of the new token from this language. Not given: the mean of all.",
         default=None,
         advanced=True,
     )
@@ -58,9 +58,9 @@ class DataFlags:
     group_name: ClassVar = "data"
 
     dataset: list[str] = argument("Folders that preprocess.py wrote.")
-    language: str = argument("Language code of clips without one. auto: each has its own.", default="auto")
+    language: str = argument("Language code of clips that have none. auto: all have one.", default="auto")
     dataset_passes: list[float] | None = argument(
-        "Passes over each dataset in one epoch. 1 0.1 uses a new tenth of the second dataset in each epoch.",
+        "Passes over each dataset in one epoch. 1 0.1: all of the first, and a new tenth of the second.",
         default=None,
         advanced=True,
         above=0,
@@ -95,9 +95,9 @@ class StepFlags:
     group_name: ClassVar = "steps"
 
     num_train_epochs: float = argument("Passes over the training data.", default=3.0)
-    max_steps: int = argument("Steps; above 0 they override num_train_epochs.", default=-1)
-    per_device_train_batch_size: int = argument("Clips at once: one micro-batch.", default=8, at_least=1)
-    gradient_accumulation_steps: int = argument("Micro-batches in one step (update).", default=1, at_least=1)
+    max_steps: int = argument("Steps. Above 0, this overrides num_train_epochs.", default=-1)
+    per_device_train_batch_size: int = argument("Number of clips in a micro-batch.", default=8, at_least=1)
+    gradient_accumulation_steps: int = argument("Micro-batches in one optimiser step.", default=1, at_least=1)
     batch_audio_seconds: float | None = argument(
         "Fill each micro-batch up to this number of seconds, not to a number of clips.",
         default=None,
@@ -105,7 +105,7 @@ class StepFlags:
         above=0,
     )
     torch_compile: bool = argument(
-        "Compile the layers. Takes a minute at each start.", default=False, advanced=True
+        "Compile the layers, which takes a minute at each start.", default=False, advanced=True
     )
 
 
@@ -119,9 +119,9 @@ class OptimizerFlags:
     lr_scheduler_type: Literal["linear", "cosine", "constant_with_warmup"] = argument(
         "Schedule after the warm-up.", default="linear"
     )
-    warmup_steps: float = argument("Warm-up steps, or their share if below 1.", default=0.1, at_least=0)
+    warmup_steps: float = argument("Warm-up steps. Below 1: share of all steps.", default=0.1, at_least=0)
     weight_decay: float = argument(
-        "Weight decay, on all weights but biases and norms.", default=0.0, at_least=0
+        "Weight decay of all weights except biases and norms.", default=0.0, at_least=0
     )
     max_grad_norm: float = argument(
         "Clip the gradient to this norm. 0: do not clip.", default=1.0, advanced=True, at_least=0
@@ -146,14 +146,14 @@ class ContextFlags:
         "Encoder input: as long as the clips (fast), or always 30 s.", default="dynamic"
     )
     silence_run: int = argument(
-        "With dynamic: of the silence up to 30 s, keep 1 s, then one of this many frames of 20 ms. 0: none.",
+        "With dynamic: after 1 s of silence, one position represents this many silent ones. 0: no silence.",
         default=128,
         advanced=True,
         at_least=0,
         at_most=1500,
     )
     context_jitter: list[float] = argument(
-        "With dynamic: for each step draw one of these numbers of seconds, and add so much silence.",
+        "With dynamic: seconds of silence to add. Each step takes one of these at random.",
         default=[0.0],
         advanced=True,
         at_least=0,
@@ -168,7 +168,7 @@ class ValidationFlags:
     group_name: ClassVar = "evaluation"
 
     eval_steps: int = argument("Evaluate after this number of steps. 0: never.", default=100, at_least=0)
-    per_device_eval_batch_size: int = argument("Clips decoded at once.", default=16, at_least=1)
+    per_device_eval_batch_size: int = argument("Number of clips to decode at once.", default=16, at_least=1)
     max_eval_samples: int | None = argument(
         "Validate on at most this number of random clips.", default=500, at_least=1
     )
@@ -179,7 +179,7 @@ class ValidationFlags:
     )
     eval_on_start: bool = argument("Evaluate before the first step.", default=False)
     early_stopping_patience: int | None = argument(
-        "Stop after this number of evaluations in a row without a better one.", default=None, at_least=1
+        "Stop after this number of evaluations in a row without improvement.", default=None, at_least=1
     )
     early_stopping_threshold: float = argument(
         "Smallest gain that counts for early stopping. 0.01 is one percentage point of the metric.",
@@ -188,20 +188,20 @@ class ValidationFlags:
         at_least=0,
     )
     average_checkpoints: int = argument(
-        "After training, average the weights of this number of best evaluations. 0: do not.",
+        "After training, average this number of models, those with the best evaluations. 0: no average.",
         default=0,
         advanced=True,
         at_least=0,
     )
     interpolation_alphas: list[float] = argument(
-        "After training, mix base and tuned weights; try these shares of the tuned ones, such as 0.5 0.75 1.",
+        "After training, mix base and tuned weights. Try these shares of tuned weights, such as 0.5 0.75 1.",
         default=[],
         advanced=True,
         above=0,
         at_most=1,
     )
     guard_datasets: list[str] = argument(
-        "Prepared datasets, such as other languages, on which a mixture must not become worse.",
+        "Prepared datasets, such as other languages, on which a mixture must not be worse than the base.",
         default=[],
         advanced=True,
     )
@@ -222,7 +222,7 @@ class SavingFlags:
     save_steps: int = argument("Save after this number of steps. 0: never.", default=100, at_least=0)
     save_total_limit: int = argument("Keep this number of newest checkpoints.", default=2, at_least=1)
     resume_from_checkpoint: str | None = argument(
-        "Go on from this checkpoint folder, or from the newest one: latest.", default=None
+        "Continue from this checkpoint folder. latest: from the newest one.", default=None
     )
     logging_steps: int = argument(
         "Write training metrics after this number of steps.", default=10, advanced=True, at_least=1

@@ -21,14 +21,14 @@ class TranscribedFlags:
     )
     language: str = argument("Code of the spoken language. auto: the model detects it.", default="auto")
     prompt_terms: str | None = argument(
-        "Names and terms to expect. They stand before each window of speech, as a text that came before.",
+        "Names and terms to expect. The decoder gets them as the previous text of each window.",
         default=None,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowFlags:
-    """How recordings are brought to the decoder."""
+    """How recordings are cut and decoded."""
 
     group_name: ClassVar = "decoding"
 
@@ -37,7 +37,7 @@ class WindowFlags:
         "trained with it.",
         default="auto",
     )
-    batch_size: int = argument("Windows of at most 30 s decoded at once.", default=8, at_least=1)
+    batch_size: int = argument("Windows (of at most 30 s) to decode at once.", default=8, at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +49,12 @@ class SubtitleFlags:
     format: list[Literal["txt", "srt", "vtt", "tsv", "json"]] = argument(
         "Formats of the transcripts. json has the times of words.", default=["txt"]
     )
-    max_line_width: int = argument("Most characters in a line of subtitles.", default=42, at_least=8)
-    max_line_count: int = argument("Most lines in a subtitle.", default=2, at_least=1)
+    max_line_width: int = argument(
+        "Maximum number of characters in a line of subtitles.", default=42, at_least=8
+    )
+    max_line_count: int = argument("Maximum number of lines in a subtitle.", default=2, at_least=1)
     max_reading_speed: float = argument(
-        "Reading speed in characters a second. Subtitles stay as long as they need, if there is time.",
+        "Reading speed in characters a second. A subtitle stays long enough to read it, if there is time.",
         default=20.0,
         above=0,
     )
@@ -65,7 +67,7 @@ class TranscribeArguments(SubtitleFlags, WindowFlags, DecodingFlags, Transcribed
     positional: ClassVar = "files"
 
     def problems(self) -> list[str]:
-        found = [] if self.files else ["nothing to transcribe: give files, folders or - behind the flags."]
+        found = [] if self.files else ["nothing to transcribe: give files, folders or - after the flags."]
         if self.files.count("-") > 1:
             found.append("- (standard input): found more than once. Give it once.")
         found += context_problems(self.backend, self.audio_context)

@@ -82,7 +82,7 @@ def room_response(rt60: float, random: np.random.Generator) -> np.ndarray:
         rt60: Seconds in which the sound falls by 60 dB.
 
     Returns:
-        (samples,) float32 that begins with the direct sound, at about 1.
+        (samples,) float32 that begins with the direct sound, whose peak is about 1.
     """
     size = np.array([random.uniform(*limits) for limits in ROOM_SIZES])
     source = random.uniform(WALL_GAP, size - WALL_GAP)
@@ -146,8 +146,8 @@ def mix_noise(samples: np.ndarray, noise: np.ndarray, snr_db: float, quietest: f
         samples: (n,) float32.
         noise: (n,) float32, at any level.
         snr_db: Decibels.
-        quietest: Lowest mean power that the noise counts with. So a pause in a noise recording is not
-            amplified.
+        quietest: If the mean power of the noise is lower, it counts as this. So a pause in a noise recording
+            is not amplified.
 
     Returns:
         (n,) float32, unchanged if the speech or the noise is silent; it may exceed [-1, 1].

@@ -74,8 +74,8 @@ class Augmentation:
 class SpecAugment:
     """How much of a spectrogram is masked; names and defaults as in transformers' `WhisperConfig`.
 
-    A share (`_prob`) is the mean masked part. At most half of an axis is masked, so that very short clips
-    keep some of their speech.
+    A share (`_prob`) is the part that is masked on average. At most half of an axis is masked, so that very
+    short clips keep some of their speech.
     """
 
     group_name: ClassVar = "augmentation"
@@ -104,10 +104,10 @@ class NonSpeech:
     group_name: ClassVar = "augmentation"
 
     non_speech_share: float = share(
-        "Add clips of noise with an empty text, so that the model invents fewer words. 0.1: one to ten clips."
+        "Add clips without speech or text, so that the model invents fewer words. 0.1: one for ten clips."
     )
     non_speech_dir: str | None = argument(
-        "Folder of recordings without speech, for half of these windows. Not given: all are generated.",
+        "Folder of recordings without speech, for half of the added clips. Not given: all are generated.",
         default=None,
         advanced=True,
     )

@@ -82,7 +82,7 @@ def _compare(what: str, promised: int | None, size: int) -> Problem | None:
         return None
     return Problem(
         "truncated",
-        f"{what} promises {promised:,} bytes, the file has {size:,}; copy it again, "
+        f"{what} says {promised:,} bytes, the file has {size:,}; copy it again, "
         "or keep what is there with --skip_rules truncated",
     )
 

@@ -17,7 +17,7 @@ LEVEL_SECONDS = LEVEL_SAMPLES / SAMPLE_RATE
 
 CUT_REACH = 0.1  # seconds around the gap between two words in which silence is searched
 
-SILENCE_REACH = 0.5  # seconds that such a silence is followed beyond
+SILENCE_REACH = 0.5  # seconds by which such a silence may go on outside them
 
 
 def runs_of(mask: np.ndarray) -> list[tuple[int, int]]:

@@ -67,7 +67,7 @@ def decode_with_soundfile(sound: soundfile.SoundFile) -> Iterator[Block]:
     if (promised - decoded) / sound.samplerate > MISSING_SECONDS:
         problem = BrokenOff(
             "truncated",
-            f"its header promises {promised / sound.samplerate:.1f} s, "
+            f"its header says {promised / sound.samplerate:.1f} s, "
             f"{decoded / sound.samplerate:.1f} s can be decoded; copy it again",
         )
     if problem:
@@ -134,7 +134,7 @@ def _fill_gaps(frames: Iterator[av.AudioFrame], origin: float | None) -> Iterato
 def _silence(seconds: float, rate: int, channels: int) -> Iterator[np.ndarray]:
     """Yield zeros in blocks of (n, channels) float32.
 
-    Not all at once: a wrong time in a file may mean years of silence.
+    They are not made all at once, because a wrong time in a file may mean years of silence.
     """
     missing, longest = round(seconds * rate), max(BLOCK_SAMPLES // channels, 1)
     while missing:

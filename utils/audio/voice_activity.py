@@ -36,7 +36,7 @@ class SpeechSpan:
 
 
 def find_speech(samples: np.ndarray) -> list[SpeechSpan]:
-    """Find the stretches of speech in a recording of any length, (samples,) float32 at 16 kHz.
+    """Find the spans of speech in a recording of any length, (samples,) float32 at 16 kHz.
 
     Returns:
         Spans in order that do not overlap, within the recording.
@@ -94,7 +94,7 @@ def _blocks_of_chunks(samples: np.ndarray) -> Iterator[np.ndarray]:
 
 @lru_cache(maxsize=1)
 def _load_network() -> "tuple[torch.jit.ScriptModule, torch.nn.LSTM]":
-    """Return the package's network for 16 kHz, and its recurrent layer in a form that accepts many chunks at
+    """Return silero-vad's network for 16 kHz, and its recurrent layer as a module that accepts many chunks at
     once.
 
     The network is loaded from its file, because an import of the package would change torch's number of
@@ -118,8 +118,8 @@ def spans_of_speech(
 ) -> list[SpeechSpan]:
     """Turn the probabilities of chunks into spans.
 
-    In a span, they stay above the threshold - 0.15 and reach the threshold. The rules are those of Silero's
-    own `get_speech_timestamps`.
+    All probabilities of a span are above the threshold - 0.15, and one or more reach the threshold. The rules
+    are those of Silero's own `get_speech_timestamps`.
 
     Args:
         probabilities: (chunks,) from `speech_probabilities`.

@@ -106,7 +106,7 @@ def _digest(items: Iterable[Utterance | Reject], settings: str) -> str:
 
 
 def _describe_audio(audio: Audio) -> tuple[str, int, int]:
-    """Return (name, bytes, modification time) of a file or archive, or (hash, bytes, 0) of bytes."""
+    """Return (name, size, modification time) of a file or archive, or (hash, size, 0) of audio in memory."""
     if isinstance(audio, bytes):
         return hashlib.sha256(audio).hexdigest(), len(audio), 0
     if isinstance(audio, ArchiveMember):

@@ -47,8 +47,8 @@ def build_dataset(
         folder: A folder that exists, usually a temporary one (`folder_written_whole`).
         blocks: The index files of the blocks, in order.
         settings: The settings that decide the splits.
-        credit: For the report.
-        notes: For the report.
+        credit: Speaker and licence, for the report.
+        notes: Sentences for the report.
 
     Returns:
         The report, and the first rejects of each kind, for users to listen to.

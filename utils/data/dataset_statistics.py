@@ -48,10 +48,10 @@ MOST_LISTED_NAMES = 20
 
 
 def quantiles(values: Sequence[float], edges: Sequence[float], shares: Sequence[float]) -> list[float]:
-    """Compute the quantiles of a histogram with at least one value. A share of the values lies below each.
+    """Compute the quantiles of a histogram with at least one value.
 
-    Values are assumed to be spread evenly within each bin. A value above the last edge counts as the last
-    edge.
+    Each of the `shares` of the values lies below one quantile. Values are assumed to be spread evenly within
+    each bin. A value above the last edge counts as the last edge.
     """
     reached = np.concatenate([[0], np.cumsum(np.histogram(values, edges)[0])])
     places = np.asarray(shares) * len(values)

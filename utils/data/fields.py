@@ -31,7 +31,7 @@ def text_problem(text: str) -> Problem | None:
         return Problem("control token in the text", f"found {token.group()}; remove it")
     if not is_utf8(text):
         return Problem(
-            "broken characters in the text", "a part of a character (lone surrogate); save it as UTF-8"
+            "broken characters in the text", "an incomplete character (lone surrogate); save it as UTF-8"
         )
     return None
 
@@ -71,7 +71,7 @@ def read_extras(row: Mapping[str, object], taken: Iterable[str] = ()) -> dict[st
         plain = value if isinstance(value, str | bool | float) else _as_scalar(value)
         if not is_utf8(key) or (isinstance(plain, str) and not is_utf8(plain)):
             raise BadItem(
-                f"broken characters in {key!a}", "a part of a character (lone surrogate); save it as UTF-8"
+                f"broken characters in {key!a}", "an incomplete character (lone surrogate); save it as UTF-8"
             )
         extras[name] = plain
     return extras

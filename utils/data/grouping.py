@@ -1,6 +1,6 @@
-"""Draws clips into splits, and finds leaks between splits.
+"""Assigns clips to splits at random, and finds leaks between splits.
 
-Clips that must stay together are drawn as a group.
+Clips that must stay together form a group.
 """
 
 import hashlib
@@ -88,7 +88,7 @@ def join_groups(ties: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def assign_groups(groups: np.ndarray, texts: np.ndarray, lacking: Mapping[int, float]) -> np.ndarray:
-    """Draw groups for the missing splits until each has its share. Train keeps at least one group.
+    """Move groups to the missing splits until each split has its share. Train keeps at least one group.
 
     Groups are drawn in the order of the smallest text key in each. So the result depends neither on the order
     of the utterances nor on the version of numpy.
@@ -168,9 +168,9 @@ def cut_off(
 ) -> tuple[str | None, dict[int, Problem]]:
     """Move groups of the `free` utterances to the missing splits.
 
-    Use the strictest level that gives them about their shares. Sentences that many speakers read may connect
-    all utterances to one group. Then the groups do not depend on the text. Utterances of train and validation
-    are left out if their text is in a later split, but only if they are few.
+    Use the strictest level at which each split gets about its share. Sentences that many speakers read may
+    connect all utterances to one group. Then the groups do not depend on the text. Utterances of train and
+    validation are left out if their text is in a later split, but only if they are few.
 
     Returns:
         The level, and the utterances to leave out with the reason. The level is None if there is nothing to

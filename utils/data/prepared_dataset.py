@@ -166,7 +166,9 @@ def _fill_language(dataset: "Dataset", language: str) -> "Dataset":
 
 
 def describe_own_languages(codes: Sequence[str | None], language: str) -> str:
-    """Say in a sentence how many clips have another language of their own than `--language`; "" if none."""
+    """Return a sentence with the number of clips whose own language differs from `--language`; "" if there
+    are none.
+    """
     others = [code for code in codes if code not in (language, None)]
     if language == "auto" or not others:
         return ""

@@ -189,7 +189,7 @@ def draw_fraction(
         items: In any order. Only the seed and the id decide whether an utterance is drawn.
         fraction: Share from 0 to 1 of the utterances of train, of validation and of those without a split.
         test_fraction: The same for test.
-        seed: Seed of the draw.
+        seed: Seed of the random choice.
     """
     for item in items:
         if isinstance(item, Utterance):

@@ -61,7 +61,7 @@ def known_split(given: str, splits: Mapping[str, str | None]) -> str:
 
 
 def unsplit_notes(splits: Mapping[str, str | None], most: int = 10) -> tuple[str, ...]:
-    """Return a note on names that are not names of splits, if other names are. Their items go to train."""
+    """Return a note on names that do not mean a split, if other names do. Their items go to train."""
     without = [printable(name) for name, split in splits.items() if split is None]
     if not without or len(without) == len(splits):
         return ()

@@ -29,7 +29,7 @@ SEEN_PAUSE = 0.3  # seconds
 
 SENTENCE_WITHIN = 1.1  # the cost of a sentence's end within a cue: more than that of another cue
 
-TOO_SHORT = 1.0  # the cost of a cue that is gone before the eye finds it
+TOO_SHORT = 1.0  # the cost of a cue that is too short to be noticed
 
 TOO_FAST = 1.0  # the cost of each share by which a cue is too fast to read
 
@@ -82,7 +82,8 @@ def _cut_run(words: Sequence[Word], layout: Layout) -> Iterator[Sequence[Word]]:
 
 
 def _possible_firsts(words: Sequence[Word], last: int, layout: Layout) -> Iterator[int]:
-    """Yield the numbers of words with which a cue may begin that ends with `last` and fits.
+    """Yield the numbers of the words with which a cue may begin, if it ends with word `last` and fits the
+    layout.
 
     One of them is always `last`.
     """
@@ -156,7 +157,7 @@ def break_lines(words: Sequence[Word], layout: Layout) -> list[str]:
 
 
 def _width_at_begin(word: Word) -> int:
-    """Return the columns of a word that begins a line, where the space before it does not count."""
+    """Return the width in columns of a word at the start of a line, without the space before it."""
     return width_of(word.text.lstrip())
 
 

@@ -1,4 +1,4 @@
-"""What is told of an export: the README in its folder, and the table in the terminal."""
+"""Describe an export: the README in its folder, and the table in the terminal."""
 
 from collections.abc import Iterator
 from pathlib import Path

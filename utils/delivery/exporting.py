@@ -1,4 +1,4 @@
-"""What export.py does before and after the work: checks, data, and the record of a finished export."""
+"""What export.py does before and after an export: checks, data, and the record of a finished export."""
 
 import importlib.util
 import json
@@ -100,7 +100,8 @@ class ComparisonData:
 
 
 def plan_jobs(names: Sequence[str], precision: str | None, output_dir: Path, *, parity: bool) -> list[Job]:
-    """Return the jobs, each with a folder: of one format the output folder, of several one below it.
+    """Return the jobs with their folders: the output folder for one format, a subfolder of it for each of
+    several.
 
     Raises:
         UserError: A library is missing, a format lacks the precision, or a folder holds something else. All
@@ -133,11 +134,13 @@ def _missing_packages(names: Sequence[str], parity: bool) -> list[str]:
 
 
 def _foreign(folder: Path) -> list[str]:
-    """Return a sentence if something that is no export would be replaced."""
+    """Return a sentence if something other than an export would be replaced."""
     is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     if is_free or (folder / RECORD).is_file():
         return []
-    return [f"{folder}: holds something that is no export. Choose another --output_dir, or delete it."]
+    return [
+        f"{folder}: holds something other than an export. Choose another --output_dir, or delete the folder."
+    ]
 
 
 def check_source(jobs: Sequence[Job], source: ExportSource) -> None:
@@ -156,7 +159,9 @@ def check_source(jobs: Sequence[Job], source: ExportSource) -> None:
 
 
 def find_data(source: ExportSource, datasets: Sequence[str], language: str) -> ComparisonData | None:
-    """Return the datasets given, else those of the model's training that are still there; None without."""
+    """Return the given datasets, or those of the model's training if they still exist; None if there are
+    none.
+    """
     known = [name for name in source.arguments.get("dataset", []) if Path(name).exists()]
     if language == "auto":
         language = source.arguments.get("language", "auto")
@@ -164,13 +169,16 @@ def find_data(source: ExportSource, datasets: Sequence[str], language: str) -> C
 
 
 def describe_request(arguments: "DataclassInstance", job: Job, model: str) -> str:
-    """Return a digest of all that decides what an export is like."""
+    """Return a digest of everything that changes an export."""
     values = asdict(arguments) | {"format": job.name, "precision": job.precision, "output_dir": None}
     return digest_value([values, fingerprint(Path(model).expanduser(), set())])
 
 
 def is_already_exported(folder: Path, request: str) -> bool:
-    """Check whether a folder holds the export of this request. One of another request is replaced."""
+    """Check whether a folder holds the export of this request.
+
+    An export of another request will be replaced.
+    """
     record = folder / RECORD
     if not record.is_file() or json.loads(record.read_text(encoding="utf-8")).get("request") != request:
         return False

@@ -11,7 +11,7 @@ from utils.delivery.transcript import Cue, Transcript, join_words
 
 
 def as_txt(transcript: Transcript, layout: Layout) -> str:
-    """Return one sentence a line. A long pause also ends a line, and so does the end of a doubt."""
+    """Return one sentence per line. A line also ends at a long pause, and where a doubtful part ends."""
     lines: list[list[Cue]] = []
     for cue in transcript.cues:
         before = lines[-1][-1] if lines else None

@@ -54,13 +54,13 @@ def work_of(file: GivenFile) -> int:
 def count_failure(
     progress: AudioProgress, failed: dict[GivenFile, str], file: GivenFile, reason: str
 ) -> None:
-    """Enter a file in `failed`, and count its work, so that the progress bar reaches its end."""
+    """Add a file to `failed`, and count its work, so that the progress bar reaches its end."""
     failed[file] = reason
     progress.skip(work_of(file))
 
 
 class GroupCounter:
-    """Counts the windows of a group as shares of the work of its files."""
+    """Counts the transcribed seconds of a group as work of its files."""
 
     def __init__(self, progress: AudioProgress, group: Group) -> None:
         self._progress = progress

@@ -40,7 +40,7 @@ class GivenFile:
 
 
 def find_given_files(words: Sequence[str]) -> list[GivenFile]:
-    """Return the files that the words on the command line name. Each file comes once.
+    """Return the files that the words on the command line mean, each file only once.
 
     Args:
         words: Files, folders (searched with all folders below), patterns, JSONL manifests, or `-`.
@@ -121,7 +121,7 @@ def _in_folder(folder: Path) -> Iterator[GivenFile]:
     """
     paths = [listing.folder / name for listing in list_folders(folder) for name in listing.recordings]
     if not paths:
-        raise UserError(f"{folder}: no audio or video files, known by their extensions. Name the files.")
+        raise UserError(f"{folder}: no file with the extension of an audio or video format. Name the files.")
     yield from (GivenFile(path, _shortened(path.relative_to(folder).with_suffix(""))) for path in paths)
 
 
@@ -146,7 +146,7 @@ def _in_manifest(manifest: Path) -> Iterator[GivenFile]:
 
 
 def _with_names_of_their_own(files: Collection[GivenFile]) -> list[GivenFile]:
-    """Make the stems differ, also where upper and lower case are the same: by extension, then by number."""
+    """Make the stems different, also in lower case: add the extension, then a number."""
     counts = Counter(_folded(file.stem) for file in files)
     taken: set[str] = set()
     named = []

@@ -94,7 +94,10 @@ class WindowReader:
         previous: Sequence[int] | None = None,
         temperature: float = 0.0,
     ) -> dict[int, ReadWindow]:
-        """Read windows, with the request's prompt unless another one is given. Return them by number."""
+        """Transcribe windows, with the request's prompt unless another one is given.
+
+        Return them by number.
+        """
         self._temperature = temperature
         self._previous = self.request.previous if previous is None else previous
         durations = [window.end - window.start for window in windows]
@@ -163,7 +166,7 @@ def find_doubt(text: str, seconds: float) -> str | None:
     An empty text counts as right, because voice detection takes some music for speech.
     """
     if loop := find_loop(text):
-        return f"loop: {loop.strip()!r} over and over"
+        return f"loop: {loop.strip()!r} again and again"
     problem = rate_problem(count_characters(text), spoken_characters(text), seconds, None) if text else None
     return None if problem is None else str(problem)
 
@@ -183,7 +186,7 @@ def _agree_on_languages(
 
 
 def _main_language(recording: int, windows: Sequence[Window], found: dict[int, ReadWindow]) -> str | None:
-    """Return the language of most seconds of a recording.
+    """Return the language with the most seconds of speech in a recording.
 
     None if there is no speech, or for an English-only model.
     """

@@ -24,7 +24,7 @@ class Cue:
     start: float  # seconds
     end: float
     words: Sequence[Word]
-    doubt: str | None = None  # None: nothing speaks against it
+    doubt: str | None = None  # None: no reason to doubt it
 
     @property
     def text(self) -> str:
@@ -47,6 +47,6 @@ def join_words(words: Sequence[Word]) -> str:
 
 
 def shift(words: Sequence[Word], seconds: float, until: float) -> list[Word]:
-    """Return the words with later times, none of them after `until`."""
+    """Return the words, moved by `seconds`, with no time after `until`."""
     times = [(min(word.start + seconds, until), min(word.end + seconds, until)) for word in words]
     return [replace(word, start=start, end=end) for word, (start, end) in zip(words, times, strict=True)]

@@ -64,15 +64,15 @@ class TranscriptFolder:
         self._done, self._is_cut = _read_keys(folder / RECORD)
 
     def has(self, file: GivenFile) -> bool:
-        """Check whether the transcripts of a file are there, made of the same file in the same way.
+        """Check whether the transcripts of a file exist and were made from the same file in the same way.
 
-        Nothing is known of standard input beforehand.
+        For standard input the answer is always no.
         """
         is_done = file.state is not None and self._done.get(str(file.stem)) == self._key(file)
         return is_done and all(path.is_file() for path in self._paths(file))
 
     def remove_leftovers(self, files: Sequence[GivenFile]) -> None:
-        """Delete what a killed run has begun to write beside the transcripts of these files."""
+        """Delete the incomplete files that a killed run has left beside the transcripts of these files."""
         for folder in {path.parent for file in files for path in self._paths(file)}:
             for path in folder.glob(".*.tmp"):
                 if LEFTOVER.fullmatch(path.name):

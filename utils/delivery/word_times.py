@@ -35,7 +35,7 @@ def time_words(
         transcriber: Decoder of the clips.
         decoded: Output of the decoder.
         clips: (samples,) float32 at 16 kHz each.
-        silences: Whether each 20 ms of each clip are silent, (positions,) bool.
+        silences: For each clip, whether each 20 ms are silent, (positions,) bool.
         task: Task of the decoder.
     """
     processor, whisper = transcriber.loaded.processor, whisper_of(transcriber.loaded.model)

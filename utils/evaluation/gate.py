@@ -90,7 +90,7 @@ def _judge_errors(before: EvaluationResult, after: EvaluationResult, comparison:
         return (
             False,
             f"{_where(after)}: {after.num_utterances} utterances are too few to tell a gain from chance, "
-            f"{rates}; expected at least {FEWEST_UTTERANCES}, better a hundred.",
+            f"{rates}; expected at least {FEWEST_UTTERANCES}; a hundred are better.",
         )
     if comparison.is_significant and comparison.wer_reduction > 0:
         return (True, f"{_where(after)}: fewer errors, {rates}, p = {comparison.p_value:.2g}.")
@@ -194,7 +194,7 @@ def analyse(
     Args:
         scored: All decodings. Those of the baseline come first.
         bootstrap_samples: Number of resamples for each interval.
-        seed: Seed of the draws.
+        seed: Seed of the resampling.
         guard_tolerance: By how much the WER of a guard dataset may rise, as a fraction.
     """
     results = [item.result for item in scored]

@@ -119,9 +119,9 @@ class Material:
     recordings: list[Recording]  # of a manifest
 
     def contexts(self, wanted: Sequence[str], long_form: str) -> Sequence[str]:
-        """Return those of the wanted contexts that are possible here.
+        """Return those of the requested contexts that this data allows.
 
-        Guards and sequential decoding have only the full one.
+        Guards and sequential decoding allow only the full context.
         """
         in_one = self.evaluation_set.is_guard or (self.rows is None and long_form == "sequential")
         return ["full"] if in_one else wanted

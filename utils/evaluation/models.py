@@ -68,7 +68,9 @@ def refuse_unknown_languages(spoken: Set[str], transcriber: Transcriber, name: s
 
     if not transcriber.takes_added_languages and not spoken <= LANGUAGES.keys():
         others = ", ".join(sorted(spoken - LANGUAGES.keys()))
-        raise UserError(f"the backend refuses the added language {others}. Use --backend ctranslate2.")
+        raise UserError(
+            f"the backend does not support the added language {others}. Use --backend ctranslate2."
+        )
     check_languages(transcriber.loaded.model, sorted(spoken), name)
 
 

@@ -22,7 +22,7 @@ from utils.runtime.problems import BadItem
 
 SHOWN_PROBLEMS = 5
 
-LONGEST_WINDOW = 29.5  # seconds of audio in a window of 30: the decoder needs to hear an end
+LONGEST_WINDOW = 29.5  # seconds of audio in a window of 30: the decoder needs silence at the end
 
 CUT_REACH = 5.0  # speech without a pause is cut in these last seconds of a window
 

@@ -65,7 +65,7 @@ def score_decoding(
 
 
 def _taken_over(kind: type, *records: object) -> dict:
-    """Return the values of those fields of the records that `kind` has too."""
+    """Return the values of the records' fields that `kind` also has."""
     names = {field.name for field in fields(kind)}
     return {name: value for record in records for name, value in vars(record).items() if name in names}
 

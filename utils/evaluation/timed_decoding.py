@@ -75,7 +75,9 @@ def decode(
 def _choose_transcription(
     transcriber: Transcriber, material: Material, long_form: str
 ) -> Callable[..., dict[int, Hypothesis]]:
-    """Choose the function that transcribes a process's share: whole recordings, or clips in batches."""
+    """Choose the function that transcribes a process's part of the data: whole recordings, or clips in
+    batches.
+    """
     if material.rows is None:
         return partial(transcribe_recordings, transcriber, material.recordings, way=long_form)
     return partial(

@@ -19,7 +19,7 @@ class AdapterOptions:
 
     use_peft: bool = argument("Train a LoRA adapter instead of all weights.", default=False)
     lora_r: int = argument(
-        "Rank of LoRA, which sets its size. With adalora: the mean over its layers at the end.",
+        "Rank of LoRA, which sets its size. With adalora: the mean rank of the layers at the end.",
         default=16,
         at_least=1,
     )
@@ -40,12 +40,14 @@ class AdapterOptions:
         "With adalora: the rank at the start. Not given: 1.5 times lora_r.", default=None, advanced=True
     )
     use_rslora: bool = argument("Scale LoRA by alpha / sqrt(r) (rsLoRA).", default=False, advanced=True)
-    use_dora: bool = argument("Train direction and magnitude apart (DoRA).", default=False, advanced=True)
+    use_dora: bool = argument(
+        "Train the direction and the magnitude of weights separately (DoRA).", default=False, advanced=True
+    )
     bnb_4bit_quant_type: Literal["nf4", "fp4"] = argument(
         "Data type of 4-bit weights.", default="nf4", advanced=True
     )
     bnb_4bit_use_double_quant: bool = argument(
-        "Quantise the scales of 4-bit weights too. Saves a little more memory.", default=True, advanced=True
+        "Quantise the scales of 4-bit weights too, to save a little more memory.", default=True, advanced=True
     )
 
     def problems(self) -> list[str]:

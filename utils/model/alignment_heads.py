@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def alignment_heads(model: "WhisperForConditionalGeneration") -> list[list[int]]:
-    """Return [layer, head] of each, as the model declares them, else those of the decoder's upper half."""
+    """Return [layer, head] of each head that the model names, or of all heads in the decoder's upper half."""
     declared = getattr(model.generation_config, "alignment_heads", None)
     return declared or upper_half_heads(model.config)
 

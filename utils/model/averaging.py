@@ -1,10 +1,10 @@
 """Average the weights of the models with the best evaluations, like n-best averaging in ESPnet
 (https://arxiv.org/abs/1804.00015).
 
-The average of nearby weights of one run is often a better model than each of them. The matrices of LoRA
-cannot be averaged like this: the mean of B times the mean of A is not the mean of the products. But the mean
-of the products is an adapter too. Its rank is the sum of the ranks. Its A is the A matrices stacked, and its
-B is the B matrices side by side, divided by their number. It is saved in this form.
+The average of nearby weights of one run is often a better model than each of them. The A and B matrices of
+LoRA cannot be averaged like this: the mean of B times the mean of A is not the mean of the products. But the
+mean of the products is an adapter too. Its rank is the sum of the ranks. Its A is the A matrices stacked, and
+its B is the B matrices side by side, divided by their number. It is saved in this form.
 """
 
 import shutil

@@ -67,7 +67,7 @@ def decode_greedily(
         encoded: B clips. Finished clips are removed from it.
         prompts: (B, P) int64.
         max_length: At most this number of tokens, prompt included; also limited by the decoder's positions.
-        temperature: Above 0, tokens are drawn, the higher the less likely ones; of each clip by torch's seed.
+        temperature: Above 0, tokens are drawn at random, for each clip by torch's seed.
 
     Returns:
         The tokens of each clip after the prompt, without the end token. They end where a loop was found.

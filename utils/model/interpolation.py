@@ -109,8 +109,8 @@ def mixed_weights(
 
 
 def keeps_guard(mixture: Mixture, base: Mixture, metric: str, tolerance: float) -> bool:
-    """Check that on no guard dataset the metric is above that of the base by more than `tolerance`, an
-    absolute fraction.
+    """Check that the metric of every guard dataset is at most `tolerance`, an absolute fraction, above that
+    of the base.
     """
     return all(
         rates.of(metric) <= base.guards[name].of(metric) + tolerance + 1e-9  # 0.12 - 0.10 is above 0.02

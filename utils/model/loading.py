@@ -58,10 +58,10 @@ def load_model(
     Args:
         name_or_path: The name that the user gave.
         dtype: Precision of the weights.
-        keep_adapter: Leave an adapter in place, trainable, instead of merging it into the weights.
-        quantization: Quantise the linear layers of the base; needs `keep_adapter`, as adapters are merged
-            only into whole weights. If an adapter was trained on a quantised base, these are the unpacked
-            ones: the adapter has learnt to make up for their rounding.
+        keep_adapter: Keep an adapter separate and trainable, instead of merging it into the weights.
+        quantization: Quantise the linear layers of the base. This needs `keep_adapter`, because adapters are
+            merged only into weights that are not quantised. An adapter that was trained on a quantised base
+            is merged into the unpacked quantised weights: it has learnt to correct their rounding.
 
     Raises:
         UserError: There is no loadable model, or model and processor do not belong together.

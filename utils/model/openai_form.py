@@ -90,7 +90,7 @@ def find_openai_form_problems(model: WhisperForConditionalGeneration) -> list[st
     ]
     if added and (len(added) > 1 or config.vocab_size != WITH_CANTONESE):
         found.append(
-            f"{len(added)} languages were added to Whisper ({', '.join(added)}). There is room for one, in "
+            f"{len(added)} languages were added to Whisper ({', '.join(added)}). Only one fits, in "
             f"models that had {MULTILINGUAL:,} tokens before: all but large-v3 and turbo. {ELSEWHERE}"
         )
     return found
@@ -99,9 +99,9 @@ def find_openai_form_problems(model: WhisperForConditionalGeneration) -> list[st
 def openai_token_order(model: WhisperForConditionalGeneration) -> list[int] | None:
     """Return this model's token id for each of OpenAI's; None if they are the same.
 
-    OpenAI's code derives the place of every special token from their number: with one token more than usual
-    the last language is Cantonese, and all later tokens come one place later. The token of an added
-    language, which this suite appends at the end, therefore moves to the place of Cantonese.
+    OpenAI's code computes the ids of special tokens from their number. With one token more than usual, the
+    last language is Cantonese, and the ids of all later tokens rise by one. So the token of an added
+    language, which `add_language` puts at the end, gets the id of Cantonese.
 
     Raises:
         ValueError: More than one language was added; see `find_openai_form_problems`.

@@ -50,10 +50,11 @@ def bitsandbytes_config(quantization: Quantization) -> BitsAndBytesConfig:
 
 
 def quantization_in_training(arguments: Mapping[str, object]) -> Quantization | None:
-    """Return how the base of an adapter was quantised in its training, here on the CPU; None if it was not.
+    """Return how the base of an adapter was quantised in its training, as settings for the CPU; None if it
+    was not.
 
     Args:
-        arguments: Those of train.py, as `train.yaml` holds them.
+        arguments: The arguments of train.py, from `train.yaml`.
     """
     if not (arguments.get("load_in_8bit") or arguments.get("load_in_4bit")):
         return None
@@ -66,9 +67,12 @@ def quantization_in_training(arguments: Mapping[str, object]) -> Quantization | 
 
 
 def dequantized(model: WhisperForConditionalGeneration) -> WhisperForConditionalGeneration:
-    """Return the model with ordinary linear layers, whose weights are the quantised ones, unpacked."""
+    """Return the model with ordinary linear layers. They get the quantised weights, unpacked."""
     whole: WhisperForConditionalGeneration = model.dequantize()
-    for mark in ("is_loaded_in_8bit", "is_loaded_in_4bit"):  # they stay, and PEFT believes them
+    for mark in (
+        "is_loaded_in_8bit",
+        "is_loaded_in_4bit",
+    ):  # otherwise PEFT takes the model for a quantised one
         vars(whole).pop(mark, None)
     return whole
 

@@ -45,7 +45,7 @@ def resolve_model(name_or_path: str) -> str:
         )
     if folder.name == "best" and folder.with_name("final").is_dir():
         raise UserError(
-            f"{name_or_path}: no such folder, because the run has not validated. "
+            f"{name_or_path}: no such folder, because no evaluation of this run saved a model. "
             f"Give {folder.with_name('final')}, the model after the last step."
         )
     if looks_like_path(name_or_path):

@@ -225,6 +225,6 @@ def build_model_card(
         "`train.yaml` holds every argument of the run.\n\n"
         "| at the end of training | |\n|---|---|\n"
         f"{rows}\n\n"
-        "WER is a fraction, over validation, by greedy generation in the full 30 s context. That split "
-        "chose this model, so judge it on the test split: `python evaluate.py`.\n"
+        "WER is a fraction, over validation, by greedy generation in the full 30 s context. This "
+        "model was chosen by it, so evaluate the model on the test split: `python evaluate.py`.\n"
     )

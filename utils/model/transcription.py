@@ -138,7 +138,7 @@ def _transcribe_batch(
     batch: DecodingBatch,
     keeps_failures: bool,
 ) -> dict[int, Hypothesis]:
-    """Transcribe a batch. If it fails, decode its clips one by one, so that only the bad clip fails."""
+    """Transcribe a batch. If this fails, decode its clips one by one, so that only the bad clip fails."""
     indices = batch.indices
     try:
         own, spoken = [clips[index] for index in indices], [languages[index] for index in indices]

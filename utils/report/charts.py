@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-HIGHEST_RATE = 1.5  # a bar above 150 % is cut: a model that runs away would flatten all the others
+HIGHEST_RATE = 1.5  # a bar above 150 % is cut: a model that never stops would make all other bars too short
 
 BAR, GAP, LINE = 11.0, 9.0, 13.0  # points: of a bar, between rows, of a line of the legend
 
@@ -86,7 +86,10 @@ def draw_rates(panels: Sequence[Panel]) -> "Figure":
 
 
 def _draw_bars(axes: "Axes", panel: Panel, one: Series, place: int) -> None:
-    """Draw the bars of one series with intervals and numbers. Each is bar number `place` of its row."""
+    """Draw the bars of one series with intervals and numbers.
+
+    `place` is the number of each bar in its row.
+    """
     row_height = panel.height / len(panel.rows)
     scores = [row.scores[place] for row in panel.rows]
     rates = [one.rate(score) for score in scores]

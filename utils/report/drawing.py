@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Grey for the baseline, then colours after Okabe and Ito, told apart in every form of colour blindness and
+# Grey for the baseline, then colours after Okabe and Ito, distinct in every form of colour blindness and
 # dark enough on white.
 SERIES_COLOURS = ("#7d7d7d", "#0072b2", "#c47d00", "#008a64", "#b8558b", "#c95500")
 INK, SOFT, GRID, CARD = "#1c1e21", "#5c626b", "#dfdfd9", "#ffffff"
@@ -48,12 +48,12 @@ STYLE: dict[Any, Any] = {
     **{"svg.fonttype": "none", "svg.hashsalt": "the same bytes for the same figure"},
 }
 
-# Beside control characters: what turns the direction of a line, and what XML does not allow.
+# Besides control characters: those that change the direction of a line or that XML forbids.
 _UNDRAWABLE = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 _XLINK = "{http://www.w3.org/1999/xlink}href"
 
-_NOTE = "note:"  # begins the identifier of an artist that says something to the mouse
+_NOTE = "note:"  # start of the identifier of an artist with a tooltip
 
 
 @contextlib.contextmanager
@@ -62,7 +62,7 @@ def chart_style() -> Iterator[None]:
     import matplotlib
 
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        # the font at hand may lack a script: boxes stand for its letters in a PNG, and the CSV has them
+        # if the font lacks a script, a PNG shows boxes for its letters; the CSV has them
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         yield
 

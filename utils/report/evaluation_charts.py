@@ -98,7 +98,7 @@ def _before_after_chart(datasets: Sequence[ScoredDataset]) -> Chart:
             size = counted(dataset.results[0].num_utterances, "clip")
             panels.append(Panel(f"{dataset.name}, {size}", dataset.series, rows))
     measures = name_measures([result for dataset in datasets for result in dataset.results])
-    words = f"{measures} in percent; lower is better. Whiskers are 95 % intervals."
+    words = f"{measures} in percent; lower is better. Thin lines show the 95 % intervals."
     return Chart("before_after", "Error rate before and after", words, draw_rates(panels))
 
 

@@ -33,7 +33,7 @@ def write_evaluation_page(
         charts: Charts of these results.
     """
     datasets = list_datasets(results)
-    # every model but the baseline, the most promising first; or the one that stands alone
+    # every model except the baseline, the best first; or the only model
     candidates = analysis.candidates if analysis else [results[0].model]
     baseline = results[0].model if analysis else None
     order = list(TEXT_LABELS)

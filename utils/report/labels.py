@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-# Control characters have no meaning in a text, and could steer a terminal or break a page.
+# Control characters have no meaning in a text, and could control a terminal or break a page.
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 LONGEST_NAME = 60  # characters of a path; its end tells models and datasets apart

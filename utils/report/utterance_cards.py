@@ -34,7 +34,7 @@ class Case:
 
     @property
     def gain(self) -> int:
-        """Return how many errors fewer than the baseline the candidate makes."""
+        """Return how many fewer errors the candidate makes than the baseline."""
         return self.before.normalized_errors - self.errors if self.before else 0
 
 

@@ -31,9 +31,9 @@ class WriteError(UserError):
 def user_errors_end_the_script() -> Iterator[None]:
     """Print a `UserError` on standard error and exit with status 2, without a traceback.
 
-    A full disk, a missing permission, a path that cannot be and Ctrl-C are treated alike. The first process
-    prints at once. The others wait: if all fail with the same error, the launcher ends them before they print
-    it again.
+    A full disk, a missing permission, an impossible path and Ctrl-C are reported in the same way. The first
+    process prints at once. The others wait: if all fail with the same error, the launcher ends them before
+    they print it again.
     """
     try:
         yield

@@ -117,7 +117,7 @@ def bootstrap_interval(
     Args:
         counts: Errors of each utterance.
         samples: Number of resamples.
-        seed: Seed of the draws.
+        seed: Seed of the resampling.
         clusters: Labels from `choose_clusters`. Utterances with the same label are drawn together. None draws
             single utterances.
     """

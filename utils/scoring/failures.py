@@ -32,7 +32,7 @@ NO_PUNCTUATION = "no punctuation"
 DECODER_ERROR = "decoder error"
 
 FAILURE_KINDS = {
-    LOOP: "the same words over and over",
+    LOOP: "the same words again and again",
     INSERTION_RUN: "a run of words that nobody said",
     TRUNCATED: "the end of what was said is missing",
     WRONG_LANGUAGE: "text in another language than the one spoken",

@@ -76,7 +76,7 @@ def bootstrap_ratio(
         numerators: (utterances,) int64.
         denominators: (utterances,) int64, not negative. If their sum is 0, it counts as 1.
         samples: Number of resamples.
-        seed: Seed of the draws.
+        seed: Seed of the resampling.
         clusters: Labels of the utterances. Those with the same label are drawn together, and those with None
             by themselves.
     """

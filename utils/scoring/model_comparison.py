@@ -17,7 +17,7 @@ BOUNDARY_WORDS = 2
 
 @dataclass(frozen=True)
 class SegmentTest:
-    """The result of the test, with the names of NIST's sc_stats."""
+    """The result of `mapsswe`. The fields are the figures that NIST's sc_stats prints."""
 
     num_segments: int
     mean: float  # errors of the baseline minus those of the candidate, per segment
@@ -130,7 +130,7 @@ def compare(
         baseline: Errors of the baseline in each utterance.
         candidate: Errors of the candidate in the same utterances, in the same order.
         samples: Number of resamples.
-        seed: Seed of the draws.
+        seed: Seed of the resampling.
         clusters: Labels from `choose_clusters`. Utterances with the same label are drawn together. None draws
             single utterances.
         alignments: Alignments of each utterance for the baseline, and for the candidate.

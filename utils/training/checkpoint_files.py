@@ -17,7 +17,7 @@ BLOCK_BYTES = 1 << 22
 
 
 def fingerprint_share(accelerator: Accelerator, temporary: Path) -> list[tuple[str, str]]:
-    """Read this process's share of the files from disk, and return their names and fingerprints."""
+    """Read this process's part of the files from disk, and return their names and fingerprints."""
     share = files_of_state(temporary)[accelerator.process_index :: accelerator.num_processes]
     return [(file.relative_to(temporary).as_posix(), fingerprint_file(file)) for file in share]
 

@@ -83,11 +83,11 @@ def estimate_disk(
     """Estimate the size of the files of a run, without logs.
 
     Args:
-        model: The model with its trained parameters marked.
+        model: The model. `requires_grad` marks the trained parameters.
         checkpoints: Number of checkpoints to keep. 0 if none are saved.
         models: Number of model folders: best/, final/, snapshots, interpolated/.
-        moment_bytes: Bytes of optimiser state for each trained number.
-        adapter_only: Whether untrained weights are left out.
+        moment_bytes: Bytes of optimiser state for each trained weight.
+        adapter_only: Whether the files hold only the trained weights.
         encoder_states: Bytes of cached encoder outputs. 0 if there is no cache.
     """
     numbers = [(true_size(p), p.element_size(), p.requires_grad) for p in model.parameters()]

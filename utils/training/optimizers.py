@@ -43,7 +43,7 @@ def build_optimizer(
 
     Args:
         name: adamw_torch_fused, adamw_torch, or adamw_bnb_8bit, whose moments take one byte each
-            (https://arxiv.org/abs/2110.02861; tensors under 4,096 numbers keep 32 bits).
+            (https://arxiv.org/abs/2110.02861; tensors of fewer than 4,096 values keep 32 bits).
         groups: The result of `parameter_groups`.
         learning_rate: The peak of the schedule.
         betas: Decay of the first and second moment.
@@ -87,7 +87,7 @@ def settings_kept(
 
 
 def moment_bytes(name: str) -> int:
-    """Return the bytes of optimiser state for each trained number.
+    """Return the bytes of optimiser state for each trained weight.
 
     They are two moments, in float32 or in 8 bits.
     """

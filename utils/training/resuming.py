@@ -79,7 +79,7 @@ def take_up(run: Run, start: Start) -> Run:
 def take_up_what_is_kept(
     state: TrainingState, output_dir: Path, *, is_own: bool, goes_its_own_way: bool
 ) -> None:
-    """Correct a checkpoint's state by best/ and the snapshots, which may be newer than the checkpoint.
+    """Make a checkpoint's state agree with best/ and the snapshots, which may be newer.
 
     Args:
         state: The state of the checkpoint. It is changed.

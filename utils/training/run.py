@@ -43,7 +43,7 @@ class Run:
         return Path(self.args.output_dir)
 
     def is_due(self, interval: int) -> bool:
-        """Check whether it is time for an action that is due every `interval` steps and at the end.
+        """Check whether it is time for an action that happens every `interval` steps and at the end.
 
         0 means never.
         """

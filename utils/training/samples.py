@@ -36,7 +36,7 @@ def pick_samples(utterances: Sequence[ScoredUtterance], count: int, seed: int, *
     Args:
         utterances: All utterances of the evaluation, in a fixed order.
         count: Number of utterances to draw.
-        seed: Seed of the draw.
+        seed: Seed of the random choice.
         raw: Show raw instead of normalised texts.
     """
     if not utterances:

@@ -13,7 +13,7 @@ MOST_SKIPPED_IN_A_ROW = 5
 
 
 def record_step(run: Run, step: Step, update: Update, learning_rate: float, progress: AudioProgress) -> None:
-    """Record a step in the state, in the progress bar and, if due, in metrics.jsonl.
+    """Record a step in the state, in the progress bar and, if it is time, in metrics.jsonl.
 
     Raises:
         UserError: Too many steps in a row were skipped.

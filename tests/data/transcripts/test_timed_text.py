@@ -530,7 +530,7 @@ def test_textgrid_as_elan_writes_it():
 def test_damaged_textgrids():
     cut = LONG_TEXTGRID[: LONG_TEXTGRID.index("            xmin = 3.5")]
     assert brief(read(cut, ".textgrid"))[-1] == ("tier 'Bruno'", "damaged tier")
-    assert "announces 2 intervals but has 1" in str(read(cut, ".textgrid")[-1].problem)
+    assert "expected 2 intervals as in its head, found 1" in str(read(cut, ".textgrid")[-1].problem)
     with pytest.raises(BadItem, match="not a TextGrid"):
         read("ciao", ".textgrid")
     with pytest.raises(BadItem, match="damaged TextGrid: tier 1 has no name or no times"):

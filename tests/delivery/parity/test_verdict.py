@@ -40,7 +40,7 @@ def test_a_rise_of_the_wer_has_a_limit(source, export, reduced, refused):
 
 def test_the_message_says_where_and_how_much():
     (told,) = faults(score(10), score(100))
-    assert told == "there, recordings, plain: WER 10.0%, of the source 1.0%"
+    assert told == "there, recordings, plain: WER 10.0%, source 1.0%"
 
 
 def test_no_loop_more():
@@ -50,7 +50,7 @@ def test_no_loop_more():
 
 def test_missing_seconds_have_a_limit():
     assert not faults(score(missing=0.01), score(missing=0.04))
-    assert "are missing" in faults(score(missing=0.01), score(missing=0.05))[0]
+    assert "is missing" in faults(score(missing=0.01), score(missing=0.05))[0]
 
 
 def timed(error: float | None, f1: float) -> Score:
@@ -61,7 +61,7 @@ def timed(error: float | None, f1: float) -> Score:
     ("export", "told"),
     [
         (timed(0.13, 0.9), None),
-        (timed(0.15, 0.9), "wrong by 0.15 s"),
+        (timed(0.15, 0.9), "words 0.15 s"),
         (timed(0.05, 0.76), None),
         (timed(0.05, 0.74), "F1"),
         (timed(None, 0.0), "no times of words"),
@@ -120,5 +120,5 @@ def test_a_model_that_loops_on_clips_too_shows_it_there():
 def test_a_model_that_leaves_a_fifth_of_recordings_out_is_refused():
     on_clips = replace(score(), on_recordings=False)
     assert not model_faults(on_clips, score(missing=0.19))
-    assert "21% are missing" in model_faults(on_clips, score(missing=0.21))[0]
+    assert "21% of the speech is missing" in model_faults(on_clips, score(missing=0.21))[0]
     assert not model_faults(replace(on_clips, missing=0.3), score(missing=0.25))

@@ -110,7 +110,7 @@ def test_a_failure_of_whisper_cpp_is_an_error(runtime, monkeypatch):
     options = runtime._options("it", PLAIN)
     options.audio_ctx = 1501
     monkeypatch.setattr(WhisperCpp, "_options", lambda *_: options)
-    with pytest.raises(UserError, match=r"gave up on 48,000 samples \(status -5\)"):
+    with pytest.raises(UserError, match=r"failed on 48,000 samples \(status -5\)"):
         runtime.transcribe(noise(3), "it", PLAIN)
 
 

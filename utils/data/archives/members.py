@@ -124,7 +124,7 @@ def _read_zipped(file: IO[bytes], member: ArchiveMember) -> bytes:
     """
     header = _read_exactly(file, member.offset, 30)
     if header[:4] != b"PK\x03\x04":
-        raise zipfile.BadZipFile("no local header at the place in the directory")
+        raise zipfile.BadZipFile("no local header at the position that the directory gives")
     name_length, extra_length = struct.unpack("<HH", header[26:30])
     packed = _read_exactly(file, member.offset + 30 + name_length + extra_length, member.packed_size or 0)
     # a raw deflate stream; read at most the announced size

@@ -184,7 +184,7 @@ def _tar_headers(file: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, int]]:
     Before the next member is requested, the file may be read from `offset_data` on.
 
     Raises:
-        tarfile.ReadError: The archive is damaged. `tarfile` itself would take a damaged header for the end of
+        tarfile.ReadError: The archive is damaged. `tarfile` itself would read a damaged header as the end of
         the archive.
     """
     headers = _HeaderReads(file)

@@ -26,7 +26,7 @@ def encode_blocks(
     num_proc: int,
     align: Aligner | None = None,
 ) -> Iterator[BlockCount]:
-    """Encode the blocks, if wanted in several processes, and yield their counts in order.
+    """Encode the blocks, with `num_proc` processes, and yield their counts in order.
 
     Args:
         blocks: Blocks whose files are already in `folder` are not encoded again.

@@ -183,7 +183,7 @@ def name_of(audio: Audio) -> str | None:
 
 
 def _filled_columns(utterance: Utterance) -> dict[str, str]:
-    """Return the type of each extra column that has a value here.
+    """Return the type of each extra column in which the utterance has a value.
 
     The type of our own optional columns is `named`.
     """

@@ -98,7 +98,8 @@ def encode_group(
 def fit_utterance(
     samples: np.ndarray, utterance: Utterance, settings: ClipSettings, align: Aligner | None
 ) -> Sequence[Utterance | Reject]:
-    """Make an utterance short enough: keep it, cut the silence at its ends, or cut it by its text.
+    """Make an utterance short enough: keep it, cut the silence at its ends, or split it where its text
+    allows.
 
     If nothing helps, return it unchanged. It will be rejected later because of its length.
 

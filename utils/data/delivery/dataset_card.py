@@ -94,9 +94,9 @@ def split_card(card: str) -> tuple[dict, str]:
 
 
 def _put_in(body: str, text: str) -> str:
-    """Put the text between the marks.
+    """Put the text between the two marks in the body of a card.
 
-    It replaces an earlier text there. If the body has no marks, it is added at the end.
+    It replaces an earlier text there. If the body has no marks, the text is added at its end.
     """
     marked = f"{BEGIN}\n\n{text}\n{END}"
     if is_ours(body):

@@ -89,7 +89,7 @@ def align_utterance(
         default_language: Used if the utterance has no language. If it is None, the model detects the
             language.
         max_duration: Longest part, in seconds.
-        min_confidence: Lowest confidence that is kept, from 0 to 1. Parts below become rejects.
+        min_confidence: From 0 to 1. Parts with a lower confidence become rejects.
     """
     offset = utterance.start or 0.0
     last = len(samples) if utterance.end is None else num_samples_at(utterance.end)
@@ -210,7 +210,7 @@ def load_aligner(model: str, language: str, *, max_duration: float, min_confiden
         model: Folder or Hub id.
         language: Language of utterances that have none. With `auto`, the model detects it.
         max_duration: Longest part, in seconds.
-        min_confidence: Lowest confidence that is kept, from 0 to 1. Parts below become rejects.
+        min_confidence: From 0 to 1. Parts with a lower confidence become rejects.
     """
     silence_libraries()
     loaded = load_model(model)

@@ -30,7 +30,9 @@ _PIECE = re.compile(rf"[{_ALONE}]|[^\s{_ALONE}]+")
 
 @dataclass(frozen=True)
 class MatchedRun:
-    """A run of `length` units, from `unit` on, that agrees with as many recognised words, from `heard` on."""
+    """A run of `length` units that agree with recognised words, from unit number `unit` and word number
+    `heard` on.
+    """
 
     unit: int
     heard: int

@@ -153,7 +153,7 @@ def _split_at_pauses(units: list[_Edged]) -> list[list[_Edged]]:
 
 
 def _cheapest_cuts(text: str, units: list[_Edged], max_duration: float) -> list[tuple[int, int]]:
-    """Choose (first, last + 1) of the segments with the least sum of costs."""
+    """Choose the segments with the lowest total cost, as pairs (first, last + 1)."""
     costs = [0.0] + [np.inf] * len(units)
     begins = [0] * (len(units) + 1)
     for last in range(1, len(units) + 1):

@@ -48,7 +48,8 @@ class UnitTimes:
 class Led:
     """The model's output for one clip and its given text of N tokens.
 
-    `probabilities` is (N,). `weights` (heads, N + 1, frames) is the attention before each token and the end.
+    `probabilities` is (N,). `weights` (heads, N + 1, frames) is the attention when the decoder predicts each
+    token and the end.
     """
 
     probabilities: np.ndarray

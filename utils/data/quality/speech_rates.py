@@ -39,7 +39,7 @@ def count_characters(text: str) -> int:
 
 
 def spoken_characters(text: str) -> int:
-    """Count the characters. A digit counts as many as the word with which it is spoken."""
+    """Count the characters. A digit counts as `LETTERS_OF_A_DIGIT`, because it is spoken as a word."""
     return count_characters(text) + (LETTERS_OF_A_DIGIT - 1) * sum(map(str.isdecimal, text))
 
 

@@ -20,7 +20,7 @@ spoken.
 
 
 def in_time_order(items: Iterable[Piece | BadPiece]) -> list[Piece | BadPiece]:
-    """Sort by start. A reject without times stays behind the item that was before it."""
+    """Sort by start. A reject without times stays after the item that was before it."""
     keyed: list[tuple[float, Piece | BadPiece]] = []
     start = 0.0
     for item in items:

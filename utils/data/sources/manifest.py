@@ -217,7 +217,7 @@ def _read_string(row: Mapping[str, object], key: str) -> str | None:
         raise BadItem(f"wrong type of {key!r}", f"found {shown(value)}, expected text")
     if key != "text" and not is_utf8(value):
         raise BadItem(
-            f"broken characters in {key!r}", "a part of a character (lone surrogate); save it as UTF-8"
+            f"broken characters in {key!r}", "an incomplete character (lone surrogate); save it as UTF-8"
         )
     return value
 

@@ -1,6 +1,6 @@
 """Turns rows of a corpus into utterances and finds their audio.
 
-Their order is one in which archives are fast to read.
+The utterances have an order in which archives are fast to read.
 """
 
 import math
@@ -38,7 +38,7 @@ def rows_as_source(
         read_row: Function that makes the utterance of a row. It raises BadItem if the row must be rejected.
         notes: Notes of the source.
         total: Number of rows, if they were counted already.
-        are_parts: Whether rows may be parts of a recording. Then those of one recording are brought together.
+        are_parts: Whether rows may be parts of a recording. Then rows of one recording follow each other.
     """
     total = sum(1 for _ in read_rows()) if total is None else total
     return Source(Items(partial(_read_items, read_rows, read_row, are_parts)), total, notes=tuple(notes))
@@ -98,7 +98,7 @@ def and_unlisted(
 
 
 def manifests_at(path: Path, *patterns: str) -> tuple[FileTree, list[str]]:
-    """Return the manifests in a folder or archive, or the one manifest that `path` is."""
+    """Return the manifests in a folder or archive, or `path` itself if it is a manifest."""
     if path.is_file() and any(path.match(pattern) for pattern in patterns):
         return Folder(path.parent), [path.name]
     tree = open_tree(path)
@@ -141,5 +141,5 @@ def manifest_seconds(name: str, value: object, least: float = 0.0) -> float:
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not least <= seconds < 1e9:  # also False for NaN
-        raise BadItem("time out of range", f"{name} is {shown(value)}, expected seconds from 0")
+        raise BadItem("time out of range", f"{name} is {shown(value)}, expected 0 seconds or more")
     return seconds

@@ -79,7 +79,7 @@ class Row:
 
     @property
     def utterance(self) -> "partial[Utterance]":
-        """Return a function that makes the utterance of this row from the fields that are still missing."""
+        """Return `Utterance` with `source` and `position` already set."""
         return partial(Utterance, source=self.source, position=self.line)
 
     def extras(self, *taken: str, numbers: Mapping[str, type] | None = None) -> dict[str, Scalar]:

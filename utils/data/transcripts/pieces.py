@@ -70,7 +70,7 @@ def build_piece(
     """Make a piece from a text that is not yet cleaned, or a reject."""
     if not 0 <= start < LATEST_SECOND or not 0 <= end < LATEST_SECOND:  # also True for NaN
         return BadPiece(
-            position, Problem("time out of range", f"{start:g} to {end:g}, expected seconds from 0")
+            position, Problem("time out of range", f"{start:g} to {end:g}, expected 0 seconds or more")
         )
     if problem := segment_problem(start, end):
         return BadPiece(position, problem, start)

@@ -96,7 +96,9 @@ def _read_tier(tier: _Tier, speaker: str | None) -> Iterator[Piece | BadPiece]:
     if tier.is_points:
         yield BadPiece(f"tier {tier.name!r}", _POINTS)
     elif tier.found < tier.announced:
-        problem = Problem("damaged tier", f"it announces {tier.announced} intervals but has {tier.found}")
+        problem = Problem(
+            "damaged tier", f"expected {tier.announced} intervals as in its head, found {tier.found}"
+        )
         yield BadPiece(f"tier {tier.name!r}", problem)
 
 
@@ -104,7 +106,7 @@ def _parse_textgrid(text: str) -> list[_Tier]:
     tokens = deque(_praat_tokens(text))
     head = _take(tokens, str, str)
     if head is None or not str(head[0]).startswith("ooTextFile") or head[1] != "TextGrid":
-        raise BadItem("not a TextGrid", f"it begins with {shown(text[:40])}, expected a File type")
+        raise BadItem("not a TextGrid", f"it begins with {shown(text[:40])}, expected the line File type")
     tiers: list[_Tier] = []
     while tokens:
         kind = tokens.popleft()

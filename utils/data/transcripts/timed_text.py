@@ -89,7 +89,7 @@ def _read_tab_line(number: int, line: str) -> Piece | BadPiece:
     if start is None or end is None:
         return BadPiece(
             number,
-            Problem("malformed line", f"times {fields[0]!r} and {fields[1]!r}, expected seconds from 0"),
+            Problem("malformed line", f"times {fields[0]!r} and {fields[1]!r}, expected 0 seconds or more"),
         )
     return build_piece(number, start, end, fields[2])
 

@@ -25,7 +25,7 @@ WAYS: Mapping[str, Way] = {
 
 @dataclass(frozen=True)
 class SourceComparison:
-    """What every runtime is asked to do, and how the source does it."""
+    """What every runtime is asked to do, and the scores of the source."""
 
     trial: Trial
     source: RuntimeScores
@@ -65,7 +65,7 @@ def measure_source(
     if faults := find_model_faults(found):
         told = "\n       ".join(faults)
         raise UserError(
-            f"{source.name} reads clips, but fails on recordings:\n       {told}\n       "
+            f"{source.name} transcribes clips, but fails on recordings:\n       {told}\n       "
             "Or export it with --ways, without the ways that fail."
         )
     return SourceComparison(trial, found)

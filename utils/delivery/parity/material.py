@@ -31,10 +31,10 @@ def load_test_sounds(
 
     Args:
         datasets: Folders that preprocess.py wrote.
-        split: Usually test: what the model has not learnt.
+        split: Usually test, on which the model was not trained.
         language: Of rows without their own; auto lets the model detect it.
         num_clips: Clips that are transcribed alone.
-        seed: Seed of the draw, and of the pauses.
+        seed: Seed for the choice of clips and the length of pauses.
 
     Raises:
         UserError: There is no such split, or nothing in it.
@@ -52,7 +52,7 @@ def _read_clip(row: dict) -> ParitySound:
 
 
 def load_windows(datasets: list[str], split: str, *, language: str, seed: int) -> list[ParitySound]:
-    """Join clips of a split into eight recordings of one window of Whisper each; see `load_test_sounds`."""
+    """Join clips of a split into eight recordings, each for one window of Whisper; see `load_test_sounds`."""
     rows = load_prepared(datasets, split, language=language)
     rows = rows.filter(bool, input_columns="text").shuffle(seed=seed)
     chance, clips = np.random.default_rng(seed), _clips_of_one_language(rows)
@@ -68,7 +68,7 @@ def _join_recordings(rows: Dataset, chance: np.random.Generator) -> list[ParityS
 
 
 def _clips_of_one_language(rows: Dataset) -> Iterator[ParitySound]:
-    """Yield the clips of the commonest language without end, those of the last rows first."""
+    """Yield the clips of the most frequent language, from the last row to the first, again and again."""
     languages = list(rows["language"])
     language = Counter(languages).most_common(1)[0][0]
     own = [number for number in reversed(range(len(rows))) if languages[number] == language]
@@ -83,7 +83,8 @@ def _join(
     longer_than: float = math.inf,
     within: float = math.inf,
 ) -> ParitySound:
-    """Join the next clips with pauses, until they are longer than one limit, or the next would break another.
+    """Join the next clips with pauses until they are `longer_than` seconds, or the next would not fit
+    `within`.
 
     A clip that does not fit is dropped.
     """

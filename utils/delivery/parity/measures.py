@@ -31,7 +31,7 @@ class WordTiming:
 
 @dataclass(frozen=True)
 class Score:
-    """What a runtime makes of clips or of recordings in one way."""
+    """The scores of a runtime on clips or on recordings, in one way of use."""
 
     way: Way
     on_recordings: bool
@@ -72,7 +72,7 @@ def _score(sounds: Sequence[ParitySound], items: Sequence[Rendered]) -> Score:
 
 
 def _lost_seconds(sound: ParitySound, rendition: Rendition) -> float:
-    """Return the seconds of the clips of which nearly all words are deleted."""
+    """Return the total seconds of the clips in which nearly all words are deleted."""
     text = normalize_text(rendition.text, NORMALIZER)
     return sum(
         piece.end - piece.start
@@ -82,7 +82,7 @@ def _lost_seconds(sound: ParitySound, rendition: Rendition) -> float:
 
 
 def _kept_words(pieces: Sequence[JoinedClip], text: str) -> list[list[int | None]]:
-    """Return for each word of each clip the number of the written word that it is aligned with."""
+    """For each word of each clip, return the number of the hypothesis word that is aligned with it."""
     said = [normalize_text(piece.text, NORMALIZER).split() for piece in pieces]
     partners: list[int | None] = []
     number = 0

@@ -51,7 +51,7 @@ class Rendered:
 
 
 def render(opener: Opener, folder: Path, trial: Trial) -> list[Rendered]:
-    """Transcribe all sounds in those of the ways that the runtime offers; see `is_telling`.
+    """Transcribe all sounds in the ways that the runtime offers; see `is_telling`.
 
     Raises:
         RuntimeFailure: The runtime raised an error, crashed or hung.
@@ -95,10 +95,10 @@ def _render_all(opener: Opener, folder: Path, trial: Trial, results: Path) -> No
 
 
 def is_telling(way: Way, ways: Sequence[Way], *, on_recording: bool, runtime: Runtime) -> bool:
-    """Check whether a way shows what no other of the ways shows.
+    """Check whether a way shows something that the other ways do not show.
 
-    Clips have no previous text. The text of words is that with timestamps. Recordings without timestamps need
-    windows that lose nothing.
+    Clips have no previous text. With times of words, the text is the same as with timestamps. Recordings
+    without timestamps need windows that lose nothing.
     """
     if not on_recording:
         return way == Way(timestamps=way.timestamps)

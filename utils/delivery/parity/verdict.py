@@ -22,29 +22,32 @@ F1_LOSS = 0.15  # of the F1 of word times within 200 ms
 
 CURES = {
     "previous_text": "Train with --condition_on_prev_probability 0.5, or never give the previous text.",
-    "timestamps": "Train with --timestamp_probability 0.5 on data with timed text, or decode without.",
+    "timestamps": "Train with --timestamp_probability 0.5 on timed text, or decode without timestamps.",
     "plain": "Train with --stitch_probability 0.5: the model has to hear windows full of speech.",
 }
-"""What in training cures a model that fails on recordings, by the part of the way that it has not learnt."""
+"""How to train a model that fails on recordings, by the way of use that it has not learnt."""
 
 
 @dataclass(frozen=True)
 class RuntimeScores:
-    """What a runtime made of a model, or why it could not."""
+    """The scores of a model in a runtime, or why it failed."""
 
     runtime: str
     scores: Sequence[Score]
     failure: str | None = None
 
     def find(self, way: Way, on_recordings: bool) -> Score | None:
-        """Return the score of one way on clips or on recordings. With timestamps, that of words will do."""
+        """Return the score of one way on clips or on recordings.
+
+        For timestamps, the score with times of words will do too.
+        """
         alike = [way, Way(timestamps=True, words=True)] if way == Way(timestamps=True) else [way]
         found = (s for way in alike for s in self.scores if (s.way, s.on_recordings) == (way, on_recordings))
         return next(found, None)
 
 
 def find_model_faults(source: RuntimeScores) -> list[str]:
-    """Return why the model itself reads clips but not recordings, and what in training cures it."""
+    """Return why the model itself fails on recordings but not on clips, and how to train it better."""
     faults = []
     for score in source.scores:
         on_clips = source.find(Way(timestamps=score.way.timestamps), False)
@@ -53,7 +56,9 @@ def find_model_faults(source: RuntimeScores) -> list[str]:
         if score.loops and not on_clips.loops:
             faults.append(f"{_place(source, score)}: the model loops in {score.loops}. {_cure(score.way)}")
         elif score.missing > max(MOST_MISSING, on_clips.missing):
-            faults.append(f"{_place(source, score)}: {score.missing:.0%} are missing. {_cure(score.way)}")
+            faults.append(
+                f"{_place(source, score)}: {score.missing:.0%} of the speech is missing. {_cure(score.way)}"
+            )
     return faults
 
 
@@ -79,22 +84,22 @@ def find_export_faults(source: RuntimeScores, export: RuntimeScores, *, reduced:
 def _faults(source: Score, export: Score, rise: float) -> Iterator[str]:
     allowed = max(rise, ERRORS_BY_CHANCE / max(source.errors.reference_length, 1))
     if export.errors.rate > source.errors.rate + allowed:
-        yield f"WER {export.errors.rate:.1%}, of the source {source.errors.rate:.1%}"
+        yield f"WER {export.errors.rate:.1%}, source {source.errors.rate:.1%}"
     if export.loops > source.loops:
-        yield f"loops in {export.loops}, of the source in {source.loops}"
+        yield f"loops in {export.loops} sounds, source in {source.loops}"
     if export.missing > source.missing + MISSING_RISE:
-        yield f"{export.missing:.1%} are missing, of the source {source.missing:.1%}"
+        yield f"{export.missing:.1%} of the speech is missing, source {source.missing:.1%}"
     if not export.way.words or source.timing is None or source.timing.median_error is None:
         return
     if export.timing is None or export.timing.median_error is None:
         yield "no times of words"
     elif export.timing.median_error > source.timing.median_error + TIME_RISE:
         yield (
-            f"times of words are wrong by {export.timing.median_error:.2f} s in the median, of the source by "
+            f"median error of the times of words {export.timing.median_error:.2f} s, source "
             f"{source.timing.median_error:.2f} s"
         )
     elif export.timing.f1[1] < source.timing.f1[1] - F1_LOSS:
-        yield f"F1 of times of words {export.timing.f1[1]:.2f}, of the source {source.timing.f1[1]:.2f}"
+        yield f"F1 of times of words {export.timing.f1[1]:.2f}, source {source.timing.f1[1]:.2f}"
 
 
 def _place(of: RuntimeScores, score: Score) -> str:

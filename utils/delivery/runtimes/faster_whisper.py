@@ -20,7 +20,10 @@ BATCH_SIZE = 8  # faster-whisper's default
 
 @dataclass(frozen=True)
 class FasterWhisperRuntime:
-    """faster-whisper. It decodes greedily and once, where its own default is five beams and fallbacks."""
+    """faster-whisper.
+
+    It decodes once and greedily. Its default is five beams, and further decodings (fallbacks) if one fails.
+    """
 
     engine: "WhisperModel"
     task: str
@@ -107,7 +110,7 @@ def _load(folder: Path, threads: int) -> "WhisperModel":
 
 
 def _teach_languages(folder: Path) -> None:
-    """Tell faster-whisper the languages of a model that its own list lacks; without, it refuses them."""
+    """Add a model's languages to faster-whisper's own list, because it refuses all others."""
     from faster_whisper import tokenizer, transcribe
     from tokenizers import Tokenizer
 

@@ -119,10 +119,10 @@ class OnnxRuntime:
 
 
 def last_whole_segment(tokens: Sequence[int], first_timestamp: int) -> tuple[list[int], float | None]:
-    """Return the tokens of a window's whole segments, and the second where the last one ends.
+    """Return the tokens of a window's complete segments, and the time in seconds at which the last one ends.
 
-    Segments stand between two timestamps each, so two timestamps in a row are an end and a start. The second
-    is None if nothing was cut off: the window holds no such pair, or nothing after its last end.
+    A segment lies between two timestamps, so two timestamps in a row are an end and a start. The second is
+    None if nothing was cut off: the window holds no such pair, or nothing after its last end.
     """
     is_time = [token >= first_timestamp for token in tokens]
     pairs = [place for place in range(1, len(tokens)) if is_time[place - 1] and is_time[place]]

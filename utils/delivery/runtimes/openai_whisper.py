@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpenAIWhisperRuntime:
-    """openai-whisper. It decodes greedily and once, where its own default also falls back to sampling."""
+    """openai-whisper. It decodes once and greedily. By default, it samples if a decoding fails."""
 
     model: "Whisper"
     added_language: str | None
@@ -57,7 +57,7 @@ class OpenAIWhisperRuntime:
 def open_openai_whisper(
     folder: Path, threads: int, task: str = "transcribe"
 ) -> Iterator[OpenAIWhisperRuntime]:
-    """Load the checkpoint in a folder, with its alignment heads. Threads are those of the process."""
+    """Load the checkpoint in a folder, with its alignment heads. It uses the threads of the process."""
     import torch
     import whisper
 

@@ -45,8 +45,8 @@ class Runtime(Protocol):
     def finds_windows(self) -> bool:
         """Check whether windows without timestamps are cut at pauses, or overlap.
 
-        If neither, the windows of a recording follow each other every 30 s. Whisper ends its text at a long
-        pause, so the rest of a window is lost, whatever the model.
+        If not, the windows of a recording follow each other every 30 s. Whisper ends its text at a long
+        pause, so the rest of a window is lost, with any model.
         """
         ...
 

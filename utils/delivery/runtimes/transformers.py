@@ -21,7 +21,7 @@ WINDOW = 30.0  # seconds
 
 @dataclass(frozen=True)
 class TransformersRuntime:
-    """The pipeline. It decodes greedily, where its own default is five beams.
+    """The pipeline. It decodes greedily. Its default is five beams.
 
     Recordings without timestamps, or in batches, are cut into windows that overlap (`chunk_length_s=30`).
     """

@@ -43,7 +43,7 @@ class WhisperCpp:
         The words of whisper.cpp follow each other without gaps.
 
         Raises:
-            UserError: The model does not know the language, or whisper.cpp gives up.
+            UserError: The model does not know the language, or whisper.cpp fails.
         """
         import _pywhispercpp as library
 
@@ -54,7 +54,7 @@ class WhisperCpp:
         status = library.whisper_full(self.context, options, samples, len(samples))
         if status:
             raise UserError(
-                f"whisper.cpp gave up on {len(samples):,} samples (status {status}). Try another recording."
+                f"whisper.cpp failed on {len(samples):,} samples (status {status}). Try another recording."
             )
         pieces, words = [], []
         for index in range(library.whisper_full_n_segments(self.context)):

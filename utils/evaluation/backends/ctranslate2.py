@@ -179,7 +179,7 @@ def open_ctranslate2(name: str, options: BackendOptions) -> Iterator[CTranslate2
 
 @dataclass(frozen=True)
 class FasterWhisperTranscriber:
-    """Transcribe each clip with faster-whisper, with its default repeats of failed decodings (fallbacks)."""
+    """Transcribe each clip with faster-whisper, which repeats failed decodings by default (fallbacks)."""
 
     engine: "WhisperModel"
     loaded: LoadedModel
