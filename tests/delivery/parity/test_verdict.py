@@ -78,15 +78,17 @@ def test_a_source_without_times_asks_for_none():
 
 
 def test_ways_that_one_side_lacks_are_not_compared():
-    assert not faults(score(10, WORDS), score(900, PLAIN))
+    assert not faults(score(10, PREVIOUS), score(900, PLAIN))
+    assert not faults(score(10, WORDS), score(900, PREVIOUS))
+    assert not faults(score(10, WORDS), score(900, PLAIN, on_recordings=False))
 
 
-def test_words_of_the_source_stand_for_its_text_with_timestamps():
-    timed_way = Way(timestamps=True)
-    assert faults(timed(0.05, 0.9), score(10, timed_way)) == []
-    assert "WER 90.0%" in faults(timed(0.05, 0.9), score(900, timed_way))[0]
-    both = RuntimeScores("source", [score(10, WORDS), score(20, timed_way)])
-    assert both.find(timed_way, True).errors.errors == 20
+@pytest.mark.parametrize("way", [PLAIN, Way(timestamps=True)])
+def test_words_of_the_source_stand_for_its_other_texts(way):
+    assert faults(timed(0.05, 0.9), score(10, way)) == []
+    assert "WER 90.0%" in faults(timed(0.05, 0.9), score(900, way))[0]
+    both = RuntimeScores("source", [score(10, WORDS), score(20, way)])
+    assert both.find(way, True).errors.errors == 20
 
 
 def test_a_runtime_that_failed_is_a_fault():
@@ -101,15 +103,12 @@ def model_faults(*scores: Score) -> list[str]:
 
 
 def test_a_model_that_loops_on_recordings_alone_is_refused_with_the_cure():
-    on_clips = replace(score(), on_recordings=False)
-    assert not model_faults(on_clips, score())
-    (told,) = model_faults(on_clips, score(loops=1))
-    assert "--stitch_probability" in told and "loops in 1" in told
-    timed_clips = replace(on_clips, way=Way(timestamps=True))
-    (told,) = model_faults(timed_clips, score(way=PREVIOUS, loops=2))
+    on_clips = score(way=Way(timestamps=True), on_recordings=False)
+    assert not model_faults(on_clips, score(way=WORDS))
+    (told,) = model_faults(on_clips, score(way=WORDS, loops=1))
+    assert "--stitch_probability" in told and "--timestamp_probability" in told and "loops in 1" in told
+    (told,) = model_faults(on_clips, score(way=PREVIOUS, loops=2))
     assert "--condition_on_prev_probability" in told
-    (told,) = model_faults(timed_clips, score(way=WORDS, loops=2))
-    assert "--timestamp_probability" in told
 
 
 def test_a_model_that_loops_on_clips_too_shows_it_there():

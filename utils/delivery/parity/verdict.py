@@ -22,8 +22,10 @@ F1_LOSS = 0.15  # of the F1 of word times within 200 ms
 
 CURES = {
     "previous_text": "Train with --condition_on_prev_probability 0.5, or never give the previous text.",
-    "timestamps": "Train with --timestamp_probability 0.5 on timed text, or decode without timestamps.",
-    "plain": "Train with --stitch_probability 0.5: the model has to hear windows full of speech.",
+    "timestamps": (
+        "Train with --timestamp_probability 0.5 and --stitch_probability 0.5: the model has to hear windows "
+        "full of speech, with timestamps."
+    ),
 }
 """How to train a model that fails on recordings, by the way of use that it has not learnt."""
 
@@ -37,11 +39,11 @@ class RuntimeScores:
     failure: str | None = None
 
     def find(self, way: Way, on_recordings: bool) -> Score | None:
-        """Return the score of one way on clips or on recordings.
+        """Return the score of one way, on clips or on recordings.
 
-        For timestamps, the score with times of words will do too.
+        On recordings, the text with times of words stands for any text without previous text.
         """
-        alike = [way, Way(timestamps=True, words=True)] if way == Way(timestamps=True) else [way]
+        alike = [way, Way(timestamps=True, words=True)] if not way.previous_text else [way]
         found = (s for way in alike for s in self.scores if (s.way, s.on_recordings) == (way, on_recordings))
         return next(found, None)
 
@@ -107,4 +109,4 @@ def _place(of: RuntimeScores, score: Score) -> str:
 
 
 def _cure(way: Way) -> str:
-    return CURES["previous_text" if way.previous_text else "timestamps" if way.timestamps else "plain"]
+    return CURES["previous_text" if way.previous_text else "timestamps"]

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,8 +103,12 @@ def open_batched_faster_whisper(
 
 
 def _load(folder: Path, threads: int) -> "WhisperModel":
+    import ctranslate2
     from faster_whisper import WhisperModel
 
+    ctranslate2.set_log_level(
+        logging.ERROR
+    )  # a CPU without float16 takes float32; its notice is for programmers
     engine = WhisperModel(str(folder), device="cpu", cpu_threads=threads)
     _teach_languages(folder)
     return engine

@@ -43,7 +43,7 @@ class Runtime(Protocol):
 
     @property
     def finds_windows(self) -> bool:
-        """Check whether windows without timestamps are cut at pauses, or overlap.
+        """Check whether the runtime cuts recordings at pauses, also without timestamps.
 
         If not, the windows of a recording follow each other every 30 s. Whisper ends its text at a long
         pause, so the rest of a window is lost, with any model.

@@ -34,7 +34,7 @@ class TransformersRuntime:
         Way(timestamps=True, words=True),
         Way(timestamps=True, previous_text=True),
     )
-    finds_windows: bool = True
+    finds_windows: bool = False
     batch_size: int = 1
 
     def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Rendition:
