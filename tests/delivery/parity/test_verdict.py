@@ -32,6 +32,8 @@ def faults(source: Score, export: Score, *, reduced: bool = False) -> list[str]:
         (score(10), score(41), True, True),
         (score(1, words=20), score(4, words=20), False, False),  # three errors may be chance
         (score(1, words=20), score(5, words=20), False, True),
+        (score(40, words=130), score(49, words=130), False, False),  # 9 errors, of 89: sqrt(89) is 9.4
+        (score(40, words=130), score(50, words=130), False, True),
     ],
 )
 def test_a_rise_of_the_wer_has_a_limit(source, export, reduced, refused):

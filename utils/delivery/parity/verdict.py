@@ -1,5 +1,6 @@
 """Decide whether a model can be delivered, and whether an export does what its source does."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -84,8 +85,10 @@ def find_export_faults(source: RuntimeScores, export: RuntimeScores, *, reduced:
 
 
 def _faults(source: Score, export: Score, rise: float) -> Iterator[str]:
-    allowed = max(rise, ERRORS_BY_CHANCE / max(source.errors.reference_length, 1))
-    if export.errors.rate > source.errors.rate + allowed:
+    # the standard deviation of the difference, if both counts were drawn from one Poisson distribution
+    chance = max(math.sqrt(source.errors.errors + export.errors.errors), ERRORS_BY_CHANCE)
+    allowed = max(rise * source.errors.reference_length, chance)
+    if export.errors.errors > source.errors.errors + allowed:
         yield f"WER {export.errors.rate:.1%}, source {source.errors.rate:.1%}"
     if export.loops > source.loops:
         yield f"loops in {export.loops} sounds, source in {source.loops}"
