@@ -73,19 +73,23 @@ def choose_heads(
     source: "ExportSource", data: "ComparisonData | None", arguments: ExportArguments
 ) -> "HeadSearch | None":
     """Give the model better alignment heads, if training has moved the times of words."""
+    from utils.data.prepared_dataset import has_split
     from utils.delivery.heads import search_alignment_heads, set_alignment_heads
     from utils.delivery.parity.material import load_windows
 
     if not arguments.search_alignment_heads or not source.arguments or data is None:
         return None
-    windows = load_windows(data.datasets, "train", language=data.language, seed=arguments.seed)
+    learnt = [folder for folder in data.datasets if has_split(folder, "train")]
+    if not learnt:
+        return None
+    windows = load_windows(learnt, "train", language=data.language, seed=arguments.seed)
     found = search_alignment_heads(source.loaded, windows, source.task)
-    if not found.is_worth_it:
+    if found is None or not found.is_worth_it:
         return None
     set_alignment_heads(source.loaded, found.heads)
     print(
-        f"Other attention heads give better times of words: {found.heads}. The starts were wrong by "
-        f"{found.before:.3f} s, and now by {found.after:.3f} s."
+        f"Other attention heads give better times of words: {found.heads}. Edges of words missed "
+        f"the pauses between clips by {found.before:.3f} s, and now by {found.after:.3f} s."
     )
     return found
 

@@ -44,8 +44,12 @@ def pick_split(folder: str, splits: tuple[str, ...]) -> str:
 
     If none has, return `splits[0]`.
     """
-    unpacked = _unpacked(Path(folder))
-    return next((split for split in splits if not _folder_problem(unpacked, split)), splits[0])
+    return next((split for split in splits if has_split(folder, split)), splits[0])
+
+
+def has_split(folder: str, split: str) -> bool:
+    """Check whether a prepared dataset, or a .zip of one, has utterances in a split."""
+    return not _folder_problem(_unpacked(Path(folder)), split)
 
 
 def _unpacked(path: Path) -> Path:

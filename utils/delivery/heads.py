@@ -13,15 +13,17 @@ import numpy as np
 import torch
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
+from utils.audio.flac import num_samples_at
 from utils.data.forced_alignment.token_path import FRAME_SECONDS, cheapest_path, sharpen
 from utils.data.forced_alignment.word_timing import lead_through
 from utils.delivery.parity.sounds import ParitySound
 from utils.model.alignment_heads import alignment_heads
 from utils.model.context import FULL_CONTEXT
+from utils.model.decoding import detect_languages
 from utils.model.encoder import encode_clips
 from utils.model.languages import language_codes
 from utils.model.loading import LoadedModel
-from utils.model.whisper import whisper_of
+from utils.model.whisper import eval_mode, whisper_of
 from utils.text.label_tokens import encode_texts, prompt_tokens
 
 Heads = list[list[int]]
@@ -29,14 +31,21 @@ Heads = list[list[int]]
 
 MOST_HEADS = 10
 
+LONGEST_PROMPT = 4  # tokens: start, language, task, no timestamps
+
 FAR = 1.0  # seconds: an edge that is further off counts as this far
 
-WORTH_A_CHANGE = 0.9  # the error of new heads, as a share of that of the old ones
+NEARLY = 0.01  # seconds: more heads are better if they are worse by no more
+
+WORTH_A_CHANGE = 0.05  # seconds that the error must fall by; less changes nothing in faster-whisper
 
 
 @dataclass(frozen=True)
 class HeadSearch:
-    """The heads that are best, and the mean errors of old and new ones in seconds, on other recordings."""
+    """The heads that are best, and the mean errors of old and new ones in seconds, on other recordings.
+
+    An error is the distance of the edge between two clips from the pause that is there.
+    """
 
     heads: Heads
     before: float
@@ -44,47 +53,59 @@ class HeadSearch:
 
     @property
     def is_worth_it(self) -> bool:
-        return self.after < WORTH_A_CHANGE * self.before
+        return self.after <= self.before - WORTH_A_CHANGE
 
 
 @dataclass(frozen=True)
-class _Attended:
-    """The attention of all heads for one window, and the known starts of clips."""
+class _Window:
+    """A recording for the decoder, and the pauses between its clips, in seconds."""
 
-    weights: torch.Tensor  # (heads, N + 1, frames)
-    edges: Sequence[tuple[int, float]]  # the first token of each clip, and when it starts
+    states: torch.Tensor  # (1, positions, d_model)
+    prompt: list[int]
+    tokens: list[int]
+    num_frames: int
+    edges: Sequence[tuple[int, float, float]]  # first token of a clip; start and end of the pause before it
+
+    def attend(self, model: WhisperForConditionalGeneration, heads: Heads) -> torch.Tensor:
+        """Return the attention of sorted heads, (heads, N + 1, frames)."""
+        given = self.states, [self.prompt], [self.tokens], [self.num_frames]
+        return lead_through(model, *given, heads)[0].weights
+
+    def errors(self, weights: torch.Tensor) -> list[float]:
+        """Return how far outside its pause, in seconds, weights (heads, N + 1, frames) place each edge.
+
+        Where within the pause does not count: the path gives every frame to a token, and runtimes shorten
+        the words around a pause afterwards.
+        """
+        scores = sharpen(weights)
+        starts, _ = cheapest_path(-scores, np.zeros(len(scores), dtype=bool))
+        found = [(starts[token] * FRAME_SECONDS, *pause) for token, *pause in self.edges]
+        return [min(max(first - edge, edge - last, 0.0), FAR) for edge, first, last in found]
 
 
-def search_alignment_heads(loaded: LoadedModel, windows: Sequence[ParitySound], task: str) -> HeadSearch:
-    """Find the best heads on one half of the windows, and compare them with the model's on the other.
+def search_alignment_heads(
+    loaded: LoadedModel, recordings: Sequence[ParitySound], task: str
+) -> HeadSearch | None:
+    """Find the best heads on one half of the recordings, and compare them with the model's on the other.
 
     Args:
-        loaded: The model, in float32.
-        windows: Recordings of at most 30 s with known edges, of training.
+        loaded: The model, in any precision, on any device.
+        recordings: At most 30 s each, joined from clips of training.
         task: Task of the model.
+
+    Returns:
+        None if there are fewer than two recordings of several clips.
     """
-    model, processor = whisper_of(loaded.model), loaded.processor
-    current = alignment_heads(model)
-    everyone = [
-        [layer, head]
-        for layer in range(model.config.decoder_layers)
-        for head in range(model.config.decoder_attention_heads)
-    ]
-    set_alignment_heads(loaded, everyone)
-    try:
-        attended = [_attend(model, processor, window, task) for window in windows]
-    finally:
-        set_alignment_heads(loaded, current)
-    chosen, other = attended[::2], attended[1::2]
-    alone = [_mean_error(chosen, [number]) for number in range(len(everyone))]
-    order = sorted(range(len(everyone)), key=alone.__getitem__)
-    best = min(
-        (order[:count] for count in range(1, MOST_HEADS + 1)), key=lambda some: _mean_error(chosen, some)
-    )
-    before = [everyone.index(list(head)) for head in current]
-    return HeadSearch(
-        sorted(everyone[number] for number in best), _mean_error(other, before), _mean_error(other, best)
-    )
+    model = whisper_of(loaded.model)
+    with eval_mode(model), torch.inference_mode():
+        windows = [_read(model, loaded.processor, sound, task) for sound in recordings]
+        windows = [window for window in windows if window.edges]
+        if len(windows) < 2:
+            return None
+        chosen, other = windows[::2], windows[1::2]
+        heads = _best_together(model, chosen, _best_alone(model, chosen))
+        before, after = (_mean_error(model, other, each) for each in (sorted(alignment_heads(model)), heads))
+    return HeadSearch(heads, before, after)
 
 
 def set_alignment_heads(loaded: LoadedModel, heads: Heads) -> None:
@@ -93,26 +114,52 @@ def set_alignment_heads(loaded: LoadedModel, heads: Heads) -> None:
     whisper_of(loaded.model).generation_config.alignment_heads = heads  # type: ignore[attr-defined]
 
 
-@torch.inference_mode()
-def _attend(
-    model: WhisperForConditionalGeneration, processor: WhisperProcessor, window: ParitySound, task: str
-) -> _Attended:
-    states = encode_clips(model, processor.feature_extractor, [window.samples], FULL_CONTEXT)
-    prompt = prompt_tokens(processor.tokenizer, window.language if language_codes(model) else None, task)
-    texts = encode_texts(processor.tokenizer, [piece.text for piece in window.pieces])
-    firsts = itertools.accumulate(map(len, texts[:-1]), initial=0)
-    edges = [(first, piece.start) for first, piece in zip(firsts, window.pieces, strict=True)]
-    tokens = list(itertools.chain.from_iterable(texts))
-    frames = min(int(window.duration / FRAME_SECONDS), states.shape[1])
-    (led,) = lead_through(model, states, [prompt], [tokens], [frames])
-    return _Attended(led.weights, edges)
+def _read(
+    model: WhisperForConditionalGeneration, processor: WhisperProcessor, sound: ParitySound, task: str
+) -> _Window:
+    """Encode a recording, up to the last clip whose text the decoder can hold."""
+    texts = encode_texts(processor.tokenizer, [piece.text for piece in sound.pieces])
+    lasts = list(itertools.accumulate(map(len, texts)))
+    count = sum(LONGEST_PROMPT + last <= model.config.max_target_positions for last in lasts)
+    pieces = sound.pieces[:count]
+    seconds = sound.duration if count == len(sound.pieces) else sound.pieces[count].start
+    samples = sound.samples[: num_samples_at(seconds)]
+    states = encode_clips(model, processor.feature_extractor, [samples], FULL_CONTEXT)
+    known = sound.language in language_codes(model)
+    language = sound.language if known else detect_languages(model, states)[0][0]
+    prompt = prompt_tokens(processor.tokenizer, language, task)
+    edges = [
+        (first, before.end, piece.start)
+        for first, (before, piece) in zip(lasts, itertools.pairwise(pieces), strict=False)
+    ]
+    frames = min(round(seconds / FRAME_SECONDS), states.shape[1])
+    return _Window(states, prompt, list(itertools.chain.from_iterable(texts[:count])), frames, edges)
 
 
-def _mean_error(windows: Sequence[_Attended], heads: Sequence[int]) -> float:
-    """Return the mean distance of the edges, in seconds, if these heads give the times."""
-    errors = []
+def _best_alone(model: WhisperForConditionalGeneration, windows: Sequence[_Window]) -> Heads:
+    """Return the heads with the smallest errors, each alone, the best first."""
+    layers, heads_of_layer = range(model.config.decoder_layers), range(model.config.decoder_attention_heads)
+    everyone = [list(head) for head in itertools.product(layers, heads_of_layer)]
+    errors = np.zeros(len(everyone))
     for window in windows:
-        scores = sharpen(window.weights[heads])
-        starts, _ = cheapest_path(-scores, np.zeros(len(scores), dtype=bool))
-        errors += [min(abs(starts[token] * FRAME_SECONDS - seconds), FAR) for token, seconds in window.edges]
-    return float(np.mean(errors))
+        weights = window.attend(model, everyone)  # of one window at a time: 0.8 GB for large-v3
+        errors += [sum(window.errors(weights[[number]])) for number in range(len(everyone))]
+    return [everyone[number] for number in np.argsort(errors, kind="stable")[:MOST_HEADS]]
+
+
+def _best_together(model: WhisperForConditionalGeneration, windows: Sequence[_Window], order: Heads) -> Heads:
+    """Return, sorted, as many of the first heads of an order as have nearly the smallest error together."""
+    heads = sorted(order)
+    attended = [window.attend(model, heads) for window in windows]
+    errors = []
+    for count in range(1, len(order) + 1):
+        numbers = [heads.index(head) for head in order[:count]]
+        found = (window.errors(weights[numbers]) for window, weights in zip(windows, attended, strict=True))
+        errors.append(np.mean(list(itertools.chain.from_iterable(found))))
+    most = int(np.flatnonzero(np.array(errors) <= min(errors) + NEARLY)[-1]) + 1
+    return sorted(order[:most])
+
+
+def _mean_error(model: WhisperForConditionalGeneration, windows: Sequence[_Window], heads: Heads) -> float:
+    found = [error for window in windows for error in window.errors(window.attend(model, heads))]
+    return float(np.mean(found))

@@ -1,6 +1,7 @@
 """Write model folders with a model card, completely or not at all. Read weights one tensor after another."""
 
 import contextlib
+import copy
 import json
 import shutil
 import warnings
@@ -12,8 +13,9 @@ from huggingface_hub import ModelCardData
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
-from transformers import WhisperProcessor
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
+from utils.model.alignment_heads import alignment_heads
 from utils.model.whisper import adapter_name, whisper_of
 from utils.runtime.errors import UserError
 from utils.runtime.files import folder_written_whole, write_json, write_text
@@ -168,9 +170,7 @@ def save_model_folder(
     """
     with folder_written_whole(folder) as temporary:
         save_weights(model, temporary)
-        generation_config = whisper_of(model).generation_config
-        generation_config._from_model_config = False  # otherwise lang_to_id is lost on loading
-        generation_config.save_pretrained(temporary)
+        save_generation_config(whisper_of(model), temporary)
         save_processor(processor, temporary)
         write_text(temporary / ARGUMENTS_FILE, arguments_yaml)
         write_json(temporary / RESULTS_FILE, results)
@@ -183,6 +183,14 @@ def save_weights(model: nn.Module, folder: Path) -> None:
     options = {"save_embedding_layers": False} if adapter_name(model) else {}
     with ranks_of_zero_are_meant() if adapter_name(model) == "adalora" else contextlib.nullcontext():
         model.save_pretrained(folder, **options)  # type: ignore[operator]
+
+
+def save_generation_config(model: WhisperForConditionalGeneration, folder: Path) -> None:
+    """Write generation_config.json, with alignment heads: without any, `return_timestamps="word"` fails."""
+    config = copy.deepcopy(model.generation_config)
+    config.alignment_heads = alignment_heads(model)  # type: ignore[attr-defined]
+    config._from_model_config = False  # otherwise lang_to_id is lost on loading
+    config.save_pretrained(folder)
 
 
 def save_processor(processor: WhisperProcessor, folder: Path) -> None:

@@ -24,6 +24,7 @@ from utils.data.forced_alignment.token_path import (
     place_tokens,
     sharpen,
 )
+from utils.model.alignment_heads import alignment_heads
 
 LITTLE_ATTENTION, ENOUGH_ATTENTION = 0.1, 0.3  # as a share of the mean attention of a frame of sound
 
@@ -132,15 +133,21 @@ def lead_through(
     prompts: Sequence[list[int]],
     tokens: Sequence[list[int]],
     num_frames: Sequence[int],
+    heads: Sequence[Sequence[int]] | None = None,
 ) -> list[Led]:
-    """Give the decoder the true tokens. Read the probability of each token and the attention for it."""
+    """Give the decoder the true tokens. Read the probability of each token and the attention for it.
+
+    The weights are those of `heads`, [layer, head] each, sorted; by default those of the alignment heads.
+    """
     longest = max(len(row) for row in tokens)
     end = model.generation_config.eos_token_id
     rows = zip(prompts, tokens, strict=True)
     inputs = torch.tensor([prompt + row + [end] * (longest - len(row)) for prompt, row in rows])
     inputs, first = inputs.to(states.device), len(prompts[0])
-    heads = _alignment_heads(model)
-    with torch.inference_mode(), _seen_by_cross_attention(model, list(heads)) as seen:
+    by_layer: dict[int, list[int]] = {}
+    for layer, head in sorted(heads or alignment_heads(model)):
+        by_layer.setdefault(layer, []).append(head)
+    with torch.inference_mode(), _seen_by_cross_attention(model, list(by_layer)) as seen:
         decoded = model.model.decoder(input_ids=inputs, encoder_hidden_states=states, use_cache=False)
         results = []
         for row, row_tokens in enumerate(tokens):
@@ -150,24 +157,9 @@ def lead_through(
             likely = logits[:-1].softmax(dim=-1)
             chosen = torch.tensor(row_tokens, device=likely.device).unsqueeze(1)
             queries = {layer: hidden[row, positions] for layer, hidden in seen.items()}
-            weights = _attention(model, queries, states[row, : num_frames[row]], heads)
+            weights = _attention(model, queries, states[row, : num_frames[row]], by_layer)
             results.append(Led(likely.gather(1, chosen).squeeze(1).cpu().numpy(), weights.cpu()))
     return results
-
-
-def _alignment_heads(model: WhisperForConditionalGeneration) -> dict[int, list[int]]:
-    """Return the heads that attend to the next token, by layer.
-
-    If the model has no list of them, return all heads of the upper layers.
-    """
-    listed = getattr(model.generation_config, "alignment_heads", None)
-    if not listed:
-        layers, heads = model.config.decoder_layers, model.config.decoder_attention_heads
-        return {layer: list(range(heads)) for layer in range(layers // 2, layers)}
-    found: dict[int, list[int]] = {}
-    for layer, head in listed:
-        found.setdefault(layer, []).append(head)
-    return found
 
 
 @contextlib.contextmanager
@@ -199,7 +191,7 @@ def _attention(
     states: torch.Tensor,
     heads: dict[int, list[int]],
 ) -> torch.Tensor:
-    """Compute the attention weights (heads, N, frames) of the alignment heads.
+    """Compute the attention weights (heads, N, frames) of heads, given by layer.
 
     Only the clip's own frames count.
     """

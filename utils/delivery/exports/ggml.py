@@ -33,20 +33,23 @@ FILE_NAMES = {
     "q5_0": "ggml-model-q5_0.bin",
 }
 
-# whisper.cpp's names of alignment heads, by (encoder layers, decoder layers, number of heads)
+# whisper.cpp's names of alignment heads, each "layer.head"; those that openai/whisper lists for its models
 ALIGNMENTS = {
-    (4, 4, 8): "tiny.en",
-    (4, 4, 6): "tiny",
-    (6, 6, 5): "base.en",
-    (6, 6, 8): "base",
-    (12, 12, 19): "small.en",
-    (12, 12, 10): "small",
-    (24, 24, 18): "medium.en",
-    (24, 24, 6): "medium",
-    (32, 32, 9): "large.v1",
-    (32, 32, 23): "large.v2",
-    (32, 32, 10): "large.v3",
-    (32, 4, 6): "large.v3.turbo",
+    "1.0 2.0 2.5 3.0 3.1 3.2 3.3 3.4": "tiny.en",
+    "2.2 3.0 3.2 3.3 3.4 3.5": "tiny",
+    "3.3 4.7 5.1 5.5 5.7": "base.en",
+    "3.1 4.2 4.3 4.7 5.1 5.2 5.4 5.6": "base",
+    "6.6 7.0 7.3 7.8 8.2 8.5 8.7 9.0 9.4 9.8 9.10 10.0 10.1 10.2 10.3 10.6 10.11 11.2 11.4": "small.en",
+    "5.3 5.9 8.0 8.4 8.7 8.8 9.0 9.7 9.9 10.5": "small",
+    "11.4 14.1 14.12 14.14 15.4 16.0 16.4 16.9 17.12 17.14 18.7 18.10 18.15 20.0 20.3 20.9 20.14 21.12": (
+        "medium.en"
+    ),
+    "13.15 15.4 15.15 16.1 20.0 23.4": "medium",
+    "9.19 11.2 11.4 11.17 22.7 22.11 22.17 23.2 23.15": "large.v1",
+    "10.12 13.17 16.11 16.12 16.13 17.15 17.16 18.4 18.11 18.19 19.11 21.2 21.3 22.3 22.9 22.12 23.5 23.7 "
+    "23.13 25.5 26.1 26.12 27.15": "large.v2",
+    "7.0 10.17 12.18 13.12 16.1 17.14 19.11 21.4 24.1 25.6": "large.v3",
+    "2.4 2.11 3.3 3.6 3.11 3.14": "large.v3.turbo",
 }
 
 
@@ -116,13 +119,14 @@ def _notes(
         notes.append(f"whisper.cpp knows the language {added[0]} by the code {BORROWED_CODE} (Cantonese).")
     if not header.has_timestamps:
         notes.append("whisper.cpp gives no timestamps for models of two decoder layers.")
-    heads = len(alignment_heads(model))
-    alignment = ALIGNMENTS.get((header.n_audio_layer, header.n_text_layer, heads))
-    if alignment:
-        notes.append(
-            "The file has no place for alignment heads, so they have a name: --dtw "
-            f"{alignment} --no-flash-attn --output-json-full gives the times of tokens, as t_dtw."
-        )
+    heads = " ".join(f"{layer}.{head}" for layer, head in sorted(alignment_heads(model)))
+    notes.append(
+        "The file has no place for alignment heads, so they have a name: --dtw "
+        f"{ALIGNMENTS[heads]} --no-flash-attn --output-json-full gives the times of tokens, as t_dtw."
+        if heads in ALIGNMENTS
+        else "whisper.cpp has no name for the alignment heads of this model, so it gives no good times of "
+        "tokens. Take another format for them."
+    )
     return notes
 
 

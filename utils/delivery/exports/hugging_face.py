@@ -1,6 +1,7 @@
 """Export for transformers: a whole model in any precision, or the adapter as it is."""
 
 import copy
+import json
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,6 @@ import torch
 
 from utils.delivery.exports.checks import find_half_problems, find_head_problems
 from utils.delivery.exports.export_format import ExportFormat, ExportSource
-from utils.model.alignment_heads import alignment_heads
 from utils.model.resolving import looks_like_path
 from utils.model.saving import (
     ADAPTER_CONFIG,
@@ -17,9 +17,11 @@ from utils.model.saving import (
     TIED,
     is_adapter,
     read_adapter_config,
+    save_generation_config,
     save_processor,
 )
 from utils.model.whisper import whisper_of
+from utils.runtime.files import write_json
 
 
 def find_whole_model_problems(source: ExportSource, precision: str) -> list[str]:
@@ -36,13 +38,10 @@ def write_whole_model(source: ExportSource, folder: Path, precision: str) -> lis
     model, dtype = whisper_of(source.loaded.model), getattr(torch, precision)
     weights = {name: value.to(dtype) for name, value in model.state_dict().items() if name not in TIED}
     model.save_pretrained(folder, state_dict=weights)
-    config, generation_config = copy.deepcopy(model.config), copy.deepcopy(model.generation_config)
+    config = copy.deepcopy(model.config)
     config.dtype = dtype  # `save_pretrained` took that of the model in memory
     config.save_pretrained(folder)
-    # without any, `return_timestamps="word"` fails
-    generation_config.alignment_heads = alignment_heads(model)  # type: ignore[attr-defined]
-    generation_config._from_model_config = False  # otherwise lang_to_id is lost on loading
-    generation_config.save_pretrained(folder)
+    save_generation_config(model, folder)
     save_processor(source.loaded.processor, folder)
     for name in (ARGUMENTS_FILE, RESULTS_FILE):
         if (source.folder / name).is_file():
@@ -60,10 +59,16 @@ def find_adapter_problems(source: ExportSource, precision: str) -> list[str]:
 
 
 def write_adapter(source: ExportSource, folder: Path, precision: str) -> list[str]:
-    """Copy the files of the adapter; see `ExportFormat`."""
+    """Copy the files of the adapter; only the alignment heads may be new. See `ExportFormat`."""
     for file in source.folder.iterdir():
         if file.is_file():
             shutil.copyfile(file, folder / file.name)
+    settings = folder / "generation_config.json"
+    if settings.is_file():
+        content = json.loads(settings.read_text(encoding="utf-8"))
+        heads = getattr(whisper_of(source.loaded.model).generation_config, "alignment_heads", None)
+        if heads != content.get("alignment_heads"):
+            write_json(settings, content | {"alignment_heads": heads})
     base = str(read_adapter_config(folder).get("base_model_name_or_path"))
     if not looks_like_path(base) and not Path(base).exists():
         return []

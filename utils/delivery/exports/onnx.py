@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from utils.delivery.exports.checks import find_half_problems, find_head_problems
 from utils.delivery.exports.export_format import ExportFormat, ExportSource
 from utils.model.languages import added_languages
-from utils.model.saving import save_processor
+from utils.model.saving import save_generation_config, save_processor
 from utils.model.whisper import whisper_of
 from utils.text.label_tokens import prompt_tokens
 
@@ -46,7 +46,7 @@ def write_onnx(source: ExportSource, folder: Path, precision: str) -> list[str]:
     from utils.delivery.exports.onnx_whisper import build_decoder, build_encoder
 
     model = whisper_of(source.loaded.model)
-    config, generation_config = copy.deepcopy(model.config), copy.deepcopy(model.generation_config)
+    config = copy.deepcopy(model.config)
     (folder / "onnx").mkdir()
     external = {}
     for name, build in (("encoder_model", build_encoder), ("decoder_model_merged", build_decoder)):
@@ -56,8 +56,7 @@ def write_onnx(source: ExportSource, folder: Path, precision: str) -> list[str]:
     if external:
         config.update({SETTINGS: {"use_external_data_format": external}})
     config.save_pretrained(folder)
-    generation_config._from_model_config = False  # otherwise lang_to_id is lost on loading
-    generation_config.save_pretrained(folder)
+    save_generation_config(model, folder)
     save_processor(source.loaded.processor, folder)
     return [*_describe_size(external), *_describe_languages(source)]
 

@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from utils.audio.flac import SAMPLE_RATE, decode_flac
 from utils.audio.levels import LEVEL_SAMPLES, measure_levels
-from utils.data.prepared_dataset import load_prepared
+from utils.data.prepared_dataset import draw_rows, load_prepared
 from utils.delivery.parity.sounds import JoinedClip, ParitySound
 
 NUM_RECORDINGS = 3
@@ -18,6 +18,8 @@ NUM_RECORDINGS = 3
 LONGER_THAN = 60.0  # seconds of a recording: two windows of Whisper and a part of the third
 
 NUM_WINDOWS, WITHIN = 8, 29.0  # recordings of one window each, and the most seconds of one
+
+ROWS_FOR_WINDOWS = 4096  # drawn from a split, so that a large one is not read in full
 
 PAUSES = (0.4, 1.2)  # seconds between two clips of a recording
 
@@ -52,9 +54,19 @@ def _read_clip(row: dict) -> ParitySound:
 
 
 def load_windows(datasets: list[str], split: str, *, language: str, seed: int) -> list[ParitySound]:
-    """Join clips of a split into eight recordings, each for one window of Whisper; see `load_test_sounds`."""
-    rows = load_prepared(datasets, split, language=language)
-    rows = rows.filter(bool, input_columns="text").shuffle(seed=seed)
+    """Join clips of a split into eight recordings, each for one window of Whisper; see `load_test_sounds`.
+
+    Clips of which no two fit into a window are left out. Empty if no others are there.
+    """
+    rows = draw_rows(load_prepared(datasets, split, language=language), ROWS_FOR_WINDOWS, seed)
+    longest = WITHIN / 2 - PAUSES[1]
+    short = [
+        bool(text) and duration <= longest
+        for text, duration in zip(rows["text"], rows["duration"], strict=True)
+    ]
+    rows = rows.select(np.flatnonzero(short)).shuffle(seed=seed)
+    if not len(rows):
+        return []
     chance, clips = np.random.default_rng(seed), _clips_of_one_language(rows)
     return [_join(f"window {count}", clips, chance, within=WITHIN) for count in range(1, NUM_WINDOWS + 1)]
 
