@@ -2,7 +2,7 @@
 
 Runtimes find the times of words by dynamic time warping over the cross-attention of a few heads, which
 openai/whisper lists for its models (`whisper/__init__.py`). Here each head is tried alone on recordings with
-known edges, and the best few together.
+known pauses.
 """
 
 import itertools
@@ -35,7 +35,7 @@ LONGEST_PROMPT = 4  # tokens: start, language, task, no timestamps
 
 FAR = 1.0  # seconds: an edge that is further off counts as this far
 
-NEARLY = 0.01  # seconds: more heads are better if they are worse by no more
+NEARLY = 0.05  # seconds by which a head may be worse than the best one
 
 WORTH_A_CHANGE = 0.05  # seconds that the error must fall by; less changes nothing in faster-whisper
 
@@ -103,7 +103,7 @@ def search_alignment_heads(
         if len(windows) < 2:
             return None
         chosen, other = windows[::2], windows[1::2]
-        heads = _best_together(model, chosen, _best_alone(model, chosen))
+        heads = _best_heads(model, chosen)
         before, after = (_mean_error(model, other, each) for each in (sorted(alignment_heads(model)), heads))
     return HeadSearch(heads, before, after)
 
@@ -136,28 +136,18 @@ def _read(
     return _Window(states, prompt, list(itertools.chain.from_iterable(texts[:count])), frames, edges)
 
 
-def _best_alone(model: WhisperForConditionalGeneration, windows: Sequence[_Window]) -> Heads:
-    """Return the heads with the smallest errors, each alone, the best first."""
+def _best_heads(model: WhisperForConditionalGeneration, windows: Sequence[_Window]) -> Heads:
+    """Return, sorted, the head with the smallest error alone, and those that are nearly as good."""
     layers, heads_of_layer = range(model.config.decoder_layers), range(model.config.decoder_attention_heads)
     everyone = [list(head) for head in itertools.product(layers, heads_of_layer)]
-    errors = np.zeros(len(everyone))
+    found: list[list[float]] = [[] for _ in everyone]
     for window in windows:
         weights = window.attend(model, everyone)  # of one window at a time: 0.8 GB for large-v3
-        errors += [sum(window.errors(weights[[number]])) for number in range(len(everyone))]
-    return [everyone[number] for number in np.argsort(errors, kind="stable")[:MOST_HEADS]]
-
-
-def _best_together(model: WhisperForConditionalGeneration, windows: Sequence[_Window], order: Heads) -> Heads:
-    """Return, sorted, as many of the first heads of an order as have nearly the smallest error together."""
-    heads = sorted(order)
-    attended = [window.attend(model, heads) for window in windows]
-    errors = []
-    for count in range(1, len(order) + 1):
-        numbers = [heads.index(head) for head in order[:count]]
-        found = (window.errors(weights[numbers]) for window, weights in zip(windows, attended, strict=True))
-        errors.append(np.mean(list(itertools.chain.from_iterable(found))))
-    most = int(np.flatnonzero(np.array(errors) <= min(errors) + NEARLY)[-1]) + 1
-    return sorted(order[:most])
+        for number, errors in enumerate(found):
+            errors += window.errors(weights[[number]])
+    means = np.array([np.mean(errors) for errors in found])
+    best = np.argsort(means, kind="stable")[:MOST_HEADS]
+    return sorted(everyone[number] for number in best if means[number] <= means.min() + NEARLY)
 
 
 def _mean_error(model: WhisperForConditionalGeneration, windows: Sequence[_Window], heads: Heads) -> float:
