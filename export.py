@@ -42,16 +42,17 @@ def export(arguments: ExportArguments, command: str) -> None:
         plan_jobs,
     )
     from utils.delivery.exports.export_format import load_export_source
-    from utils.runtime.locking import sole_holder
+    from utils.runtime.files import scratch_folder
+    from utils.runtime.locking import sole_writer_of
     from utils.runtime.progress import silence_libraries
 
     silence_libraries()
     output_dir = Path(arguments.output_dir).absolute()
     jobs = plan_jobs(arguments.format, arguments.precision, output_dir, parity=arguments.parity)
     requests = {job.name: describe_request(arguments, job, arguments.model) for job in jobs}
-    output_dir.parent.mkdir(parents=True, exist_ok=True)
     refusal = f"{output_dir}: another run is writing this export. Wait for it, or stop it."
-    with sole_holder(output_dir.parent / f".{output_dir.name}.lock", refusal):
+    scratch = output_dir.with_name(f".{output_dir.name}.scratch")
+    with sole_writer_of(output_dir, refusal), scratch_folder(scratch):
         left = [job for job in jobs if not is_already_exported(job.folder, requests[job.name])]
         if not left:
             return
@@ -59,7 +60,7 @@ def export(arguments: ExportArguments, command: str) -> None:
         check_source(left, source)
         data = find_data(source, arguments.dataset, arguments.language)
         heads = choose_heads(source, data, arguments)
-        comparison = compare_source(source, data, arguments)
+        comparison = compare_source(source, data, arguments, scratch)
         refused = []
         for job in left:
             export = Export(source, job, command, comparison, heads)
@@ -95,7 +96,7 @@ def choose_heads(
 
 
 def compare_source(
-    source: "ExportSource", data: "ComparisonData | None", arguments: ExportArguments
+    source: "ExportSource", data: "ComparisonData | None", arguments: ExportArguments, scratch: Path
 ) -> "SourceComparison | None":
     """Let the model itself transcribe clips and recordings; None without data."""
     import torch
@@ -116,7 +117,6 @@ def compare_source(
         seed=arguments.seed,
     )
     print(f"{source.name}: transcribes {len(sounds)} clips and recordings in transformers.")
-    scratch = Path(arguments.output_dir).absolute().parent
     return measure_source(source, sounds, arguments.ways, torch.get_num_threads(), scratch)
 
 

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 import transcribe
+from tests.support.dying import DYING
 from tests.support.hostile import SOUNDS, build_folder
 from tests.support.warm_processes import start_warm
 from utils.delivery import groups
@@ -20,25 +21,11 @@ ROOT = Path(__file__).parent.parent
 NUM_FILES = 30
 FORMATS = ("txt", "json")
 
-# Groups of two or three files, and an end without mercy at some flush to the disk.
-KILLED_SCRIPT = """
-import os, signal, sys
+KILLED_SCRIPT = f"""{DYING}
 import transcribe
 from utils.delivery import groups
-from utils.runtime import files
 
-groups.GROUP_SECONDS = 3.0
-left = int(os.environ["FLUSHES"])
-flush = os.fsync
-
-def flush_or_die(descriptor):
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    flush(descriptor)
-
-os.fsync = flush_or_die
+groups.GROUP_SECONDS = 3.0  # of two or three files
 if __name__ == "__main__":
     transcribe.main(sys.argv[1:])
 """

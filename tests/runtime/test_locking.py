@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.locks import refuse_to_lock
 from utils.runtime.errors import UserError
-from utils.runtime.locking import sole_holder, sole_run_in
+from utils.runtime.locking import sole_holder, sole_run_in, sole_writer_of
 
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = """
@@ -91,3 +91,24 @@ def test_without_locks_a_run_goes_on_and_leaves_nothing_that_holds_up_the_next(t
         pass
     told = f"{tmp_path}: this file system has no locks. Make sure that only one run writes here."
     assert capsys.readouterr().out.splitlines() == [told, told]
+
+
+def test_of_a_lock_beside_what_is_written_nothing_is_left(tmp_path):
+    path = tmp_path / "deep" / "er" / "out"
+    with sole_writer_of(path, "no"), pytest.raises(UserError, match="no"), sole_writer_of(path, "no"):
+        pytest.fail("two at once")
+    assert list(tmp_path.iterdir()) == []
+    with contextlib.suppress(ZeroDivisionError), sole_writer_of(path, "no"):
+        path.mkdir()
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    with sole_writer_of(path, "no"):
+        with pytest.raises(UserError), sole_writer_of(path, "no"):
+            pytest.fail("the refused one has deleted the lock")
+        path.mkdir()
+        (path / "file").touch()
+    assert [name.name for name in path.parent.iterdir()] == ["out"]
+    (path / "file").unlink()
+    with sole_writer_of(path, "no"):
+        pass
+    assert path.is_dir()  # it was there before

@@ -1,6 +1,7 @@
 """The progress bar's arithmetic, with a clock set by hand."""
 
 import io
+import logging
 
 import pytest
 from rich.console import Console
@@ -47,3 +48,16 @@ def test_other_processes_print_nothing(clock):
         clock[0] += 100
         bar.advance(1, 1.0)
     assert output.getvalue() == ""
+
+
+def test_deepspeed_tells_errors_alone_whatever_level_it_sets_when_it_is_imported():
+    progress.silence_libraries()
+    logger, output = logging.getLogger("DeepSpeed"), io.StringIO()
+    handler, level = logging.StreamHandler(output), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.warning("Setting accelerator to CPU")
+    logger.error("broken")
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+    assert output.getvalue() == "broken\n"

@@ -14,7 +14,7 @@ SECONDS_TO_BE_ENDED = 2.0  # torchrun checks its processes ten times a second
 
 OF_THE_USER = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS),
-    *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
 )
 """Errors of files and folders that tell what to do."""
 

@@ -90,6 +90,17 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder that is deleted afterwards. One that a killed run has left is deleted first."""
+    shutil.rmtree(path, ignore_errors=True)
+    try:
+        path.mkdir(parents=True)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def move_into_place(temporary: Path, path: Path) -> None:
     """Flush a finished folder to disk and rename it to `path`. Two renames replace an existing folder."""
     for file in temporary.rglob("*"):

@@ -32,6 +32,31 @@ def sole_run_in(folder: Path, patience: float = PATIENCE) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def sole_writer_of(path: Path, refusal: str) -> Iterator[None]:
+    """Hold a lock beside a folder that is to be written, during the block. Make the folders above it.
+
+    Afterwards the lock is gone. So are the folders that are empty, and were not there before.
+
+    Raises:
+        UserError: Another run holds the lock. The message is `refusal`.
+    """
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        with sole_holder(lock, refusal):
+            try:
+                yield
+            finally:
+                # while it is held: filelock takes no lock of a file that is gone
+                lock.unlink(missing_ok=True)
+    finally:
+        for folder in new:
+            with contextlib.suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+
+@contextlib.contextmanager
 def sole_holder(file: Path, refusal: str, patience: float = 0.0) -> Iterator[None]:
     """Hold the lock of `file` during the block. The folder of `file` must exist.
 

@@ -12,6 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
+
+
 def silence_libraries() -> None:
     """Switch off the progress bars and start-up notices of libraries."""
     import datasets
@@ -19,7 +23,7 @@ def silence_libraries() -> None:
 
     transformers.utils.logging.disable_progress_bar()
     datasets.utils.logging.disable_progress_bar()
-    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    logging.getLogger("DeepSpeed").addFilter(_is_error)  # it is imported late, and sets its own level
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # notices about CPUs and 8-bit casts
     logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # a notice for each tied weight
 

@@ -1,12 +1,15 @@
 """Runtimes in a process of their own: what they write comes back, and a crash is told."""
 
+import multiprocessing
 import os
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from utils.delivery.parity import rendering
@@ -106,3 +109,39 @@ def test_a_runtime_that_hangs_is_ended(monkeypatch):
     with pytest.raises(RuntimeFailure, match="no answer within"):
         render(Hanging, Path("x"), Trial(sounds(), [PLAIN], 1))
     assert time.monotonic() - started < 30
+
+
+class Interrupted(Echo):
+    """Gets the Ctrl-C that a terminal sends to all of a script's processes."""
+
+    def transcribe(self, samples: np.ndarray, language: str | None, way: Way) -> Rendition:
+        os.kill(os.getpid(), signal.SIGINT)
+        return super().transcribe(samples, language, way)
+
+
+def test_ctrl_c_ends_the_script_and_through_it_the_runtime():
+    assert len(render(Interrupted, Path("x"), Trial(sounds(), [PLAIN], 1))) == 2
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            render(Hanging, Path("x"), Trial(sounds(), [PLAIN], 1))
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_runtime_ends_soon_after_a_script_that_was_killed():
+    script = multiprocessing.get_context("spawn").Process(
+        target=render, args=(Hanging, Path("x"), Trial(sounds(), [PLAIN], 1))
+    )
+    script.start()
+    started, runtimes = time.monotonic(), []
+    while not runtimes and time.monotonic() - started < 60:
+        time.sleep(0.1)
+        family = psutil.Process(script.pid).children()
+        runtimes = [child for child in family if "spawn_main" in " ".join(child.cmdline())]
+    time.sleep(2)  # until it hangs
+    script.kill()
+    script.join()
+    assert psutil.wait_procs(runtimes, timeout=20)[1] == []

@@ -5,9 +5,8 @@ from pathlib import Path
 import torch
 from transformers import WhisperForConditionalGeneration, WhisperTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
-from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-from utils.delivery.exports.checks import find_half_problems
+from utils.delivery.exports.checks import find_half_problems, find_token_problems
 from utils.delivery.exports.export_format import ExportFormat, ExportSource
 from utils.delivery.exports.ggml_file import CODES_FILE, write_head, write_tensor
 from utils.delivery.exports.ggml_layout import FILE_TYPES, TENSOR_TYPES, GgmlHeader, list_tensors
@@ -15,13 +14,9 @@ from utils.model.alignment_heads import alignment_heads
 from utils.model.languages import added_languages
 from utils.model.openai_form import (
     BORROWED_CODE,
-    ELSEWHERE,
-    ENGLISH,
-    WITH_CANTONESE,
     find_openai_form_problems,
     openai_dimensions,
     openai_tensors,
-    openai_token_order,
 )
 from utils.model.whisper import whisper_of
 from utils.runtime.files import write_json
@@ -56,30 +51,15 @@ ALIGNMENTS = {
 def find_ggml_problems(source: ExportSource, precision: str) -> list[str]:
     """Return what whisper.cpp cannot hold."""
     model = whisper_of(source.loaded.model)
-    found = find_openai_form_problems(model) + find_half_problems(model)
-    if not found:
-        found = _find_misplaced_tokens(model, source.loaded.processor.tokenizer)
+    tokenizer = source.loaded.processor.tokenizer
+    found = find_openai_form_problems(model) or find_token_problems(model, tokenizer)
+    found += find_half_problems(model)
     width, block_size = model.config.d_model, TENSOR_TYPES[precision].block_size
     if width % block_size:
         found.append(
             f"config.json: d_model is {width}, {precision} needs a multiple of {block_size}. Take f16."
         )
     return found
-
-
-def _find_misplaced_tokens(model: WhisperForConditionalGeneration, tokenizer: WhisperTokenizer) -> list[str]:
-    """Check that special tokens have the ids that whisper.cpp computes from the size of the vocabulary."""
-    size = model.config.vocab_size
-    codes = list(LANGUAGES)[: 100 if size == WITH_CANTONESE else 99]
-    names = ["endoftext", "startoftranscript", *codes, "translate", "transcribe", "startoflm", "startofprev"]
-    expected = {name: number for number, name in enumerate(names, 50256 if size == ENGLISH else 50257)}
-    expected["notimestamps"] = expected["startofprev"] + 2  # between them stands one with several names
-    order, ids = openai_token_order(model) or range(size), tokenizer.get_vocab()
-    for name, number in expected.items():
-        token, found = f"<|{name}|>", ids.get(f"<|{name}|>")
-        if found not in (None, order[number]):  # English-only tokenizers have other codes for some languages
-            return [f"tokenizer.json: {token} is number {found}, expected {order[number]}. {ELSEWHERE}"]
-    return []
 
 
 def write_ggml(source: ExportSource, folder: Path, precision: str) -> list[str]:

@@ -6,20 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import WhisperForConditionalGeneration, WhisperTokenizer
+from transformers import WhisperForConditionalGeneration
 
-from utils.delivery.exports.checks import find_half_problems, find_head_problems
+from utils.delivery.exports.checks import find_half_problems, find_head_problems, find_token_problems
 from utils.delivery.exports.export_format import ExportFormat, ExportSource
 from utils.model.alignment_heads import alignment_heads
 from utils.model.languages import added_languages
 from utils.model.openai_form import (
     BORROWED_CODE,
-    ELSEWHERE,
-    MULTILINGUAL,
     find_openai_form_problems,
     openai_dimensions,
     openai_tensors,
-    openai_token_order,
 )
 from utils.model.whisper import whisper_of
 
@@ -29,24 +26,10 @@ CHECKPOINT = "model.pt"
 def find_checkpoint_problems(source: ExportSource, precision: str) -> list[str]:
     """Return what openai/whisper cannot hold."""
     model = whisper_of(source.loaded.model)
-    found = find_openai_form_problems(model) + find_head_problems(model)
-    if not found:
-        found = _find_token_problems(model, source.loaded.processor.tokenizer)
+    tokenizer = source.loaded.processor.tokenizer
+    found = find_openai_form_problems(model) or find_token_problems(model, tokenizer)
+    found += find_head_problems(model)
     return found + (find_half_problems(model) if precision == "float16" else [])
-
-
-def _find_token_problems(model: WhisperForConditionalGeneration, tokenizer: WhisperTokenizer) -> list[str]:
-    """Check that the special tokens have the numbers that openai/whisper derives from how many there are."""
-    from whisper.tokenizer import get_tokenizer
-
-    size = model.config.vocab_size
-    theirs = get_tokenizer(size >= MULTILINGUAL, num_languages=size - 51765 - (size >= MULTILINGUAL))
-    ids, order = tokenizer.get_vocab(), openai_token_order(model) or list(range(size))
-    ids |= {f"<|{BORROWED_CODE}|>": token_id for token_id in added_languages(model).values()}
-    for token, number in theirs.special_tokens.items():
-        if token in ids and ids[token] != order[number]:
-            return [f"tokenizer.json: {token} is number {ids[token]}, expected {order[number]}. {ELSEWHERE}"]
-    return []
 
 
 def write_checkpoint(source: ExportSource, folder: Path, precision: str) -> list[str]:
@@ -86,7 +69,7 @@ def dump_alignment_heads(model: WhisperForConditionalGeneration) -> str:
 
 OPENAI = ExportFormat(
     precisions=("float16", "float32"),
-    packages=("whisper",),
+    packages=(),
     find_problems=find_checkpoint_problems,
     write=write_checkpoint,
 )

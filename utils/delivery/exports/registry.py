@@ -47,5 +47,5 @@ DELIVERABLES: Mapping[str, Deliverable] = {
     ),
     "ggml": Deliverable(GGML, {"whisper.cpp": open_whisper_cpp}, ["_pywhispercpp"]),
     "onnx": Deliverable(ONNX, {"ONNX Runtime": open_onnx_runtime}, ["onnxruntime"]),
-    "openai": Deliverable(OPENAI, {"openai-whisper": open_openai_whisper}),
+    "openai": Deliverable(OPENAI, {"openai-whisper": open_openai_whisper}, ["whisper"]),
 }

@@ -1,6 +1,5 @@
 """Compare exports with their source: both transcribe the same sounds in the same ways."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from utils.delivery.parity.verdict import RuntimeScores, find_export_faults, fin
 from utils.delivery.runtimes.runtime import Way
 from utils.delivery.runtimes.transformers import open_transformers_runtime
 from utils.runtime.errors import UserError
+from utils.runtime.files import scratch_folder
 
 WAYS: Mapping[str, Way] = {
     "plain": Way(),
@@ -57,9 +57,9 @@ def measure_source(
         UserError: The model fails on recordings, but not on clips.
     """
     trial = Trial(sounds, [WAYS[name] for name in ways], threads, source.task)
-    with tempfile.TemporaryDirectory(dir=scratch) as temporary:
-        HUGGING_FACE.write(source, Path(temporary), "float32")
-        found = measure("source", open_transformers_runtime, Path(temporary), trial)
+    with scratch_folder(scratch / "source") as folder:
+        HUGGING_FACE.write(source, folder, "float32")
+        found = measure("source", open_transformers_runtime, folder, trial)
     if found.failure:
         raise UserError(f"{source.name}: transformers cannot transcribe with it: {found.failure}")
     if faults := find_model_faults(found):

@@ -1,14 +1,18 @@
 """Let a runtime transcribe test sounds in a process of its own: a bad export may crash it."""
 
+import contextlib
 import itertools
 import json
 import multiprocessing
+import os
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -60,21 +64,41 @@ def render(opener: Opener, folder: Path, trial: Trial) -> list[Rendered]:
         results = Path(temporary) / "results.jsonl"
         context = multiprocessing.get_context("spawn")
         child = context.Process(target=_render_all, args=(opener, folder, trial, results))
-        child.start()
         limit = LEAST_PATIENCE + PATIENCE * len(trial.ways) * sum(sound.duration for sound in trial.sounds)
-        child.join(limit)
-        if child.is_alive():
+        with _deaf_to_ctrl_c():
+            child.start()
+        try:
+            child.join(limit)
+            if child.is_alive():
+                raise RuntimeFailure(f"it gave no answer within {limit:.0f} s")
+        finally:
             child.kill()
             child.join()
-            raise RuntimeFailure(f"it gave no answer within {limit:.0f} s")
         found = list(_read(results))
         if child.exitcode:
             raise RuntimeFailure(_why(child.exitcode, found))
         return [record_from(Rendered, value) for value in found]
 
 
+@contextlib.contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Let a process that is started in the block ignore Ctrl-C: this one ends it, without a traceback."""
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+def _end_with(parent: BaseProcess | None) -> None:
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def _render_all(opener: Opener, folder: Path, trial: Trial, results: Path) -> None:
     """Run in the child: write a line for each sound and way, or the error."""
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     with results.open("w", encoding="utf-8") as file:
         try:
             with opener(folder, trial.threads, trial.task) as runtime:
