@@ -1,5 +1,7 @@
 """The ggml file, read by hand and run in OpenAI's own code, and what whisper.cpp cannot hold."""
 
+import base64
+import gzip
 import json
 import re
 from pathlib import Path
@@ -7,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import whisper
 
 from tests.support.ggml_reader import GgmlContent, read_by_hand
 from tests.support.real_vocabulary import build_source
 from utils.delivery.exports.export_format import ExportSource
-from utils.delivery.exports.ggml import GGML
+from utils.delivery.exports.ggml import ALIGNMENTS, GGML
 from utils.delivery.exports.ggml_file import CODES_FILE
 from utils.model.languages import add_language
 
@@ -141,8 +144,21 @@ def test_notes_name_the_heads_that_whisper_cpp_knows(tmp_path):
     heads = [[3, 1], [4, 2], [4, 3], [4, 7], [5, 1], [5, 2], [5, 4], [5, 6]]
     base.loaded.model.generation_config.alignment_heads = heads
     assert any("--dtw base --no-flash-attn" in note for note in GGML.write(base, tmp_path, "f16"))
+    base.loaded.model.generation_config.alignment_heads = [*heads[:-1], [5, 7]]  # as many
+    notes = GGML.write(base, tmp_path, "f16")
+    assert any("no name" in note for note in notes) and not any("--dtw" in note for note in notes)
     notes = GGML.write(build_source(decoder_layers=2), tmp_path, "f16")
     assert any("no timestamps" in note for note in notes) and not any("--dtw" in note for note in notes)
+
+
+def test_the_names_are_of_the_heads_that_openai_lists():
+    widths = {"tiny": 6, "base": 8, "small": 12, "medium": 16, "large": 20}  # heads of a layer
+    assert len(ALIGNMENTS) == 12
+    for heads, name in ALIGNMENTS.items():
+        dump = whisper._ALIGNMENT_HEADS[name.replace("large.", "large-").replace(".turbo", "-turbo")]
+        mask = np.frombuffer(gzip.decompress(base64.b85decode(dump)), dtype=bool)
+        listed = np.argwhere(mask.reshape(-1, widths[name.split(".")[0]]))
+        assert heads == " ".join(f"{layer}.{head}" for layer, head in listed)
 
 
 @pytest.mark.parametrize(

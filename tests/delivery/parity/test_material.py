@@ -7,6 +7,7 @@ import pytest
 import soundfile
 from datasets import Dataset, DatasetDict
 
+from utils.delivery.parity import material
 from utils.delivery.parity.material import find_sound, load_test_sounds, load_windows
 
 
@@ -80,6 +81,22 @@ def test_windows_fit_into_thirty_seconds(dataset):
     assert len(windows) == 8
     assert all(20 < window.duration <= 30 for window in windows)
     assert len({window.text for window in windows}) == 8
+
+
+def test_windows_are_of_clips_of_which_two_fit(tmp_path, monkeypatch):
+    rows = [
+        {"id": str(n), "audio": flac(0, 1, 0), "text": f"testo {n}", "duration": seconds, "language": "it"}
+        for n, seconds in enumerate((14.0, 20.0, 1.0, 13.0, 28.0))
+    ]
+    folders = [str(tmp_path / "mixed"), str(tmp_path / "long")]
+    DatasetDict({"train": Dataset.from_list(rows)}).save_to_disk(folders[0])
+    DatasetDict({"train": Dataset.from_list(rows[:2])}).save_to_disk(folders[1])
+    windows = load_windows(folders[:1], "train", language="auto", seed=0)
+    assert {piece.text for window in windows for piece in window.pieces} == {"testo 2", "testo 3"}
+    assert load_windows(folders[1:], "train", language="auto", seed=0) == []
+    monkeypatch.setattr(material, "ROWS_FOR_WINDOWS", 1)
+    windows = load_windows([str(tmp_path / "mixed")] * 4, "train", language="auto", seed=1)
+    assert len({piece.text for window in windows for piece in window.pieces}) <= 1
 
 
 def test_the_sound_of_a_clip_is_between_its_silences():

@@ -133,7 +133,7 @@ def lead_through(
     prompts: Sequence[list[int]],
     tokens: Sequence[list[int]],
     num_frames: Sequence[int],
-    heads: Sequence[Sequence[int]] | None = None,
+    heads: list[list[int]] | None = None,
 ) -> list[Led]:
     """Give the decoder the true tokens. Read the probability of each token and the attention for it.
 
