@@ -190,6 +190,11 @@ def heads_in(path: Path) -> list[list[int]]:
     return json.loads(path.read_text())["alignment_heads"]
 
 
+@pytest.fixture(autouse=True)
+def few_windows(monkeypatch) -> None:
+    monkeypatch.setattr(material, "NUM_WINDOWS", 2)
+
+
 def test_heads_that_are_found_arrive_in_every_folder(trained, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(heads, "WORTH_A_CHANGE", -2.0)  # whatever is found
     monkeypatch.setattr(heads, "MOST_HEADS", 1)
@@ -247,6 +252,7 @@ def test_an_adapter_gets_the_heads_and_else_stays_as_it_is(trained, tmp_path, mo
 @pytest.mark.slow
 def test_the_heads_of_the_real_model_are_found_again(italian_prompts, tmp_path, monkeypatch):
     """Base whose list names two heads that look nowhere; of what is found, openai/whisper lists most."""
+    monkeypatch.setattr(material, "NUM_WINDOWS", 4)
     model = shutil.copytree(resolve_model("openai/whisper-base"), tmp_path / "model")
     settings = json.loads((model / "generation_config.json").read_text())
     assert settings["alignment_heads"] == OWN
@@ -258,7 +264,6 @@ def test_the_heads_of_the_real_model_are_found_again(italian_prompts, tmp_path, 
         for number, (samples, text) in enumerate(italian_prompts)
     ]
     DatasetDict({"train": Dataset.from_list(rows)}).save_to_disk(tmp_path / "data")
-    monkeypatch.setattr(material, "NUM_WINDOWS", 2)
     out = export_to(tmp_path / "out", model, "--format", "huggingface", "ctranslate2", "openai")
     found = heads_in(out / "huggingface/generation_config.json")
     assert found == heads_in(out / "ctranslate2/config.json")
