@@ -1,9 +1,11 @@
 """export.py: folders that are whole, reused, and never something else's."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub import ModelCard
 
 import export
 
@@ -75,3 +77,16 @@ def test_a_missing_library_is_named_with_the_line_for_pip(spelling_whisper, tmp_
     argv.remove("--no_parity")
     assert status_of(argv) == 2
     assert "pip install faster-whisper onnx-ir openai-whisper" in capsys.readouterr().err
+
+
+def test_the_readme_is_a_card_by_which_servers_find_the_model(spelling_whisper, tmp_path):
+    """Speaches lists models of this library and task: speaches/executors/whisper.py and hf_utils.py there."""
+    model = tmp_path / "best"
+    shutil.copytree(spelling_whisper, model)
+    (model / "train.yaml").write_text("model_name_or_path: openai/whisper-base\nlanguage: it\n")
+    export.main(words(model, tmp_path / "out", "--format", "huggingface", "ctranslate2"))
+    card = ModelCard.load(tmp_path / "out/ctranslate2/README.md")
+    assert (card.data.library_name, card.data.pipeline_tag) == ("ctranslate2", "automatic-speech-recognition")
+    assert (card.data.base_model, card.data.language) == ("openai/whisper-base", ["it"])
+    assert 'language="it"' in card.text  # in the example of use
+    assert ModelCard.load(tmp_path / "out/huggingface/README.md").data.library_name == "transformers"

@@ -10,6 +10,7 @@ from utils.delivery.exporting import Export
 from utils.delivery.parity import verdict
 from utils.delivery.parity.measures import Score
 from utils.delivery.parity.verdict import RuntimeScores
+from utils.model.resolving import looks_like_path
 from utils.runtime.files import write_text
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -29,7 +30,7 @@ COLUMNS = (
 
 
 def write_export_card(folder: Path, export: Export) -> None:
-    """Write README.md into the folder of an export."""
+    """Write README.md into the folder of an export. It is a model card: see `_head`."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -38,8 +39,28 @@ def write_export_card(folder: Path, export: Export) -> None:
     environment.filters["mebibytes"] = _mebibytes
     template = environment.get_template("export.md")
     rows = list(_rows(export))
-    text = template.render(export=export, columns=COLUMNS, rows=rows, tolerances=vars(verdict))
+    head = _head(export)
+    text = template.render(export=export, head=head, columns=COLUMNS, rows=rows, tolerances=vars(verdict))
     write_text(folder / "README.md", text)
+
+
+def _head(export: Export) -> str:
+    """Return the YAML head of the model card.
+
+    The Hub reads it, and so do servers: Speaches knows by library and task which models it can load.
+    """
+    from huggingface_hub import ModelCardData
+
+    base = export.source.arguments.get("model_name_or_path", export.source.name)
+    language = export.known_language
+    card = ModelCardData(
+        library_name=export.job.deliverable.library,
+        pipeline_tag="automatic-speech-recognition",
+        base_model=None if looks_like_path(base) or Path(base).exists() else base,
+        tags=["whisper"],
+        language=[language] if language else None,
+    )
+    return str(card)
 
 
 def print_scores(export: Export) -> None:

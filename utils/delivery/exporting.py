@@ -85,10 +85,16 @@ class Export:
         return 4 * self.source.loaded.total_parameters
 
     @property
+    def known_language(self) -> str | None:
+        """Return the language of the comparison, or else of the training, if one is known."""
+        spoken = [sound.language for sound in self.comparison.trial.sounds] if self.comparison else []
+        trained = self.source.arguments.get("language")
+        return next((code for code in [*spoken, trained] if code not in (None, "", "auto")), None)
+
+    @property
     def language(self) -> str:
         """Return a language for examples of use."""
-        spoken = [sound.language for sound in self.comparison.trial.sounds] if self.comparison else []
-        return next((code for code in spoken if code), "en")
+        return self.known_language or "en"
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ class Deliverable:
     """A format with its runtimes, by name."""
 
     format: ExportFormat
+    library: str  # which loads it, by its name on the Hub
     runtimes: Mapping[str, Opener]
     packages: Sequence[str] = ()  # names to import, of the runtimes
 
@@ -35,17 +36,18 @@ PIP_NAMES = {
 """Names for pip that differ from those to import."""
 
 DELIVERABLES: Mapping[str, Deliverable] = {
-    "huggingface": Deliverable(HUGGING_FACE, {"transformers": open_transformers_runtime}),
-    "adapter": Deliverable(ADAPTER_AS_IT_IS, {"transformers": open_transformers_runtime}),
+    "huggingface": Deliverable(HUGGING_FACE, "transformers", {"transformers": open_transformers_runtime}),
+    "adapter": Deliverable(ADAPTER_AS_IT_IS, "peft", {"transformers": open_transformers_runtime}),
     "ctranslate2": Deliverable(
         CTRANSLATE2,
+        "ctranslate2",
         {
             "faster-whisper": open_faster_whisper_runtime,
             "faster-whisper, batched": open_batched_faster_whisper,
         },
         ["faster_whisper"],
     ),
-    "ggml": Deliverable(GGML, {"whisper.cpp": open_whisper_cpp}, ["_pywhispercpp"]),
-    "onnx": Deliverable(ONNX, {"ONNX Runtime": open_onnx_runtime}, ["onnxruntime"]),
-    "openai": Deliverable(OPENAI, {"openai-whisper": open_openai_whisper}, ["whisper"]),
+    "ggml": Deliverable(GGML, "whisper.cpp", {"whisper.cpp": open_whisper_cpp}, ["_pywhispercpp"]),
+    "onnx": Deliverable(ONNX, "transformers.js", {"ONNX Runtime": open_onnx_runtime}, ["onnxruntime"]),
+    "openai": Deliverable(OPENAI, "openai-whisper", {"openai-whisper": open_openai_whisper}, ["whisper"]),
 }
