@@ -1,6 +1,7 @@
 """README.md and the guides keep their word: commands exist, options are known, examples run as printed."""
 
 import importlib
+import inspect
 import json
 import os
 import re
@@ -19,18 +20,32 @@ import torch
 import evaluate
 import preprocess
 import train
+from tests.support.real_vocabulary import build_source
 from tests.support.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips
 from utils.arguments.evaluate import EvaluateArguments
+from utils.arguments.export import ExportArguments
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.preprocess import PreprocessArguments
 from utils.arguments.train import TrainArguments
+from utils.arguments.transcribe import TranscribeArguments
+from utils.delivery.exports.registry import DELIVERABLES
 from utils.model.loading import load_model
 
 ROOT = Path(__file__).resolve().parent.parent
-KINDS = {"preprocess.py": PreprocessArguments, "train.py": TrainArguments, "evaluate.py": EvaluateArguments}
+KINDS = {
+    "preprocess.py": PreprocessArguments,
+    "train.py": TrainArguments,
+    "evaluate.py": EvaluateArguments,
+    "transcribe.py": TranscribeArguments,
+    "export.py": ExportArguments,
+}
 GUIDES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 PAGES = ["README.md", "CONTRIBUTING.md", "recipes/README.md", *GUIDES]
 OLD_COMMANDS = "docs/lab_log.md"  # as they were on their day
+THIRD_PARTIES = {  # programs that the suite does not need, of docs/deployment.md
+    *("whisper-ctranslate2", "whisperx", "hf", "cd", "printf", "curl", "npm", "mv", "vllm"),
+    *("whisper-cli", "whisper-server", "stable-ts", "whisper_timestamped", "models/generate-coreml-model.sh"),
+}
 
 
 def shell_commands(page: str) -> list[str]:
@@ -91,8 +106,26 @@ def test_the_command_is_known(command: str, monkeypatch):
     elif words[:2] == ["pip", "install"]:  # the versions that the tests run with
         pinned = "".join(Path(f"requirements-{kind}.txt").read_text() for kind in ("dev", "export"))
         assert set(words[2:]) <= set(pinned.split())
+    elif words[0] in ("whisper", "ffmpeg"):
+        check_installed_program(words)
     else:
-        assert words[0] in ("source", "export", ".venv/bin/pre-commit", "ct2-transformers-converter")
+        own = {"source", "export", ".venv/bin/pre-commit", "ct2-transformers-converter"}
+        assert words[0] in own | THIRD_PARTIES
+
+
+def check_installed_program(words: list[str]) -> None:
+    """The program's own help or code knows the options. FFmpeg's stand for all streams or for some, as `-c:s`."""
+    given = {re.sub(r":.*", "", word) for word in words if re.match(r"--?[a-z]", word)}
+    if words[0] == "whisper":
+        from whisper import transcribe  # the function; its module has the command line
+
+        known = set(re.findall(r'"(--\w+)"', inspect.getsource(inspect.getmodule(transcribe))))
+    elif shutil.which("ffmpeg"):
+        told = subprocess.run(["ffmpeg", "-h", "full"], capture_output=True, text=True, check=True).stdout
+        known = {"-i", *re.findall(r"^(-\w+)", told, re.MULTILINE)}
+    else:
+        pytest.skip("no ffmpeg")
+    assert given <= known
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -129,8 +162,12 @@ def write_corpus(folder: Path) -> None:
     (folder / "corpus.jsonl").write_text("\n".join(lines) + "\n")
 
 
+def python_programs(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
 def python_program(page: str) -> str:
-    (program,) = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    (program,) = python_programs(page)
     return program
 
 
@@ -222,6 +259,23 @@ def test_the_way_to_faster_whisper_runs_as_printed(tmp_path: Path, tiny_whisper:
         silence = np.zeros(16_000, np.float32)
         segments, info = model.transcribe(silence, max_new_tokens=4, no_speech_threshold=None)
         assert info.duration == 1 and all(isinstance(segment.text, str) for segment in segments)
+
+
+def test_the_programs_for_exports_run_as_printed(tmp_path: Path, monkeypatch, capsys):
+    """All of docs/deployment.md, on exports of a random model with the tokens of the real one."""
+    source = build_source()
+    for name in ("huggingface", "ctranslate2", "ggml", "openai"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+        export_format = DELIVERABLES[name].format
+        export_format.write(source, tmp_path / "out" / name, export_format.precisions[0])
+    noise = np.random.default_rng(0).normal(scale=0.1, size=8_000)
+    soundfile.write(tmp_path / "talk.wav", noise, 16_000)
+    monkeypatch.chdir(tmp_path)
+    programs = python_programs("docs/deployment.md")
+    assert len(programs) == 4
+    for program in programs:
+        exec(program, {})
+        assert capsys.readouterr().out.endswith("\n")
 
 
 def mel_of_noise() -> np.ndarray:
