@@ -28,6 +28,7 @@ def test_several_formats_get_a_folder_each_with_what_their_users_need(spelling_w
     assert files["huggingface"] >= {"model.safetensors", "generation_config.json", "preprocessor_config.json"}
     assert files["ctranslate2"] >= {"model.bin", "config.json", "tokenizer.json", "preprocessor_config.json"}
     readme = (out / "ctranslate2/README.md").read_text()
+    assert "TRAINING.md" not in readme
     assert f"python export.py --model {spelling_whisper}" in readme and "float16" in readme
     assert "WhisperModel" in readme and "not compared" in readme
     assert "pipeline" in (out / "huggingface/README.md").read_text()
@@ -84,9 +85,12 @@ def test_the_readme_is_a_card_by_which_servers_find_the_model(spelling_whisper, 
     model = tmp_path / "best"
     shutil.copytree(spelling_whisper, model)
     (model / "train.yaml").write_text("model_name_or_path: openai/whisper-base\nlanguage: it\n")
+    (model / "README.md").write_text("Trained for an hour.")
     export.main(words(model, tmp_path / "out", "--format", "huggingface", "ctranslate2"))
     card = ModelCard.load(tmp_path / "out/ctranslate2/README.md")
     assert (card.data.library_name, card.data.pipeline_tag) == ("ctranslate2", "automatic-speech-recognition")
     assert (card.data.base_model, card.data.language) == ("openai/whisper-base", ["it"])
     assert 'language="it"' in card.text  # in the example of use
+    assert "(TRAINING.md)" in card.text
+    assert (tmp_path / "out/ctranslate2/TRAINING.md").read_text() == "Trained for an hour."
     assert ModelCard.load(tmp_path / "out/huggingface/README.md").data.library_name == "transformers"

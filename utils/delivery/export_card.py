@@ -1,5 +1,6 @@
 """Describe an export: the README in its folder, and the table in the terminal."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +31,10 @@ COLUMNS = (
 
 
 def write_export_card(folder: Path, export: Export) -> None:
-    """Write README.md into the folder of an export. It is a model card: see `_head`."""
+    """Write README.md into the folder of an export. It is a model card: see `_head`.
+
+    The card that train.py wrote for the model becomes TRAINING.md.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -40,7 +44,13 @@ def write_export_card(folder: Path, export: Export) -> None:
     template = environment.get_template("export.md")
     rows = list(_rows(export))
     head = _head(export)
-    text = template.render(export=export, head=head, columns=COLUMNS, rows=rows, tolerances=vars(verdict))
+    training = export.source.folder / "README.md"
+    is_trained = bool(export.source.arguments) and training.is_file()
+    if is_trained:
+        shutil.copyfile(training, folder / "TRAINING.md")
+    text = template.render(
+        export=export, head=head, is_trained=is_trained, columns=COLUMNS, rows=rows, tolerances=vars(verdict)
+    )
     write_text(folder / "README.md", text)
 
 
