@@ -46,8 +46,7 @@ test: .venv/.installed-dev ## run all quick tests
 	$(PYTEST) --cpu_times this -m "not slow and not hub"
 
 test-slow: .venv/.installed-dev ## run slow tests: kills, clusters, browsers, complete recipes
-	$(BIN)/python -m pytest --cpu_times this -m "slow and alone"
-	$(PYTEST) --cpu_times both -m "slow and not hub and not alone"
+	$(PYTEST) --cpu_times both -m "slow and not hub"
 
 style: .venv/.installed-dev ## check formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -311,9 +311,8 @@ def run(*words: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_a_dry_run_is_near_the_run(wide_whisper, prepared, tmp_path):
-    """Time within a factor of 2.5, as other jobs come and go; memory within a quarter, as holes grow."""
+    """Time within a factor of 3, as other tests run beside it; memory within a quarter, as holes grow."""
     words = f"--model_name_or_path {wide_whisper} --dataset {prepared} --language it --report_to none"
     words += f" --max_steps 40 --eval_steps 0 --logging_steps 1 --output_dir {tmp_path / 'run'}"
     dry = run("train.py", *words.split(), "--dry_run")
@@ -328,5 +327,5 @@ def test_a_dry_run_is_near_the_run(wide_whisper, prepared, tmp_path):
     print(
         f"\ntraining {seconds:.0f} s, really {took:.1f} s; {memory / 1e9:.2f} GB, really {peak / 1e9:.2f} GB"
     )
-    assert took / 2.5 < seconds < took * 2.5
+    assert took / 3 < seconds < took * 3
     assert memory == pytest.approx(peak, rel=0.25)
