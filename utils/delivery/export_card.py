@@ -13,6 +13,7 @@ from utils.delivery.parity.measures import Score
 from utils.delivery.parity.verdict import RuntimeScores
 from utils.model.resolving import looks_like_path
 from utils.runtime.files import write_text
+from utils.runtime.messages import counted
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -40,7 +41,7 @@ def write_export_card(folder: Path, export: Export) -> None:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["mebibytes"] = _mebibytes
+    environment.filters |= {"mebibytes": _mebibytes, "counted": counted}
     template = environment.get_template("export.md")
     rows = list(_rows(export))
     head = _head(export)
