@@ -62,6 +62,19 @@ def test_every_score_has_a_row(export, tmp_path):
     assert "2 points of WER (3 with fewer than 16 bits)" in text and "0.15 of F1" in text
 
 
+def test_times_that_a_program_only_estimates_are_shown_and_not_judged(export, tmp_path):
+    worse = replace(export, job=replace(export.job, name="ggml", deliverable=DELIVERABLES["ggml"]))
+    assert export.find_faults() == [
+        "ctranslate2, faster-whisper, recordings, timestamps + words: no times of words"
+    ]
+    assert worse.find_faults() == []
+    for number, each in enumerate((export, worse)):
+        (tmp_path / str(number)).mkdir()
+        write_export_card(tmp_path / str(number), each)
+        text = (tmp_path / str(number) / "README.md").read_text()
+        assert ("whisper.cpp only estimates the times of words" in text) is bool(number)
+
+
 def test_the_terminal_shows_the_same_scores(export, capsys):
     print_scores(export)
     told = capsys.readouterr().out

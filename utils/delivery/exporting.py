@@ -77,7 +77,8 @@ class Export:
         """Return how the export differs from the source by more than the tolerances."""
         if self.comparison is None:
             return []
-        faults = self.comparison.find_faults(self.scores, reduced=self.job.is_reduced)
+        rough = self.job.deliverable.rough_times
+        faults = self.comparison.find_faults(self.scores, reduced=self.job.is_reduced, rough_times=rough)
         return [f"{self.job.name}, {fault}" for fault in faults]
 
     @property

@@ -75,6 +75,14 @@ def test_times_of_words_have_a_limit(export, told):
     assert not found if told is None else told in found[0]
 
 
+def test_estimated_times_are_not_judged():
+    source, export = (RuntimeScores("x", [each]) for each in (timed(0.05, 0.9), timed(3.0, 0.1)))
+    assert find_export_faults(source, export, reduced=False)
+    assert not find_export_faults(source, export, reduced=False, rough_times=True)
+    worse = RuntimeScores("x", [replace(timed(3.0, 0.1), loops=1)])
+    assert find_export_faults(source, worse, reduced=False, rough_times=True)
+
+
 def test_a_source_without_times_asks_for_none():
     assert not faults(timed(None, 0.0), timed(3.0, 0.0))
 

@@ -25,6 +25,7 @@ class Deliverable:
     library: str  # which loads it, by its name on the Hub
     runtimes: Mapping[str, Opener]
     packages: Sequence[str] = ()  # names to import, of the runtimes
+    rough_times: bool = False  # the runtimes only estimate the times of words
 
 
 PIP_NAMES = {
@@ -47,7 +48,9 @@ DELIVERABLES: Mapping[str, Deliverable] = {
         },
         ["faster_whisper"],
     ),
-    "ggml": Deliverable(GGML, "whisper.cpp", {"whisper.cpp": open_whisper_cpp}, ["_pywhispercpp"]),
+    "ggml": Deliverable(
+        GGML, "whisper.cpp", {"whisper.cpp": open_whisper_cpp}, ["_pywhispercpp"], rough_times=True
+    ),
     "onnx": Deliverable(ONNX, "transformers.js", {"ONNX Runtime": open_onnx_runtime}, ["onnxruntime"]),
     "openai": Deliverable(OPENAI, "openai-whisper", {"openai-whisper": open_openai_whisper}, ["whisper"]),
 }

@@ -34,10 +34,14 @@ class SourceComparison:
         """Let each runtime transcribe with the export in a folder."""
         return [measure(name, opener, folder, self.trial) for name, opener in runtimes.items()]
 
-    def find_faults(self, exports: Sequence[RuntimeScores], *, reduced: bool) -> list[str]:
+    def find_faults(
+        self, exports: Sequence[RuntimeScores], *, reduced: bool, rough_times: bool = False
+    ) -> list[str]:
         """Return how exports differ from the source by more than the tolerances."""
         return [
-            fault for export in exports for fault in find_export_faults(self.source, export, reduced=reduced)
+            fault
+            for export in exports
+            for fault in find_export_faults(self.source, export, reduced=reduced, rough_times=rough_times)
         ]
 
 

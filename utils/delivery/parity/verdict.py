@@ -65,13 +65,16 @@ def find_model_faults(source: RuntimeScores) -> list[str]:
     return faults
 
 
-def find_export_faults(source: RuntimeScores, export: RuntimeScores, *, reduced: bool) -> list[str]:
+def find_export_faults(
+    source: RuntimeScores, export: RuntimeScores, *, reduced: bool, rough_times: bool = False
+) -> list[str]:
     """Return all ways in which an export is worse than its source by more than the tolerances.
 
     Args:
         source: The source in transformers.
         export: The export in a runtime of its own.
         reduced: The weights have fewer than 16 bits.
+        rough_times: The runtime only estimates the times of words, so they need not be as good.
     """
     if export.failure:
         return [f"{export.runtime}: {export.failure}"]
@@ -80,11 +83,14 @@ def find_export_faults(source: RuntimeScores, export: RuntimeScores, *, reduced:
         f"{_place(export, score)}: {fault}"
         for score in export.scores
         if (counterpart := source.find(score.way, score.on_recordings)) is not None
-        for fault in _faults(counterpart, score, rise)
+        for fault in [
+            *_text_faults(counterpart, score, rise),
+            *([] if rough_times else _time_faults(counterpart, score)),
+        ]
     ]
 
 
-def _faults(source: Score, export: Score, rise: float) -> Iterator[str]:
+def _text_faults(source: Score, export: Score, rise: float) -> Iterator[str]:
     # the standard deviation of the difference, if both counts were drawn from one Poisson distribution
     chance = max(math.sqrt(source.errors.errors + export.errors.errors), ERRORS_BY_CHANCE)
     allowed = max(rise * source.errors.reference_length, chance)
@@ -94,6 +100,9 @@ def _faults(source: Score, export: Score, rise: float) -> Iterator[str]:
         yield f"loops in {export.loops} sounds, source in {source.loops}"
     if export.missing > source.missing + MISSING_RISE:
         yield f"{export.missing:.1%} of the speech is missing, source {source.missing:.1%}"
+
+
+def _time_faults(source: Score, export: Score) -> Iterator[str]:
     if not export.way.words or source.timing is None or source.timing.median_error is None:
         return
     if export.timing is None or export.timing.median_error is None:
