@@ -120,7 +120,13 @@ def print_table(title: str, seconds: dict[str, float], limits: dict[str, float])
 
 def measure_rates(dtype: str, now: Callable[[], float]) -> tuple[float, float]:
     """Operations a second in a large matrix product, bytes read and written a second in a copy: the best."""
-    one, other = torch.randn(2, 2048, 2048).to(getattr(torch, dtype))
+    small = torch.randn(256, 256).to(getattr(torch, dtype))
+    torch.mm(small, small)  # the first product also compiles
+    started = now()
+    torch.mm(small, small)
+    # a processor without instructions for bfloat16 would need minutes for large products
+    size = 2048 if (now() - started) * (2048 / 256) ** 3 < 2 else 256
+    one, other = torch.randn(2, size, size).to(getattr(torch, dtype))
     source = torch.ones(1 << 26)
     target = torch.empty_like(source)
     product = copy = float("inf")
@@ -130,7 +136,7 @@ def measure_rates(dtype: str, now: Callable[[], float]) -> tuple[float, float]:
         between = now()
         target.copy_(source)
         product, copy = min(product, between - started), min(copy, now() - between)
-    return 2 * 2048**3 / product, 2 * source.nbytes / copy
+    return 2 * size**3 / product, 2 * source.nbytes / copy
 
 
 def profile_steps(
