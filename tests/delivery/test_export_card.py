@@ -75,6 +75,18 @@ def test_times_that_a_program_only_estimates_are_shown_and_not_judged(export, tm
         assert ("whisper.cpp only estimates the times of words" in text) is bool(number)
 
 
+def test_an_export_that_is_the_source_says_so(export, tmp_path):
+    names = [
+        ("huggingface", "float32", True),
+        ("huggingface", "float16", False),
+        ("openai", "float32", False),
+    ]
+    for name, precision, is_source in names:
+        job = Job(name, DELIVERABLES[name], precision, Path("out"))
+        write_export_card(tmp_path, replace(export, job=job))
+        assert ("with the very files" in (tmp_path / "README.md").read_text()) is is_source
+
+
 def test_the_terminal_shows_the_same_scores(export, capsys):
     print_scores(export)
     told = capsys.readouterr().out

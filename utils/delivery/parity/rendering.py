@@ -121,8 +121,8 @@ def _render_all(opener: Opener, folder: Path, trial: Trial, results: Path) -> No
 def is_telling(way: Way, ways: Sequence[Way], *, on_recording: bool, runtime: Runtime) -> bool:
     """Check whether a way shows something that the other ways do not show.
 
-    Clips have no previous text. With times of words, the text is the same as with timestamps. Recordings
-    without timestamps need windows that lose nothing.
+    Clips have no previous text. With times of words, the text is the same as with timestamps. Recordings are
+    transcribed without timestamps only if the runtime cuts them at pauses.
     """
     if not on_recording:
         return way == Way(timestamps=way.timestamps)

@@ -106,9 +106,7 @@ def _load(folder: Path, threads: int) -> "WhisperModel":
     import ctranslate2
     from faster_whisper import WhisperModel
 
-    ctranslate2.set_log_level(
-        logging.ERROR
-    )  # a CPU without float16 takes float32; its notice is for programmers
+    ctranslate2.set_log_level(logging.ERROR)  # it warns that a CPU without float16 computes in float32
     engine = WhisperModel(str(folder), device="cpu", cpu_threads=threads)
     _teach_languages(folder)
     return engine
