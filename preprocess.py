@@ -225,7 +225,12 @@ def check_hub(arguments: PreprocessArguments) -> None:
     from utils.data.delivery.hub_errors import check_login
 
     assert arguments.hub_dataset_id is not None
-    check_login(arguments.hub_dataset_id, private=arguments.hub_private_repo, license=arguments.hub_license)
+    check_login(
+        arguments.hub_dataset_id,
+        "dataset",
+        private=arguments.hub_private_repo,
+        license=arguments.hub_license,
+    )
 
 
 def push(arguments: PreprocessArguments, output_dir: Path) -> None:

@@ -12,6 +12,7 @@ from utils.arguments.fields import (
     language_problems,
     tracker_problems,
 )
+from utils.arguments.model_hub import TrainingHubFlags
 from utils.audio.augmentation_options import Augmentation, NonSpeech, SpecAugment
 from utils.model.adapter_options import AdapterOptions
 from utils.runtime.flags import argument, share
@@ -253,17 +254,16 @@ class MemoryFlags:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainArguments(
-    MemoryFlags, SavingFlags, ValidationFlags, NonSpeech, SpecAugment, Augmentation, AdapterOptions,
-    ContextFlags, OptimizerFlags, StepFlags, DataFlags, ModelFlags, ScriptArguments,
+    TrainingHubFlags, MemoryFlags, SavingFlags, ValidationFlags, NonSpeech, SpecAugment, Augmentation,
+    AdapterOptions, ContextFlags, OptimizerFlags, StepFlags, DataFlags, ModelFlags, ScriptArguments,
 ):  # fmt: skip
     """The arguments of train.py. Accelerate's configuration sets precision, processes, DeepSpeed and FSDP."""
 
     def problems(self) -> list[str]:
         found = []
-        if self.dataset_passes is not None and len(self.dataset_passes) != len(self.dataset):
-            found.append(
-                f"dataset_passes {self.dataset_passes}: expected {len(self.dataset)}, one for each dataset."
-            )
+        for name, values in (("dataset_passes", self.dataset_passes), ("dataset_tags", self.dataset_tags)):
+            if values and len(values) != len(self.dataset):
+                found.append(f"{name} {values}: expected {len(self.dataset)}, one for each dataset.")
         if self.max_steps < 1 and self.num_train_epochs <= 0:
             found.append("max_steps, num_train_epochs: expected at least one of them above 0.")
         frozen = [name for name in vars(self) if name.startswith("freeze_") and getattr(self, name)]
@@ -295,6 +295,6 @@ class TrainArguments(
             language = self.language if self.language not in ("auto", "en") else None
             for asked in (language, code, "translate" if self.task == "translate" else None):
                 if asked is not None:
-                    name = self.model_name_or_path
-                    found.append(f"{asked}: {name} only transcribes English. Use the model without .en.")
+                    only = f"{self.model_name_or_path} only transcribes English"
+                    found.append(f"{asked}: {only}. Use the model without .en.")
         return found

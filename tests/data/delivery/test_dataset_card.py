@@ -7,7 +7,8 @@ import yaml
 from huggingface_hub import DatasetCard
 
 from utils.data.data_report import DataReport, SplitReport
-from utils.data.delivery.dataset_card import build_dataset_card, is_ours, size_category, split_card
+from utils.data.delivery.cards import split_card
+from utils.data.delivery.dataset_card import DATASET_MARKS, build_dataset_card, size_category
 
 REPORT = DataReport(
     seen=12,
@@ -88,9 +89,9 @@ def test_what_others_wrote_stays():
 
 
 def test_a_card_of_others_is_told_from_ours():
-    assert is_ours(build()) and not is_ours("# Mine\n")
+    assert DATASET_MARKS.are_in(build()) and not DATASET_MARKS.are_in("# Mine\n")
     added = build(existing="# Mine\n")
-    assert "# Mine" in added and is_ours(added)
+    assert "# Mine" in added and DATASET_MARKS.are_in(added)
     assert DatasetCard(build(existing="---\nlicense: mit\n---\n# Mine\n")).data.license == "mit"
 
 

@@ -325,7 +325,7 @@ def test_speech_is_not_published_by_accident(hub, as_user, prepared_prompts):
     hub.create("dataset", NAME, private=False)
     assert "--hub_private_repo false" in refusal(prepared_prompts)
     with pytest.raises(UserError, match="is public on the Hub"):
-        check_login(NAME, private=True)
+        check_login(NAME, "dataset", private=True)
     assert not hub.uploaded
     assert not push_dataset(prepared_prompts, NAME, private=False).private
 
@@ -341,13 +341,13 @@ def test_another_dataset_is_not_overwritten(hub, as_user, prepared_prompts):
 def test_what_is_wrong_is_told_before_the_work(hub, as_user, monkeypatch):
     from huggingface_hub import constants
 
-    check_login(NAME, private=True, license="cc-by-4.0")
+    check_login(NAME, "dataset", private=True, license="cc-by-4.0")
     assert not hub.repos
     with pytest.raises(UserError, match='"license" must be one of'):
-        check_login(NAME, private=True, license="do what you want")
+        check_login(NAME, "dataset", private=True, license="do what you want")
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UserError, match="no connection to the Hub at"):
-        check_login(NAME, private=True)
+        check_login(NAME, "dataset", private=True)
 
 
 @pytest.mark.parametrize("name", ["prompts", "a/b/c", "anna/", "anna/a b", "anna/a--b", None])

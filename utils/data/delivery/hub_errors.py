@@ -8,41 +8,64 @@ import yaml
 
 from utils.runtime.errors import UserError
 
-KEPT_KEYS = "The prepared data is kept. Run the same command again."
+KEPT = "Finished work is kept. Run the same command again."
 
 
-def check_login(dataset_id: str, *, private: bool, license: str | None = None) -> None:
+def check_login(repo_id: str, kind: str, *, private: bool, license: str | None = None) -> None:
     """Check whether a push would fail, before hours of work. Nothing is created on the Hub.
 
+    Args:
+        repo_id: `user/name`.
+        kind: `dataset` or `model`.
+        private: Whether the user wants it private.
+        license: The Hub's name of a licence.
+
     Raises:
-        UserError: The Hub cannot be reached, does not accept the token or the licence, or the dataset is
-            public there although `private` is set.
+        UserError: The Hub cannot be reached, does not accept the token or the licence, the name belongs to
+            somebody else, or the repository is public there although `private` is set.
     """
-    from huggingface_hub import DatasetCard, HfApi
+    from huggingface_hub import HfApi, RepoCard
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    with hub_errors_told(dataset_id):
-        HfApi().whoami()
+    with hub_errors_told(repo_id):
+        _check_right(HfApi().whoami(), repo_id)
         if license is not None:
-            DatasetCard(f"---\n{yaml.safe_dump({'license': license})}---\n").validate("dataset")
+            RepoCard(f"---\n{yaml.safe_dump({'license': license})}---\n").validate(kind)
         try:
-            is_private = bool(HfApi().dataset_info(dataset_id).private)
+            is_private = bool(HfApi().repo_info(repo_id, repo_type=kind).private)
         except RepositoryNotFoundError:
             return
-    check_visibility(dataset_id, is_private=is_private, private=private)
+    check_visibility(repo_id, kind, is_private=is_private, private=private)
 
 
-def check_visibility(dataset_id: str, *, is_private: bool, private: bool) -> None:
+def _check_right(who: dict, repo_id: str) -> None:
+    """Check what `whoami` tells: the owner of the name, and a token that may only read."""
+    owner = repo_id.partition("/")[0]
+    own = [who["name"], *(each["name"] for each in who.get("orgs") or [])]
+    if owner not in own:
+        raise UserError(
+            f"{repo_id}: no permission to push. You are logged in as {who['name']}, so the name must begin "
+            f"with one of: {', '.join(f'{name}/' for name in own)}"
+        )
+    if ((who.get("auth") or {}).get("accessToken") or {}).get("role") == "read":
+        raise UserError(
+            f"{repo_id}: no permission to push. The token may only read; make one with write permission "
+            "(https://huggingface.co/settings/tokens)."
+        )
+
+
+def check_visibility(repo_id: str, kind: str, *, is_private: bool, private: bool) -> None:
+    """Raise a UserError if a repository is public although the user wants it private."""
     if private and not is_private:
         raise UserError(
-            f"{dataset_id}: this dataset is public on the Hub, but hub_private_repo is true. Set "
-            "--hub_private_repo false to publish the speech, make the dataset private on the Hub, or choose "
-            "another --hub_dataset_id."
+            f"{repo_id}: this {kind} is public on the Hub, but hub_private_repo is true. Set "
+            f"--hub_private_repo false to publish it, make the {kind} private on the Hub, or choose another "
+            f"--hub_{kind}_id."
         )
 
 
 @contextlib.contextmanager
-def hub_errors_told(dataset_id: str) -> Iterator[None]:
+def hub_errors_told(repo_id: str) -> Iterator[None]:
     """Turn any error of the Hub's client into a clear UserError. Use it only around calls of the client."""
     from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
 
@@ -52,13 +75,13 @@ def hub_errors_told(dataset_id: str) -> Iterator[None]:
         raise
     except LocalTokenNotFoundError:
         raise UserError(
-            f"{dataset_id}: not logged in to the Hub. Run `hf auth login`, or set HF_TOKEN to a token with "
+            f"{repo_id}: not logged in to the Hub. Run `hf auth login`, or set HF_TOKEN to a token with "
             "write permission (https://huggingface.co/settings/tokens)."
         ) from None
     except OfflineModeIsEnabled:
-        raise UserError(f"{dataset_id}: HF_HUB_OFFLINE forbids a push. Unset it. {KEPT_KEYS}") from None
+        raise UserError(f"{repo_id}: HF_HUB_OFFLINE forbids a push. Unset it. {KEPT}") from None
     except Exception as error:  # the client, its transport and Xet each raise their own errors
-        raise UserError(f"{dataset_id}: {_describe(error)}") from error
+        raise UserError(f"{repo_id}: {_describe(error)}") from error
 
 
 def _describe(error: BaseException) -> str:
@@ -79,14 +102,14 @@ def _describe(error: BaseException) -> str:
                 "organisation's. The token needs write permission (https://huggingface.co/settings/tokens)."
             )
         case 409 | 412:
-            return f"it was changed on the Hub during the push. {KEPT_KEYS}"
+            return f"it was changed on the Hub during the push. {KEPT}"
         case None | 400 if isinstance(error, ValueError):
             return f"the Hub refuses it: {_complaints(str(error)) or reason}"
         case None:
             reason = " ".join(str(causes[-1]).split())[:400] or type(causes[-1]).__name__
-            return f"no connection to the Hub at {constants.ENDPOINT} ({reason}). {KEPT_KEYS}"
+            return f"no connection to the Hub at {constants.ENDPOINT} ({reason}). {KEPT}"
         case status:
-            return f"the Hub at {constants.ENDPOINT} answers with status {status} ({reason}). {KEPT_KEYS}"
+            return f"the Hub at {constants.ENDPOINT} answers with status {status} ({reason}). {KEPT}"
 
 
 def _complaints(text: str) -> str:

@@ -12,18 +12,17 @@ import pyarrow.compute
 import yaml
 
 from utils.data.data_report import ARGUMENTS_FILE, read_data_report
-from utils.data.delivery.dataset_card import build_dataset_card, is_ours, split_card
-from utils.data.delivery.hub_errors import check_visibility, hub_errors_told
-from utils.data.delivery.parquet import SHARD_BYTES, hub_features, without_folders, write_shard
+from utils.data.delivery.cards import without_folders
+from utils.data.delivery.dataset_card import DATASET_MARKS, build_dataset_card
+from utils.data.delivery.hub_errors import hub_errors_told
+from utils.data.delivery.hub_repository import CARD, HubRepository, open_repository
+from utils.data.delivery.parquet import SHARD_BYTES, hub_features, write_shard
 from utils.runtime.errors import UserError
 from utils.runtime.progress import AudioProgress, audio_progress
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetInfo, Features
-    from huggingface_hub import CommitOperationAdd, HfApi
-
-
-CARD = "README.md"
+    from huggingface_hub import CommitOperationAdd
 
 _OUR_SHARDS = re.compile(r"data/(train|validation|test)-\d{5}-of-\d{5}\.parquet")
 
@@ -40,18 +39,6 @@ class Pushed:
     private: bool
     has_license: bool
     num_shards: int
-
-
-@dataclass(frozen=True)
-class _Repository:
-    """A dataset on the Hub before the push."""
-
-    api: "HfApi"
-    id: str
-    head: str  # commit
-    private: bool
-    shards: tuple[str, ...]
-    card: str | None
 
 
 def push_dataset(
@@ -85,7 +72,7 @@ def push_dataset(
     from datasets import load_from_disk
     from huggingface_hub import constants
 
-    repository = _open_repository(dataset_id, private=private)
+    repository = _open_dataset(dataset_id, private=private)
     splits = dict(load_from_disk(str(folder)))
     additions, info = _send_splits(repository, splits, shard_bytes)
     text = build_dataset_card(
@@ -106,61 +93,32 @@ def push_dataset(
     )
 
 
-def _open_repository(dataset_id: str, *, private: bool) -> _Repository:
+def _open_dataset(dataset_id: str, *, private: bool) -> HubRepository:
     """Create the dataset on the Hub if it does not exist, and read its state."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.utils import disable_progress_bars
-
-    disable_progress_bars()  # this project's own bar shows the progress
-    api = HfApi()
-    with hub_errors_told(dataset_id):
-        api.whoami()
-        api.create_repo(dataset_id, repo_type="dataset", private=private, exist_ok=True)
-        info = api.dataset_info(dataset_id)
-        names = [sibling.rfilename for sibling in info.siblings or []]
-        card = _read_card(api, dataset_id, str(info.sha)) if CARD in names else None
-    check_visibility(dataset_id, is_private=bool(info.private), private=private)
-    shards = [name for name in names if name.endswith(".parquet")]
-    if shards and not is_ours(card or ""):
+    repository = open_repository(dataset_id, "dataset", private=private)
+    shards = _shards(repository)
+    if shards and not DATASET_MARKS.are_in(repository.card or ""):
         raise UserError(
             f"{dataset_id}: the Hub has another dataset of this name (it has {shards[0]}, but no {CARD} from "
             "preprocess.py). Choose another --hub_dataset_id, or delete its files on the Hub."
         )
-    ours = tuple(name for name in shards if _OUR_SHARDS.fullmatch(name))
-    return _Repository(api, dataset_id, str(info.sha), bool(info.private), ours, card)
+    return repository
 
 
-def _read_card(api: "HfApi", dataset_id: str, revision: str) -> str:
-    path = api.hf_hub_download(dataset_id, CARD, repo_type="dataset", revision=revision)
-    card = Path(path).read_text(encoding="utf-8", errors="replace")
-    try:
-        split_card(card)
-    except ValueError as error:
-        raise UserError(
-            f"{dataset_id}: cannot update {CARD} on the Hub: {error}. Correct it there."
-        ) from None
-    return card
+def _shards(repository: HubRepository) -> list[str]:
+    return [name for name in repository.files if name.endswith(".parquet")]
 
 
-def _commit(repository: _Repository, additions: Sequence["CommitOperationAdd"], card: str) -> str:
+def _commit(repository: HubRepository, additions: Sequence["CommitOperationAdd"], card: str) -> str:
     """Commit shards and card together as the new contents of the dataset. Return the commit."""
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
     new = {addition.path_in_repo for addition in additions}
-    old = [CommitOperationDelete(path) for path in repository.shards if path not in new]
-    with hub_errors_told(repository.id):
-        done = repository.api.create_commit(
-            repository.id,
-            [*additions, CommitOperationAdd(CARD, card.encode()), *old],
-            commit_message="Push a prepared dataset",
-            repo_type="dataset",
-            parent_commit=repository.head,
-        )
-    return done.oid
+    ours = [name for name in _shards(repository) if _OUR_SHARDS.fullmatch(name)]
+    old = [name for name in ours if name not in new]
+    return repository.commit(additions, card, deleted=old, message="Push a prepared dataset")
 
 
 def _send_splits(
-    repository: _Repository, splits: dict[str, "Dataset"], shard_bytes: int
+    repository: HubRepository, splits: dict[str, "Dataset"], shard_bytes: int
 ) -> tuple[list["CommitOperationAdd"], "DatasetInfo"]:
     """Send every split. Return what to commit, and the dataset info for the card."""
     from datasets import DatasetInfo, SplitDict, SplitInfo
@@ -189,7 +147,7 @@ def _send_splits(
 
 
 def _send_shard(
-    repository: _Repository, name: str, rows: "Dataset", features: "Features", progress: AudioProgress
+    repository: HubRepository, name: str, rows: "Dataset", features: "Features", progress: AudioProgress
 ) -> tuple["CommitOperationAdd", int]:
     """Write a shard to a temporary file and send it. Return what to commit and its size in memory."""
     from huggingface_hub import CommitOperationAdd

@@ -1,11 +1,12 @@
 """Writes Parquet shards of a prepared dataset that the Hub's viewer can play."""
 
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow.compute
 
 from utils.audio.flac import SAMPLE_RATE
+from utils.data.delivery.cards import without_folders
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -52,12 +53,3 @@ def _as_on_the_hub(table: pyarrow.Table, features: "Features") -> pyarrow.Table:
     sources = [without_folders(source) for source in table["source"].to_pylist()]
     table = table.set_column(table.schema.get_field_index("audio"), schema.field("audio"), audio)
     return table.set_column(table.schema.get_field_index("source"), "source", [pyarrow.array(sources)])
-
-
-def without_folders(value: object) -> object:
-    """Return the last part of an absolute path, because its folders and user names are private."""
-    if isinstance(value, str) and PurePosixPath(value).is_absolute():
-        return PurePosixPath(value).name
-    if isinstance(value, str) and PureWindowsPath(value).is_absolute():
-        return PureWindowsPath(value).name
-    return value
