@@ -140,7 +140,7 @@ def test_an_archive_is_unpacked_once_by_all_that_read_it(two, tmp_path, monkeypa
 
     monkeypatch.setattr(zipfile.ZipFile, "extract", extract_slowly)
     with ThreadPoolExecutor(3) as pool:
-        folders = set(pool.map(dataset._unpacked, [archive] * 3))
+        folders = set(pool.map(dataset.unpacked_folder, [archive] * 3))
     assert len(folders) == 1
     assert sorted(unpacked) == sorted(zipfile.ZipFile(archive).namelist())
 

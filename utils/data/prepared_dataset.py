@@ -31,7 +31,7 @@ def load_prepared(folders: list[str], split: str, *, language: str) -> "Dataset"
     """
     from datasets import concatenate_datasets
 
-    found = [_unpacked(Path(folder)) for folder in folders]
+    found = [unpacked_folder(Path(folder)) for folder in folders]
     problems = [problem for folder in found if (problem := _folder_problem(folder, split))]
     if problems:
         raise UserError("\n       ".join(problems))
@@ -49,10 +49,10 @@ def pick_split(folder: str, splits: tuple[str, ...]) -> str:
 
 def has_split(folder: str, split: str) -> bool:
     """Check whether a prepared dataset, or a .zip of one, has utterances in a split."""
-    return not _folder_problem(_unpacked(Path(folder)), split)
+    return not _folder_problem(unpacked_folder(Path(folder)), split)
 
 
-def _unpacked(path: Path) -> Path:
+def unpacked_folder(path: Path) -> Path:
     """Return the folder. If the path is a .zip, unpack it to a folder in the cache and return that.
 
     A file inside a .zip cannot be memory-mapped.

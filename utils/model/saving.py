@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
-from huggingface_hub import ModelCardData
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
@@ -201,38 +200,3 @@ def save_processor(processor: WhisperProcessor, folder: Path) -> None:
     """
     processor.save_pretrained(folder)
     processor.feature_extractor.save_pretrained(folder)
-
-
-def build_model_card(
-    *,
-    base_model: str,
-    languages: list[str],
-    datasets: list[str],
-    results: dict[str, float | int | str | None],
-    adapter: str | None,
-) -> str:
-    """Build the model card: a YAML head for the Hub, then training data, settings and validation scores.
-
-    `adapter` is the kind of adapter in the folder (lora, dora, adalora), or None for a whole model.
-    """
-    head = ModelCardData(
-        library_name="peft" if adapter else "transformers",
-        pipeline_tag="automatic-speech-recognition",
-        base_model=base_model,
-        tags=["whisper", "hf-asr-leaderboard", *([adapter] if adapter else [])],
-        metrics=["wer"],
-        language=languages or None,
-    )
-    formats = {float: ".4f", int: ","}
-    shown = {name: format(value, formats.get(type(value), "")) for name, value in results.items()}
-    rows = "\n".join(f"| {name} | {value} |" for name, value in shown.items())
-    return (
-        f"---\n{head}\n---\n\n"
-        f"# {base_model.rstrip('/').rpartition('/')[2]}, fine-tuned\n\n"
-        f"Fine-tuned from `{base_model}` on {', '.join(f'`{name}`' for name in datasets)}. "
-        "`train.yaml` holds every argument of the run.\n\n"
-        "| at the end of training | |\n|---|---|\n"
-        f"{rows}\n\n"
-        "WER is a fraction, over validation, by greedy generation in the full 30 s context. This "
-        "model was chosen by it, so evaluate the model on the test split: `python evaluate.py`.\n"
-    )

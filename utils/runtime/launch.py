@@ -149,3 +149,9 @@ def failing_together() -> Iterator[None]:
     faults = [found for found in gather_object([fault]) if found]
     if faults:
         raise WriteError(faults[0])
+
+
+def describe_hardware(accelerator: Accelerator) -> str:
+    """Describe devices and precision, such as `2 x cuda, precision bf16`."""
+    precision = "float32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
+    return f"{accelerator.num_processes} x {accelerator.device.type}, precision {precision}"

@@ -2,6 +2,7 @@
 
 import json
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -11,11 +12,14 @@ from transformers import WhisperForConditionalGeneration
 from utils.arguments.train import TrainArguments
 from utils.model.averaging import drop_snapshots, rank_evaluation, save_snapshot
 from utils.model.loss import WhisperLoss
-from utils.model.saving import RESULTS_FILE, build_model_card, save_model_folder
+from utils.model.saving import RESULTS_FILE, save_model_folder
 from utils.model.whisper import adapter_name, count_parameters, whisper_of
-from utils.runtime.launch import failing_together, is_sharded
+from utils.runtime.launch import describe_hardware, failing_together, is_sharded
 from utils.runtime.resolved_arguments import arguments_as_yaml
+from utils.training.card_facts import ModelFacts, card_results
+from utils.training.model_card import build_model_card
 from utils.training.run import Run
+from utils.training.run_log import METRICS_FILE
 
 SNAPSHOTS = "snapshots"  # folder of the weights to average
 
@@ -30,6 +34,7 @@ def save_model(run: Run, folder: Path) -> None:
     whole = whole_model(run.accelerator, run.model)
     results = {
         "step": state.step,
+        "step_size": state.step_size,
         "metric_for_best_model": args.metric_for_best_model,
         "best_metric": state.best_metric,
         "best_step": state.best_step,
@@ -38,9 +43,11 @@ def save_model(run: Run, folder: Path) -> None:
         "trainable_parameters": count_parameters(run.loaded.model)[0],
         "data": state.data,
         "validation": state.validation,
+        "trained_on": describe_hardware(run.accelerator),
     }
     with failing_together():
         if whole is not None and run.accelerator.is_main_process:
+            results |= card_results(args, run.output_dir / METRICS_FILE)
             save_model_folder(
                 folder,
                 whole,
@@ -74,13 +81,7 @@ def keep_snapshot(run: Run, value: float) -> None:
 
 def write_card(args: TrainArguments, results: dict, *, adapter: str | None) -> str:
     """Return the model card for these results."""
-    return build_model_card(
-        base_model=args.model_name_or_path,
-        languages=[] if args.language == "auto" else [args.language],
-        datasets=args.dataset,
-        results=results,
-        adapter=adapter,
-    )
+    return build_model_card(ModelFacts(asdict(args), results, adapter))
 
 
 def read_training_results(folder: Path) -> dict:

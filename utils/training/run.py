@@ -11,6 +11,7 @@ from utils.model.loading import LoadedModel
 from utils.model.whisper import trainable_parameters_line
 from utils.runtime.files import write_text
 from utils.runtime.interruption import CONTINUE, StopRequest, note_interruption
+from utils.runtime.launch import describe_hardware
 from utils.runtime.messages import counted
 from utils.runtime.resolved_arguments import arguments_as_yaml
 from utils.training.data import TrainingData
@@ -78,14 +79,12 @@ def describe(run: Run) -> str:
     first_epoch = data.clips.draw(0)
     hours = sum(example.duration for example in first_epoch) / 3600
     num_windows = sum(not example.rows for example in first_epoch)
-    precision = "float32" if accelerator.mixed_precision == "no" else accelerator.mixed_precision
     return (
         f"{counted(len(data.ids), 'clip')} "
         + (f"and {counted(num_windows, 'window')} without speech " if num_windows else "")
         + f"({hours:.2f} h per epoch) for training, {len(data.validation) or 'none'} for validation; "
         f"{counted(run.total_steps, 'step')} of {data.plan.size} on "
-        f"{accelerator.num_processes} x {accelerator.device.type}, "
-        f"precision {precision}, {args.audio_context} audio context"
+        f"{describe_hardware(accelerator)}, {args.audio_context} audio context"
         + (", silence condensed" if silence_run(args) else "")
         + (f"; continuing from step {run.state.step}" if run.state.step else "")
     )
