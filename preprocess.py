@@ -225,12 +225,8 @@ def check_hub(arguments: PreprocessArguments) -> None:
     from utils.data.delivery.hub_errors import check_login
 
     assert arguments.hub_dataset_id is not None
-    check_login(
-        arguments.hub_dataset_id,
-        "dataset",
-        private=arguments.hub_private_repo,
-        license=arguments.hub_license,
-    )
+    private, license = arguments.hub_private_repo, arguments.hub_license
+    check_login(arguments.hub_dataset_id, "dataset", private=private, license=license)
 
 
 def push(arguments: PreprocessArguments, output_dir: Path) -> None:

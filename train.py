@@ -9,6 +9,9 @@ With a recipe:
 """
 
 import os
+import shlex
+import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
+    from utils.delivery.training_push import RunPush
     from utils.runtime.interruption import StopRequest
     from utils.runtime.progress import AudioProgress
     from utils.training.batches import Batch
@@ -46,9 +50,12 @@ def main(argv: list[str] | None = None) -> None:
     from utils.training.mixing import mixing_left
     from utils.training.resuming import is_finished
 
+    push = plan_push(args, shlex.join(["python", "train.py", *(sys.argv[1:] if argv is None else argv)]))
     is_trained = is_finished(args, output_dir)
     if is_trained and not any(mixing_left(args)):
         print(f"{output_dir}: already trained with these arguments.\n{describe_results(args)}")
+        if push:
+            push.finish()
         return
 
     from utils.runtime.interruption import forget_interruption, remembering_signals
@@ -60,13 +67,38 @@ def main(argv: list[str] | None = None) -> None:
         forget_interruption(output_dir)
         accelerator = start_accelerator(args)
         if not is_trained:
-            fine_tune(args, accelerator, stop_request)
+            fine_tune(args, accelerator, stop_request, push)
         mix_weights(args, accelerator, stop_request)
         end_training(accelerator)
         accelerator.print(describe_results(args))
+    if push:
+        push.finish()
 
 
-def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "StopRequest") -> None:
+def plan_push(args: TrainArguments, command: str) -> "RunPush | None":
+    """Return what pushes the model to the Hub, if that is wanted. Only the first process does it.
+
+    Raises:
+        UserError: The push would fail. It is better to know this before training.
+    """
+    if not args.push_to_hub or os.environ.get("RANK", "0") != "0":
+        return None
+    from utils.delivery.model_push import HubTarget
+    from utils.delivery.training_push import RunPush
+
+    assert args.hub_model_id is not None
+    target = HubTarget(args.hub_model_id, args.hub_private_repo, args.hub_license)
+    push = RunPush(Path(args.output_dir), target, command, after_saving=args.hub_strategy == "every_save")
+    push.check(args.model_name_or_path, adapter=args.use_peft)
+    return push
+
+
+def fine_tune(
+    args: TrainArguments,
+    accelerator: "Accelerator",
+    stop_request: "StopRequest",
+    push: "RunPush | None" = None,
+) -> None:
     """Train from the beginning or from a checkpoint to the end. Save best/ and final/."""
     from utils.runtime.out_of_memory import explaining_out_of_memory
     from utils.training.micro_batch_trial import try_largest_step
@@ -80,6 +112,7 @@ def fine_tune(args: TrainArguments, accelerator: "Accelerator", stop_request: "S
     start = find_start(args, accelerator)
     with explaining_out_of_memory():
         run = take_up(build_run(args, accelerator, stop_request), start)
+        run = replace(run, after_saving=push.start_if_asked if push else None)
         if args.auto_find_batch_size:
             try_largest_step(run, compute_gradients)
         begin(run, is_resumed=start.checkpoint is not None)
@@ -194,6 +227,8 @@ def save_and_evaluate(run: "Run", progress: "AudioProgress", *, stop: bool) -> b
         )
     if stop:
         leave_to_be_continued(accelerator, run.output_dir, state.step, run.stop_request)
+    if saved and run.after_saving:
+        run.after_saving()
     return run.patience_is_over or state.step == run.total_steps
 
 

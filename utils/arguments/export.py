@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from utils.arguments.fields import ScriptArguments, language_problems
-from utils.arguments.model_hub import ModelHubFlags
+from utils.arguments.model_hub import ExportHubFlags
 from utils.runtime.flags import argument
 
 
@@ -54,7 +54,7 @@ class ParityFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportArguments(ModelHubFlags, ParityFlags, ExportFlags, ScriptArguments):
+class ExportArguments(ExportHubFlags, ParityFlags, ExportFlags, ScriptArguments):
     """Arguments of export.py."""
 
     def problems(self) -> list[str]:

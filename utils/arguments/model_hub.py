@@ -23,11 +23,6 @@ class ModelHubFlags:
         default=None,
         advanced=True,
     )
-    report: str | None = argument(
-        "Folder of evaluate.py whose test results go into the card. Not given: report, beside the model.",
-        default=None,
-        advanced=True,
-    )
 
     def problems(self) -> list[str]:
         return hub_id_problems("hub_model_id", self.hub_model_id) if self.push_to_hub else []
@@ -45,10 +40,22 @@ class TrainingHubFlags(ModelHubFlags):
         advanced=True,
     )
     dataset_tags: list[str] = argument(
-        "Hub names of the datasets, for the model card. Not given: those that preprocess.py read from the Hub.",
+        "Hub names of the datasets, for the model card. Not given: where preprocess.py read them on the Hub.",
         default=[],
         advanced=True,
     )
 
     def problems(self) -> list[str]:
         return [problem for name in self.dataset_tags for problem in hub_id_problems("dataset_tags", name)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportHubFlags(ModelHubFlags):
+    """The same, and what only a model that exists has."""
+
+    group_name: ClassVar = "Hugging Face Hub"
+
+    report: str | None = argument(
+        "Folder of evaluate.py whose test results go into the card. Not given: report, beside the model.",
+        default=None,
+    )

@@ -50,7 +50,12 @@ def read_recipe(path: Path) -> dict[str, object]:
 
 def arguments_as_yaml(arguments: "DataclassInstance") -> str:
     """Return the resolved arguments as a YAML recipe that gives the same arguments."""
-    return yaml.dump(dataclasses.asdict(arguments), Dumper=_RecipeDumper, sort_keys=False, allow_unicode=True)
+    return values_as_yaml(dataclasses.asdict(arguments))
+
+
+def values_as_yaml(values: dict[str, object]) -> str:
+    """Return values as a YAML recipe that `read_recipe` reads back."""
+    return yaml.dump(values, Dumper=_RecipeDumper, sort_keys=False, allow_unicode=True)
 
 
 def differing_arguments(

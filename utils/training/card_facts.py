@@ -68,6 +68,12 @@ class ModelFacts:
         return list(dict.fromkeys([*found, *(code for data in self.datasets for code in data.languages)]))
 
     @property
+    def training_hours(self) -> float | None:
+        """Return the hours of all training splits. None if a report is missing."""
+        splits = [data.splits.get("train") for data in self.datasets]
+        return sum(split.hours for split in splits if split) if splits and all(splits) else None
+
+    @property
     def validation(self) -> dict[str, float]:
         """Return the error rates of these weights on validation, by metric. Empty if there are none."""
         rates = {
@@ -181,8 +187,8 @@ def _read_evaluations(metrics: Path) -> list[dict[str, float]]:
         return []
     records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     names = {
-        "raw_wer": "eval_wer",
         "normalized_wer": "eval_normalized_wer",
+        "raw_wer": "eval_wer",
         "raw_cer": "eval_cer",
         "normalized_cer": "eval_normalized_cer",
     }

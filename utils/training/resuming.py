@@ -30,7 +30,7 @@ FREE_ARGUMENTS = (
     *("dataloader_num_workers", "per_device_eval_batch_size"),
     *("save_steps", "save_total_limit", "logging_steps"),
     *("push_to_hub", "hub_model_id", "hub_private_repo", "hub_license", "hub_strategy"),
-    *("report", "dataset_tags"),
+    "dataset_tags",
     *MIXING_ARGUMENTS,
 )
 

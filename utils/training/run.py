@@ -1,5 +1,6 @@
 """Hold the objects of a run. Start the run, describe it, and interrupt it."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -37,6 +38,7 @@ class Run:
     total_steps: int
     log: RunLog
     state: TrainingState = field(default_factory=TrainingState)
+    after_saving: Callable[[], None] | None = None  # on the main process, see --hub_strategy
 
     @property
     def output_dir(self) -> Path:

@@ -11,7 +11,7 @@ from utils.runtime.errors import UserError
 KEPT = "Finished work is kept. Run the same command again."
 
 
-def check_login(repo_id: str, kind: str, *, private: bool, license: str | None = None) -> None:
+def check_login(repo_id: str, kind: str, *, private: bool, license: str | None = None) -> bool:
     """Check whether a push would fail, before hours of work. Nothing is created on the Hub.
 
     Args:
@@ -19,6 +19,9 @@ def check_login(repo_id: str, kind: str, *, private: bool, license: str | None =
         kind: `dataset` or `model`.
         private: Whether the user wants it private.
         license: The Hub's name of a licence.
+
+    Returns:
+        Whether the repository exists.
 
     Raises:
         UserError: The Hub cannot be reached, does not accept the token or the licence, the name belongs to
@@ -34,8 +37,9 @@ def check_login(repo_id: str, kind: str, *, private: bool, license: str | None =
         try:
             is_private = bool(HfApi().repo_info(repo_id, repo_type=kind).private)
         except RepositoryNotFoundError:
-            return
+            return False
     check_visibility(repo_id, kind, is_private=is_private, private=private)
+    return True
 
 
 def _check_right(who: dict, repo_id: str) -> None:
