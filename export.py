@@ -19,7 +19,10 @@ from utils.arguments.parsing import parse_arguments
 from utils.runtime.errors import UserError, user_errors_end_the_script
 
 if TYPE_CHECKING:
-    from utils.delivery.exporting import ComparisonData, Export
+    from collections.abc import Sequence
+
+    from utils.delivery.export_push import ExportPush
+    from utils.delivery.exporting import ComparisonData, Export, Job
     from utils.delivery.exports.export_format import ExportSource
     from utils.delivery.heads import HeadSearch
     from utils.delivery.parity.comparing import SourceComparison
@@ -49,25 +52,41 @@ def export(arguments: ExportArguments, command: str) -> None:
     silence_libraries()
     output_dir = Path(arguments.output_dir).absolute()
     jobs = plan_jobs(arguments.format, arguments.precision, output_dir, parity=arguments.parity)
+    push = plan_push(arguments, jobs)
     requests = {job.name: describe_request(arguments, job, arguments.model) for job in jobs}
     refusal = f"{output_dir}: another run is writing this export. Wait for it, or stop it."
     scratch = output_dir.with_name(f".{output_dir.name}.scratch")
     with sole_writer_of(output_dir, refusal), scratch_folder(scratch):
         left = [job for job in jobs if not is_already_exported(job.folder, requests[job.name])]
-        if not left:
-            return
-        source = load_export_source(arguments.model)
-        check_source(left, source)
-        data = find_data(source, arguments.dataset, arguments.language)
-        heads = choose_heads(source, data, arguments)
-        comparison = compare_source(source, data, arguments, scratch)
         refused = []
-        for job in left:
-            export = Export(source, job, command, comparison, heads)
-            refused += write_export(export, requests[job.name])
-    if refused:
-        told = "\n       ".join(refused)
-        raise UserError(f"an export that does not do what the model does is not kept:\n       {told}")
+        if left:
+            source = load_export_source(arguments.model)
+            check_source(left, source)
+            data = find_data(source, arguments.dataset, arguments.language)
+            heads = choose_heads(source, data, arguments)
+            comparison = compare_source(source, data, arguments, scratch)
+            for job in left:
+                export = Export(source, job, command, comparison, heads)
+                refused += write_export(export, requests[job.name])
+        if refused:
+            told = "\n       ".join(refused)
+            raise UserError(f"an export that does not do what the model does is not kept:\n       {told}")
+        for pushed in push.finish() if push else []:
+            print(pushed.describe())
+
+
+def plan_push(arguments: ExportArguments, jobs: "Sequence[Job]") -> "ExportPush | None":
+    """Return what pushes the exports to the Hub, if that is wanted, after a check that it will not fail."""
+    from utils.delivery.export_push import ExportPush
+    from utils.delivery.model_push import HubTarget
+
+    if not arguments.push_to_hub:
+        return None
+    assert arguments.hub_model_id is not None
+    target = HubTarget(arguments.hub_model_id, arguments.hub_private_repo, arguments.hub_license)
+    push = ExportPush(arguments.model, jobs, target, arguments.report)
+    push.check()
+    return push
 
 
 def choose_heads(

@@ -224,9 +224,8 @@ def check_hub(arguments: PreprocessArguments) -> None:
     """Check the login before the work begins, so that the push does not fail after hours."""
     from utils.data.delivery.hub_errors import check_login
 
-    assert arguments.hub_dataset_id is not None
-    private, license = arguments.hub_private_repo, arguments.hub_license
-    check_login(arguments.hub_dataset_id, "dataset", private=private, license=license)
+    name, private = str(arguments.hub_dataset_id), arguments.hub_private_repo
+    check_login(name, "dataset", private=private, license=arguments.hub_license)
 
 
 def push(arguments: PreprocessArguments, output_dir: Path) -> None:

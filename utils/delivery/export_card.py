@@ -1,5 +1,6 @@
 """Describe an export: the README in its folder, and the table in the terminal."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,13 +8,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from utils.data.delivery.cards import card_environment, iso_languages, without_folders
 from utils.delivery.exporting import Export
+from utils.delivery.lineage import lineage_fields
 from utils.delivery.parity import verdict
 from utils.delivery.parity.measures import Score
 from utils.delivery.parity.verdict import RuntimeScores
-from utils.model.resolving import looks_like_path
 from utils.runtime.files import write_text
 from utils.runtime.messages import counted
+from utils.training.card_facts import ModelFacts, read_model_facts
+from utils.training.card_head import ASR, model_title
+from utils.training.model_card import CARD_TEMPLATES, THE_BASE_MODEL, THIS_FOLDER, usage_values
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -36,40 +41,56 @@ def write_export_card(folder: Path, export: Export) -> None:
 
     The card that train.py wrote for the model becomes TRAINING.md.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = card_environment(TEMPLATES, CARD_TEMPLATES)
     environment.filters |= {"mebibytes": _mebibytes, "counted": counted}
     template = environment.get_template("export.md")
     rows = list(_rows(export))
-    head = _head(export)
+    facts = read_model_facts(export.source.folder)
     training = export.source.folder / "README.md"
     is_trained = bool(export.source.arguments) and training.is_file()
     if is_trained:
         shutil.copyfile(training, folder / "TRAINING.md")
     text = template.render(
-        export=export, head=head, is_trained=is_trained, columns=COLUMNS, rows=rows, tolerances=vars(verdict)
+        export=export,
+        head=_head(export, facts),
+        title=model_title(facts) if facts else without_folders(export.source.name),
+        is_trained=is_trained,
+        columns=COLUMNS,
+        rows=rows,
+        tolerances=vars(verdict),
+        **_usage(export, facts),
     )
     write_text(folder / "README.md", text)
 
 
-def _head(export: Export) -> str:
+def _usage(export: Export, facts: ModelFacts | None) -> dict[str, object]:
+    if facts is not None:
+        values = usage_values(facts, None)
+    else:
+        options = json.dumps({"language": export.language})
+        values = {"model": THIS_FOLDER, "base_model": THE_BASE_MODEL, "generate_kwargs": options}
+        values |= {"added_language": None, "rank": None}
+    has_config = (export.source.folder / "generation_config.json").is_file()
+    return values | {"has_generation_config": has_config}
+
+
+def _head(export: Export, facts: ModelFacts | None) -> str:
     """Return the YAML head of the model card.
 
     The Hub reads it, and so do servers: Speaches knows by library and task which models it can load.
     """
     from huggingface_hub import ModelCardData
 
-    base = export.source.arguments.get("model_name_or_path", export.source.name)
     language = export.known_language
+    base = lineage_fields(facts, export.source.name, export.job.name)
     card = ModelCardData(
         library_name=export.job.deliverable.library,
-        pipeline_tag="automatic-speech-recognition",
-        base_model=None if looks_like_path(base) or Path(base).exists() else base,
-        tags=["whisper"],
-        language=[language] if language else None,
+        pipeline_tag=ASR,
+        license=export.source.arguments.get("hub_license"),
+        tags=["whisper", "audio"],
+        language=iso_languages([language]) if language else None,
+        base_model=base.get("base_model"),
+        base_model_relation=base.get("base_model_relation"),
     )
     return str(card)
 

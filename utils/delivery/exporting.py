@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 RECORD = "export.json"  # marks a finished export
 
+# arguments that do not change an export
+FREE_ARGUMENTS = (
+    *("output_dir", "push_to_hub", "hub_model_id", "hub_private_repo", "hub_license", "report"),
+)
+
 REDUCED = ("int8", "q8", "q5")  # precisions that begin so have weights of fewer than 16 bits
 
 
@@ -177,7 +182,8 @@ def find_data(source: ExportSource, datasets: Sequence[str], language: str) -> C
 
 def describe_request(arguments: "DataclassInstance", job: Job, model: str) -> str:
     """Return a digest of everything that changes an export."""
-    values = asdict(arguments) | {"format": job.name, "precision": job.precision, "output_dir": None}
+    values = {name: value for name, value in asdict(arguments).items() if name not in FREE_ARGUMENTS}
+    values |= {"format": job.name, "precision": job.precision}
     return digest_value([values, fingerprint(Path(model).expanduser(), set())])
 
 

@@ -50,7 +50,15 @@ class ModelFacts:
     @property
     def base_model(self) -> str | None:
         """Return the Hub id of the model that this one comes from. None if it is not known."""
-        return self.results.get("base_model")
+        if "base_model" in self.results:
+            return self.results["base_model"]
+        name = str(self.arguments.get("model_name_or_path", ""))  # a folder of an earlier version
+        return None if not name or is_local_model(name) else name
+
+    def relation(self, as_adapter: bool) -> str:
+        """Return how this model relates to its base, in the words of the Hub."""
+        is_mixture = "interpolation_alpha" in self.results
+        return "adapter" if as_adapter else "merge" if is_mixture else "finetune"
 
     @property
     def datasets(self) -> list[DatasetFacts]:

@@ -27,8 +27,6 @@ def build_model_head(
 
     results = _eval_results(facts, report)
     adapter = facts.adapter
-    is_mixture = "interpolation_alpha" in facts.results
-    relation = "adapter" if adapter else "merge" if is_mixture else "finetune"
     codes = [code for code in facts.languages if _LANGUAGE.fullmatch(code)]
     data = ModelCardData(
         language=iso_languages(codes) or None,
@@ -36,7 +34,7 @@ def build_model_head(
         library_name="peft" if adapter else "transformers",
         pipeline_tag=ASR,
         base_model=facts.base_model,
-        base_model_relation=relation if facts.base_model else None,
+        base_model_relation=facts.relation(adapter is not None) if facts.base_model else None,
         datasets=list(dict.fromkeys(data.hub_id for data in facts.datasets if data.hub_id)) or None,
         metrics=["wer", "cer"],
         tags=[*tags, "whisper", "audio", "hf-asr-leaderboard", *([adapter] if adapter else [])],

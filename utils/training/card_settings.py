@@ -58,10 +58,12 @@ def list_settings(facts: ModelFacts) -> list[tuple[str, str]]:
 
 def _trained(facts: ModelFacts) -> Iterator[str]:
     arguments, count = facts.arguments, facts.results.get("trainable_parameters")
-    if facts.adapter is None:
+    if not arguments.get("use_peft"):
         yield "the weights of the model"
     else:
-        yield f"a {ADAPTER_NAMES.get(facts.adapter, facts.adapter)} adapter"
+        kind = "dora" if arguments.get("use_dora") else str(arguments.get("peft_type"))
+        merged = "" if facts.adapter else ", merged into the weights"
+        yield f"a {ADAPTER_NAMES.get(kind, kind)} adapter{merged}"
         yield f"rank {arguments.get('lora_r')}, alpha {arguments.get('lora_alpha')}"
         yield f"dropout {arguments.get('lora_dropout')}"
         yield f"on {' '.join(map(str, arguments.get('lora_target_modules') or []))}"
