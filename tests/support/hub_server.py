@@ -19,9 +19,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
+
+if TYPE_CHECKING:
+    import pytest
 
 USER, ORGANISATION = "anna", "choir"
 TOKEN = "hf_" + "a" * 34
@@ -102,6 +106,23 @@ class Hub(ThreadingHTTPServer):
 
     def handle_error(self, request, client_address) -> None:
         """A client that was cut off is not worth a traceback."""
+
+
+def become_client(patch: "pytest.MonkeyPatch", hub: Hub, home: Path, token: str | None = TOKEN) -> None:
+    """Make this process a client of this Hub and of no other, with a token or without."""
+    from huggingface_hub import constants
+
+    patch.setattr(constants, "ENDPOINT", hub.url)
+    patch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    )
+    patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    patch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))
+    patch.setattr(constants, "HF_HUB_CACHE", str(home / "cache"))
+    patch.delenv("HF_TOKEN", raising=False)
+    patch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
+    if token is not None:
+        patch.setenv("HF_TOKEN", token)
 
 
 @contextmanager
@@ -223,7 +244,9 @@ class Handler(BaseHTTPRequestHandler):
     def whoami(self) -> None:
         if self._user() is None:
             raise Refusal(401, "Invalid username or password.")
-        self._send_json({"type": "user", "name": USER, "orgs": [{"name": ORGANISATION}], "auth": {}})
+        role = "read" if self.headers["Authorization"] == f"Bearer {READ_TOKEN}" else "write"
+        auth = {"type": "access_token", "accessToken": {"displayName": "laptop", "role": role}}
+        self._send_json({"type": "user", "name": USER, "orgs": [{"name": ORGANISATION}], "auth": auth})
 
     def create_repo(self) -> None:
         asked = json.loads(self.body)

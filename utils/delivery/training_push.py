@@ -9,7 +9,7 @@ from pathlib import Path
 
 from utils.delivery.held_out_report import find_held_out_report
 from utils.delivery.model_push import HubTarget, PushedModel, check_push, publishable_files, push_files
-from utils.model.saving import RESULTS_FILE
+from utils.model.saving import ARGUMENTS_FILE
 from utils.runtime.errors import UserError
 from utils.runtime.files import scratch_folder
 from utils.training.card_facts import is_local_model, read_model_facts
@@ -41,7 +41,7 @@ def push_model_folder(folder: Path, target: HubTarget, report: HeldOutReport | N
     """
     facts = read_model_facts(folder)
     if facts is None:
-        raise UserError(f"{folder}: found no {RESULTS_FILE}, expected a model folder of train.py.")
+        raise UserError(f"{folder}: found no {ARGUMENTS_FILE}, expected a model folder of train.py.")
     build = partial(build_model_card, facts, report=report, model_id=target.model_id, license=target.license)
     return push_files(publishable_files(folder), build, target)
 

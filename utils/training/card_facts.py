@@ -104,9 +104,10 @@ class ModelFacts:
 
 def read_model_facts(folder: Path) -> ModelFacts | None:
     """Read what is known about a model folder. None if train.py did not write it."""
-    if not (folder / RESULTS_FILE).is_file() or not (arguments := read_training_arguments(str(folder))):
+    if not (arguments := read_training_arguments(str(folder))):
         return None
-    results = json.loads((folder / RESULTS_FILE).read_text(encoding="utf-8"))
+    path = folder / RESULTS_FILE
+    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return ModelFacts(arguments, results, adapter_kind(folder))
 
 

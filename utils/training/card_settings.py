@@ -74,7 +74,7 @@ def _trained(facts: ModelFacts) -> Iterator[str]:
 
 
 def _context(arguments: Mapping) -> str:
-    if arguments.get("audio_context") != "dynamic":
+    if arguments.get("audio_context", "full") != "dynamic":
         return "full, 30 s"
     run = arguments.get("silence_run")
     behind = f", the silence up to 30 s condensed {run} to 1" if run else ", no silence behind them"

@@ -19,7 +19,16 @@ import soundfile
 import yaml
 
 from preprocess import main
-from tests.support.hub_server import ORGANISATION, READ_TOKEN, TOKEN, USER, File, Hub, running_hub
+from tests.support.hub_server import (
+    ORGANISATION,
+    READ_TOKEN,
+    TOKEN,
+    USER,
+    File,
+    Hub,
+    become_client,
+    running_hub,
+)
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.preprocess import PreprocessArguments
 from utils.data.delivery.hub_errors import check_login
@@ -29,7 +38,6 @@ from utils.runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
 NAME = f"{USER}/prompts"
-FILE_OF_A_REPO = "/{repo_id}/resolve/{revision}/{filename}"
 PUSH = ["--push_to_hub", "--hub_dataset_id", NAME]
 
 
@@ -207,18 +215,9 @@ def test_a_dead_line_is_told_and_the_next_push_goes_on(hub, push):
 @pytest.fixture
 def as_user(hub, tmp_path, monkeypatch) -> Callable[[str | None], None]:
     """A function that makes this process one that talks to the Hub of the test, with a token or without."""
-    from huggingface_hub import constants
 
     def become(token: str | None) -> None:
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + FILE_OF_A_REPO)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
-        if token is not None:
-            monkeypatch.setenv("HF_TOKEN", token)
+        become_client(monkeypatch, hub, tmp_path, token)
 
     become(TOKEN)
     return become
