@@ -110,9 +110,10 @@ class Hub(ThreadingHTTPServer):
 
 def become_client(patch: "pytest.MonkeyPatch", hub: Hub, home: Path, token: str | None = TOKEN) -> None:
     """Make this process a client of this Hub and of no other, with a token or without."""
-    from huggingface_hub import constants
+    from huggingface_hub import constants, hf_api
 
     patch.setattr(constants, "ENDPOINT", hub.url)
+    patch.setattr(hf_api.api, "endpoint", hub.url)  # of the functions that need no `HfApi`
     patch.setattr(
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     )

@@ -123,7 +123,7 @@ def test_the_text_tells_data_settings_scores_and_verdict():
         "fine-tuned on 5.25 h of speech: cv11-gl.",
         "its normalised WER is **20.0 %** (95 % interval 18.0 to 23.0). openai/whisper-small: 40.0 %.",
         "| **this one** | cv11-gl (test) | 2,000 | 2.50 | full | 20.0 [18.0, 23.0] | 7.0 | 30.0 [28.0, 33.0] |",
-        "* Failures on cv11-gl: loop in 3 of 2,000 clips. Words invented in silence, noise and music: 1.2 ",
+        "* Failures on cv11-gl: loop in 3 of 2,000 clips. Words invented in silence, noise and music: 1.",
         "**not shown to be better**. cv11-gl (test), full context: loop in 3 of 2000.",
         "| cv11-gl | train | 4,000 | 5.25 | 310 |",
         "| cv11-gl | test | 2,000 | 2.50 | unknown |",
