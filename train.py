@@ -227,9 +227,10 @@ def save_and_evaluate(run: "Run", progress: "AudioProgress", *, stop: bool) -> b
         )
     if stop:
         leave_to_be_continued(accelerator, run.output_dir, state.step, run.stop_request)
-    if saved and run.after_saving:
+    is_last = run.patience_is_over or state.step == run.total_steps
+    if saved and run.after_saving and not is_last:
         run.after_saving()
-    return run.patience_is_over or state.step == run.total_steps
+    return is_last
 
 
 if __name__ == "__main__":

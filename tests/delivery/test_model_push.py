@@ -32,6 +32,8 @@ from tests.support.hub_server import (
 )
 from tests.support.made_up_results import build_result
 from tests.support.real_vocabulary import build_source
+from utils.arguments.parsing import parse_arguments
+from utils.arguments.train import TrainArguments
 from utils.delivery.export_push import repository_of
 from utils.delivery.exports.hugging_face import write_whole_model
 from utils.delivery.model_push import HubTarget, check_push, publishable_files, push_files
@@ -103,7 +105,8 @@ def test_a_run_pushes_its_best_model_and_others_can_load_it(hub, adapter_run):
     run, told = adapter_run
     repo, card = repo_of(hub, "it"), card_of(hub, "it")
     assert f"On the Hub: {hub.url}/{USER}/it (only you" in told and "Warning" not in told
-    assert repo.private and len(repo.commits) >= 2
+    assert repo.private and len(repo.commits) == 2
+    assert hub.asked.count(f"POST /api/models/{USER}/it/preupload/main") == 2  # after step 1 and at the end
     assert {"adapter_model.safetensors", "adapter_config.json", "train.yaml"} <= set(repo.files)
     best = (run / "best/adapter_model.safetensors").read_bytes()
     assert repo.files["adapter_model.safetensors"].content == best
@@ -118,6 +121,8 @@ def test_a_run_pushes_its_best_model_and_others_can_load_it(hub, adapter_run):
     assert yaml.safe_load(repo.files["train.yaml"].content)["dataset"] == ["it"]
     assert str(run.parent) in (run / "best/train.yaml").read_text()  # here it stays as it is
     assert not (run / ".pushing").exists()
+    assert "license: mit" in (run / "best/README.md").read_text() and TOKEN not in told
+    assert not [path for path in run.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
 
 
 def test_the_same_command_again_pushes_and_changes_nothing(hub, adapter_run, capsys):
@@ -171,6 +176,15 @@ def test_what_is_wrong_is_told_before_training(hub, tiny_whisper, prepared, tmp_
     become_client(monkeypatch, hub, home, None)
     assert "not logged in" in refusal(f"{USER}/new")
     assert ("model", f"{USER}/new") not in hub.repos
+
+
+def test_only_the_first_process_pushes(hub, tmp_path, monkeypatch):
+    words = f"--model_name_or_path {BASE} --dataset data/it --language it --output_dir {tmp_path / 'run'}"
+    words += f" --push_to_hub --hub_model_id {USER}/new"
+    args = parse_arguments(TrainArguments, words.split())
+    for rank, does in (("0", True), ("1", False)):
+        monkeypatch.setenv("RANK", rank)
+        assert (train.plan_push(args, "") is not None) is does
 
 
 def test_a_push_that_fails_keeps_the_model_and_says_how_to_repeat_it(hub, adapter_run, monkeypatch, capsys):
@@ -324,8 +338,11 @@ def test_exports_are_pushed_as_a_family(hub, best, capsys):
         assert_nothing_private(repo_of(hub, name), best.parent)
     sent = list(hub.uploaded)
     export.main(words)
-    assert "already exported" in capsys.readouterr().out
+    assert capsys.readouterr().out.count("already exported") == 3
     assert hub.uploaded == sent and len(repo_of(hub, "real-ct2").commits) == 2
+    export.main([*words, "--hub_license", "apache-2.0"])  # states another licence about what is there
+    assert capsys.readouterr().out.count("already exported") == 3 and hub.uploaded == sent
+    assert card_of(hub, "real-ct2").data.license == "apache-2.0"
 
 
 def test_the_code_of_the_cards_runs(hub, best, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.arguments.train import TrainArguments
-from utils.data.data_report import ARGUMENTS_FILE, NUMBERS_FILE, read_data_report
+from utils.data.data_report import ARGUMENTS_FILE, DataReport, read_data_report
 from utils.data.delivery.cards import without_folders
 from utils.data.prepared_dataset import unpacked_folder
 from utils.model.loading import read_training_arguments
@@ -160,16 +160,10 @@ def describe_dataset(path: str, tag: str | None) -> DatasetFacts:
         path: Folder or .zip that preprocess.py wrote.
         tag: Its name on the Hub, if the user gave one.
     """
-    name = Path(path).expanduser().absolute().name.removesuffix(".zip")
-    try:
-        folder = unpacked_folder(Path(path))
-    except UserError:  # it is gone
-        folder = Path(path)
-    arguments = read_recipe(folder / ARGUMENTS_FILE) if (folder / ARGUMENTS_FILE).is_file() else {}
+    arguments, report = _read_reports(path)
     config = arguments.get("dataset_config_name")
-    report = read_data_report(folder) if (folder / NUMBERS_FILE).is_file() else None
     return DatasetFacts(
-        name=name,
+        name=Path(path).expanduser().absolute().name.removesuffix(".zip"),
         hub_id=tag or _hub_id(arguments),
         config=None if config is None else str(without_folders(config)),
         languages=sorted(each.name for each in report.statistics.languages.largest) if report else [],
@@ -179,6 +173,21 @@ def describe_dataset(path: str, tag: str | None) -> DatasetFacts:
             for split, each in (report.splits if report else {}).items()
         },
     )
+
+
+def _read_reports(path: str) -> tuple[dict[str, object], DataReport | None]:
+    """Read preprocess.yaml and data_report.json of a dataset.
+
+    If they are damaged or from another version, the card has fewer figures. That must not end a training.
+    """
+    arguments: dict[str, object] = {}
+    try:
+        folder = unpacked_folder(Path(path))
+        if (folder / ARGUMENTS_FILE).is_file():
+            arguments = read_recipe(folder / ARGUMENTS_FILE)
+        return arguments, read_data_report(folder)
+    except (UserError, OSError, ValueError, TypeError, KeyError, AttributeError):
+        return arguments, None
 
 
 def _hub_id(arguments: Mapping[str, object]) -> str | None:
