@@ -77,11 +77,11 @@ def export(arguments: ExportArguments, command: str) -> None:
 
 def plan_push(arguments: ExportArguments, jobs: "Sequence[Job]") -> "ExportPush | None":
     """Return what pushes the exports to the Hub, if that is wanted, after a check that it will not fail."""
+    if not arguments.push_to_hub:
+        return None
     from utils.delivery.export_push import ExportPush
     from utils.delivery.model_push import HubTarget
 
-    if not arguments.push_to_hub:
-        return None
     assert arguments.hub_model_id is not None
     target = HubTarget(arguments.hub_model_id, arguments.hub_private_repo, arguments.hub_license)
     push = ExportPush(arguments.model, jobs, target, arguments.report)

@@ -68,3 +68,12 @@ def test_a_moved_model_keeps_its_results(model, tmp_path):
     moved = model.rename(tmp_path / "moved")
     assert find_held_out_report(moved, None, None) is not None
     assert find_held_out_report(moved / "nowhere", None, None) is None
+
+
+def test_two_test_sets_of_one_name_are_told_apart(model):
+    path = model.parent / "report/evaluation_results.json"
+    content = json.loads(path.read_text())
+    content["results"].append(content["results"][-1] | {"dataset": "/mnt/it"})
+    path.write_text(json.dumps(content))
+    found = find_held_out_report(model, None, None)
+    assert found is not None and {each.data.name for each in found.own} == {"it", "it (2)"}

@@ -56,7 +56,14 @@ def arguments(*more: str) -> TrainArguments:
 def test_results_keep_what_a_card_needs(tmp_path):
     metrics = tmp_path / "metrics.jsonl"
     rates = {"eval_wer": 0.5, "eval_normalized_wer": 0.25, "eval_cer": 0.2, "eval_normalized_cer": 0.1}
-    metrics.write_text(json.dumps({"step": 1, "loss": 2.0}) + "\n" + json.dumps({"step": 2, **rates}) + "\n")
+    metrics.write_text(
+        json.dumps({"step": 1, "loss": 2.0})
+        + "\n"
+        + json.dumps({"step": 2, **rates})
+        + "\n"
+        + json.dumps({"step": 3, **rates, "eval_wer": None})
+        + "\n"
+    )
     found = card_results(arguments("--dataset_tags", "x/a", "x/b"), metrics)
     assert found["base_model"] == "openai/whisper-base"
     assert [each["hub_id"] for each in found["datasets"]] == ["x/a", "x/b"]

@@ -64,13 +64,13 @@ class ExportPush:
         Raises:
             UserError: See `check_push` and `check_base_of_adapter`; or the report is of another model.
         """
+        for job in self.jobs:
+            check_push(self._target_of(job))
         folder = self._source_folder()
         if any(job.name == "adapter" for job in self.jobs):
             check_base_of_adapter(folder)
         if self.report:
             find_held_out_report(folder, read_model_facts(folder), self.report)
-        for job in self.jobs:
-            check_push(self._target_of(job))
 
     def finish(self) -> list[PushedModel]:
         """Push every format. Files that the Hub has are not sent again.

@@ -58,7 +58,11 @@ def read_held_out_report(folder: Path, model: str, facts: ModelFacts | None) -> 
         facts: What is known about its training, for the names of datasets on the Hub.
     """
     results = read_results(folder / RESULTS_FILE)
-    datasets = {path: _dataset(path, facts) for path in dict.fromkeys(each.dataset for each in results)}
+    datasets: dict[str, DatasetFacts] = {}
+    for path in dict.fromkeys(each.dataset for each in results):
+        data = _dataset(path, facts)
+        namesakes = sum(other.name.partition(" (")[0] == data.name for other in datasets.values())
+        datasets[path] = replace(data, name=f"{data.name} ({namesakes + 1})") if namesakes else data
     baseline = results[0].model
     names = {model: "this model", baseline: "the model before" if is_local_model(baseline) else baseline}
     names |= {model: "this model"} | {path: data.name for path, data in datasets.items()}

@@ -201,17 +201,18 @@ def _hub_id(arguments: Mapping[str, object]) -> str | None:
 
 
 def _read_evaluations(metrics: Path) -> list[dict[str, float]]:
+    """Read step and error rates of each evaluation that has all of them as numbers."""
     if not metrics.is_file():
         return []
-    records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     names = {
         "normalized_wer": "eval_normalized_wer",
         "raw_wer": "eval_wer",
-        "raw_cer": "eval_cer",
         "normalized_cer": "eval_normalized_cer",
+        "raw_cer": "eval_cer",
     }
+    records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     return [
         {"step": record["step"], **{name: record[logged] for name, logged in names.items()}}
         for record in records
-        if "eval_wer" in record
+        if all(record.get(logged) is not None for logged in names.values())
     ]
