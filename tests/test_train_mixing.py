@@ -66,7 +66,7 @@ def test_the_best_evaluations_are_averaged_and_the_better_model_is_best(averaged
     assert (record["steps"], record["best_metric_before"]) == ([2, 3], 2 / 8)
     assert record["became_best"] and record["validation"]["normalized_wer"] == 1 / 8
     assert (results["averaged_steps"], results["best_metric"], results["best_step"]) == ([2, 3], 1 / 8, None)
-    assert "averaged_steps" in (averaged / "best/README.md").read_text()
+    assert "the average of the weights of steps 2, 3" in (averaged / "best/README.md").read_text()
     assert not (averaged / "snapshots").exists() and not (averaged / ".averaged").exists()
     parts = [load_file(averaged / f"checkpoint-{step}/model.safetensors") for step in (2, 3)]
     found = load_file(averaged / "best/model.safetensors")

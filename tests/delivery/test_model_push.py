@@ -272,6 +272,15 @@ def test_text_that_people_wrote_is_kept_and_a_broken_card_is_told(hub, folder):
         push_files({}, lambda card: "", target)
 
 
+def test_another_model_is_not_overwritten(hub, folder):
+    """Also if it appeared on the Hub after the check before training."""
+    repo = hub.create("model", f"{USER}/others", private=True)
+    repo.commit(repo.files | {"README.md": File(b"# Mine\n", False), "config.json": File(b"{}", False)})
+    with pytest.raises(UserError, match="another model of this name"):
+        push_model_folder(folder, HubTarget(f"{USER}/others"), None)
+    assert repo.files["README.md"].content == b"# Mine\n" and len(repo.files) == 3
+
+
 def test_an_adapter_of_a_local_model_is_not_pushed(tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path)}))
     with pytest.raises(UserError, match="nobody else could load it"):
