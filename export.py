@@ -4,9 +4,9 @@ On any computer:
 
     python export.py --model runs/it/best --format ctranslate2 --dataset data/it --output_dir out/ct2
 
-Several formats, in smaller weights:
+Several formats, without the comparison:
 
-    python export.py --model runs/it/best --format ctranslate2 ggml --no_parity --output_dir out/int8
+    python export.py --model runs/it/best --format ctranslate2 ggml --no_parity --output_dir out
 """
 
 import shlex
@@ -83,9 +83,11 @@ def choose_heads(
     learnt = [folder for folder in data.datasets if has_split(folder, "train")]
     if not learnt:
         return None
+    print(f"{source.name}: searches the attention heads that give the best times of words.")
     windows = load_windows(learnt, "train", language=data.language, seed=arguments.seed)
     found = search_alignment_heads(source.loaded, windows, source.task)
     if found is None or not found.is_worth_it:
+        print("The model's own heads are kept.")
         return None
     set_alignment_heads(source.loaded, found.heads)
     print(

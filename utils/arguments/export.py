@@ -39,7 +39,7 @@ class ParityFlags:
     )
     split: str = argument("Split for the comparison.", default="test")
     language: str = argument(
-        "Language code of clips that have none. auto: the runtime detects it.", default="auto"
+        "Language of clips without a language in the dataset. auto: the program detects it.", default="auto"
     )
     max_samples: int = argument("Clips for the comparison, drawn at random.", default=24, at_least=1)
     ways: list[Literal["plain", "timestamps", "words", "previous_text"]] = argument(
