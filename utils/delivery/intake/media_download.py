@@ -2,8 +2,9 @@
 
 import re
 import ssl
+from functools import cache
 from pathlib import Path
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import certifi
 import urllib3
@@ -31,6 +32,8 @@ MEDIA = re.compile(
 """Content types of files that may hold sound. No type, and types for any file, are among them."""
 
 GONE = (404, 410)
+
+RESERVED = "!#$%&'()*+,/:;=?@[]~"  # RFC 3986; the rest of a redirect is quoted, as browsers do
 
 AGENT = "Mozilla/5.0 (compatible; whisper-finetuning)"
 
@@ -67,12 +70,10 @@ def download_media(url: str, folder: Path, proxy: GuardedProxy) -> Path | None:
     Raises:
         UserError: The link, a redirect or the answer is not acceptable, or the download broke off.
     """
-    context = ssl.create_default_context(cafile=certifi.where())
-    context.load_default_certs()
     client = urllib3.ProxyManager(
         proxy.address,
         proxy_headers=urllib3.make_headers(proxy_basic_auth=proxy.credentials),
-        ssl_context=context,
+        ssl_context=_trusted_certificates(),
         retries=False,
         timeout=2 * PATIENCE,  # the proxy gives up first, and knows why
     )
@@ -86,12 +87,20 @@ def download_media(url: str, folder: Path, proxy: GuardedProxy) -> Path | None:
                 try:
                     if not (target := answer.get_redirect_location()):
                         return _receive(answer, url, folder, proxy)
-                    url = urljoin(url, target)
+                    url = urljoin(url, quote(target, safe=RESERVED))
                 finally:
                     answer.close()
             except (HTTPError, ValueError) as error:
                 raise UserError(f"{shown(url)}: {_reason(error, proxy)}.") from None
     raise UserError(f"{shown(url)}: over {MOST_REDIRECTS} redirects. Give the link of the file itself.")
+
+
+@cache
+def _trusted_certificates() -> ssl.SSLContext:
+    """Trust what browsers trust, and what this system adds (SSL_CERT_FILE)."""
+    context = ssl.create_default_context(cafile=certifi.where())
+    context.load_default_certs()
+    return context
 
 
 def _receive(answer: urllib3.BaseHTTPResponse, url: str, folder: Path, proxy: GuardedProxy) -> Path | None:

@@ -29,12 +29,13 @@ def page_download(url: str, folder: Path, proxy: GuardedProxy) -> Iterator[Calla
         proxy: The only way of yt-dlp to the network.
 
     Raises:
-        UserError: yt-dlp is not installed. The function raises it too: yt-dlp fails, or leaves no file within the
-            limits. yt-dlp calls it a success if a file is too large and is not downloaded.
+        UserError: yt-dlp is not installed. The function raises it too: yt-dlp fails, or leaves no file
+            within the limits. yt-dlp calls it a success if a file is too large and is not downloaded.
     """
     if importlib.util.find_spec("yt_dlp") is None:
         raise UserError(
-            f"{shown(url)}: the link is a web page. yt-dlp, which finds the video of a page, is not installed. "
+            f"{shown(url)}: the link is a web page. "
+            "yt-dlp, which finds the video of a page, is not installed. "
             "Install it with `pip install yt-dlp`, or give the link of an audio or video file."
         )
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
@@ -70,7 +71,7 @@ def _wait_for_file(
         problem = "yt-dlp stopped without a result"
     files = [path for path in folder.iterdir() if path.is_file() and not path.is_symlink()]
     size_bytes = max((path.stat().st_size for path in files), default=0)
-    if not problem and not files or size_bytes >= proxy.limits.size_bytes:
+    if (not problem and not files) or size_bytes >= proxy.limits.size_bytes:
         raise proxy.limits.too_large()
     if problem or len(files) != 1:
         raise UserError(f"{shown(job['url'])}: {shown(str(problem)) or 'yt-dlp left several files'}.")
@@ -78,7 +79,7 @@ def _wait_for_file(
 
 
 def _kill_group(child: "subprocess.Popen[bytes]") -> None:
-    """Kill the child and what it may have started. It leads a process group of its own, where there are any."""
+    """Kill the child and what it may have started. It leads a process group of its own."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if hasattr(os, "killpg") and child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
