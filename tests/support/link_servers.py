@@ -67,7 +67,7 @@ class _Answers(BaseHTTPRequestHandler):
 
     def _send(self, kind: str, body: bytes, status: int = 200, **headers: str) -> None:
         self.send_response(status)
-        for name, value in ({"Content-Type": kind, "Content-Length": str(len(body))} | headers).items():
+        for name, value in ({"Content_Type": kind, "Content_Length": str(len(body))} | headers).items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         if self.command == "GET":
@@ -116,6 +116,11 @@ class _Answers(BaseHTTPRequestHandler):
     def _short(self, argument: str) -> None:
         self._send("audio/flac", TALK, Content_Length=str(len(TALK) + 1000))
 
+    def _stalled(self, argument: str) -> None:
+        self._short(argument)
+        self.wfile.flush()
+        self.server.ended.wait(5)
+
     def _huge(self, argument: str) -> None:
         self._send("audio/flac", b"", Content_Length=str(1 << 40))
 
@@ -131,6 +136,7 @@ class _Answers(BaseHTTPRequestHandler):
 
     def _list(self, source: str) -> None:
         """A list of one segment. The first segment is at `source`, which may be another host."""
+        source = source.removesuffix("/list.m3u8")  # yt-dlp knows a list by its ending
         text = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{source}\n#EXT-X-ENDLIST\n"
         self._send("application/vnd.apple.mpegurl", text.encode())
 

@@ -140,9 +140,9 @@ def _file_name(url: str) -> str:
 def _reason(error: Exception, proxy: GuardedProxy) -> str:
     if proxy.trouble:
         return proxy.trouble
-    inner = error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error
-    if isinstance(error, SSLError) or isinstance(inner, ssl.SSLError):
-        return f"no secure connection: {shown(getattr(inner, 'verify_message', '') or str(inner))}"
+    if isinstance(error, SSLError):
+        verdict = re.search(r"certificate verify failed: (.*) \(_ssl", str(error))
+        return f"no secure connection{f': {shown(verdict[1])}' if verdict else ''}"
     if isinstance(error, IncompleteRead) or isinstance(error.__cause__, IncompleteRead):
         return "the download broke off. Try again"
     return "the server does not answer as a web server does"
