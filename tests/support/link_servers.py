@@ -4,13 +4,20 @@ import gzip
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import pytest
+
 from tests.support.tones import flac_tone
+from utils.delivery.intake.guarded_proxy import LinkLimits
+from utils.delivery.intake.links import fetch_link
+from utils.runtime.errors import UserError
+
+PRIVATE = "not on the public internet"
 
 TALK = flac_tone(1.0)
 
@@ -51,6 +58,14 @@ def running(server: LinkServer) -> Iterator[LinkServer]:
         server.ended.set()
         server.shutdown()
         server.server_close()
+
+
+def refusal(url: str, folder: Path, limits: LinkLimits = LinkLimits(), places: Collection[str] = ()) -> str:  # noqa: B008
+    """The message for a link that is refused. Nothing stays in the folder."""
+    with pytest.raises(UserError) as error:
+        fetch_link(url, folder, limits, allow_private=places)
+    assert list(folder.iterdir()) == [] if folder.exists() else True
+    return str(error.value)
 
 
 class _Answers(BaseHTTPRequestHandler):

@@ -8,8 +8,7 @@ import time
 
 import pytest
 
-from tests.delivery.intake.test_links import PRIVATE, refusal
-from tests.support.link_servers import TALK, LinkServer, running
+from tests.support.link_servers import PRIVATE, TALK, LinkServer, refusal, running
 from utils.delivery.intake import page_child
 from utils.delivery.intake.guarded_proxy import GuardedProxy, LinkLimits
 from utils.delivery.intake.links import fetch_link
@@ -42,7 +41,7 @@ def test_a_segment_on_a_private_host_is_refused(host, secret, tmp_path):
         ("several.html", "holds several videos"),
         ("live.m3u8", "live stream"),
         ("page//huge.flac", "larger than 0.9537 MiB"),
-        ("page//endless", "larger than 0.9537 MiB"),
+        ("page//bomb.flac", "larger than 0.9537 MiB"),
     ],
 )
 def test_a_page_without_one_finished_video_is_refused(host, tmp_path, path, reason):

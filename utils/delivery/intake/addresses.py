@@ -39,7 +39,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
             inside = IPv4Address(int(address) & 0xFFFFFFFF)
         if inside is not None:
             return is_public(inside)
-        if address not in _GLOBAL_UNICAST or address.scope_id:
+        if address not in _GLOBAL_UNICAST:
             return False
     return address.is_global and not address.is_multicast and not any(address in net for net in _NEVER)
 

@@ -164,7 +164,7 @@ class _Relay(BaseHTTPRequestHandler):
 
     def _reach(self, host: str, port: int) -> socket.socket:
         try:
-            remote = connect_checked(host.rstrip("."), port, self.server.allow_private)
+            remote = connect_checked(host, port, self.server.allow_private)
         except UserError as error:
             self.server.refusal = error
             raise

@@ -24,7 +24,7 @@ LONGEST_MESSAGE = 300  # characters
 RUNTIME = "deno"  # runs the scripts of YouTube for yt-dlp, without access to files and network
 
 
-class Job(TypedDict):
+class PageJob(TypedDict):
     """What to download."""
 
     url: str
@@ -34,7 +34,7 @@ class Job(TypedDict):
 
 
 def main() -> None:
-    job: Job = json.load(sys.stdin)
+    job: PageJob = json.load(sys.stdin)
     limit_resources(job["size_bytes"])
     sys.addaudithook(allow_only_proxy(job["port"]).check)
     print(json.dumps({"problem": download(job)}))
@@ -74,7 +74,7 @@ def limit_resources(size_bytes: int) -> None:
             continue
 
 
-def download(job: Job) -> str:
+def download(job: PageJob) -> str:
     """Download the one video of a page. Return an empty text, or why it failed."""
     import yt_dlp
 
