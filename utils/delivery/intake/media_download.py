@@ -51,17 +51,17 @@ def check_link(url: str) -> None:
         host = None
     if len(url) > LONGEST_LINK or re.search(r"[\x00-\x20\x7f\\]", url):
         raise UserError(
-            f"{printable(url)}: not a link. Paste only the link, without spaces around or inside it."
+            f"{for_message(url)}: not a link. Paste only the link, without spaces around or inside it."
         )
     if not host or parts.scheme not in ("http", "https"):
-        raise UserError(f"{printable(url)}: expected a link that begins with http:// or https://.")
+        raise UserError(f"{for_message(url)}: expected a link that begins with http:// or https://.")
     if "@" in parts.netloc:
         raise UserError(
-            f"{printable(parts.hostname or '')}: a link must not hold a name or password before the @."
+            f"{for_message(parts.hostname or '')}: a link must not hold a name or password before the @."
         )
 
 
-def printable(text: str) -> str:
+def for_message(text: str) -> str:
     """Return a stranger's text for a message: printable, at most 200 characters."""
     return "".join(letter if letter.isprintable() else "?" for letter in text[:200])
 
@@ -93,8 +93,8 @@ def download_media(url: str, folder: Path, proxy: GuardedProxy) -> Path | None:
                 finally:
                     answer.close()
             except (HTTPError, ValueError) as error:
-                raise UserError(f"{printable(url)}: {_reason(error, proxy)}.") from None
-    raise UserError(f"{printable(url)}: over {MOST_REDIRECTS} redirects. Give the link of the file itself.")
+                raise UserError(f"{for_message(url)}: {_reason(error, proxy)}.") from None
+    raise UserError(f"{for_message(url)}: over {MOST_REDIRECTS} redirects. Give the link of the file itself.")
 
 
 @cache
@@ -112,13 +112,15 @@ def _receive(answer: urllib3.BaseHTTPResponse, url: str, folder: Path, proxy: Gu
         return None  # some sites turn plain clients away, but not yt-dlp
     if answer.status != 200:
         raise UserError(
-            f"{printable(url)}: the server answers {answer.status} {printable(answer.reason or '')}."
+            f"{for_message(url)}: the server answers {answer.status} {for_message(answer.reason or '')}."
         )
     if not MEDIA.fullmatch(kind):
-        raise UserError(f"{printable(url)}: the link leads to {printable(kind)}, expected audio or video.")
+        raise UserError(
+            f"{for_message(url)}: the link leads to {for_message(kind)}, expected audio or video."
+        )
     if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UserError(
-            f"{printable(url)}: the server compresses the file. Download it yourself and upload it."
+            f"{for_message(url)}: the server compresses the file. Download it yourself and upload it."
         )
     length = answer.headers.get("Content-Length", "")
     proxy.expected_bytes = int(length) if length.isdecimal() else None
@@ -148,7 +150,7 @@ def _reason(error: Exception, proxy: GuardedProxy) -> str:
         return proxy.trouble
     if isinstance(error, SSLError):
         verdict = re.search(r"certificate verify failed: (.*) \(_ssl", str(error))
-        return f"no secure connection{f': {printable(verdict[1])}' if verdict else ''}"
+        return f"no secure connection{f': {for_message(verdict[1])}' if verdict else ''}"
     if isinstance(error, IncompleteRead) or isinstance(error.__cause__, IncompleteRead):
         return "the download broke off. Try again"
     return "the server does not answer as a web server does"

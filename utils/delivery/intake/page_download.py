@@ -12,7 +12,7 @@ from pathlib import Path
 
 from utils.delivery.intake import page_child
 from utils.delivery.intake.guarded_proxy import GuardedProxy
-from utils.delivery.intake.media_download import printable
+from utils.delivery.intake.media_download import for_message
 from utils.runtime.errors import UserError
 
 PASSED_ON = ("PATH", "SYSTEMROOT", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -34,7 +34,7 @@ def page_download(url: str, folder: Path, proxy: GuardedProxy) -> Iterator[Calla
     """
     if importlib.util.find_spec("yt_dlp") is None:
         raise UserError(
-            f"{printable(url)}: the link is a web page. "
+            f"{for_message(url)}: the link is a web page. "
             "yt-dlp, which finds the video of a page, is not installed. "
             "Install it with `pip install yt-dlp`, or give the link of an audio or video file."
         )
@@ -74,7 +74,9 @@ def _wait_for_file(
     if (not problem and not files) or size_bytes >= proxy.limits.size_bytes:
         raise proxy.limits.too_large()
     if problem or len(files) != 1:
-        raise UserError(f"{printable(job['url'])}: {printable(str(problem)) or 'yt-dlp left several files'}.")
+        raise UserError(
+            f"{for_message(job['url'])}: {for_message(str(problem)) or 'yt-dlp left several files'}."
+        )
     return files[0]
 
 
