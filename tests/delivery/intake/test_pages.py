@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from tests.support.link_servers import PRIVATE, TALK, LinkServer, refusal, running
 from utils.delivery.intake import page_child
 from utils.delivery.intake.guarded_proxy import GuardedProxy, LinkLimits
 from utils.delivery.intake.links import fetch_link
+from utils.delivery.intake.page_download import page_download
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,16 @@ def test_the_limit_of_time_ends_the_child(host, tmp_path):
     assert time.monotonic() - start < 4
 
 
+def test_the_child_does_not_outlive_the_download(tmp_path):
+    with GuardedProxy(LinkLimits(), ()) as proxy, page_download("http://example.com/", tmp_path, proxy):
+        assert started_children()  # it waits for its job
+    assert not started_children()
+
+
+def started_children():
+    return [child for child in psutil.Process().children() if "page_child" in " ".join(child.cmdline())]
+
+
 def test_a_page_needs_yt_dlp(host, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     message = refusal(f"{host.origin}/page//talk.flac", tmp_path, places={host.place})
@@ -65,6 +77,8 @@ def test_the_child_reaches_nothing_but_the_proxy_and_starts_no_program(host):
     tries = f"""
 import runpy, socket, subprocess, sys
 child = runpy.run_path({page_child.__file__!r})
+child["limit_resources"](12345)
+print(*(__import__("resource").getrlimit(kind)[0] for kind in (1, 2, 4)))  # FSIZE, DATA, CORE of Linux
 sys.addaudithook(child["allow_only_proxy"]({host.server_port}).check)
 socket.create_connection(("127.0.0.1", {host.server_port})).close()
 for attempt in (
@@ -80,6 +94,7 @@ for attempt in (
 """
     ran = subprocess.run([sys.executable, "-I", "-c", tries], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines() == [
+        f"12345 {1 << 30} 0",
         *["only connections to the proxy are allowed"] * 2,
         *["no other programs are allowed"] * 2,
     ]

@@ -87,3 +87,4 @@ def _kill_group(child: "subprocess.Popen[bytes]") -> None:
             os.killpg(child.pid, signal.SIGKILL)
         else:
             child.kill()
+    child.wait()
