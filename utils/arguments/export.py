@@ -24,7 +24,8 @@ class ExportFlags:
         default=None,
     )
     space: str | None = argument(
-        "Folder for a Hugging Face Space: a page that transcribes with the model, in --language.", default=None
+        "Folder for a Hugging Face Space: a page that transcribes with the model, in --language.",
+        default=None,
     )
     hub_model_id: str | None = argument(
         "Name of the model on the Hub, user/name. The Space then has no copy of the model.", default=None

@@ -85,7 +85,9 @@ def _describe_speech(source: ExportSource, language: str) -> tuple[dict[str, str
     code = source.arguments.get("language", "auto") if language == "auto" else language
     if not getattr(config, "is_multilingual", False):
         if code not in ("auto", "en"):
-            raise UserError(f"{source.name}: knows only English, but language is {code}. Leave --language out.")
+            raise UserError(
+                f"{source.name}: knows only English, but language is {code}. Leave --language out."
+            )
         return {}, "Transcribe English with Whisper"
     speech = {"task": source.task} | ({} if code == "auto" else {"language": f"<|{code}|>"})
     if code != "auto" and speech["language"] not in config.lang_to_id:
