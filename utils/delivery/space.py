@@ -90,7 +90,7 @@ def _describe_speech(source: ExportSource, language: str) -> tuple[dict[str, str
             )
         return {}, "Transcribe English with Whisper"
     speech = {"task": source.task} | ({} if code == "auto" else {"language": f"<|{code}|>"})
-    if code != "auto" and speech["language"] not in config.lang_to_id:
+    if code != "auto" and speech["language"] not in getattr(config, "lang_to_id", {}):
         raise UserError(f"{source.name}: does not know the language {code}. Give another --language.")
     spoken = "speech" if code == "auto" else LANGUAGES.get(code, code).title()
     verb = "Translate" if source.task == "translate" else "Transcribe"
