@@ -37,7 +37,7 @@ class Session:
         self.values, self.log, self.commands = values, folder / "log.txt", list[str]()
 
     def run_cells(self, *, until: str) -> dict[str, object]:
-        """Run the cells to the named one, with other values, as papermill gives them. Return what they show."""
+        """Run the cells to the named one, with values as papermill gives them. Return what they show."""
         shown = {}
         for cell in (cell for cell in CELLS if cell["cell_type"] == "code"):
             result = self.shell.run_cell("".join(cell["source"]))
@@ -111,7 +111,7 @@ def test_its_cells_run_from_top_to_bottom_and_again(tmp_path, brief_whisper, mon
     monkeypatch.chdir(tmp_path)  # a new session
     second = Session(values, tmp_path)
     page = second.run_cells(until="export")["report"]
-    assert page.data.startswith("<iframe srcdoc=") and "&lt;table" in page.data
+    assert page.data.startswith("<div><iframe srcdoc=") and "&lt;table" in page.data
     assert not any("git clone" in line for line in second.commands)
     assert (work / "run/final/model.safetensors").stat().st_mtime_ns == first_weights.st_mtime_ns
     with zipfile.ZipFile(work / "model.zip") as archive:
