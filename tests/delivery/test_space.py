@@ -118,6 +118,7 @@ def test_it_says_what_the_model_says_with_times_and_subtitles(app, half_whisper,
     soundfile.write(tmp_path / "talk.wav", np.concatenate([TONE, pause, TONE]), 16_000, subtype="FLOAT")
     text, rows, path = app.transcribe(str(tmp_path / "talk.wav"))
     expected = said_by(half_whisper, TONE)
+    assert {*app.sound.sources} == {"microphone", "upload"} and app.sound.buttons == []  # none shares
     assert len(expected) > 10 and text == f"{expected}\n{text.splitlines()[1]}"
     assert (rows[0][0], rows[-1][1]) == ("00:00:00,000", "00:00:09,200")
     subtitles = pysubs2.load(path)
@@ -152,7 +153,9 @@ def test_what_cannot_be_transcribed_is_told(app, tmp_path, monkeypatch):
     soundfile.write(tmp_path / "tone.wav", TONE, 16_000)
     soundfile.write(tmp_path / "silence.wav", 0 * TONE, 16_000)
     (tmp_path / "empty.mp3").write_bytes(b"")
-    (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXTINF:3,\ntone.wav\n#EXT-X-ENDLIST\n")
+    soundfile.write(tmp_path / "tone.mp3", TONE, 16_000)  # FFmpeg plays it by this list, if it may
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\n{tmp_path / 'tone.mp3'}\n#EXT-X-ENDLIST\n"
+    (tmp_path / "list.m3u8").write_text(playlist)
     for name in ("empty.mp3", "list.m3u8"):
         with pytest.raises(gr.Error, match="No sound can be read"):
             app.transcribe(str(tmp_path / name))
@@ -207,6 +210,15 @@ def test_a_space_is_reused_replaced_or_names_a_model_of_the_hub(half_whisper, tm
     assert "something other than a Space" in capsys.readouterr().err
 
 
+def test_formats_and_a_space_come_from_one_command(half_whisper, tmp_path, capsys):
+    argv = ["--model", str(half_whisper), "--format", "huggingface", "--no_parity"]
+    argv += ["--output_dir", str(tmp_path / "out")]
+    export.main(argv)
+    export.main([*argv, "--space", str(tmp_path / "space")])
+    told = capsys.readouterr().out
+    assert f"{tmp_path / 'space'}: written" in told and f"{tmp_path / 'out'}: already exported" in told
+
+
 def test_what_is_missing_or_wrong_is_told(half_whisper, tmp_path, capsys):
     model = ["--model", str(half_whisper)]
     assert status_of(model) == 2 and "add --format and --output_dir, or --space" in capsys.readouterr().err
@@ -228,5 +240,6 @@ def test_a_language_that_the_model_lacks_is_told(half_whisper, tmp_path, capsys)
     assert status_of(argv) == 2 and "does not know the language fa" in capsys.readouterr().err
     change_generation(model, is_multilingual=False)
     assert status_of(argv) == 2 and "knows only English, but language is fa" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]  # no half of a Space
     export.main([*argv[:-1], "en"])
     assert "SPEECH = {}" in (tmp_path / "space/app.py").read_text()
