@@ -7,6 +7,10 @@ On any computer:
 Several formats, without the comparison:
 
     python export.py --model runs/it/best --format ctranslate2 ggml --no_parity --output_dir out
+
+A Hugging Face Space:
+
+    python export.py --model runs/it/best --space out/space
 """
 
 import shlex
@@ -28,7 +32,32 @@ if TYPE_CHECKING:
 def main(argv: list[str] | None = None) -> None:
     with user_errors_end_the_script():
         arguments = parse_arguments(ExportArguments, argv, __doc__)
-        export(arguments, shlex.join(["python", "export.py", *(sys.argv[1:] if argv is None else argv)]))
+        if arguments.space is not None:
+            export_space(arguments, Path(arguments.space).absolute())
+        if arguments.format:
+            export(arguments, shlex.join(["python", "export.py", *(sys.argv[1:] if argv is None else argv)]))
+
+
+def export_space(arguments: ExportArguments, folder: Path) -> None:
+    """Write a Hugging Face Space, unless an earlier run has written the same."""
+    from utils.delivery.exporting import is_already_exported
+    from utils.delivery.exports.export_format import load_export_source
+    from utils.delivery.space import describe_space_request, refuse_foreign_folder, write_space
+    from utils.runtime.files import folder_written_whole
+    from utils.runtime.locking import sole_writer_of
+    from utils.runtime.progress import silence_libraries
+
+    silence_libraries()
+    refuse_foreign_folder(folder)
+    model, language, hub_model_id = arguments.model, arguments.language, arguments.hub_model_id
+    request = describe_space_request(model, language, hub_model_id)
+    with sole_writer_of(folder, f"{folder}: another run is writing this Space. Wait for it, or stop it."):
+        if is_already_exported(folder, request):
+            return
+        source = load_export_source(model)
+        with folder_written_whole(folder) as space:
+            write_space(source, space, request, language=language, hub_model_id=hub_model_id)
+    print(f"{folder}: written. Upload it: hf upload USER/NAME {folder} . --repo-type space")
 
 
 def export(arguments: ExportArguments, command: str) -> None:

@@ -3,23 +3,32 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from utils.arguments.fields import ScriptArguments, language_problems
+from utils.arguments.fields import ScriptArguments, hub_id_problems, language_problems
 from utils.runtime.flags import argument
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportFlags:
-    """The model and the formats to write."""
+    """The model, and what to write."""
 
     group_name: ClassVar = "model and formats"
 
+    output_dir: str = argument("Folder for the formats.", default="")
+
     model: str = argument("Model or adapter: a folder or a name on the Hub.")
     format: list[Literal["huggingface", "adapter", "ctranslate2", "ggml", "onnx", "openai"]] = argument(
-        "Formats to write. Several get a folder each, below --output_dir."
+        "Formats to write. Several get a folder each, below --output_dir.", default=[]
     )
     precision: str | None = argument(
         "Precision of the weights, such as float16, int8 or q5_0. Not given: the usual one of each format.",
         default=None,
+    )
+    space: str | None = argument(
+        "Folder for a Hugging Face Space: a page that transcribes with the model, in --language.",
+        default=None,
+    )
+    hub_model_id: str | None = argument(
+        "Name of the model on the Hub, user/name. The Space then has no copy of the model.", default=None
     )
 
 
@@ -39,7 +48,9 @@ class ParityFlags:
     )
     split: str = argument("Split for the comparison.", default="test")
     language: str = argument(
-        "Language of clips without a language in the dataset. auto: the program detects it.", default="auto"
+        "Language of clips without a language in the dataset, and of a Space. auto: that of the training, or "
+        "else the program detects it.",
+        default="auto",
     )
     max_samples: int = argument("Clips for the comparison, drawn at random.", default=24, at_least=1)
     ways: list[Literal["plain", "timestamps", "words", "previous_text"]] = argument(
@@ -59,4 +70,10 @@ class ExportArguments(ParityFlags, ExportFlags, ScriptArguments):
     def problems(self) -> list[str]:
         doubles = sorted({name for name in self.format if self.format.count(name) > 1})
         found = [f"format: {', '.join(doubles)} given more than once. Give each once."] if doubles else []
+        if not self.format and self.space is None:
+            found.append("nothing to write: add --format and --output_dir, or --space.")
+        if self.format and not self.output_dir:
+            found.append("format needs --output_dir: the folder to write to.")
+        if self.hub_model_id is not None:
+            found += hub_id_problems("hub_model_id", self.hub_model_id)
         return found + language_problems(self.language, self.model)

@@ -177,7 +177,8 @@ def find_data(source: ExportSource, datasets: Sequence[str], language: str) -> C
 
 def describe_request(arguments: "DataclassInstance", job: Job, model: str) -> str:
     """Return a digest of everything that changes an export."""
-    values = asdict(arguments) | {"format": job.name, "precision": job.precision, "output_dir": None}
+    without_influence = dict.fromkeys(("output_dir", "space", "hub_model_id"))
+    values = asdict(arguments) | without_influence | {"format": job.name, "precision": job.precision}
     return digest_value([values, fingerprint(Path(model).expanduser(), set())])
 
 
