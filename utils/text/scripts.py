@@ -48,6 +48,12 @@ def main_script(text: str) -> str | None:
     return script if 2 * count > scripts.total() else None
 
 
+def is_right_to_left(text: str) -> bool:
+    """Check whether most letters of a text belong to a script that is written from right to left."""
+    kinds = Counter(map(unicodedata.bidirectional, text))
+    return kinds["R"] + kinds["AL"] > kinds["L"]
+
+
 # scripts, by the first word of their letters' Unicode names, and Whisper's languages written in them
 SCRIPTS = dict(
     re.findall(
