@@ -89,7 +89,8 @@ def _build_booth() -> Booth:
     import gradio as gr
 
     with gr.Column(visible=False) as column:
-        heading, sentence = gr.HTML(css_template=_style()), gr.HTML(css_template=_style())
+        heading = gr.HTML(css_template=_style(), js_on_load=_read_template("record_tab.js"))
+        sentence = gr.HTML(css_template=_style())
         microphone = gr.Audio(
             sources=["microphone"], type="filepath", editable=False, buttons=[], show_label=False
         )
@@ -112,9 +113,12 @@ def render_part(name: str, **values: object) -> str:
 
 @lru_cache(maxsize=1)
 def _load_template() -> "TemplateModule":
-    text = (TEMPLATES / "record_tab.html").read_text(encoding="utf-8")
-    return make_environment().from_string(text).module
+    return make_environment().from_string(_read_template("record_tab.html")).module
 
 
 def _style() -> str:
-    return (TEMPLATES / "record_tab.css").read_text(encoding="utf-8")
+    return _read_template("record_tab.css")
+
+
+def _read_template(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")

@@ -66,8 +66,10 @@ def build_record_tab(page: "gr.Blocks", recordings: Recordings) -> None:
 
 def _welcome_back(tab: RecordTab, recordings: Recordings, remembered: object) -> Updates:
     """Let in a speaker whom this browser knows, unless the terms have changed. The browser is not trusted."""
+    import gradio as gr
+
     if not isinstance(remembered, dict) or remembered.get("terms") != recordings.terms:
-        return {}
+        return gr.skip()
     return _enter(tab, recordings, remembered.get("name"), remembered.get("group"), True)
 
 
@@ -115,8 +117,10 @@ def _go_to_first_open(tab: RecordTab, recordings: Recordings, place: Place) -> U
 
 def _judge(tab: RecordTab, recordings: Recordings, place: Place, file: str | None) -> Updates:
     """Keep a take that has just been recorded, or say why not."""
+    import gradio as gr
+
     if file is None:
-        return {}
+        return gr.skip()
     try:
         samples = _decode(file)
     except AudioError as error:
@@ -127,8 +131,10 @@ def _judge(tab: RecordTab, recordings: Recordings, place: Place, file: str | Non
 
 
 def _keep_doubtful(tab: RecordTab, recordings: Recordings, place: Place) -> Updates:
+    import gradio as gr
+
     if place.doubtful is None:  # a second click
-        return {}
+        return gr.skip()
     try:
         samples = _decode(place.doubtful)
     except AudioError as error:
