@@ -48,12 +48,6 @@ def main_script(text: str) -> str | None:
     return script if 2 * count > scripts.total() else None
 
 
-def is_right_to_left(text: str) -> bool:
-    """Check whether most letters of a text belong to a script that is written from right to left."""
-    kinds = Counter(map(unicodedata.bidirectional, text))
-    return kinds["R"] + kinds["AL"] > kinds["L"]
-
-
 # scripts, by the first word of their letters' Unicode names, and Whisper's languages written in them
 SCRIPTS = dict(
     re.findall(
@@ -82,3 +76,9 @@ def script_of(character: str) -> str | None:
         return None
     script = re.split(r"[ -]", unicodedata.name(character, ""))[0]
     return None if script in ("", "MODIFIER", "IDEOGRAPHIC") else script
+
+
+def is_right_to_left(text: str) -> bool:
+    """Check whether most letters of a text are written from right to left, as Arabic and Hebrew ones are."""
+    directions = Counter(map(unicodedata.bidirectional, text))
+    return directions["R"] + directions["AL"] > directions["L"]

@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
+
+import gradio as gr
+from jinja2.environment import TemplateModule
 
 from utils.report.page import make_environment
 
-if TYPE_CHECKING:
-    import gradio as gr
-    from jinja2.environment import TemplateModule
-
-TEMPLATES = Path(__file__).parents[1] / "templates"
+BESIDE = Path(__file__).parent  # the template, its style and its script
 
 REMEMBERED_SPEAKER = "recorder-speaker"
 """Key under which the browser remembers what the speaker typed.
@@ -24,55 +23,51 @@ It is also the key of its encryption: with a random one, a restart of the progra
 class Welcome:
     """Asks once who reads."""
 
-    column: "gr.Column"
-    name: "gr.Textbox"
-    accent: "gr.Textbox"
-    agreed: "gr.Checkbox"
-    message: "gr.HTML"
-    start: "gr.Button"
+    column: gr.Column
+    name: gr.Textbox
+    accent: gr.Textbox
+    agreed: gr.Checkbox
+    message: gr.HTML
+    start: gr.Button
 
 
 @dataclass(frozen=True)
 class Booth:
     """Shows a sentence and records it."""
 
-    column: "gr.Column"
-    heading: "gr.HTML"
-    sentence: "gr.HTML"
-    microphone: "gr.Audio"
-    message: "gr.HTML"
-    keep: "gr.Button"
-    player: "gr.Audio"
-    back: "gr.Button"
-    forward: "gr.Button"
-    first_open: "gr.Button"
-    leave: "gr.Button"
+    column: gr.Column
+    heading: gr.HTML
+    sentence: gr.HTML
+    microphone: gr.Audio
+    message: gr.HTML
+    keep: gr.Button
+    player: gr.Audio
+    back: gr.Button
+    forward: gr.Button
+    first_open: gr.Button
+    leave: gr.Button
 
 
 @dataclass(frozen=True)
 class RecordTab:
     """All components, and what the tab knows of one visitor."""
 
-    place: "gr.State"
-    remembered: "gr.BrowserState"
+    place: gr.State
+    remembered: gr.BrowserState
     welcome: Welcome
     booth: Booth
 
-    def components(self) -> list[object]:
+    def components(self) -> list[Any]:
         return [self.place, self.remembered, *vars(self.welcome).values(), *vars(self.booth).values()]
 
 
 def build_components(terms: str | None) -> RecordTab:
     """Build the tab where Gradio builds now. Visitors must agree to the terms, if there are any."""
-    import gradio as gr
-
     remembered = gr.BrowserState(None, storage_key=REMEMBERED_SPEAKER, secret=REMEMBERED_SPEAKER)
     return RecordTab(gr.State(None), remembered, _build_welcome(terms), _build_booth())
 
 
 def _build_welcome(terms: str | None) -> Welcome:
-    import gradio as gr
-
     with gr.Column() as column:
         gr.Markdown("### Who reads?\nA name, or a code such as s01. It is stored with the recordings.")
         with gr.Row():
@@ -86,10 +81,8 @@ def _build_welcome(terms: str | None) -> Welcome:
 
 
 def _build_booth() -> Booth:
-    import gradio as gr
-
     with gr.Column(visible=False) as column:
-        heading = gr.HTML(css_template=_style(), js_on_load=_read_template("record_tab.js"))
+        heading = gr.HTML(css_template=_style(), js_on_load=_read_beside("record_tab.js"))
         sentence = gr.HTML(css_template=_style())
         microphone = gr.Audio(
             sources=["microphone"], type="filepath", editable=False, buttons=[], show_label=False
@@ -112,13 +105,13 @@ def render_part(name: str, **values: object) -> str:
 
 
 @lru_cache(maxsize=1)
-def _load_template() -> "TemplateModule":
-    return make_environment().from_string(_read_template("record_tab.html")).module
+def _load_template() -> TemplateModule:
+    return make_environment().from_string(_read_beside("templates/record_tab.html")).module
 
 
 def _style() -> str:
-    return _read_template("record_tab.css")
+    return _read_beside("record_tab.css")
 
 
-def _read_template(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
+def _read_beside(name: str) -> str:
+    return (BESIDE / name).read_text(encoding="utf-8")
