@@ -41,7 +41,7 @@ def files_of(folder: Path) -> set[str]:
 acts = st.lists(st.tuples(st.sampled_from([ANNA, BRUNO]), st.integers(0, 3), st.booleans()), max_size=8)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(acts, st.permutations(LIST))
 def test_recordings_are_found_again(done, order):
     """Whatever is recorded, in any order and with restarts, also with a list whose lines were moved."""
