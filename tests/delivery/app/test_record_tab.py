@@ -40,16 +40,16 @@ def tab(gr, tmp_path, sentences):
     from utils.delivery.app.record_parts import build_components
     from utils.delivery.app.record_tab import RecordEvents
 
-    with open_recordings(tmp_path / "recordings", sentences, "it", "CC0") as recordings, gr.Blocks():
+    with open_recordings(tmp_path / "recordings", sentences[:3], "it", "CC0") as recordings, gr.Blocks():
         parts = build_components(recordings.terms)
         yield RecordEvents(parts, recordings), parts, recordings
 
 
 @pytest.fixture
 def files(tmp_path, italian_prompts) -> list[str]:
-    """Recordings of the five sentences, with half a second of silence at both ends."""
-    paths = [tmp_path / f"{number}.flac" for number in range(5)]
-    for path, (samples, _) in zip(paths, italian_prompts[1:6], strict=True):
+    """Recordings of the first sentences, with half a second of silence at both ends."""
+    paths = [tmp_path / f"{number}.flac" for number in range(3)]
+    for path, (samples, _) in zip(paths, italian_prompts[1:4], strict=True):
         path.write_bytes(encode_flac(np.pad(samples, HALF)))
     return [str(path) for path in paths]
 
@@ -125,6 +125,19 @@ def test_who_is_let_in(tab, gr):
     for strange in (None, "Anna", known | {"terms": "other"}):
         assert parts.place not in events.welcome_back(strange)
     assert parts.place not in events.welcome_back(known | {"name": ["x"] * 100})
+
+
+def test_ways_through_the_list(tab, files):
+    events, parts, _ = tab
+    place = events.judge(enter(events, parts), files[0])[parts.place]
+    ways = [events.step(place, by=-1), events.step(place, by=1), events.go_to_first_open(place)]
+    assert [shown[parts.place].index for shown in ways] == [0, 2, 1]
+    assert ways[0][parts.booth.player]["visible"] and not ways[1][parts.booth.player]["visible"]
+    assert "1 of 3 sentences" in ways[1][parts.booth.heading]
+    assert enter(events, parts).index == 1  # after a restart, too
+    left = events.leave(place)
+    assert left[parts.place] is None and left[parts.remembered] is None
+    assert left[parts.welcome.column]["visible"] and not left[parts.booth.column]["visible"]
 
 
 def test_a_page_from_before_a_restart_says_so(tab):

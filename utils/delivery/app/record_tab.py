@@ -12,13 +12,16 @@ import numpy as np
 from gradio.context import Context
 
 from utils.audio.flac import SAMPLE_RATE, AudioError, to_int16
-from utils.audio.reading import decode_audio
 from utils.delivery.app.record_parts import RecordTab, build_components, render_part
 from utils.delivery.app.recorder import Recordings
 from utils.delivery.app.take_checks import DOUBTFUL, LONGEST_TAKE, check_take
 from utils.delivery.app.takes import Speaker, read_speaker
+from utils.delivery.intake.decoding import decode_in_child
+from utils.delivery.intake.decoding_child import DecodingLimits
 from utils.runtime.problems import BadItem, Problem
 from utils.text.scripts import is_right_to_left
+
+LIMITS = DecodingLimits(audio_seconds=2 * LONGEST_TAKE, seconds=30.0)
 
 Updates = dict[Any, Any]
 """New values by component, as Gradio takes them."""
@@ -212,7 +215,7 @@ class RecordEvents:
 
 
 def _decode(file: str) -> np.ndarray:
-    return decode_audio(Path(file), max_seconds=2 * LONGEST_TAKE)
+    return decode_in_child(Path(file), LIMITS)
 
 
 def _sound(samples: np.ndarray) -> tuple[int, np.ndarray]:
