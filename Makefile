@@ -75,6 +75,7 @@ bench: demo ## compare our training and decoding with the usual Hugging Face rec
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-.venv/.installed-dev: requirements-dev.txt requirements-export.txt .venv/.installed
+.venv/.installed-dev: requirements-dev.txt requirements-export.txt requirements-app.txt .venv/.installed
+	@echo "Installing what the tests need into .venv; this takes a minute or more."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@

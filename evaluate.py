@@ -233,12 +233,15 @@ def write_report(
 def show_report(output_dir: Path) -> None:
     """Print the tables from the files, so that an earlier report is shown in the same way."""
     from utils.evaluation.results_file import read_analysis, read_results
+    from utils.report.next_command import tell_use
     from utils.report.terminal import print_report
 
     analysis_file = output_dir / COMPARISON_FILE
     analysis = read_analysis(analysis_file) if analysis_file.is_file() else None
-    print_report(read_results(output_dir / RESULTS_FILE), analysis)
+    results = read_results(output_dir / RESULTS_FILE)
+    print_report(results, analysis)
     print(f"Report: {output_dir / REPORT_FILE}; its tables and plots are in the same folder.")
+    tell_use(results[-1].model)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,13 @@ On any computer:
 
     python export.py --model runs/it/best --format ctranslate2 --dataset data/it --output_dir out/ct2
 
-Several formats, in smaller weights:
+Several formats, without the comparison:
 
-    python export.py --model runs/it/best --format ctranslate2 ggml --no_parity --output_dir out/int8
+    python export.py --model runs/it/best --format ctranslate2 ggml --no_parity --output_dir out
+
+A Hugging Face Space:
+
+    python export.py --model runs/it/best --space out/space
 """
 
 import shlex
@@ -31,7 +35,32 @@ if TYPE_CHECKING:
 def main(argv: list[str] | None = None) -> None:
     with user_errors_end_the_script():
         arguments = parse_arguments(ExportArguments, argv, __doc__)
-        export(arguments, shlex.join(["python", "export.py", *(sys.argv[1:] if argv is None else argv)]))
+        if arguments.space is not None:
+            export_space(arguments, Path(arguments.space).absolute())
+        if arguments.format:
+            export(arguments, shlex.join(["python", "export.py", *(sys.argv[1:] if argv is None else argv)]))
+
+
+def export_space(arguments: ExportArguments, folder: Path) -> None:
+    """Write a Hugging Face Space, unless an earlier run has written the same."""
+    from utils.delivery.exporting import is_already_exported
+    from utils.delivery.exports.export_format import load_export_source
+    from utils.delivery.space import describe_space_request, refuse_foreign_folder, write_space
+    from utils.runtime.files import folder_written_whole
+    from utils.runtime.locking import sole_writer_of
+    from utils.runtime.progress import silence_libraries
+
+    silence_libraries()
+    refuse_foreign_folder(folder)
+    model, language, hub_model_id = arguments.model, arguments.language, arguments.hub_model_id
+    request = describe_space_request(model, language, hub_model_id)
+    with sole_writer_of(folder, f"{folder}: another run is writing this Space. Wait for it, or stop it."):
+        if is_already_exported(folder, request):
+            return
+        source = load_export_source(model)
+        with folder_written_whole(folder) as space:
+            write_space(source, space, request, language=language, hub_model_id=hub_model_id)
+    print(f"{folder}: written. Upload it: hf upload USER/NAME {folder} . --repo-type space")
 
 
 def export(arguments: ExportArguments, command: str) -> None:
@@ -102,9 +131,11 @@ def choose_heads(
     learnt = [folder for folder in data.datasets if has_split(folder, "train")]
     if not learnt:
         return None
+    print(f"{source.name}: searches the attention heads that give the best times of words.")
     windows = load_windows(learnt, "train", language=data.language, seed=arguments.seed)
     found = search_alignment_heads(source.loaded, windows, source.task)
     if found is None or not found.is_worth_it:
+        print("The model's own heads are kept.")
         return None
     set_alignment_heads(source.loaded, found.heads)
     print(

@@ -147,7 +147,10 @@ def print_summary(
 
     audio = sum(summary.duration for summary in made.values())
     files = counted(len(made), "file")
-    parts = [f"{files}, {audio:.0f} s of audio in {seconds:.0f} s (RTFx {audio / seconds:.1f})"]
+    speed = (
+        f"{files}, {audio:.0f} s of audio in {seconds:.0f} s (RTFx {audio / seconds:.1f}, without loading)"
+    )
+    parts = [speed] if made or failed else ["nothing left to do"]
     parts += [f"{num_done_before} done before"] if num_done_before else []
     parts += [f"{len(failed)} failed"] if failed else []
     for file, reason in failed.items():

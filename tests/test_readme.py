@@ -31,7 +31,7 @@ KINDS = {
     "export.py": ExportArguments,
 }
 GUIDES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
-PAGES = ["README.md", "CONTRIBUTING.md", "recipes/README.md", *GUIDES]
+PAGES = ["README.md", "AGENTS.md", "CONTRIBUTING.md", "recipes/README.md", *GUIDES]
 OLD_COMMANDS = "docs/lab_log.md"  # as they were on their day
 THIRD_PARTIES = {  # programs that the suite does not need, of docs/deployment.md
     *("whisper-ctranslate2", "whisperx", "hf", "cd", "printf", "curl", "npm", "mv", "vllm"),

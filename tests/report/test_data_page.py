@@ -223,6 +223,13 @@ def test_identifiers_and_labels_fit(written):
     assert [section["id"] for section in page.find("section")] == sections
 
 
+def test_a_next_step_that_runs_by_itself_has_no_command(written, monkeypatch):
+    monkeypatch.setenv("NEXT_IS_AUTOMATIC", "1")
+    assert "accelerate launch train.py" not in "".join(
+        written(next_command="accelerate launch train.py").texts
+    )
+
+
 def test_words_say_what_the_numbers_say(written):
     page = written(next_command="accelerate launch train.py")
     shown = "".join(page.texts)

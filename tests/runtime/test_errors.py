@@ -56,3 +56,13 @@ def test_an_error_of_one_process_is_told_by_it(monkeypatch, capsys, rank, waited
     with pytest.raises(SystemExit) as ended, user_errors_end_the_script():
         raise UserError("found nothing.")
     assert (ended.value.code, waits, capsys.readouterr().err) == (2, waited, said)
+
+
+@pytest.mark.parametrize(
+    ("package", "is_told"), [("whisper_normalizer", True), ("yaml", True), ("utls", False)]
+)
+def test_outside_of_the_environment_one_line_says_what_to_install(capsys, package, is_told):
+    expected = SystemExit if is_told else ModuleNotFoundError
+    with pytest.raises(expected), user_errors_end_the_script():
+        raise ModuleNotFoundError(f"No module named '{package}'", name=package)
+    assert (f"error: {package}: not installed. Run: make install" in capsys.readouterr().err) is is_told

@@ -25,7 +25,8 @@ class ModelHubFlags:
     )
 
     def problems(self) -> list[str]:
-        return hub_id_problems("hub_model_id", self.hub_model_id) if self.push_to_hub else []
+        is_used = self.push_to_hub or self.hub_model_id is not None
+        return hub_id_problems("hub_model_id", self.hub_model_id) if is_used else []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +56,9 @@ class ExportHubFlags(ModelHubFlags):
 
     group_name: ClassVar = "Hugging Face Hub"
 
+    hub_model_id: str | None = argument(
+        "Name of the model on the Hub, user/name. A Space then has no copy of the model.", default=None
+    )
     report: str | None = argument(
         "Folder of evaluate.py whose test results go into the card. Not given: report, beside the model.",
         default=None,

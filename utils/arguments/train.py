@@ -59,7 +59,7 @@ class DataFlags:
     group_name: ClassVar = "data"
 
     dataset: list[str] = argument("Folders that preprocess.py wrote.")
-    language: str = argument("Language code of clips that have none. auto: all have one.", default="auto")
+    language: str = argument("Language of clips whose row has none. auto: all rows have one.", default="auto")
     dataset_passes: list[float] | None = argument(
         "Passes over each dataset in one epoch. 1 0.1: all of the first, and a new tenth of the second.",
         default=None,

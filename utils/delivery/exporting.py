@@ -24,7 +24,8 @@ RECORD = "export.json"  # marks a finished export
 
 # arguments that do not change an export
 FREE_ARGUMENTS = (
-    *("output_dir", "push_to_hub", "hub_model_id", "hub_private_repo", "hub_license", "report"),
+    *("output_dir", "space"),
+    *("push_to_hub", "hub_model_id", "hub_private_repo", "hub_license", "report"),
 )
 
 REDUCED = ("int8", "q8", "q5")  # precisions that begin so have weights of fewer than 16 bits

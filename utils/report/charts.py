@@ -6,7 +6,17 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from utils.evaluation.records import TextScore
-from utils.report.drawing import INK, SOFT, add_legend, add_note, chart_style, colour_of, drawable, new_panels
+from utils.report.drawing import (
+    CARD,
+    INK,
+    SOFT,
+    add_legend,
+    add_note,
+    chart_style,
+    colour_of,
+    drawable,
+    new_panels,
+)
 from utils.report.labels import in_percent
 from utils.report.learning_curve import LearningCurve, Point, thinned
 from utils.report.series import Series
@@ -135,18 +145,21 @@ def draw_learning(curves: Sequence[LearningCurve], models: Sequence[str]) -> "Fi
     for curve in curves:
         colour = colour_of(models.index(curve.model))
         name = f", {curve.label}" if len(curves) > 1 else ""
-        for points, style, label in ((curve.normalized_wer, "-", "normalised"), (curve.raw_wer, "--", "raw")):
+        rates = ((curve.normalized_wer, "-", colour, "normalised"), (curve.raw_wer, "--", CARD, "raw"))
+        for points, style, dots, label in rates:
             if points:
                 percent = [(step, 100 * rate) for step, rate in points]
-                named.append(_draw_line(panels["WER"], percent, f"{label} WER{name}", colour, style))
+                line = _draw_line(panels["WER"], percent, f"{label} WER{name}", colour, style, dots)
+                named.append(line)
         if curve.loss:
-            line = _draw_line(panels["loss"], curve.loss, f"training loss{name}", colour, "-")
+            line = _draw_line(panels["loss"], curve.loss, f"training loss{name}", colour, "-", colour)
             named += [] if curve in validated else [line]
     add_legend(figure, named)
     titles = {"WER": "WER on the validation split, percent", "loss": "Training loss"}
+    last_step = max(1, *(step for curve in curves for step in curve.steps))
     for key, axes in panels.items():
         axes.set_title(titles[key], fontweight="bold")
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, last_step)
         axes.set_ylim(bottom=0)
         axes.grid(axis="y")
         axes.xaxis.set_major_formatter("{x:,g}")
@@ -156,14 +169,18 @@ def draw_learning(curves: Sequence[LearningCurve], models: Sequence[str]) -> "Fi
     return figure
 
 
-def _draw_line(axes: "Axes", points: Sequence[Point], label: str, colour: str, style: str) -> "Line2D":
-    """Draw a line, with dots if it has few points."""
+def _draw_line(
+    axes: "Axes", points: Sequence[Point], label: str, colour: str, style: str, dots: str
+) -> "Line2D":
+    """Draw a line, with dots filled with the colour `dots` if it has few points."""
     steps, values = zip(*thinned(points, MOST_POINTS), strict=True)
     look: dict[str, Any] = {"color": colour, "clip_on": False}
-    (line,) = axes.plot(steps, values, style, linewidth=1.8, label=drawable(label), **look)
-    if len(steps) <= MOST_DOTS:
+    few = len(steps) <= MOST_DOTS
+    marked: dict[str, Any] = {"marker": "o", "markersize": 4.5, "markerfacecolor": dots} if few else {}
+    (line,) = axes.plot(steps, values, style, linewidth=1.8, label=drawable(label), **look, **marked)
+    if few:
         for step, value in zip(steps, values, strict=True):
-            (dot,) = axes.plot(step, value, "o", markersize=4.5, **look)
+            (dot,) = axes.plot(step, value, **look, **marked)
             add_note(dot, f"{label}, step {step:,}: {value:.3g}")
     return line
 

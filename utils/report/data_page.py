@@ -16,6 +16,7 @@ from utils.report.data_summary import REPORT_FILE, list_warnings, trimmed
 from utils.report.drawing import Chart
 from utils.report.page import write_page
 from utils.report.players import AudioExample, load_players
+from utils.runtime.messages import next_step_is_automatic
 
 KEPT_EXAMPLES = 12  # shown at most
 
@@ -83,7 +84,7 @@ def write_html(
         kept: Kept clips. The first `KEPT_EXAMPLES` are shown.
         rejected: Rejects by kind. The first `EXAMPLES_PER_REASON` of each kind are shown.
         name: Name of the dataset.
-        next_command: Command that the page shows as the next one to run.
+        next_command: Command that the page shows as the next one to run. Not shown if it runs by itself.
     """
     groups = [kept[:KEPT_EXAMPLES], *[examples[:EXAMPLES_PER_REASON] for examples in rejected.values()]]
     kept_players, *rejected_players = load_players(groups)
@@ -91,7 +92,7 @@ def write_html(
         "name": name,
         "report": report,
         "warnings": list_warnings(report),
-        "next_command": next_command,
+        "next_command": "" if next_step_is_automatic() else next_command,
         "charts": draw_histograms(report.statistics),
         "full_context": FULL_CONTEXT,
         "kept_players": kept_players,

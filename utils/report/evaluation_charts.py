@@ -115,7 +115,8 @@ def _group_chart(name: str, column: str, dataset: ScoredDataset, *, of_several: 
     ]
     where = f" on {dataset.name}" if of_several else ""
     title = f"{dataset.measure} by {shorten(column, 40)}{where}"
-    words = f"Normalised {MEASURES[dataset.measure.lower()]} in percent, with 95 % intervals."
+    measure = MEASURES[dataset.measure.lower()]
+    words = f"Normalised {measure} in percent, with 95 % intervals (below 4 clips: only the range)."
     if len(values) > MOST_VALUES:
         words += f" The {MOST_VALUES} with the highest rates of {len(values):,} are drawn."
     figure = draw_rates([Panel("", dataset.series, rows)])

@@ -25,6 +25,11 @@ class LearningCurve:
         return shorten(self.model)
 
     @property
+    def steps(self) -> list[int]:
+        """Return the steps of all points."""
+        return [step for points in (self.loss, self.normalized_wer, self.raw_wer) for step, _ in points]
+
+    @property
     def best(self) -> Point | None:
         """Return the first step with the lowest normalised WER."""
         return min(self.normalized_wer, key=lambda point: (point[1], point[0]), default=None)

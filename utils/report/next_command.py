@@ -30,3 +30,10 @@ def tell_next(command: str) -> None:
     """Print what to run next, unless it runs by itself."""
     if not next_step_is_automatic():
         print(f"Next:\n  {command}")
+
+
+def tell_use(model: str) -> None:
+    """Print how to use an evaluated model, if it is a folder."""
+    if Path(model).is_dir():
+        words = ["python", "transcribe.py", "--model", model, "--output_dir", "transcripts", "FILE"]
+        print(f"To use {model}:\n  {shlex.join(words)}")

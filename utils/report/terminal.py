@@ -109,10 +109,12 @@ def build_failures_table(results: Sequence[EvaluationResult]) -> Table:
     kinds = [kind for kind in FAILURE_KINDS if any(result.failures.get(kind) for result in results)]
     sorts = list(dict.fromkeys(sort for result in results for sort in result.hallucination or {}))
     table = _build_table(
-        "What failed: utterances, and words a minute made up in sounds without speech",
+        "What failed",
         ("model", "dataset", "context"),
-        (*kinds, *[f"in {sort}" for sort in sorts]),
-        "; ".join(f"{kind}: {FAILURE_KINDS[kind]}" for kind in kinds),
+        (*[f"{kind}, clips" for kind in kinds], *[f"in {sort}, words/min" for sort in sorts]),
+        "; ".join(
+            [f"{kind}: {FAILURE_KINDS[kind]}" for kind in kinds] + ["words/min: made up"] * bool(sorts)
+        ),
     )
     for result in results:
         made_up = [(result.hallucination or {}).get(sort) for sort in sorts]

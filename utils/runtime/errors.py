@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -41,10 +42,21 @@ def user_errors_end_the_script() -> Iterator[None]:
         _end("interrupted. Finished work is kept. Run the same command again to continue.", 130)
     except UserError as error:
         _end(str(error), 2)
+    except ModuleNotFoundError as error:
+        if not _is_required(error.name):
+            raise
+        _end(f"{error.name}: not installed. Run: make install && source .venv/bin/activate", 2)
     except OSError as error:
         if error.errno not in OF_THE_USER:
             raise
         _end(f"{error.filename or 'writing'}: {error.strerror}. Finished work is kept.", 2)
+
+
+def _is_required(package: str | None) -> bool:
+    """Check whether a missing package is one of requirements.txt, such as outside of the environment."""
+    required = Path(__file__).parents[2] / "requirements.txt"
+    names = re.findall(r"^[\w-]+", required.read_text(encoding="utf-8"), re.MULTILINE)
+    return package is not None and package.replace("_", "-") in {*names, "yaml"}
 
 
 def _end(message: str, status: int) -> None:

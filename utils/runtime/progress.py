@@ -4,6 +4,7 @@ import contextlib
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from typing import TextIO, cast
 
@@ -25,6 +26,7 @@ def silence_libraries() -> None:
     datasets.utils.logging.disable_progress_bar()
     logging.getLogger("DeepSpeed").addFilter(_is_error)  # it is imported late, and sets its own level
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # notices about CPUs and 8-bit casts
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")  # PEFT reads it
     logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)  # a notice for each tied weight
 
 

@@ -10,6 +10,7 @@ import torch
 from tests.support.real_vocabulary import build_source
 from utils.delivery.exports.export_format import load_export_source
 from utils.delivery.exports.hugging_face import ADAPTER_AS_IT_IS, HUGGING_FACE
+from utils.delivery.runtimes import transformers
 from utils.model.loading import load_model
 from utils.model.whisper import whisper_of
 
@@ -97,3 +98,18 @@ def test_a_base_that_others_can_find_needs_no_note(adapter, tmp_path, monkeypatc
 def test_a_whole_model_is_no_adapter(trained):
     (problem,) = ADAPTER_AS_IT_IS.find_problems(load_export_source(str(trained)), "original")
     assert "found a whole model, expected an adapter" in problem
+
+
+def test_transformers_opens_an_adapter_whose_base_is_not_in_the_cache_of_the_hub(
+    adapter, tiny_whisper, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(adapter, tmp_path / "adapter")
+    config = folder / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": "me/base"}))
+    before = config.read_bytes()
+    asked = []
+    monkeypatch.setattr(transformers, "resolve_model", lambda name: asked.append(name) or str(tiny_whisper))
+    with transformers.open_transformers_runtime(folder, 1) as runtime:
+        loaded = runtime.recognise.model
+        assert any("lora" in name for name, _ in loaded.named_parameters())
+    assert asked == ["me/base"] and config.read_bytes() == before

@@ -22,7 +22,9 @@ PROMPT_NOTE = re.compile(r"\([^)]*\)|\[[^\]]*\]")
 def read_asterisk(*, language: str) -> Source:
     """Read the prompts in a language. They are downloaded only once."""
     prompts = fetch_prompts(language)
-    return read_prompts(prompts.folder, prompts.transcripts, credit=f"{prompts.credit} ({prompts.licence})")
+    return read_prompts(
+        prompts.folder, prompts.transcripts, credit=f"{prompts.credit}. Licence: {prompts.licence}"
+    )
 
 
 def read_prompts(folder: Path, transcripts: Sequence[tuple[str, str]], *, credit: str) -> Source:

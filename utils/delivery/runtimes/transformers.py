@@ -1,6 +1,8 @@
 """Try an exported folder in transformers: the pipeline for speech recognition, on the CPU."""
 
 import contextlib
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,9 @@ from utils.audio.flac import SAMPLE_RATE
 from utils.delivery.runtimes.runtime import Rendition, Way
 from utils.delivery.transcript import Word
 from utils.model.languages import language_ids
+from utils.model.resolving import resolve_model
+from utils.model.saving import ADAPTER_CONFIG, is_adapter, read_adapter_config
+from utils.runtime.files import write_json
 
 if TYPE_CHECKING:
     from transformers import AutomaticSpeechRecognitionPipeline
@@ -71,5 +76,23 @@ def open_transformers_runtime(
 
     logging.set_verbosity_error()  # its advice is for those who write code
     torch.set_num_threads(threads)
-    recognise = pipeline("automatic-speech-recognition", model=str(folder), device="cpu")
-    yield TransformersRuntime(recognise, task)
+    with _with_base_at_hand(folder) as whole:
+        recognise = pipeline("automatic-speech-recognition", model=str(whole), device="cpu")
+        yield TransformersRuntime(recognise, task)
+
+
+@contextlib.contextmanager
+def _with_base_at_hand(folder: Path) -> Iterator[Path]:
+    """Yield an adapter's folder as a copy that names its base model by a local folder, if that has one.
+
+    transformers knows only the Hub's cache, this project also the models of Python packages.
+    """
+    if not is_adapter(folder):
+        yield folder
+        return
+    config = read_adapter_config(folder)
+    base = resolve_model(str(config["base_model_name_or_path"]))
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Path(shutil.copytree(folder, Path(temporary) / "adapter"))
+        write_json(copy / ADAPTER_CONFIG, config | {"base_model_name_or_path": base})
+        yield copy
