@@ -354,6 +354,7 @@ def test_exports_are_pushed_as_a_family(hub, best, capsys):
     assert card_of(hub, "real-ct2").data.license == "apache-2.0"
 
 
+@pytest.mark.slow
 def test_the_code_of_the_cards_runs(hub, best, tmp_path, monkeypatch):
     card, ggml = card_of(hub, "real").text, card_of(hub, "real-ggml").text
     shell = re.search(r"^```bash\npython export\.py (.*)\n```", card, re.MULTILINE)
