@@ -148,7 +148,7 @@ def test_both_ways_into_ctranslate2_are_measured(warm, prepared, tmp_path):
 @pytest.mark.slow
 def test_a_recording_is_transcribed_by_both(warm, prepared, tmp_path):
     """With real weights, since a random model writes nothing that could be told apart."""
-    words = ["--dataset", str(prepared), "--minutes", "0.15", "--rounds", "1", "--dtypes", "float32"]
+    words = ["--dataset", str(prepared), "--minutes", "0.1", "--rounds", "1", "--dtypes", "float32"]
     transcribe_speed.main([*words, "--peer", "pipeline", "--output_dir", str(tmp_path)])
     peer, ours = json.loads((tmp_path / "ctranslate2-pipeline.json").read_text())["summaries"]
     assert peer["audio_seconds_per_second"] > 0 and ours["audio_seconds_per_second"] > 0

@@ -13,8 +13,6 @@ import soundfile
 
 import transcribe
 from tests.support.joined_prompts import Talk, join_prompts
-from utils.arguments.parsing import parse_arguments
-from utils.arguments.transcribe import TranscribeArguments
 from utils.model.registry_copies import fetch_faster_whisper
 from utils.scoring.error_rates import error_rates, score_utterances
 
@@ -81,6 +79,11 @@ def test_the_words_of_a_real_talk_have_their_times(read_talk, talk):
     assert (starts <= ends).all() and (np.diff(starts) >= 0).all()
 
 
+def test_a_real_talk_is_read_well(read_talk, talk):
+    """Whisper base makes errors in 24 % of all prompts, and in fewer of these."""
+    assert wer_of([(read_talk / "talk.txt").read_text()], [talk.text]) < 0.24
+
+
 def test_a_real_talk_is_the_same_in_all_formats(read_talk):
     expected = {".lock", "transcribed.jsonl", *(f"talk.{name}" for name in FORMATS)}
     assert {path.name for path in read_talk.iterdir()} == expected
@@ -99,25 +102,12 @@ def test_a_real_talk_is_the_same_in_all_formats(read_talk):
 
 
 @pytest.mark.slow
-def test_a_real_talk_is_read_as_well_as_its_prompts_one_by_one(read_talk, talk, chosen):
-    arguments = parse_arguments(
-        TranscribeArguments, ["--model", BASE, "--output_dir", "o", "--dtype", "float32", "x"]
-    )
-    with transcribe.open_reader(arguments, []) as reader:
-        clips = [samples for samples, _ in chosen]
-        alone = reader._transcriber.decode(clips, ["it"] * len(clips), [30.0] * len(clips)).texts
-    own = wer_of([(read_talk / "talk.txt").read_text()], [talk.text])
-    each = wer_of([*alone, *alone[:4]], talk.texts)
-    print(f"WER {own:.3f} of the talk, {each:.3f} of its prompts alone")
-    assert own <= each + 0.1
-
-
-@pytest.mark.slow
 def test_terms_help_the_real_model(italian_prompts, tmp_path):
     """Without them it writes Canceletto and, of another prompt, Loginoperatore."""
     for number in (3, 5):
         soundfile.write(tmp_path / f"{number}.wav", italian_prompts[number][0], 16_000)
-    words = ["--model", BASE, "--language", "it", "--dtype", "float32", str(tmp_path)]
+    words = ["--model", str(fetch_faster_whisper(BASE)), "--backend", "ctranslate2", "--dtype", "int8"]
+    words += ["--language", "it", str(tmp_path)]
     terms = ["--prompt_terms", "Login operatore, casella vocale, tasto cancelletto"]
     transcribe.main([*words, "--output_dir", str(tmp_path / "plain")])
     transcribe.main([*words, "--output_dir", str(tmp_path / "told"), *terms])

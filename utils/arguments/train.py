@@ -71,7 +71,7 @@ class DataFlags:
     )
     do_lower_case: bool = argument("Train and validate on lower-case texts.", default=False, advanced=True)
     timestamp_probability: float = argument(
-        "Share of the examples that are trained with timestamps.", default=0.0, at_least=0, at_most=1
+        "Share of examples with timestamps.", default=0.0, at_least=0, at_most=1
     )
     condition_on_prev_probability: float = share(
         "Share of the examples that get the previous text of their recording as a prompt.",
@@ -180,7 +180,7 @@ class ValidationFlags:
     )
     eval_on_start: bool = argument("Evaluate before the first step.", default=False)
     early_stopping_patience: int | None = argument(
-        "Stop after this number of evaluations in a row without improvement.", default=None, at_least=1
+        "Stop after so many evaluations without improvement.", default=None, at_least=1
     )
     early_stopping_threshold: float = argument(
         "Smallest gain that counts for early stopping. 0.01 is one percentage point of the metric.",
@@ -223,7 +223,7 @@ class SavingFlags:
     save_steps: int = argument("Save after this number of steps. 0: never.", default=100, at_least=0)
     save_total_limit: int = argument("Keep this number of newest checkpoints.", default=2, at_least=1)
     resume_from_checkpoint: str | None = argument(
-        "Continue from this checkpoint folder. latest: from the newest one.", default=None
+        "Continue from this checkpoint. latest: the newest.", default=None
     )
     logging_steps: int = argument(
         "Write training metrics after this number of steps.", default=10, advanced=True, at_least=1

@@ -18,7 +18,7 @@ class Augmentation:
     group_name: ClassVar = "augmentation"
 
     speed_factors: list[float] = argument(
-        "Change the speed by one of these factors, such as 0.9 1 1.1.",
+        "Change the speed by one of these, such as 0.9 1 1.1.",
         default=[1.0],
         at_least=SLOWEST,
         at_most=FASTEST,

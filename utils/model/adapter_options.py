@@ -19,7 +19,7 @@ class AdapterOptions:
 
     use_peft: bool = argument("Train a LoRA adapter instead of all weights.", default=False)
     lora_r: int = argument(
-        "Rank of LoRA, which sets its size. With adalora: the mean rank of the layers at the end.",
+        "Rank of LoRA. With adalora: the mean rank at the end.",
         default=16,
         at_least=1,
     )

@@ -14,7 +14,6 @@ from utils.delivery.runtimes.onnx_runtime import OnnxRuntime, last_whole_segment
 from utils.delivery.runtimes.runtime import Way
 from utils.model.whisper import whisper_of
 from utils.runtime.errors import UserError
-from utils.scoring.error_rates import error_rates, score_utterances
 
 PLAIN, TIMESTAMPS = Way(), Way(timestamps=True)
 SHORT = {"max_target_positions": 48}
@@ -133,23 +132,11 @@ def test_a_folder_without_its_files_is_refused(exported, tmp_path):
 
 @pytest.mark.slow
 def test_real_speech_has_the_text_of_the_source(italian_prompts, tmp_path):
-    """With timestamps too; int8 writes other words now and then, but is wrong no more often."""
-    source, folders = load_export_source(BASE), {}
-    for precision in ("float32", "int8"):
-        folders[precision] = tmp_path / precision
-        folders[precision].mkdir()
-        ONNX.write(source, folders[precision], precision)
-    options = {"language": "it", "task": "transcribe"}
-    clips, references = zip(*italian_prompts[:4], strict=True)
-    expected = [generate(source, clip, **options) for clip in clips]
-    with open_onnx_runtime(folders["float32"], 1) as opened:
-        assert [opened.transcribe(clip, "it", PLAIN).text for clip in clips] == expected
-        for clip in clips[:2]:
-            timed = generate(source, clip, **options, return_timestamps=True)
-            assert opened.transcribe(clip, "it", TIMESTAMPS).text == timed
-    with open_onnx_runtime(folders["int8"], 1) as opened:
-        found = [opened.transcribe(clip, "it", PLAIN).text for clip in clips]
-    scores = [
-        error_rates(score_utterances(references, references, own, "basic")) for own in (found, expected)
-    ]
-    assert scores[0].normalized_wer <= scores[1].normalized_wer + 0.05
+    source, options = load_export_source(BASE), {"language": "it", "task": "transcribe"}
+    ONNX.write(source, tmp_path, "float32")
+    clips = [samples for samples, _ in italian_prompts[:2]]
+    with open_onnx_runtime(tmp_path, 1) as opened:
+        for clip in clips:
+            assert opened.transcribe(clip, "it", PLAIN).text == generate(source, clip, **options)
+        timed = generate(source, clips[0], **options, return_timestamps=True)
+        assert opened.transcribe(clips[0], "it", TIMESTAMPS).text == timed

@@ -30,7 +30,7 @@ RUNTIMES = {
     "batched": (CTRANSLATE2, open_batched_faster_whisper),
     "openai-whisper": (OPENAI, open_openai_whisper),
 }
-SLOW = ("transformers", "batched", "openai-whisper")
+SLOW = ("batched", "openai-whisper")
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_the_task_changes_the_text(opened, italian_prompts, name):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in RUNTIMES]
+    "name", ["faster-whisper", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 )
 def test_whisper_base_hears_a_prompt(opened, italian_prompts, name):
     """The words of most of its transcript, their times within the clip, and no language needed."""
