@@ -99,7 +99,10 @@ def export(arguments: ExportArguments, command: str) -> None:
                 refused += write_export(export, requests[job.name])
         if refused:
             told = "\n       ".join(refused)
-            raise UserError(f"an export that does not do what the model does is not kept:\n       {told}")
+            raise UserError(
+                f"an export that does not do what the model does is not kept:\n       {told}\n       If you "
+                "do not need the ways of use that fail, leave them out: --ways."
+            )
         for pushed in push.finish() if push else []:
             print(pushed.describe())
 
