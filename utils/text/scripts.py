@@ -76,3 +76,9 @@ def script_of(character: str) -> str | None:
         return None
     script = re.split(r"[ -]", unicodedata.name(character, ""))[0]
     return None if script in ("", "MODIFIER", "IDEOGRAPHIC") else script
+
+
+def is_right_to_left(text: str) -> bool:
+    """Check whether most letters of a text are written from right to left, as Arabic and Hebrew ones are."""
+    directions = Counter(map(unicodedata.bidirectional, text))
+    return directions["R"] + directions["AL"] > directions["L"]
