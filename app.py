@@ -77,7 +77,7 @@ def open_service(arguments: AppArguments, folder: Path) -> "Iterator[Transcripti
         60 * arguments.max_minutes,
         arguments.max_megabytes * 1_000_000,
         60 * arguments.max_work_minutes,
-        arguments.allow_local_links,
+        arguments.allow_private_links,
     )
     with contextlib.ExitStack() as stack:
         readers = [stack.enter_context(reader) for reader in open_readers(arguments, layout)]

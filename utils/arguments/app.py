@@ -47,8 +47,11 @@ class ServerFlags:
     max_waiting: int = argument(
         "People who may wait for their turn. Others are told to come back.", default=16, at_least=1
     )
-    allow_local_links: bool = argument(
-        "Let links lead to this machine and its network. Only for tests.", default=False, advanced=True
+    allow_private_links: list[str] = argument(
+        "Addresses with ports, such as 127.0.0.1:8080, that links may lead to although they are not public. "
+        "For tests, and for media servers of your own.",
+        default=[],
+        advanced=True,
     )
 
 

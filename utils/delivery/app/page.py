@@ -10,6 +10,7 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from utils.delivery.app.events import DETECTED, PageEvents
 from utils.delivery.app.service import TranscriptionService
+from utils.delivery.app.view import render_title
 
 TASKS = [("Transcript", "transcribe"), ("English translation", "translate")]
 
@@ -23,6 +24,15 @@ SCRIPT = Path(__file__).with_name("page.js")
 
 TabBuilder = Callable[[], None]
 """A function that builds a `gr.Tab` in the `gr.Tabs` around the call."""
+
+
+class UploadedFile(gr.File):
+    """A file of any kind. The one of gradio leaves an empty temporary file behind for each."""
+
+    is_template = True  # in the browser it is a `gr.File`
+
+    def preprocess(self, payload: gr.FileData | None) -> str | None:
+        return None if payload is None else payload.path
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ def build_page(
     delete_cache = (CHECK_EVERY, int(options.kept))
     with gr.Blocks(title="Transcribe", analytics_enabled=False, delete_cache=delete_cache) as page:
         events = PageEvents(service)
-        gr.HTML("<h1>Transcribe</h1>", elem_id="title")
+        gr.HTML(render_title(service.models.names), elem_id="title")
         if more_tabs:
             with gr.Tabs():
                 with gr.Tab("Transcribe"):
@@ -97,7 +107,7 @@ def _build_input(kind: str) -> gr.components.Component:
             sources=["microphone"], type="filepath", label="Recording", buttons=[], editable=False
         )
     if kind == "file":
-        return gr.File(label="Audio or video file", file_types=["audio", "video"], height=160)
+        return UploadedFile(label="Audio or video file", height=160)
     return gr.Textbox(
         label="Link to audio or video",
         placeholder="https://…",
@@ -114,7 +124,10 @@ def _build_choices(service: TranscriptionService, language: str) -> list[gr.comp
     named = sorted((LANGUAGES.get(code, code).capitalize(), code) for code in codes)
     with gr.Row(elem_id="choices"):
         languages = gr.Dropdown(
-            [("Detect the language", DETECTED), *named], value=language, label="Spoken language"
+            [("Detect the language", DETECTED), *named],
+            value=language,
+            label="Spoken language",
+            min_width=260,
         )
-        tasks = gr.Radio(TASKS, value=service.models.task, label="Result")
+        tasks = gr.Radio(TASKS, value=service.models.task, label="Result", min_width=260)
     return [languages, tasks]

@@ -126,9 +126,22 @@ def start(page: "gr.Blocks", options: ServerOptions) -> str:
     return url
 
 
-def _fixed_options() -> dict[str, Any]:
+def _build_theme() -> "gr.themes.Base":
+    """Return a theme with the fonts of the visitor's system: none is fetched."""
     import gradio as gr
 
+    theme = gr.themes.Base(
+        primary_hue="sky", neutral_hue="gray", font=SYSTEM_FONTS, font_mono=("ui-monospace", "monospace")
+    )
+    # white on it has a contrast of 5.9
+    return theme.set(
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+    )
+
+
+def _fixed_options() -> dict[str, Any]:
     return {
         "quiet": True,
         "share": False,
@@ -140,8 +153,6 @@ def _fixed_options() -> dict[str, Any]:
         "mcp_server": False,
         "pwa": False,
         "strict_cors": True,
-        "theme": gr.themes.Base(
-            primary_hue="sky", neutral_hue="gray", font=SYSTEM_FONTS, font_mono=("ui-monospace", "monospace")
-        ),
+        "theme": _build_theme(),
         "css": STYLE.read_text(encoding="utf-8"),
     }

@@ -62,7 +62,7 @@ class TranscriptionService:
         doing = "Fetching the link …" if chosen.kind == "link" else "Reading the recording …"
         yield Answer(render_message(doing), "", "", warning=chosen.warning)
         try:
-            samples = take_sound(chosen, session.folder, self.limits)
+            samples = take_sound(chosen, session.folder, self.limits, session.check)
             session.check()
             write_bytes(session.sound, encode_flac(samples))
         except Stopped:
@@ -81,6 +81,7 @@ class TranscriptionService:
         """Transcribe what was taken. Nothing happens if nothing was."""
         session = self._sessions.find(visitor)
         if session is None or not session.is_ready:
+            yield Answer(can_stop=False)
             return
         try:
             yield from self._transcribe(session, language, task)

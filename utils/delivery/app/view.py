@@ -62,6 +62,11 @@ class Column:
     downloads: Sequence[Download]
 
 
+def render_title(names: Sequence[str]) -> str:
+    """Return the head of the page, with the names of the models."""
+    return _render("title.html", names=names)
+
+
 def render_transcripts(
     names: Sequence[str], steps: Sequence[Growing], layout: Layout, task: str, *, is_complete: bool
 ) -> str:
