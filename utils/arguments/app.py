@@ -64,7 +64,7 @@ class AppArguments(
     batch_size: int = argument(
         "Windows (of at most 30 s) to decode at once. More are faster, but then the page shows text later, "
         "and a cancelled request stops later.",
-        default=4,
+        default=2,
         at_least=1,
     )
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 OF_THE_PAGE = re.compile(
     r"/(config|theme\.css|favicon\.ico|robots\.txt|manifest\.json|login|logout|login_check|user)?/?"
     r"|/(assets|static|svelte)/.*"
-    r"|/gradio_api/(upload|upload_progress|cancel|reset|app_id|startup-events|queue/join|queue/data)/?"
+    r"|/gradio_api/(upload|upload_progress|cancel|reset|app_id|startup-events|run/predict|queue/(join|data))/?"
     r"|/gradio_api/heartbeat/\w+"
 )
 """Paths of requests without side doors: no other functions, no proxy, no list of functions."""

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -47,7 +47,7 @@ class PageModels:
         self.task = readers[0].reader.request.task
 
     def transcribe(
-        self, samples: np.ndarray, language: str | None, task: str
+        self, samples: np.ndarray, language: str | None, task: str, check: Callable[[], None]
     ) -> Iterator[tuple[Growing, ...]]:
         """Yield the transcripts of all models after each step.
 
@@ -58,6 +58,7 @@ class PageModels:
             language: Code of the spoken language. None: each model detects it. So does a model that does not
                 know it.
             task: transcribe, or translate into English.
+            check: Called before each decoding. An error that it raises ends the work.
         """
         with self._one_at_a_time:
             speech = find_speech(samples)
@@ -65,7 +66,7 @@ class PageModels:
         for named in self._readers:
             spoken = language if language in named.reader.languages else None
             recording = LoadedRecording(samples, spoken, speech)
-            steps.append(transcribe_in_steps(named.reader.for_task(task), recording))
+            steps.append(transcribe_in_steps(named.reader.for_task(task), recording, check))
         together = zip(*steps, strict=True)
         while True:
             with self._one_at_a_time:

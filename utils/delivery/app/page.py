@@ -31,7 +31,7 @@ class UploadedFile(gr.File):
 
     is_template = True  # in the browser it is a `gr.File`
 
-    def preprocess(self, payload: gr.FileData | None) -> str | None:
+    def preprocess(self, payload: Any) -> str | None:
         return None if payload is None else payload.path
 
 

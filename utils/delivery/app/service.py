@@ -98,7 +98,7 @@ class TranscriptionService:
         samples = decode_flac(session.sound.read_bytes())
         duration, began = len(samples) / SAMPLE_RATE, time.monotonic()
         yield Answer(render_progress(0.0, duration))
-        for steps in self.models.transcribe(samples, language, task):
+        for steps in self.models.transcribe(samples, language, task, session.check):
             session.check()
             is_complete = steps[0].until == duration
             is_late = not is_complete and time.monotonic() - began > self.limits.max_work

@@ -70,7 +70,7 @@ def _wait_for_file(
         problem = "yt-dlp stopped without a result"
     files = [path for path in folder.iterdir() if path.is_file() and not path.is_symlink()]
     size_bytes = max((path.stat().st_size for path in files), default=0)
-    if not problem and not files or size_bytes >= proxy.limits.size_bytes:
+    if (not problem and not files) or size_bytes >= proxy.limits.size_bytes:
         raise proxy.limits.too_large()
     if problem or len(files) != 1:
         raise UserError(f"{shown(job['url'])}: {shown(str(problem)) or 'yt-dlp left several files'}.")
