@@ -1,6 +1,6 @@
 """Connect what happens on the page with the service behind it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -10,17 +10,25 @@ from utils.delivery.app.service import Answer, TranscriptionService
 
 DETECTED = "auto"  # in place of a language: the model detects it
 
+MOST_CHARACTERS = 4096  # of a path or link
+
 
 class PageEvents:
-    """The functions that the page calls. A visitor is known by the random name of the browser's session."""
+    """The functions that the page calls. A visitor is known by the random name of the browser's session.
 
-    def __init__(self, service: TranscriptionService) -> None:
-        self._service = service
+    Args:
+        service: Answers what visitors ask.
+        kinds: The ways to give a recording that the page offers. What comes in other ways is ignored.
+    """
 
-    def take(
-        self, microphone: str | None, file: str | None, link: str | None, request: gr.Request
-    ) -> Iterator[list[Any]]:
-        for answer in self._service.take(_visitor(request), Given(microphone, file, link)):
+    def __init__(self, service: TranscriptionService, kinds: Sequence[str]) -> None:
+        self._service, self._kinds = service, kinds
+
+    def take(self, microphone: Any, file: Any, link: Any, request: gr.Request) -> Iterator[list[Any]]:
+        """Take a recording. The inputs are as the browser sent them, so they may hold anything."""
+        sent = {"microphone": _path_in(microphone), "file": _path_in(file), "link": _text_in(link)}
+        given = Given(**{kind: value if kind in self._kinds else None for kind, value in sent.items()})
+        for answer in self._service.take(_visitor(request), given):
             if answer.warning:
                 gr.Warning(answer.warning)
             yield _changes(answer)
@@ -35,6 +43,15 @@ class PageEvents:
 
     def leave(self, request: gr.Request) -> None:
         self._service.leave(_visitor(request))
+
+
+def _path_in(upload: Any) -> str | None:
+    """Return the path that the browser sent for an upload. The service checks where it leads."""
+    return _text_in(upload.get("path")) if isinstance(upload, dict) else None
+
+
+def _text_in(value: Any) -> str | None:
+    return value[:MOST_CHARACTERS] if isinstance(value, str) else None
 
 
 def _visitor(request: gr.Request) -> str:

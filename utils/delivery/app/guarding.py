@@ -1,7 +1,9 @@
 """Let through only the requests that the page makes, and tell browsers to load nothing from elsewhere."""
 
+import json
 import posixpath
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -18,6 +20,11 @@ OF_THE_PAGE = re.compile(
 """Paths of requests without side doors: no other functions, no proxy, no list of functions."""
 
 FILES = "/gradio_api/file="
+
+CALLS = re.compile(r"/gradio_api/(run/predict|queue/join)/?")
+"""Paths of requests that call a function of the page. Their bodies name uploads."""
+
+LARGEST_CALL = 100_000  # bytes
 
 POLICY = "; ".join(
     (
@@ -54,9 +61,18 @@ class RequestGuard:
         self._app, self._folder = app, Path(folder).resolve()
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        if scope["type"] == "http" and not self._is_allowed(scope["path"]):
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if not self._is_allowed(scope["path"]):
             await _refuse(send)
             return
+        if CALLS.fullmatch(scope["path"]):
+            body = await _read_body(receive)
+            if not self._names_only_uploads(body):
+                await _refuse(send)
+                return
+            receive = _again(body, receive)
 
         async def send_with_headers(message: "Message") -> None:
             if message["type"] == "http.response.start":
@@ -64,6 +80,16 @@ class RequestGuard:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+    def _names_only_uploads(self, body: bytes) -> bool:
+        """Check every path in the body of a call. Gradio would fetch an address that stands in its place."""
+        if len(body) > LARGEST_CALL:
+            return False
+        try:
+            paths = list(_paths_in(json.loads(body)))
+        except (ValueError, RecursionError):
+            return False
+        return all(isinstance(path, str) and self._is_own_file(path) for path in paths)
 
     def _is_allowed(self, path: str) -> bool:
         if path.startswith(FILES):
@@ -82,3 +108,37 @@ async def _refuse(send: "Send") -> None:
     headers = [(b"content-type", b"text/plain; charset=utf-8"), *HEADERS]
     await send({"type": "http.response.start", "status": 403, "headers": headers})
     await send({"type": "http.response.body", "body": b"Not available."})
+
+
+def _paths_in(value: object) -> Iterator[object]:
+    """Yield what stands as `path` anywhere in a value of JSON."""
+    if isinstance(value, dict):
+        if "path" in value:
+            yield value["path"]
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _paths_in(item)
+
+
+async def _read_body(receive: "Receive") -> bytes:
+    """Return the body of a request, or its first part if it is too large for a call."""
+    body = b""
+    while len(body) <= LARGEST_CALL:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            break
+    return body
+
+
+def _again(body: bytes, receive: "Receive") -> "Receive":
+    """Return a function that gives a body that was read already, and then what else comes."""
+    left = [body]
+
+    async def receive_again() -> "Message":
+        if left:
+            return {"type": "http.request", "body": left.pop(), "more_body": False}
+        return await receive()
+
+    return receive_again

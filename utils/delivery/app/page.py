@@ -26,15 +26,6 @@ TabBuilder = Callable[[], None]
 """A function that builds a `gr.Tab` in the `gr.Tabs` around the call."""
 
 
-class UploadedFile(gr.File):
-    """A file of any kind. The one of gradio leaves an empty temporary file behind for each."""
-
-    is_template = True  # in the browser it is a `gr.File`
-
-    def preprocess(self, payload: Any) -> str | None:
-        return None if payload is None else payload.path
-
-
 @dataclass(frozen=True)
 class PageOptions:
     """How the page looks at first."""
@@ -56,7 +47,7 @@ def build_page(
     """
     delete_cache = (CHECK_EVERY, int(options.kept))
     with gr.Blocks(title="Transcribe", analytics_enabled=False, delete_cache=delete_cache) as page:
-        events = PageEvents(service)
+        events = PageEvents(service, options.tabs)
         gr.HTML(render_title(service.models.names), elem_id="title")
         if more_tabs:
             with gr.Tabs():
@@ -83,7 +74,10 @@ def _build_transcribing(events: PageEvents, service: TranscriptionService, optio
     outputs = [message, player, transcripts, stop]
     hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     queued = hidden | {"show_progress": "full", "show_progress_on": message}
-    taking = start.click(events.take, given, outputs, concurrency_limit=READ_AT_ONCE, **queued)
+    # not preprocessed: gr.File would leave an empty temporary file behind
+    taking = start.click(
+        events.take, given, outputs, preprocess=False, concurrency_limit=READ_AT_ONCE, **queued
+    )
     reading = taking.then(events.transcribe, chosen, outputs, concurrency_limit=1, **queued)
     stop.click(events.stop, None, outputs, cancels=[taking, reading], queue=False, **hidden)
 
@@ -107,7 +101,7 @@ def _build_input(kind: str) -> gr.components.Component:
             sources=["microphone"], type="filepath", label="Recording", buttons=[], editable=False
         )
     if kind == "file":
-        return UploadedFile(label="Audio or video file", height=160)
+        return gr.File(label="Audio or video file", height=160)
     return gr.Textbox(
         label="Link to audio or video",
         placeholder="https://…",

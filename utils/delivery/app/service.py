@@ -58,6 +58,9 @@ class TranscriptionService:
             self._sessions.end(visitor)
             yield Answer(_problem(NOTHING_GIVEN), "", "", can_stop=False)
             return
+        if chosen.upload is not None and not self._sessions.holds(chosen.upload):
+            yield Answer(_problem(LOST), "", "", can_stop=False)
+            return
         session = self._sessions.begin(visitor, chosen.upload)
         doing = "Fetching the link …" if chosen.kind == "link" else "Reading the recording …"
         yield Answer(render_message(doing), "", "", warning=chosen.warning)

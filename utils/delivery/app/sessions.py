@@ -53,7 +53,7 @@ class Sessions:
     """
 
     def __init__(self, root: Path, kept: float = KEPT) -> None:
-        self._root, self._kept = root, kept
+        self._root, self._kept = root.resolve(), kept
         self._sessions: dict[str, Session] = {}
         self._lock = threading.RLock()
 
@@ -71,6 +71,17 @@ class Sessions:
             folder.mkdir(parents=True)
         return session
 
+    def holds(self, upload: Path) -> bool:
+        """Check whether a path is that of an upload: a file in the folder, without detours."""
+        try:
+            return (
+                upload.is_relative_to(self._root)
+                and upload.resolve(strict=True) == upload
+                and upload.is_file()
+            )
+        except (OSError, ValueError):  # it is missing, or its name is impossible
+            return False
+
     def find(self, visitor: str) -> Session | None:
         return self._sessions.get(visitor)
 
@@ -86,7 +97,7 @@ class Sessions:
         shutil.rmtree(session.folder, ignore_errors=True)
         upload = session.upload
         in_use = any(other.upload == upload for other in self._sessions.values())
-        if upload is not None and not in_use and upload.is_relative_to(self._root):
+        if upload is not None and not in_use:
             upload.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 upload.parent.rmdir()
