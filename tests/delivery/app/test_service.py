@@ -12,8 +12,9 @@ from tests.support.pages import Page
 from tests.support.scripted_transcriber import ScriptedTranscriber
 from utils.delivery.app import service as service_module
 from utils.delivery.app.choosing import NOTHING_GIVEN, Given
+from utils.delivery.app.guarding import LOST
 from utils.delivery.app.models import NamedReader, PageModels
-from utils.delivery.app.service import FAILED, LOST, OUT_OF_TIME, STOPPED, TranscriptionService
+from utils.delivery.app.service import FAILED, OUT_OF_TIME, STOPPED, TranscriptionService
 from utils.delivery.app.sessions import Sessions, Stopped
 from utils.delivery.app.taking import Limits
 from utils.delivery.cues import Layout

@@ -26,6 +26,8 @@ CALLS = re.compile(r"/gradio_api/(run/predict|queue/join)/?")
 
 LARGEST_CALL = 100_000  # bytes
 
+LOST = "The recording is no longer here. Give it again."
+
 POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -70,7 +72,7 @@ class RequestGuard:
         if CALLS.fullmatch(scope["path"]):
             body = await _read_body(receive)
             if not self._names_only_uploads(body):
-                await _refuse(send)
+                await _refuse(send, LOST)
                 return
             receive = _again(body, receive)
 
@@ -104,10 +106,11 @@ class RequestGuard:
         return ".." not in path.parts and path.resolve().is_relative_to(self._folder) and path.is_file()
 
 
-async def _refuse(send: "Send") -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), *HEADERS]
+async def _refuse(send: "Send", reason: str = "Not available.") -> None:
+    """Answer in the form in which the page shows the reason."""
+    headers = [(b"content-type", b"application/json"), *HEADERS]
     await send({"type": "http.response.start", "status": 403, "headers": headers})
-    await send({"type": "http.response.body", "body": b"Not available."})
+    await send({"type": "http.response.body", "body": json.dumps({"detail": reason}).encode()})
 
 
 def _paths_in(value: object) -> Iterator[object]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from utils.audio.flac import SAMPLE_RATE, decode_flac, encode_flac
 from utils.delivery.app.choosing import NOTHING_GIVEN, Given
+from utils.delivery.app.guarding import LOST
 from utils.delivery.app.models import PageModels
 from utils.delivery.app.sessions import Session, Sessions, Stopped
 from utils.delivery.app.taking import Limits, take_sound
@@ -18,8 +19,6 @@ from utils.runtime.files import write_bytes
 STOPPED = "Stopped."
 
 OUT_OF_TIME = "This takes too long on this computer, so it was stopped here. Give a shorter recording."
-
-LOST = "The recording is no longer here. Give it again."
 
 FAILED = "Something went wrong on this computer. Its log tells what. You can try again."
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from utils.audio.flac import AudioError
 from utils.delivery.app.choosing import Chosen
+from utils.delivery.app.guarding import LOST
 from utils.delivery.intake.decoding import decode_in_child
 from utils.delivery.intake.decoding_child import DecodingLimits
 from utils.delivery.intake.guarded_proxy import LinkLimits
@@ -18,7 +19,7 @@ LONGEST_FETCH, LONGEST_DECODING = 300.0, 300.0  # seconds
 
 WITHOUT_PATHS = {  # what to tell, by kind of problem; the details of these name a path of this machine
     "empty file": "The file is empty: it has 0 bytes.",
-    "no such file": "The recording is no longer here. Give it again.",
+    "no such file": LOST,
     "not a file": "This is no file. Give another one.",
     "unreadable file": "The file cannot be read. Give it again.",
 }
