@@ -49,7 +49,7 @@ def serve_models(arguments: AppArguments, folder: Path) -> None:
     """Load the models and serve them until Ctrl-C. All temporary files are in the folder."""
     from utils.delivery.app.server import ServerOptions, prepare_gradio, read_users, serve
 
-    prepare_gradio(folder)
+    prepare_gradio(folder, names_of_models(arguments))
     users = read_users(Path(arguments.auth_file).expanduser()) if arguments.auth_file else []
     max_bytes = arguments.max_megabytes * 1_000_000
     options = ServerOptions(arguments.host, arguments.port, users, max_bytes, arguments.max_waiting)
@@ -59,6 +59,10 @@ def serve_models(arguments: AppArguments, folder: Path) -> None:
 
         page = build_page(service, PageOptions(arguments.tabs, arguments.language, KEPT))
         serve(page, options)
+
+
+def names_of_models(arguments: AppArguments) -> list[str]:
+    return [arguments.model, *([arguments.baseline] if arguments.baseline else [])]
 
 
 @contextlib.contextmanager
@@ -93,7 +97,7 @@ def open_readers(
     from utils.evaluation.models import find_task
     from utils.runtime.devices import pick_device
 
-    names = [arguments.model, *([arguments.baseline] if arguments.baseline else [])]
+    names = names_of_models(arguments)
     task = find_task(names, arguments.task)
     limits = arguments.generation_max_length, task, arguments.num_beams
     options = BackendOptions(pick_device(), arguments.dtype, *limits)

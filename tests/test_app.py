@@ -1,4 +1,4 @@
-"""app.py before it serves: what is missing is said at once, with status 2; and one whole start on a tiny model."""
+"""app.py before it serves: what is missing ends it with status 2. One whole start on a tiny model."""
 
 import importlib.util
 import os
@@ -14,8 +14,15 @@ import pytest
 
 import app
 from utils.arguments.parsing import parse_arguments
+from utils.delivery.app.server import prepare_gradio
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch):
+    """What the script sets for gradio ends with the test."""
+    monkeypatch.setattr(os, "environ", os.environ.copy())
 
 
 def ended(capsys, *words: str) -> str:
@@ -26,11 +33,17 @@ def ended(capsys, *words: str) -> str:
 
 
 @pytest.mark.parametrize("word", ["--model", "--baseline"])
-def test_a_missing_model_ends_the_script(capsys, tiny_whisper, word, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_a_missing_model_ends_the_script(capsys, tiny_whisper, word):
     words = {"--model": str(tiny_whisper)} | {word: "./no/such/model"}
     told = ended(capsys, *(part for pair in words.items() for part in pair))
     assert told.startswith("error: ./no/such/model: no such folder.") and "Traceback" not in told
+
+
+def test_nothing_is_asked_or_reported_if_the_models_are_here(tiny_whisper, tmp_path):
+    prepare_gradio(tmp_path, [str(tiny_whisper), "openai/whisper-base"])
+    assert "HF_HUB_OFFLINE" not in os.environ and os.environ["GRADIO_TEMP_DIR"] == str(tmp_path)
+    prepare_gradio(tmp_path, [str(tiny_whisper)])
+    assert os.environ["HF_HUB_OFFLINE"] == "1" and os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
 
 
 def test_missing_packages_are_named_before_any_work(capsys, monkeypatch):

@@ -37,9 +37,14 @@ class ServerOptions:
     max_waiting: int  # requests
 
 
-def prepare_gradio(folder: Path) -> None:
-    """Set what gradio reads when it is imported. Its temporary files go into this folder."""
+def prepare_gradio(folder: Path, models: Sequence[str]) -> None:
+    """Set what gradio reads when it is imported. Its temporary files go into this folder.
+
+    If all models are on this machine, the Hub is not asked for anything either.
+    """
     os.environ.update(FOR_GRADIO, GRADIO_TEMP_DIR=str(folder))
+    if all(Path(model).expanduser().is_dir() for model in models):
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 def read_users(path: Path) -> list[tuple[str, str]]:
