@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent
 PORT = 7868
 BASE, RANDOM = "openai/whisper-base", "whisper"
-PATIENCE = 60_000  # ms
+PATIENCE = 30_000  # ms
 PAUSE = np.zeros(8_000, dtype=np.float32)
 
 
@@ -43,7 +43,7 @@ def spoken(tmp_path_factory, italian_prompts) -> tuple[Path, str]:
 def long_file(spoken) -> Path:
     samples, rate = soundfile.read(spoken[0], dtype="float32")
     path = spoken[0].with_name("long.flac")
-    soundfile.write(path, np.concatenate([samples] * 12), rate)
+    soundfile.write(path, np.concatenate([samples] * 8), rate)
     return path
 
 
@@ -107,11 +107,13 @@ def visiting(browser, url: str, width: int = 1200):
     }
 
 
-def choose(page, path: Path | dict) -> None:
+def choose(page, file: Path | dict) -> None:
+    """Give a file in place of the one before."""
     page.get_by_role("tab", name="File").click()
-    with page.expect_response(lambda response: "/upload?" in response.url):
-        page.set_input_files("input[type=file]", path)
-    page.wait_for_selector(".file-preview, [data-testid=file-upload], .file")
+    if page.locator(".file-preview").count():
+        page.get_by_label("Clear").last.click()
+    page.locator("input[type=file]").set_input_files(file)
+    page.locator(".file-preview").wait_for()
     page.wait_for_timeout(500)
 
 
@@ -203,8 +205,6 @@ def test_stop_ends_the_work_and_another_visitor_who_waits_goes_on(browser, page,
         assert (
             page.locator(".cue").count() == num_cues and page.locator("#message").inner_text() == "Stopped."
         )
-    page.click("#start")
-    page.locator(".cue").first.wait_for()  # the closing of this page stops it
 
 
 def test_bad_input_has_one_clear_message_each(page, tmp_path):
@@ -221,12 +221,16 @@ def test_bad_input_has_one_clear_message_each(page, tmp_path):
         page.click("#start")
         told(page, message)
         assert str(tmp_path.anchor + "tmp") not in page.locator("#message").inner_text()
-        page.get_by_role("tabpanel").get_by_label("Clear").last.click()
-    choose(page, {"name": "e.wav", "mimeType": "audio/wav", "buffer": bytes(9_000_000)})
+    page.get_by_label("Clear").last.click()
+    large = {"name": "e.wav", "mimeType": "audio/wav", "buffer": bytes(9_000_000)}
+    page.locator("input[type=file]").set_input_files(large)
     page.get_by_text("exceed the maximum allowed size").wait_for()
     page.get_by_role("tab", name="Link").click()
-    for link in ("http://127.0.0.1:9/a.mp3", "file:///etc/passwd"):
+    links = {
+        "http://127.0.0.1:9/a.mp3": "127.0.0.1: this host is not on the public internet.",
+        "file:///etc/passwd": "file:///etc/passwd: expected a link",
+    }
+    for link, message in links.items():
         page.locator("#link input, #link textarea").fill(link)
         page.click("#start")
-        page.locator("#message [role=alert]").wait_for()
-        page.locator("#message [role=alert]", has_text=link.split("/")[2] or "http").wait_for()
+        told(page, message)

@@ -220,8 +220,7 @@ def read_doubtful_again(
         if not left:
             break
         languages = [found[number].language for number in left]
-        own = [windows[number] for number in left]
-        read = reader.read(own, languages, previous=(), temperature=temperature)
+        read = reader.read([windows[n] for n in left], languages, previous=(), temperature=temperature)
         better |= {number: read[place] for place, number in enumerate(left) if not read[place].doubt}
     return better
 
