@@ -30,8 +30,8 @@ class Unreachable(Exception):
 def is_public(address: IPv4Address | IPv6Address) -> bool:
     """Check whether an address is one of the public internet.
 
-    An IPv4 address inside an IPv6 address (mapped, or of NAT64) decides for both. Addresses of private networks,
-    this machine, the link, shared networks, multicast, documentation, and tunnels are not public.
+    An IPv4 address inside an IPv6 address (mapped, or of NAT64) decides for both. Addresses of private
+    networks, this machine, the link, shared networks, multicast, documentation, and tunnels are not public.
     """
     if isinstance(address, IPv6Address):
         inside = address.ipv4_mapped
@@ -39,7 +39,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
             inside = IPv4Address(int(address) & 0xFFFFFFFF)
         if inside is not None:
             return is_public(inside)
-        if address not in _GLOBAL_UNICAST or address.scope_id:
+        if address not in _GLOBAL_UNICAST:
             return False
     return address.is_global and not address.is_multicast and not any(address in net for net in _NEVER)
 
@@ -52,8 +52,8 @@ def connect_checked(host: str, port: int, allow_private: Collection[str]) -> soc
     Args:
         host: A name, or an address without brackets.
         port: One of `USUAL_PORTS`, if the address is not in `allow_private`.
-        allow_private: Addresses with ports, such as `127.0.0.1:8080` or `[::1]:8080`, that may be reached although
-            they are not public, or the port is unusual.
+        allow_private: Addresses with ports, such as `127.0.0.1:8080` or `[::1]:8080`, that may be reached
+            although they are not public, or the port is unusual.
 
     Raises:
         UserError: One of the addresses is not public, or the port is unusual. The message does not tell the

@@ -14,23 +14,23 @@ from utils.audio.flac import AudioError
 from utils.delivery.intake.decoding_child import PROBLEM, SAMPLES, DecodingLimits, decode_into
 
 PRELOADED = ["av", "numpy", "soundfile", "soxr"]
-"""Libraries that the server of children imports once. Each child then starts in some hundredths of a second."""
+"""Libraries that the server of children imports once, so that each child starts fast."""
 
 LARGEST_PROBLEM = 10_000  # characters
 
 
-def decode_in_child(path: Path, limits: DecodingLimits = DecodingLimits()) -> np.ndarray:  # noqa: B008, frozen
+def decode_in_child(path: Path, limits: DecodingLimits = DecodingLimits()) -> np.ndarray:  # noqa: B008
     """Decode an untrusted file to 16 kHz mono, as `decode_audio` does, in a child process with limits.
 
     The child may use only so much memory, processor time and time, and a few open files. It may crash: this
-    process only sees that no samples came. Samples come back through a temporary file and never as a pickle, which
-    could hold code. Several threads may call this at once.
+    process only sees that no samples came. Samples come back through a temporary file and never as a
+    pickle, which could hold code. Several threads may call this at once.
 
-    Linux enforces all limits. macOS has no limit of memory for a process, so there only the length of the audio
-    limits it. Windows has only the limit of time, and needs a third of a second to start a child.
+    Linux enforces all limits. macOS has no limit of memory for a process, so there only the length of the
+    audio limits it. Windows has only the limit of time, and needs a third of a second to start a child.
 
-    The start method imports the main script in the child again, as always with multiprocessing: keep heavy imports
-    inside its functions.
+    The start method imports the main script in the child again, as always with multiprocessing: keep heavy
+    imports inside its functions.
 
     Returns:
         (samples,) float32, at least one sample, all finite.

@@ -1,9 +1,9 @@
 """A proxy on this machine through which links are downloaded: the only door to the network, with limits.
 
 It speaks HTTP with absolute addresses and CONNECT (RFC 9110, sections 7.6 and 9.3.6). TLS passes through it
-unopened, so the client still checks the certificate against the name in the link. The proxy resolves each name
-itself and connects to the address that it has checked. So neither a redirect nor a second answer of a name
-server leads to a private network, whatever the client does.
+unopened, so the client still checks the certificate against the name in the link. The proxy resolves each
+name itself and connects to the address that it has checked. So neither a redirect nor a second answer of a
+name server leads to a private network, whatever the client does.
 """
 
 import secrets
@@ -45,7 +45,8 @@ class LinkLimits:
 
     def too_large(self) -> UserError:
         return UserError(
-            f"The file behind the link is larger than {self.size_bytes / (1 << 20):.4g} MiB. Give a shorter one."
+            f"The file behind the link is larger than {self.size_bytes / (1 << 20):.4g} MiB. "
+            "Give a shorter recording."
         )
 
     def too_slow(self) -> UserError:
@@ -163,7 +164,7 @@ class _Relay(BaseHTTPRequestHandler):
 
     def _reach(self, host: str, port: int) -> socket.socket:
         try:
-            remote = connect_checked(host.rstrip("."), port, self.server.allow_private)
+            remote = connect_checked(host, port, self.server.allow_private)
         except UserError as error:
             self.server.refusal = error
             raise

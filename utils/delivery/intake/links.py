@@ -28,19 +28,20 @@ def fetch_link(
 ) -> Path:
     """Download the audio or video behind a link into `folder`.
 
-    The answer of the server decides how. A web page or a list of media segments, by its content type, is given to
-    yt-dlp: YouTube, archive.org, the pages of Dropbox and Google Drive, a newspaper with a player. Audio, video and
-    files of no particular type are downloaded as they are: a podcast's MP3, a link that ends in `?dl=1`. Everything
-    else, such as a picture, is refused. No list of hosts is kept. Both ways go through a `GuardedProxy`.
+    The answer of the server decides how. A web page or a list of media segments, by its content type, is
+    given to yt-dlp: YouTube, archive.org, the pages of Dropbox and Google Drive, a newspaper with a player.
+    Audio, video and files of no particular type are downloaded as they are: a podcast's MP3, a link that
+    ends in `?dl=1`. Everything else, such as a picture, is refused. No list of hosts is kept. Both ways go
+    through a `GuardedProxy`.
 
     Args:
         url: An http or https link.
         folder: A folder for the files of one visitor. A file of the same name is replaced.
         limits: Of the size and the time. The time includes everything but the last answer of a name server.
-        report: Called five times a second, in this thread. If it raises an error, the download ends, nothing stays
-            in `folder`, and the error is raised again. So a caller can cancel.
-        allow_private: Addresses with ports, such as `127.0.0.1:8080`, that links may reach although they are not
-            public. For tests alone, and for media servers of one's own.
+        report: Called five times a second, in this thread. If it raises an error, the download ends,
+            nothing stays in `folder`, and the error is raised again. So a caller can cancel.
+        allow_private: Addresses with ports, such as `127.0.0.1:8080`, that links may reach although they
+            are not public. For tests alone, and for media servers of one's own.
 
     Returns:
         Path of the file. Its content is unchecked: see `decode_in_child`.

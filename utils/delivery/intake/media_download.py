@@ -2,8 +2,9 @@
 
 import re
 import ssl
+from functools import cache
 from pathlib import Path
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import certifi
 import urllib3
@@ -32,6 +33,8 @@ MEDIA = re.compile(
 
 GONE = (404, 410)
 
+RESERVED = "!#$%&'()*+,/:;=?@[]~"  # RFC 3986; the rest of a redirect is quoted, as browsers do
+
 AGENT = "Mozilla/5.0 (compatible; whisper-finetuning)"
 
 
@@ -47,16 +50,18 @@ def check_link(url: str) -> None:
     except ValueError:
         host = None
     if len(url) > LONGEST_LINK or re.search(r"[\x00-\x20\x7f\\]", url):
-        raise UserError(f"{shown(url)}: not a link. Paste only the link, without spaces around or inside it.")
+        raise UserError(
+            f"{for_message(url)}: not a link. Paste only the link, without spaces around or inside it."
+        )
     if not host or parts.scheme not in ("http", "https"):
-        raise UserError(f"{shown(url)}: expected a link that begins with http:// or https://.")
+        raise UserError(f"{for_message(url)}: expected a link that begins with http:// or https://.")
     if "@" in parts.netloc:
         raise UserError(
-            f"{shown(parts.hostname or '')}: a link must not hold a name or password before the @."
+            f"{for_message(parts.hostname or '')}: a link must not hold a name or password before the @."
         )
 
 
-def shown(text: str) -> str:
+def for_message(text: str) -> str:
     """Return a stranger's text for a message: printable, at most 200 characters."""
     return "".join(letter if letter.isprintable() else "?" for letter in text[:200])
 
@@ -67,12 +72,10 @@ def download_media(url: str, folder: Path, proxy: GuardedProxy) -> Path | None:
     Raises:
         UserError: The link, a redirect or the answer is not acceptable, or the download broke off.
     """
-    context = ssl.create_default_context(cafile=certifi.where())
-    context.load_default_certs()
     client = urllib3.ProxyManager(
         proxy.address,
         proxy_headers=urllib3.make_headers(proxy_basic_auth=proxy.credentials),
-        ssl_context=context,
+        ssl_context=_trusted_certificates(),
         retries=False,
         timeout=2 * PATIENCE,  # the proxy gives up first, and knows why
     )
@@ -86,12 +89,20 @@ def download_media(url: str, folder: Path, proxy: GuardedProxy) -> Path | None:
                 try:
                     if not (target := answer.get_redirect_location()):
                         return _receive(answer, url, folder, proxy)
-                    url = urljoin(url, target)
+                    url = urljoin(url, quote(target, safe=RESERVED))
                 finally:
                     answer.close()
             except (HTTPError, ValueError) as error:
-                raise UserError(f"{shown(url)}: {_reason(error, proxy)}.") from None
-    raise UserError(f"{shown(url)}: over {MOST_REDIRECTS} redirects. Give the link of the file itself.")
+                raise UserError(f"{for_message(url)}: {_reason(error, proxy)}.") from None
+    raise UserError(f"{for_message(url)}: over {MOST_REDIRECTS} redirects. Give the link of the file itself.")
+
+
+@cache
+def _trusted_certificates() -> ssl.SSLContext:
+    """Trust what browsers trust, and what this system adds (SSL_CERT_FILE)."""
+    context = ssl.create_default_context(cafile=certifi.where())
+    context.load_default_certs()
+    return context
 
 
 def _receive(answer: urllib3.BaseHTTPResponse, url: str, folder: Path, proxy: GuardedProxy) -> Path | None:
@@ -100,11 +111,17 @@ def _receive(answer: urllib3.BaseHTTPResponse, url: str, folder: Path, proxy: Gu
     if kind in PAGES and (answer.status < 400 or is_blocked):
         return None  # some sites turn plain clients away, but not yt-dlp
     if answer.status != 200:
-        raise UserError(f"{shown(url)}: the server answers {answer.status} {shown(answer.reason or '')}.")
+        raise UserError(
+            f"{for_message(url)}: the server answers {answer.status} {for_message(answer.reason or '')}."
+        )
     if not MEDIA.fullmatch(kind):
-        raise UserError(f"{shown(url)}: the link leads to {shown(kind)}, expected audio or video.")
+        raise UserError(
+            f"{for_message(url)}: the link leads to {for_message(kind)}, expected audio or video."
+        )
     if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise UserError(f"{shown(url)}: the server compresses the file. Download it yourself and upload it.")
+        raise UserError(
+            f"{for_message(url)}: the server compresses the file. Download it yourself and upload it."
+        )
     length = answer.headers.get("Content-Length", "")
     proxy.expected_bytes = int(length) if length.isdecimal() else None
     if (proxy.expected_bytes or 0) > proxy.limits.size_bytes:
@@ -131,9 +148,9 @@ def _file_name(url: str) -> str:
 def _reason(error: Exception, proxy: GuardedProxy) -> str:
     if proxy.trouble:
         return proxy.trouble
-    inner = error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error
-    if isinstance(error, SSLError) or isinstance(inner, ssl.SSLError):
-        return f"no secure connection: {shown(getattr(inner, 'verify_message', '') or str(inner))}"
+    if isinstance(error, SSLError):
+        verdict = re.search(r"certificate verify failed: (.*) \(_ssl", str(error))
+        return f"no secure connection{f': {for_message(verdict[1])}' if verdict else ''}"
     if isinstance(error, IncompleteRead) or isinstance(error.__cause__, IncompleteRead):
         return "the download broke off. Try again"
     return "the server does not answer as a web server does"

@@ -1,12 +1,14 @@
 """Run yt-dlp on one page, in a process of its own that may talk to the guarded proxy alone.
 
-`page_download.py` starts this file with `python -I`, so it imports nothing of `utils/`. It reads a job from standard
-input and prints the outcome, both as JSON. The media file is then the only file in the current folder.
+`page_download.py` starts this file with `python -I`, so it imports nothing of `utils/`. It reads a job from
+standard input and prints the outcome, both as JSON. The media file is then the only file in the current
+folder.
 """
 
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TypedDict
 
 # Formats that yt-dlp can download itself; the best sound comes first, then the smallest picture with sound.
@@ -22,7 +24,7 @@ LONGEST_MESSAGE = 300  # characters
 RUNTIME = "deno"  # runs the scripts of YouTube for yt-dlp, without access to files and network
 
 
-class Job(TypedDict):
+class PageJob(TypedDict):
     """What to download."""
 
     url: str
@@ -32,7 +34,7 @@ class Job(TypedDict):
 
 
 def main() -> None:
-    job: Job = json.load(sys.stdin)
+    job: PageJob = json.load(sys.stdin)
     limit_resources(job["size_bytes"])
     sys.addaudithook(allow_only_proxy(job["port"]).check)
     print(json.dumps({"problem": download(job)}))
@@ -45,11 +47,11 @@ class allow_only_proxy:
         self._proxy = ("127.0.0.1", port)
 
     def check(self, event: str, arguments: tuple) -> None:
-        """Raise PermissionError if an event of https://docs.python.org/3/library/audit_events.html is refused."""
+        """Refuse an event (https://docs.python.org/3/library/audit_events.html) by a PermissionError."""
         if event in ("socket.connect", "socket.sendto", "socket.bind") and arguments[1] != self._proxy:
             raise PermissionError("only connections to the proxy are allowed")
         is_program = event in ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "pty.spawn")
-        is_other = event == "subprocess.Popen" and RUNTIME not in os.path.basename(str(arguments[0]))  # noqa: PTH119
+        is_other = event == "subprocess.Popen" and Path(str(arguments[0])).stem != RUNTIME
         if is_program or is_other:
             raise PermissionError("no other programs are allowed")
 
@@ -72,7 +74,7 @@ def limit_resources(size_bytes: int) -> None:
             continue
 
 
-def download(job: Job) -> str:
+def download(job: PageJob) -> str:
     """Download the one video of a page. Return an empty text, or why it failed."""
     import yt_dlp
 

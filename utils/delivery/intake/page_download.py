@@ -12,7 +12,7 @@ from pathlib import Path
 
 from utils.delivery.intake import page_child
 from utils.delivery.intake.guarded_proxy import GuardedProxy
-from utils.delivery.intake.media_download import shown
+from utils.delivery.intake.media_download import for_message
 from utils.runtime.errors import UserError
 
 PASSED_ON = ("PATH", "SYSTEMROOT", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -29,12 +29,13 @@ def page_download(url: str, folder: Path, proxy: GuardedProxy) -> Iterator[Calla
         proxy: The only way of yt-dlp to the network.
 
     Raises:
-        UserError: yt-dlp is not installed. The function raises it too: yt-dlp fails, or leaves no file within the
-            limits. yt-dlp calls it a success if a file is too large and is not downloaded.
+        UserError: yt-dlp is not installed. The function raises it too: yt-dlp fails, or leaves no file
+            within the limits. yt-dlp calls it a success if a file is too large and is not downloaded.
     """
     if importlib.util.find_spec("yt_dlp") is None:
         raise UserError(
-            f"{shown(url)}: the link is a web page. yt-dlp, which finds the video of a page, is not installed. "
+            f"{for_message(url)}: the link is a web page. "
+            "yt-dlp, which finds the video of a page, is not installed. "
             "Install it with `pip install yt-dlp`, or give the link of an audio or video file."
         )
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
@@ -48,7 +49,7 @@ def page_download(url: str, folder: Path, proxy: GuardedProxy) -> Iterator[Calla
         env=environment | place,
         start_new_session=True,
     )
-    job: page_child.Job = {
+    job: page_child.PageJob = {
         "url": url,
         "proxy": proxy.address.replace("://", f"://{proxy.credentials}@"),
         "port": proxy.server_address[1],
@@ -61,7 +62,7 @@ def page_download(url: str, folder: Path, proxy: GuardedProxy) -> Iterator[Calla
 
 
 def _wait_for_file(
-    child: "subprocess.Popen[bytes]", job: page_child.Job, folder: Path, proxy: GuardedProxy
+    child: "subprocess.Popen[bytes]", job: page_child.PageJob, folder: Path, proxy: GuardedProxy
 ) -> Path:
     outcome, _ = child.communicate(json.dumps(job).encode())
     try:
@@ -73,14 +74,17 @@ def _wait_for_file(
     if (not problem and not files) or size_bytes >= proxy.limits.size_bytes:
         raise proxy.limits.too_large()
     if problem or len(files) != 1:
-        raise UserError(f"{shown(job['url'])}: {shown(str(problem)) or 'yt-dlp left several files'}.")
+        raise UserError(
+            f"{for_message(job['url'])}: {for_message(str(problem)) or 'yt-dlp left several files'}."
+        )
     return files[0]
 
 
 def _kill_group(child: "subprocess.Popen[bytes]") -> None:
-    """Kill the child and what it may have started. It leads a process group of its own, where there are any."""
+    """Kill the child and what it may have started. It leads a process group of its own."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if hasattr(os, "killpg") and child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
         else:
             child.kill()
+    child.wait()
