@@ -67,14 +67,10 @@ def url(spelling_whisper, tmp_path_factory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser(spoken):
-    import shutil
-
+def browser(spoken, require_program):
+    chromium = require_program("chromium")
     from playwright.sync_api import sync_playwright
 
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
     flags = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     flags += [f"--use-file-for-fake-audio-capture={spoken[0]}", "--autoplay-policy=no-user-gesture-required"]
     with sync_playwright() as playwright:
