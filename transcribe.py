@@ -87,25 +87,25 @@ def layout_of(arguments: TranscribeArguments) -> "Layout":
 @contextlib.contextmanager
 def open_reader(arguments: TranscribeArguments, files: "Sequence[GivenFile]") -> "Iterator[WindowReader]":
     """Load the model with the backend, and check that it knows the languages."""
-    from utils.delivery.transcribing import Request, WindowReader
-    from utils.evaluation.backends.opening import open_transcriber
+    from utils.delivery.opening import open_window_reader
     from utils.evaluation.backends.transcriber import BackendOptions
-    from utils.evaluation.models import choose_contexts, find_task, refuse_unknown_languages
+    from utils.evaluation.models import find_task
     from utils.runtime.devices import pick_device
-    from utils.text.label_tokens import encode_texts
 
-    name, task = arguments.model, find_task([arguments.model], arguments.task)
+    task = find_task([arguments.model], arguments.task)
     limits = arguments.generation_max_length, task, arguments.num_beams
-    options = BackendOptions(pick_device(), arguments.dtype, *limits)
-    with open_transcriber(name, arguments.backend, options) as transcriber:
-        spoken = {file.language or arguments.language for file in files} - {"auto"}
-        refuse_unknown_languages(spoken, transcriber, name)
-        context = choose_contexts(arguments.audio_context, transcriber, name, arguments.backend)[-1]
-        terms = [arguments.prompt_terms] if arguments.prompt_terms else []
-        (previous,) = encode_texts(transcriber.loaded.processor.tokenizer, terms) or [[]]
-        layout, batch_size = layout_of(arguments), arguments.batch_size
-        request = Request(task, context, batch_size, layout, previous, arguments.seed)
-        yield WindowReader(transcriber, request)
+    with open_window_reader(
+        arguments.model,
+        arguments.backend,
+        BackendOptions(pick_device(), arguments.dtype, *limits),
+        languages={file.language or arguments.language for file in files} - {"auto"},
+        audio_context=arguments.audio_context,
+        batch_size=arguments.batch_size,
+        layout=layout_of(arguments),
+        prompt_terms=arguments.prompt_terms,
+        seed=arguments.seed,
+    ) as reader:
+        yield reader
 
 
 def transcribe_files(

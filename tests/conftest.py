@@ -66,7 +66,7 @@ def italian_prompts() -> list[tuple[np.ndarray, str]]:
     return clips
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def require_program() -> Callable[[str], str]:
     """A function that gives a system program's path, and skips the test where there is none.
 

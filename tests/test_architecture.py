@@ -110,7 +110,7 @@ def test_files_and_functions_fit_on_few_screens(path: Path):
     lines = path.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= LARGER.get(path, MOST_LINES)
     for node in ast.walk(tree_of(path)):
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or 0) - node.lineno + 1
             assert length <= MOST_LINES_OF_A_FUNCTION, f"{node.name} has {length} lines"
 
@@ -120,7 +120,9 @@ def test_no_two_modules_define_the_same_name():
     places: dict[str, list[str]] = {}
     for path in MODULES:
         for node in tree_of(path).body:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            if isinstance(
+                node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+            ) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(name_of(path))
     assert not {name: found for name, found in places.items() if len(found) > 1}
 
@@ -156,7 +158,14 @@ def test_scripts_import_nothing_heavy_at_the_top(path: Path):
 @pytest.mark.parametrize("path", [*SCRIPTS, *MODULES], ids=name_of)
 def test_no_work_at_import(path: Path):
     calm = (
-        ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign | ast.Expr
+        ast.Import
+        | ast.ImportFrom
+        | ast.FunctionDef
+        | ast.AsyncFunctionDef
+        | ast.ClassDef
+        | ast.Assign
+        | ast.AnnAssign
+        | ast.Expr
     )
     for node in tree_of(path).body:
         if isinstance(node, ast.If):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from utils.arguments.app import AppArguments
 from utils.arguments.evaluate import EvaluateArguments
 from utils.arguments.export import ExportArguments
 from utils.arguments.parsing import parse_arguments
@@ -29,6 +30,7 @@ KINDS = {
     "evaluate.py": EvaluateArguments,
     "transcribe.py": TranscribeArguments,
     "export.py": ExportArguments,
+    "app.py": AppArguments,
 }
 GUIDES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 PAGES = ["README.md", "AGENTS.md", "CONTRIBUTING.md", "recipes/README.md", *GUIDES]
@@ -97,7 +99,7 @@ def test_the_command_is_known(command: str, monkeypatch):
             assert Path(words[words.index("--config_file") + 1]).is_file()
         check_script_call(words[script:])
     elif words[:2] == ["pip", "install"]:  # the versions that the tests run with
-        pinned = "".join(Path(f"requirements-{kind}.txt").read_text() for kind in ("dev", "export"))
+        pinned = "".join(Path(f"requirements-{kind}.txt").read_text() for kind in ("dev", "export", "app"))
         assert set(words[2:]) <= set(pinned.split())
     elif words[0] in ("whisper", "ffmpeg"):
         check_installed_program(words)

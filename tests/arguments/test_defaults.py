@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from utils.arguments.app import AppArguments
 from utils.arguments.evaluate import EvaluateArguments
 from utils.arguments.export import ExportArguments
 from utils.arguments.preprocess import PreprocessArguments
@@ -18,6 +19,7 @@ SCRIPTS = {
     "evaluate": EvaluateArguments,
     "transcribe": TranscribeArguments,
     "export": ExportArguments,
+    "app": AppArguments,
 }
 EXPECTED = yaml.safe_load((Path(__file__).parents[1] / "fixtures/defaults.yaml").read_text(encoding="utf-8"))
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from utils.arguments import evaluate, preprocess, transcribe
+from utils.arguments import app, evaluate, preprocess, transcribe
 from utils.arguments import train as train_module
+from utils.arguments.app import AppArguments
 from utils.arguments.evaluate import EvaluateArguments
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.preprocess import PreprocessArguments
@@ -29,9 +30,10 @@ READERS = {
     TrainArguments: ["train.py"],
     EvaluateArguments: ["evaluate.py"],
     TranscribeArguments: ["transcribe.py"],
+    AppArguments: ["app.py"],
 }
 ROOM_OF = {"train.py": "training"}  # that takes its arguments
-BASES = {"ScriptArguments"}
+BASES = {"ScriptArguments", "ParsedArguments"}
 
 
 def write_recipe(folder: Path, text: str) -> str:
@@ -52,7 +54,7 @@ def message_of(*argv: str, kind=TrainArguments) -> str:
 def test_every_dataclass_has_a_reader():
     found = {
         name
-        for module in (preprocess, train_module, evaluate, transcribe)
+        for module in (preprocess, train_module, evaluate, transcribe, app)
         for name, value in vars(module).items()
         if name.endswith("Arguments") and name not in BASES
     }

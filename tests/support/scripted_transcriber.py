@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from utils.audio.flac import SAMPLE_RATE
 from utils.audio.voice_activity import SpeechSpan
 from utils.delivery.transcribing import LoadedRecording
+from utils.evaluation.backends.transcriber import BackendOptions
 from utils.model.decoding import DecodedClips
 from utils.model.loading import LoadedModel
 
@@ -37,6 +39,7 @@ class ScriptedTranscriber:
     asked: list[Asked] = field(default_factory=list)
     takes_dynamic_context: bool = True
     takes_added_languages: bool = True
+    options: BackendOptions = BackendOptions(torch.device("cpu"), "auto", 448)  # noqa: RUF009, frozen
 
     def decode(
         self,

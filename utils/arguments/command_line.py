@@ -6,7 +6,7 @@ import types
 import typing
 from typing import Any, Literal
 
-from utils.arguments.fields import ScriptArguments
+from utils.arguments.fields import ParsedArguments
 from utils.runtime.errors import UserError
 from utils.runtime.resolved_arguments import default_of
 
@@ -34,7 +34,7 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def build_parser(
-    kind: type[ScriptArguments], description: str | None, *, show_all: bool
+    kind: type[ParsedArguments], description: str | None, *, show_all: bool
 ) -> argparse.ArgumentParser:
     """Build a parser of all flags of a script.
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from utils.runtime.flags import argument
 
-Arguments = TypeVar("Arguments", bound="ScriptArguments")
+Arguments = TypeVar("Arguments", bound="ParsedArguments")
 
 Normalizer = Literal["basic", "english", "script-safe"]
 
@@ -29,11 +29,17 @@ GENERATION_LIMIT = "Largest number of tokens of a transcript, with its prompt."
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScriptArguments:
-    """The arguments of every script. A script adds groups of flags; each group may define `problems`."""
+class ParsedArguments:
+    """A record that the command line fills. A script adds groups of flags; each may define `problems`."""
+
+    positional: ClassVar[str | None] = None  # the list that words without a flag belong to
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptArguments(ParsedArguments):
+    """The arguments of every script that writes a result."""
 
     group_name: ClassVar = "output"
-    positional: ClassVar[str | None] = None  # the list that words without a flag belong to
 
     output_dir: str = argument("Folder for the results.")
     seed: int = argument("Seed of all random choices.", default=42, advanced=True, at_least=0)

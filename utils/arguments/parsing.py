@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args, get_origin, get_type_hints
 
 from utils.arguments.command_line import StrictParser, build_parser
-from utils.arguments.fields import Arguments, ScriptArguments
+from utils.arguments.fields import Arguments, ParsedArguments
 from utils.arguments.recipes import recipe_as_words, unknown_message
 from utils.runtime.errors import UserError
 from utils.runtime.flags import bound_problems
@@ -51,7 +51,7 @@ def _take_config(words: list[str]) -> tuple[str | None, list[str]]:
     return namespace.config, rest
 
 
-def _take_bare_words(words: list[str], kind: type[ScriptArguments]) -> tuple[list[str], list[str]]:
+def _take_bare_words(words: list[str], kind: type[ParsedArguments]) -> tuple[list[str], list[str]]:
     """Separate the words that are neither a flag nor the value of one.
 
     argparse would take all words of `--format srt vtt talk.mp3` as formats. Here, a list of choices ends with
@@ -77,7 +77,7 @@ def _take_bare_words(words: list[str], kind: type[ScriptArguments]) -> tuple[lis
     return kept, bare
 
 
-def _group_problems(arguments: ScriptArguments) -> list[str]:
+def _group_problems(arguments: ParsedArguments) -> list[str]:
     """Return the problems that each group of flags finds in the combination of its values."""
     checks = [vars(group)["problems"] for group in type(arguments).__mro__ if "problems" in vars(group)]
     return [problem for check in reversed(checks) for problem in check(arguments)]

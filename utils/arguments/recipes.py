@@ -7,12 +7,12 @@ import typing
 from pathlib import Path
 from typing import Literal
 
-from utils.arguments.fields import ScriptArguments
+from utils.arguments.fields import ParsedArguments
 from utils.runtime.errors import UserError
 from utils.runtime.resolved_arguments import default_of, read_recipe
 
 
-def recipe_as_words(path: Path, kind: type[ScriptArguments]) -> list[str]:
+def recipe_as_words(path: Path, kind: type[ParsedArguments]) -> list[str]:
     """Turn a recipe into command-line words; check the name and type of each key."""
     types_of = typing.get_type_hints(kind)
     defaults = {f.name: default_of(f) for f in dataclasses.fields(kind)}
@@ -29,7 +29,7 @@ def recipe_as_words(path: Path, kind: type[ScriptArguments]) -> list[str]:
     return words
 
 
-def unknown_message(where: str, key: str, kind: type[ScriptArguments]) -> str:
+def unknown_message(where: str, key: str, kind: type[ParsedArguments]) -> str:
     names = [f.name for f in dataclasses.fields(kind)]
     near = difflib.get_close_matches(key.lstrip("-").replace("-", "_"), names, n=1)
     dashes = "--" if key.startswith("-") else ""  # none in a recipe

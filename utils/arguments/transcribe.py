@@ -9,16 +9,24 @@ from utils.runtime.flags import argument
 
 
 @dataclass(frozen=True, kw_only=True)
-class TranscribedFlags:
-    """The model and what it transcribes."""
+class FileFlags:
+    """What is transcribed."""
 
     group_name: ClassVar = "model and recordings"
 
-    model: str = argument("Model or adapter: a folder or a name on the Hub.")
     files: list[str] = argument(
         "Audio or video files, folders, patterns such as 'a/*.mp3', JSONL manifests; -: standard input.",
         default=[],
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscribedFlags:
+    """The model and the language of what it transcribes."""
+
+    group_name: ClassVar = "model and recordings"
+
+    model: str = argument("Model or adapter: a folder or a name on the Hub.")
     language: str = argument("Code of the spoken language. auto: the model detects it.", default="auto")
     prompt_terms: str | None = argument(
         "Names and terms to expect. The decoder gets them as the previous text of each window.",
@@ -41,7 +49,7 @@ class WindowFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubtitleFlags:
+class FormatFlags:
     """What is written."""
 
     group_name: ClassVar = "transcripts"
@@ -49,6 +57,14 @@ class SubtitleFlags:
     format: list[Literal["txt", "srt", "vtt", "tsv", "json"]] = argument(
         "Formats of the transcripts. json has the times of words.", default=["txt"]
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubtitleFlags:
+    """How subtitles are cut."""
+
+    group_name: ClassVar = "transcripts"
+
     max_line_width: int = argument(
         "Maximum number of characters in a line of subtitles.", default=42, at_least=8
     )
@@ -61,7 +77,9 @@ class SubtitleFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TranscribeArguments(SubtitleFlags, WindowFlags, DecodingFlags, TranscribedFlags, ScriptArguments):
+class TranscribeArguments(
+    SubtitleFlags, FormatFlags, WindowFlags, DecodingFlags, FileFlags, TranscribedFlags, ScriptArguments
+):
     """Arguments of transcribe.py."""
 
     positional: ClassVar = "files"

@@ -1,7 +1,7 @@
 """Transcribe whole recordings: windows cut at pauses, decoded in batches, with the times of words.
 
-The method is that of WhisperX (Bain et al. 2023, arXiv:2303.00747). If the text of a window looks wrong, the
-window is decoded again, as in openai/whisper: first without the prompt, then at a higher temperature.
+The method is that of WhisperX (arXiv:2303.00747). If the text of a window looks wrong, the window is decoded
+again, as in openai/whisper: first without the prompt, then at a higher temperature.
 """
 
 from collections import Counter
@@ -19,8 +19,9 @@ from utils.data.quality.speech_rates import count_characters, rate_problem, spok
 from utils.delivery.cues import Layout, cut_cues, uncovered_speech
 from utils.delivery.transcript import Cue, Transcript, Word, shift
 from utils.delivery.word_times import time_words
-from utils.evaluation.backends.transcriber import Transcriber
+from utils.evaluation.backends.transcriber import Transcriber, with_task
 from utils.evaluation.recordings import pack_windows
+from utils.model.languages import language_codes
 from utils.model.transcription import WithinMemory, plan_decoding
 from utils.text.loops import find_loop
 
@@ -84,6 +85,11 @@ class WindowReader:
         self._transcriber, self.request = transcriber, request
         self._temperature, self._previous = 0.0, request.previous
         self._read_batch = WithinMemory(self._decode)
+        self.languages = language_codes(transcriber.loaded.model)  # none for an English-only model
+
+    def for_task(self, task: str) -> "WindowReader":
+        """Return a reader with the same model and another task."""
+        return WindowReader(with_task(self._transcriber, task), replace(self.request, task=task))
 
     def read(
         self,
@@ -145,14 +151,17 @@ def transcribe_together(
         on_window: Function that is called once for each window, with the number of its recording and its
             seconds.
     """
-    windows = [window for number, of in enumerate(recordings) for window in _cut(number, of)]
+    windows = [window for number, of in enumerate(recordings) for window in cut_recording(number, of)]
     found = reader.read(windows, [recordings[window.recording].language for window in windows], on_window)
-    found |= _agree_on_languages(reader, windows, recordings, found)
-    found |= _read_again(reader, windows, found)
-    return [_join(number, of, windows, found, reader.request.layout) for number, of in enumerate(recordings)]
+    found |= agree_on_languages(reader, windows, recordings, found)
+    found |= read_doubtful_again(reader, windows, found)
+    return [
+        join_windows(number, of, windows, found, reader.request.layout)
+        for number, of in enumerate(recordings)
+    ]
 
 
-def _cut(number: int, recording: LoadedRecording) -> Iterable[Window]:
+def cut_recording(number: int, recording: LoadedRecording) -> Iterable[Window]:
     levels = measure_levels(recording.samples)
     for span in pack_windows(recording.speech, recording.samples):
         samples = recording.samples[num_samples_at(span.start) : num_samples_at(span.end)]
@@ -171,7 +180,7 @@ def find_doubt(text: str, seconds: float) -> str | None:
     return None if problem is None else str(problem)
 
 
-def _agree_on_languages(
+def agree_on_languages(
     reader: WindowReader,
     windows: Sequence[Window],
     recordings: Sequence[LoadedRecording],
@@ -197,7 +206,7 @@ def _main_language(recording: int, windows: Sequence[Window], found: dict[int, R
     return seconds.most_common(1)[0][0] if seconds else None
 
 
-def _read_again(
+def read_doubtful_again(
     reader: WindowReader, windows: Sequence[Window], found: dict[int, ReadWindow]
 ) -> dict[int, ReadWindow]:
     """Transcribe doubtful windows again: without the prompt, then at a higher temperature.
@@ -211,13 +220,12 @@ def _read_again(
         if not left:
             break
         languages = [found[number].language for number in left]
-        own = [windows[number] for number in left]
-        read = reader.read(own, languages, previous=(), temperature=temperature)
+        read = reader.read([windows[n] for n in left], languages, previous=(), temperature=temperature)
         better |= {number: read[place] for place, number in enumerate(left) if not read[place].doubt}
     return better
 
 
-def _join(
+def join_windows(
     number: int,
     recording: LoadedRecording,
     windows: Sequence[Window],

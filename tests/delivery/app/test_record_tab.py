@@ -3,6 +3,7 @@
 import contextlib
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from utils.delivery.app.sentences import Sentence
 
 OFFLINE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 HALF = SAMPLE_RATE // 2
+PORT = 7867
 
 
 @pytest.fixture(scope="module")
@@ -160,17 +162,16 @@ def test_foreign_text_is_only_text_in_the_tab(tab):
 
 
 @contextlib.contextmanager
-def served(gr, folder: Path, sentences: list[Sentence], port: int | None = None):
-    """A page that has only this tab; yields its address."""
+def served(folder: Path, sentences: list[Sentence], port: int):
+    """The page of app.py without a model, with its guard; yields its address."""
+    from utils.delivery.app.page import PageOptions, build_page
     from utils.delivery.app.record_tab import build_record_tab
+    from utils.delivery.app.server import ServerOptions, start
 
     with open_recordings(folder, sentences, "it", f"CC0 {HOSTILE}") as recordings:
-        with gr.Blocks(title="Page", analytics_enabled=False) as page, gr.Tabs():
-            build_record_tab(recordings)
-        options = {"quiet": True, "footer_links": [], "ssr_mode": False, "prevent_thread_lock": True}
-        _, url, _ = page.launch(server_name="127.0.0.1", server_port=port, **options)
+        page = build_page(None, PageOptions([], "it", 60), [partial(build_record_tab, recordings)])
         try:
-            yield url
+            yield start(page, ServerOptions("127.0.0.1", port, [], 10**7, 4))
         finally:
             page.close(verbose=False)
 
@@ -207,7 +208,7 @@ def test_an_accent_is_recorded_in_a_browser(gr, tmp_path, italian_prompts, sente
         page = browser.new_page(viewport={"width": 400, "height": 900})
         page.on("request", lambda request: asked.append(request.url))
         text, message = page.locator(".record-text"), page.locator(".record-message")
-        with served(gr, folder, sentences) as url:
+        with served(folder, sentences, PORT) as url:
             page.goto(url)
             page.get_by_label("Speaker").fill("Anna")
             page.get_by_label("Accent").fill("napoletano")
@@ -223,7 +224,7 @@ def test_an_accent_is_recorded_in_a_browser(gr, tmp_path, italian_prompts, sente
             text.get_by_text(sentences[2].text).wait_for()
             record(page, microphone, prompts[2])
             text.get_by_text(sentences[3].text).wait_for()
-        with served(gr, folder, sentences, int(url.rstrip("/").rsplit(":", 1)[1])):
+        with served(folder, sentences, PORT):
             page.goto(url)
             text.get_by_text(sentences[1].text).wait_for()  # the first without a take; Anna is known
             assert page.get_by_text("2 of 5 sentences").is_visible()
@@ -231,7 +232,7 @@ def test_an_accent_is_recorded_in_a_browser(gr, tmp_path, italian_prompts, sente
                 text.get_by_text(sentences[number].text).wait_for()
                 record(page, microphone, prompts[number])
             message.get_by_text("All sentences are recorded").wait_for()
-            assert page.title() == "Page"
+            assert page.title() == "Record"
             assert page.evaluate("document.documentElement.scrollWidth") == 400
         browser.close()
     assert all(address.startswith((url, "data:", "blob:")) for address in asked)

@@ -1,8 +1,8 @@
 """Define the interface of all backends. A backend gets clips and returns texts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -24,6 +24,11 @@ class BackendOptions:
 
 class Transcriber(Protocol):
     """A model that is ready to decode."""
+
+    @property
+    def options(self) -> BackendOptions:
+        """Return how the model is run."""
+        ...
 
     @property
     def loaded(self) -> LoadedModel:
@@ -80,3 +85,9 @@ class Transcriber(Protocol):
         a loop in it would continue in the next window.
         """
         ...
+
+
+def with_task(transcriber: Transcriber, task: str) -> Transcriber:
+    """Return a transcriber of the same model in memory, for another task."""
+    frozen = cast(Any, transcriber)  # every backend is a frozen dataclass
+    return replace(frozen, options=replace(transcriber.options, task=task))
