@@ -17,6 +17,7 @@ import pytest
 import soundfile
 
 from tests.support.hostile import film_without_sound
+from tests.support.link_servers import LinkServer, running
 from tests.support.pages import BROWSER_FLAGS
 
 pytestmark = pytest.mark.slow
@@ -48,10 +49,18 @@ def long_file(spoken) -> Path:
 
 
 @pytest.fixture(scope="module")
-def url(spelling_whisper, tmp_path_factory) -> Iterator[str]:
+def media(spoken) -> Iterator[LinkServer]:
+    """A server on this machine that the page may ask; it has the prompts."""
+    with running(LinkServer()) as server:
+        server.talk = spoken[0].read_bytes()
+        yield server
+
+
+@pytest.fixture(scope="module")
+def url(spelling_whisper, tmp_path_factory, media) -> Iterator[str]:
     words = ["--model", BASE, "--baseline", str(spelling_whisper), "--language", "it", "--port", str(PORT)]
     words += ["--max_megabytes", "8", "--max_minutes", "3", "--backend", "ctranslate2", "--dtype", "int8"]
-    words += ["--generation_max_length", "60"]
+    words += ["--generation_max_length", "60", "--allow_private_links", media.place]
     temporary = tmp_path_factory.mktemp("temporary")
     environment = os.environ | {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(ROOT / "app.py"), *words]
@@ -221,12 +230,20 @@ def test_bad_input_has_one_clear_message_each(page, tmp_path):
     large = {"name": "e.wav", "mimeType": "audio/wav", "buffer": bytes(9_000_000)}
     page.locator("input[type=file]").set_input_files(large)
     page.get_by_text("exceed the maximum allowed size").wait_for()
+
+
+def test_links(page, media, spoken):
+    """The prompts from the one server that is allowed; all else is refused, also where that one leads."""
     page.get_by_role("tab", name="Link").click()
     links = {
         "http://127.0.0.1:9/a.mp3": "127.0.0.1: this host is not on the public internet.",
         "file:///etc/passwd": "file:///etc/passwd: expected a link",
+        f"{media.origin}/to/http:%2F%2F10.0.0.1%2Fa.mp3": "10.0.0.1: this host is not on the public",
+        f"{media.origin}/endless/a.mp3": "larger than 8 MB",
+        f"{media.origin}/talk/a.wav": "Done in",
     }
     for link, message in links.items():
         page.locator("#link input, #link textarea").fill(link)
         page.click("#start")
         told(page, message)
+    assert jiwer.wer(spoken[1].lower(), " ".join(words_of(page, 0)).lower()) < 0.4

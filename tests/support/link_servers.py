@@ -33,6 +33,7 @@ class LinkServer(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         super().__init__((host, 0), _Answers)
         self.asked: list[str] = []
+        self.talk = TALK
         self.ended = threading.Event()
         self.place = f"[{host}]:{self.server_port}" if ":" in host else f"{host}:{self.server_port}"
         self.origin = f"http://{self.place}"
@@ -89,7 +90,7 @@ class _Answers(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _talk(self, argument: str) -> None:
-        self._send("audio/flac", TALK)
+        self._send("audio/flac", self.server.talk)
 
     def _typeless(self, argument: str) -> None:
         self._send("application/octet-stream", TALK)

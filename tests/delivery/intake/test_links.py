@@ -95,7 +95,7 @@ def test_a_bad_answer_is_refused(host, tmp_path, path, reason):
 
 
 def test_an_endless_stream_ends_at_the_limit_of_size(host, tmp_path):
-    assert "larger than 1 MiB" in refusal(
+    assert "larger than 1.049 MB" in refusal(
         f"{host.origin}/endless", tmp_path, LinkLimits(1 << 20), {host.place}
     )
 

@@ -45,7 +45,7 @@ class LinkLimits:
 
     def too_large(self) -> UserError:
         return UserError(
-            f"The file behind the link is larger than {self.size_bytes / (1 << 20):.4g} MiB. "
+            f"The file behind the link is larger than {self.size_bytes / 1e6:.4g} MB. "
             "Give a shorter recording."
         )
 
