@@ -52,7 +52,11 @@ class FasterWhisperRuntime:
 
 @dataclass(frozen=True)
 class BatchedFasterWhisperRuntime:
-    """faster-whisper's `BatchedInferencePipeline`: speech is found first, and decoded in batches."""
+    """faster-whisper's `BatchedInferencePipeline`: speech is found first, and decoded in batches.
+
+    Times of words are asked for without timestamps, as by default. With timestamps, what follows an early end
+    of a window is lost, because no window is decoded twice.
+    """
 
     engine: "BatchedInferencePipeline"
     task: str
@@ -66,7 +70,7 @@ class BatchedFasterWhisperRuntime:
             task=self.task,
             beam_size=1,
             temperature=0.0,
-            without_timestamps=not way.timestamps,
+            without_timestamps=way.words or not way.timestamps,
             word_timestamps=way.words,
             batch_size=BATCH_SIZE,
         )
