@@ -59,7 +59,7 @@ def test_every_score_has_a_row(export, tmp_path):
         "| source | recordings | timestamps + words | 25.0 | 2 | 3.4 | 0.123 | 0.25 | 0.76 | 9.0 |",
         "| faster-whisper | recordings | timestamps + words | 25.0 | 2 | 3.4 | none | 0.00 | 0.00 | 9.0 |",
     ]
-    assert "2 points of WER (3 with fewer than 16 bits)" in text and "0.15 of F1" in text
+    assert "2 points of WER (3 with fewer than 16 bits)" in text and "0.35 of F1" in text
 
 
 def test_times_that_a_program_only_estimates_are_shown_and_not_judged(export, tmp_path):

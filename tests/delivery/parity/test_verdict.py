@@ -64,8 +64,8 @@ def timed(error: float | None, f1: float) -> Score:
     [
         (timed(0.13, 0.9), None),
         (timed(0.15, 0.9), "words 0.15 s"),
-        (timed(0.05, 0.76), None),
-        (timed(0.05, 0.74), "F1"),
+        (timed(0.05, 0.56), None),
+        (timed(0.05, 0.54), "F1"),
         (timed(None, 0.0), "no times of words"),
         (score(way=WORDS), "no times of words"),
     ],
