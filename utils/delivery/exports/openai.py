@@ -55,7 +55,10 @@ def write_checkpoint(source: ExportSource, folder: Path, precision: str) -> list
         f'model.set_alignment_heads(torch.load("{CHECKPOINT}", weights_only=True)["alignment_heads"])'
     ]
     if added:
-        notes.append(f"openai/whisper knows the language {added[0]} by the code {BORROWED_CODE} (Cantonese).")
+        notes.append(
+            f"openai/whisper knows the language {added[0]} by the code {BORROWED_CODE} (Cantonese), whose "
+            "words it splits, so do not use its times of words."
+        )
     return notes
 
 
