@@ -3,6 +3,8 @@
 Never run against the live Hub. The server in tests/support/hub_server.py checks digests and sizes itself.
 """
 
+import contextlib
+import io
 import json
 import re
 import shlex
@@ -325,11 +327,19 @@ def export_words(best: Path, output_dir: Path, *more: str) -> list[str]:
     return [*words.split(), *more]
 
 
-def test_exports_are_pushed_as_a_family(hub, best, capsys):
-    out = best.parent / "out"
-    words = export_words(best, out, "--format", "huggingface", "ctranslate2", "ggml", "--hub_license", "mit")
-    export.main(words)
-    assert capsys.readouterr().out.count("On the Hub:") == 3
+@pytest.fixture(scope="module")
+def family(hub, best) -> tuple[list[str], str]:
+    """The command that exported and pushed three formats, and what it printed."""
+    more = ["--format", "huggingface", "ctranslate2", "ggml", "--hub_license", "mit"]
+    words = export_words(best, best.parent / "out", *more)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        export.main(words)
+    return words, printed.getvalue()
+
+
+def test_exports_are_pushed_as_a_family(hub, best, family, capsys):
+    words, printed = family
+    assert printed.count("On the Hub:") == 3
     whole, ct2, ggml = (card_of(hub, name) for name in ("real", "real-ct2", "real-ggml"))
     assert (whole.data.base_model, whole.data.base_model_relation) == ("openai/whisper-base", "finetune")
     for card, library in ((ct2, "ctranslate2"), (ggml, "whisper.cpp")):
@@ -355,6 +365,7 @@ def test_exports_are_pushed_as_a_family(hub, best, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("family")
 def test_the_code_of_the_cards_runs(hub, best, tmp_path, monkeypatch):
     card, ggml = card_of(hub, "real").text, card_of(hub, "real-ggml").text
     shell = re.search(r"^```bash\npython export\.py (.*)\n```", card, re.MULTILINE)
