@@ -16,6 +16,7 @@ from utils.model.saving import ARGUMENTS_FILE, RESULTS_FILE
 from utils.model.whisper import whisper_of
 from utils.runtime.errors import UserError
 from utils.runtime.files import write_json, write_text
+from utils.runtime.templates import open_templates
 
 TEMPLATES = Path(__file__).with_name("templates") / "space"
 
@@ -120,14 +121,6 @@ def _head(source: ExportSource, title: str, hub_model_id: str | None) -> str:
 
 
 def _fill_templates(folder: Path, values: Mapping[str, object]) -> None:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["literal"] = json.dumps  # JSON of texts is also Python
+    environment = open_templates(TEMPLATES, is_html=False, literal=json.dumps)  # JSON of texts is also Python
     for name in environment.list_templates():
         write_text(folder / name.removesuffix(".jinja"), environment.get_template(name).render(values))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from utils.report import labels
 from utils.runtime.files import write_bytes
 from utils.runtime.messages import counted
+from utils.runtime.templates import open_templates
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -42,15 +43,5 @@ def write_page(path: Path, template: str, context: Mapping[str, object]) -> None
 
 def make_environment() -> "Environment":
     """Load the templates and their filters. An unknown name is an error, not an empty text."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {function.__name__: function for function in FILTERS}
-    environment.filters["commas"] = "{:,}".format
-    return environment
+    filters = {function.__name__: function for function in FILTERS}
+    return open_templates(TEMPLATES, is_html=True, commas="{:,}".format, **filters)

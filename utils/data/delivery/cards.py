@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from utils.runtime.templates import open_templates
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -71,17 +73,7 @@ def card_environment(*folders: Path) -> "Environment":
 
     The filter `one_line` is for all text that comes from data, file names or other people.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(folders),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters["one_line"] = one_line
-    return environment
+    return open_templates(*folders, is_html=False, one_line=one_line)
 
 
 def one_line(text: object) -> str:

@@ -13,6 +13,7 @@ from utils.delivery.cues import Layout
 from utils.delivery.formats import FORMATS
 from utils.delivery.growing import Growing
 from utils.delivery.transcript import Cue, Transcript, Word
+from utils.runtime.templates import open_templates
 from utils.text.scripts import is_right_to_left
 
 if TYPE_CHECKING:
@@ -142,17 +143,7 @@ def _render(template: str, **values: object) -> str:
 
 @cache
 def _environment() -> "Environment":
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["as_time"] = as_time
-    return environment
+    return open_templates(TEMPLATES, is_html=True, as_time=as_time)
 
 
 def as_time(seconds: float) -> str:
