@@ -13,12 +13,12 @@ OPTIONS = BackendOptions(torch.device("cpu"), "float32", 12, "transcribe", 1)
 
 
 @pytest.mark.parametrize("is_fast", [True, False])
-def test_words_are_timed_in_bfloat16_where_that_is_fast(tiny_whisper, monkeypatch, is_fast):
+def test_words_are_timed_in_bfloat16_where_that_is_fast(spelling_whisper, monkeypatch, is_fast):
     monkeypatch.setattr("utils.runtime.devices.cpu_is_fast_in_bfloat16", lambda: is_fast)
     sound = np.random.default_rng(1).normal(0, 0.1, 5 * 16000).astype(np.float32)
     window = Window(0, 2.0, 7.0, np.zeros(250, dtype=bool), sound)
     options = {"languages": {"it"}, "audio_context": "full", "batch_size": 1, "layout": Layout()}
-    with open_window_reader(str(tiny_whisper), "ctranslate2", OPTIONS, **options) as reader:
+    with open_window_reader(str(spelling_whisper), "ctranslate2", OPTIONS, **options) as reader:
         (read,) = reader.read([window], ["it"]).values()
         timing = reader._transcriber.loaded.model
     assert timing.dtype == timing.proj_out.weight.dtype == (torch.bfloat16 if is_fast else torch.float32)
