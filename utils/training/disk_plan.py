@@ -1,0 +1,106 @@
+"""Plan the files of a run, so that they fit into `--disk_budget`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from utils.arguments.train import TrainArguments
+from utils.runtime.disk_budget import DiskBudget, read_size, show_size
+from utils.runtime.errors import UserError, WriteError
+from utils.training.estimates import Disk, estimate_disk
+from utils.training.optimizers import moment_bytes
+
+OTHER_FILES = 6_000_000  # bytes of a model folder without weights (tokenizer), or of a checkpoint's small files
+
+SHARE_FOR_FILES = 0.98  # of the budget; the rest is for logs
+
+
+@dataclass(frozen=True)
+class DiskPlan:
+    """What a run may write."""
+
+    budget: DiskBudget
+    checkpoints: int  # number of checkpoints to keep
+    sizes: Disk  # estimates
+    caches: bool = True  # whether there is room for the outputs of a frozen encoder
+
+    def check_room(self, folder: Path) -> None:
+        """Check that a model folder may be written.
+
+        Raises:
+            WriteError: It would pass the budget.
+        """
+        if self.budget.limit_bytes is None:  # the disk itself tells when it is full
+            return
+        if reason := self.budget.why_too_small(self.sizes.model + OTHER_FILES):
+            raise WriteError(f"{folder} could not be written: {reason}. The earlier content is kept.")
+
+
+def estimate_files(args: TrainArguments, model: nn.Module, encoder_states: int) -> Disk:
+    """Estimate the size of the files of a run with `--save_total_limit` checkpoints."""
+    folders = 1 + (args.eval_steps > 0) + args.average_checkpoints + bool(args.interpolation_alphas)
+    return estimate_disk(
+        model,
+        checkpoints=args.save_total_limit if args.save_steps else 0,
+        models=folders,
+        moment_bytes=moment_bytes(args.optim),
+        adapter_only=args.use_peft,
+        encoder_states=encoder_states,
+    )
+
+
+def plan_disk(args: TrainArguments, model: nn.Module, encoder_states: int) -> DiskPlan:
+    """Choose how many checkpoints to keep. With a budget, these may be fewer than `--save_total_limit`.
+
+    Args:
+        args: The arguments of the run.
+        model: The model. `requires_grad` marks the trained parameters.
+        encoder_states: Bytes of the cache of a frozen encoder. 0 if there is none.
+
+    Raises:
+        UserError: The budget is too small for a single checkpoint and the model folders.
+    """
+    sizes, output_dir = estimate_files(args, model, encoder_states), Path(args.output_dir)
+    if args.disk_budget is None:
+        return DiskPlan(DiskBudget(output_dir), args.save_total_limit, sizes)
+    limit = read_size(args.disk_budget)
+    assert limit is not None  # checked with the arguments
+    budget = DiskBudget(output_dir, limit)
+    for cache in dict.fromkeys((encoder_states, 0)):
+        for kept in range(args.save_total_limit, 0, -1):
+            if peak_bytes(args, sizes, kept, cache) <= SHARE_FOR_FILES * limit:
+                return DiskPlan(budget, kept, sizes, caches=cache == encoder_states)
+    needed = peak_bytes(args, sizes, 1, 0) / SHARE_FOR_FILES
+    raise UserError(
+        f"disk_budget {args.disk_budget}: {output_dir} needs {show_size(needed)} at its fullest moment "
+        f"({_parts(args, sizes)}). Give a larger disk_budget. Or need less: --use_peft, "
+        "--optim adamw_bnb_8bit, fewer --average_checkpoints, or --save_steps 0 for no checkpoints."
+    )
+
+
+def peak_bytes(args: TrainArguments, sizes: Disk, kept: int, encoder_states: int) -> int:
+    """Return the bytes at the fullest moment of a run that keeps `kept` checkpoints.
+
+    A new folder is complete before the old one is deleted. So a checkpoint, best/, a snapshot or a mixture
+    exists twice for a moment.
+    """
+    checkpoint, model = sizes.checkpoint + OTHER_FILES, sizes.model + OTHER_FILES
+    has_best, snapshots = args.eval_steps > 0, args.average_checkpoints
+    checkpoints = kept * checkpoint if args.save_steps else 0
+    grown = max(1, snapshots) if args.use_peft else 1  # the average of adapters has the sum of their ranks
+    trained = checkpoints + (has_best + snapshots) * model + encoder_states
+    moments = [trained + model]  # best/ or a snapshot is replaced, or final/ is written
+    if args.save_steps:
+        moments.append(trained + checkpoint)
+    if snapshots:  # beside final/, the average is written
+        moments.append(checkpoints + (has_best + snapshots + 1 + grown) * model)
+    if args.interpolation_alphas:  # best/, final/, a mixture, the next one, and the result of an earlier search
+        moments.append(checkpoints + (4 * grown + 1) * model)
+    in_copy = (checkpoint * (args.save_steps > 0) + (has_best + snapshots) * model) * bool(args.mirror_dir)
+    return max(moments) + in_copy  # see `Mirror`
+
+
+def _parts(args: TrainArguments, sizes: Disk) -> str:
+    found = [f"a checkpoint of {show_size(sizes.checkpoint)} and the next one"] if args.save_steps else []
+    return ", ".join([*found, f"model folders of {show_size(sizes.model)} each"])
