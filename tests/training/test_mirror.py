@@ -45,6 +45,7 @@ def run(tmp_path) -> Path:
 
 @pytest.fixture
 def mirror(run, tmp_path) -> Mirror:
+    (tmp_path / "drive").mkdir()
     return Mirror(run, tmp_path / "drive/it", RunClock())
 
 
@@ -120,10 +121,11 @@ def test_a_full_disk_keeps_the_whole_copy_and_is_a_warning(run, small_disk, caps
     assert "could not be updated: No space left on device" in capsys.readouterr().out
 
 
-def test_a_disk_that_is_gone_is_a_warning(run, mirror, tmp_path, capsys):
-    (tmp_path / "drive").write_text("a file in place of the folder")
+def test_a_disk_that_is_gone_is_a_warning_and_not_made_anew(run, mirror, tmp_path, capsys):
+    (tmp_path / "drive").rmdir()
     mirror.finish()
-    assert "Warning: " in capsys.readouterr().out
+    assert "could not be updated: No such file or directory" in capsys.readouterr().out
+    assert not (tmp_path / "drive").exists()
 
 
 def test_a_disk_that_hangs_is_not_waited_for(run, mirror, monkeypatch, capsys):
@@ -187,3 +189,15 @@ def test_a_mirror_that_breaks_off_a_copy_leaves_nothing_half(run, mirror, tmp_pa
     mirror._wait()
     assert contents(tmp_path / "drive/it") == {}
     assert "Input/output error" in capsys.readouterr().out
+
+
+def test_what_killed_copies_have_left_is_swept_away(run, mirror, tmp_path):
+    mirror.finish()
+    copy = tmp_path / "drive/it"
+    before = contents(copy)
+    write_files(copy / ".checkpoint-9.tmp", weights="half")
+    write_files(copy / ".best.old", config="older")
+    (copy / "snapshots/.step-9.tmp").mkdir()
+    (copy / ".metrics.jsonl.tmp").write_text("half")
+    mirror.finish()
+    assert contents(copy) == before and not list(copy.rglob(".*"))

@@ -1,17 +1,21 @@
 """Plan the files of a run, so that they fit into `--disk_budget`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
 from utils.arguments.train import TrainArguments
+from utils.model.loading import LoadedModel
 from utils.runtime.disk_budget import DiskBudget, read_size, show_size
 from utils.runtime.errors import UserError, WriteError
+from utils.runtime.messages import counted
 from utils.training.estimates import Disk, estimate_disk
 from utils.training.optimizers import moment_bytes
 
-OTHER_FILES = 6_000_000  # bytes of a model folder without weights (tokenizer), or of a checkpoint's small files
+SMALL_FILES = 100_000  # bytes of a folder without weights, optimiser state and tokenizer
+
+BYTES_PER_TENSOR = 1_000  # names and shapes in the files of a checkpoint
 
 SHARE_FOR_FILES = 0.98  # of the budget; the rest is for logs
 
@@ -22,8 +26,18 @@ class DiskPlan:
 
     budget: DiskBudget
     checkpoints: int  # number of checkpoints to keep
-    sizes: Disk  # estimates
+    sizes: Disk  # estimates, with the small files of a folder
     caches: bool = True  # whether there is room for the outputs of a frozen encoder
+
+    def savings(self, save_total_limit: int) -> list[str]:
+        """Describe what the budget takes away from a run."""
+        found = []
+        if self.checkpoints < save_total_limit:
+            kept = counted(self.checkpoints, "checkpoint")
+            found.append(f"disk_budget: the run keeps {kept} instead of {save_total_limit}.")
+        if not self.caches:
+            found.append("disk_budget: the outputs of the frozen encoder are not cached, so training is slower.")
+        return found
 
     def check_room(self, folder: Path) -> None:
         """Check that a model folder may be written.
@@ -33,7 +47,7 @@ class DiskPlan:
         """
         if self.budget.limit_bytes is None:  # the disk itself tells when it is full
             return
-        if reason := self.budget.why_too_small(self.sizes.model + OTHER_FILES):
+        if reason := self.budget.why_too_small(self.sizes.model):
             raise WriteError(f"{folder} could not be written: {reason}. The earlier content is kept.")
 
 
@@ -50,18 +64,30 @@ def estimate_files(args: TrainArguments, model: nn.Module, encoder_states: int) 
     )
 
 
-def plan_disk(args: TrainArguments, model: nn.Module, encoder_states: int) -> DiskPlan:
+def with_small_files(sizes: Disk, loaded: LoadedModel) -> Disk:
+    """Add what a folder holds beside weights and optimiser state. The tokenizer is the largest part."""
+    tokenizer = len(loaded.processor.tokenizer.backend_tokenizer.to_str(pretty=True).encode())
+    names = BYTES_PER_TENSOR * len(list(loaded.model.parameters()))
+    return replace(
+        sizes,
+        checkpoint=sizes.checkpoint + names + SMALL_FILES,
+        model=sizes.model + tokenizer + SMALL_FILES,
+    )
+
+
+def plan_disk(args: TrainArguments, loaded: LoadedModel, encoder_states: int) -> DiskPlan:
     """Choose how many checkpoints to keep. With a budget, these may be fewer than `--save_total_limit`.
 
     Args:
         args: The arguments of the run.
-        model: The model. `requires_grad` marks the trained parameters.
+        loaded: The model. `requires_grad` marks the trained parameters.
         encoder_states: Bytes of the cache of a frozen encoder. 0 if there is none.
 
     Raises:
         UserError: The budget is too small for a single checkpoint and the model folders.
     """
-    sizes, output_dir = estimate_files(args, model, encoder_states), Path(args.output_dir)
+    sizes = with_small_files(estimate_files(args, loaded.model, encoder_states), loaded)
+    output_dir = Path(args.output_dir)
     if args.disk_budget is None:
         return DiskPlan(DiskBudget(output_dir), args.save_total_limit, sizes)
     limit = read_size(args.disk_budget)
@@ -85,7 +111,7 @@ def peak_bytes(args: TrainArguments, sizes: Disk, kept: int, encoder_states: int
     A new folder is complete before the old one is deleted. So a checkpoint, best/, a snapshot or a mixture
     exists twice for a moment.
     """
-    checkpoint, model = sizes.checkpoint + OTHER_FILES, sizes.model + OTHER_FILES
+    checkpoint, model = sizes.checkpoint, sizes.model
     has_best, snapshots = args.eval_steps > 0, args.average_checkpoints
     checkpoints = kept * checkpoint if args.save_steps else 0
     grown = max(1, snapshots) if args.use_peft else 1  # the average of adapters has the sum of their ranks

@@ -5,6 +5,7 @@ Each folder and file gets its name when it is complete. The checkpoint comes las
 least as new as it is; and a resumed run drops what is newer.
 """
 
+import contextlib
 import os
 import shutil
 import threading
@@ -81,6 +82,8 @@ class Mirror:
     def _copy_staged(self, staged: Path) -> None:
         started = time.monotonic()
         try:
+            self._folder.mkdir(exist_ok=True)  # not the folders above it: the disk may be unmounted
+            self._sweep(".tmp")
             for item in mirrored_items(staged):
                 name = item.relative_to(staged).as_posix()
                 files = _fingerprint(item)
@@ -89,6 +92,7 @@ class Mirror:
                     self._copy(item, target)
                     self._copied[name] = files
             self._drop_what_is_gone(staged)
+            self._sweep(".old")
         except OSError as error:
             self._warn(error)
         finally:
@@ -98,8 +102,6 @@ class Mirror:
     def _copy(self, source: Path, target: Path) -> None:
         """Copy a file or a folder. It gets its name when it is complete."""
         temporary = target.with_name(f".{target.name}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.unlink(missing_ok=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             if source.is_dir():
@@ -112,8 +114,8 @@ class Mirror:
                 temporary.replace(target)
                 flush_folder(target.parent)
         except OSError:
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                _delete(temporary)
             raise
 
     def _copy_file(self, source: Path, target: Path) -> None:
@@ -130,9 +132,14 @@ class Mirror:
         kept = {item.relative_to(staged) for item in mirrored_items(staged)}
         if not any(checkpoint_step(path) >= 0 for path in kept):
             return  # the run has none; an older one is better than none
-        for item in [*mirrored_items(self._folder), *newest_first(self._folder)]:
+        for item in dict.fromkeys([*mirrored_items(self._folder), *newest_first(self._folder)]):
             if item.relative_to(self._folder) not in kept:
-                shutil.rmtree(item) if item.is_dir() else item.unlink(missing_ok=True)
+                _delete(item)
+
+    def _sweep(self, suffix: str) -> None:
+        """Delete what a copy that was killed has left."""
+        for left in self._folder.rglob(f".*{suffix}"):
+            _delete(left)
 
     def _warn(self, error: OSError) -> None:
         print(
@@ -174,6 +181,10 @@ def fetch_run(mirror: Path, run: Path) -> None:
                 move_into_place(item, target)
             else:
                 item.replace(target)
+
+
+def _delete(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _files(path: Path) -> list[Path]:

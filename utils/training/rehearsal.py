@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 
+import torch
 from rich import get_console
 
 from utils.arguments.train import TrainArguments
@@ -41,7 +42,8 @@ def rehearse(args: TrainArguments, compute_gradients: ComputeGradients) -> None:
     """Do a few steps and print the estimate. Save nothing."""
     check_gpu_is_there()
     accelerator = start_accelerator(args)
-    accelerator.print(f"Dry run on {describe_hardware(accelerator)}.")
+    card = f" ({torch.cuda.get_device_name()})" if accelerator.device.type == "cuda" else ""
+    accelerator.print(f"Dry run on {describe_hardware(accelerator)}{card}.")
     with explaining_out_of_memory():
         run = build_run(args, accelerator)
         if args.auto_find_batch_size:

@@ -79,6 +79,8 @@ def begin(run: Run, *, is_resumed: bool) -> None:
         write_text(run.output_dir / "train.yaml", arguments_as_yaml(args))
         print(trainable_parameters_line(run.loaded.model))
         print(describe(run))
+        for saving in run.disk.savings(args.save_total_limit):
+            print(saving)
         if args.use_peft and args.learning_rate < LOW_FOR_ADAPTERS:
             usual = "1e-2" if args.peft_type == "adalora" else "1e-3"
             rate = f"{args.learning_rate:g}"

@@ -59,7 +59,7 @@ def build_run(args: TrainArguments, accelerator: Accelerator, stop_request: Stop
     encoding = choose_fixed_encoding(args, accelerator, data, pace.total_steps)
     folder = Path(args.output_dir) / "encoder_states"
     cache = encoding.cache_in(folder, loaded, accelerator.mixed_precision) if encoding else None
-    disk = plan_disk(args, loaded.model, cache.num_bytes if cache else 0)
+    disk = plan_disk(args, loaded, cache.num_bytes if cache else 0)
     if encoding is not None and disk.caches and not args.dry_run:
         audio = (row["audio"] for row in data.clips.rows)
         cache = open_encoder_cache(accelerator, folder, loaded, encoding, audio)

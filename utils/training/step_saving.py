@@ -1,7 +1,6 @@
 """Save a step of a run within its disk budget, and measure how long it takes."""
 
 from utils.training.checkpoints import save_checkpoint
-from utils.training.disk_plan import OTHER_FILES
 from utils.training.run import Run
 
 
@@ -20,5 +19,5 @@ def save_step(run: Run) -> bool:
             state,
             disk.checkpoints,
             disk.budget,
-            disk.sizes.checkpoint + OTHER_FILES,
+            disk.sizes.checkpoint,
         )
