@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from utils.runtime.errors import WriteError
 from utils.runtime.files import free_disk_bytes
 
 UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -52,6 +53,17 @@ class DiskBudget:
         if self.limit_bytes is None:
             return free
         return min(free, self.limit_bytes - folder_bytes(self.folder))
+
+    def check_room(self, folder: Path, needed_bytes: int) -> None:
+        """Check that a folder of this size stays within the budget. A disk tells by itself when it is full.
+
+        Raises:
+            WriteError: It does not.
+        """
+        if self.limit_bytes is None:
+            return
+        if reason := self.why_too_small(needed_bytes):
+            raise WriteError(f"{folder} could not be written: {reason}. The earlier content is kept.")
 
     def why_too_small(self, needed_bytes: int) -> str:
         """Return why so many bytes may not be written. Return an empty text if they may."""

@@ -8,7 +8,7 @@ from torch import nn
 from utils.arguments.train import TrainArguments
 from utils.model.loading import LoadedModel
 from utils.runtime.disk_budget import DiskBudget, read_size, show_size
-from utils.runtime.errors import UserError, WriteError
+from utils.runtime.errors import UserError
 from utils.runtime.messages import counted
 from utils.training.estimates import Disk, estimate_disk
 from utils.training.optimizers import moment_bytes
@@ -39,16 +39,11 @@ class DiskPlan:
             found.append("disk_budget: the outputs of the frozen encoder are not cached, so training is slower.")
         return found
 
-    def check_room(self, folder: Path) -> None:
-        """Check that a model folder may be written.
 
-        Raises:
-            WriteError: It would pass the budget.
-        """
-        if self.budget.limit_bytes is None:  # the disk itself tells when it is full
-            return
-        if reason := self.budget.why_too_small(self.sizes.model):
-            raise WriteError(f"{folder} could not be written: {reason}. The earlier content is kept.")
+def budget_of(args: TrainArguments) -> DiskBudget:
+    """Return the bytes that the run folder may take."""
+    limit = None if args.disk_budget is None else read_size(args.disk_budget)
+    return DiskBudget(Path(args.output_dir), limit)
 
 
 def estimate_files(args: TrainArguments, model: nn.Module, encoder_states: int) -> Disk:
@@ -87,19 +82,16 @@ def plan_disk(args: TrainArguments, loaded: LoadedModel, encoder_states: int) ->
         UserError: The budget is too small for a single checkpoint and the model folders.
     """
     sizes = with_small_files(estimate_files(args, loaded.model, encoder_states), loaded)
-    output_dir = Path(args.output_dir)
-    if args.disk_budget is None:
-        return DiskPlan(DiskBudget(output_dir), args.save_total_limit, sizes)
-    limit = read_size(args.disk_budget)
-    assert limit is not None  # checked with the arguments
-    budget = DiskBudget(output_dir, limit)
+    budget = budget_of(args)
+    if budget.limit_bytes is None:
+        return DiskPlan(budget, args.save_total_limit, sizes)
     for cache in dict.fromkeys((encoder_states, 0)):
         for kept in range(args.save_total_limit, 0, -1):
-            if peak_bytes(args, sizes, kept, cache) <= SHARE_FOR_FILES * limit:
+            if peak_bytes(args, sizes, kept, cache) <= SHARE_FOR_FILES * budget.limit_bytes:
                 return DiskPlan(budget, kept, sizes, caches=cache == encoder_states)
     needed = peak_bytes(args, sizes, 1, 0) / SHARE_FOR_FILES
     raise UserError(
-        f"disk_budget {args.disk_budget}: {output_dir} needs {show_size(needed)} at its fullest moment "
+        f"disk_budget {args.disk_budget}: {args.output_dir} needs {show_size(needed)} at its fullest moment "
         f"({_parts(args, sizes)}). Give a larger disk_budget. Or need less: --use_peft, "
         "--optim adamw_bnb_8bit, fewer --average_checkpoints, or --save_steps 0 for no checkpoints."
     )

@@ -49,7 +49,7 @@ def save_model(run: Run, folder: Path) -> None:
     }
     with failing_together():
         if whole is not None and run.accelerator.is_main_process:
-            run.disk.check_room(folder)
+            run.disk.budget.check_room(folder, run.disk.sizes.model)
             results |= card_results(args, run.output_dir / METRICS_FILE)
             save_model_folder(
                 folder,
@@ -76,7 +76,7 @@ def keep_snapshot(run: Run, value: float) -> None:
         whole = whole_model(run.accelerator, run.model)
         with failing_together():
             if whole is not None and run.accelerator.is_main_process:
-                run.disk.check_room(folder)
+                run.disk.budget.check_room(folder, run.disk.sizes.model)
                 save_snapshot(folder, state.step, whole)
     state.ranking = ranking
     if run.accelerator.is_main_process:
