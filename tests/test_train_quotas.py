@@ -1,4 +1,4 @@
-"""train.py within hours, bytes and the life of a machine: --max_hours, --disk_budget, --mirror_dir, --dry_run."""
+"""train.py within hours, bytes and the life of a machine."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ import train
 from tests.support.training_runs import ROOT, losses, read_json, read_metrics, values_of
 from utils.runtime.errors import UserError
 from utils.runtime.launch import _launcher_asks_for_gpu
-from utils.training import hours
+from utils.training import clock, hours
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
@@ -40,14 +41,16 @@ def command(brief_whisper, prepared, tmp_path):
 # ---- --max_hours -------------------------------------------------------------------------------------------
 
 
-def test_a_run_of_seconds_ends_in_time_with_its_schedule_at_the_end(command, tmp_path, capsys):
-    """A looser bound than hours have: a machine that others use is not steady for six seconds."""
-    seconds = 6.0
+def test_a_run_of_seconds_ends_in_time_with_its_schedule_at_the_end(command, tmp_path, monkeypatch, capsys):
+    """In seconds of the processor, as others use the machine too. A looser bound than hours have."""
+    seconds = 4.0
     options = [f"--max_hours {seconds / 3600}", "--max_steps 100000", "--eval_steps 40", "--save_steps 40"]
-    started = time.monotonic()
+    train.main(command("--max_steps 1", "--eval_steps 1", run="warm"))  # libraries are imported now
+    monkeypatch.setattr(clock, "time", SimpleNamespace(monotonic=time.process_time))
+    started = time.process_time()
     train.main(command(*options))
-    took = time.monotonic() - started
-    assert 0.6 * seconds < took < 1.2 * seconds
+    took = time.process_time() - started
+    assert 0.85 * seconds < took < 1.1 * seconds
     records = read_metrics(tmp_path / "run")
     last = records[-1]["step"]
     planned = values_of(tmp_path / "run", "planned_steps")
@@ -89,6 +92,9 @@ def test_a_resumed_run_keeps_the_schedule_that_was_chosen(command, planned, tmp_
     train.main(command(*options))
     assert losses(run) == losses(straight)
     assert values_of(run, "learning_rate") == values_of(straight, "learning_rate")
+    # without the limit, the schedule is that of the arguments again
+    train.main(command("--save_steps 100", "--resume_from_checkpoint latest"))
+    assert values_of(run, "learning_rate")[6:] == pytest.approx([1e-3 * rate for rate in (2 / 9, 1 / 9, 0)])
 
 
 def test_the_hours_of_a_run_are_saved_and_counted(command, planned, tmp_path, monkeypatch):
@@ -105,16 +111,10 @@ def test_the_hours_of_a_run_are_saved_and_counted(command, planned, tmp_path, mo
     record["state"]["seconds_used"] = 1800.0
     path.write_text(json.dumps(record))
     shutil.rmtree(tmp_path / "run/final")
-    train.main(command("--max_hours 1", "--save_steps 9", "--max_steps 12", "--resume_from_checkpoint latest"))
+    train.main(
+        command("--max_hours 1", "--save_steps 9", "--max_steps 12", "--resume_from_checkpoint latest")
+    )
     assert all(1800 < seconds < 1860 for seconds in found) and found
-
-
-def test_a_run_whose_limit_is_removed_has_its_whole_schedule_again(command, planned, tmp_path):
-    planned({3: 6})
-    train.main(command("--max_hours 1", "--save_steps 100"))
-    shutil.rmtree(tmp_path / "run/checkpoint-6")
-    train.main(command("--save_steps 100", "--resume_from_checkpoint latest"))
-    assert read_metrics(tmp_path / "run")[-1]["step"] == 9
 
 
 def test_adalora_and_a_limit_of_hours_are_refused(command):
@@ -127,7 +127,7 @@ def test_adalora_and_a_limit_of_hours_are_refused(command):
 
 def test_a_lost_run_folder_comes_back_from_the_mirror(command, tmp_path, capsys):
     """Told to stop after step 4, then deleted; best/ and the averaged snapshots come back as well."""
-    options = ["--save_steps 2", "--eval_steps 2", "--average_checkpoints 2", "--max_steps 8"]
+    options = ["--save_steps 2", "--eval_steps 2", "--average_checkpoints 2", "--max_steps 6"]
     train.main(command(*options, run="straight"))
     mirrored = [*options, f"--mirror_dir {tmp_path / 'drive'}"]
     hook = stop_in_update(4)
@@ -138,12 +138,12 @@ def test_a_lost_run_folder_comes_back_from_the_mirror(command, tmp_path, capsys)
     train.main(command(*mirrored, "--resume_from_checkpoint latest"))
     assert "Fetching the run from" in capsys.readouterr().out
     run, straight = tmp_path / "run", tmp_path / "straight"
-    assert losses(run) == losses(straight) and len(losses(run)) > 8
+    assert losses(run) == losses(straight) and len(losses(run)) > 6
     for name in ("averaging.json", "best/train_results.json", "best/model.safetensors"):
         assert (run / name).read_bytes() == (straight / name).read_bytes()
         assert (tmp_path / "drive" / name).read_bytes() == (straight / name).read_bytes()
     assert (tmp_path / "drive/final/model.safetensors").is_file()
-    assert [path.name for path in (tmp_path / "drive").glob("checkpoint-*")] == ["checkpoint-8"]
+    assert [path.name for path in (tmp_path / "drive").glob("checkpoint-*")] == ["checkpoint-6"]
 
 
 @contextmanager
@@ -169,7 +169,9 @@ def test_a_mirror_of_other_arguments_is_refused_and_kept(command, tmp_path):
     mirror = tmp_path / "drive"
     mirror.mkdir()
     (mirror / "train.yaml").write_text("learning_rate: 0.5\n")
-    with pytest.raises(UserError, match=r"drive holds a run with other arguments: .*learning_rate: 0.5 there"):
+    with pytest.raises(
+        UserError, match=r"drive holds a run with other arguments: .*learning_rate: 0.5 there"
+    ):
         train.main(command(f"--mirror_dir {mirror}"))
     assert [path.name for path in mirror.iterdir()] == ["train.yaml"]
 
@@ -188,7 +190,7 @@ def test_a_mirror_that_cannot_be_is_told_before_training(command, tmp_path, mirr
 
 def test_a_mirror_that_is_gone_does_not_stop_a_run(command, tmp_path, capsys):
     (tmp_path / "drive").write_text("not a folder")
-    train.main(command(f"--mirror_dir {tmp_path / 'drive'}", "--save_steps 4"))
+    train.main(command(f"--mirror_dir {tmp_path / 'drive'}", "--save_steps 2", "--max_steps 3"))
     assert "drive could not be updated" in capsys.readouterr().out
     assert (tmp_path / "run/final").is_dir()
 
@@ -213,7 +215,7 @@ class Watcher(threading.Thread):
         for parent, _, names in os.walk(self.folder):
             for name in names:
                 try:
-                    status = os.stat(f"{parent}/{name}")
+                    status = Path(parent, name).stat()
                 except OSError:
                     continue
                 sizes[status.st_ino] = status.st_size
@@ -245,8 +247,8 @@ def test_a_budget_that_others_have_used_skips_checkpoints_and_goes_on(command, t
     with pytest.raises(UserError) as told:
         train.main(command("--save_steps 2", "--disk_budget 1M"))
     needed = float(re.search(r"needs ([\d.]+) MB", str(told.value))[1]) + 1
-    (tmp_path / "run/mine").write_bytes(bytes(int((needed - 9) * 1e6)))
-    train.main(command("--save_steps 2", f"--disk_budget {needed}M"))
+    (tmp_path / "run/mine").write_bytes(bytes(int((needed - 4) * 1e6)))
+    train.main(command("--save_steps 2", "--max_steps 3", f"--disk_budget {needed}M"))
     assert "the checkpoint could not be written: the disk, or disk_budget, has" in capsys.readouterr().out
     assert (tmp_path / "run/final").is_dir() and not list((tmp_path / "run").glob("checkpoint-*"))
 
@@ -273,14 +275,22 @@ def test_a_dry_run_for_a_gpu_stops_where_there_is_none(command, monkeypatch, cap
     if torch.accelerator.is_available():
         pytest.skip("this machine has an accelerator")
     monkeypatch.setenv("ACCELERATE_USE_CPU", "False")  # as `accelerate launch` tells use_cpu: false
-    with pytest.raises(UserError, match=r"asks for a GPU .* cpu.yaml"):
+    with pytest.raises(UserError, match=r"asks for a GPU .*/cpu.yaml"):
         train.main(command("--dry_run"))
 
 
-@pytest.mark.parametrize(("config", "asks"), [("multi_gpu", True), ("cpu_2_processes", False), ("none", False)])
+@pytest.mark.parametrize(
+    ("config", "asks"), [("multi_gpu", True), ("cpu_2_processes", False), ("none", False)]
+)
 def test_what_a_launcher_of_several_processes_asks_for(config, asks, monkeypatch):
     """It says so in its configuration alone, which its command line names."""
-    words = [sys.executable, "-c", "input()", "--config_file", str(ROOT / f"accelerate_configs/{config}.yaml")]
+    words = [
+        sys.executable,
+        "-c",
+        "input()",
+        "--config_file",
+        str(ROOT / f"accelerate_configs/{config}.yaml"),
+    ]
     with subprocess.Popen(words, stdin=subprocess.PIPE) as launcher:
         monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
         monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")

@@ -112,7 +112,7 @@ def test_a_run_whose_time_is_over_ends_at_its_next_step(time):
 
 
 def test_the_end_work_is_counted(time):
-    """By hand: averaging decodes once and writes twice; two mixtures and the base decode validation and guard."""
+    """Averaging decodes once and writes twice; two mixtures and the base decode validation and guard."""
     run = build_run(1.0, most_steps=1000)
     run.args.average_checkpoints, run.args.interpolation_alphas = 2, [0.5, 1.0]
     run.args.guard_datasets = ["guard"]  # of 200 clips, beside 500 of validation

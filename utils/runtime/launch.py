@@ -76,8 +76,8 @@ def check_gpu_is_there() -> None:
     """
     if pick_device().type == "cpu" and _launcher_asks_for_gpu():
         raise UserError(
-            "Accelerate's configuration asks for a GPU (use_cpu: false), but PyTorch finds none. Check the driver "
-            'by: python -c "import torch; print(torch.cuda.is_available())". To train on the CPU, use '
+            "Accelerate's configuration asks for a GPU (use_cpu: false), but PyTorch finds none. Check the "
+            'driver by: python -c "import torch; print(torch.cuda.is_available())". To train on the CPU, use '
             "accelerate_configs/cpu.yaml."
         )
 

@@ -36,7 +36,9 @@ class DiskPlan:
             kept = counted(self.checkpoints, "checkpoint")
             found.append(f"disk_budget: the run keeps {kept} instead of {save_total_limit}.")
         if not self.caches:
-            found.append("disk_budget: the outputs of the frozen encoder are not cached, so training is slower.")
+            found.append(
+                "disk_budget: the outputs of the frozen encoder are not cached, so training is slower."
+            )
         return found
 
 
@@ -113,7 +115,9 @@ def peak_bytes(args: TrainArguments, sizes: Disk, kept: int, encoder_states: int
         moments.append(trained + checkpoint)
     if snapshots:  # beside final/, the average is written
         moments.append(checkpoints + (has_best + snapshots + 1 + grown) * model)
-    if args.interpolation_alphas:  # best/, final/, a mixture, the next one, and the result of an earlier search
+    if (
+        args.interpolation_alphas
+    ):  # best/, final/, a mixture, the next one, and the result of an earlier search
         moments.append(checkpoints + (4 * grown + 1) * model)
     in_copy = (checkpoint * (args.save_steps > 0) + (has_best + snapshots) * model) * bool(args.mirror_dir)
     return max(moments) + in_copy  # see `Mirror`

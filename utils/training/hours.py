@@ -55,7 +55,8 @@ def fit_into_hours(run: Run, step: Step, progress: AudioProgress) -> bool:
     run.log.write(run.state.step, planned_steps=chosen)
     progress.set_total(chosen)
     accelerator.print(
-        f"step {run.state.step}: {counted(chosen, 'step')} fit into {run.args.max_hours:g} h (before: {before:,})"
+        f"step {run.state.step}: {counted(chosen, 'step')} fit into {run.args.max_hours:g} h "
+        f"(before: {before:,})"
     )
     return True
 

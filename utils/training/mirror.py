@@ -43,7 +43,9 @@ class Mirror:
     def __init__(self, run: Path, folder: Path, clock: RunClock) -> None:
         self._run, self._folder, self._clock = run, folder, clock
         self._thread: threading.Thread | None = None
-        self._copied: dict[str, list[tuple[str, int, int]]] = {}  # by name: the files that the copy was made of
+        self._copied: dict[
+            str, list[tuple[str, int, int]]
+        ] = {}  # by name: the files that the copy was made of
         self._progress = time.monotonic()
 
     def start(self) -> None:

@@ -77,7 +77,8 @@ def prepare_mirror(args: TrainArguments) -> None:
         return
     if not mirror.parent.is_dir():
         raise UserError(
-            f"mirror_dir {mirror}: the folder {mirror.parent} does not exist. Mount the disk, or correct the path."
+            f"mirror_dir {mirror}: the folder {mirror.parent} does not exist. Mount the disk, or correct the "
+            "path."
         )
     if _can_continue(mirror):
         print(f"{run} has no checkpoint. Fetching the run from {mirror}.", flush=True)
@@ -85,8 +86,8 @@ def prepare_mirror(args: TrainArguments) -> None:
             fetch_run(mirror, run)
         except OSError as error:
             raise UserError(
-                f"{run} could not be fetched from {mirror}: {write_failure(error)}. Run the same command again, "
-                "or leave out --mirror_dir to start a new run without it."
+                f"{run} could not be fetched from {mirror}: {write_failure(error)}. Run the same command "
+                "again, or leave out --mirror_dir to start a new run without it."
             ) from error
 
 

@@ -43,7 +43,9 @@ class Run:
     log: RunLog
     state: TrainingState = field(default_factory=TrainingState)
     clock: RunClock = field(default_factory=RunClock)
-    after_saving: Sequence[Callable[[], None]] = ()  # on the main process, see --hub_strategy and --mirror_dir
+    after_saving: Sequence[
+        Callable[[], None]
+    ] = ()  # on the main process, see --hub_strategy and --mirror_dir
 
     @property
     def output_dir(self) -> Path:
