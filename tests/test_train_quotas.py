@@ -87,7 +87,7 @@ def test_a_resumed_run_keeps_the_schedule_that_was_chosen(command, planned, tmp_
     for name in ("final", "checkpoint-6"):
         shutil.rmtree(run / name)
     state = read_json(run / "checkpoint-3/trainer_state.json")["state"]
-    assert state["stretch"] == {"step": 3, "progress": 3 / 9, "total_steps": 6}
+    assert state["schedule_change"] == {"step": 3, "progress": 3 / 9, "total_steps": 6}
     planned({})
     train.main(command(*options))
     assert losses(run) == losses(straight)

@@ -11,7 +11,7 @@ import pytest
 
 from utils.training import mirror as mirror_module
 from utils.training.clock import RunClock
-from utils.training.mirror import Mirror, fetch_run
+from utils.training.mirror import RunMirror, fetch_run
 
 
 def write_files(folder: Path, **contents: str | bytes) -> None:
@@ -44,9 +44,9 @@ def run(tmp_path) -> Path:
 
 
 @pytest.fixture
-def mirror(run, tmp_path) -> Mirror:
+def mirror(run, tmp_path) -> RunMirror:
     (tmp_path / "drive").mkdir()
-    return Mirror(run, tmp_path / "drive/it", RunClock())
+    return RunMirror(run, tmp_path / "drive/it", RunClock())
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -94,13 +94,13 @@ def test_what_is_the_same_is_not_copied_again(run, mirror, tmp_path):
 
 def test_training_replaces_files_while_they_are_copied(run, mirror, tmp_path, monkeypatch):
     """The copy is that of the moment when it began."""
-    copy_file = Mirror._copy_file
+    copy_file = RunMirror._copy_file
 
-    def replace_and_copy(self: Mirror, source: Path, target: Path) -> None:
+    def replace_and_copy(self: RunMirror, source: Path, target: Path) -> None:
         write_files(run / "best", config="best of step 3")
         copy_file(self, source, target)
 
-    monkeypatch.setattr(Mirror, "_copy_file", replace_and_copy)
+    monkeypatch.setattr(RunMirror, "_copy_file", replace_and_copy)
     mirror.start()
     mirror._wait()
     assert contents(tmp_path / "drive/it")["best/config"] == b"best of step 2"
@@ -109,7 +109,7 @@ def test_training_replaces_files_while_they_are_copied(run, mirror, tmp_path, mo
 def test_a_full_disk_keeps_the_whole_copy_and_is_a_warning(run, small_disk, capsys):
     disk = small_disk(3 << 20)
     save(run, 2, os.urandom(2 << 20))
-    mirror = Mirror(run, disk / "it", RunClock())
+    mirror = RunMirror(run, disk / "it", RunClock())
     mirror.finish()
     before = contents(disk)
     save(run, 3, os.urandom(2 << 20))
@@ -128,7 +128,7 @@ def test_a_disk_that_is_gone_is_a_warning_and_not_made_anew(run, mirror, tmp_pat
 
 def test_a_disk_that_hangs_is_not_waited_for(run, mirror, monkeypatch, capsys):
     monkeypatch.setattr(mirror_module, "PATIENCE", 0.3)
-    monkeypatch.setattr(Mirror, "_copy_file", lambda *_: time.sleep(60))
+    monkeypatch.setattr(RunMirror, "_copy_file", lambda *_: time.sleep(60))
     mirror.start()
     started = time.monotonic()
     mirror.start()  # left out
@@ -142,9 +142,9 @@ def test_a_kill_in_the_middle_of_a_copy_leaves_the_former_one(run, mirror, tmp_p
     mirror.finish()
     before = contents(tmp_path / "drive/it")
     save(run, 3, os.urandom(1 << 20))
-    copy_file = Mirror._copy_file
+    copy_file = RunMirror._copy_file
 
-    def die(self: Mirror, source: Path, target: Path) -> None:
+    def die(self: RunMirror, source: Path, target: Path) -> None:
         if source.name == "model.safetensors":
             target.write_bytes(source.read_bytes()[: 1 << 19])
             os.kill(os.getpid(), signal.SIGKILL)
@@ -152,7 +152,7 @@ def test_a_kill_in_the_middle_of_a_copy_leaves_the_former_one(run, mirror, tmp_p
 
     child = os.fork()
     if child == 0:
-        Mirror._copy_file = die
+        RunMirror._copy_file = die
         mirror.finish()
         os._exit(1)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
@@ -178,11 +178,11 @@ def test_no_links_are_followed_out_of_a_mirror(run, mirror, tmp_path):
 
 
 def test_a_mirror_that_breaks_off_a_copy_leaves_nothing_half(run, mirror, tmp_path, monkeypatch, capsys):
-    def break_off(self: Mirror, source: Path, target: Path) -> None:
+    def break_off(self: RunMirror, source: Path, target: Path) -> None:
         target.write_bytes(b"half")
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(Mirror, "_copy_file", break_off)
+    monkeypatch.setattr(RunMirror, "_copy_file", break_off)
     mirror.start()
     mirror._wait()
     assert contents(tmp_path / "drive/it") == {}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import optimization
 
-from utils.training.pace import Costs, Pace, Stretch
+from utils.training.pace import Costs, Pace, ScheduleChange
 
 LINEAR = partial(
     optimization._get_linear_schedule_with_warmup_lr_lambda, num_warmup_steps=10, num_training_steps=100
@@ -22,7 +22,7 @@ def test_without_a_change_the_schedule_is_that_of_transformers():
 def test_a_change_by_hand():
     """Half of the schedule is done at step 50 of 100; the other half is spread over ten steps."""
     pace = Pace(100)
-    assert pace.change(50, 60) == Stretch(50, 0.5, 60)
+    assert pace.change(50, 60) == ScheduleChange(50, 0.5, 60)
     assert pace.total_steps == 60
     assert [pace.position(step) for step in (50, 55, 60)] == [50, 75, 100]
     assert pace.follow(LINEAR, 55) == LINEAR(75) and pace.follow(LINEAR, 60) == 0

@@ -120,7 +120,7 @@ def peak_bytes(args: TrainArguments, sizes: Disk, kept: int, encoder_states: int
     ):  # best/, final/, a mixture, the next one, and the result of an earlier search
         moments.append(checkpoints + (4 * grown + 1) * model)
     in_copy = (checkpoint * (args.save_steps > 0) + (has_best + snapshots) * model) * bool(args.mirror_dir)
-    return max(moments) + in_copy  # see `Mirror`
+    return max(moments) + in_copy  # see `RunMirror`
 
 
 def _parts(args: TrainArguments, sizes: Disk) -> str:

@@ -51,7 +51,7 @@ def fit_into_hours(run: Run, step: Step, progress: AudioProgress) -> bool:
     chosen = int(broadcast(torch.tensor(chosen, device=accelerator.device)))
     if chosen == before:
         return False
-    run.state.stretch = run.pace.change(run.state.step, chosen)
+    run.state.schedule_change = run.pace.change(run.state.step, chosen)
     run.log.write(run.state.step, planned_steps=chosen)
     progress.set_total(chosen)
     accelerator.print(

@@ -28,7 +28,7 @@ BLOCK_BYTES = 1 << 24
 PATIENCE = 300.0  # seconds without a copied byte, after which the end of a run waits no longer
 
 
-class Mirror:
+class RunMirror:
     """Copies a run folder to another disk.
 
     A thread copies hard links to the files, because training replaces and deletes files meanwhile. If a copy

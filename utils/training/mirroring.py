@@ -15,13 +15,13 @@ from utils.runtime.launch import on_main_process
 from utils.runtime.resolved_arguments import differing_arguments
 from utils.training.checkpoint_files import newest_first
 from utils.training.clock import RunClock
-from utils.training.mirror import Mirror, fetch_run
+from utils.training.mirror import RunMirror, fetch_run
 from utils.training.resuming import FREE_ARGUMENTS
 from utils.training.run_log import end_trackers
 
 
 @contextmanager
-def mirrored(args: TrainArguments, accelerator: Accelerator, clock: RunClock) -> Iterator[Mirror | None]:
+def mirrored(args: TrainArguments, accelerator: Accelerator, clock: RunClock) -> Iterator[RunMirror | None]:
     """Mirror a run during the block, if `--mirror_dir` is given.
 
     If the run folder is empty, the run is fetched from the mirror first. At the end of the block, the mirror
@@ -39,7 +39,7 @@ def mirrored(args: TrainArguments, accelerator: Accelerator, clock: RunClock) ->
         return
     on_main_process(accelerator, partial(prepare_mirror, args))
     folders = Path(args.output_dir), Path(args.mirror_dir)
-    mirror = Mirror(*folders, clock) if accelerator.is_main_process else None
+    mirror = RunMirror(*folders, clock) if accelerator.is_main_process else None
     try:
         yield mirror
     except SystemExit:
@@ -48,7 +48,7 @@ def mirrored(args: TrainArguments, accelerator: Accelerator, clock: RunClock) ->
     _finish(accelerator, mirror)
 
 
-def _finish(accelerator: Accelerator, mirror: Mirror | None) -> None:
+def _finish(accelerator: Accelerator, mirror: RunMirror | None) -> None:
     end_trackers(accelerator)  # so that their last records are mirrored too
     if mirror:
         mirror.finish()

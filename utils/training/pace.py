@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Stretch:
+class ScheduleChange:
     """A change of the number of steps.
 
     What is left of the schedule at `step` is spread over the steps up to `total_steps`. So the learning rate
@@ -33,21 +33,21 @@ class Pace:
 
     def __init__(self, most_steps: int) -> None:
         self.most_steps = most_steps
-        self.stretch: Stretch | None = None
+        self.last_change: ScheduleChange | None = None
 
     @property
     def total_steps(self) -> int:
         """Return the number of the last step."""
-        return self.stretch.total_steps if self.stretch else self.most_steps
+        return self.last_change.total_steps if self.last_change else self.most_steps
 
     def position(self, step: int) -> float:
         """Return the place in a schedule of `most_steps` steps that a step has."""
-        return self.most_steps * self.stretch.progress_at(step) if self.stretch else step
+        return self.most_steps * self.last_change.progress_at(step) if self.last_change else step
 
-    def change(self, step: int, total_steps: int) -> Stretch:
+    def change(self, step: int, total_steps: int) -> ScheduleChange:
         """Let the run end at `total_steps`. `step` is the last one that is done."""
-        self.stretch = Stretch(step, self.position(step) / self.most_steps, total_steps)
-        return self.stretch
+        self.last_change = ScheduleChange(step, self.position(step) / self.most_steps, total_steps)
+        return self.last_change
 
     def follow(self, schedule: Callable[[float], float], step: int) -> float:
         """Return the factor of the learning rate at a step. `schedule` gives it for a run of `most_steps`."""

@@ -64,8 +64,8 @@ def take_up(run: Run, start: Start) -> Run:
         with settings_kept(run.optimizer, run.scheduler):
             state = load_checkpoint(run.accelerator, checkpoint)
             if args.max_hours is None:
-                state.stretch = None  # the limit was removed: the schedule is that of the arguments
-            run.pace.stretch = state.stretch
+                state.schedule_change = None  # the limit was removed: the schedule is that of the arguments
+            run.pace.last_change = state.schedule_change
         run.clock.continue_from(state.seconds_used if is_own else 0.0)
         check_not_beyond(checkpoint, state, run.total_steps)
         if args.resume_from_checkpoint is None:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from utils.training.pace import Stretch
+from utils.training.pace import ScheduleChange
 
 
 @dataclass
@@ -32,7 +32,7 @@ class TrainingState:
     validation: str = ""  # digest of the validation clips, and of the settings that score them
     micro_batch_seconds: float | None = None  # limit of encoder input at once, after memory ran out
     seconds_used: float = 0.0  # by all sessions of the run
-    stretch: Stretch | None = None  # the last change of the number of steps by --max_hours
+    schedule_change: ScheduleChange | None = None  # the last change of the number of steps by --max_hours
 
     @property
     def mean_loss(self) -> float:
