@@ -21,7 +21,7 @@ from utils.arguments.train import TrainArguments
 from utils.runtime.errors import WriteError, user_errors_end_the_script
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import torch
     from accelerate import Accelerator
@@ -30,12 +30,15 @@ if TYPE_CHECKING:
     from utils.runtime.interruption import StopRequest
     from utils.runtime.progress import AudioProgress
     from utils.training.batches import Batch
+    from utils.training.clock import RunClock
     from utils.training.run import Run
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(TrainArguments, argv, __doc__)
-    output_dir = Path(args.output_dir)
+    from utils.training.clock import RunClock
+
+    clock, output_dir = RunClock(args.max_hours), Path(args.output_dir)
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read when torch is imported
     from utils.runtime.progress import output_that_may_be_lost, silence_libraries
 
@@ -60,16 +63,19 @@ def main(argv: list[str] | None = None) -> None:
 
     from utils.runtime.interruption import forget_interruption, remembering_signals
     from utils.runtime.locking import sole_run_in
-    from utils.training.run_log import end_training
+    from utils.training.mirroring import mirrored
+    from utils.training.run_log import ending_training
     from utils.training.setup import start_accelerator
 
     with sole_run_in(output_dir), output_that_may_be_lost(), remembering_signals() as stop_request:
         forget_interruption(output_dir)
         accelerator = start_accelerator(args)
-        if not is_trained:
-            fine_tune(args, accelerator, stop_request, push)
-        mix_weights(args, accelerator, stop_request)
-        end_training(accelerator)
+        with ending_training(accelerator), mirrored(args, accelerator, clock) as mirror:
+            if not is_trained:
+                after_saving = [push.start_if_asked] if push else []
+                after_saving += [mirror.start] if mirror else []
+                fine_tune(args, accelerator, stop_request, clock, after_saving)
+            mix_weights(args, accelerator, stop_request)
         accelerator.print(describe_results(args))
     if push:
         push.finish()
@@ -97,7 +103,8 @@ def fine_tune(
     args: TrainArguments,
     accelerator: "Accelerator",
     stop_request: "StopRequest",
-    push: "RunPush | None" = None,
+    clock: "RunClock",
+    after_saving: "Sequence[Callable[[], None]]",
 ) -> None:
     """Train from the beginning or from a checkpoint to the end. Save best/ and final/."""
     from utils.runtime.out_of_memory import explaining_out_of_memory
@@ -111,8 +118,8 @@ def fine_tune(
 
     start = find_start(args, accelerator)
     with explaining_out_of_memory():
-        run = take_up(build_run(args, accelerator, stop_request), start)
-        run = replace(run, after_saving=push.start_if_asked if push else None)
+        run = replace(build_run(args, accelerator, stop_request), clock=clock, after_saving=after_saving)
+        run = take_up(run, start)
         if args.auto_find_batch_size:
             try_largest_step(run, compute_gradients)
         begin(run, is_resumed=start.checkpoint is not None)
@@ -137,6 +144,7 @@ def train_steps(run: "Run") -> None:
     """Do the remaining steps, or stop early. Log, save and evaluate when it is time for it."""
     from utils.runtime.progress import audio_progress
     from utils.runtime.workers import replacing_dead_workers
+    from utils.training.hours import fit_into_hours
     from utils.training.micro_batch_halving import within_memory
     from utils.training.step_loading import load_steps
     from utils.training.step_log import record_step
@@ -154,7 +162,8 @@ def train_steps(run: "Run") -> None:
             run.scheduler.step()
 
             record_step(run, step, update, run.scheduler.get_last_lr()[0], progress)
-            if save_and_evaluate(run, progress, stop=update.stop):
+            is_replanned = not update.stop and fit_into_hours(run, step, progress)
+            if save_and_evaluate(run, progress, stop=update.stop, is_replanned=is_replanned):
                 break
 
 
@@ -198,7 +207,7 @@ def backward_through(run: "Run", batch: "Batch", scale: float, *, exchange: bool
     return loss_sum.detach()
 
 
-def save_and_evaluate(run: "Run", progress: "AudioProgress", *, stop: bool) -> bool:
+def save_and_evaluate(run: "Run", progress: "AudioProgress", *, stop: bool, is_replanned: bool) -> bool:
     """Save and evaluate if it is time for it. End the process if it got a signal to stop.
 
     Returns:
@@ -207,20 +216,21 @@ def save_and_evaluate(run: "Run", progress: "AudioProgress", *, stop: bool) -> b
     Raises:
         WriteError: The run got a signal to stop, but could not save its step.
     """
-    from utils.training.checkpoints import enter_evaluation, save_checkpoint
+    from utils.training.checkpoints import enter_evaluation
     from utils.training.run import leave_to_be_continued
+    from utils.training.step_saving import save_step
     from utils.training.validation import evaluate_and_keep_best
 
     args, accelerator, state = run.args, run.accelerator, run.state
-    save = partial(save_checkpoint, accelerator, run.output_dir, state, args.save_total_limit)
-    saved = save() if run.is_due(args.save_steps) or stop else None
+    is_due = run.is_due(args.save_steps) or (is_replanned and args.save_steps > 0)
+    saved = save_step(run) if is_due or stop else None
     if run.is_due(args.eval_steps) and not stop:
         with progress.paused():
             stop = not evaluate_and_keep_best(run)
         if saved and not stop:
             enter_evaluation(accelerator, run.output_dir, state)
     if saved is None and (stop or (run.patience_is_over and args.save_steps)):  # this is the last step
-        saved = save()
+        saved = save_step(run)
     if stop and not saved:
         raise WriteError(
             f"told to stop at step {state.step}, but it could not be saved. The earlier checkpoint is kept."
@@ -228,8 +238,8 @@ def save_and_evaluate(run: "Run", progress: "AudioProgress", *, stop: bool) -> b
     if stop:
         leave_to_be_continued(accelerator, run.output_dir, state.step, run.stop_request)
     is_last = run.patience_is_over or state.step == run.total_steps
-    if saved and run.after_saving and not is_last:
-        run.after_saving()
+    for act in run.after_saving if saved and not is_last else ():
+        act()
     return is_last
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -108,6 +109,32 @@ def test_kills_change_no_loss(config, build, straight, tmp_path):
     assert_same_course(straight(config), run)
     assert losses(run) == losses(straight(config))
     assert said.count("continuing from step") > KILLS / 2
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_lost_machine_loses_no_run(config, build, straight, tmp_path):
+    """SIGKILL, and the run folder is gone: a fresh one goes on from the mirror, with equal losses."""
+    run, log, mirror = tmp_path / "lost", tmp_path / "log", tmp_path / "drive"
+    options = [*build(run), "--mirror_dir", str(mirror)]
+    processes = start_warm_training(config, options, log)
+    wait_for_step(processes[0].is_alive, run, 33, log)
+    kill_all(processes)
+    shutil.rmtree(run)
+    assert newest_checkpoint(mirror) > 0
+    said = train_warm(config, [*options, "--resume_from_checkpoint", "latest"], log)
+    assert "Fetching the run from" in said and "continuing from step" in said
+    assert losses(run) == losses(straight(config))
+    assert_same_course(straight(config), run)
+    assert newest_checkpoint(mirror) == STEPS and (mirror / "final/model.safetensors").is_file()
+
+
+def test_two_processes_agree_when_the_hours_are_over(build, tmp_path):
+    """They would wait for each other forever if one did a step more."""
+    options = [*build(tmp_path / "run"), "--max_steps", "100000", "--max_hours", str(5 / 3600)]
+    train_warm("cpu_2_processes", options, tmp_path / "log")
+    records = read_metrics(tmp_path / "run")
+    planned = [record["planned_steps"] for record in records if "planned_steps" in record]
+    assert planned[-1] == records[-1]["step"] < 100_000
 
 
 @pytest.mark.parametrize(

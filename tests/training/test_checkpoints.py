@@ -16,6 +16,7 @@ from utils.model.adapter_options import AdapterOptions
 from utils.model.adapters import add_adapter
 from utils.model.loading import load_model
 from utils.model.loss import WhisperLoss
+from utils.runtime.disk_budget import DiskBudget
 from utils.runtime.errors import UserError
 from utils.training import checkpoints
 from utils.training.checkpoint_search import find_checkpoint, origin_of
@@ -229,3 +230,24 @@ def test_another_failure_than_the_disk_is_not_hidden(accelerator, tmp_path):
     accelerator.register_save_state_pre_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save_checkpoint(accelerator, tmp_path, TrainingState(step=1), keep=1)
+
+
+def test_a_budget_that_is_used_up_takes_older_ones_but_never_the_newest(accelerator, tmp_path, capsys):
+    """Each takes 1.1 MB. Three lie there, and the budget was lowered to two and a half."""
+    for step in (1, 2, 3):
+        save_checkpoint(accelerator, tmp_path, TrainingState(step=step), keep=3)
+    size = sum(file.stat().st_size for file in (tmp_path / "checkpoint-3").iterdir())
+    assert save_checkpoint(
+        accelerator, tmp_path, TrainingState(step=4), 3, DiskBudget(tmp_path, int(2.5 * size))
+    )
+    assert names(tmp_path) == ["checkpoint-3", "checkpoint-4"]
+    small = DiskBudget(tmp_path, int(1.5 * size))
+    assert not save_checkpoint(accelerator, tmp_path, TrainingState(step=5), 3, small)
+    assert names(tmp_path) == ["checkpoint-4"]
+    assert "the disk, or disk_budget, has" in capsys.readouterr().out
+
+
+def test_the_first_one_needs_what_was_estimated(accelerator, tmp_path):
+    budget = DiskBudget(tmp_path, 10_000_000)
+    assert not save_checkpoint(accelerator, tmp_path, TrainingState(step=1), 1, budget, 11_000_000)
+    assert save_checkpoint(accelerator, tmp_path, TrainingState(step=1), 1, budget, 9_000_000)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from utils.arguments.fields import GENERATION_LIMIT, NORMALIZATION, Normalizer
+from utils.runtime.disk_budget import read_size
 from utils.runtime.flags import argument
 
 
@@ -70,6 +71,17 @@ class SavingFlags:
     resume_from_checkpoint: str | None = argument(
         "Continue from this checkpoint. latest: the newest.", default=None
     )
+    mirror_dir: str | None = argument(
+        "Copy the newest checkpoint, best/ and logs to this folder of another disk. Continue from it if the "
+        "run folder is empty.",
+        default=None,
+        advanced=True,
+    )
+    disk_budget: str | None = argument(
+        "Largest size of output_dir, such as 12G. Keeps fewer checkpoints, or stops before training.",
+        default=None,
+        advanced=True,
+    )
     logging_steps: int = argument(
         "Write training metrics after this number of steps.", default=10, advanced=True, at_least=1
     )
@@ -78,6 +90,11 @@ class SavingFlags:
     )
     project: str = argument("Project name in the trackers.", default="whisper-finetuning", advanced=True)
     dry_run: bool = argument("Estimate time, memory and disk, and stop.", default=False)
+
+    def problems(self) -> list[str]:
+        if self.disk_budget is not None and not read_size(self.disk_budget):
+            return [f"disk_budget {self.disk_budget}: expected a size such as 800M, 12G or 1.5T."]
+        return []
 
 
 @dataclass(frozen=True, kw_only=True)

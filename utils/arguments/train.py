@@ -5,6 +5,7 @@ Those of audio and adapters are in utils/audio and utils/model.
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from utils.arguments.during_training import MemoryFlags, SavingFlags, ValidationFlags
@@ -94,6 +95,12 @@ class StepFlags:
 
     num_train_epochs: float = argument("Passes over the training data.", default=3.0)
     max_steps: int = argument("Steps. Above 0, this overrides num_train_epochs.", default=-1)
+    max_hours: float | None = argument(
+        "End within this number of hours, with fewer steps if necessary. All sessions of a run count.",
+        default=None,
+        advanced=True,
+        above=0,
+    )
     per_device_train_batch_size: int = argument("Number of clips in a micro-batch.", default=8, at_least=1)
     gradient_accumulation_steps: int = argument("Micro-batches in one optimiser step.", default=1, at_least=1)
     batch_audio_seconds: float | None = argument(
@@ -181,6 +188,10 @@ class TrainArguments(
         for name in ("early_stopping_patience", "average_checkpoints"):
             if getattr(self, name) and self.eval_steps == 0:
                 found.append(f"{name} needs evaluations. Set --eval_steps above 0.")
+        if self.max_hours is not None and self.use_peft and self.peft_type == "adalora":
+            found.append("max_hours: not with adalora, which must know the number of steps at the start.")
+        if self.mirror_dir is not None and _is_inside(self.mirror_dir, self.output_dir):
+            found.append(f"mirror_dir {self.mirror_dir}: expected a folder outside of output_dir.")
         if self.guard_datasets and not self.interpolation_alphas:
             found.append("guard_datasets needs interpolation_alphas, such as 0.25 0.5 0.75 1.")
         if self.interpolation_alphas and self.add_language is not None:
@@ -205,3 +216,7 @@ class TrainArguments(
                     only = f"{self.model_name_or_path} only transcribes English"
                     found.append(f"{asked}: {only}. Use the model without .en.")
         return found
+
+
+def _is_inside(folder: str, parent: str) -> bool:
+    return Path(folder).resolve().is_relative_to(Path(parent).resolve())

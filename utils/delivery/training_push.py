@@ -1,6 +1,5 @@
 """Push the best model of a run: at its end, or also while training goes on."""
 
-import os
 import shutil
 import threading
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from utils.delivery.held_out_report import find_held_out_report
 from utils.delivery.model_push import HubTarget, PushedModel, check_push, publishable_files, push_files
 from utils.model.saving import ARGUMENTS_FILE
 from utils.runtime.errors import UserError
-from utils.runtime.files import scratch_folder
+from utils.runtime.files import link_or_copy, scratch_folder
 from utils.training.card_facts import is_local_model, read_model_facts
 from utils.training.held_out import HeldOutReport
 from utils.training.model_card import build_model_card
@@ -104,11 +103,3 @@ class RunPush:
         except UserError as error:
             again = f"The model is kept in {best_of(self.run)}. To push it again:\n  {self.command}"
             raise UserError(f"{error}\n{again}") from error
-
-
-def link_or_copy(source: str, target: str) -> None:
-    """Make a hard link, which takes no space. Copy where the file system has none."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)

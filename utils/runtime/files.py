@@ -161,6 +161,14 @@ def write_failure(error: Exception) -> str:
     return ""
 
 
+def link_or_copy(source: str, target: str) -> None:
+    """Make a hard link, which takes no space. Copy where the file system has none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def free_disk_bytes(folder: Path) -> int:
     """Return the free bytes on the disk of a folder. The folder may not exist yet."""
     there = folder.resolve()

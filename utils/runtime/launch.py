@@ -4,17 +4,22 @@ import contextlib
 import datetime
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar, cast
 
 import torch
+import yaml
 from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
 from accelerate.state import PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object, str_to_bool
 from transformers.integrations.deepspeed import set_hf_deepspeed_config, unset_hf_deepspeed_config
 
 from utils.runtime.devices import gpu_knows_bfloat16, pick_device
 from utils.runtime.errors import UserError, WriteError
 from utils.runtime.files import write_failure
+
+Result = TypeVar("Result")
 
 
 def build_accelerator(micro_batch_size: int, max_grad_norm: float, **options) -> Accelerator:
@@ -61,6 +66,39 @@ def _check_precision(device: torch.device) -> None:
             f"mixed_precision bf16 on {torch.cuda.get_device_name()}: this GPU only emulates bf16. Use fp16: "
             "accelerate_configs/single_gpu_fp16.yaml, or on several GPUs --mixed_precision fp16."
         )
+
+
+def check_gpu_is_there() -> None:
+    """Check that there is a GPU if the launcher's configuration asks for one.
+
+    Raises:
+        UserError: There is none. Training would run on the CPU, and much longer than estimated.
+    """
+    if pick_device().type == "cpu" and _launcher_asks_for_gpu():
+        raise UserError(
+            "Accelerate's configuration asks for a GPU (use_cpu: false), but PyTorch finds none. Check the "
+            'driver by: python -c "import torch; print(torch.cuda.is_available())". To train on the CPU, use '
+            "accelerate_configs/cpu.yaml."
+        )
+
+
+def _launcher_asks_for_gpu() -> bool:
+    """Check whether `accelerate launch` started this process with `use_cpu: false`.
+
+    The launcher tells this to a single process. If it starts several, read its configuration, which is named
+    on its command line (Linux only).
+    """
+    told = os.environ.get("ACCELERATE_USE_CPU")
+    if told is not None:
+        return not str_to_bool(told)
+    if "ACCELERATE_MIXED_PRECISION" not in os.environ:
+        return False  # not started by `accelerate launch`
+    try:
+        words = Path(f"/proc/{os.getppid()}/cmdline").read_text(encoding="utf-8").split("\0")
+        config = yaml.safe_load(Path(words[words.index("--config_file") + 1]).read_text(encoding="utf-8"))
+        return "--cpu" not in words and config["use_cpu"] is False
+    except (OSError, ValueError, IndexError, KeyError, TypeError, yaml.YAMLError):
+        return False
 
 
 def _check_launcher(accelerator: Accelerator) -> None:
@@ -149,6 +187,20 @@ def failing_together() -> Iterator[None]:
     faults = [found for found in gather_object([fault]) if found]
     if faults:
         raise WriteError(faults[0])
+
+
+def on_main_process(accelerator: Accelerator, action: Callable[[], Result]) -> Result:
+    """Do `action` on the main process, and give its result or its `UserError` to all processes."""
+    answer: list[Result | UserError | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            answer = [action()]
+        except UserError as error:
+            answer = [error]
+    found = broadcast_object_list(answer)[0]
+    if isinstance(found, UserError):
+        raise found
+    return cast(Result, found)
 
 
 def describe_hardware(accelerator: Accelerator) -> str:

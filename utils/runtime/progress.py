@@ -95,6 +95,11 @@ class AudioProgress:
         finally:
             self._paused_seconds += time.monotonic() - began
 
+    def set_total(self, total: float) -> None:
+        """Change the number of units of the whole work."""
+        self._total = total
+        self._bar.update(self._task, total=total)
+
     def skip(self, units: float) -> None:
         """Count units that an earlier run has done. The throughput does not include them."""
         self._done += units

@@ -7,6 +7,7 @@ from pathlib import Path
 import xxhash
 from accelerate import Accelerator
 
+from utils.training.pace import ScheduleChange
 from utils.training.state import TrainingState
 
 STATE_FILE = "trainer_state.json"
@@ -71,5 +72,9 @@ def _saved_at(folder: Path) -> float:
 
 def read_state(record: dict) -> TrainingState:
     """Read the training state from the content of `STATE_FILE`."""
-    saved = record["state"]
-    return TrainingState(**{**saved, "ranking": [tuple(entry) for entry in saved["ranking"]]})
+    saved, change = record["state"], record["state"].get("schedule_change")
+    restored = {
+        "ranking": [tuple(entry) for entry in saved["ranking"]],
+        "schedule_change": ScheduleChange(**change) if change else None,
+    }
+    return TrainingState(**{**saved, **restored})

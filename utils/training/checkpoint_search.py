@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import xxhash
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from utils.runtime.errors import UserError
+from utils.runtime.launch import on_main_process
 from utils.training.checkpoint_files import (
     STATE_FILE,
     fingerprint_file,
@@ -116,16 +117,7 @@ def find_checkpoint_together(
     accelerator: Accelerator, output_dir: Path, resume_from_checkpoint: str | None, origin: str = ""
 ) -> Path | None:
     """Run `find_checkpoint` on the main process, and give its result or its error to all processes."""
-    answer: list[Path | UserError | None] = [None]
-    if accelerator.is_main_process:
-        try:
-            answer = [find_checkpoint(output_dir, resume_from_checkpoint, origin)]
-        except UserError as error:
-            answer = [error]
-    found = broadcast_object_list(answer)[0]
-    if isinstance(found, UserError):
-        raise found
-    return found
+    return on_main_process(accelerator, partial(find_checkpoint, output_dir, resume_from_checkpoint, origin))
 
 
 def _fault(folder: Path) -> str:

@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import gather_object
 
+from utils.runtime.disk_budget import DiskBudget
 from utils.runtime.errors import UserError, WriteError
 from utils.runtime.files import delete_folder, move_into_place, write_json
 from utils.runtime.launch import failing_together
@@ -29,11 +30,26 @@ WEIGHTS_FILE = "model.safetensors"  # Accelerate's name
 MPS_STATE_FILE = "mps_random_state.pt"
 
 
-def save_checkpoint(accelerator: Accelerator, output_dir: Path, state: TrainingState, keep: int) -> bool:
+def save_checkpoint(
+    accelerator: Accelerator,
+    output_dir: Path,
+    state: TrainingState,
+    keep: int,
+    budget: DiskBudget | None = None,
+    size_bytes: int = 0,
+) -> bool:
     """Save `checkpoint-<step>` (model, optimiser, schedule, random states), and keep the newest `keep`.
 
     All processes must call this. The folder gets its final name when all its files are on disk. Older
     checkpoints are deleted after that, so the disk needs space for `keep` + 1.
+
+    Args:
+        accelerator: The accelerator of the run.
+        output_dir: The run folder.
+        state: The state to save.
+        keep: Number of checkpoints to keep.
+        budget: What the run folder may take. None: what the disk has.
+        size_bytes: Expected size of the first checkpoint. The next ones need what the one before takes.
 
     Returns:
         Whether it was saved. If it was not, because the disk is full, older checkpoints are kept and the
@@ -43,7 +59,7 @@ def save_checkpoint(accelerator: Accelerator, output_dir: Path, state: TrainingS
     temporary = output_dir / f".{folder.name}.tmp"
     try:
         with failing_together():
-            _begin(accelerator, output_dir, temporary)
+            _begin(accelerator, output_dir, temporary, budget or DiskBudget(output_dir), size_bytes)
         with failing_together():
             accelerator.save_state(str(temporary))
             if accelerator.device.type == "mps":  # Accelerate does not save this generator
@@ -89,12 +105,16 @@ def _tell_failure(accelerator: Accelerator, temporary: Path, found: str) -> None
     accelerator.wait_for_everyone()
 
 
-def _begin(accelerator: Accelerator, output_dir: Path, temporary: Path) -> None:
+def _begin(
+    accelerator: Accelerator, output_dir: Path, temporary: Path, budget: DiskBudget, size_bytes: int
+) -> None:
     """Delete the incomplete folders of a killed run, and make an empty folder.
 
+    If the budget is too small, delete all checkpoints but the newest first.
+
     Raises:
-        OSError: The disk has less space than the last checkpoint takes. This is checked first, because all
-            processes would wait for one that fails during a sharded save.
+        OSError: The disk or the budget has less space than the last checkpoint takes. This is checked first,
+            because all processes would wait for one that fails during a sharded save.
     """
     if not accelerator.is_main_process:
         return
@@ -102,10 +122,12 @@ def _begin(accelerator: Accelerator, output_dir: Path, temporary: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
     temporary.mkdir(parents=True)
     last = next(iter(newest_first(output_dir)), None)
-    needed = sum(file.stat().st_size for file in files_of_state(last)) if last else 0
-    free = shutil.disk_usage(output_dir).free
-    if free < needed:
-        raise OSError(f"the disk has {free / 1e6:.0f} MB left, the last one needs {needed / 1e6:.0f} MB")
+    needed = sum(file.stat().st_size for file in files_of_state(last)) if last else size_bytes
+    if budget.limit_bytes is not None and budget.free_bytes() < needed:
+        for old in newest_first(output_dir)[1:]:
+            delete_folder(old)
+    if reason := budget.why_too_small(needed):
+        raise OSError(reason)
 
 
 def _seal(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from datasets import Dataset
 from rich import get_console
@@ -32,6 +33,7 @@ from utils.runtime.files import move_into_place, write_json
 from utils.runtime.interruption import StopRequest
 from utils.runtime.launch import failing_together, loading_whole
 from utils.scoring.error_rates import METRIC_LABELS, ErrorRates, error_rates
+from utils.training.disk_plan import budget_of
 from utils.training.model_folders import SNAPSHOTS, read_training_results, write_card
 from utils.training.shared_decoding import score_rows
 from utils.training.trainable_model import choose_quantization
@@ -83,6 +85,30 @@ class FinishedRun:
             for name, rows in splits.items()
         }
 
+    def write_variant(
+        self,
+        template: Path,
+        target: Path,
+        tensors: Mapping[str, torch.Tensor],
+        adapter_config: dict | None,
+        results: dict,
+    ) -> None:
+        """Write a copy of a model folder with other weights, results and model card, within the disk budget.
+
+        Args:
+            template: A model folder or adapter folder.
+            target: The new folder.
+            tensors: Its weights.
+            adapter_config: Its configuration, if it is an adapter.
+            results: Its train_results.json.
+
+        Raises:
+            WriteError: The disk or its budget is full.
+        """
+        budget_of(self.args).check_room(target, sum(tensor.nbytes for tensor in tensors.values()))
+        write_variant(template, target, tensors, adapter_config=adapter_config)
+        self.write_words(target, results)
+
     def write_words(self, folder: Path, results: dict) -> None:
         """Write results and model card into a folder.
 
@@ -132,8 +158,7 @@ def average_best_evaluations(run: FinishedRun, validation: Dataset) -> None:
             if accelerator.is_main_process:
                 config = read_adapter_config(best) if is_adapter(best) else None
                 config = config and averaged_adapter_config(config, len(snapshots))
-                write_variant(best, candidate, average_weights(snapshots), adapter_config=config)
-                run.write_words(candidate, results)
+                run.write_variant(best, candidate, average_weights(snapshots), config, results)
         rates = run.score(str(candidate), {VALIDATION: validation})[VALIDATION]
         value, before = rates.of(metric), results["best_metric"]
         is_better = value < before
@@ -202,5 +227,5 @@ def _as_mixture(alpha: float, rates: dict[str, ErrorRates]) -> Mixture:
 def _write_mixture(run: FinishedRun, tuned: Path, alpha: float, target: Path, rates: dict) -> None:
     base = local_folder(resolve_model(run.args.model_name_or_path))
     tensors, config = mixed_weights(base, tuned, alpha)
-    write_variant(tuned, target, tensors, adapter_config=config)
-    run.write_words(target, read_training_results(tuned) | {"interpolation_alpha": alpha} | rates)
+    results = read_training_results(tuned) | {"interpolation_alpha": alpha} | rates
+    run.write_variant(tuned, target, tensors, config, results)

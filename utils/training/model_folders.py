@@ -1,6 +1,7 @@
 """Save the model folders of a run: complete weights, results and a model card."""
 
 import json
+import time
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -28,10 +29,11 @@ def save_model(run: Run, folder: Path) -> None:
     """Save the model (or its adapter) as a folder that `from_pretrained` loads.
 
     Raises:
-        WriteError: The disk is full. An existing folder is kept. All processes raise this.
+        WriteError: The disk or its budget is full. An existing folder is kept. All processes raise this.
     """
     args, state = run.args, run.state
     whole = whole_model(run.accelerator, run.model)
+    started = time.monotonic()
     results = {
         "step": state.step,
         "step_size": state.step_size,
@@ -47,6 +49,7 @@ def save_model(run: Run, folder: Path) -> None:
     }
     with failing_together():
         if whole is not None and run.accelerator.is_main_process:
+            run.disk.budget.check_room(folder, run.disk.sizes.model)
             results |= card_results(args, run.output_dir / METRICS_FILE)
             save_model_folder(
                 folder,
@@ -56,6 +59,7 @@ def save_model(run: Run, folder: Path) -> None:
                 results=results,
                 card=write_card(args, results, adapter=adapter_name(whole)),
             )
+    run.clock.note("model", time.monotonic() - started)
 
 
 def keep_snapshot(run: Run, value: float) -> None:
@@ -72,6 +76,7 @@ def keep_snapshot(run: Run, value: float) -> None:
         whole = whole_model(run.accelerator, run.model)
         with failing_together():
             if whole is not None and run.accelerator.is_main_process:
+                run.disk.budget.check_room(folder, run.disk.sizes.model)
                 save_snapshot(folder, state.step, whole)
     state.ranking = ranking
     if run.accelerator.is_main_process:

@@ -3,19 +3,21 @@
 import time
 from dataclasses import replace
 
+import torch
 from rich import get_console
 
 from utils.arguments.train import TrainArguments
 from utils.runtime.devices import peak_memory_bytes
 from utils.runtime.files import free_disk_bytes
+from utils.runtime.launch import check_gpu_is_there, describe_hardware
 from utils.runtime.memory import memory_limits
 from utils.runtime.out_of_memory import explaining_out_of_memory
+from utils.training.disk_plan import estimate_files
 from utils.training.encoder_cache import rehearsing_with_cache
 from utils.training.estimates import (
     Estimate,
     TimedStep,
     count_evaluations,
-    estimate_disk,
     estimate_seconds,
     estimate_table,
     pick_steps,
@@ -23,8 +25,8 @@ from utils.training.estimates import (
 from utils.training.micro_batch_halving import ComputeGradients, within_memory
 from utils.training.micro_batch_trial import try_largest_step
 from utils.training.model_folders import whole_model
-from utils.training.optimizers import moment_bytes
 from utils.training.options import count_workers
+from utils.training.pace import Costs
 from utils.training.run import Run
 from utils.training.run_log import end_training
 from utils.training.setup import build_run, choose_fixed_encoding, start_accelerator
@@ -38,7 +40,10 @@ STEPS_TIMED = 5
 
 def rehearse(args: TrainArguments, compute_gradients: ComputeGradients) -> None:
     """Do a few steps and print the estimate. Save nothing."""
+    check_gpu_is_there()
     accelerator = start_accelerator(args)
+    card = f" ({torch.cuda.get_device_name()})" if accelerator.device.type == "cuda" else ""
+    accelerator.print(f"Dry run on {describe_hardware(accelerator)}{card}.")
     with explaining_out_of_memory():
         run = build_run(args, accelerator)
         if args.auto_find_batch_size:
@@ -56,24 +61,34 @@ def estimate_run(run: Run, compute_gradients: ComputeGradients) -> Estimate:
     args = run.args
     steps_per_epoch = run.data.plan.count_steps(1)
     training_seconds, cache_bytes = estimate_training(run, steps_per_epoch, compute_gradients)
-    evaluations = count_evaluations(run.total_steps, args.eval_steps, on_start=args.eval_on_start)
-    models = 1 + (args.eval_steps > 0) + args.average_checkpoints + bool(args.interpolation_alphas)
+    evaluation = time_evaluation(run) if args.eval_steps or args.eval_on_start else 0.0
+    step = training_seconds / run.total_steps
+    total_steps = count_steps_in_time(run, step, evaluation)
+    evaluations = count_evaluations(total_steps, args.eval_steps, on_start=args.eval_on_start)
     return Estimate(
         steps_per_epoch=steps_per_epoch,
-        total_steps=run.total_steps,
-        training_seconds=training_seconds,
-        evaluation_seconds=evaluations * time_evaluation(run) if evaluations else 0.0,
+        total_steps=total_steps,
+        training_seconds=total_steps * step,
+        evaluation_seconds=evaluations * evaluation,
         peak_bytes=peak_memory_bytes(),
-        disk=estimate_disk(
-            run.loaded.model,
-            checkpoints=args.save_total_limit if args.save_steps else 0,
-            models=models,
-            moment_bytes=moment_bytes(args.optim),
-            adapter_only=args.use_peft,
-            encoder_states=cache_bytes,
-        ),
+        disk=estimate_files(args, run.loaded.model, cache_bytes),
         free_bytes=free_disk_bytes(run.output_dir),
     )
+
+
+def count_steps_in_time(run: Run, step: float, evaluation: float) -> int:
+    """Return the number of steps of a run, which are fewer if `--max_hours` is short.
+
+    Args:
+        run: The run.
+        step: Seconds of a step.
+        evaluation: Seconds of an evaluation.
+    """
+    args = run.args
+    if args.max_hours is None:
+        return run.total_steps
+    costs = Costs(step, evaluation, 0.0, 0.0, args.eval_steps, args.save_steps)
+    return costs.steps_within(3600 * args.max_hours, 1, run.total_steps)
 
 
 def estimate_training(

@@ -28,7 +28,7 @@ FREE_ARGUMENTS = (
     *("output_dir", "resume_from_checkpoint", "report_to", "project"),
     *("auto_find_batch_size", "micro_batch_seconds", "memory", "gradient_checkpointing", "dry_run"),
     *("dataloader_num_workers", "per_device_eval_batch_size"),
-    *("save_steps", "save_total_limit", "logging_steps"),
+    *("save_steps", "save_total_limit", "logging_steps", "mirror_dir", "disk_budget"),
     *("push_to_hub", "hub_model_id", "hub_private_repo", "hub_license", "hub_strategy"),
     "dataset_tags",
     *MIXING_ARGUMENTS,
@@ -59,9 +59,14 @@ def take_up(run: Run, start: Start) -> Run:
         UserError: The checkpoint does not fit the run.
     """
     args, data, checkpoint, state = run.args, run.data, start.checkpoint, run.state
+    is_own = checkpoint is not None and checkpoint.parent.resolve() == run.output_dir.resolve()
     if checkpoint:
         with settings_kept(run.optimizer, run.scheduler):
             state = load_checkpoint(run.accelerator, checkpoint)
+            if args.max_hours is None:
+                state.schedule_change = None  # the limit was removed: the schedule is that of the arguments
+            run.pace.last_change = state.schedule_change
+        run.clock.continue_from(state.seconds_used if is_own else 0.0)
         check_not_beyond(checkpoint, state, run.total_steps)
         if args.resume_from_checkpoint is None:
             check_same_plan(checkpoint, state, str(data.plan.size), data.digest)
@@ -72,7 +77,7 @@ def take_up(run: Run, start: Start) -> Run:
         take_up_what_is_kept(
             state,
             run.output_dir,
-            is_own=checkpoint.parent.resolve() == run.output_dir.resolve(),
+            is_own=is_own,
             goes_its_own_way=args.resume_from_checkpoint is not None,
         )
     return replace(run, state=state)

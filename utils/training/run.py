@@ -1,6 +1,6 @@
 """Hold the objects of a run. Start the run, describe it, and interrupt it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -15,9 +15,12 @@ from utils.runtime.interruption import CONTINUE, StopRequest, note_interruption
 from utils.runtime.launch import describe_hardware
 from utils.runtime.messages import counted
 from utils.runtime.resolved_arguments import arguments_as_yaml
+from utils.training.clock import RunClock
 from utils.training.data import TrainingData
+from utils.training.disk_plan import DiskPlan
 from utils.training.options import silence_run
-from utils.training.run_log import RunLog, end_training
+from utils.training.pace import Pace
+from utils.training.run_log import RunLog
 from utils.training.state import TrainingState
 
 LOW_FOR_ADAPTERS = 5e-5  # learning rates below this are low for adapters
@@ -35,15 +38,24 @@ class Run:
     model: torch.nn.Module  # `WhisperLoss` around the model, prepared by Accelerate
     optimizer: torch.optim.Optimizer
     scheduler: torch.optim.lr_scheduler.LambdaLR
-    total_steps: int
+    pace: Pace
+    disk: DiskPlan
     log: RunLog
     state: TrainingState = field(default_factory=TrainingState)
-    after_saving: Callable[[], None] | None = None  # on the main process, see --hub_strategy
+    clock: RunClock = field(default_factory=RunClock)
+    after_saving: Sequence[
+        Callable[[], None]
+    ] = ()  # on the main process, see --hub_strategy and --mirror_dir
 
     @property
     def output_dir(self) -> Path:
         """The run folder."""
         return Path(self.args.output_dir)
+
+    @property
+    def total_steps(self) -> int:
+        """The number of the last step. It may change during the run, see --max_hours."""
+        return self.pace.total_steps
 
     def is_due(self, interval: int) -> bool:
         """Check whether it is time for an action that happens every `interval` steps and at the end.
@@ -69,6 +81,8 @@ def begin(run: Run, *, is_resumed: bool) -> None:
         write_text(run.output_dir / "train.yaml", arguments_as_yaml(args))
         print(trainable_parameters_line(run.loaded.model))
         print(describe(run))
+        for saving in run.disk.savings(args.save_total_limit):
+            print(saving)
         if args.use_peft and args.learning_rate < LOW_FOR_ADAPTERS:
             usual = "1e-2" if args.peft_type == "adalora" else "1e-3"
             rate = f"{args.learning_rate:g}"
@@ -85,8 +99,9 @@ def describe(run: Run) -> str:
         f"{counted(len(data.ids), 'clip')} "
         + (f"and {counted(num_windows, 'window')} without speech " if num_windows else "")
         + f"({hours:.2f} h per epoch) for training, {len(data.validation) or 'none'} for validation; "
-        f"{counted(run.total_steps, 'step')} of {data.plan.size} on "
-        f"{describe_hardware(accelerator)}, {args.audio_context} audio context"
+        f"{counted(run.total_steps, 'step')} of {data.plan.size}"
+        + (f" in at most {args.max_hours:g} h" if args.max_hours else "")
+        + f" on {describe_hardware(accelerator)}, {args.audio_context} audio context"
         + (", silence condensed" if silence_run(args) else "")
         + (f"; continuing from step {run.state.step}" if run.state.step else "")
     )
@@ -100,5 +115,4 @@ def leave_to_be_continued(
         note_interruption(output_dir, step, stop_request.reason or "another process was told to stop")
         where = f"after step {step}, which is saved" if step else "before the first step"
         print(f"Stopped {where}. Run the same command again to continue.")
-    end_training(accelerator)
     raise SystemExit(CONTINUE)

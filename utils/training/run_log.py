@@ -4,7 +4,8 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -21,19 +22,35 @@ METRICS_FILE, PREDICTIONS, RUN_ID_FILE = "metrics.jsonl", "predictions", "run_id
 _ended_groups: list[distributed.ProcessGroup | None] = []
 
 
-def end_training(accelerator: Accelerator) -> None:
-    """End the trackers and the process group. If a tracker's disk is full, print a warning only.
-
-    We keep a reference to the process group to avoid a deadlock. Without it, DistributedDataParallel would
-    free the group while it holds the GIL, and wait for gloo's threads. But one of these may need the GIL to
-    free a tensor.
-    """
+def end_trackers(accelerator: Accelerator) -> None:
+    """Write the last records of the trackers. If a tracker's disk is full, print a warning only."""
     for tracker in accelerator.trackers if accelerator.is_main_process else []:
         try:
             tracker.finish()
         except OSError as error:
             print(f"{tracker.name}: its last records could not be written: {error.strerror}.")
     accelerator.trackers = []
+
+
+@contextmanager
+def ending_training(accelerator: Accelerator) -> Iterator[None]:
+    """End trackers and process group after the block. Do so too if the run leaves to be continued."""
+    try:
+        yield
+    except SystemExit:
+        end_training(accelerator)
+        raise
+    end_training(accelerator)
+
+
+def end_training(accelerator: Accelerator) -> None:
+    """End the trackers and the process group.
+
+    We keep a reference to the process group to avoid a deadlock. Without it, DistributedDataParallel would
+    free the group while it holds the GIL, and wait for gloo's threads. But one of these may need the GIL to
+    free a tensor.
+    """
+    end_trackers(accelerator)
     if distributed.is_initialized():
         _ended_groups.append(distributed.group.WORLD)
     accelerator.end_training()

@@ -1,6 +1,7 @@
 """Set up a run: model, data, optimiser and schedule, prepared for the device and the processes."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,9 +24,11 @@ from utils.runtime.out_of_memory import keep_no_freed_memory
 from utils.training.after_training import check_mixing
 from utils.training.checkpoint_weights import register_weights
 from utils.training.data import TrainingData, load_data
+from utils.training.disk_plan import plan_disk
 from utils.training.encoder_cache import FixedEncoding, open_encoder_cache
 from utils.training.optimizers import build_optimizer, parameter_groups
 from utils.training.options import silence_run
+from utils.training.pace import Pace
 from utils.training.run import Run
 from utils.training.run_log import RunLog
 from utils.training.trainable_model import load_trainable_model
@@ -52,10 +55,13 @@ def build_run(args: TrainArguments, accelerator: Accelerator, stop_request: Stop
         loaded = load_trainable_model(args, accelerator)
     check_mixing(args, loaded)
     data = load_data(args, loaded, accelerator)
-    total_steps = args.max_steps if args.max_steps > 0 else data.plan.count_steps(args.num_train_epochs)
-    encoding = choose_fixed_encoding(args, accelerator, data, total_steps)
-    if encoding is not None and not args.dry_run:
-        folder, audio = Path(args.output_dir) / "encoder_states", (row["audio"] for row in data.clips.rows)
+    pace = Pace(args.max_steps if args.max_steps > 0 else data.plan.count_steps(args.num_train_epochs))
+    encoding = choose_fixed_encoding(args, accelerator, data, pace.total_steps)
+    folder = Path(args.output_dir) / "encoder_states"
+    cache = encoding.cache_in(folder, loaded, accelerator.mixed_precision) if encoding else None
+    disk = plan_disk(args, loaded, cache.num_bytes if cache else 0)
+    if encoding is not None and disk.caches and not args.dry_run:
+        audio = (row["audio"] for row in data.clips.rows)
         cache = open_encoder_cache(accelerator, folder, loaded, encoding, audio)
         data = replace(data, encoder_cache=cache)
     return Run(
@@ -64,8 +70,9 @@ def build_run(args: TrainArguments, accelerator: Accelerator, stop_request: Stop
         stop_request or StopRequest(),
         loaded,
         data,
-        *prepare_for_training(args, accelerator, loaded, total_steps),
-        total_steps,
+        *prepare_for_training(args, accelerator, loaded, pace),
+        pace,
+        disk,
         RunLog(Path(args.output_dir), accelerator),
     )
 
@@ -85,7 +92,7 @@ def choose_fixed_encoding(
 
 
 def prepare_for_training(
-    args: TrainArguments, accelerator: Accelerator, loaded: LoadedModel, total_steps: int
+    args: TrainArguments, accelerator: Accelerator, loaded: LoadedModel, pace: Pace
 ) -> tuple[torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
     """Prepare the model inside its loss, AdamW and the schedule for the device and the processes."""
     whisper = loaded.model
@@ -109,9 +116,11 @@ def prepare_for_training(
         epsilon=args.adam_epsilon,
         device=accelerator.device,
     )
+    total_steps = pace.total_steps
     warmup_steps = args.warmup_steps * total_steps if args.warmup_steps < 1 else args.warmup_steps
     # Not prepared: Accelerate would step the scheduler once per process.
     scheduler = get_scheduler(args.lr_scheduler_type, optimizer, round(warmup_steps), total_steps)
+    scheduler.lr_lambdas = [partial(pace.follow, schedule) for schedule in scheduler.lr_lambdas]
     register_weights(accelerator, trained_only=args.use_peft)
     accelerator.register_for_checkpointing(scheduler)
     if isinstance(whisper, PeftModel):

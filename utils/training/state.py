@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from utils.training.pace import ScheduleChange
+
 
 @dataclass
 class TrainingState:
@@ -29,6 +31,8 @@ class TrainingState:
     data: str = ""  # digest of the training clips
     validation: str = ""  # digest of the validation clips, and of the settings that score them
     micro_batch_seconds: float | None = None  # limit of encoder input at once, after memory ran out
+    seconds_used: float = 0.0  # by all sessions of the run
+    schedule_change: ScheduleChange | None = None  # the last change of the number of steps by --max_hours
 
     @property
     def mean_loss(self) -> float:

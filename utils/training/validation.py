@@ -67,6 +67,7 @@ def validate(run: Run) -> ErrorRates:
         args, run.accelerator, whole, run.loaded.processor, run.data.validation, run.stop_request
     )
     seconds = time.perf_counter() - started
+    run.clock.note("evaluation", seconds)
     shows_raw = args.metric_for_best_model.startswith("raw")
     samples = pick_samples(scored, SAMPLES_SHOWN, args.seed, raw=shows_raw)
     run.log.write_evaluation(run.state.step, scored, seconds, samples)
