@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator
 
 from utils.arguments.train import TrainArguments
+from utils.model.leaks import leak_warnings
 from utils.model.loading import LoadedModel
 from utils.model.whisper import trainable_parameters_line
 from utils.runtime.files import write_text
@@ -69,10 +70,17 @@ def begin(run: Run, *, is_resumed: bool) -> None:
         write_text(run.output_dir / "train.yaml", arguments_as_yaml(args))
         print(trainable_parameters_line(run.loaded.model))
         print(describe(run))
+        tell_leaks(args)
         if args.use_peft and args.learning_rate < LOW_FOR_ADAPTERS:
             usual = "1e-2" if args.peft_type == "adalora" else "1e-3"
             rate = f"{args.learning_rate:g}"
             print(f"learning_rate {rate} is usual for full fine-tuning. Adapters usually need {usual}.")
+
+
+def tell_leaks(args: TrainArguments) -> None:
+    """Print a warning for each argument that makes the scores of this run too good."""
+    for sentence in leak_warnings(vars(args)):
+        print(f"WARNING: {sentence}")
 
 
 def describe(run: Run) -> str:
@@ -84,7 +92,7 @@ def describe(run: Run) -> str:
     return (
         f"{counted(len(data.ids), 'clip')} "
         + (f"and {counted(num_windows, 'window')} without speech " if num_windows else "")
-        + f"({hours:.2f} h per epoch) for training, {len(data.validation) or 'none'} for validation; "
+        + f"({hours:.2f} h per epoch) for training, {len(data.validation) or 'none'} for {args.eval_split}; "
         f"{counted(run.total_steps, 'step')} of {data.plan.size} on "
         f"{describe_hardware(accelerator)}, {args.audio_context} audio context"
         + (", silence condensed" if silence_run(args) else "")
