@@ -39,7 +39,7 @@ demo: ## fine-tune Whisper base on Italian telephone prompts, compare it with th
 	@$(MAKE) --no-print-directory recipe NAME=starter
 
 recipe: $(VENV)/.installed ## prepare, train and evaluate recipes/NAME.yaml: make recipe NAME=starter
-	@export PATH="$(abspath $(BIN)):$$PATH" && plan=$$(python recipes/plan.py $(RECIPE)) && set -ex && eval "$$plan"
+	@export PATH="$(abspath $(BIN)):$$PATH" && plan=$$(python recipes/plan.py $(RECIPE)) && exec sh -exc "$$plan"
 
 test: $(VENV)/.installed-dev ## run all quick tests
 	$(PYTEST) --cpu_times this -m "not slow and not hub"
