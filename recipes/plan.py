@@ -61,7 +61,9 @@ class Folders:
         """Return the path of a dataset or model after the changes."""
         if path == self.recipe_data:
             return str(self.data)
-        return self.run + path.removeprefix(self.recipe_run) if path.startswith(f"{self.recipe_run}/") else path
+        if path.startswith(f"{self.recipe_run}/"):
+            return self.run + path.removeprefix(self.recipe_run)
+        return path
 
 
 def main(argv: list[str] | None = None) -> None:

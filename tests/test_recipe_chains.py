@@ -1,8 +1,8 @@
 """Every command of recipes/README.md on a small corpus in the layout of its own, with a tiny random Whisper.
 
-The scripts run in this process, one after the other, with the words that recipes/plan.py gives them. Three things
-are other than printed: a folder `openai/` holds a tiny model for each name, SMALL=1 and STEPS shorten the run, and
-one process prepares the data.
+The scripts run in this process, one after the other, with the words that recipes/plan.py gives them. Three
+things are other than printed: a folder `openai/` holds a tiny model for each name, SMALL=1 and STEPS shorten the
+run, and one process prepares the data.
 """
 
 import importlib
@@ -32,11 +32,13 @@ from tests.test_readme import shell_commands
 from utils.arguments.parsing import parse_arguments
 
 COMMANDS = [command for command in shell_commands("recipes/README.md") if command.startswith("make recipe")]
-FLEURS = {"blog-hi-small": "hi_in", "cv11-fa-small": "fa_ir", "cv11-gl-small": "gl_es", "kth-bn-small": "bn_in"}
+FLEURS = {"blog-hi-small": "hi_in", "cv11-fa-small": "fa_ir", "cv11-gl-small": "gl_es"}
+FLEURS |= {"cv11-gl-medium": "gl_es", "kth-bn-small": "bn_in"}
+SCRIPT = re.compile(r".*?\b(preprocess|train|evaluate)\.py")
 SHORTER = {
-    "preprocess.py": ["--num_proc", "1"],
-    "train.py": ["--report_to", "none", "--max_train_samples", "12"],
-    "evaluate.py": ["--no_probe_hallucination", "--bootstrap_samples", "20"],
+    "preprocess": ["--num_proc", "1"],
+    "train": ["--report_to", "none", "--max_train_samples", "16"],
+    "evaluate": ["--no_probe_hallucination", "--bootstrap_samples", "20"],
 }
 
 
@@ -71,12 +73,12 @@ def run_recipe(place, corpora, monkeypatch) -> Iterator[Callable[..., Path]]:
         words = [str(corpora.get(word, word)) for word in words]
         output_dir = Path()
         for line in plan(parse_arguments(PlanArguments, words)):
-            script, *options = shlex.split(re.sub(r".*?(?=\b(?:preprocess|train|evaluate)\.py)", "", line, count=1))
-            if script == "train.py":
+            script, options = SCRIPT.match(line)[1], shlex.split(SCRIPT.sub("", line, count=1))
+            if script == "train":
                 between()
                 output_dir = Path(options[options.index("--output_dir") + 1])
                 AcceleratorState._reset_state(reset_partial_state=True)
-            importlib.import_module(script.removesuffix(".py")).main([*options, *SHORTER[script]])
+            importlib.import_module(script).main([*options, *SHORTER[script]])
         return output_dir
 
     yield run
@@ -156,10 +158,13 @@ def test_children(run_recipe):
     lines = read_lines(test / "metadata.jsonl")
     assert [line["file_name"] for line in lines] == [f"dino_segment_{number:03d}.wav" for number in range(9)]
     assert all((test / line["file_name"]).is_file() for line in lines)
+    clips = {path.name for path in test.parent.rglob("*.wav")} - {line["file_name"] for line in lines}
+    names = ("anna", "bruno", "carla")
+    assert clips == {f"{name}_segment_{number:03d}.wav" for name in names for number in range(9)}
     assert lines[1]["transcription"].endswith(" ancora") and lines[0]["start"] == 0.0
-    reasons = [line["reason"].split(":")[0] for line in read_lines(Path("data/children-base-lora/rejects.jsonl"))]
-    assert len(reasons) == 4 * 4  # of each recording: too short, ends before it starts, without text, without times
-    assert len(set(reasons)) == 4
+    rejects = read_lines(Path("data/children-base-lora/rejects.jsonl"))
+    # of each recording a piece that is too short, ends before it starts, has no text, or has no times
+    assert len(rejects) == 4 * 4 and len({line["reason"].split(":")[0] for line in rejects}) == 4
     trained = yaml.safe_load((run / "train.yaml").read_text())
     assert (trained["language"], trained["lora_r"], trained["use_peft"]) == ("it", 16, True)
 
@@ -190,9 +195,10 @@ def test_fleurs_in_place_of_common_voice(run_recipe, monkeypatch, tmp_path, name
 
 
 def test_as_the_original_trains_on_validation_chooses_on_test_and_says_so(run_recipe, capsys):
-    run = run_recipe(f"{command_of('blog-hi-small')} AS_ORIGINAL=1")
+    command = f"{command_of('blog-hi-small')} AS_ORIGINAL=1"
+    run = run_recipe(command)
     told = capsys.readouterr().out
-    assert "12 clips" in told and "4 for test" in told and "step 2: test WER" in told
+    assert "16 clips (" in told and "4 for test" in told and "step 2: test WER" in told
     sentences = ("Trained on the validation split too", "The best step was chosen on the test split")
     for sentence in sentences:
         assert told.count(f"WARNING: {sentence}") == 2  # at the start and at the end of training
@@ -203,3 +209,6 @@ def test_as_the_original_trains_on_validation_chooses_on_test_and_says_so(run_re
     assert [len(row["warnings"]) for row in results] == [0, 2, 2]
     (gate,) = json.loads((run / "report/comparative_analysis.json").read_text())["gates"]
     assert not gate["promote"] and set(results[1]["warnings"]) <= set(gate["reasons"])
+    run_recipe(command)
+    again = capsys.readouterr().out
+    assert all(f"already {done} with these" in again for done in ("prepared", "trained", "evaluated"))

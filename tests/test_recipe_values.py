@@ -189,7 +189,8 @@ def test_the_parameters_trained_are_as_many_as_published(name: str, shape: tuple
     layers, width, heads = shape
     each = {"encoder": layers, "decoder": layers}
     sizes = {f"{side}_layers": count for side, count in each.items()}
-    sizes |= {f"{side}_attention_heads": heads for side in each} | {f"{side}_ffn_dim": 4 * width for side in each}
+    sizes |= {f"{side}_attention_heads": heads for side in each}
+    sizes |= {f"{side}_ffn_dim": 4 * width for side in each}
     values = resolved(name, "train")
     options = AdapterOptions(**{key: values[key] for key in AdapterOptions.__dataclass_fields__})
     with torch.device("meta"):

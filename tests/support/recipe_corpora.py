@@ -1,4 +1,4 @@
-"""Small corpora in the exact layout of those that the recipes read: tones for speech, words of the language."""
+"""Small corpora in the exact layout of those that the recipes read: tones, and words of the language."""
 
 import io
 import json

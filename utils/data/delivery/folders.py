@@ -74,7 +74,7 @@ def write_archive(folder: Path) -> Path:
 def write_audiofolder(folder: Path) -> Path:
     """Write every clip of a prepared dataset as `<split>/<id>.wav`, with a `metadata.jsonl` for each split.
 
-    If the id begins with the folder of a split, as in `train/anna_segment_000`, the file is `anna_segment_000.wav`.
+    If an id begins with the folder of a split, as in `train/anna_segment_000`, its file name is without it.
     The layout is `audiofolder` of https://huggingface.co/docs/datasets/audio_dataset: `file_name`,
     `transcription` and all other columns with a value. If the dataset already has a column with one of these
     names, it is renamed to `original_<name>`.
@@ -109,7 +109,7 @@ def _with_columns(record: dict, columns: dict) -> dict:
 
 
 def _without_split(id: str) -> str:
-    """Leave out the first folder of an id if it is a split's, because the file is in the folder of its split."""
+    """Leave out the first folder of an id if it is a split's. The file is in the folder of its split."""
     first, _, rest = id.partition("/")
     return rest if rest and split_name(first) else id
 
