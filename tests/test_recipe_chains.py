@@ -1,8 +1,8 @@
 """Every command of recipes/README.md on a small corpus in the layout of its own, with a tiny random Whisper.
 
 The scripts run in this process, one after the other, with the words that recipes/plan.py gives them. Three
-things are other than printed: a folder `openai/` holds a tiny model for each name, SMALL=1 and STEPS shorten the
-run, and one process prepares the data.
+things are other than printed: a folder `openai/` holds a tiny model for each name, SMALL=1 and STEPS shorten
+the run, and one process prepares the data.
 """
 
 import importlib
@@ -26,9 +26,9 @@ from tests.support.recipe_corpora import (
     write_children,
     write_common_voice,
 )
+from tests.test_readme import shell_commands
 from tests.test_recipe_plan import plan_words
 from tests.test_recipes import ROOT
-from tests.test_readme import shell_commands
 from utils.arguments.parsing import parse_arguments
 
 COMMANDS = [command for command in shell_commands("recipes/README.md") if command.startswith("make recipe")]
@@ -151,7 +151,7 @@ def test_galician(run_recipe, size):
 
 
 def test_children(run_recipe):
-    """Lines with faults are left out, clips are named by their recording, and both files of results are there."""
+    """Lines with faults are left out, clips have the names of their recordings, both files are written."""
     run = run_recipe(command_of("children-base-lora"))
     check_results(run)
     test = Path("data/children-base-lora-audiofolder/test")

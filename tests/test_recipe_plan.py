@@ -5,7 +5,6 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -114,7 +113,7 @@ def test_a_recipe_tells_how_to_get_what_it_needs(monkeypatch):
         planned("--name afrispeech-isizulu-tiny-lora-int8", monkeypatch)
     with pytest.raises(UserError, match=r"recipes/nothing\.yaml: no such recipe"):
         planned("--name nothing", monkeypatch)
-    with pytest.raises(UserError, match="starter-fleurs.preprocess.yaml: no such data for starter"):
+    with pytest.raises(UserError, match=r"starter-fleurs\.preprocess\.yaml: no such data for starter"):
         planned("--name starter --data fleurs", monkeypatch)
 
 

@@ -1,6 +1,7 @@
 """The recipes of the five systems hold the values that their authors give, each checked after parsing."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,8 @@ TRAIN = {
     "blog-hi-small": BLOG | {"max_steps": 4000, "eval_steps": 1000, "save_steps": 1000, "language": "hi"},
     "afrispeech-isizulu-tiny-lora-int8": INT8 | {"model_name_or_path": "openai/whisper-tiny", "lora_r": 32},
     "afrispeech-isizulu-small-lora-int8": INT8 | {"model_name_or_path": "openai/whisper-small", "lora_r": 16},
-    "afrispeech-isizulu-medium-lora-int8": INT8 | {"model_name_or_path": "openai/whisper-medium", "lora_r": 16},
+    "afrispeech-isizulu-medium-lora-int8": INT8
+    | {"model_name_or_path": "openai/whisper-medium", "lora_r": 16},
     "cv11-fa-small": BLOG
     | {"num_train_epochs": 1, "max_steps": -1, "eval_steps": 100, "save_total_limit": 2, "language": "fa"},
     "cv11-gl-small": GALICIAN
@@ -192,7 +194,7 @@ def test_the_parameters_trained_are_as_many_as_published(name: str, shape: tuple
     sizes |= {f"{side}_attention_heads": heads for side in each}
     sizes |= {f"{side}_ffn_dim": 4 * width for side in each}
     values = resolved(name, "train")
-    options = AdapterOptions(**{key: values[key] for key in AdapterOptions.__dataclass_fields__})
+    options = AdapterOptions(**{field.name: values[field.name] for field in fields(AdapterOptions)})
     with torch.device("meta"):
         model = WhisperForConditionalGeneration(WhisperConfig(d_model=width, vocab_size=51_865, **sizes))
         adapted = add_adapter(model, values["model_name_or_path"], options)

@@ -187,8 +187,8 @@ class TrainArguments(
         validates = self.eval_steps or self.eval_on_start or self.interpolation_alphas
         if self.merge_validation and self.eval_split == "validation" and validates:
             found.append(
-                "merge_validation: clips of the training cannot choose the best model. Add --eval_split test, "
-                "or --eval_steps 0."
+                "merge_validation: clips of the training cannot choose the best model. "
+                "Add --eval_split test, or --eval_steps 0."
             )
         if self.guard_datasets and not self.interpolation_alphas:
             found.append("guard_datasets needs interpolation_alphas, such as 0.25 0.5 0.75 1.")

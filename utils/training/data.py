@@ -106,7 +106,9 @@ def load_training_rows(args: TrainArguments) -> tuple[Dataset, str]:
 def read_training_rows(args: TrainArguments) -> Dataset:
     """Read the splits to train on, one after another, each from all datasets."""
     splits = training_splits(args)
-    return concatenate_datasets([load_prepared(args.dataset, split, language=args.language) for split in splits])
+    return concatenate_datasets(
+        [load_prepared(args.dataset, split, language=args.language) for split in splits]
+    )
 
 
 def training_splits(args: TrainArguments) -> list[str]:
