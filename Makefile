@@ -2,11 +2,15 @@
 #
 #   make PYTHON=python3.12 demo        another Python, at least 3.11
 #   make demo CONFIG=cpu               use this file of accelerate_configs/, not the one chosen for this machine
+#   make demo VENV=/envs/whisper       use this environment; without VENV the active one, or .venv if none is active
+#   make recipe NAME=X INPUT=corpus    also DATA, LANGUAGE, STEPS, SMALL=1, AS_ORIGINAL=1, PUSH: see recipes/README.md
 
 PYTHON ?= python3
 NAME ?= starter
-CONFIG ?=
-BIN := .venv/bin
+# Conda's base environment does not count as chosen: it is active in every shell.
+CONDA := $(if $(filter-out base,$(CONDA_DEFAULT_ENV)),$(CONDA_PREFIX))
+VENV := $(or $(VENV),$(VIRTUAL_ENV),$(CONDA),.venv)
+BIN := $(VENV)/bin
 
 # Otherwise DeepSpeed compiles CUDA kernels when it is installed.
 export DS_BUILD_OPS := 0
@@ -15,10 +19,11 @@ export DS_BUILD_OPS := 0
 OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 export OMP_NUM_THREADS
 
-LAUNCH = $(BIN)/accelerate launch
-PICK = $(BIN)/python -c "from utils.runtime.devices import pick_accelerate_config as pick; print(pick())"
-# $(call if_recipe,STAGE,COMMAND): run COMMAND on recipes/NAME.STAGE.yaml if that file exists.
-if_recipe = $(if $(wildcard recipes/$(NAME).$(1).yaml),$(2) recipes/$(NAME).$(1).yaml)
+# $(call flag,--input,INPUT): --input "corpus" if INPUT=corpus stands in the command, not only in the environment.
+flag = $(if $(filter command,$(origin $(2))),$(1) "$($(2))")
+RECIPE = --name $(NAME) $(call flag,--input,INPUT) $(call flag,--data,DATA) $(call flag,--language,LANGUAGE) \
+  $(call flag,--steps,STEPS) $(if $(SMALL),--small) $(call flag,--small_model,SMALL_MODEL) \
+  $(if $(AS_ORIGINAL),--as_original) $(call flag,--push,PUSH) $(call flag,--accelerate,CONFIG)
 
 # One worker per core, up to four, with one thread each: threads of several processes would slow each other down.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
@@ -28,32 +33,26 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxp
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-install: .venv/.installed ## only create the environment, in .venv
+install: $(VENV)/.installed ## only create the environment, in .venv, or complete the active one
 
 demo: ## fine-tune Whisper base on Italian telephone prompts, compare it with the base (runs/demo/report)
 	@$(MAKE) --no-print-directory recipe NAME=starter
 
-# Each script but the last ends with the command to run next; here the next one runs by itself.
-recipe: export NEXT_IS_AUTOMATIC := $(if $(wildcard recipes/$(NAME).evaluate.yaml),1)
-recipe: .venv/.installed ## prepare, train and evaluate recipes/NAME.yaml: make recipe NAME=starter
-	@test -f recipes/$(NAME).yaml || { \
-	  echo "error: recipes/$(NAME).yaml: no such recipe. recipes/README.md lists them." >&2; exit 2; }
-	$(call if_recipe,preprocess,$(BIN)/python preprocess.py --config)
-	$(LAUNCH) --config_file accelerate_configs/$(or $(CONFIG),$(shell $(PICK))).yaml train.py --config recipes/$(NAME).yaml
-	$(call if_recipe,evaluate,$(BIN)/python evaluate.py --config)
+recipe: $(VENV)/.installed ## prepare, train and evaluate recipes/NAME.yaml: make recipe NAME=starter
+	@export PATH="$(abspath $(BIN)):$$PATH" && plan=$$(python recipes/plan.py $(RECIPE)) && exec sh -exc "$$plan"
 
-test: .venv/.installed-dev ## run all quick tests
+test: $(VENV)/.installed-dev ## run all quick tests
 	$(PYTEST) --cpu_times this -m "not slow and not hub"
 
-test-slow: .venv/.installed-dev ## run slow tests: kills, clusters, browsers, complete recipes
+test-slow: $(VENV)/.installed-dev ## run slow tests: kills, clusters, browsers, complete recipes
 	$(PYTEST) --cpu_times both -m "slow and not hub"
 
-style: .venv/.installed-dev ## check formatting, lint and types
+style: $(VENV)/.installed-dev ## check formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: .venv/.installed-dev ## format, and let ruff repair what it can
+format: $(VENV)/.installed-dev ## format, and let ruff repair what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -61,21 +60,28 @@ bench: demo ## compare our training and decoding with the usual Hugging Face rec
 	$(BIN)/python benchmarks/train_speed.py
 	$(BIN)/python benchmarks/decode_speed.py
 
-.venv/bin/pip:
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "error: $(PYTHON) is missing or older than Python 3.11." \
 	    "Install a newer one and name it: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "error: $(PYTHON) cannot create a virtual environment: its venv module is incomplete." \
 	    "On Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
-	$(PYTHON) -m venv --clear .venv
+	$(PYTHON) -m venv $(VENV)
 
-.venv/.installed: requirements.txt | .venv/bin/pip
-	@echo "Installing into .venv; this takes a minute or more."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@touch $@
+# A torch that is there before the first installation is the machine's own: it is kept, at its version.
+define install
+@echo "Installing into $(VENV); this takes a minute or more."
+@torch=$$([ ! -e $(VENV)/.own-torch ] || $(BIN)/python -c 'import torch; print(f"torch=={torch.__version__}")') && \
+  sed -E -e '/^-r /d' -e "s/^torch==.*/$${torch:-&}/" $(1) >$(VENV)/requirements.txt
+@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
+@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/requirements.txt
+@touch $@
+endef
 
-.venv/.installed-dev: requirements-dev.txt requirements-export.txt requirements-app.txt .venv/.installed
-	@echo "Installing what the tests need into .venv; this takes a minute or more."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@touch $@
+$(VENV)/.installed: requirements.txt | $(BIN)/python
+	@[ -e $@ ] || ! $(BIN)/python -c 'import torch' 2>/dev/null || touch $(VENV)/.own-torch
+	$(call install,requirements.txt)
+
+$(VENV)/.installed-dev: requirements-dev.txt requirements-export.txt requirements-app.txt $(VENV)/.installed
+	$(call install,requirements-dev.txt requirements-export.txt requirements-app.txt)

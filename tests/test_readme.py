@@ -103,6 +103,10 @@ def test_the_command_is_known(command: str, monkeypatch):
         if "--config_file" in words[:script]:
             assert Path(words[words.index("--config_file") + 1]).is_file()
         check_script_call(words[script:])
+    elif words[0] == "sbatch":
+        job = next(index for index, word in enumerate(words) if word.endswith(".sbatch"))
+        assert Path(words[job]).is_file()
+        check_script_call([f"{Path(words[job]).stem}.py", *words[job + 1 :]])
     elif words[:2] == ["pip", "install"]:  # the versions that the tests run with
         pinned = "".join(Path(f"requirements-{kind}.txt").read_text() for kind in ("dev", "export", "app"))
         assert set(words[2:]) <= set(pinned.split())

@@ -32,7 +32,8 @@ JOB = {
 
 def run_script(name: str, folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess:
     """Run a script of slurm/ as Slurm does, submitted from `folder`."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("PORT", "CONFIG")}
+    ours = ("PORT", "CONFIG", "VENV", "VIRTUAL_ENV", "CONDA_DEFAULT_ENV")
+    environment = {key: value for key, value in os.environ.items() if key not in ours}
     environment |= {"SLURM_SUBMIT_DIR": str(folder), "PATH": f"{folder}/bin:{os.environ['PATH']}"}
     return subprocess.run(
         ["bash", str(ROOT / "slurm" / name), *words],
@@ -62,6 +63,24 @@ def test_the_launcher_of_a_node_outlives_the_signals_of_slurm(tmp_path):
     expected += " --num_machines 2 --num_processes 8 --main_process_ip 10.0.0.7 --main_process_port 20017"
     assert done.stdout.strip() == f"{expected} train.py --output_dir runs/x"
     assert not (tmp_path / "requeued").exists()
+
+
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({"VIRTUAL_ENV": "active"}, "active"),
+        ({"CONDA_DEFAULT_ENV": "w", "CONDA_PREFIX": "conda"}, "conda"),
+        ({"CONDA_DEFAULT_ENV": "base", "CONDA_PREFIX": "conda"}, ".venv"),
+        ({"VENV": "named", "VIRTUAL_ENV": "active"}, "named"),
+    ],
+)
+def test_the_environment_that_is_named_or_active(tmp_path, variables, folder):
+    for name in ("active", "conda", "named"):
+        write_program(tmp_path / name / "bin/python", f"echo {name}")
+        write_program(tmp_path / name / "bin/accelerate", f"echo {name}")
+    write_program(tmp_path / ".venv/bin/python", "echo .venv")
+    assert run_script("preprocess.sbatch", tmp_path, **variables).stdout.strip() == folder
+    assert train(tmp_path, "echo .venv", **variables).stdout.strip() == folder
 
 
 def test_one_gpu_and_what_the_environment_asks_for(tmp_path):

@@ -303,6 +303,30 @@ def test_texts_and_references_are_in_lower_case_where_that_is_learnt(build, pars
     assert run.loaded.processor.tokenizer.decode(run.data.clips.clips[0].previous) == " prima"
 
 
+def test_validation_is_trained_on_if_that_is_asked_for(build, build_prepared, tmp_path):
+    """From two datasets: each clip still belongs to its own."""
+    folders = [build_prepared(tmp_path / name, {"train": 3, "validation": 2}) for name in ("a", "b")]
+    words = f"--dataset {folders[0]} {folders[1]}"
+    merged, usual = build(f"{words} --merge_validation").data, build(words).data
+    assert list(usual.clips.rows["dataset"]) == [0] * 3 + [1] * 3
+    assert list(merged.clips.rows["dataset"]) == [0] * 3 + [1] * 3 + [0] * 2 + [1] * 2
+    assert merged.ids[:6] == usual.ids and all(id.startswith("validation") for id in merged.ids[6:])
+    assert merged.digest != usual.digest
+
+
+@pytest.mark.parametrize("validates", ["--eval_steps 2", "--eval_on_start", "--interpolation_alphas 0.5"])
+def test_clips_of_the_training_do_not_choose_the_best_model(parse, validates):
+    with pytest.raises(UserError, match="merge_validation: clips of the training cannot choose"):
+        parse(f"--merge_validation {validates}")
+    assert parse(f"--merge_validation --eval_split test {validates}").merge_validation
+
+
+def test_the_split_that_chooses(parse, build_prepared, tmp_path):
+    folder = build_prepared(tmp_path / "data", {"train": 2, "validation": 3, "test": 4})
+    chosen = load_validation(parse(f"--dataset {folder} --eval_split test"))
+    assert list(chosen["id"]) == [f"test-{number:04d}" for number in range(4)]
+
+
 def test_samples_are_limited_and_drawn_by_the_seed(build, parse, data, monkeypatch):
     def ids(words: str) -> list[str]:
         found = build(f"--max_train_samples 5 {words}").data

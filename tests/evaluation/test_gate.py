@@ -53,6 +53,11 @@ def test_a_better_model_is_promoted():
     assert gate_sentence(gate) == "Promote runs/[it]/best."
 
 
+def test_a_model_chosen_on_the_test_split_is_not_promoted():
+    gate = gate_of((BEFORE, replace(AFTER, warnings=["Chosen on test."]), 0.001))
+    assert not gate.promote and gate.reasons == ["Chosen on test."]
+
+
 def test_texts_as_they_are_written_decide_nothing():
     """More capitals and commas are wrong, fewer words."""
     good = compared(BEFORE, AFTER, 0.001)

@@ -52,6 +52,12 @@ def test_results_are_shown_in_percent():
     assert "RTFx: seconds of audio decoded per second." in printed([BASE])
 
 
+def test_a_warning_about_a_model_is_shown_once():
+    leaky = replace(TUNED, warnings=["Chosen on test."])
+    text = printed([BASE, leaky, replace(leaky, audio_context="dynamic")])
+    assert text.count("WARNING: runs/[it]/best: Chosen on test.") == 1 == text.count("WARNING")
+
+
 def test_a_script_without_spaces_is_shown_by_its_characters():
     text = printed([replace(BASE, measure="cer", raw=replace(SCORE, cer=0.234))])
     assert "CER raw" in text and "WER normalised" in text

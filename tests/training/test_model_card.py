@@ -198,6 +198,18 @@ def test_text_and_fields_of_others_are_kept():
     assert build_model_card(FACTS, again, report=REPORT) == again
 
 
+def test_a_card_warns_of_scores_that_are_too_good():
+    """Of a model that was chosen on test, after a training on validation too."""
+    leaky = replace(FACTS, arguments=ARGUMENTS | {"merge_validation": True, "eval_split": "test"})
+    text, clean = build_model_card(leaky, report=REPORT), build_model_card(FACTS, report=REPORT)
+    assert text.count("**Warning: ") == 2 and "Warning" not in clean
+    assert "never heard" in clean and "never heard" not in text
+    assert "Error rates on the test split" in text and "Error rates on the validation split" in clean
+    names = [each.metric_name for each in ModelCard(text).data.eval_results]
+    assert all(name.endswith(", on the split that chose the model") for name in names)
+    assert {each.dataset_split for each in ModelCard(build_model_card(leaky)).data.eval_results} == {"test"}
+
+
 def test_a_long_validation_is_thinned():
     evaluations = [{"step": step} for step in range(101)]
     kept = [each["step"] for each in thin_out(evaluations)]

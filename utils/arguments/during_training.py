@@ -15,6 +15,11 @@ class ValidationFlags:
     group_name: ClassVar = "evaluation"
 
     eval_steps: int = argument("Evaluate after this number of steps. 0: never.", default=100, at_least=0)
+    eval_split: Literal["validation", "test"] = argument(
+        "Split that chooses the best model. test: to compare with published results.",
+        default="validation",
+        advanced=True,
+    )
     per_device_eval_batch_size: int = argument("Number of clips to decode at once.", default=16, at_least=1)
     max_eval_samples: int | None = argument(
         "Validate on at most this number of random clips.", default=500, at_least=1

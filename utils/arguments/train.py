@@ -67,6 +67,9 @@ class DataFlags:
     max_train_samples: int | None = argument(
         "Train on at most this number of clips, drawn at random.", default=None, at_least=1
     )
+    merge_validation: bool = argument(
+        "Train on the validation split too, to compare with published results.", default=False, advanced=True
+    )
     do_lower_case: bool = argument("Train and validate on lower-case texts.", default=False, advanced=True)
     timestamp_probability: float = argument(
         "Share of examples with timestamps.", default=0.0, at_least=0, at_most=1
@@ -192,6 +195,12 @@ class TrainArguments(
             found.append("max_hours: not with adalora, which must know the number of steps at the start.")
         if self.mirror_dir is not None and _is_inside(self.mirror_dir, self.output_dir):
             found.append(f"mirror_dir {self.mirror_dir}: expected a folder outside of output_dir.")
+        validates = self.eval_steps or self.eval_on_start or self.interpolation_alphas
+        if self.merge_validation and self.eval_split == "validation" and validates:
+            found.append(
+                "merge_validation: clips of the training cannot choose the best model. "
+                "Add --eval_split test, or --eval_steps 0."
+            )
         if self.guard_datasets and not self.interpolation_alphas:
             found.append("guard_datasets needs interpolation_alphas, such as 0.25 0.5 0.75 1.")
         if self.interpolation_alphas and self.add_language is not None:

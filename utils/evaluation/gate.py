@@ -41,7 +41,7 @@ def judge(
 
     A candidate is promoted if three things hold in the full context. It makes significantly fewer normalised
     word errors on every dataset, its WER rises on no guard by more than the tolerance, and no kind of failure
-    is new.
+    is new. A model whose training used the test data is never promoted.
 
     Args:
         results: Results of all models.
@@ -65,6 +65,7 @@ def judge(
                 findings.append(_judge_errors(before, after, row))
             findings += _judge_failures(before, after) + _judge_made_up_words(before, after)
         findings += _judge_contexts([r for r in results if r.model == candidate and not r.is_guard])
+        findings += [(False, text) for r in results if r.model == candidate for text in r.warnings]
         findings = list(dict.fromkeys(findings))  # made-up words are the same for every dataset
         reasons = [sentence for is_good, sentence in findings if not is_good]
         passed = [sentence for is_good, sentence in findings if is_good]

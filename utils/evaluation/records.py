@@ -70,6 +70,7 @@ class Decoding:
     trainable_parameters: int | None = None  # in the model's training; None if unknown
     total_parameters: int = 0
     hallucination: dict[str, MadeUpWords] | None = None  # by kind of sound: silence, noise, music
+    warnings: list[str] = field(default_factory=list)  # why scores of this model are too good
 
 
 RATES = {  # of a `TextScore`, in the words that reports have for them
@@ -131,6 +132,7 @@ class EvaluationResult:
     trainable_parameters: int | None
     total_parameters: int
     detected_languages: list[str] = field(default_factory=list)  # without a token; the model detected one
+    warnings: list[str] = field(default_factory=list)  # why scores of this model are too good
 
     def rate(self, score: TextScore) -> float:
         """Return the error rate to which the interval belongs, as a fraction."""

@@ -1,7 +1,7 @@
 """Load a Whisper model in any form, with the information that scoring needs."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from transformers import GenerationConfig, WhisperForConditionalGeneration, Whis
 
 from utils.model.ctranslate2.settings import MULTILINGUAL_VOCAB_SIZE, language_settings
 from utils.model.languages import language_ids
+from utils.model.leaks import leak_warnings
 from utils.model.quantization import (
     Quantization,
     bitsandbytes_config,
@@ -36,6 +37,7 @@ class LoadedModel:
     trainable_parameters: int | None  # in the run that made it; None if unknown
     total_parameters: int
     silence_run: int | None = None  # used in its training, see `encode`; None if unknown
+    warnings: list[str] = field(default_factory=list)  # why scores of this model are too good
 
     @property
     def decoding_silence_run(self) -> int:
@@ -90,6 +92,7 @@ def load_model(
         trainable_parameters=results.get("trainable_parameters"),
         total_parameters=count_parameters(model)[1],
         silence_run=arguments.get("silence_run") if arguments.get("audio_context") == "dynamic" else None,
+        warnings=leak_warnings(arguments),
     )
 
 

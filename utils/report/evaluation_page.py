@@ -8,7 +8,14 @@ from utils.report.count_tables import confusion_table, failure_table, made_up_wo
 from utils.report.evaluation_charts import EvaluationCharts
 from utils.report.labels import TEXT_LABELS
 from utils.report.page import write_page
-from utils.report.series import find_result, list_datasets, list_series, name_dataset, name_measures
+from utils.report.series import (
+    find_result,
+    list_datasets,
+    list_series,
+    list_warnings,
+    name_dataset,
+    name_measures,
+)
 from utils.report.utterance_cards import ClipOf, list_utterances
 from utils.report.word_differences import list_passages
 from utils.scoring.failures import DECODER_ERROR, FAILURE_KINDS
@@ -44,6 +51,7 @@ def write_evaluation_page(
         "results": results,
         "analysis": analysis,
         "gates": {gate.candidate: gate for gate in analysis.gates} if analysis else {},
+        "warnings": list_warnings(results),
         "decoder_errors": sum(result.failures[DECODER_ERROR] for result in results),
         "datasets": datasets,
         "dataset_names": {(result.dataset, result.split): name_dataset(result) for result in results},

@@ -52,6 +52,11 @@ def list_models(results: Sequence[EvaluationResult]) -> list[str]:
     return list(dict.fromkeys(result.model for result in results))
 
 
+def list_warnings(results: Sequence[EvaluationResult]) -> list[str]:
+    """Return each warning about a model once, with the model's name."""
+    return list(dict.fromkeys(f"{result.model}: {text}" for result in results for text in result.warnings))
+
+
 def name_measures(results: Sequence[EvaluationResult]) -> str:
     """Return `WER` or `CER`, or both if the results have different measures."""
     return " or ".join(dict.fromkeys(result.measure.upper() for result in results))

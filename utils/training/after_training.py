@@ -12,6 +12,7 @@ from utils.data.prepared_dataset import draw_rows, load_prepared, pick_split
 from utils.model.averaging import check_averaging
 from utils.model.interpolation import check_interpolation
 from utils.model.languages import check_languages
+from utils.model.leaks import leak_warnings
 from utils.model.loading import LoadedModel
 from utils.model.resolving import resolve_model
 from utils.model.saving import local_folder
@@ -104,5 +105,6 @@ def describe_results(args: TrainArguments) -> str:
     words += ["--dataset", *args.dataset]
     words += [] if args.language == "auto" else ["--language", args.language]
     command = shlex.join([*words, "--output_dir", str(run / "report")])
+    found_leaks = "".join(f"\nWARNING: {sentence}" for sentence in leak_warnings(vars(args)))
     next_step = "" if next_step_is_automatic() else f"\nNext, evaluate on the test split:\n  {command}"
-    return f"Done: {'; '.join(found)}.{next_step}"
+    return f"Done: {'; '.join(found)}.{found_leaks}{next_step}"

@@ -10,6 +10,7 @@ from utils.arguments.train import TrainArguments
 from utils.data.data_report import ARGUMENTS_FILE, DataReport, read_data_report
 from utils.data.delivery.cards import without_folders
 from utils.data.prepared_dataset import unpacked_folder
+from utils.model.leaks import leak_warnings
 from utils.model.loading import read_training_arguments
 from utils.model.resolving import looks_like_path
 from utils.model.saving import RESULTS_FILE, is_adapter, read_adapter_config
@@ -95,6 +96,16 @@ class ModelFacts:
             return {self.results["metric_for_best_model"]: self.results["best_metric"]}
         own = [each for each in self.evaluations if each["step"] == self.results.get("step")]
         return {name: value for name, value in own[-1].items() if name != "step"} if own else {}
+
+    @property
+    def eval_split(self) -> str:
+        """Return the split that chose the model."""
+        return str(self.arguments.get("eval_split", "validation"))
+
+    @property
+    def warnings(self) -> list[str]:
+        """Return why scores of this model are too good. Empty if nothing speaks against them."""
+        return leak_warnings(self.arguments)
 
     @property
     def evaluations(self) -> list[dict[str, float]]:
@@ -193,7 +204,7 @@ def _read_reports(path: str) -> tuple[dict[str, object], DataReport | None]:
 def _hub_id(arguments: Mapping[str, object]) -> str | None:
     """Return where on the Hub the data is: where it was read from, or where it was published."""
     input = arguments.get("input")
-    if arguments.get("source") == "hub" and isinstance(input, str) and not is_local_model(input):
+    if arguments.get("source") in ("hub", "fleurs") and isinstance(input, str) and not is_local_model(input):
         return input
     is_public = arguments.get("push_to_hub") and not arguments.get("hub_private_repo")
     pushed = arguments.get("hub_dataset_id")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 ASR = "automatic-speech-recognition"
 
+_CHOSE = ", on the split that chose the model"
+
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})?")
 
 _Rates = Mapping[tuple[str, str], tuple[float, dict[str, str]]]  # fraction and details by metric and name
@@ -66,19 +68,23 @@ def _eval_results(facts: ModelFacts, report: HeldOutReport | None) -> "list[Eval
         return [
             result
             for scores in report.own
-            for result in _results_of(scores.data, scores.split, _rates_in_percent(scores))
+            for result in _results_of(scores.data, scores.split, _rates_in_percent(scores, facts.eval_split))
         ]
     if len(facts.datasets) != 1 or not facts.validation:
         return []
     rates: _Rates = {
-        (name.partition("_")[2], f"{METRIC_LABELS[name]}, on the split that chose the model"): (value, {})
+        (name.partition("_")[2], f"{METRIC_LABELS[name]}{_CHOSE}"): (value, {})
         for name, value in facts.validation.items()
     }
-    return _results_of(facts.datasets[0], "validation", rates)
+    return _results_of(facts.datasets[0], facts.eval_split, rates)
 
 
-def _rates_in_percent(scores: HeldOutScores) -> _Rates:
-    """Return each rate with its details, by metric and name."""
+def _rates_in_percent(scores: HeldOutScores, eval_split: str) -> _Rates:
+    """Return each rate with its details, by metric and name.
+
+    The name says if the model was chosen on this split.
+    """
+    chose = _CHOSE if scores.split == eval_split else ""
     rates: dict[tuple[str, str], tuple[float, dict[str, str]]] = {}
     forms = {"normalised": (scores.normalized, scores.normalized_ci95), "raw": (scores.raw, scores.raw_ci95)}
     for form, (values, interval) in forms.items():
@@ -89,7 +95,7 @@ def _rates_in_percent(scores: HeldOutScores) -> _Rates:
             if metric == scores.measure:
                 low, high = interval
                 details["ci95"] = f"{100 * low:.2f} to {100 * high:.2f}"
-            name = f"{metric.upper()}, {form}, {scores.audio_context} context"
+            name = f"{metric.upper()}, {form}, {scores.audio_context} context{chose}"
             rates[metric, name] = (values[metric], details)
     return rates
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from accelerate import Accelerator
-from datasets import Dataset, Value
+from datasets import Dataset, Value, concatenate_datasets
 
 from utils.arguments.train import TrainArguments
 from utils.data.length_batches import StepSize
@@ -93,12 +93,27 @@ def load_training_rows(args: TrainArguments) -> tuple[Dataset, str]:
 
     Also return a digest of all rows.
     """
-    sizes = [len(load_prepared([folder], "train", language="auto")) for folder in args.dataset]
-    rows = load_prepared(args.dataset, "train", language=args.language)
+    rows, numbers = read_training_rows(args), []
+    for split in training_splits(args):
+        for number, folder in enumerate(args.dataset):
+            numbers += [number] * len(load_prepared([folder], split, language="auto"))
     digest = digest_of(rows)
     rows = rows.remove_columns([name for name in rows.column_names if name == "dataset"])  # a source's own
-    rows = rows.add_column("dataset", [number for number, size in enumerate(sizes) for _ in range(size)])
+    rows = rows.add_column("dataset", numbers)
     return draw_rows(rows, args.max_train_samples, args.seed), digest
+
+
+def read_training_rows(args: TrainArguments) -> Dataset:
+    """Read the splits to train on, one after another, each from all datasets."""
+    splits = training_splits(args)
+    return concatenate_datasets(
+        [load_prepared(args.dataset, split, language=args.language) for split in splits]
+    )
+
+
+def training_splits(args: TrainArguments) -> list[str]:
+    """Return the names of the splits to train on."""
+    return ["train", "validation"] if args.merge_validation else ["train"]
 
 
 def leave_out_long_labels(
@@ -154,8 +169,11 @@ def plan_steps(
 
 
 def load_validation(args: TrainArguments) -> Dataset:
-    """Load the validation split, up to max_eval_samples. Its texts are in lower case if the labels are."""
-    rows = load_prepared(args.dataset, "validation", language=args.language)
+    """Load the split that chooses the best model, up to max_eval_samples.
+
+    Its texts are in lower case if the labels are.
+    """
+    rows = load_prepared(args.dataset, args.eval_split, language=args.language)
     return draw_rows(in_the_case_that_is_learnt(args, rows), args.max_eval_samples, args.seed)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from utils.arguments.train import TrainArguments
-from utils.data.prepared_dataset import digest_of, load_prepared
+from utils.data.prepared_dataset import digest_of
 from utils.model.averaging import find_snapshots, snapshot_step
 from utils.runtime.errors import UserError
 from utils.runtime.resolved_arguments import differing_arguments
@@ -17,6 +17,7 @@ from utils.training.checkpoint_search import (
     origin_of,
 )
 from utils.training.checkpoints import load_checkpoint
+from utils.training.data import read_training_rows
 from utils.training.mixing import MIXING_ARGUMENTS
 from utils.training.model_folders import SNAPSHOTS, read_training_results
 from utils.training.optimizers import settings_kept
@@ -144,7 +145,7 @@ def check_same_clips(args: TrainArguments, final: Path) -> None:
         UserError: The clips have changed.
     """
     try:
-        rows = load_prepared(args.dataset, "train", language=args.language)
+        rows = read_training_rows(args)
     except UserError:
         return
     if read_training_results(final)["data"] != digest_of(rows):

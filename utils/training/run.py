@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator
 
 from utils.arguments.train import TrainArguments
+from utils.model.leaks import leak_warnings
 from utils.model.loading import LoadedModel
 from utils.model.whisper import trainable_parameters_line
 from utils.runtime.files import write_text
@@ -83,10 +84,17 @@ def begin(run: Run, *, is_resumed: bool) -> None:
         print(describe(run))
         for saving in run.disk.savings(args.save_total_limit):
             print(saving)
+        tell_leaks(args)
         if args.use_peft and args.learning_rate < LOW_FOR_ADAPTERS:
             usual = "1e-2" if args.peft_type == "adalora" else "1e-3"
             rate = f"{args.learning_rate:g}"
             print(f"learning_rate {rate} is usual for full fine-tuning. Adapters usually need {usual}.")
+
+
+def tell_leaks(args: TrainArguments) -> None:
+    """Print a warning for each argument that makes the scores of this run too good."""
+    for sentence in leak_warnings(vars(args)):
+        print(f"WARNING: {sentence}")
 
 
 def describe(run: Run) -> str:
@@ -98,7 +106,7 @@ def describe(run: Run) -> str:
     return (
         f"{counted(len(data.ids), 'clip')} "
         + (f"and {counted(num_windows, 'window')} without speech " if num_windows else "")
-        + f"({hours:.2f} h per epoch) for training, {len(data.validation) or 'none'} for validation; "
+        + f"({hours:.2f} h per epoch) for training, {len(data.validation) or 'none'} for {args.eval_split}; "
         f"{counted(run.total_steps, 'step')} of {data.plan.size}"
         + (f" in at most {args.max_hours:g} h" if args.max_hours else "")
         + f" on {describe_hardware(accelerator)}, {args.audio_context} audio context"

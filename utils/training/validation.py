@@ -40,7 +40,7 @@ def evaluate_and_keep_best(run: Run) -> bool:
     elif not is_best:
         where = "from the average" if state.best_step is None else f"at step {state.best_step}"
         standing = f"best: {100 * (state.best_metric or 0):.2f} % {where}"
-    run.accelerator.print(f"step {state.step}: validation {describe_rates(rates)} ({standing})")
+    run.accelerator.print(f"step {state.step}: {args.eval_split} {describe_rates(rates)} ({standing})")
     if is_best:
         try:
             save_model(run, run.output_dir / "best")

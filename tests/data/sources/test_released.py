@@ -334,6 +334,12 @@ def test_fleurs_languages(tmp_path, write_files, by_id, folder, language):
     assert utterances["test/1"].language == language
 
 
+def test_fleurs_is_downloaded_in_one_language():
+    for wrong in (None, "italian", "*_it"):
+        with pytest.raises(UserError, match="expected one such as it_it"):
+            read_fleurs(Path("google/fleurs"), dataset_config_name=wrong)
+
+
 def test_fleurs_that_is_no_use(fleurs, write_files):
     with pytest.raises(UserError, match="no column 'text' in FLEURS"):
         read_fleurs(fleurs, text_column_name="text")

@@ -10,7 +10,7 @@ import soundfile
 
 from utils.audio.flac import SAMPLE_RATE, decode_flac
 from utils.data.prepared_dataset import read_split
-from utils.data.split_names import SPLITS
+from utils.data.split_names import SPLITS, split_name
 from utils.runtime.errors import UserError
 from utils.runtime.files import folder_written_whole
 
@@ -74,6 +74,7 @@ def write_archive(folder: Path) -> Path:
 def write_audiofolder(folder: Path) -> Path:
     """Write every clip of a prepared dataset as `<split>/<id>.wav`, with a `metadata.jsonl` for each split.
 
+    If an id begins with the folder of a split, as in `train/anna_segment_000`, its file name is without it.
     The layout is `audiofolder` of https://huggingface.co/docs/datasets/audio_dataset: `file_name`,
     `transcription` and all other columns with a value. If the dataset already has a column with one of these
     names, it is renamed to `original_<name>`.
@@ -86,7 +87,7 @@ def write_audiofolder(folder: Path) -> Path:
             taken: set[str] = set()
             with (split_dir / "metadata.jsonl").open("w", encoding="utf-8") as metadata:
                 for row in read_split(folder / split):
-                    name = _file_name(row["id"], taken)
+                    name = _file_name(_without_split(row["id"]), taken)
                     soundfile.write(split_dir / name, decode_flac(row.pop("audio")), SAMPLE_RATE, "PCM_16")
                     record = _with_columns({"file_name": name, "transcription": row.pop("text")}, row)
                     metadata.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -105,6 +106,12 @@ def _with_columns(record: dict, columns: dict) -> dict:
         if value is not None:
             record[name] = value
     return record
+
+
+def _without_split(id: str) -> str:
+    """Leave out the first folder of an id if it is a split's. The file is in the folder of its split."""
+    first, _, rest = id.partition("/")
+    return rest if rest and split_name(first) else id
 
 
 def _file_name(id: str, taken: set[str]) -> str:

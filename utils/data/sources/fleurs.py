@@ -7,11 +7,14 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from utils.data.archives.tree import FileTree, choose_folder, find_files, open_inner, open_tree
+from utils.data.delivery.hub_errors import hub_errors_told
 from utils.data.sources.rows import language_of, rows_as_source
 from utils.data.sources.tables import Row, read_table
 from utils.data.split_names import split_name
 from utils.data.utterance import Audio, Reject, Source, Utterance
 from utils.runtime.errors import UserError
+
+FLEURS_ON_HUB = "google/fleurs"
 
 _FLEURS_COLUMNS = (
     "id", "file_name", "raw_transcription", "transcription", "chars", "num_samples", "gender",
@@ -29,17 +32,20 @@ def read_fleurs(
     `audio/<split>.tar.gz` beside them. The column `chars` is left out.
 
     Args:
-        path: Folder or archive of the corpus or of one language.
+        path: Folder or archive of the corpus or of one language, or `google/fleurs`: then one language is
+            downloaded from the Hub.
         dataset_config_name: Language such as `it_it`, if there are several.
         text_column_name: `raw_transcription`, the original text (also if None), or `transcription`, in lower
             case.
 
     Raises:
-        UserError: There is no such corpus or no such column.
+        UserError: There is no such corpus or no such column, or the download failed.
     """
     text_column = text_column_name or "raw_transcription"
     if text_column not in _FLEURS_COLUMNS[2:4]:
         raise UserError(f"no column {text_column!r} in FLEURS; expected raw_transcription or transcription.")
+    if path == Path(FLEURS_ON_HUB) and not path.exists():
+        path = _download_fleurs(dataset_config_name)
     tree = open_tree(path)
     tables = find_files(tree, "train.tsv", "dev.tsv", "test.tsv")
     folder = choose_folder(tree, tables, dataset_config_name, "train.tsv, dev.tsv or test.tsv")
@@ -50,6 +56,20 @@ def read_fleurs(
     return rows_as_source(
         partial(_fleurs_rows, tree, tables), partial(_fleurs_row, find_audio, text_column, language)
     )
+
+
+def _download_fleurs(config: str | None) -> Path:
+    """Download one language into the Hub's cache, unless it is there. Return the folder of the languages."""
+    if config is None or not _FLEURS_FOLDER.fullmatch(config):
+        raise UserError(
+            f"{FLEURS_ON_HUB}: found language {config}, expected one such as it_it. "
+            "Name it with --dataset_config_name."
+        )
+    from huggingface_hub import snapshot_download
+
+    with hub_errors_told(FLEURS_ON_HUB):
+        found = snapshot_download(FLEURS_ON_HUB, repo_type="dataset", allow_patterns=[f"data/{config}/*"])
+    return Path(found) / "data"
 
 
 def _fleurs_rows(tree: FileTree, tables: Sequence[str]) -> Iterator[Row | Reject]:
