@@ -11,6 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from utils.data.archives.tree import is_archive_name
+from utils.data.decimals import read_decimal
 from utils.data.fields import (
     is_utf8,
     parse_json_object,
@@ -223,16 +224,18 @@ def _read_string(row: Mapping[str, object], key: str) -> str | None:
 
 
 def _read_times(row: Mapping[str, object]) -> tuple[float | None, float | None]:
-    values = {key: row[key] for key in ("start", "end") if row.get(key) is not None}
-    for key, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise BadItem(f"wrong type of {key!r}", f"found {shown(value)}, expected seconds as a number")
-        manifest_seconds(key, value)
+    values = {key: _read_time(key, row[key]) for key in ("start", "end") if row.get(key) is not None}
     if not values:
         return None, None
     if len(values) == 1:
         there, lacking = ("start", "end") if "start" in values else ("end", "start")
         raise BadItem(f"{there} without {lacking}", "give both or neither")
-    start, end = float(values["start"]), float(values["end"])  # type: ignore[arg-type]
-    check_segment(start, end)
-    return start, end
+    check_segment(values["start"], values["end"])
+    return values["start"], values["end"]
+
+
+def _read_time(key: str, value: object) -> float:
+    number = read_decimal(value) if isinstance(value, str) else value
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise BadItem(f"wrong type of {key!r}", f"found {shown(value)}, expected seconds such as 12.4")
+    return manifest_seconds(key, number)

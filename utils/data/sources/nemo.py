@@ -11,7 +11,6 @@ from utils.data.archives.tree import FileTree
 from utils.data.segmentation.pieces import check_segment
 from utils.data.sources.rows import (
     find_audio,
-    language_of,
     manifest_seconds,
     manifests_at,
     rows_as_source,
@@ -22,6 +21,7 @@ from utils.data.split_names import given_splits, known_split, splits_of_names, u
 from utils.data.utterance import Source, Utterance
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem
+from utils.text.languages import whisper_language
 
 _NEMO_TAKEN = ("audio_filepath", "offset", "duration", "text", "speaker", "split")
 
@@ -73,7 +73,7 @@ def _nemo_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Utt
         raise BadItem("empty audio path", "expected a path relative to the manifest")
     start, end = _nemo_times(row)
     split = row.label("split")
-    language = language_of(row.label(*_NEMO_LANGUAGES) or "")
+    language = whisper_language(row.label(*_NEMO_LANGUAGES) or "")
     taken = _NEMO_TAKEN if language is None else (*_NEMO_TAKEN, *_NEMO_LANGUAGES)
     return row.utterance(
         id=f"{PurePosixPath(row.table).with_suffix('')}-{row.line:06d}",
