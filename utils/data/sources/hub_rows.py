@@ -9,7 +9,7 @@ from pathlib import Path
 from utils.data.archives.members import MOST_MEMBER_BYTES
 from utils.data.archives.zip_and_tar import plain_name
 from utils.data.fields import is_utf8, read_extras, shown
-from utils.data.sources.manifest import read_previous_text, read_segments
+from utils.data.sources.manifest_fields import read_previous_text, read_segments
 from utils.data.sources.tables import LANGUAGE_COLUMNS, SPEAKER_COLUMNS, Row
 from utils.data.utterance import Reject, Utterance
 from utils.runtime.errors import UserError

@@ -1,6 +1,5 @@
 """Reads NeMo manifests."""
 
-import itertools
 import math
 import posixpath
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from utils.data.sources.rows import (
     rows_as_source,
     split_in_name,
 )
-from utils.data.sources.tables import Row, read_json_lines
+from utils.data.sources.tables import Row, first_rows, read_json_lines
 from utils.data.split_names import given_splits, known_split, splits_of_names, unsplit_notes
 from utils.data.utterance import Source, Utterance
 from utils.runtime.errors import UserError
@@ -41,7 +40,7 @@ def read_nemo(path: Path) -> Source:
         UserError: There is no manifest.
     """
     tree, tables = manifests_at(path, "*.json", "*.jsonl")
-    tables = [name for name in tables if _is_nemo(tree, name)]
+    tables = [name for name in tables if is_nemo(tree, name)]
     if not tables:
         raise UserError(f"{path}: no JSON lines with audio_filepath. --input must name a NeMo manifest.")
     total, given = 0, set[str]()
@@ -58,13 +57,9 @@ def read_nemo(path: Path) -> Source:
     )
 
 
-def _is_nemo(tree: FileTree, name: str) -> bool:
+def is_nemo(tree: FileTree, name: str) -> bool:
     """Check whether one of the first lines has `audio_filepath`."""
-    try:
-        first = list(itertools.islice(read_json_lines(tree, name), 5))
-    except UserError:  # another kind of table
-        return False
-    return any(isinstance(row, Row) and "audio_filepath" in row.values for row in first)
+    return any("audio_filepath" in row.values for row in first_rows(tree, name))
 
 
 def _nemo_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Utterance:

@@ -213,6 +213,15 @@ def _check_header(names: list[str], needed: Iterable[str], table: str) -> list[s
     return names
 
 
+def first_rows(tree: FileTree, name: str, most: int = 5) -> list[Row]:
+    """Return the JSON objects among the first lines. Empty if it is another kind of table."""
+    try:
+        rows = list(itertools.islice(read_json_lines(tree, name), most))
+    except UserError:
+        return []
+    return [row for row in rows if isinstance(row, Row)]
+
+
 def read_json_lines(tree: FileTree, *names: str) -> Iterator[Row | Reject]:
     """Yield the rows of files with one JSON object on each line."""
     for name in names:
