@@ -52,9 +52,9 @@ def preprocess(arguments: PreprocessArguments) -> None:
 
     output_dir = real_folder(Path(arguments.output_dir))  # resolves a link or `.`
     arguments = dataclasses.replace(arguments, output_dir=str(output_dir))
+    name, private, license = arguments.hub_dataset_id, arguments.hub_private_repo, arguments.hub_license
     if arguments.push_to_hub and arguments.shard_index is None:  # else the push may fail after hours
-        name, private = str(arguments.hub_dataset_id), arguments.hub_private_repo
-        check_login(name, "dataset", private=private, license=arguments.hub_license)
+        check_login(str(name), "dataset", private=private, license=license)
     forms = choose_forms(output_dir, archive=arguments.archive, also_write=arguments.also_write)
     check_forms(forms, arguments.input)
     if is_already_prepared(arguments, output_dir):
@@ -67,7 +67,10 @@ def preprocess(arguments: PreprocessArguments) -> None:
         return
     write_forms(forms, output_dir)
     if arguments.push_to_hub:
-        push(arguments, output_dir)
+        from utils.data.delivery.hub_push import push_dataset
+
+        hidden = FREE_ARGUMENTS
+        print(push_dataset(output_dir, str(name), private=private, license=license, hidden_arguments=hidden))
     report = read_data_report(output_dir)
     print_summary(report, output_dir, Console(highlight=False, markup=False))
     tell_next(next_command(arguments, report))
@@ -234,16 +237,6 @@ def split_settings(arguments: PreprocessArguments) -> "SplitSettings":
         seed=arguments.seed,
         as_original=arguments.as_original,
         rules=choose_rules(skip=arguments.skip_rules, add=arguments.add_rules),
-    )
-
-
-def push(arguments: PreprocessArguments, output_dir: Path) -> None:
-    """Push the dataset to the Hub. Files that are already there are not sent again."""
-    from utils.data.delivery.hub_push import push_dataset
-
-    name, private, license = arguments.hub_dataset_id, arguments.hub_private_repo, arguments.hub_license
-    print(
-        push_dataset(output_dir, str(name), private=private, license=license, hidden_arguments=FREE_ARGUMENTS)
     )
 
 

@@ -218,8 +218,3 @@ def test_no_table_ends_a_reader_otherwise_than_by_a_message(tmp_path_factory, na
 )
 def test_split_in_name(name, split):
     assert split_in_name(name) == split
-
-
-def test_languages_of_locales():
-    names = ["it", "sv-SE", "zh-TW", "nb_no", "English", "tlh", ""]
-    assert [whisper_language(name) for name in names] == ["it", "sv", "zh", "no", "en", None, None]
