@@ -3,6 +3,7 @@
 import importlib
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -100,15 +101,16 @@ def test_a_language_by_another_name(script, capsys):
 # ---- the kind of input -------------------------------------------------------------------------------------
 
 
-def test_a_class_of_children_in_a_zip(here, capsys, packed):
+def test_a_class_of_children_in_a_zip(here, capsys):
     """Not said: what it is, who speaks, that times have decimal commas, that README.txt is no transcript."""
     for number, child in enumerate(("anna", "bo", "carla", "davide")):
         write_wav(here / f"class/{child}/1.wav", 5, 200 + 50 * number)
         lines = [f"{n},0\t{n + 1},5\tparola {child} {n}\n" for n in (0, 2)]
         (here / f"class/{child}/1.txt").write_text("".join(lines))
     (here / "class/README.txt").write_text("About these recordings.")
-    words = ("--input", packed(here / "class", "zip"), "--language", "it", "--speaker_from", "folder")
-    report = prepare(*map(str, words), output_dir=here / "out")
+    archive = shutil.make_archive(str(here / "class"), "zip", here / "class")
+    words = ("--input", archive, "--language", "it", "--speaker_from", "folder")
+    report = prepare(*words, output_dir=here / "out")
     told = " ".join(capsys.readouterr().out.split())
     assert told.startswith("Read as recordings with transcripts, because anna/1.wav has 1.txt beside it; ")
     assert "Speakers found by --speaker_from folder: 4." in told
@@ -119,7 +121,7 @@ def test_a_class_of_children_in_a_zip(here, capsys, packed):
     }
     assert {(row["start"], row["end"]) for row in rows} == {(0.0, 1.5), (2.0, 3.5)}
     assert "source: folder" in (here / "out/preprocess.yaml").read_text()
-    main([*map(str, words), "--output_dir", str(here / "out")])
+    main([*words, "--output_dir", str(here / "out")])
     assert "already prepared" in capsys.readouterr().out
 
 
