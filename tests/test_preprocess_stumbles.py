@@ -6,11 +6,20 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
+from datasets import load_from_disk
 
 from preprocess import main
 from tests.support.small_corpora import write_manifest
-from tests.test_preprocess import read_rejects, read_rows, write_wav
+
+
+def write_noise(path: Path, seconds: float) -> None:
+    """Noise that differs from file to file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draws = np.random.default_rng(list(str(path).encode()))
+    soundfile.write(path, draws.normal(scale=0.1, size=round(seconds * 16_000)), 16_000)
 
 
 def prepare(*words: str, output_dir: Path) -> dict:
@@ -40,7 +49,7 @@ def manifest_in(folder: Path, *languages: str | None) -> str:
     """A manifest of one clip for each language, or for None without one."""
     lines = []
     for number, language in enumerate(languages):
-        write_wav(folder / f"{number}.wav", 1 + number / 10, 200 + 50 * number)
+        write_noise(folder / f"{number}.wav", 1 + number / 10)
         line = {"audio": f"{number}.wav", "text": f"parola {'abcdef'[number]}"}
         lines.append(line if language is None else line | {"language": language})
     return str(write_manifest(folder, lines))
@@ -78,7 +87,7 @@ def test_the_next_command_names_the_language(here, capsys, languages, given, fol
 def test_utterances_without_a_language_among_others_are_rejected(here, capsys):
     report = prepare("--input", manifest_in(here, "it", None, "it"), output_dir=here / "out")
     assert report["kept"] == 2 and report["reasons"] == {"no language": 1}
-    assert "such as --language it" in read_rejects(here / "out")[0]["reason"]
+    assert "such as --language it" in json.loads((here / "out/rejects.jsonl").read_text())["reason"]
     assert language_of_next(capsys.readouterr().out) == "it"
 
 
@@ -103,8 +112,9 @@ def test_a_language_by_another_name(script, capsys):
 
 def test_a_class_of_children_in_a_zip(here, capsys):
     """Not said: what it is, who speaks, that times have decimal commas, that README.txt is no transcript."""
-    for number, child in enumerate(("anna", "bo", "carla", "davide")):
-        write_wav(here / f"class/{child}/1.wav", 5, 200 + 50 * number)
+    children = ("anna", "bo", "carla", "davide")
+    for child in children:
+        write_noise(here / f"class/{child}/1.wav", 5)
         lines = [f"{n},0\t{n + 1},5\tparola {child} {n}\n" for n in (0, 2)]
         (here / f"class/{child}/1.txt").write_text("".join(lines))
     (here / "class/README.txt").write_text("About these recordings.")
@@ -115,9 +125,9 @@ def test_a_class_of_children_in_a_zip(here, capsys):
     assert told.startswith("Read as recordings with transcripts, because anna/1.wav has 1.txt beside it; ")
     assert "Speakers found by --speaker_from folder: 4." in told
     assert (report["kept"], report["rejected"], report["split_by"]) == (8, 0, "speaker")
-    rows = [row for split in read_rows(here / "out").values() for row in split]
+    rows = [row for split in load_from_disk(str(here / "out")).values() for row in split]
     assert {(row["id"][:-12], row["speaker"]) for row in rows} == {
-        (f"{child}/1", child) for child in ("anna", "bo", "carla", "davide")
+        (f"{child}/1", child) for child in children
     }
     assert {(row["start"], row["end"]) for row in rows} == {(0.0, 1.5), (2.0, 3.5)}
     assert "source: folder" in (here / "out/preprocess.yaml").read_text()

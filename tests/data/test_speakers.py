@@ -15,10 +15,14 @@ BAD = Reject("x.txt", 1, Problem("empty text", "nothing"))
 
 
 def source_of(*audio: Audio, speaker: str | None = None) -> Source:
-    return Source([BAD, *[Utterance(f"u{n}", a, "ciao", "x", n, speaker=speaker) for n, a in enumerate(audio)]])
+    return Source(
+        [BAD, *[Utterance(f"u{n}", a, "ciao", "x", n, speaker=speaker) for n, a in enumerate(audio)]]
+    )
 
 
-def speakers(rule: str, *audio: Audio, top: Path = Path("corpus"), own: str | None = None) -> list[str | None]:
+def speakers(
+    rule: str, *audio: Audio, top: Path = Path("corpus"), own: str | None = None
+) -> list[str | None]:
     named = name_speakers(source_of(*audio, speaker=own), rule, top)
     first, *utterances = named.items
     assert first == BAD and named.speaker_rule == rule
@@ -50,7 +54,7 @@ def test_folders():
 def test_patterns(rule, expected):
     audio = [Path("corpus/class1/child07_1.wav"), Path("corpus/class2/ida_1.wav")]
     if not any(expected):
-        with pytest.raises(UserError, match="names no speaker in 2 paths, such as class1/child07_1.wav"):
+        with pytest.raises(UserError, match=r"names no speaker in 2 paths, such as class1/child07_1\.wav"):
             speakers(rule, *audio)
     else:
         assert speakers(rule, *audio) == expected
@@ -67,7 +71,7 @@ def test_paths_count_from_the_folder_of_a_manifest(tmp_path):
 
 
 def test_no_speaker_at_all():
-    with pytest.raises(UserError, match="names no speaker in 1 paths, such as 1.wav; expected a folder for each"):
+    with pytest.raises(UserError, match=r"in 1 paths, such as 1\.wav; expected a folder for each"):
         speakers("folder", Path("corpus/1.wav"))
     with pytest.raises(UserError, match="gives the audio without its path"):
         speakers("folder", b"RIFF")
@@ -82,7 +86,10 @@ def test_a_pattern_that_would_take_years_is_refused():
 
 @pytest.mark.parametrize(
     ("rule", "problem"),
-    [("(", "expected folder or a regular expression; missing )"), ("child", "expected a group in parentheses")],
+    [
+        ("(", "expected folder or a regular expression; missing )"),
+        ("child", "expected a group in parentheses"),
+    ],
 )
 def test_rules_that_are_none(rule, problem):
     (told,) = rule_problems(rule)

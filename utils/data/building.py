@@ -123,9 +123,7 @@ def _write(
     return outcome
 
 
-def _report(
-    facts: ClipFacts, outcome: Outcome, result: SplitResult, source: Source
-) -> DataReport:
+def _report(facts: ClipFacts, outcome: Outcome, result: SplitResult, source: Source) -> DataReport:
     statistics = outcome.statistics.describe()
     rule = source.speaker_rule
     speaker_notes = [] if rule is None else [_speaker_note(rule, statistics.speakers)]

@@ -35,7 +35,9 @@ def rule_problems(rule: str) -> list[str]:
     except regex.error as error:
         return [f"speaker_from {rule!r}: expected folder or a regular expression; {error}."]
     if not groups:
-        return [f"speaker_from {rule!r}: expected a group in parentheses, which is the speaker: '(child\\d+)_'."]
+        return [
+            f"speaker_from {rule!r}: expected a group in parentheses, which is the speaker: '(child\\d+)_'."
+        ]
     return []
 
 
@@ -44,8 +46,8 @@ def name_speakers(source: Source, rule: str, input: Path) -> Source:
 
     Args:
         source: Its own speakers stay only where the path names none.
-        rule: `folder`: the name of the folder that the recording is in. Otherwise a regular expression, which is
-            searched in the path. The speaker is its group `speaker`, or its first group.
+        rule: `folder`: the name of the folder that the recording is in. Otherwise a regular expression, which
+            is searched in the path. The speaker is its group `speaker`, or its first group.
         input: The corpus. Paths are relative to it.
 
     Raises:
@@ -58,9 +60,7 @@ def name_speakers(source: Source, rule: str, input: Path) -> Source:
     return replace(source, items=items, speaker_rule=rule)
 
 
-def _name_items(
-    items: Iterable[Utterance | Reject], find: _Find, top: Path
-) -> Iterator[Utterance | Reject]:
+def _name_items(items: Iterable[Utterance | Reject], find: _Find, top: Path) -> Iterator[Utterance | Reject]:
     for item in items:
         path = _path_of(item.audio, top) if isinstance(item, Utterance) else None
         speaker = find(path) if path else None
@@ -115,6 +115,4 @@ def _check_any_named(items: Iterable[Utterance | Reject], find: _Find, top: Path
         if rule == BY_FOLDER
         else "expected the speaker in its group. The expression is searched in the path from --input"
     )
-    raise UserError(
-        f"speaker_from {rule!r}: names no speaker in {count} paths, such as {first}; {expected}."
-    )
+    raise UserError(f"speaker_from {rule!r}: names no speaker in {count} paths, such as {first}; {expected}.")

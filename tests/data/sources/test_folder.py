@@ -229,7 +229,9 @@ def test_an_archive_is_read_like_its_folder(tmp_path, packed, kind):
     found, refused = folder_parts(packed(tmp_path / "pack", kind))
     expected = [(f"corpus/{u.id}", u.text, u.start, u.end, u.split, u.speaker) for u in there]
     assert sorted((u.id, u.text, u.start, u.end, u.split, u.speaker) for u in found) == sorted(expected)
-    assert {u.id: len(decode_recording(u.audio)) for u in found} == dict.fromkeys([u.id for u in found], 80_000)
+    assert {u.id: len(decode_recording(u.audio)) for u in found} == dict.fromkeys(
+        [u.id for u in found], 80_000
+    )
     kinds = {f"corpus/{r.source}": r.problem.kind for r in rejects}
     if kind != "zip":  # which has the file that the link leads to
         kinds["corpus/test/link.wav"] = "link"

@@ -30,8 +30,21 @@ SMALL_BYTES = 16 << 20  # tables up to this size are read at once
 
 # Files that readers of corpora open. All others in a compressed tar are skipped when it is opened.
 TABLE_SUFFIXES = frozenset(
-    ("", ".tsv", ".csv", ".txt", ".json", ".jsonl", ".gz", ".scp")
-    + (".srt", ".vtt", ".textgrid", ".eaf", ".labels")  # transcripts
+    [
+        "",
+        ".tsv",
+        ".csv",
+        ".txt",
+        ".json",
+        ".jsonl",
+        ".gz",
+        ".scp",
+        ".srt",
+        ".vtt",
+        ".textgrid",
+        ".eaf",
+        ".labels",
+    ]
 )
 
 

@@ -101,9 +101,7 @@ def _look_over(tree: FileTree) -> tuple[list[str], Counter[str]]:
     return list(names), counts
 
 
-def _read_items(
-    tree: FileTree, cut: _Cut, splits: Mapping[str, str | None]
-) -> Iterator[Utterance | Reject]:
+def _read_items(tree: FileTree, cut: _Cut, splits: Mapping[str, str | None]) -> Iterator[Utterance | Reject]:
     return in_archive_order(_read_listings(tree, cut, splits))
 
 

@@ -16,7 +16,6 @@ from utils.data.split_names import split_name
 from utils.data.transcripts.timed_text import TRANSCRIPT_EXTENSIONS
 from utils.runtime.problems import Problem
 
-
 _ABOUT_THE_DATA = re.compile(
     r"(read[ _-]?me|licen[cs]e|copying|copyright|notice|change[ _-]?log|authors|contributors|credits|citation"
     r"|acknowledge?ments|disclaimer)(?![^\W_])",

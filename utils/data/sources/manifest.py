@@ -90,7 +90,9 @@ def _open_manifest(path: Path) -> Manifest:
 def find_manifests(tree: FileTree, names: list[str]) -> list[str]:
     """Return those files whose first lines have `audio` and `text`."""
     return [
-        name for name in names if any({"audio", "text"} <= row.values.keys() for row in first_rows(tree, name))
+        name
+        for name in names
+        if any({"audio", "text"} <= row.values.keys() for row in first_rows(tree, name))
     ]
 
 

@@ -53,7 +53,9 @@ def recognise(input: str) -> Recognised:
     if len(found) == 1:
         (source, reason), *_ = found.items()
         if path.is_file() and contents.tables == [path.name] and source not in _IN_ONE_FILE:
-            raise UserError(f"{input}: {reason}, so it is a part of {SIGNS[source].read_as}. Give its folder.")
+            raise UserError(
+                f"{input}: {reason}, so it is a part of {SIGNS[source].read_as}. Give its folder."
+            )
         return Recognised(source, reason)
     if found:
         several = "; or ".join(f"{SIGNS[name].read_as}, because {reason}" for name, reason in found.items())

@@ -23,8 +23,8 @@ _SPLIT_TABLES = ("train.tsv", "dev.tsv", "test.tsv")
 class Contents:
     """What is known of an input before it is read.
 
-    `tables` are the names of files that are no audio and no transcripts of one recording. The topmost are first.
-    `pair` is a recording with its transcript, if there is one.
+    `tables` are the files that are no audio and no transcript of one recording, the topmost first. `pair` is a
+    recording with its transcript, if there is one.
     """
 
     tree: FileTree
@@ -98,7 +98,10 @@ def _nemo(found: Contents) -> str | None:
 
 
 def _lhotse(found: Contents) -> str | None:
-    parts = ("cuts", "supervisions", "lhotse's cuts"), ("supervisions", "recording_id", "lhotse's supervisions")
+    parts = (
+        ("cuts", "supervisions", "lhotse's cuts"),
+        ("supervisions", "recording_id", "lhotse's supervisions"),
+    )
     for part, key, what in parts:
         tables = (name for name in found.ending(".jsonl", ".jsonl.gz") if part in posixpath.basename(name))
         fitting = (name for name in tables if any(key in row.values for row in first_rows(found.tree, name)))
