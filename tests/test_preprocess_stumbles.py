@@ -13,6 +13,7 @@ from datasets import load_from_disk
 
 from preprocess import main
 from tests.support.small_corpora import write_manifest
+from utils.runtime.errors import UserError
 
 
 def write_noise(path: Path, seconds: float) -> None:
@@ -102,9 +103,9 @@ def test_a_language_by_another_name(script, capsys):
         "app": "--model x",
     }
     words = [*needed[script].split(), *(() if script == "app" else ("--output_dir", "out"))]
-    with pytest.raises(SystemExit):
+    with pytest.raises((SystemExit, UserError)) as ended:  # train.py turns one into the other outside of main
         importlib.import_module(script).main([*words, "--language", "farsi"])
-    assert "language 'farsi': expected the code 'fa'." in capsys.readouterr().err
+    assert "language 'farsi': expected the code 'fa'." in f"{ended.value} {capsys.readouterr().err}"
 
 
 # ---- the kind of input -------------------------------------------------------------------------------------
@@ -112,9 +113,9 @@ def test_a_language_by_another_name(script, capsys):
 
 def test_a_class_of_children_in_a_zip(here, capsys):
     """Not said: what it is, who speaks, that times have decimal commas, that README.txt is no transcript."""
-    children = ("anna", "bo", "carla", "davide")
+    children = [f"child{letter}" for letter in "abcdefghij"]
     for child in children:
-        write_noise(here / f"class/{child}/1.wav", 5)
+        write_noise(here / f"class/{child}/1.wav", 4)
         lines = [f"{n},0\t{n + 1},5\tparola {child} {n}\n" for n in (0, 2)]
         (here / f"class/{child}/1.txt").write_text("".join(lines))
     (here / "class/README.txt").write_text("About these recordings.")
@@ -122,9 +123,9 @@ def test_a_class_of_children_in_a_zip(here, capsys):
     words = ("--input", archive, "--language", "it", "--speaker_from", "folder")
     report = prepare(*words, output_dir=here / "out")
     told = " ".join(capsys.readouterr().out.split())
-    assert told.startswith("Read as recordings with transcripts, because anna/1.wav has 1.txt beside it; ")
-    assert "Speakers found by --speaker_from folder: 4." in told
-    assert (report["kept"], report["rejected"], report["split_by"]) == (8, 0, "speaker")
+    assert told.startswith("Read as recordings with transcripts, because childa/1.wav has 1.txt beside it; ")
+    assert "Speakers found by --speaker_from folder: 10." in told
+    assert (report["kept"], report["rejected"], report["split_by"]) == (20, 0, "speaker")
     rows = [row for split in load_from_disk(str(here / "out")).values() for row in split]
     assert {(row["id"][:-12], row["speaker"]) for row in rows} == {
         (f"{child}/1", child) for child in children

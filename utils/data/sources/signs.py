@@ -23,8 +23,8 @@ _SPLIT_TABLES = ("train.tsv", "dev.tsv", "test.tsv")
 class Contents:
     """What is known of an input before it is read.
 
-    `tables` are the files that are no audio and no transcript of one recording, the topmost first. `pair` is a
-    recording with its transcript, if there is one.
+    `tables` are the files that are no audio and no transcript of one recording. The topmost come first.
+    `pair` is a recording with its transcript, if there is one.
     """
 
     tree: FileTree
