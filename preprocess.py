@@ -116,6 +116,7 @@ def prepare(arguments: PreprocessArguments, output_dir: Path) -> bool:
     from utils.data.building import build_dataset
     from utils.data.data_report import ARGUMENTS_FILE
     from utils.data.sources.registry import open_source
+    from utils.data.speakers import name_speakers
     from utils.data.working_folder import forgetting_blocks, working_folder
     from utils.report.data_page import write_data_page
     from utils.runtime.files import folder_written_whole, write_text
@@ -123,6 +124,8 @@ def prepare(arguments: PreprocessArguments, output_dir: Path) -> bool:
     with working_folder(output_dir, arguments.shard_index) as blocks_dir:
         options = vars(arguments) | {"local_cache": blocks_dir / "cache"}
         source = open_source(str(arguments.source), arguments.input, options)
+        if arguments.speaker_from is not None:
+            source = name_speakers(source, arguments.speaker_from, Path(str(arguments.input)))
         settings = clip_settings(arguments)
         blocks = do_blocks(arguments, source, settings, blocks_dir)
         if arguments.shard_index is not None:

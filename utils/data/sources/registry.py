@@ -30,10 +30,8 @@ def open_source(name: str, input: str | None, options: Mapping[str, object]) -> 
         options: Values by name. A reader gets those for which it has a parameter of the same name.
 
     Raises:
-        UserError: There is no such data, none of it is usable, or its language or speakers are not found.
+        UserError: There is no such data, none of it is usable, or its language is not known.
     """
-    from utils.data.speakers import name_speakers
-
     if name not in NOT_FILES and input and not Path(input).exists() and (advice := hub_advice(input)):
         raise UserError(f"{input}: no such file or folder.{advice}")
     read = getattr(importlib.import_module(f"utils.data.sources.{name}"), f"read_{name}")
@@ -41,8 +39,6 @@ def open_source(name: str, input: str | None, options: Mapping[str, object]) -> 
     source = read(**{parameter: known[parameter] for parameter in inspect.signature(read).parameters})
     if options.get("language", "auto") is None:
         _check_language(source, str(input))
-    if rule := options.get("speaker_from"):
-        source = name_speakers(source, str(rule), Path(input or ""))
     return source
 
 
