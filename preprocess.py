@@ -24,6 +24,7 @@ from utils.runtime.resolved_arguments import arguments_as_yaml, differing_argume
 if TYPE_CHECKING:
     from utils.data.blocks import Block
     from utils.data.clips.encoding import ClipSettings
+    from utils.data.data_report import DataReport
     from utils.data.selection import SplitSettings
     from utils.data.utterance import Reject, Source, Utterance
 
@@ -45,21 +46,20 @@ def preprocess(arguments: PreprocessArguments) -> None:
 
     from utils.data.data_report import read_data_report
     from utils.data.delivery.folders import check_forms, choose_forms, write_forms
+    from utils.data.delivery.hub_errors import check_login
     from utils.report.data_summary import print_summary
-    from utils.report.next_command import tell_next, training_command
+    from utils.report.next_command import tell_next
 
     output_dir = real_folder(Path(arguments.output_dir))  # resolves a link or `.`
     arguments = dataclasses.replace(arguments, output_dir=str(output_dir))
-    command = training_command(
-        arguments.output_dir, language=arguments.language, model=arguments.model_name_or_path
-    )
-    if arguments.push_to_hub and arguments.shard_index is None:
-        check_hub(arguments)
+    name, private, license = arguments.hub_dataset_id, arguments.hub_private_repo, arguments.hub_license
+    if arguments.push_to_hub and arguments.shard_index is None:  # else the push may fail after hours
+        check_login(str(name), "dataset", private=private, license=license)
     forms = choose_forms(output_dir, archive=arguments.archive, also_write=arguments.also_write)
     check_forms(forms, arguments.input)
     if is_already_prepared(arguments, output_dir):
         print(f"{output_dir}: already prepared with these arguments. Delete the folder to start over.")
-    elif not prepare(arguments, output_dir, command):
+    elif not prepare(recognised(arguments), output_dir):
         print(
             f"Shard {arguments.shard_index} of {arguments.num_shards} is done. When all shards are done, run "
             "the same command without --shard_index to join them."
@@ -67,9 +67,13 @@ def preprocess(arguments: PreprocessArguments) -> None:
         return
     write_forms(forms, output_dir)
     if arguments.push_to_hub:
-        push(arguments, output_dir)
-    print_summary(read_data_report(output_dir), output_dir, Console(highlight=False, markup=False))
-    tell_next(command)
+        from utils.data.delivery.hub_push import push_dataset
+
+        hidden = FREE_ARGUMENTS
+        print(push_dataset(output_dir, str(name), private=private, license=license, hidden_arguments=hidden))
+    report = read_data_report(output_dir)
+    print_summary(report, output_dir, Console(highlight=False, markup=False))
+    tell_next(next_command(arguments, report))
 
 
 def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> bool:
@@ -83,7 +87,8 @@ def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> boo
 
     if not holds_dataset(output_dir):
         return False
-    different = differing_arguments(arguments, output_dir / ARGUMENTS_FILE, ignored=FREE_ARGUMENTS)
+    ignored = FREE_ARGUMENTS if arguments.source else (*FREE_ARGUMENTS, "source")
+    different = differing_arguments(arguments, output_dir / ARGUMENTS_FILE, ignored=ignored)
     if different:
         raise UserError(
             f"{output_dir}: already prepared with other arguments: {'; '.join(different)}. "
@@ -92,7 +97,15 @@ def is_already_prepared(arguments: PreprocessArguments, output_dir: Path) -> boo
     return True
 
 
-def prepare(arguments: PreprocessArguments, output_dir: Path, next_command: str) -> bool:
+def recognised(arguments: PreprocessArguments) -> PreprocessArguments:
+    """Find out the kind of input if it is not given, and say so."""
+    from utils.data.sources.recognising import tell_source
+
+    source = arguments.source or tell_source(str(arguments.input))
+    return dataclasses.replace(arguments, source=source)
+
+
+def prepare(arguments: PreprocessArguments, output_dir: Path) -> bool:
     """Read, decode, check and split the data, and write the folder atomically.
 
     Until all work is done, finished blocks are kept in a hidden folder beside it. The next run uses them.
@@ -103,24 +116,34 @@ def prepare(arguments: PreprocessArguments, output_dir: Path, next_command: str)
     from utils.data.building import build_dataset
     from utils.data.data_report import ARGUMENTS_FILE
     from utils.data.sources.registry import open_source
+    from utils.data.speakers import name_speakers
     from utils.data.working_folder import forgetting_blocks, working_folder
     from utils.report.data_page import write_data_page
     from utils.runtime.files import folder_written_whole, write_text
 
     with working_folder(output_dir, arguments.shard_index) as blocks_dir:
-        settings = clip_settings(arguments)
         options = vars(arguments) | {"local_cache": blocks_dir / "cache"}
-        source = open_source(arguments.source, arguments.input, options)
+        source = open_source(str(arguments.source), arguments.input, options)
+        if arguments.speaker_from is not None:
+            source = name_speakers(source, arguments.speaker_from, Path(str(arguments.input)))
+        settings = clip_settings(arguments)
         blocks = do_blocks(arguments, source, settings, blocks_dir)
         if arguments.shard_index is not None:
             return False
         with forgetting_blocks(blocks_dir), folder_written_whole(output_dir) as folder:
-            report, rejected = build_dataset(
-                folder, blocks, split_settings(arguments), credit=source.credit, notes=source.notes
-            )
-            write_data_page(folder, report, rejected, name=output_dir.name, next_command=next_command)
+            report, rejected = build_dataset(folder, blocks, split_settings(arguments), source)
+            command = next_command(arguments, report)
+            write_data_page(folder, report, rejected, name=output_dir.name, next_command=command)
             write_text(folder / ARGUMENTS_FILE, arguments_as_yaml(arguments))
     return True
+
+
+def next_command(arguments: PreprocessArguments, report: "DataReport") -> str:
+    """Return the command that trains on the dataset."""
+    from utils.report.next_command import language_to_train, training_command
+
+    language = language_to_train(arguments.language, report.statistics)
+    return training_command(arguments.output_dir, language=language, model=arguments.model_name_or_path)
 
 
 def do_blocks(
@@ -218,32 +241,6 @@ def split_settings(arguments: PreprocessArguments) -> "SplitSettings":
         as_original=arguments.as_original,
         rules=choose_rules(skip=arguments.skip_rules, add=arguments.add_rules),
     )
-
-
-def check_hub(arguments: PreprocessArguments) -> None:
-    """Check the login before the work begins, so that the push does not fail after hours."""
-    from utils.data.delivery.hub_errors import check_login
-
-    name, private = str(arguments.hub_dataset_id), arguments.hub_private_repo
-    check_login(name, "dataset", private=private, license=arguments.hub_license)
-
-
-def push(arguments: PreprocessArguments, output_dir: Path) -> None:
-    """Push the dataset to the Hub. Files that are already there are not sent again."""
-    from utils.data.delivery.hub_push import push_dataset
-
-    assert arguments.hub_dataset_id is not None
-    pushed = push_dataset(
-        output_dir,
-        arguments.hub_dataset_id,
-        private=arguments.hub_private_repo,
-        license=arguments.hub_license,
-        hidden_arguments=FREE_ARGUMENTS,
-    )
-    who = "only you and your organisation can see it" if pushed.private else "everybody can see it"
-    print(f"On the Hub: {pushed.url} ({who})")
-    if not pushed.has_license:
-        print("  Its card states no licence. If you hold the rights, add --hub_license, such as cc-by-4.0.")
 
 
 if __name__ == "__main__":

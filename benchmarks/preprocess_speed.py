@@ -59,7 +59,8 @@ def main(argv: list[str] | None = None) -> None:
     shared: dict[str, Option] = {"num_proc": args.num_proc, "seed": args.seed}
     shared["output_dir"] = str(folder / "run" / "data")
     peer = python_command("benchmarks/peer_feature_map.py", manifest=str(manifest), **shared)
-    ours = python_command("preprocess.py", source="manifest", input=str(manifest), **shared)
+    source = {"source": "manifest", "input": str(manifest), "language": "auto"}
+    ours = python_command("preprocess.py", **source, **shared)
     sides = {
         PEER: partial(measure, peer, folder / "run", seconds),
         OURS: partial(measure, ours, folder / "run", seconds),

@@ -192,17 +192,20 @@ def test_a_folder_of_someone_else_is_not_touched(corpus, tmp_path, capsys):
         (["--source", "manifest"], "needs --input"),
         (["--source", "manifest", "--input", "missing.jsonl"], "no such manifest"),
         (["--source", "folder", "--input", "missing"], "no such folder"),
-        (["--source", "manifest", "--input", "a.zip"], "a.zip: found an archive, expected a JSONL file."),
-        (["--source", "folder", "--input", "a.zip"], "a.zip: found an archive, expected a folder. Unpack it"),
+        (["--source", "manifest", "--input", "a.zip"], "a.zip: found no manifest, expected one"),
+        (["--source", "folder", "--input", "a.zip"], "a.zip: no audio and no transcripts"),
         (["--source", "hub", "--input", "./missing"], "no such folder"),
         (["--source", "manifest", "--input", "corpus.jsonl", "--language", "xx"], "no such language"),
         (["--source", "manifest", "--input", "bad.jsonl"], "no usable utterance"),
         (
-            ["--source", "manifest", "--input", "lost.jsonl"],
+            ["--source", "manifest", "--input", "lost.jsonl", "--language", "it"],
             "no usable utterance left. Rejected: 1 × no such file",
         ),
         (["--source", "asterisk", "--language", "auto"], "telephone prompts"),
-        (["--source", "manifest", "--input", "corpus.jsonl", "--model_name_or_path", "./clips"], "clips"),
+        (
+            ["--input", "corpus.jsonl", "--language", "it", "--model_name_or_path", "./clips"],
+            "clips",
+        ),
     ],
 )
 def test_wrong_input_is_one_error(corpus, tmp_path, capsys, monkeypatch, words, message):
@@ -241,7 +244,7 @@ def test_a_folder_with_timed_transcripts(tmp_path):
         lines += ["senza tab", "5\t4\tindietro", "6\t7\t", "8\t8.3\tcorto", "9\t11\toltre"]
         (tmp_path / f"data/{split}/child.txt").write_text("\n".join(lines))
     main(["--source", "folder", "--input", str(tmp_path / "data"), "--output_dir", str(tmp_path / "out"),
-          "--validation_share", "0"])  # fmt: skip
+          "--language", "it", "--validation_share", "0"])  # fmt: skip
     rows = read_rows(tmp_path / "out")
     assert [row["text"] for row in rows["train"]] == [f"parola train {n} piano" for n in range(3)]
     assert [row["id"] for row in rows["test"]] == ["test/child_segment_000", "test/child_segment_001"]
@@ -256,6 +259,7 @@ def test_a_local_hub_folder_leaves_no_cache(tmp_path):
     rows = "".join(json.dumps({"file_name": "a.wav", "sentence": f"frase {n}"}) + "\n" for n in range(1))
     (tmp_path / "data/metadata.jsonl").write_text(rows)
     words = ["--source", "hub", "--input", str(tmp_path / "data"), "--output_dir", str(tmp_path / "out")]
+    words += ["--language", "it"]
     done = subprocess.run(
         [sys.executable, "preprocess.py", *words, "--num_proc", "2"],
         cwd=ROOT,
@@ -325,7 +329,7 @@ def test_a_job_of_an_array_leaves_the_folder_to_the_others(corpus, tmp_path, man
     (tmp_path / "one.jsonl").write_text("".join(corpus.read_text().splitlines(keepends=True)[:2]))
     blocks = tmp_path / ".out.blocks"
     words = ["--source", "manifest", "--output_dir", str(tmp_path / "out"), "--num_shards", "2"]
-    words += ["--input", str(tmp_path / manifest), "--shard_index", "1"]
+    words += ["--input", str(tmp_path / manifest), "--shard_index", "1", "--language", "it"]
     with working_folder(tmp_path / "out", 0), contextlib.suppress(SystemExit):
         main(words)
         assert blocks.is_dir()

@@ -42,7 +42,7 @@ def manifest(tmp_path_factory) -> Path:
 def start(manifest: Path, output_dir: Path) -> BaseProcess:
     """A run whose arguments, which the report shows, are the same for every `output_dir`."""
     output_dir.parent.mkdir(exist_ok=True)
-    words = ["--source", "manifest", "--input", str(manifest), "--num_proc", "2"]
+    words = ["--source", "manifest", "--input", str(manifest), "--language", "it", "--num_proc", "2"]
     words = [str(ROOT / "preprocess.py"), *words, "--output_dir", output_dir.name]
     return start_warm(words, output_dir.parent / "log", cwd=output_dir.parent, env=os.environ)
 

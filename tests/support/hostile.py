@@ -429,7 +429,7 @@ def _manifest_lines() -> list[tuple[str, dict | bytes]]:
         ("end without start", {"end": 1}),
         ("end not after start", {"start": 1.5, "end": 0.5}),
         ("end not after start", {"start": 1.0, "end": 1.0}),
-        ("wrong type of 'start'", {"start": "0", "end": "1"}),
+        ("wrong type of 'start'", {"start": "zero", "end": "1"}),
         ("wrong type of 'start'", {"start": True, "end": 1}),
         ("time out of range", {"start": -0.5, "end": 1}),
         ("time out of range", {"start": float("nan"), "end": 1}),

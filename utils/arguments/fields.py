@@ -1,6 +1,5 @@
 """The arguments that all scripts share, and common checks."""
 
-import difflib
 import importlib.util
 import json
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
 from utils.runtime.flags import argument
+from utils.text.languages import nearest_language, whisper_language
 
 Arguments = TypeVar("Arguments", bound="ParsedArguments")
 
@@ -67,14 +67,13 @@ def language_problems(language: str, *models: str) -> list[str]:
 
     A code is also known if one of the models is a local folder with a token for it.
     """
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
-
-    if language == "auto" or language in LANGUAGES or any(_has_token(model, language) for model in models):
+    known = whisper_language(language)
+    if language == "auto" or language == known or any(_has_token(model, language) for model in models):
         return []
-    if language.lower() in TO_LANGUAGE_CODE:
-        return [f"language {language!r}: expected the code {TO_LANGUAGE_CODE[language.lower()]!r}."]
-    near = difflib.get_close_matches(language.lower(), [*LANGUAGES, *TO_LANGUAGE_CODE], n=1)
-    hint = f" Did you mean {TO_LANGUAGE_CODE.get(near[0], near[0])!r}?" if near else ""
+    if known:
+        return [f"language {language!r}: expected the code {known!r}."]
+    near = nearest_language(language)
+    hint = f" Did you mean {near!r}?" if near else ""
     return [f"language {language!r}: Whisper has no such language.{hint} Expected a code such as it or fa."]
 
 

@@ -19,12 +19,19 @@ class SourceFlags:
 
     group_name: ClassVar = "source"
 
-    source: SourceName = argument("Kind of input. docs/data_format.md shows each.")
+    source: SourceName | None = argument(
+        "Kind of input, see docs/data_format.md. Not given: recognised.", default=None
+    )
     input: str | None = argument(
         "Manifest, folder, archive (.zip, .tar) or dataset name to read.", default=None
     )
-    language: str = argument(
-        "Language code of utterances that have none. auto: leave it unknown.", default="auto"
+    language: str | None = argument(
+        "Code of utterances that have none. auto: leave it unknown. Not given: all must have one.",
+        default=None,
+    )
+    speaker_from: str | None = argument(
+        "Speakers from paths: folder, or a regular expression with a group, such as '(child\\d+)_'.",
+        default=None,
     )
     dataset_config_name: str | None = argument(
         "Configuration of a Hub dataset, or one language of a release, such as gl.", default=None
@@ -192,8 +199,16 @@ class PreprocessArguments(
 
     def problems(self) -> list[str]:
         found = []
-        if self.source != "asterisk" and self.input is None:
+        if self.input is None and self.source is None:
+            found.append("give --input: the manifest, folder, archive or dataset to read.")
+        elif self.input is None and self.source != "asterisk":
             found.append(f"source {self.source} needs --input: the manifest, folder or dataset to read.")
+        if self.source == "asterisk" and self.language is None:
+            found.append("source asterisk needs --language: it, en or ru.")
+        if self.speaker_from is not None:
+            from utils.data.speakers import rule_problems
+
+            found += rule_problems(self.speaker_from)
         if not 0 < self.min_duration <= self.max_duration <= 30:
             found.append(
                 f"min_duration {self.min_duration}, max_duration {self.max_duration}: expected "
@@ -210,4 +225,4 @@ class PreprocessArguments(
             )
         if self.push_to_hub:
             found += hub_id_problems("hub_dataset_id", self.hub_dataset_id)
-        return found + language_problems(self.language)
+        return found + language_problems(self.language or "auto")

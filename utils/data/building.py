@@ -15,15 +15,16 @@ from typing import TextIO
 import numpy as np
 
 from utils.data.clips.block_files import Rejected, read_items
-from utils.data.data_report import DataReport, SplitReport, write_data_report
+from utils.data.data_report import DataReport, Speakers, SplitReport, write_data_report
 from utils.data.dataset_statistics import StatisticsCounter
 from utils.data.grouping import TEST, TRAIN, VALIDATION, Keys, count_shared
 from utils.data.selection import ClipFacts, SplitResult, SplitSettings, read_facts, select_clips
 from utils.data.split_names import SPLITS
 from utils.data.split_writing import SplitWriter, dataset_features
-from utils.data.utterance import Reject, commonest_reasons
+from utils.data.utterance import Reject, Source, commonest_reasons
 from utils.runtime.errors import UserError
 from utils.runtime.files import write_text
+from utils.runtime.messages import counted
 from utils.runtime.problems import Problem
 
 REJECTS_FILE = "rejects.jsonl"
@@ -37,9 +38,7 @@ def build_dataset(
     folder: Path,
     blocks: Sequence[Path],
     settings: SplitSettings,
-    *,
-    credit: str | None = None,
-    notes: Sequence[str] = (),
+    source: Source | None = None,
 ) -> tuple[DataReport, list[Rejected]]:
     """Write finished blocks as a `DatasetDict`, with `rejects.jsonl` and `data_report.json` in its folder.
 
@@ -47,8 +46,7 @@ def build_dataset(
         folder: A folder that exists, usually a temporary one (`folder_written_whole`).
         blocks: The index files of the blocks, in order.
         settings: The settings that decide the splits.
-        credit: Speaker and licence, for the report.
-        notes: Sentences for the report.
+        source: It gives credit and notes for the report, and the rule by which speakers were found.
 
     Returns:
         The report, and the first rejects of each kind, for users to listen to.
@@ -62,7 +60,7 @@ def build_dataset(
         raise UserError(f"no usable utterance left. {commonest_reasons(_all_rejects(blocks, late))}")
     result.splits[list(late)] = LEFT_OUT
     outcome = _write(folder, blocks, facts.columns, result.splits, late)
-    report = _report(facts, outcome, result, credit, [*notes, *result.notes])
+    report = _report(facts, outcome, result, source or Source(()))
     write_data_report(folder, report)
     return report, outcome.examples
 
@@ -125,9 +123,10 @@ def _write(
     return outcome
 
 
-def _report(
-    facts: ClipFacts, outcome: Outcome, result: SplitResult, credit: str | None, notes: Sequence[str]
-) -> DataReport:
+def _report(facts: ClipFacts, outcome: Outcome, result: SplitResult, source: Source) -> DataReport:
+    statistics = outcome.statistics.describe()
+    rule = source.speaker_rule
+    speaker_notes = [] if rule is None else [_speaker_note(rule, statistics.speakers)]
     kept = np.flatnonzero(result.splits != LEFT_OUT)
     keys, splits = facts.keys().of(kept), result.splits[kept]
     durations = np.asarray(facts.durations, dtype=float)[kept]
@@ -146,10 +145,15 @@ def _report(
         split_by=result.split_by,
         **{f"shared_{level}s": count for level, count in count_shared(keys, splits).items()},
         leaked_utterances=int((in_train & (splits != TRAIN)).sum()),
-        statistics=outcome.statistics.describe(),
-        credit=credit,
-        notes=tuple(notes),
+        statistics=statistics,
+        credit=source.credit,
+        notes=(*source.notes, *result.notes, *speaker_notes),
     )
+
+
+def _speaker_note(rule: str, speakers: Speakers) -> str:
+    without = f"; {counted(speakers.clips_without, 'clip')} without one" if speakers.clips_without else ""
+    return f"Speakers found by --speaker_from {rule}: {speakers.distinct:,}{without}."
 
 
 def _report_split(keys: Keys, seconds: np.ndarray) -> SplitReport:

@@ -2,13 +2,13 @@
 
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from utils.data.utterance import PREPARED_COLUMNS, Scalar
 from utils.runtime.problems import BadItem, Problem
 from utils.text.cleaning import CONTROL_TOKEN, clean_text
+from utils.text.languages import whisper_language
 
 
 def usable_text(text: str) -> str:
@@ -49,15 +49,6 @@ def read_language(code: str | None) -> str | None:
     known = whisper_language(code)
     hint = f"write {known!r}" if known else "expected a code Whisper knows, such as it, en or fa"
     raise BadItem("unknown language", f"{code!r}, {hint}")
-
-
-def whisper_language(name: str) -> str | None:
-    """Return Whisper's code for a code, a locale (`sv-SE`) or an English name (`Swedish`), or None."""
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
-
-    lower = name.strip().lower()
-    head = re.split(r"[-_]", lower)[0]
-    return next((c for c in (lower, TO_LANGUAGE_CODE.get(lower), head) if c in LANGUAGES), None)
 
 
 def read_extras(row: Mapping[str, object], taken: Iterable[str] = ()) -> dict[str, Scalar]:

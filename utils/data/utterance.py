@@ -93,6 +93,7 @@ class Source:
     total: int | None = None  # number of items, if it is known in advance
     credit: str | None = None
     notes: tuple[str, ...] = ()
+    speaker_rule: str | None = None  # by which the speakers were found, see `name_speakers`
 
 
 def check_any_usable(items: Iterable[Utterance | Reject], name: str) -> None:

@@ -35,6 +35,7 @@ ADVICE: Mapping[str, str] = {
     "two recordings of one name": "Keep one of the recordings.",
     "faulty transcript": "Correct the transcript.",
     "no speech": "You need not do anything: there is no speech to transcribe in these.",
+    "no language": "Give --language, which is for all utterances that have none.",
     "unknown language": "Use a code that Whisper knows, such as it, en or fa.",
     "unknown split": "Use train, validation or test.",
     "bad JSON": "Each line of a manifest must be one JSON object.",

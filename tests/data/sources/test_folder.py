@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.small_corpora import parts, write_manifest, write_wav
+from utils.data.decoding import decode_recording
 from utils.data.sources.folder import read_folder
 from utils.data.sources.manifest import read_manifest
 from utils.data.utterance import Reject, TimedText, Utterance
@@ -196,6 +197,45 @@ def test_every_file_of_a_folder_is_accounted_for(tmp_path):
         ("big.txt", "transcript too large"),
     }
     assert source.notes == (f"{tmp_path}: files that are neither audio nor a transcript: 3, skipped.",)
+
+
+def test_texts_about_the_data_are_no_transcripts(tmp_path):
+    for name in ("a.txt", "readme.txt", "sub/README.it.txt", "LICENSE-2.0.txt", "Licence.srt", "notice.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("ciao")
+    for name in ("a.wav", "notice.wav"):
+        write_wav(tmp_path / name)
+    (tmp_path / "readmes.txt").write_text("ciao")
+    source = read_folder(tmp_path, min_segment_duration=0.5, max_duration=30.0)
+    utterances, rejects = parts(source)
+    assert [u.id for u in utterances] == ["a", "notice"]  # beside a recording, it is one
+    assert [r.source for r in rejects] == ["readmes.txt"]
+    assert source.notes == (f"{tmp_path}: files that are neither audio nor a transcript: 4, skipped.",)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+def test_an_archive_is_read_like_its_folder(tmp_path, packed, kind):
+    """In it, all files are in one folder more, which is not the name of a split."""
+    top = tmp_path / "pack/corpus"
+    for name in ("train/anna/a.wav", "test/b.wav", "test/c.wav"):
+        write_wav(top / name, 5)
+    (top / "README.txt").write_text("About")
+    (top / "train/anna/a.TextGrid").write_text(TEXTGRID, encoding="utf-16")
+    (top / "test/b.txt").write_text("ciao")
+    (top / "test/lonely.srt").write_text(SRT)
+    (top / "test/c.json").write_bytes(b"\xff")
+    (top / "test/link.wav").symlink_to("b.wav")
+    there, rejects = folder_parts(top)
+    found, refused = folder_parts(packed(tmp_path / "pack", kind))
+    expected = [(f"corpus/{u.id}", u.text, u.start, u.end, u.split, u.speaker) for u in there]
+    assert sorted((u.id, u.text, u.start, u.end, u.split, u.speaker) for u in found) == sorted(expected)
+    assert {u.id: len(decode_recording(u.audio)) for u in found} == dict.fromkeys(
+        [u.id for u in found], 80_000
+    )
+    kinds = {f"corpus/{r.source}": r.problem.kind for r in rejects}
+    if kind != "zip":  # which has the file that the link leads to
+        kinds["corpus/test/link.wav"] = "link"
+    assert {r.source: r.problem.kind for r in refused} == kinds
 
 
 def test_links_of_a_folder_lead_nowhere_twice(tmp_path):

@@ -7,7 +7,8 @@ import tracemalloc
 
 import pytest
 
-from tests.support.small_corpora import parts, write_manifest
+from tests.support.small_corpora import parts, write_manifest, write_wav
+from utils.data.decoding import decode_recording
 from utils.data.fields import read_language
 from utils.data.sources.manifest import read_manifest
 from utils.data.utterance import TimedText, Utterance
@@ -65,7 +66,11 @@ def test_manifest_keeps_everything_it_is_given(tmp_path):
         (GOOD | {"start": 1.0}, "start without end"),
         (GOOD | {"end": 1.0}, "end without start"),
         (GOOD | {"start": 2.0, "end": 1.0}, "end not after start"),
-        (GOOD | {"start": "1", "end": 2}, "wrong type of 'start'"),
+        (GOOD | {"start": "one", "end": 2}, "wrong type of 'start'"),
+        (
+            GOOD | {"start": "1,234", "end": 2000},
+            "wrong type of 'start': found '1,234', expected seconds such as",
+        ),
         (GOOD | {"start": True, "end": 2}, "wrong type of 'start'"),
         (GOOD | {"start": -1, "end": 2}, "time out of range"),
         ('{"audio": "a.wav", "text": "a", "start": 0, "end": NaN}', "time out of range"),
@@ -165,6 +170,35 @@ def test_manifest_lines_with_timed_text_and_context(tmp_path):
     assert utterance.extra == {"recording": 12}
 
 
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar.gz"])
+def test_a_manifest_with_its_audio_in_an_archive(tmp_path, packed, kind):
+    spelt = "citta\u0300.wav"  # in the archive as macOS writes it
+    for name, seconds in (("b.wav", 3), (spelt, 1)):
+        write_wav(tmp_path / "x/corpus/clips" / name, seconds)
+    lines = [
+        {"audio": "clips/b.wav", "text": "uno", "start": 0, "end": "1,5"},
+        {"audio": "clips/citt\u00e0.wav", "text": "due"},
+        {"audio": "clips/b.wav", "text": "tre", "start": 1.5, "end": 3},
+    ]
+    lines += [{"audio": name, "text": "no"} for name in ("no.wav", "../../etc/passwd")]
+    path = write_manifest(tmp_path / "x/corpus", lines)
+    path.with_name("other.jsonl").write_text('{"name": "no manifest"}\n')
+    utterances, rejects = parts(read_manifest(packed(tmp_path / "x", kind)))
+    usable = [u for u in utterances if u.text != "no"]
+    assert sorted((u.text, u.start, len(decode_recording(u.audio))) for u in usable) == [
+        ("due", None, 16_000), ("tre", 1.5, 48_000), ("uno", 0.0, 48_000),
+    ]  # fmt: skip
+    if kind != "folder":
+        assert {r.problem.kind for r in rejects} == {"no such file", "path outside the corpus"}
+
+
+def test_a_folder_of_several_manifests(tmp_path):
+    path = write_manifest(tmp_path, [GOOD])
+    path.with_name("other.jsonl").write_bytes(path.read_bytes())
+    with pytest.raises(UserError, match=r"found 2 manifests: corpus\.jsonl, other\.jsonl, expected"):
+        read_manifest(tmp_path)
+
+
 PART = {"start": 0, "end": 1, "text": "ciao"}
 
 
@@ -176,7 +210,7 @@ PART = {"start": 0, "end": 1, "text": "ciao"}
         ({"segments": [PART | {"text": 3}]}, "malformed segments: keys 'start', 'end', 'text'"),
         ({"segments": [{"text": "ciao"}]}, "malformed segments"),
         ({"segments": [PART | {"end": 0}]}, "end not after start"),
-        ({"segments": [PART | {"end": "1"}]}, "wrong type of 'end'"),
+        ({"segments": [PART | {"end": "soon"}]}, "wrong type of 'end'"),
         ({"segments": [PART, PART | {"text": " "}]}, "malformed segments: no text"),
         (
             {"segments": [PART], "start": 2, "end": 2.9},

@@ -20,7 +20,7 @@ from utils.data.sources.lhotse import read_lhotse
 from utils.data.sources.librispeech import read_librispeech
 from utils.data.sources.ljspeech import read_ljspeech
 from utils.data.sources.nemo import read_nemo
-from utils.data.sources.rows import language_of, split_in_name
+from utils.data.sources.rows import split_in_name
 from utils.data.sources.tables import Row, read_json_lines, read_lines, read_table
 from utils.data.utterance import Reject, Utterance
 from utils.runtime.errors import UserError
@@ -218,8 +218,3 @@ def test_no_table_ends_a_reader_otherwise_than_by_a_message(tmp_path_factory, na
 )
 def test_split_in_name(name, split):
     assert split_in_name(name) == split
-
-
-def test_language_of():
-    names = ["it", "sv-SE", "zh-TW", "nb_no", "English", "tlh", ""]
-    assert [language_of(name) for name in names] == ["it", "sv", "zh", "no", "en", None, None]

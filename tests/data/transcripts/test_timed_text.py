@@ -80,6 +80,15 @@ def test_unfit_lines_say_why(line, reason):
     assert isinstance(item, BadPiece) and str(item.problem).startswith(reason)
 
 
+def test_decimal_commas():
+    assert brief(read("0\t1,5\tciao, 2\n1,500\t2,25\tbella\n", ".txt")) == [
+        (1, 0.0, 1.5, "ciao, 2"),
+        (2, 1.5, 2.25, "bella"),
+    ]
+    (first, second) = read("998\t999\tciao\n999\t1,003\tbella\n", ".txt")  # 1003, or 1.003
+    assert first.start == 998 and "'1,003', expected seconds with a point" in str(second.problem)
+
+
 def test_audacity_labels():
     # a region, a spectral selection with its line of frequencies, a point label; Audacity writes six decimals
     text = "0.000000\t2.350000\tciao\n2.500000\t4.000000\tbella\n"
@@ -97,6 +106,7 @@ def test_audacity_labels():
         ("0.0\t1.5\tciao", True),
         ("ciao\tbella", True),
         ("0.0 1.5 ciao", True),
+        ("0,0 1,5 ciao", True),
         ("ciao a tutti", False),
         ("3 2 1 via", False),
         ("ciao\t\n", False),

@@ -10,6 +10,7 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -70,14 +71,23 @@ def open_tree(path: Path) -> FileTree:
         raise UserError(
             f"{path}: no such file or folder. --input must name a corpus, as a folder or archive."
         )
-    kind = _recognise(path)
+    kind, status = _recognise(path), path.stat()
     try:
-        return list_zip(path) if kind == "zip" else list_tar(path, kind)
+        return _list_archive(path, kind, status.st_size, status.st_mtime_ns)
     except BROKEN_ARCHIVE as error:
         raise UserError(
             f"{path}: damaged, or not an archive: {str(error) or type(error).__name__}. Expected a folder, "
             ".zip, .tar, .tar.gz, .tar.bz2 or .tar.xz. It may be incomplete: download it again."
         ) from error
+
+
+@lru_cache(maxsize=1)
+def _list_archive(path: Path, kind: str, size: int, modified_ns: int) -> Archive:
+    """List an archive once, although it is opened twice: to recognise its corpus, and to read it.
+
+    Size and time are here so that an archive that was changed is listed again.
+    """
+    return list_zip(path) if kind == "zip" else list_tar(path, kind)
 
 
 def is_archive_name(name: str) -> bool:

@@ -29,7 +29,23 @@ MOST_HEADER_BYTES = 1 << 20  # of a tar header; a hostile one claims gigabytes, 
 SMALL_BYTES = 16 << 20  # tables up to this size are read at once
 
 # Files that readers of corpora open. All others in a compressed tar are skipped when it is opened.
-TABLE_SUFFIXES = frozenset(("", ".tsv", ".csv", ".txt", ".json", ".jsonl", ".gz", ".scp"))
+TABLE_SUFFIXES = frozenset(
+    [
+        "",
+        ".tsv",
+        ".csv",
+        ".txt",
+        ".json",
+        ".jsonl",
+        ".gz",
+        ".scp",
+        ".srt",
+        ".vtt",
+        ".textgrid",
+        ".eaf",
+        ".labels",
+    ]
+)
 
 
 class Archive:
@@ -65,6 +81,10 @@ class Archive:
     def names(self) -> Iterator[str]:
         """Return the sorted paths of all files that can be read."""
         return iter(sorted(name for name in self._members if not is_clutter(name)))
+
+    def unusable(self) -> Iterator[tuple[str, Problem]]:
+        """Return the sorted paths of all other files, with the reason."""
+        return iter(sorted((name, why) for name, why in self._unusable.items() if not is_clutter(name)))
 
     def open(self, name: str) -> BinaryIO:
         """Open a table as a stream.

@@ -54,7 +54,7 @@ class ClipSettings:
     min_duration: float  # seconds
     max_duration: float
     rules: frozenset[str]  # names from utils.data.quality.rules
-    language: str  # of utterances without a language; auto leaves it open
+    language: str | None  # of utterances without a language; auto leaves it open, None rejects them
     tokenizer: str | None  # folder or Hub id, to count label tokens
 
 
@@ -157,6 +157,8 @@ def encode_utterance(
     problem = problem or _length_problem(duration, settings)
     samples = samples[: num_samples_at(settings.max_duration)]  # lossy formats add a few milliseconds
     language = utterance.language or (None if settings.language == "auto" else settings.language)
+    if language is None and settings.language is None:
+        problem = problem or Problem("no language", "give one, such as --language it, for all that have none")
     problem = problem or check_text(utterance.text, language, settings.rules)
     num_tokens = None
     if problem is None and settings.tokenizer is not None:

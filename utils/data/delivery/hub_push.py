@@ -40,6 +40,11 @@ class Pushed:
     has_license: bool
     num_shards: int
 
+    def __str__(self) -> str:
+        who = "only you and your organisation can see it" if self.private else "everybody can see it"
+        advice = "Its card states no licence. If you hold the rights, add --hub_license, such as cc-by-4.0."
+        return f"On the Hub: {self.url} ({who})" + ("" if self.has_license else f"\n  {advice}")
+
 
 def push_dataset(
     folder: Path,

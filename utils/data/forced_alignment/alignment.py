@@ -203,12 +203,12 @@ def _cut_long(span: SpeechSpan, levels: Levels) -> Iterator[SpeechSpan]:
     yield SpeechSpan(start, span.end)
 
 
-def load_aligner(model: str, language: str, *, max_duration: float, min_confidence: float) -> Aligner:
+def load_aligner(model: str, language: str | None, *, max_duration: float, min_confidence: float) -> Aligner:
     """Load a model that cuts a long recording by its plain transcript. See `align_utterance`.
 
     Args:
         model: Folder or Hub id.
-        language: Language of utterances that have none. With `auto`, the model detects it.
+        language: Language of utterances that have none. With `auto` or None, the model detects it.
         max_duration: Longest part, in seconds.
         min_confidence: From 0 to 1. Parts with a lower confidence become rejects.
     """

@@ -14,7 +14,7 @@ from utils.data.utterance import Audio, Reject, Source, Utterance
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem
 
-_AFRISPEECH_PATHS = ("path", "audio_paths", "audio_path")
+AFRISPEECH_PATHS = ("path", "audio_paths", "audio_path")
 
 
 def read_afrispeech(path: Path, *, accents: Sequence[str] = ()) -> Source:
@@ -73,10 +73,10 @@ def _afrispeech_rows(tree: FileTree, tables: dict[str, str], wanted: set[str]) -
 
 
 def _afrispeech_row(find_audio: Callable[[str], Audio], row: Row) -> Utterance:
-    written = row.label(*_AFRISPEECH_PATHS)
+    written = row.label(*AFRISPEECH_PATHS)
     if written is None:
-        raise BadItem("no audio path", f"expected a column {', '.join(_AFRISPEECH_PATHS)}")
-    taken = (*_AFRISPEECH_PATHS, "audio", "transcript", "speaker_id", "user_ids", "accent")
+        raise BadItem("no audio path", f"expected a column {', '.join(AFRISPEECH_PATHS)}")
+    taken = (*AFRISPEECH_PATHS, "audio", "transcript", "speaker_id", "user_ids", "accent")
     return row.utterance(
         id=PurePosixPath(_tail(written)).with_suffix("").as_posix(),
         audio=find_audio(written),

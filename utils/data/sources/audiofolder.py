@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 from utils.data.archives.tree import FileTree, find_tables, open_tree
-from utils.data.fields import whisper_language
 from utils.data.sources.rows import and_unlisted, rows_as_source
 from utils.data.sources.tables import (
     LANGUAGE_COLUMNS,
@@ -20,6 +19,7 @@ from utils.data.split_names import given_splits, known_split, splits_of_names
 from utils.data.utterance import Reject, Source, Utterance
 from utils.runtime.files import spellings
 from utils.runtime.problems import BadItem
+from utils.text.languages import whisper_language
 
 
 def read_audiofolder(path: Path, *, text_column_name: str | None = None) -> Source:

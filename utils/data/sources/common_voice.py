@@ -6,12 +6,13 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from utils.data.archives.tree import FileTree, choose_folder, find_files, open_tree
-from utils.data.sources.rows import language_of, rows_as_source
+from utils.data.sources.rows import rows_as_source
 from utils.data.sources.tables import Row, read_table
 from utils.data.split_names import split_name
 from utils.data.utterance import Reject, Source, Utterance
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem
+from utils.text.languages import whisper_language
 
 _COMMON_VOICE_TABLES = ("train.tsv", "dev.tsv", "test.tsv", "validated.tsv")
 
@@ -90,7 +91,7 @@ def _common_voice_row(tree: FileTree, folder: str, min_net_votes: int | None, ro
         id=PurePosixPath(clip).stem,
         audio=tree.audio(posixpath.join(folder, "clips", clip)),
         text=row.spoken("sentence"),
-        language=language_of(row.label("locale") or posixpath.basename(folder)),
+        language=whisper_language(row.label("locale") or posixpath.basename(folder)),
         speaker=row.label("client_id"),
         group=row.label("accents", "accent"),
         split=split or "train",

@@ -8,11 +8,12 @@ from pathlib import Path, PurePosixPath
 
 from utils.data.archives.tree import FileTree, choose_folder, find_files, open_inner, open_tree
 from utils.data.delivery.hub_errors import hub_errors_told
-from utils.data.sources.rows import language_of, rows_as_source
+from utils.data.sources.rows import rows_as_source
 from utils.data.sources.tables import Row, read_table
 from utils.data.split_names import split_name
 from utils.data.utterance import Audio, Reject, Source, Utterance
 from utils.runtime.errors import UserError
+from utils.text.languages import whisper_language
 
 FLEURS_ON_HUB = "google/fleurs"
 
@@ -51,7 +52,7 @@ def read_fleurs(
     folder = choose_folder(tree, tables, dataset_config_name, "train.tsv, dev.tsv or test.tsv")
     tables = [name for name in tables if posixpath.dirname(name) == folder]
     name = posixpath.basename(folder) or tree.root.name.split(".")[0]
-    language = language_of(name) if _FLEURS_FOLDER.fullmatch(name) else None
+    language = whisper_language(name) if _FLEURS_FOLDER.fullmatch(name) else None
     find_audio = {name: _fleurs_audio(tree, folder, PurePosixPath(name).stem) for name in tables}
     return rows_as_source(
         partial(_fleurs_rows, tree, tables), partial(_fleurs_row, find_audio, text_column, language)

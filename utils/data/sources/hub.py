@@ -82,7 +82,8 @@ def load_splits(name: str, config: str | None, cache: Path | None, streaming: bo
             loaded = load_from_disk(name)  # stays on disk, with or without streaming
         elif folder.is_file():
             raise UserError(
-                f"{name}: found a file, expected a folder. For a JSONL manifest use --source manifest."
+                f"{name}: found a file, expected a folder. Unpack an archive first; for a JSONL manifest use "
+                "--source manifest."
             )
         else:
             with audio_left_encoded():

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from utils.data.archives.members import MOST_MEMBER_BYTES
 from utils.data.archives.zip_and_tar import plain_name
-from utils.data.fields import is_utf8, read_extras, shown, whisper_language
-from utils.data.sources.manifest import read_previous_text, read_segments
+from utils.data.fields import is_utf8, read_extras, shown
+from utils.data.sources.manifest_fields import read_previous_text, read_segments
 from utils.data.sources.tables import LANGUAGE_COLUMNS, SPEAKER_COLUMNS, Row
 from utils.data.utterance import Reject, Utterance
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem
+from utils.text.languages import whisper_language
 
 # Columns of every prepared dataset, see `utils.data.split_writing.dataset_features`.
 _PREPARED_TYPES = dict.fromkeys(("id", "text", "language", "source"), "string") | {"duration": "float64"}

@@ -12,12 +12,13 @@ from utils.data.archives.tree import FileTree, find_files, open_tree
 from utils.data.fields import printable, shown
 from utils.data.segmentation.pieces import check_segment
 from utils.data.sources.ordering import temporary_database
-from utils.data.sources.rows import find_audio, language_of, manifest_seconds, rows_as_source, split_in_name
+from utils.data.sources.rows import find_audio, manifest_seconds, rows_as_source, split_in_name
 from utils.data.sources.tables import Row, read_lines
 from utils.data.split_names import splits_of_names, unsplit_notes
 from utils.data.utterance import Audio, Reject, Source, Utterance
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem, Problem
+from utils.text.languages import whisper_language
 
 _KALDI_FILES = ("text", "wav.scp", "segments", "utt2spk", "utt2lang", "spk2gender")
 
@@ -136,7 +137,7 @@ def _kaldi_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Ut
         text=row.spoken("text"),
         start=start,
         end=end,
-        language=language_of(row.label("language") or ""),
+        language=whisper_language(row.label("language") or ""),
         speaker=row.label("speaker"),
         recording=(row.label("segment") or "").split()[0] if row.values["is_cut"] else None,
         split=splits[folder],

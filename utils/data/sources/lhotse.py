@@ -14,7 +14,6 @@ from utils.data.segmentation.pieces import check_segment
 from utils.data.sources.ordering import temporary_database
 from utils.data.sources.rows import (
     find_audio,
-    language_of,
     manifest_seconds,
     manifests_at,
     rows_as_source,
@@ -25,6 +24,7 @@ from utils.data.split_names import splits_of_names, unsplit_notes
 from utils.data.utterance import Audio, Reject, Source, Utterance
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem
+from utils.text.languages import whisper_language
 
 if TYPE_CHECKING:
     from lhotse import Recording, SupervisionSegment
@@ -125,7 +125,7 @@ def _lhotse_utterance(
         raise BadItem("one channel of several", f"{recording.id}; save each channel to a file of its own")
     said = {name: getattr(supervision, name) for name in ("text", "speaker", "language", "gender")}
     details = Row(row.table, row.line, {**(supervision.custom or {}), **said})
-    language = language_of(details.label("language") or "")
+    language = whisper_language(details.label("language") or "")
     taken = ("text", "speaker", *(("language",) if language else ()))
     return row.utterance(
         id=str(supervision.id),

@@ -1,6 +1,5 @@
 """Reads NeMo manifests."""
 
-import itertools
 import math
 import posixpath
 from collections.abc import Mapping
@@ -11,17 +10,17 @@ from utils.data.archives.tree import FileTree
 from utils.data.segmentation.pieces import check_segment
 from utils.data.sources.rows import (
     find_audio,
-    language_of,
     manifest_seconds,
     manifests_at,
     rows_as_source,
     split_in_name,
 )
-from utils.data.sources.tables import Row, read_json_lines
+from utils.data.sources.tables import Row, first_rows, read_json_lines
 from utils.data.split_names import given_splits, known_split, splits_of_names, unsplit_notes
 from utils.data.utterance import Source, Utterance
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem
+from utils.text.languages import whisper_language
 
 _NEMO_TAKEN = ("audio_filepath", "offset", "duration", "text", "speaker", "split")
 
@@ -41,7 +40,7 @@ def read_nemo(path: Path) -> Source:
         UserError: There is no manifest.
     """
     tree, tables = manifests_at(path, "*.json", "*.jsonl")
-    tables = [name for name in tables if _is_nemo(tree, name)]
+    tables = [name for name in tables if is_nemo(tree, name)]
     if not tables:
         raise UserError(f"{path}: no JSON lines with audio_filepath. --input must name a NeMo manifest.")
     total, given = 0, set[str]()
@@ -58,13 +57,9 @@ def read_nemo(path: Path) -> Source:
     )
 
 
-def _is_nemo(tree: FileTree, name: str) -> bool:
+def is_nemo(tree: FileTree, name: str) -> bool:
     """Check whether one of the first lines has `audio_filepath`."""
-    try:
-        first = list(itertools.islice(read_json_lines(tree, name), 5))
-    except UserError:  # another kind of table
-        return False
-    return any(isinstance(row, Row) and "audio_filepath" in row.values for row in first)
+    return any("audio_filepath" in row.values for row in first_rows(tree, name))
 
 
 def _nemo_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Utterance:
@@ -73,7 +68,7 @@ def _nemo_row(tree: FileTree, splits: Mapping[str, str | None], row: Row) -> Utt
         raise BadItem("empty audio path", "expected a path relative to the manifest")
     start, end = _nemo_times(row)
     split = row.label("split")
-    language = language_of(row.label(*_NEMO_LANGUAGES) or "")
+    language = whisper_language(row.label(*_NEMO_LANGUAGES) or "")
     taken = _NEMO_TAKEN if language is None else (*_NEMO_TAKEN, *_NEMO_LANGUAGES)
     return row.utterance(
         id=f"{PurePosixPath(row.table).with_suffix('')}-{row.line:06d}",

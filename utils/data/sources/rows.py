@@ -13,14 +13,13 @@ from pathlib import Path, PurePosixPath
 
 from utils.audio.reading import AUDIO_EXTENSIONS
 from utils.data.archives.tree import FileTree, Folder, find_files, open_tree
-from utils.data.fields import printable, shown, usable_id, whisper_language
+from utils.data.decimals import read_decimal
+from utils.data.fields import printable, shown, usable_id
 from utils.data.sources.ordering import in_archive_order, recordings_together
 from utils.data.sources.tables import Row
 from utils.data.split_names import split_name
 from utils.data.utterance import Audio, Items, Reject, Source, Utterance
 from utils.runtime.problems import BadItem, Problem
-
-_OTHER_CODES = {"cmn": "zh", "nb": "no", "fil": "tl", "jv": "jw"}  # languages with another code in Whisper
 
 
 def rows_as_source(
@@ -77,12 +76,6 @@ def split_in_name(name: str) -> str | None:
     return next(filter(None, map(split_name, parts)), None)
 
 
-def language_of(name: str) -> str | None:
-    """Return Whisper's code for a locale. None if there is no such code; then `--language` is used."""
-    head = re.split(r"[-_]", name.lower())[0]
-    return whisper_language(_OTHER_CODES.get(head, head))
-
-
 def and_unlisted(
     rows: Iterable[Row | Reject], tree: FileTree, audio_of: Callable[[Row], str], table: str
 ) -> Iterator[Row | Reject]:
@@ -131,15 +124,16 @@ def find_audio(tree: FileTree, folder: str, written: str) -> Audio:
 
 
 def manifest_seconds(name: str, value: object, least: float = 0.0) -> float:
-    """Read a time from a manifest.
+    """Read a time from a manifest: a number, or a text with one, see `read_decimal`.
 
     Raises:
         BadItem: It is not a number, or is below `least`.
     """
+    number = read_decimal(value) if isinstance(value, str) else value
     try:
-        seconds = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+        seconds = math.nan if isinstance(number, bool) else float(number)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not least <= seconds < 1e9:  # also False for NaN
-        raise BadItem("time out of range", f"{name} is {shown(value)}, expected 0 seconds or more")
+        raise BadItem("time out of range", f"{name} is {shown(value)}, expected seconds such as 12.4")
     return seconds

@@ -10,6 +10,7 @@ from functools import partial
 
 from utils.data.archives.members import BROKEN_ARCHIVE
 from utils.data.archives.tree import FileTree
+from utils.data.decimals import read_decimal
 from utils.data.fields import is_utf8, parse_json_object, printable, read_extras, shown, usable_text
 from utils.data.utterance import PREPARED_COLUMNS, Reject, Scalar, Utterance
 from utils.runtime.errors import UserError
@@ -99,7 +100,7 @@ class Row:
 
 def _as_number(column: str, value: object, kind: type) -> Scalar:
     try:
-        return kind(value)
+        return kind(read_decimal(value) if kind is float and isinstance(value, str) else value)
     except (TypeError, ValueError, OverflowError):
         raise BadItem(f"wrong type of {column!r}", f"found {shown(value)}, expected a number") from None
 
@@ -148,8 +149,9 @@ def read_table(
     Args:
         tree: The corpus.
         name: Name of the table in the corpus.
-        separator: A comma means CSV with quotes (RFC 4180). With any other separator, quotation marks are
-            ordinary characters, because corpora such as Common Voice have unpaired ones.
+        separator: A comma means CSV with quotes (RFC 4180), also with semicolons, as spreadsheets write it in
+            countries with decimal commas. With any other separator, quotation marks are ordinary characters,
+            because corpora such as Common Voice have unpaired ones.
         columns: Names of the columns, if the table has no header.
         optional: How many of the last columns may be missing in a row.
         needed: Columns that the table must have.
@@ -180,7 +182,10 @@ def read_table(
 
 def _split_quoted(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, list[str] | str]]:
     """Yield each row with the number of its first line. If the CSV is broken, yield a message instead."""
-    reader = csv.reader((f"{line}\n" for _, line in lines), strict=True)
+    head = list(itertools.islice(lines, 1))
+    separator = csv_separator(head[0][1]) if head else ","
+    whole = (f"{line}\n" for _, line in itertools.chain(head, lines))
+    reader = csv.reader(whole, delimiter=separator, strict=True)
     while True:
         first = reader.line_num + 1
         try:
@@ -194,6 +199,10 @@ def _split_quoted(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, list[
             yield first, fields
 
 
+def csv_separator(header: str) -> str:
+    return ";" if ";" in header and "," not in header else ","
+
+
 def _check_header(names: list[str], needed: Iterable[str], table: str) -> list[str]:
     lacking = [name for name in needed if name not in names]
     if lacking:
@@ -202,6 +211,15 @@ def _check_header(names: list[str], needed: Iterable[str], table: str) -> list[s
     if len(set(names)) < len(names):
         raise UserError(f"{table} has two columns of the same name: {', '.join(names)}.")
     return names
+
+
+def first_rows(tree: FileTree, name: str, most: int = 5) -> list[Row]:
+    """Return the JSON objects among the first lines. Empty if it is another kind of table."""
+    try:
+        rows = list(itertools.islice(read_json_lines(tree, name), most))
+    except UserError:
+        return []
+    return [row for row in rows if isinstance(row, Row)]
 
 
 def read_json_lines(tree: FileTree, *names: str) -> Iterator[Row | Reject]:

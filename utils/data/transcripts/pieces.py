@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from utils.data.decimals import read_decimal
 from utils.data.fields import text_problem
 from utils.data.segmentation.pieces import BadPiece, Piece, segment_problem
 from utils.data.utterance import TimedText
@@ -25,13 +26,10 @@ _SOUND_NOTE = re.compile(r"\[[^\[\]]*\]|\([^()]*\)|\*[^*]*\*")  # [Music], (laug
 _MUSIC_SIGN = re.compile(r"[♩♪♫♬]")
 
 
-def read_seconds(text: str) -> float | None:
-    """Read a point in time, a plain number of seconds, or return None."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        return None
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+def read_seconds(text: str, *, has_decimal_commas: bool = False) -> float | None:
+    """Read a point in time, a plain number of seconds, or return None. See `read_decimal`."""
+    seconds = read_decimal(text, has_decimal_commas=has_decimal_commas)
+    return seconds if seconds is not None and math.isfinite(seconds) and seconds >= 0 else None
 
 
 def is_sound_note(text: str) -> bool:

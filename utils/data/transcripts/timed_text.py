@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
+from utils.data.decimals import has_decimal_commas, read_decimal
 from utils.data.segmentation.pieces import BadPiece, Piece
 from utils.data.transcripts.eaf import read_eaf
 from utils.data.transcripts.pieces import LATEST_SECOND, build_piece, lines_of, read_seconds
@@ -20,7 +21,7 @@ The preferred ones come first: formats made by people are before formats made by
 """
 
 
-_TWO_DECIMALS = re.compile(r"\s*\d+\.\d+\s+\d+\.\d+(\s|$)")
+_TWO_DECIMALS = re.compile(r"\s*\d+[.,]\d+\s+\d+[.,]\d+(\s|$)")
 
 
 def read_transcript(text: str, extension: str, *, tier: str | None = None) -> Iterator[Piece | BadPiece]:
@@ -71,26 +72,30 @@ def read_tab_lines(text: str) -> Iterator[Piece | BadPiece]:
     """Read lines of `start<TAB>end<TAB>text` in seconds, the format of Audacity's label tracks.
 
     Further tabs belong to the text. Blank lines are skipped, and also the lines of frequencies that Audacity
-    writes below labels (https://manual.audacityteam.org/man/importing_and_exporting_labels.html).
+    writes below labels (https://manual.audacityteam.org/man/importing_and_exporting_labels.html). Times may
+    have decimal commas.
     """
-    for number, line in enumerate(lines_of(text), start=1):
-        if line.strip() and not line.startswith("\\\t"):
-            yield _read_tab_line(number, line)
+    lines = [(n, line) for n, line in enumerate(lines_of(text), 1) if line.strip() and line[:2] != "\\\t"]
+    times = [time for _, line in lines if line.count("\t") > 1 for time in line.split("\t")[:2]]
+    decimal_commas = has_decimal_commas(times)
+    for number, line in lines:
+        yield _read_tab_line(number, line, decimal_commas)
 
 
-def _read_tab_line(number: int, line: str) -> Piece | BadPiece:
+def _read_tab_line(number: int, line: str, decimal_commas: bool) -> Piece | BadPiece:
     fields = line.split("\t", maxsplit=2)
     if len(fields) < 3:
         return BadPiece(
             number,
             Problem("malformed line", f"found {len(fields) - 1} tabs, expected start<TAB>end<TAB>text"),
         )
-    start, end = read_seconds(fields[0]), read_seconds(fields[1])
+    start, end = (read_seconds(field, has_decimal_commas=decimal_commas) for field in fields[:2])
     if start is None or end is None:
-        return BadPiece(
-            number,
-            Problem("malformed line", f"times {fields[0]!r} and {fields[1]!r}, expected 0 seconds or more"),
+        problem = Problem(
+            "malformed line",
+            f"times {fields[0]!r} and {fields[1]!r}, expected seconds with a point, such as 12.4",
         )
+        return BadPiece(number, problem)
     return build_piece(number, start, end, fields[2])
 
 
@@ -143,6 +148,8 @@ def _whisper_times(segment: Mapping[str, object]) -> tuple[float | None, float |
 
 
 def _number(value: object, unit: int = 1) -> float | None:
+    if isinstance(value, str):
+        value = read_decimal(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LATEST_SECOND:
         return None
     return value / unit
