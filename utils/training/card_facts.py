@@ -97,6 +97,11 @@ class ModelFacts:
         return {name: value for name, value in own[-1].items() if name != "step"} if own else {}
 
     @property
+    def untuned_wer(self) -> float | None:
+        """Return the normalised WER before training. None if it was not measured."""
+        return next((each["normalized_wer"] for each in self.evaluations if not each["step"]), None)
+
+    @property
     def evaluations(self) -> list[dict[str, float]]:
         """Return step and error rates of each evaluation of the run, in order."""
         return self.results.get("evaluations") or []
