@@ -47,8 +47,11 @@ FAMILY = {
 }
 
 
+OWN_DATA = ["--dataset", "data/own", "data/other", "--output_dir", "runs/own"]
+
+
 def read(name: str, *more: str) -> TrainArguments:
-    own = [] if name.startswith("starter") else "--dataset data/own data/other --output_dir runs/own".split()
+    own = [] if name.startswith("starter") else OWN_DATA
     return parse_arguments(TrainArguments, ["--config", str(RECIPES / f"{name}.yaml"), *own, *more])
 
 

@@ -17,7 +17,7 @@ KINDS = {"preprocess": PreprocessArguments, "evaluate": EvaluateArguments, "yaml
 
 
 # For recipes that fit any data: the user gives it on the command line.
-OWN_DATA = "--dataset data/own data/other --output_dir runs/own".split()
+OWN_DATA = ["--dataset", "data/own", "data/other", "--output_dir", "runs/own"]
 
 
 def read_recipe(path: Path):

@@ -17,7 +17,7 @@ from utils.training.clips import TrainingClips
 
 # Three clips of one recording: the third begins at 26 s and ends at 38 s.
 LECTURE = {
-    "text": ["uno", "due", "tre"],
+    "text": ["uno", "due", "per"],
     "source": ["a"] * 3,
     "start": [0.0, 13.0, 26.0],
     "end": [12.0, 25.0, 38.0],
@@ -63,15 +63,15 @@ def test_a_decoder_continues_where_the_unfinished_segment_is():
 
 def test_the_segments_that_end_in_the_window_are_written():
     segments = [
-        {"start": 0.0, "end": 1.5, "text": "tre"},
-        {"start": 2.0, "end": 3.9, "text": "quattro"},
-        {"start": 3.9, "end": 12.0, "text": "cinque"},
+        {"start": 0.0, "end": 1.5, "text": "per"},
+        {"start": 2.0, "end": 3.9, "text": "due"},
+        {"start": 3.9, "end": 12.0, "text": "uno"},
     ]
-    words = {"text": ["uno", "due", "tre quattro cinque"], "segments": [None, None, segments]}
+    words = {"text": ["uno", "due", "per due uno"], "segments": [None, None, segments]}
     clips = build_clips(table([12.0] * 3, **(LECTURE | words)), **ALL_TIMED)
-    expected = "Ġdue <|25.00|> <|26.00|> Ġtre <|27.50|> <|28.00|> Ġqu att ro <|29.90|> <|endoftext|>"
-    assert names(clips, cut_examples(clips)[0])[-11:] == expected.split()  # too little of the last is heard
-    segments[1:] = [{"start": 2.0, "end": 12.0, "text": "quattro cinque"}]
+    expected = "<|25.00|> <|26.00|> Ġper <|27.50|> <|28.00|> Ġdue <|29.90|> <|endoftext|>"
+    assert names(clips, cut_examples(clips)[0])[-8:] == expected.split()  # too little of the last is heard
+    segments[1:] = [{"start": 2.0, "end": 12.0, "text": "due uno"}]
     clips = build_clips(table([12.0] * 3, **(LECTURE | words)), **ALL_TIMED)
     assert names(clips, cut_examples(clips)[0])[-3:] == ["<|27.50|>", "<|28.00|>", "<|endoftext|>"]
 
@@ -88,7 +88,7 @@ def test_the_unfinished_clip_is_heard_to_the_end_of_the_window_and_learnt_in_the
     clips = build_clips(table([12.0] * 3, audio=tones, **LECTURE), **ALL_TIMED)
     drawn = next(drawn for drawn in map(clips.draw, range(12)) if drawn[0].is_cut)
     assert [example.rows for example in drawn] == [(0, 1, 2), (2,)]
-    assert names(clips, drawn[1])[2:] == ["<|0.00|>", "Ġtre", "<|12.00|>", "<|endoftext|>"]
+    assert names(clips, drawn[1])[2:] == ["<|0.00|>", "Ġper", "<|12.00|>", "<|endoftext|>"]
     (audio,) = clips.waveforms(drawn[:1])
     assert len(audio) == 30 * 16_000
     assert np.array_equal(audio[26 * 16_000 :], decode_flac(tones[2])[: 4 * 16_000])
@@ -116,6 +116,14 @@ def test_half_of_the_windows_of_a_recording_end_in_the_middle_of_speech():
     assert np.mean([example.is_cut for example in examples]) == pytest.approx(0.5, abs=0.06)
 
 
+@pytest.mark.parametrize(("timestamps", "seconds"), [(0.0, 20.0), (1.0, 25.0)])
+def test_windows_are_filled_only_where_times_are_learnt(timestamps, seconds):
+    """Lengths are drawn from 10 to 30 s. Where times are learnt, every second window is filled."""
+    rows = table([0.5] * 12_000, text=["uno"] * 12_000)
+    examples = build_clips(rows, stitch_probability=1.0, timestamp_probability=timestamps).draw(0)
+    assert np.mean([example.duration for example in examples]) == pytest.approx(seconds, abs=1.0)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(0.3, 29.0), min_size=1, max_size=40), st.integers(0, 99))
 def test_every_clip_is_learnt_once(durations, seed):
@@ -134,4 +142,4 @@ def test_every_clip_is_learnt_once(durations, seed):
 def test_without_timestamps_no_start_is_written():
     writer, pieces = LabelWriter(tokenizer()), [TimedTokens(0.0, 1.0, [1])]
     assert writer.write(pieces, "it", next_start=1.5) == writer.write(pieces, "it")
-    assert writer.count_targets(pieces, "it", next_start=1.5) == 4  # language, task, text, end
+    assert writer.count_targets(pieces, "it", next_start=1.5) == 5  # language, task, no times, text, end
