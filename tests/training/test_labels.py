@@ -90,8 +90,9 @@ def check_sequence(
     if generation.no_timestamps_token_id in body:
         assert body[0] == generation.no_timestamps_token_id and not times
     elif times != [0] or len(body) > 1:  # without speech <|0.00|> stands alone
-        assert len(times) % 2 == 0 and times == sorted(times) and times[-1] <= 1500
+        assert times == sorted(times) and times[-1] <= 1500
         assert body[0] >= first and body[-1] >= first
+        assert len(times) % 2 == 0 or body[-2] >= first  # the start alone of what goes on after the window
 
 
 def test_padding_is_never_a_target(tiny_whisper, data, tmp_path):

@@ -31,6 +31,7 @@ class Example:
     duration: float  # seconds, after `speed`
     num_targets: int  # label tokens to predict
     offsets: tuple[float, ...] = (0.0,)  # seconds at which the audio of each row begins
+    is_cut: bool = False  # whether the last row goes on after the window
     speed: float = 1.0
     with_timestamps: bool = False
     with_previous: bool = False  # whether the decoder gets the previous text

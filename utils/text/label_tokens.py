@@ -2,8 +2,8 @@
 
 The order of tokens is that of openai/whisper (https://arxiv.org/abs/2212.04356, figure 1): `<|startofprev|>`
 and the previous text, if given; `<|startoftranscript|>`, language, task; `<|notimestamps|>` and the text, or
-`<|0.00|>` text `<|2.40|>` for each timed piece; `<|endoftext|>`. The text of a piece begins with a space, as
-in Whisper's training data.
+`<|0.00|>` text `<|2.40|>` for each timed piece, and `<|29.20|>` alone for a piece that goes on after the
+window; `<|endoftext|>`. The text of a piece begins with a space, as in Whisper's training data.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -147,6 +147,7 @@ class LabelWriter:
         language: str | None,
         *,
         with_timestamps: bool = False,
+        next_start: float | None = None,
         previous: Sequence[int] = (),
     ) -> DecoderSequence:
         """Return the decoder sequence of one clip.
@@ -160,6 +161,8 @@ class LabelWriter:
             pieces: Pieces of the clip's text in order. Empty for a clip without speech.
             language: Code of its language; None for English-only models.
             with_timestamps: Write the times of the pieces.
+            next_start: Seconds at which a piece begins that goes on after the window. Only its start is
+                written, and only with timestamps. Decoders then continue there, and skip no speech.
             previous: Tokens of the previous text. If they are too many, only the last ones are used.
         """
         prompt = self._prompt(language, with_timestamps)
@@ -167,6 +170,8 @@ class LabelWriter:
             start = [self.timestamp_id(0.0)] if with_timestamps else []
             return DecoderSequence([*prompt, *start, self._end], len(prompt))
         body = [token for piece in pieces for token in self._write_piece(piece, with_timestamps)]
+        if with_timestamps and next_start is not None:
+            body.append(self.timestamp_id(next_start))
         sequence = [*prompt, *body, self._end]
         # The inputs have one token less than the sequence: nothing is predicted after the end token.
         room = min(MAX_PREVIOUS_TOKENS, MAX_LABEL_TOKENS - len(sequence))
@@ -176,10 +181,15 @@ class LabelWriter:
         return DecoderSequence(context + sequence, len(context) + 1)
 
     def count_targets(
-        self, pieces: Sequence[TimedTokens], language: str | None, *, with_timestamps: bool = False
+        self,
+        pieces: Sequence[TimedTokens],
+        language: str | None,
+        *,
+        with_timestamps: bool = False,
+        next_start: float | None = None,
     ) -> int:
         """Return the number of targets in the result of `write`. The previous text does not count."""
-        sequence = self.write(pieces, language, with_timestamps=with_timestamps)
+        sequence = self.write(pieces, language, with_timestamps=with_timestamps, next_start=next_start)
         return len(sequence.tokens) - sequence.num_context
 
     def _prompt(self, language: str | None, with_timestamps: bool) -> list[int]:

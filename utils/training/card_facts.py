@@ -108,6 +108,11 @@ class ModelFacts:
         return leak_warnings(self.arguments)
 
     @property
+    def untuned_wer(self) -> float | None:
+        """Return the normalised WER before training. None if it was not measured."""
+        return next((each["normalized_wer"] for each in self.evaluations if not each["step"]), None)
+
+    @property
     def evaluations(self) -> list[dict[str, float]]:
         """Return step and error rates of each evaluation of the run, in order."""
         return self.results.get("evaluations") or []

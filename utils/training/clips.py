@@ -4,7 +4,7 @@ This decides which clips are used, how often, joined or not, with timestamps or 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +24,7 @@ from utils.text.label_tokens import (
     TimedTokens,
 )
 from utils.training.clip_rows import DrawOptions, TrainingClip, check_passes, find_clips_before
-from utils.training.stitching import Stitcher
+from utils.training.stitching import LAST_CUT_START, Group, Stitcher
 
 
 class TrainingClips:
@@ -55,7 +55,8 @@ class TrainingClips:
         self._options, self._seed = options, seed
         numbers = np.asarray(datasets)
         self._datasets = [np.flatnonzero(numbers == number) for number in range(len(options.passes))]
-        self._stitcher = Stitcher(clips, datasets, writer, options.stitch_probability)
+        cuts = options.timestamp_probability > 0
+        self._stitcher = Stitcher(clips, datasets, writer, options.stitch_probability, cuts)
         check_passes(options.passes, [len(rows) for rows in self._datasets])
         self._before = find_clips_before(clips, datasets) if options.previous_probability else []
 
@@ -76,8 +77,8 @@ class TrainingClips:
         groups = self._stitcher.groups(chosen.tolist(), random)
         chances = random.random((len(groups), 2))
         examples = [
-            self._example(rows, offsets, *chance, seed=(self._seed, epoch, number))
-            for number, ((rows, offsets), chance) in enumerate(zip(groups, chances, strict=True))
+            self._example(group, *chance, seed=(self._seed, epoch, number))
+            for number, (group, chance) in enumerate(zip(groups, chances, strict=True))
         ]
         return examples + self._windows_without_speech(epoch, len(examples))
 
@@ -120,33 +121,33 @@ class TrainingClips:
         return np.concatenate(drawn) if drawn else rows[:0]
 
     def _example(
-        self,
-        rows: tuple[int, ...],
-        offsets: tuple[float, ...],
-        timestamp_chance: float,
-        previous_chance: float,
-        *,
-        seed: tuple[int, ...],
+        self, group: Group, timestamp_chance: float, previous_chance: float, *, seed: tuple[int, ...]
     ) -> Example:
-        duration = offsets[-1] + self.clips[rows[-1]].duration
+        with_previous = bool(previous_chance < self._options.previous_probability)
+        with_timestamps = bool(timestamp_chance < self._options.timestamp_probability)
+        is_cut = with_timestamps and group.cut is not None
+        example = self._cut_example(group) if is_cut else self._whole_example(group, seed)
+        example = replace(example, with_timestamps=with_timestamps, with_previous=with_previous, seed=seed)
+        num_targets = self._count_targets(example)
+        if num_targets > MAX_LABEL_TOKENS:  # without timestamps every group fits
+            example = replace(self._whole_example(group, seed), with_previous=with_previous, seed=seed)
+            num_targets = self._count_targets(example)
+        return replace(example, num_targets=num_targets)
+
+    def _whole_example(self, group: Group, seed: tuple[int, ...]) -> Example:
+        duration = group.offsets[-1] + self.clips[group.rows[-1]].duration
         speed = draw_speed(self._options.augmentation, seed)
         if duration / speed > FULL_CONTEXT:
             speed = 1.0
-        example = Example(
-            rows,
-            duration / speed,
-            0,
-            offsets=tuple(offset / speed for offset in offsets),
-            speed=speed,
-            with_timestamps=bool(timestamp_chance < self._options.timestamp_probability),
-            with_previous=bool(previous_chance < self._options.previous_probability),
-            seed=seed,
-        )
-        num_targets = self._count_targets(example)
-        if num_targets > MAX_LABEL_TOKENS:  # without timestamps every clip fits
-            example = replace(example, with_timestamps=False)
-            num_targets = self._count_targets(example)
-        return replace(example, num_targets=num_targets)
+        offsets = tuple(offset / speed for offset in group.offsets)
+        return Example(group.rows, duration / speed, 0, offsets=offsets, speed=speed)
+
+    def _cut_example(self, group: Group) -> Example:
+        """Return an example that fills the window. Its speed is 1, so that its end stays in the speech."""
+        assert group.cut is not None
+        row, start = group.cut
+        rows, offsets = (*group.rows, row), (*group.offsets, start)
+        return Example(rows, FULL_CONTEXT, 0, offsets=offsets, is_cut=True)
 
     # ---- an example as tokens and audio ------------------------------------------------------------------
 
@@ -154,11 +155,12 @@ class TrainingClips:
         """Return the decoder tokens of an example."""
         if not example.rows:
             return self.writer.write([], example.language, with_timestamps=example.with_timestamps)
-        first = self.clips[example.rows[0]]
+        pieces, next_start = self._pieces(example)
         return self.writer.write(
-            list(self._pieces(example)),
-            first.language,
+            pieces,
+            self.clips[example.rows[0]].language,
             with_timestamps=example.with_timestamps,
+            next_start=next_start,
             previous=self._previous(example.rows[0]) if example.with_previous else (),
         )
 
@@ -174,18 +176,25 @@ class TrainingClips:
         return tokens
 
     def _count_targets(self, example: Example) -> int:
-        language = self.clips[example.rows[0]].language
+        pieces, next_start = self._pieces(example)
         return self.writer.count_targets(
-            list(self._pieces(example)), language, with_timestamps=example.with_timestamps
+            pieces,
+            self.clips[example.rows[0]].language,
+            with_timestamps=example.with_timestamps,
+            next_start=next_start,
         )
 
-    def _pieces(self, example: Example) -> Iterator[TimedTokens]:
+    def _pieces(self, example: Example) -> tuple[list[TimedTokens], float | None]:
+        """Return the pieces that end in the window, and the start of one that goes on after it."""
+        pieces: list[TimedTokens] = []
         for row, offset in zip(example.rows, example.offsets, strict=True):
             clip = self.clips[row]
             for piece in clip.pieces if example.with_timestamps else (clip.text,):
-                yield TimedTokens(
-                    offset + piece.start / example.speed, offset + piece.end / example.speed, piece.tokens
-                )
+                start, end = offset + piece.start / example.speed, offset + piece.end / example.speed
+                if example.is_cut and end > FULL_CONTEXT:
+                    return pieces, start if start <= LAST_CUT_START else None
+                pieces.append(TimedTokens(start, end, piece.tokens))
+        return pieces, None
 
     def waveforms(self, examples: Sequence[Example]) -> list[np.ndarray]:
         """Return the audio of each example: (samples,) float32, 16 kHz.

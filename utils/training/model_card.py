@@ -15,6 +15,7 @@ from utils.scoring.error_rates import METRIC_LABELS
 from utils.training.card_facts import ModelFacts
 from utils.training.card_head import build_model_head, language_name, model_title
 from utils.training.card_settings import ADAPTER_NAMES, list_settings
+from utils.training.harm import describe_harm
 from utils.training.held_out import HeldOutReport
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def build_model_card(
             adapter=ADAPTER_NAMES.get(facts.adapter or ""),
             settings=list_settings(facts),
             evaluations=thin_out(facts.evaluations),
+            harm=describe_harm(facts.untuned_wer),
             metric=METRIC_LABELS.get(facts.results.get("metric_for_best_model", "")),
             task=facts.arguments.get("task", "transcribe"),
             **usage_values(facts, model_id),

@@ -7,6 +7,7 @@ from utils.model.transcription import CutShortError
 from utils.runtime.errors import WriteError
 from utils.runtime.out_of_memory import IN_EVALUATION, explaining_out_of_memory
 from utils.scoring.error_rates import ErrorRates, describe_rates, error_rates
+from utils.training.harm import PRESERVING, describe_harm
 from utils.training.model_folders import keep_snapshot, save_model, whole_model
 from utils.training.run import Run
 from utils.training.samples import pick_samples
@@ -41,6 +42,8 @@ def evaluate_and_keep_best(run: Run) -> bool:
         where = "from the average" if state.best_step is None else f"at step {state.best_step}"
         standing = f"best: {100 * (state.best_metric or 0):.2f} % {where}"
     run.accelerator.print(f"step {state.step}: {args.eval_split} {describe_rates(rates)} ({standing})")
+    if not state.step and (harm := describe_harm(rates.normalized_wer)):
+        run.accelerator.print(harm + ("" if args.guard_datasets else f" {PRESERVING}"))
     if is_best:
         try:
             save_model(run, run.output_dir / "best")
