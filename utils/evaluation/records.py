@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from utils.scoring.error_rates import ErrorCounts, ScoredUtterance
 from utils.scoring.model_comparison import Comparison
+from utils.scoring.term_scores import TermScore
 from utils.scoring.word_alignment import Confusion, Edit
 
 SIGNIFICANT = 0.05
@@ -131,6 +132,7 @@ class EvaluationResult:
     trainable_parameters: int | None
     total_parameters: int
     detected_languages: list[str] = field(default_factory=list)  # without a token; the model detected one
+    terms: TermScore | None = None  # if terms were listed
 
     def rate(self, score: TextScore) -> float:
         """Return the error rate to which the interval belongs, as a fraction."""
