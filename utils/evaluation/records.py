@@ -71,6 +71,7 @@ class Decoding:
     trainable_parameters: int | None = None  # in the model's training; None if unknown
     total_parameters: int = 0
     hallucination: dict[str, MadeUpWords] | None = None  # by kind of sound: silence, noise, music
+    is_prompted: bool = False  # whether listed terms were the prompt of each clip
 
 
 RATES = {  # of a `TextScore`, in the words that reports have for them
@@ -132,7 +133,8 @@ class EvaluationResult:
     trainable_parameters: int | None
     total_parameters: int
     detected_languages: list[str] = field(default_factory=list)  # without a token; the model detected one
-    terms: TermScore | None = None  # if terms were listed
+    terms: TermScore | None = None  # how listed terms were written
+    is_prompted: bool = False  # whether listed terms were the prompt of each clip
 
     def rate(self, score: TextScore) -> float:
         """Return the error rate to which the interval belongs, as a fraction."""

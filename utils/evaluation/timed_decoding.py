@@ -69,6 +69,7 @@ def decode(
         backend,
         {number: found.error for number, found in enumerate(hypotheses) if found.error},
         *(transcriber.loaded.trainable_parameters, transcriber.loaded.total_parameters),
+        is_prompted=bool(transcriber.options.prompt),
     )
 
 

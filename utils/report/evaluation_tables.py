@@ -35,7 +35,7 @@ def write_evaluation_tables(
 
     Args:
         folder: The files are written here: scores.csv, groups.csv, confusions.csv, failures.csv,
-            hallucination.csv, comparisons.csv, gates.csv, utterances.csv and learning_curve.csv.
+            hallucination.csv, terms.csv, comparisons.csv, gates.csv, utterances.csv and learning_curve.csv.
         results: Results of all models.
         analysis: Comparisons and gates, if models were compared.
         predictions: Predictions of all models.
@@ -57,6 +57,12 @@ def write_evaluation_tables(
             _named(result) | {"sound": sound} | vars(probe)
             for result in results
             for sound, probe in (result.hallucination or {}).items()
+        ],
+        "terms": [
+            _named(result) | {"term": term} | vars(counts)
+            for result in results
+            if result.terms
+            for term, counts in result.terms.by_term.items()
         ],
         "comparisons": [_comparison_row(row) for row in analysis.comparisons] if analysis else [],
         "gates": [row for gate in analysis.gates for row in _gate_rows(gate)] if analysis else [],

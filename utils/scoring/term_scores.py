@@ -19,6 +19,10 @@ class TermCounts:
     false_alarms: int  # in hypotheses, more often than in the references of the same utterances
 
     @property
+    def faults(self) -> int:
+        return self.spoken - self.found + self.false_alarms
+
+    @property
     def recall(self) -> float | None:
         """Return the share that was found, as a fraction. None if the term was never said."""
         return self.found / self.spoken if self.spoken else None
