@@ -2,8 +2,9 @@
 
 On half of the examples, the prompt before the text holds the listed terms that are said, and some that are not:
 decoys. So the model learns to take the spelling from the prompt, but only of what it hears. The other half has no
-prompt, so that the model stays good without one. The method is that of Jogi et al., "Improving Rare-Word
-Recognition of Whisper in Zero-Shot Settings" (https://arxiv.org/abs/2502.11572).
+prompt, so that the model stays good without one. This follows Jogi et al., "Improving Rare-Word Recognition of
+Whisper in Zero-Shot Settings" (https://arxiv.org/abs/2502.11572). If there is a previous text too, it comes after the
+terms, as in faster-whisper (hotwords) and openai/whisper (carry_initial_prompt).
 """
 
 from collections.abc import Sequence
