@@ -48,7 +48,7 @@ def test_terms_are_scored_with_and_without_a_prompt(spelling_whisper, prepared, 
     found = {}
     for name, more in (("plain", ""), ("prompted", f"--prompt_terms_file {terms}")):
         words = f"--models {spelling_whisper} --dataset {prepared} --language it --terms_file {terms} {more}"
-        words += f" --generation_max_length 240 --bootstrap_samples 50 --dtype float32 --output_dir {tmp_path / name}"
+        words += f" --generation_max_length 240 --bootstrap_samples 50 --output_dir {tmp_path / name}"
         evaluate.main([*words.split(), "--no_probe_hallucination", "--audio_context", "dynamic"])
         lines = (tmp_path / name / "predictions.jsonl").read_text().splitlines()
         (row,) = json.loads((tmp_path / name / "evaluation_results.json").read_text())["results"]

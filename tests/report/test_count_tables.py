@@ -5,7 +5,13 @@ from dataclasses import replace
 from tests.support.made_up_results import BASE, TUNED, build_result, failures
 from tests.support.scored_results import TERMS
 from utils.evaluation.records import MadeUpWords
-from utils.report.count_tables import MOST_TERMS, confusion_table, failure_table, made_up_word_table, term_table
+from utils.report.count_tables import (
+    MOST_TERMS,
+    confusion_table,
+    failure_table,
+    made_up_word_table,
+    term_table,
+)
 from utils.report.series import list_datasets, list_series
 from utils.scoring.term_scores import TermCounts
 from utils.scoring.word_alignment import Confusion

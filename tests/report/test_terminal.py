@@ -65,8 +65,8 @@ def test_listed_terms_have_a_table():
     silent = replace(TERMS, spoken=0, found=0, recall=None, ci95=(0.0, 1.0))
     text = printed([replace(BASE, terms=TERMS), replace(TUNED, terms=silent)])
     assert "Names and terms (listed: 30)" in text
-    rows = [line.strip("│ ").split("│") for line in text.split("Names and terms")[1].splitlines() if "│" in line]
-    cells = [[cell.strip() for cell in row][3:] for row in rows]
+    lines = [line for line in text.split("Names and terms")[1].splitlines() if "│" in line]
+    cells = [[cell.strip() for cell in line.strip("│ ").split("│")][3:] for line in lines]
     assert cells == [["40", "30", "75.00", "60.00 to 90.00", "2"], ["0", "0", "", "", "2"]]
 
 

@@ -42,7 +42,7 @@ def test_an_unusable_list_is_one_error(tmp_path, data, message):
 
 @pytest.mark.parametrize("name", ["none.txt", "."])
 def test_a_list_that_is_no_file(tmp_path, name):
-    with pytest.raises(UserError, match="no such file. Expected a text file with a term on each line"):
+    with pytest.raises(UserError, match=r"no such file\. Expected a text file with a term on each line"):
         read_terms(tmp_path / name)
 
 

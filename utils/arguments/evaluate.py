@@ -73,8 +73,8 @@ class ScoringFlags:
 
     normalizer: Normalizer = argument(NORMALIZATION, default="basic")
     terms_file: str | None = argument(
-        "List of names and terms, one on each line. Count how many of those that are said the models write, and "
-        "how many they make up.",
+        "List of names and terms, one on each line. Count how many of those that are said the models write, "
+        "and how many they make up.",
         default=None,
         advanced=True,
     )

@@ -75,8 +75,8 @@ class DataFlags:
         advanced=True,
     )
     prompt_terms_file: str | None = argument(
-        "List of names and terms, one on each line. On half of the examples, those that are said are a prompt, "
-        "with others as decoys.",
+        "List of names and terms, one on each line. On half of the examples, those that are said are a "
+        "prompt, with others as decoys.",
         default=None,
         advanced=True,
     )

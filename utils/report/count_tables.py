@@ -121,7 +121,9 @@ def _term_count(counts: TermCounts) -> Count:
     if counts.recall is None:
         return Count("–", made_up or "never said, never written", 0.0)
     said = f"{counts.found:,} of {counts.spoken:,}"
-    return Count(f"{in_percent(counts.recall)} %", ", ".join(filter(None, (said, made_up))), 100 * counts.recall)
+    return Count(
+        f"{in_percent(counts.recall)} %", ", ".join(filter(None, (said, made_up))), 100 * counts.recall
+    )
 
 
 def confusion_table(dataset: ScoredDataset) -> ConfusionTable:

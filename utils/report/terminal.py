@@ -64,7 +64,8 @@ def build_results_table(results: Sequence[EvaluationResult]) -> Table:
         ("clips", *rates, "sub / ins / del", "RTFx"),
         "sub / ins / del: words substituted, inserted, deleted (normalised). "
         "RTFx: seconds of audio decoded per second."
-        + " Each clip was decoded after a prompt of names and terms." * any(r.is_prompted for r in results),
+        + " Each clip was decoded after a prompt of names and terms."
+        * any(r.is_prompted for r in results),
     )
     for result in results:
         score = result.normalized

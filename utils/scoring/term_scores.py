@@ -71,7 +71,9 @@ def score_terms(
         spoken.update(said)
         found.update(said & written)
         false_alarms.update(written - said)
-    low, high = bootstrap_ratio(*columns, samples, seed, clusters).ci95 if spoken else (0.0, 1.0)
+    low, high = 0.0, 1.0
+    if spoken:
+        low, high = bootstrap_ratio(columns[0], columns[1], samples, seed, clusters).ci95
     by_term = {
         term: TermCounts(spoken[number], found[number], false_alarms[number])
         for number, term in enumerate(finder.terms)

@@ -1,10 +1,10 @@
 """Draw the prompts by which a model learns to use a list of names and terms.
 
-On half of the examples, the prompt before the text holds the listed terms that are said, and some that are not:
-decoys. So the model learns to take the spelling from the prompt, but only of what it hears. The other half has no
-prompt, so that the model stays good without one. This follows Jogi et al., "Improving Rare-Word Recognition of
-Whisper in Zero-Shot Settings" (https://arxiv.org/abs/2502.11572). If there is a previous text too, it comes after the
-terms, as in faster-whisper (hotwords) and openai/whisper (carry_initial_prompt).
+On half of the examples, the prompt before the text holds the listed terms that are said, and some that are
+not: decoys. So the model learns to take the spelling from the prompt, but only of what it hears. The other
+half has no prompt, so that the model stays good without one. This follows Jogi et al., "Improving Rare-Word
+Recognition of Whisper in Zero-Shot Settings" (https://arxiv.org/abs/2502.11572). If there is a previous text
+too, it comes after the terms, as in faster-whisper (hotwords) and openai/whisper (carry_initial_prompt).
 """
 
 from collections.abc import Sequence
@@ -55,8 +55,8 @@ class TermPrompts:
         """Return the tokens before an example: its terms and decoys in random order, then the previous text.
 
         All terms that are said come in, as long as they fit. The number of decoys is drawn evenly, from none
-        to as many as fit; without a term there is at least one. A term is never cut. Of the previous text, the
-        end stays: as much as then fits.
+        to as many as fit; if no term is said, there is at least one. A term is never cut. The end of the
+        previous text gets the room that is left.
         """
         room = room_for_previous(example.num_targets + 1)
         random = np.random.default_rng((TERM_PROMPTS, *example.seed))
