@@ -45,7 +45,7 @@ def test_a_run_with_prompts_resumes_where_it_stopped(tiny_whisper, prepared, ter
 
 
 def test_terms_are_scored_with_and_without_a_prompt(spelling_whisper, prepared, terms, tmp_path, capsys):
-    found = {}
+    found, terms = {}, Path(shutil.copy(terms, tmp_path))
     for name, more in (("plain", ""), ("prompted", f"--prompt_terms_file {terms}")):
         words = f"--models {spelling_whisper} --dataset {prepared} --language it --terms_file {terms} {more}"
         words += f" --generation_max_length 240 --bootstrap_samples 50 --output_dir {tmp_path / name}"

@@ -36,8 +36,7 @@ def write_evaluation_page(
     # every model except the baseline, the best first; or the only model
     candidates = analysis.candidates if analysis else [results[0].model]
     baseline = results[0].model if analysis else None
-    order = list(TEXT_LABELS)
-    comparisons = analysis.comparisons if analysis else []
+    order, comparisons = list(TEXT_LABELS), analysis.comparisons if analysis else []
     context = {
         "best": find_result(datasets[0].results, candidates[0]),
         "baseline": find_result(datasets[0].results, results[0].model),
