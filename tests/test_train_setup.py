@@ -32,6 +32,8 @@ from utils.training.setup import build_run, start_accelerator
 from utils.training.step_loading import load_steps
 from utils.training.trainable_model import set_default_task
 
+PROMPTS = [str, "{}, zara".format, "zara, {}".format]  # of a term that is said
+
 
 @pytest.fixture(autouse=True, scope="module")
 def one_accelerator_state():
@@ -271,6 +273,20 @@ def test_labels_are_of_the_task_and_begin_with_the_text_before(build):
     begin = tokens.index("<|startoftranscript|>")
     assert "".join(tokens[:begin]) == "<|startofprev|>ĠPRIMA"
     assert tokens[begin + 1 : begin + 4] == ["<|it|>", "<|translate|>", "<|0.00|>"]
+
+
+def test_listed_terms_are_prompts_in_the_case_that_is_learnt(build, data, tmp_path, capsys):
+    said = load_from_disk(data)["train"]["text"][0].split()[0]
+    (tmp_path / "terms.txt").write_text(f"{said}\nZARA\n")
+    run = build(f"--prompt_terms_file {tmp_path / 'terms.txt'} --do_lower_case")
+    assert f"{tmp_path / 'terms.txt'}: 1 of 2 terms said in" in capsys.readouterr().out
+    clips, tokenizer = run.data.clips, run.loaded.processor.tokenizer
+    prompts = set()
+    for example in (example for epoch in range(4) for example in clips.draw(epoch)):
+        before, _ = tokenizer.decode(clips.sequence(example).tokens).split("<|startoftranscript|>")
+        assert before.startswith("<|startofprev|> ") == example.with_terms
+        prompts.add(before.removeprefix("<|startofprev|> "))
+    assert {"", "zara"} < prompts <= {"", "zara", *(f(said.lower()) for f in PROMPTS)}
 
 
 def test_rows_without_a_language_get_the_one_given(build, build_prepared, tmp_path):
