@@ -47,6 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         arguments = parse_arguments(EvaluateArguments, argv, __doc__)
         output_dir = Path(arguments.output_dir)
         names = [*arguments.models, *arguments.dataset, *arguments.recordings, *arguments.guard_datasets]
+        names += filter(None, [arguments.terms_file, arguments.prompt_terms_file])
         inputs = describe_inputs(names, output_dir)
         if not is_already_evaluated(arguments, inputs, output_dir):
             evaluate(arguments, output_dir, inputs)
@@ -74,6 +75,7 @@ def evaluate(arguments: EvaluateArguments, output_dir: Path, inputs: dict[str, s
     from utils.runtime.progress import silence_libraries
 
     silence_libraries()
+    from utils.evaluation.material import tell_own_languages
     from utils.evaluation.models import find_task
     from utils.runtime.files import write_text
     from utils.runtime.launch import start_processes
@@ -113,18 +115,6 @@ def load_evaluated(arguments: EvaluateArguments) -> "list[Material]":
     )
 
 
-def tell_own_languages(material: "list[Material]", language: str) -> None:
-    """Print how many clips have another language than `--language`.
-
-    Guards are left out, because it never applies to them.
-    """
-    from utils.data.prepared_dataset import describe_own_languages
-
-    sets = [part.evaluation_set for part in material if not part.evaluation_set.is_guard]
-    if others := describe_own_languages([code for one in sets for code in one.languages], language):
-        print(others)
-
-
 def evaluate_model(
     name: str, material: "list[Material]", task: str, arguments: EvaluateArguments, processes: "PartialState"
 ) -> "list[ScoredDecoding]":
@@ -133,17 +123,21 @@ def evaluate_model(
     Guards are scored only in this context.
     """
     from utils.evaluation.backends.opening import open_transcriber
-    from utils.evaluation.backends.transcriber import BackendOptions
+    from utils.evaluation.backends.transcriber import BackendOptions, with_prompt_terms
     from utils.evaluation.models import choose_contexts, in_known_languages
     from utils.evaluation.scoring import score_decoding
     from utils.evaluation.timed_decoding import decode
+    from utils.text.terms import TermFinder, read_terms
 
     scored, made_up = [], {}
-    scoring = arguments.normalizer, arguments.bootstrap_samples, arguments.seed
+    finder = TermFinder(read_terms(Path(arguments.terms_file))) if arguments.terms_file else None
+    scoring = arguments.normalizer, arguments.bootstrap_samples, arguments.seed, finder
     batch_size, backend = arguments.per_device_eval_batch_size, arguments.backend
     limits = arguments.generation_max_length, task, arguments.num_beams
     options = BackendOptions(processes.device, arguments.dtype, *limits)
     with open_transcriber(name, backend, options) as transcriber:
+        if arguments.prompt_terms_file:
+            transcriber = with_prompt_terms(transcriber, read_terms(Path(arguments.prompt_terms_file)))
         material = [in_known_languages(part, transcriber, name) for part in material]
         contexts = choose_contexts(arguments.audio_context, transcriber, name, backend)
         if arguments.probe_hallucination:

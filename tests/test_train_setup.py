@@ -273,6 +273,21 @@ def test_labels_are_of_the_task_and_begin_with_the_text_before(build):
     assert tokens[begin + 1 : begin + 4] == ["<|it|>", "<|translate|>", "<|0.00|>"]
 
 
+def test_listed_terms_are_prompts_in_the_case_that_is_learnt(build, data, tmp_path, capsys):
+    said = load_from_disk(data)["train"]["text"][0].split()[0]
+    (tmp_path / "terms.txt").write_text(f"{said}\nZARA\n")
+    run = build(f"--prompt_terms_file {tmp_path / 'terms.txt'} --do_lower_case")
+    assert f"{tmp_path / 'terms.txt'}: 1 of 2 terms said in" in capsys.readouterr().out
+    clips, tokenizer = run.data.clips, run.loaded.processor.tokenizer
+    prompts = set()
+    for example in (example for epoch in range(4) for example in clips.draw(epoch)):
+        before, _ = tokenizer.decode(clips.sequence(example).tokens).split("<|startoftranscript|>")
+        assert before.startswith("<|startofprev|> ") == example.with_terms
+        prompts.add(before.removeprefix("<|startofprev|> "))
+    said = said.lower()
+    assert {"", "zara"} < prompts <= {"", "zara", said, f"{said}, zara", f"zara, {said}"}
+
+
 def test_rows_without_a_language_get_the_one_given(build, build_prepared, tmp_path):
     folder = build_prepared(tmp_path / "data", {"train": 2}, language=None)
     clips = build(f"--dataset {folder} --language en").data.clips.clips

@@ -1,9 +1,19 @@
 """Counts of models side by side, made of results by hand."""
 
+from dataclasses import replace
+
 from tests.support.made_up_results import BASE, TUNED, build_result, failures
+from tests.support.scored_results import TERMS
 from utils.evaluation.records import MadeUpWords
-from utils.report.count_tables import confusion_table, failure_table, made_up_word_table
+from utils.report.count_tables import (
+    MOST_TERMS,
+    confusion_table,
+    failure_table,
+    made_up_word_table,
+    term_table,
+)
 from utils.report.series import list_datasets, list_series
+from utils.scoring.term_scores import TermCounts
 from utils.scoring.word_alignment import Confusion
 
 
@@ -41,3 +51,21 @@ def test_the_last_models_commonest_confusions_come_first():
     (dataset,) = list_datasets(results)
     rows = [(row.reference, row.hypothesis, row.counts) for row in confusion_table(dataset).rows]
     assert rows == [("c", "d", [5, 7]), ("e", "f", [2, 7]), ("g", None, [0, 1]), ("a", "b", [9, 0])]
+
+
+def test_the_terms_that_the_last_model_gets_wrong_most_come_first():
+    tuned = {"Zara": TermCounts(39, 39, 0), "Otranto": TermCounts(2, 1, 1), "Torino": TermCounts(0, 0, 3)}
+    results = [build_result(terms=TERMS), build_result(TUNED, terms=replace(TERMS, by_term=tuned))]
+    (dataset,) = list_datasets([*results, build_result("without", terms=None)])
+    table = term_table(dataset)
+    assert [one.label for one in table.series] == [BASE, TUNED]
+    assert [(row.name, [(count.figure, count.aside) for count in row.counts]) for row in table.rows] == [
+        ("Torino", [("0.0 %", "0 of 1"), ("–", "3 false alarms")]),
+        ("Otranto", [("–", "2 false alarms"), ("50.0 %", "1 of 2, 1 false alarm")]),
+        ("=Zara", [("76.9 %", "30 of 39"), ("–", "never said, never written")]),
+        ("Zara", [("–", "never said, never written"), ("100.0 %", "39 of 39")]),
+    ]
+    assert table.top == 100.0
+    many = {f"nome {number}": TermCounts(1, 0, 0) for number in range(2 * MOST_TERMS)}
+    (dataset,) = list_datasets([build_result(terms=replace(TERMS, by_term=many))])
+    assert len(term_table(dataset).rows) == MOST_TERMS

@@ -22,6 +22,7 @@ from tests.support.made_up_results import (
     hostile_inputs,
 )
 from tests.support.pages import BROWSER_FLAGS, HOSTILE, RIGHT_TO_LEFT, Page, looked_at, tone
+from tests.support.scored_results import TERMS
 from utils.audio.flac import SAMPLE_RATE, decode_flac, encode_flac
 from utils.evaluation.records import Analysis, Gate
 from utils.evaluation.results_file import read_analysis, read_results
@@ -29,6 +30,7 @@ from utils.report.evaluation_charts import draw_evaluation_charts
 from utils.report.evaluation_page import write_evaluation_page
 from utils.report.utterance_cards import CASES_IN_A_LIST, MOST_CHARACTERS
 from utils.runtime.files import write_json
+from utils.scoring.term_scores import TermCounts
 from utils.scoring.word_alignment import Confusion, Edit
 
 TITLES = ["summary", "scores", "before-after", "groups", "duration", "learning", "failures", "confusions"]
@@ -72,6 +74,7 @@ def test_foreign_text_does_not_turn_what_stands_around_it(written):
     strange = {"model": RIGHT_TO_LEFT, "dataset": RIGHT_TO_LEFT, "detected_languages": [RIGHT_TO_LEFT]}
     strange |= {"groups": {RIGHT_TO_LEFT: {RIGHT_TO_LEFT: group(0.1)}}}
     strange |= {"confusions": [Confusion(RIGHT_TO_LEFT, None, 3)]}
+    strange |= {"terms": replace(TERMS, by_term={RIGHT_TO_LEFT: TermCounts(1, 0, 0)})}
     results = [build_result(**strange), build_result(**strange | {"audio_context": "dynamic"})]
     line = {"id": RIGHT_TO_LEFT, "dataset": RIGHT_TO_LEFT, "reference": RIGHT_TO_LEFT}
     gate = Gate(RIGHT_TO_LEFT, False, [RIGHT_TO_LEFT], [RIGHT_TO_LEFT])
@@ -271,6 +274,18 @@ def test_what_is_not_known_leaves_its_part_out(written):
     assert "In no clip of any model: loop" in shown(
         page
     ) and "Words written where nobody speaks" not in shown(page)
+
+
+def test_listed_terms_have_a_part_of_their_own(written):
+    silent = replace(TERMS, spoken=0, found=0, recall=None, by_term={})
+    english = build_result(TUNED, dataset="data/en", terms=silent)
+    page = written([build_result(terms=TERMS), build_result(TUNED, terms=TERMS, is_prompted=True), english])
+    assert sections(page).index("terms") == sections(page).index("failures") - 1
+    assert f"|{BASE}|75.0|60.0 to 90.0|30|40|2|{TUNED}|75.0|60.0 to 90.0|30|40|2|" in page.cells
+    assert f"|{TUNED}|–|–|0|0|2|" in page.cells
+    assert "|=Zara|76.9 %|30 of 39|76.9 %|30 of 39|" in page.cells and "0 to 77 %" in page.cells
+    assert "a list of names and terms as the prompt of each clip" in shown(page)
+    assert "as the prompt of each clip" not in shown(written())
 
 
 def test_one_model_alone(written):

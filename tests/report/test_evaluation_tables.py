@@ -17,6 +17,7 @@ from tests.support.made_up_results import (
     build_results,
 )
 from tests.support.pages import HOSTILE, RIGHT_TO_LEFT
+from tests.support.scored_results import TERMS
 from utils.report.evaluation_tables import guarded, write_csv, write_evaluation_tables
 
 
@@ -70,6 +71,12 @@ def test_an_error_of_the_decoder_has_a_column_where_there_is_one(tmp_path):
     lines = read(tmp_path / "utterances.csv")
     assert [line["error"] for line in lines] == ["", "out of memory"]
     assert lines[1]["failures"] == "decoder error, truncated"
+
+
+def test_each_listed_term_has_a_row(tmp_path):
+    write_evaluation_tables(tmp_path, [build_result(terms=TERMS)], None, [], {})
+    rows = [list(row.values())[4:] for row in read(tmp_path / "terms.csv")]
+    assert rows == [["'=Zara", "39", "30", "0"], ["Otranto", "0", "0", "2"], ["Torino", "1", "0", "0"]]
 
 
 @pytest.mark.parametrize(

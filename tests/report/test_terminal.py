@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from tests.support.scored_results import BASE, SCORE, TUNED
+from tests.support.scored_results import BASE, SCORE, TERMS, TUNED
 from utils.evaluation.records import Analysis, ModelComparison
 from utils.report.terminal import print_report, score_line
 
@@ -64,6 +64,21 @@ def test_a_script_without_spaces_is_shown_by_its_characters():
     row = next(line for line in text.splitlines() if "whisper-base" in line)
     cells = [cell.strip() for cell in row.strip("│ ").split("│")]
     assert cells[3:7] == ["23.40", "12.00", "25.00 to 36.00", "30.26"]
+
+
+def test_listed_terms_have_a_table():
+    assert "Names and terms" not in printed([BASE])
+    silent = replace(TERMS, spoken=0, found=0, recall=None, ci95=(0.0, 1.0))
+    text = printed([replace(BASE, terms=TERMS), replace(TUNED, terms=silent)])
+    assert "Names and terms (listed: 30)" in text
+    lines = [line for line in text.split("Names and terms")[1].splitlines() if "│" in line]
+    cells = [[cell.strip() for cell in line.strip("│ ").split("│")][3:] for line in lines]
+    assert cells == [["40", "30", "75.00", "60.00 to 90.00", "2"], ["0", "0", "", "", "2"]]
+
+
+def test_a_prompt_of_terms_is_told():
+    assert "after a prompt of names and terms" not in printed([BASE])
+    assert "after a prompt of names and terms" in printed([BASE, replace(TUNED, is_prompted=True)])
 
 
 def test_names_with_brackets_are_no_markup():

@@ -18,10 +18,10 @@ def tokenizer():
     return loaded
 
 
-def build_clips(rows: Dataset, datasets=None, seed: int = 0, **options) -> TrainingClips:
+def build_clips(rows: Dataset, datasets=None, seed: int = 0, *, terms=None, **options) -> TrainingClips:
     clips = read_clips(rows, tokenizer(), ["it"] * len(rows), list(rows["text"]))
     numbers = datasets or [0] * len(rows)
-    return TrainingClips(rows, clips, numbers, LabelWriter(tokenizer()), DrawOptions(**options), seed)
+    return TrainingClips(rows, clips, numbers, LabelWriter(tokenizer()), DrawOptions(**options), seed, terms)
 
 
 def table(durations, **columns) -> Dataset:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from tests.support.pages import HOSTILE, RIGHT_TO_LEFT, tone
 from tests.support.scored_results import BASE as UNTUNED
+from tests.support.scored_results import TERMS
 from utils.evaluation.records import (
     Analysis,
     EvaluationResult,
@@ -16,6 +17,7 @@ from utils.evaluation.records import (
 )
 from utils.report.learning_curve import LearningCurve
 from utils.scoring.failures import FAILURE_KINDS
+from utils.scoring.term_scores import TermCounts
 from utils.scoring.word_alignment import Confusion, Edit
 
 BASE, TUNED = "openai/whisper-base", "runs/it/best"
@@ -160,6 +162,7 @@ def hostile_inputs() -> tuple:
     strange = {"accent": {HOSTILE: group(0.3), RIGHT_TO_LEFT: group(0.2)}, HOSTILE: {"a": group(0.1)}}
     more = {"groups": strange, "confusions": [Confusion(HOSTILE, RIGHT_TO_LEFT, 3)], "dataset": HOSTILE}
     more |= {"detected_languages": [HOSTILE], "split": HOSTILE, "failures": failures(loop=2)}
+    more |= {"terms": replace(TERMS, by_term={HOSTILE: TermCounts(2, 1, 1)})}
     results = [build_result(wer=0.3, **more), build_result(HOSTILE, 0.2, backend=HOSTILE, **more)]
     where = {"dataset": HOSTILE, "split": HOSTILE}
     comparison = build_comparison(candidate=HOSTILE, test=HOSTILE, **where)

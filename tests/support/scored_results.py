@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from utils.evaluation.records import EvaluationResult, TextScore
+from utils.scoring.term_scores import TermCounts, TermScore
 
 SCORE = TextScore(0.3026, 0.12, 0.29, 0.41, 1000, 200, 60, 42, (0.25, 0.36), "utterance")
 BASE = EvaluationResult(
@@ -25,6 +26,15 @@ BASE = EvaluationResult(
     hallucination=None,
     trainable_parameters=None,
     total_parameters=72_000_000,
+)
+TERMS = TermScore(
+    listed=30,
+    spoken=40,
+    found=30,
+    false_alarms=2,
+    recall=0.75,
+    ci95=(0.6, 0.9),
+    by_term={"=Zara": TermCounts(39, 30, 0), "Otranto": TermCounts(0, 0, 2), "Torino": TermCounts(1, 0, 0)},
 )
 TUNED = replace(
     BASE,

@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from utils.arguments.decoding import AudioContext, DecodingFlags, context_problems
-from utils.arguments.fields import NORMALIZATION, Normalizer, ScriptArguments, language_problems
+from utils.arguments.fields import (
+    NORMALIZATION,
+    Normalizer,
+    ScriptArguments,
+    language_problems,
+    term_list_problems,
+)
 from utils.runtime.flags import argument
 
 
@@ -52,6 +58,11 @@ class BatchFlags:
         default="sequential",
     )
     per_device_eval_batch_size: int = argument("Number of clips to decode at once.", default=16, at_least=1)
+    prompt_terms_file: str | None = argument(
+        "List of names and terms, one on each line. The decoder gets all of them as the prompt of each clip.",
+        default=None,
+        advanced=True,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +72,12 @@ class ScoringFlags:
     group_name: ClassVar = "scoring"
 
     normalizer: Normalizer = argument(NORMALIZATION, default="basic")
+    terms_file: str | None = argument(
+        "List of names and terms, one on each line. Count how many of those that are said the models write, "
+        "and how many they make up.",
+        default=None,
+        advanced=True,
+    )
     probe_hallucination: bool = argument(
         "Also count the words that models invent for silence, noise and music.", default=True
     )
@@ -83,5 +100,8 @@ class EvaluateArguments(ScoringFlags, BatchFlags, DecodingFlags, MaterialFlags, 
             found.append("nothing to score: give --dataset or --recordings.")
         if self.backend == "ctranslate2" and self.recordings and self.long_form == "sequential":
             found.append("backend ctranslate2 has no timestamps for recordings. Add --long_form chunked.")
+        if self.prompt_terms_file and self.recordings and self.long_form == "sequential":
+            found.append("prompt_terms_file: not with recordings in long_form sequential. Use chunked.")
+        found += term_list_problems(self.terms_file, self.prompt_terms_file)
         found += context_problems(self.backend, self.audio_context)
         return found + language_problems(self.language, *self.models)

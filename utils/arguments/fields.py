@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
+from utils.runtime.errors import UserError
 from utils.runtime.flags import argument
 from utils.text.languages import nearest_language, whisper_language
+from utils.text.terms import read_terms
 
 Arguments = TypeVar("Arguments", bound="ParsedArguments")
 
@@ -83,6 +85,17 @@ def _has_token(model: str, language: str) -> bool:
         return f"<|{language}|>" in config["lang_to_id"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def term_list_problems(*files: str | None) -> list[str]:
+    """Return a sentence for each list of names and terms that cannot be used."""
+    found = []
+    for file in filter(None, files):
+        try:
+            read_terms(Path(file))
+        except UserError as error:
+            found.append(str(error))
+    return found
 
 
 def tracker_problems(names: list[str]) -> list[str]:

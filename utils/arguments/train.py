@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from utils.arguments.during_training import MemoryFlags, SavingFlags, ValidationFlags
-from utils.arguments.fields import ScriptArguments, language_problems, tracker_problems
+from utils.arguments.fields import ScriptArguments, language_problems, term_list_problems, tracker_problems
 from utils.arguments.model_hub import TrainingHubFlags
 from utils.audio.augmentation_options import Augmentation, NonSpeech, SpecAugment
 from utils.model.adapter_options import AdapterOptions
@@ -78,6 +78,12 @@ class DataFlags:
         "Share of the examples that get the previous text of their recording as a prompt.",
         advanced=True,
     )
+    prompt_terms_file: str | None = argument(
+        "List of names and terms, one on each line. On half of the examples, those that are said are a "
+        "prompt, with others as decoys.",
+        default=None,
+        advanced=True,
+    )
     stitch_probability: float = share(
         "Share of the examples that are joined with the next clips of their speaker, up to 30 s.",
         advanced=True,
@@ -88,6 +94,9 @@ class DataFlags:
         advanced=True,
         at_least=0,
     )
+
+    def problems(self) -> list[str]:
+        return term_list_problems(self.prompt_terms_file)
 
 
 @dataclass(frozen=True, kw_only=True)

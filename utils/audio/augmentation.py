@@ -25,7 +25,7 @@ PAUSE_POWER = 0.01  # share of a noise file's mean power: a quieter stretch is n
 BEFORE_DIRECT = 16  # samples of a recorded response that are kept before its peak
 
 # numbers of the random streams, also for other modules; they must not change
-_SPEED, _REVERB, _NOISE, _GAIN, _CODEC, NON_SPEECH, SPEC_AUGMENT = range(1, 8)
+_SPEED, _REVERB, _NOISE, _GAIN, _CODEC, NON_SPEECH, SPEC_AUGMENT, TERM_PROMPTS = range(1, 9)
 
 
 def draw_speed(augmentation: Augmentation, seed: tuple[int, ...]) -> float:

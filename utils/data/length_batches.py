@@ -35,6 +35,7 @@ class Example:
     speed: float = 1.0
     with_timestamps: bool = False
     with_previous: bool = False  # whether the decoder gets the previous text
+    with_terms: bool = False  # whether it gets a prompt of listed terms
     seed: tuple[int, ...] = ()  # for everything random about its audio
     context: float | None = None  # seconds; the same in every epoch, see `fixed_contexts`
     language: str | None = None  # for the decoder, if there is no row with a language

@@ -9,7 +9,7 @@ from functools import partial
 
 from datasets import Dataset
 
-from utils.data.prepared_dataset import draw_rows, load_prepared
+from utils.data.prepared_dataset import describe_own_languages, draw_rows, load_prepared
 from utils.evaluation.recordings import Recording, read_recordings
 from utils.evaluation.records import EvaluationSet
 from utils.runtime.errors import UserError
@@ -173,6 +173,16 @@ def _load_recordings(manifest: str, language: str, long_form: str) -> Material:
         speakers=[recording.speaker for recording in recordings],
     )
     return Material(evaluation_set, None, recordings)
+
+
+def tell_own_languages(material: Sequence[Material], language: str) -> None:
+    """Print how many clips have another language than `--language`.
+
+    Guards are left out, because it never applies to them.
+    """
+    sets = [part.evaluation_set for part in material if not part.evaluation_set.is_guard]
+    if others := describe_own_languages([code for one in sets for code in one.languages], language):
+        print(others)
 
 
 def find_clip(material: Sequence[Material], dataset: str, utterance: str) -> bytes | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from utils.scoring.error_rates import ErrorCounts, ScoredUtterance
 from utils.scoring.model_comparison import Comparison
+from utils.scoring.term_scores import TermScore
 from utils.scoring.word_alignment import Confusion, Edit
 
 SIGNIFICANT = 0.05
@@ -71,6 +72,7 @@ class Decoding:
     total_parameters: int = 0
     hallucination: dict[str, MadeUpWords] | None = None  # by kind of sound: silence, noise, music
     warnings: list[str] = field(default_factory=list)  # why scores of this model are too good
+    is_prompted: bool = False  # whether listed terms were the prompt of each clip
 
 
 RATES = {  # of a `TextScore`, in the words that reports have for them
@@ -133,6 +135,8 @@ class EvaluationResult:
     total_parameters: int
     detected_languages: list[str] = field(default_factory=list)  # without a token; the model detected one
     warnings: list[str] = field(default_factory=list)  # why scores of this model are too good
+    terms: TermScore | None = None  # how listed terms were written
+    is_prompted: bool = False  # whether listed terms were the prompt of each clip
 
     def rate(self, score: TextScore) -> float:
         """Return the error rate to which the interval belongs, as a fraction."""

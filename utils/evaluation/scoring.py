@@ -22,14 +22,24 @@ from utils.scoring.error_rates import (
 )
 from utils.scoring.failures import DECODER_ERROR, count_failures, find_failures
 from utils.scoring.intervals import choose_clusters
+from utils.scoring.term_scores import TermScore, score_terms
 from utils.scoring.word_alignment import Unit, align_words, count_confusions
 from utils.text.scripts import has_spaceless_script
+from utils.text.terms import TermFinder
 
 
 def score_decoding(
-    evaluation_set: EvaluationSet, decoding: Decoding, normalizer: str, bootstrap_samples: int, seed: int
+    evaluation_set: EvaluationSet,
+    decoding: Decoding,
+    normalizer: str,
+    bootstrap_samples: int,
+    seed: int,
+    finder: TermFinder | None = None,
 ) -> ScoredDecoding:
-    """Score one decoding over the corpus and over every group, in both forms of the text."""
+    """Score one decoding over the corpus and over every group, in both forms of the text.
+
+    If a finder of terms is given, also count how these were written.
+    """
     ids, references = evaluation_set.ids, evaluation_set.references
     utterances = score_utterances(ids, references, decoding.hypotheses, normalizer)
     measure = "cer" if has_spaceless_script(" ".join(references)) else "wer"
@@ -58,6 +68,7 @@ def score_decoding(
             },
             "confusions": count_confusions(alignments["normalized"]),
             "failures": count_failures(failures),
+            "terms": None if finder is None else scorer.score_terms(finder),
         }
     )
     _, clusters = scorer.choose_clusters(everyone)
@@ -94,6 +105,17 @@ class _Scorer:
         """
         columns = self.evaluation_set.speakers, self.evaluation_set.recordings
         return choose_clusters(*(values and [values[i] for i in members] for values in columns))
+
+    def score_terms(self, finder: TermFinder) -> TermScore:
+        _, clusters = self.choose_clusters(range(len(self.utterances)))
+        return score_terms(
+            finder,
+            [utterance.reference for utterance in self.utterances],
+            [utterance.hypothesis for utterance in self.utterances],
+            samples=self.bootstrap_samples,
+            seed=self.seed,
+            clusters=clusters,
+        )
 
     def _score_form(self, form: str, members: Sequence[int]) -> TextScore:
         texts = [self.utterances[i].in_form(form) for i in members]

@@ -70,6 +70,7 @@ def decode(
         {number: found.error for number, found in enumerate(hypotheses) if found.error},
         *(transcriber.loaded.trainable_parameters, transcriber.loaded.total_parameters),
         warnings=transcriber.loaded.warnings,
+        is_prompted=bool(transcriber.options.prompt),
     )
 
 

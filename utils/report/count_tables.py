@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from utils.evaluation.records import EvaluationResult
 from utils.report.labels import in_percent
 from utils.report.series import ScoredDataset, Series, list_series
+from utils.runtime.messages import counted
 from utils.scoring.failures import FAILURE_KINDS
+from utils.scoring.term_scores import TermCounts
 from utils.scoring.word_alignment import MAX_CONFUSIONS
+
+MOST_TERMS = 100  # rows of a table of terms; terms.csv has all
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,30 @@ def made_up_word_table(results: Sequence[EvaluationResult]) -> CountTable:
         ]
         rows.append(CountRow(sound, "", counts))
     return CountTable(list_series(results, list(probed.values())), rows)
+
+
+def term_table(dataset: ScoredDataset) -> CountTable:
+    """Return the recall and the false alarms of each term that was said or written.
+
+    Those that the last model misses most come first.
+    """
+    series = [one for one in dataset.series if one.result.terms]
+    scores = [one.result.terms.by_term for one in series if one.result.terms]
+    terms = dict.fromkeys(term for by_term in scores for term in by_term)
+    counts = {term: [by_term.get(term, TermCounts(0, 0, 0)) for by_term in scores] for term in terms}
+    worst_first = sorted(terms, key=lambda term: -counts[term][-1].faults)
+    rows = [CountRow(term, "", list(map(_term_count, counts[term]))) for term in worst_first[:MOST_TERMS]]
+    return CountTable(series, rows)
+
+
+def _term_count(counts: TermCounts) -> Count:
+    made_up = counted(counts.false_alarms, "false alarm") if counts.false_alarms else ""
+    if counts.recall is None:
+        return Count("–", made_up or "never said, never written", 0.0)
+    said = f"{counts.found:,} of {counts.spoken:,}"
+    return Count(
+        f"{in_percent(counts.recall)} %", ", ".join(filter(None, (said, made_up))), 100 * counts.recall
+    )
 
 
 def confusion_table(dataset: ScoredDataset) -> ConfusionTable:

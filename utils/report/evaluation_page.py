@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.evaluation.records import RATES, Analysis, EvaluationResult, Prediction
-from utils.report.count_tables import confusion_table, failure_table, made_up_word_table
+from utils.report.count_tables import confusion_table, failure_table, made_up_word_table, term_table
 from utils.report.evaluation_charts import EvaluationCharts
 from utils.report.labels import TEXT_LABELS
 from utils.report.page import write_page
@@ -43,8 +43,7 @@ def write_evaluation_page(
     # every model except the baseline, the best first; or the only model
     candidates = analysis.candidates if analysis else [results[0].model]
     baseline = results[0].model if analysis else None
-    order = list(TEXT_LABELS)
-    comparisons = analysis.comparisons if analysis else []
+    order, comparisons = list(TEXT_LABELS), analysis.comparisons if analysis else []
     context = {
         "best": find_result(datasets[0].results, candidates[0]),
         "baseline": find_result(datasets[0].results, results[0].model),
@@ -62,6 +61,7 @@ def write_evaluation_page(
         "failures": [(dataset.name, failure_table(dataset.series)) for dataset in datasets],
         "made_up_words": made_up_word_table(results),
         "confusions": [table for table in map(confusion_table, datasets) if table.series],
+        "terms": [(dataset.name, table) for dataset in datasets if (table := term_table(dataset)).series],
         "card_lists": list_utterances(
             predictions, candidates, baseline, clip_of, several_datasets=len(datasets) > 1
         ),

@@ -35,7 +35,7 @@ def write_evaluation_tables(
 
     Args:
         folder: The files are written here: scores.csv, groups.csv, confusions.csv, failures.csv,
-            hallucination.csv, comparisons.csv, gates.csv, utterances.csv and learning_curve.csv.
+            hallucination.csv, terms.csv, comparisons.csv, gates.csv, utterances.csv and learning_curve.csv.
         results: Results of all models.
         analysis: Comparisons and gates, if models were compared.
         predictions: Predictions of all models.
@@ -58,6 +58,7 @@ def write_evaluation_tables(
             for result in results
             for sound, probe in (result.hallucination or {}).items()
         ],
+        "terms": [row for result in results for row in _term_rows(result)],
         "comparisons": [_comparison_row(row) for row in analysis.comparisons] if analysis else [],
         "gates": [row for gate in analysis.gates for row in _gate_rows(gate)] if analysis else [],
         "utterances": [_utterance_row(prediction) for prediction in predictions],
@@ -127,6 +128,11 @@ def _group_rows(result: EvaluationResult) -> Iterable[Row]:
             for text in TEXT_LABELS:
                 named = {"column": column, "value": value, **size, "text": text}
                 yield _named(result) | named | _score_cells(getattr(group, text))
+
+
+def _term_rows(result: EvaluationResult) -> Iterable[Row]:
+    for term, counts in result.terms.by_term.items() if result.terms else ():
+        yield _named(result) | {"term": term} | vars(counts)
 
 
 def _comparison_row(comparison: ModelComparison) -> Row:

@@ -30,6 +30,8 @@ def print_report(
     console.print(build_results_table(results))
     if analysis:
         console.print(build_comparison_table(analysis.comparisons))
+    if any(result.terms for result in results):
+        console.print(build_terms_table(results))
     if any(any(r.failures.values()) or r.hallucination for r in results):
         console.print(build_failures_table(results))
     if analysis:
@@ -64,7 +66,9 @@ def build_results_table(results: Sequence[EvaluationResult]) -> Table:
         ("model", *(["dataset"] if several else []), "context"),
         ("clips", *rates, "sub / ins / del", "RTFx"),
         "sub / ins / del: words substituted, inserted, deleted (normalised). "
-        "RTFx: seconds of audio decoded per second.",
+        "RTFx: seconds of audio decoded per second."
+        + " Each clip was decoded after a prompt of names and terms."
+        * any(r.is_prompted for r in results),
     )
     for result in results:
         score = result.normalized
@@ -104,6 +108,30 @@ def build_comparison_table(comparisons: Sequence[ModelComparison]) -> Table:
             "< 0.0001" if row.p_value < 0.0001 else f"{row.p_value:.4f}",
             f"{row.wins} / {row.losses} / {row.ties}",
         )
+    return table
+
+
+def build_terms_table(results: Sequence[EvaluationResult]) -> Table:
+    """Build a table of the listed names and terms: how many were written, and how many made up."""
+    listed = ", ".join(dict.fromkeys(str(result.terms.listed) for result in results if result.terms))
+    table = _build_table(
+        f"Names and terms (listed: {listed})",
+        ("model", "dataset", "context"),
+        ("said", "found", "recall", "95 % interval", "false alarms"),
+        "recall: found of those said, in percent. False alarms: written although nobody said them.",
+    )
+    for result in results:
+        if score := result.terms:
+            table.add_row(
+                Text(result.model),
+                Text(f"{result.dataset} ({result.split})"),
+                result.audio_context,
+                str(score.spoken),
+                str(score.found),
+                "" if score.recall is None else in_percent(score.recall, DECIMALS),
+                "" if score.recall is None else interval_in_percent(score.ci95, DECIMALS),
+                str(score.false_alarms),
+            )
     return table
 
 

@@ -131,6 +131,15 @@ def special_token_id(tokenizer: "WhisperTokenizer", name: str) -> int:
     return token_id
 
 
+def room_for_previous(num_tokens: int) -> int:
+    """Return how many tokens of previous text fit before a sequence of `num_tokens`. Below 1, there are none.
+
+    The decoder reads one token less than the sequence: nothing is predicted after the end token. The start of
+    the previous text takes this place.
+    """
+    return min(MAX_PREVIOUS_TOKENS, MAX_LABEL_TOKENS - num_tokens)
+
+
 class LabelWriter:
     """Add the special tokens of one model to the tokens of texts."""
 
@@ -168,17 +177,20 @@ class LabelWriter:
         prompt = self._prompt(language, with_timestamps)
         if not pieces:
             start = [self.timestamp_id(0.0)] if with_timestamps else []
-            return DecoderSequence([*prompt, *start, self._end], len(prompt))
+            return self._after(previous, [*prompt, *start, self._end], len(prompt))
         body = [token for piece in pieces for token in self._write_piece(piece, with_timestamps)]
         if with_timestamps and next_start is not None:
             body.append(self.timestamp_id(next_start))
-        sequence = [*prompt, *body, self._end]
+        return self._after(previous, [*prompt, *body, self._end], 1)
+
+    def _after(self, previous: Sequence[int], sequence: list[int], num_context: int) -> DecoderSequence:
+        """Put the end of the previous text, as much as fits, before a sequence."""
         # The inputs have one token less than the sequence: nothing is predicted after the end token.
-        room = min(MAX_PREVIOUS_TOKENS, MAX_LABEL_TOKENS - len(sequence))
+        room = room_for_previous(len(sequence))
         if not previous or room < 1:
-            return DecoderSequence(sequence, 1)
+            return DecoderSequence(sequence, num_context)
         context = [self._start_of_previous, *previous[-room:]]
-        return DecoderSequence(context + sequence, len(context) + 1)
+        return DecoderSequence(context + sequence, len(context) + num_context)
 
     def count_targets(
         self,

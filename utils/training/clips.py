@@ -25,6 +25,7 @@ from utils.text.label_tokens import (
 )
 from utils.training.clip_rows import DrawOptions, TrainingClip, check_passes, find_clips_before
 from utils.training.stitching import LAST_CUT_START, Group, Stitcher
+from utils.training.term_prompts import TermPrompts
 
 
 class TrainingClips:
@@ -37,6 +38,7 @@ class TrainingClips:
         writer: Writes labels.
         options: How examples are drawn.
         seed: Seed of the run.
+        terms: Writes prompts of listed terms for half of the examples.
 
     Raises:
         UserError: Some epochs would have no clip.
@@ -50,9 +52,10 @@ class TrainingClips:
         writer: LabelWriter,
         options: DrawOptions,
         seed: int,
+        terms: TermPrompts | None = None,
     ) -> None:
         self.rows, self.clips, self.writer = rows.select_columns(["id", "audio"]), clips, writer
-        self._options, self._seed = options, seed
+        self._options, self._seed, self._terms = options, seed, terms
         numbers = np.asarray(datasets)
         self._datasets = [np.flatnonzero(numbers == number) for number in range(len(options.passes))]
         cuts = options.timestamp_probability > 0
@@ -80,7 +83,8 @@ class TrainingClips:
             self._example(group, *chance, seed=(self._seed, epoch, number))
             for number, (group, chance) in enumerate(zip(groups, chances, strict=True))
         ]
-        return examples + self._windows_without_speech(epoch, len(examples))
+        examples += self._windows_without_speech(epoch, len(examples))
+        return self._terms.choose(examples, (self._seed, 6, epoch)) if self._terms else examples
 
     def _windows_without_speech(self, epoch: int, num_examples: int) -> list[Example]:
         """Draw windows without speech. Each has the language, and usually the length, of a random clip."""
@@ -153,16 +157,24 @@ class TrainingClips:
 
     def sequence(self, example: Example) -> DecoderSequence:
         """Return the decoder tokens of an example."""
+        previous = self._context(example)
         if not example.rows:
-            return self.writer.write([], example.language, with_timestamps=example.with_timestamps)
+            return self.writer.write(
+                [], example.language, with_timestamps=example.with_timestamps, previous=previous
+            )
         pieces, next_start = self._pieces(example)
         return self.writer.write(
             pieces,
             self.clips[example.rows[0]].language,
             with_timestamps=example.with_timestamps,
             next_start=next_start,
-            previous=self._previous(example.rows[0]) if example.with_previous else (),
+            previous=previous,
         )
+
+    def _context(self, example: Example) -> Sequence[int]:
+        """Return the tokens before an example: listed terms, then the previous text."""
+        previous = self._previous(example.rows[0]) if example.with_previous else ()
+        return self._terms.write(example, previous) if self._terms and example.with_terms else previous
 
     def _previous(self, row: int) -> Sequence[int]:
         """Return the tokens of the previous text. If the clip has none, take the texts of earlier clips."""

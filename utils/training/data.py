@@ -23,6 +23,7 @@ from utils.training.encoder_cache import EncoderCache, encoder_is_fixed
 from utils.training.fixed_contexts import draw_in_contexts, fixed_contexts
 from utils.training.options import check_augmentation, limit_micro_batches, step_size
 from utils.training.steps import Step, StepPlan
+from utils.training.term_prompts import TermPrompts, load_term_prompts
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def load_data(args: TrainArguments, loaded: LoadedModel, accelerator: Accelerato
         augmentation=args,
         non_speech=args,
     )
-    training = TrainingClips(rows, clips, list(rows["dataset"]), writer, options, args.seed)
+    terms = read_prompt_terms(args, loaded, accelerator, rows)
+    training = TrainingClips(rows, clips, list(rows["dataset"]), writer, options, args.seed, terms)
     if args.condition_on_prev_probability and not training.knows_texts_before:
         raise UserError(
             f"condition_on_prev_probability {args.condition_on_prev_probability}: no clip of "
@@ -151,6 +153,18 @@ def leave_out_long_labels(
             f"{', '.join(args.dataset)}: no utterance of the training split is short enough to train on."
         )
     return rows.select(fitting), [clips[index] for index in fitting]
+
+
+def read_prompt_terms(
+    args: TrainArguments, loaded: LoadedModel, accelerator: Accelerator, rows: Dataset
+) -> TermPrompts | None:
+    """Read the terms that are given in prompts, if there are any, and print how many of them are said."""
+    if args.prompt_terms_file is None:
+        return None
+    tokenizer, lower_case = loaded.processor.tokenizer, args.do_lower_case
+    terms = load_term_prompts(args.prompt_terms_file, list(rows["text"]), tokenizer, lower_case=lower_case)
+    accelerator.print(f"{args.prompt_terms_file}: {terms}.")
+    return terms
 
 
 def contexts_of_clips(args: TrainArguments, size: StepSize, clips: list[TrainingClip]) -> list[float]:

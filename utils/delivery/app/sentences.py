@@ -1,6 +1,5 @@
 """Reads the list of sentences that speakers read aloud."""
 
-import codecs
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,7 @@ from utils.data.sources.tables import TEXT_COLUMNS, read_table
 from utils.data.utterance import Reject
 from utils.runtime.errors import UserError
 from utils.runtime.problems import BadItem
-
-MOST_LIST_BYTES = 16 << 20
+from utils.text.line_lists import check_list_file, read_list_lines
 
 MOST_SHOWN = 5  # problems in one message
 
@@ -41,9 +39,11 @@ def read_sentences(path: Path, language: str | None) -> tuple[Sentence, ...]:
         UserError: The file is unusable, or preprocess.py would reject some of its sentences. The message
             names the first of them.
     """
-    _check_file(path)
-    separator = SEPARATORS.get(path.suffix.lower())
-    rows = _rows_of_table(path, separator) if separator else _rows_of_text(path)
+    check_list_file(path, "sentence")
+    if separator := SEPARATORS.get(path.suffix.lower()):
+        rows = _rows_of_table(path, separator)
+    else:
+        rows = ((line, text, None) for line, text in read_list_lines(path))
     sentences: dict[str, Sentence] = {}
     problems = []
     rules = choose_rules()
@@ -62,31 +62,6 @@ def read_sentences(path: Path, language: str | None) -> tuple[Sentence, ...]:
     if not sentences:
         raise UserError(f"{path}: no sentences. Write a sentence on each line.")
     return tuple(sentences.values())
-
-
-def _check_file(path: Path) -> None:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file. Expected a text file with a sentence on each line.")
-    with path.open("rb") as file:
-        data = file.read(MOST_LIST_BYTES + 1)
-    if len(data) > MOST_LIST_BYTES:
-        raise UserError(f"{path}: over {MOST_LIST_BYTES >> 20} MiB. Expected a list of sentences.")
-    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        found = "UTF-16" if is_utf16 else f"a byte that is not UTF-8 in line {line}"
-        raise UserError(f"{path}: found {found}. Save the file as UTF-8 text.") from None
-    if b"\0" in data:
-        raise UserError(f"{path}: found a NUL character. Expected UTF-8 text with a sentence on each line.")
-
-
-def _rows_of_text(path: Path) -> Iterator[tuple[int, str, str | None]]:
-    """Yield the line number and text of each sentence."""
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            yield number, line, None
 
 
 def _rows_of_table(path: Path, separator: str) -> Iterator[tuple[int, str, str | None]]:

@@ -9,6 +9,9 @@ import torch
 
 from utils.model.decoding import DecodedClips
 from utils.model.loading import LoadedModel
+from utils.runtime.errors import UserError
+from utils.text.label_tokens import MAX_PREVIOUS_TOKENS
+from utils.text.term_tokens import TermTokens
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class BackendOptions:
     max_length: int  # most tokens of a hypothesis, the prompt included; CTranslate2 writes at most 224
     task: str = "transcribe"  # or translate, into English
     num_beams: int = 1  # 1 is greedy; the transformers backend has only this
+    prompt: tuple[int, ...] = ()  # tokens of the text before each clip of `transcribe_batch`
 
 
 class Transcriber(Protocol):
@@ -48,7 +52,7 @@ class Transcriber(Protocol):
     def transcribe_batch(
         self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
     ) -> list[str]:
-        """Return the text of each clip.
+        """Return the text of each clip, after the prompt of the options.
 
         Args:
             clips: FLAC bytes of at most 30 s, 16 kHz mono.
@@ -89,5 +93,24 @@ class Transcriber(Protocol):
 
 def with_task(transcriber: Transcriber, task: str) -> Transcriber:
     """Return a transcriber of the same model in memory, for another task."""
+    return _with_options(transcriber, replace(transcriber.options, task=task))
+
+
+def with_prompt_terms(transcriber: Transcriber, terms: Sequence[str]) -> Transcriber:
+    """Return a transcriber of the same model in memory, with names and terms as the prompt of each clip.
+
+    Raises:
+        UserError: The prompt would be too long.
+    """
+    tokens, numbers = TermTokens(transcriber.loaded.processor.tokenizer, terms), np.arange(len(terms))
+    if (fitting := len(tokens.fitting(numbers, MAX_PREVIOUS_TOKENS))) < len(terms):
+        raise UserError(
+            f"prompt_terms_file: {len(terms):,} terms are too many for one prompt. Expected at most "
+            f"{MAX_PREVIOUS_TOKENS} tokens, which the first {fitting:,} need. Shorten the list."
+        )
+    return _with_options(transcriber, replace(transcriber.options, prompt=tuple(tokens.join(numbers))))
+
+
+def _with_options(transcriber: Transcriber, options: BackendOptions) -> Transcriber:
     frozen = cast(Any, transcriber)  # every backend is a frozen dataclass
-    return replace(frozen, options=replace(transcriber.options, task=task))
+    return replace(frozen, options=options)

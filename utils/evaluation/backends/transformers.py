@@ -37,7 +37,8 @@ class TransformersTranscriber:
     def transcribe_batch(
         self, clips: Sequence[bytes], languages: Sequence[str | None], contexts: Sequence[float]
     ) -> list[str]:
-        return self.decode([decode_flac(clip) for clip in clips], languages, contexts).texts
+        samples = [decode_flac(clip) for clip in clips]
+        return self.decode(samples, languages, contexts, previous=self.options.prompt).texts
 
     def decode(
         self,
