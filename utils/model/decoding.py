@@ -17,6 +17,8 @@ from utils.model.encoded_clips import EncodedClips, attending_to, encode_in_cont
 from utils.model.kernels.attention import attending_by_products
 from utils.model.kernels.onednn import packed
 from utils.model.languages import language_ids
+from utils.model.loss import TargetLoss
+from utils.model.teacher_forcing import reference_losses
 from utils.model.whisper import eval_mode, whisper_of
 from utils.text.label_tokens import prompt_tokens
 from utils.text.loops import loop_period
@@ -31,6 +33,7 @@ class DecodedClips:
     texts: list[str]
     languages: list[str | None]  # given or detected; None for an English-only model
     encoded: EncodedClips | None  # None if the decoder keeps its encoder's output to itself
+    losses: Sequence[TargetLoss] = ()  # of the references, if they were given
 
 
 def detect_languages(
@@ -77,7 +80,7 @@ def decode_greedily(
     first, later = _never_chosen(model, device)
     results: list[list[int]] = [[] for _ in range(len(prompts))]
     draws = [torch.Generator(device).manual_seed(torch.initial_seed()) for _ in results]
-    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+    cache = EncoderDecoderCache(DynamicCache(), encoded.cross_cache)
     active = torch.arange(len(prompts), device=device)
     inputs = prompts
     for position in range(prompts.shape[1], min(max_length, model.config.max_target_positions)):
@@ -165,6 +168,7 @@ def decode_clips(
     silence_run: int = 0,
     previous: Sequence[int] = (),
     temperature: float = 0.0,
+    references: Sequence[str] | None = None,
 ) -> DecodedClips:
     """Transcribe clips together, each encoded in its own audio context.
 
@@ -181,6 +185,7 @@ def decode_clips(
         silence_run: For a dynamic context, see `utils.model.encoder.encode`.
         previous: Tokens of the text before each clip. They are its prompt.
         temperature: See `decode_greedily`.
+        references: Text of each clip, if its loss is wanted.
     """
     whisper = whisper_of(model)
     encoded = encode_in_contexts(whisper, processor, clips, contexts, silence_run)
@@ -191,9 +196,13 @@ def decode_clips(
             prompt_tokens(processor.tokenizer, language, task=task, previous=previous) for language in spoken
         ]
         prompt_ids = torch.tensor(prompts, device=encoded.states.device)
+        losses: Sequence[TargetLoss] = ()
+        if references is not None:
+            labels = references, spoken, task
+            losses = reference_losses(whisper, processor.tokenizer, being_decoded, *labels)
         tokens = decode_greedily(whisper, being_decoded, prompt_ids, max_length, temperature)
     texts = processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-    return DecodedClips([text.strip() for text in texts], spoken, encoded)
+    return DecodedClips([text.strip() for text in texts], spoken, encoded, losses)
 
 
 def _spoken_languages(

@@ -125,14 +125,18 @@ class RunLog:
         self._unwritten = b""
 
     def write_evaluation(
-        self, step: int, scored: Sequence[ScoredUtterance], seconds: float, samples: Sequence[Sample]
+        self,
+        step: int,
+        scored: Sequence[ScoredUtterance],
+        samples: Sequence[Sample],
+        figures: Mapping[str, float],
     ) -> None:
         """Write the rates and utterances (`predictions/step-<step>.jsonl`) of an evaluation.
 
-        Print samples.
+        Print samples. `figures` are written beside the rates.
         """
         rates = evaluation_record(error_rates(scored))
-        self.write(step, **rates, eval_utterances=len(scored), eval_seconds=seconds)
+        self.write(step, **rates, **figures, eval_utterances=len(scored))
         if not self._accelerator.is_main_process:
             return
         if samples:
