@@ -23,7 +23,13 @@ if_recipe = $(if $(wildcard recipes/$(NAME).$(1).yaml),$(2) recipes/$(NAME).$(1)
 # One worker per core, up to four, with one thread each: threads of several processes would slow each other down.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help install demo recipe test test-slow style format bench
+SWEEP_DIR ?= runs/$(NAME)-sweep
+# Flags of train.py, given in upper case: make sweep LEARNING_RATE='1e-5 2e-5'
+OURS = NAME CONFIG PYTHON VENV SWEEP_DIR
+GIVEN = $(foreach name,$(sort $(.VARIABLES)),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+GRID = $(foreach flag,$(filter-out $(OURS),$(GIVEN)),'$(flag)=$($(flag))')
+
+.PHONY: help install demo recipe sweep test test-slow style format bench
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -41,6 +47,11 @@ recipe: .venv/.installed ## prepare, train and evaluate recipes/NAME.yaml: make 
 	$(call if_recipe,preprocess,$(BIN)/python preprocess.py --config)
 	$(LAUNCH) --config_file accelerate_configs/$(or $(CONFIG),$(shell $(PICK))).yaml train.py --config recipes/$(NAME).yaml
 	$(call if_recipe,evaluate,$(BIN)/python evaluate.py --config)
+
+sweep: .venv/.installed ## compare values of flags of train.py: make sweep NAME=starter LEARNING_RATE='1e-5 2e-5'
+	$(if $(GRID),,$(error Give flags of train.py in upper case, with values: make sweep LEARNING_RATE='1e-5 2e-5'))
+	$(BIN)/python sweep.py --recipe recipes/$(NAME).yaml --grid $(GRID) \
+	  $(if $(CONFIG),--accelerate_config $(CONFIG)) --output_dir $(SWEEP_DIR)
 
 test: .venv/.installed-dev ## run all quick tests
 	$(PYTEST) --cpu_times this -m "not slow and not hub"

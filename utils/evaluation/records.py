@@ -131,6 +131,12 @@ class EvaluationResult:
     trainable_parameters: int | None
     total_parameters: int
     detected_languages: list[str] = field(default_factory=list)  # without a token; the model detected one
+    error_causes: dict[str, int] = field(default_factory=dict)  # errors of raw text by cause
+
+    @property
+    def is_over_100_percent(self) -> bool:
+        """Check whether there are more errors than words (or characters), in raw or normalised text."""
+        return max(self.rate(self.raw), self.rate(self.normalized)) > 1
 
     def rate(self, score: TextScore) -> float:
         """Return the error rate to which the interval belongs, as a fraction."""

@@ -13,6 +13,7 @@ from utils.evaluation.records import (
     ScoredDecoding,
     TextScore,
 )
+from utils.scoring.error_causes import count_causes
 from utils.scoring.error_rates import (
     TEXT_FORMS,
     ScoredUtterance,
@@ -58,6 +59,7 @@ def score_decoding(
             },
             "confusions": count_confusions(alignments["normalized"]),
             "failures": count_failures(failures),
+            "error_causes": count_causes(alignments["raw"], failures),
         }
     )
     _, clusters = scorer.choose_clusters(everyone)

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from transformers import DynamicCache, EncoderDecoderCache, WhisperForConditionalGeneration, WhisperProcessor
 
-from utils.audio.flac import decode_flac
 from utils.model.encoded_clips import EncodedClips, attending_to, encode_in_contexts
 from utils.model.kernels.attention import attending_by_products
 from utils.model.kernels.onednn import packed
@@ -136,23 +135,6 @@ def ready_to_decode(model: torch.nn.Module) -> Iterator[None]:
     """Set evaluation mode and the fastest layers for decoding. The weights must not change in the block."""
     with eval_mode(model), packed(model), attending_by_products(whisper_of(model)):
         yield
-
-
-def transcribe_batch(
-    model: torch.nn.Module,
-    processor: WhisperProcessor,
-    clips: Sequence[bytes],
-    languages: Sequence[str | None],
-    contexts: Sequence[float],
-    *,
-    max_length: int,
-    task: str = "transcribe",
-    silence_run: int = 0,
-) -> list[str]:
-    """Return the texts of FLAC clips, see `decode_clips`."""
-    samples = [decode_flac(clip) for clip in clips]
-    options = {"max_length": max_length, "task": task, "silence_run": silence_run}
-    return decode_clips(model, processor, samples, languages, contexts, **options).texts  # type: ignore[arg-type]
 
 
 @torch.inference_mode()

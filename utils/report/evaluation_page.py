@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.evaluation.records import RATES, Analysis, EvaluationResult, Prediction
-from utils.report.count_tables import confusion_table, failure_table, made_up_word_table
+from utils.report.count_tables import cause_table, confusion_table, failure_table, made_up_word_table
 from utils.report.evaluation_charts import EvaluationCharts
 from utils.report.labels import TEXT_LABELS
 from utils.report.page import write_page
@@ -52,6 +52,11 @@ def write_evaluation_page(
         "comparisons": sorted(comparisons, key=lambda comparison: order.index(comparison.text)),
         "charts": charts,
         "failures": [(dataset.name, failure_table(dataset.series)) for dataset in datasets],
+        "causes": [
+            (dataset.name, cause_table(dataset.series))
+            for dataset in datasets
+            if any(result.is_over_100_percent for result in dataset.results)
+        ],
         "made_up_words": made_up_word_table(results),
         "confusions": [table for table in map(confusion_table, datasets) if table.series],
         "card_lists": list_utterances(

@@ -35,7 +35,7 @@ def write_evaluation_tables(
 
     Args:
         folder: The files are written here: scores.csv, groups.csv, confusions.csv, failures.csv,
-            hallucination.csv, comparisons.csv, gates.csv, utterances.csv and learning_curve.csv.
+            error_causes.csv, hallucination.csv, comparisons.csv, gates.csv, utterances.csv and learning_curve.csv.
         results: Results of all models.
         analysis: Comparisons and gates, if models were compared.
         predictions: Predictions of all models.
@@ -52,6 +52,11 @@ def write_evaluation_tables(
             _named(result) | {"failure": kind, "count": count, "num_utterances": result.num_utterances}
             for result in results
             for kind, count in result.failures.items()
+        ],
+        "error_causes": [
+            _named(result) | {"cause": cause, "errors": count}
+            for result in results
+            for cause, count in result.error_causes.items()
         ],
         "hallucination": [
             _named(result) | {"sound": sound} | vars(probe)

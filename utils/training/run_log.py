@@ -13,9 +13,10 @@ from torch import distributed
 
 from utils.runtime.files import write_jsonl, write_text
 from utils.scoring.error_rates import ScoredUtterance, error_rates, evaluation_record, prediction_records
+from utils.training.evaluation_history import METRICS_FILE
 from utils.training.samples import Sample, print_samples, samples_as_markdown
 
-METRICS_FILE, PREDICTIONS, RUN_ID_FILE = "metrics.jsonl", "predictions", "run_id.txt"
+PREDICTIONS, RUN_ID_FILE = "predictions", "run_id.txt"
 
 # Referenced until the process ends, see `end_training`.
 _ended_groups: list[distributed.ProcessGroup | None] = []
