@@ -48,8 +48,10 @@ recipe: .venv/.installed ## prepare, train and evaluate recipes/NAME.yaml: make 
 	$(LAUNCH) --config_file accelerate_configs/$(or $(CONFIG),$(shell $(PICK))).yaml train.py --config recipes/$(NAME).yaml
 	$(call if_recipe,evaluate,$(BIN)/python evaluate.py --config)
 
+sweep: export NEXT_IS_AUTOMATIC := 1
 sweep: .venv/.installed ## compare values of flags of train.py: make sweep NAME=starter LEARNING_RATE='1e-5 2e-5'
 	$(if $(GRID),,$(error Give flags of train.py in upper case, with values: make sweep LEARNING_RATE='1e-5 2e-5'))
+	$(call if_recipe,preprocess,$(BIN)/python preprocess.py --config)
 	$(BIN)/python sweep.py --recipe recipes/$(NAME).yaml --grid $(GRID) \
 	  $(if $(CONFIG),--accelerate_config $(CONFIG)) --output_dir $(SWEEP_DIR)
 

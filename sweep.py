@@ -3,7 +3,7 @@
 The next command, for the test split, is printed at the end. The same command again continues a sweep that was
 stopped, and repeats runs that failed.
 
-    python sweep.py --recipe recipes/starter.yaml --grid learning_rate=1e-5,2e-5 --output_dir runs/starter-sweep
+    python sweep.py --recipe recipes/starter.yaml --grid learning_rate=1e-5,2e-5 --output_dir runs/sweep
 """
 
 import contextlib
@@ -95,7 +95,8 @@ def report(args: SweepArguments, runs: list[SweepRun]) -> None:
     write_sweep(path, ranked)
     print_sweep(ranked)
     print(f"The same as a table for programs: {path}")
-    print(f"Next, evaluate the best run on the test split:\n  {test_command(arguments[ranked[0].folder], 'best')}")
+    command = test_command(arguments[ranked[0].folder], "best")
+    print(f"Next, evaluate the best run on the test split:\n  {command}")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ class SweepArguments(ScriptArguments):
         for word, flag in zip(self.grid, flags, strict=True):
             values = _split(word)[1]
             if not values or "" in values:
-                found.append(f"grid {word!r}: expected a flag and its values, such as learning_rate=1e-5,2e-5.")
+                found.append(f"grid {word!r}: expected a flag and values, such as learning_rate=1e-5,2e-5.")
             elif flag in NOT_IN_A_GRID:
                 found.append(f"grid {flag}: it must be the same for all runs.")
             elif flag not in known:

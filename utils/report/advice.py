@@ -74,9 +74,9 @@ CURES: Mapping[str, str] = {
     "faster-whisper decodes such clips again by itself.",
     WRONG_LANGUAGE: "Give --language. If it was given, train longer or start from a larger model.",
     DECODER_ERROR: "predictions.jsonl has the reason for each clip.",
-    CASE_OR_PUNCTUATION: "Read the normalised rate, which ignores both. Or train on texts that are written like "
-    "the references.",
-    INSERTION: "Check that the references have all words that are spoken. If the model writes text for silence "
-    "or noise, train with --non_speech_share 0.1.",
+    CASE_OR_PUNCTUATION: "Read the normalised rate, which ignores both. Or train on texts that are written "
+    "like the references.",
+    INSERTION: "Check that the references have all words that are spoken. If the model writes text for "
+    "silence or noise, train with --non_speech_share 0.1.",
     OTHER: "Train longer, on more data, or start from a larger model.",
 }

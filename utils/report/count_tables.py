@@ -76,8 +76,13 @@ def failure_table(series: Sequence[Series]) -> CountTable:
 
 
 def cause_table(series: Sequence[Series]) -> CountTable:
-    """Return the share of each cause in the errors of raw text, with its cure. Absent causes are left out."""
-    rows = []
+    """Return the share of each cause in the errors of raw text, with its cure. Absent causes are left out.
+
+    There are no rows if no rate is over 100 %.
+    """
+    rows = list[CountRow]()
+    if not any(one.result.is_over_100_percent for one in series):
+        return CountTable(series, rows)
     for cause, meaning in ERROR_CAUSES.items():
         shares = [
             (one.result.error_causes.get(cause, 0), sum(one.result.error_causes.values())) for one in series

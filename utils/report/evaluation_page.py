@@ -36,7 +36,6 @@ def write_evaluation_page(
     # every model except the baseline, the best first; or the only model
     candidates = analysis.candidates if analysis else [results[0].model]
     baseline = results[0].model if analysis else None
-    order = list(TEXT_LABELS)
     comparisons = analysis.comparisons if analysis else []
     context = {
         "best": find_result(datasets[0].results, candidates[0]),
@@ -49,14 +48,10 @@ def write_evaluation_page(
         "dataset_names": {(result.dataset, result.split): name_dataset(result) for result in results},
         "measures": name_measures(results),
         "all_series": list_series(results, results),
-        "comparisons": sorted(comparisons, key=lambda comparison: order.index(comparison.text)),
+        "comparisons": sorted(comparisons, key=lambda one: list(TEXT_LABELS).index(one.text)),
         "charts": charts,
         "failures": [(dataset.name, failure_table(dataset.series)) for dataset in datasets],
-        "causes": [
-            (dataset.name, cause_table(dataset.series))
-            for dataset in datasets
-            if any(result.is_over_100_percent for result in dataset.results)
-        ],
+        "causes": [(dataset.name, cause_table(dataset.series)) for dataset in datasets],
         "made_up_words": made_up_word_table(results),
         "confusions": [table for table in map(confusion_table, datasets) if table.series],
         "card_lists": list_utterances(

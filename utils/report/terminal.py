@@ -31,7 +31,7 @@ def print_report(
     console.print(build_results_table(results))
     if analysis:
         console.print(build_comparison_table(analysis.comparisons))
-    if any(result.is_over_100_percent for result in results):
+    if any(result.is_over_100_percent and result.error_causes for result in results):
         console.print(build_causes_table(results))
     if any(any(r.failures.values()) or r.hallucination for r in results):
         console.print(build_failures_table(results))
