@@ -33,9 +33,11 @@ def wait_until(condition, log: Path) -> None:
 
 
 def test_a_killed_sweep_goes_on_and_a_failed_run_stops_no_other(sweep_words, tiny_whisper, tmp_path):
-    log, there = tmp_path / "log", str(tiny_whisper).replace("/", "-").strip()
+    log, there = tmp_path / "log", str(tiny_whisper).replace("/", "-")
     start = lambda: start_warm(sweep_words, log, cwd=ROOT, env=os.environ)  # noqa: E731
-    first, second = (tmp_path / f"sweep/learning_rate={rate},model_name_or_path={there}" for rate in ("1e-3", "1e-4"))
+    first, second = (
+        tmp_path / f"sweep/learning_rate={rate},model_name_or_path={there}" for rate in ("1e-3", "1e-4")
+    )
     process = start()
     wait_until(lambda: any(second.glob("checkpoint-*")), log)
     kill_all([process])
@@ -70,8 +72,18 @@ def test_a_sweep_that_is_told_to_stop_stops_its_run_and_starts_no_other(sweep_wo
 
 
 def test_make_passes_flags_in_upper_case_on():
-    words = ["make", "--dry-run", "sweep", "NAME=starter", "LEARNING_RATE=1e-5 2e-5", "LORA_R=8,16", "CONFIG=cpu"]
-    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.replace("\\\n", "")
+    words = [
+        "make",
+        "--dry-run",
+        "sweep",
+        "NAME=starter",
+        "LEARNING_RATE=1e-5 2e-5",
+        "LORA_R=8,16",
+        "CONFIG=cpu",
+    ]
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.replace(
+        "\\\n", ""
+    )
     call = " ".join(said.split("sweep.py")[1].split())
     assert call.startswith(
         "--recipe recipes/starter.yaml --grid 'LEARNING_RATE=1e-5 2e-5' 'LORA_R=8,16' --accelerate_config cpu"

@@ -200,7 +200,7 @@ def test_a_run_learns_and_leaves_model_folders_metrics_and_checkpoints(finished_
 
 
 def test_each_evaluation_logs_the_validation_loss_and_the_epoch(finished_once, prepared):
-    """40 clips are five steps of 8. The loss of the last one is transformers' own of the model that is saved."""
+    """40 clips are five steps of 8. The last loss is transformers' own of the model that is saved."""
     evaluations = [record for record in read_metrics(finished_once) if "eval_wer" in record]
     assert [record["epoch"] for record in evaluations] == pytest.approx([0.4, 0.8, 1.2])
     expected = loss_and_gradients_of_transformers(finished_once / "final", prepared, range(6), "validation")

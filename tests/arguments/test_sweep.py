@@ -51,7 +51,10 @@ def test_commas_part_values_that_have_spaces(plan):
         ("learning_rate=1e-5,1e-5", "more than once"),
         ("seed=1 Seed=2", "more than once"),
         ("learning_rate=1e-5,fast", "learning_rate fast: argument --learning_rate: invalid float value"),
-        ("learning_rate=1e-5,-1 max_steps=5", "learning_rate -1, max_steps 5: learning_rate -1.0: expected at"),
+        (
+            "learning_rate=1e-5,-1 max_steps=5",
+            "learning_rate -1, max_steps 5: learning_rate -1.0: expected at",
+        ),
         ("eval_steps=0,10", "eval_steps 0: eval_steps 0. A sweep needs evaluations"),
     ],
 )

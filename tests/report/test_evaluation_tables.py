@@ -29,7 +29,8 @@ def test_a_file_for_each_table(tmp_path):
     written = write_evaluation_tables(
         tmp_path / "tables", build_results(), build_analysis(), build_predictions(), {TUNED: METRICS}
     )
-    names = "scores groups confusions failures error_causes hallucination comparisons gates utterances learning_curve"
+    names = "scores groups confusions failures error_causes hallucination comparisons gates utterances"
+    names += " learning_curve"
     assert [path.stem for path in written] == names.split() and all(path.suffix == ".csv" for path in written)
     assert sorted(tmp_path.joinpath("tables").iterdir()) == sorted(written)
     tables = {path.stem: read(path) for path in written}

@@ -14,7 +14,9 @@ from utils.report.sweep_table import print_sweep, rank_runs, write_sweep
 GOOD, BAD = [0, 1, 0, 0, 1, 0, 2, 0, 0, 0], [1, 1, 2, 0, 1, 0, 2, 1, 0, 4]
 
 
-def write_run(folder: Path, errors: list[int], *, metric: str = "normalized_wer", average: bool = False) -> Path:
+def write_run(
+    folder: Path, errors: list[int], *, metric: str = "normalized_wer", average: bool = False
+) -> Path:
     """A finished run whose best evaluation was at step 20."""
     said = ["uno due tre quattro"] * len(errors)
     heard = [" ".join(["x"] * wrong + text.split()[wrong:]) for wrong, text in zip(errors, said, strict=True)]
@@ -77,7 +79,14 @@ def test_the_table_is_shown_in_percent_and_written_as_fractions(runs, tmp_path):
     assert "WER normalised of the best evaluation" in text and "test it" in text
     rows = [line for line in text.splitlines() if "1e-" in line]
     cells = [[cell.strip() for cell in row.strip("│ ").split("│")] for row in rows]
-    assert [cells[0][place] for place in (0, 1, 4, 5, 6, 7)] == ["1e-5", "10.00", "20", "1.50", "0.250", "0.500"]
+    assert [cells[0][place] for place in (0, 1, 4, 5, 6, 7)] == [
+        "1e-5",
+        "10.00",
+        "20",
+        "1.50",
+        "0.250",
+        "0.500",
+    ]
     assert cells[1][2:5] == ["–", "15.00", "average"] and cells[2][3].startswith("20.00 (")
     write_sweep(tmp_path / "sweep.csv", ranked)
     with (tmp_path / "sweep.csv").open(encoding="utf-8-sig", newline="") as file:

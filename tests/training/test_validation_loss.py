@@ -10,6 +10,7 @@ import soundfile
 import torch
 from datasets import Dataset, concatenate_datasets, load_from_disk
 
+from utils.audio.flac import encode_flac
 from utils.model.decoding import decode_clips, ready_to_decode
 from utils.model.loading import load_model
 from utils.model.loss import TargetLoss
@@ -19,7 +20,7 @@ from utils.training.shared_decoding import RowDecoder, decode_on_all_processes, 
 
 @pytest.fixture(scope="module")
 def loaded(spelling_whisper):
-    """A model that ends some hypotheses before others, so that clips leave the batch."""
+    """A model that writes letters, by what it hears."""
     return load_model(str(spelling_whisper))
 
 
@@ -87,14 +88,16 @@ def test_language_and_task_are_those_of_the_labels(loaded, rows):
     assert found == pytest.approx(mean(losses_of_transformers(loaded, some, "en", "translate")), rel=1e-5)
 
 
-def test_it_changes_no_hypothesis(loaded, rows):
+def test_it_changes_no_hypothesis(loaded, italian_prompts):
     """Decoding goes on with the keys and values that the loss has computed."""
-    samples = [soundfile.read(io.BytesIO(data), dtype="float32")[0] for data in rows["audio"]]
-    words = (loaded.model, loaded.processor, samples, ["it"] * len(rows), [30.0] * len(rows))
+    samples, texts = zip(*italian_prompts[:5], strict=True)
     with ready_to_decode(loaded.model):
+        words = loaded.model, loaded.processor, samples, ["it"] * 5, [30.0] * 5
         plain = decode_clips(*words, max_length=40).texts
-    assert len({len(text) for text in plain}) > 1
-    found = score(loaded, rows, generation_max_length=40, per_device_eval_batch_size=6)
+    assert len(set(plain)) > 3
+    prompts = {"id": list("abcde"), "audio": [encode_flac(clip) for clip in samples], "text": list(texts)}
+    prompts |= {"duration": [len(clip) / 16_000 for clip in samples], "language": ["it"] * 5}
+    found = score(loaded, Dataset.from_dict(prompts), generation_max_length=40)
     assert [each.hypothesis for each in found.utterances] == plain
 
 
@@ -111,13 +114,12 @@ def test_processes_share_the_clips_and_all_get_the_loss_of_all(
     loaded, rows, expected, have_a_model, monkeypatch
 ):
     """What one process gathers from all is noted in a first round."""
+    options = settings(per_device_eval_batch_size=2, generation_max_length=8)
     decoders = [
-        RowDecoder(loaded.model, loaded.processor, rows, max_length=8, task="transcribe") if has else None
-        for has in have_a_model
+        RowDecoder(loaded.model, loaded.processor, rows, options) if has else None for has in have_a_model
     ]
-    shares = []
+    shares, there = [], "utils.training.shared_decoding"
     with monkeypatch.context() as first_round:
-        there = "utils.training.shared_decoding"
         first_round.setattr(f"{there}.gather_object", lambda own: have_a_model)
         first_round.setattr(f"{there}.gather_hypotheses", lambda own, _: shares.append(own) or [])
         for index, decoder in enumerate(decoders):
@@ -129,7 +131,6 @@ def test_processes_share_the_clips_and_all_get_the_loss_of_all(
     monkeypatch.setattr("utils.model.transcription.gather_object", lambda own: shares)
     for index, has in enumerate(have_a_model):
         model = loaded.model if has else None
-        options = settings(per_device_eval_batch_size=2, generation_max_length=8)
         found = score_rows(options, process(index, 2), model, loaded.processor, rows, StopRequest())
         assert found.loss == pytest.approx(mean(expected), rel=1e-5)
 

@@ -51,12 +51,13 @@ def reference_losses(
         past_key_values=EncoderDecoderCache(DynamicCache(), encoded.cross_cache),
         use_cache=True,
     ).last_hidden_state  # (B, T, d_model)
-    losses, is_target = [], labels != IGNORED
-    for states, targets, chosen in zip(decoded, labels, is_target, strict=True):
-        # one clip after another: the logits of a whole batch would take much memory
-        losses.append(summed_cross_entropy(states[chosen], targets[chosen], model.proj_out))
+    is_target = labels != IGNORED
     counts = is_target.sum(dim=1).tolist()
-    return [TargetLoss(*each) for each in zip(torch.stack(losses).tolist(), counts, strict=True)]
+    sums = decoded.new_zeros(len(counts), dtype=torch.float32)
+    for row, chosen in enumerate(is_target):
+        if counts[row]:  # one clip after another: the logits of a whole batch would take much memory
+            sums[row] = summed_cross_entropy(decoded[row, chosen], labels[row, chosen], model.proj_out)
+    return [TargetLoss(*each) for each in zip(sums.tolist(), counts, strict=True)]
 
 
 def write_labels(

@@ -73,9 +73,15 @@ def read_curves(metrics: Mapping[str, Sequence[dict]]) -> list[LearningCurve]:
     Args:
         metrics: The lines of metrics.jsonl of each model.
     """
-    keys = ("loss", "eval_normalized_wer", "eval_wer", "eval_loss")
     curves = [
-        LearningCurve(model, *[read_points(records, key) for key in keys], read_evaluations(records))
+        LearningCurve(
+            model,
+            loss=read_points(records, "loss"),
+            normalized_wer=read_points(records, "eval_normalized_wer"),
+            raw_wer=read_points(records, "eval_wer"),
+            validation_loss=read_points(records, "eval_loss"),
+            evaluations=read_evaluations(records),
+        )
         for model, records in metrics.items()
     ]
     return [curve for curve in curves if curve.loss or curve.normalized_wer or curve.raw_wer]

@@ -48,24 +48,29 @@ def rank_runs(runs: Mapping[Path, Mapping[str, str]], samples: int, seed: int) -
     """
     read = sorted((_read_run(folder, values) for folder, values in runs.items()), key=lambda run: run.rate)
     counts = {run.folder: _count_errors(run) for run in read}
-    ranked = []
-    for run in read:
-        own, first = counts[run.folder], counts[read[0].folder]
-        if own:
-            run = replace(run, ci95=bootstrap_interval(list(own.values()), samples, seed))
-        if run is not read[0]:
-            run = replace(run, above_first=run.rate - read[0].rate)
-        if run.above_first is not None and own and own.keys() == first.keys():
-            found = compare(list(own.values()), [first[key] for key in own], samples, seed)
-            run = replace(run, above_first_ci95=found.ci95)
-        ranked.append(run)
-    return ranked
+    return [_compared(run, read[0], counts, samples, seed) for run in read]
+
+
+def _compared(
+    run: RankedRun, first: RankedRun, counts: dict[str, dict[str, ErrorCounts]], samples: int, seed: int
+) -> RankedRun:
+    """Add the intervals of a run, and its difference from the first run."""
+    own, others = counts[run.folder], counts[first.folder]
+    if own:
+        run = replace(run, ci95=bootstrap_interval(list(own.values()), samples, seed))
+    if run.folder == first.folder:
+        return run
+    run = replace(run, above_first=run.rate - first.rate)
+    if not own or own.keys() != others.keys():
+        return run
+    found = compare(list(own.values()), [others[key] for key in own], samples, seed)
+    return replace(run, above_first_ci95=found.ci95)
 
 
 def _read_run(folder: Path, values: Mapping[str, str]) -> RankedRun:
     results = read_training_results(folder / "best")
     step = results["best_step"]
-    logged = next((each for each in results["evaluations"] if each["step"] == step), {})
+    logged: dict = next((each for each in results["evaluations"] if each["step"] == step), {})
     return RankedRun(
         values,
         str(folder),

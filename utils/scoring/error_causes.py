@@ -28,9 +28,7 @@ _OF_CLIPS = {
 """The cause of all errors of a clip, by its kind of failure. The first one counts."""
 
 
-def count_causes(
-    alignments: Iterable[Sequence[Edit]], failures: Iterable[Sequence[str]]
-) -> dict[str, int]:
+def count_causes(alignments: Iterable[Sequence[Edit]], failures: Iterable[Sequence[str]]) -> dict[str, int]:
     """Count the errors of each cause. Each error has one cause, so the sum is the number of all errors.
 
     Args:

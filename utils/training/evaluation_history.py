@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from utils.runtime.records import record_from
 from utils.scoring.error_rates import METRIC_LABELS
 
 METRICS_FILE = "metrics.jsonl"  # in the run folder
@@ -13,6 +14,13 @@ METRICS_FILE = "metrics.jsonl"  # in the run folder
 LOSS_RISES, RATE_RISES = 0.01, 0.03  # by this share of the lowest value; less may be chance
 
 MOST_EVALUATIONS = 12  # rows of a table
+
+_LOGGED_RATES = {
+    "normalized_wer": "eval_normalized_wer",
+    "raw_wer": "eval_wer",
+    "normalized_cer": "eval_normalized_cer",
+    "raw_cer": "eval_cer",
+}
 
 
 @dataclass(frozen=True)
@@ -49,13 +57,16 @@ def read_evaluations(records: Sequence[dict]) -> list[LoggedEvaluation]:
     found, losses = list[LoggedEvaluation](), list[float]()
     for record in records:
         losses += [loss] if (loss := _number(record, "loss")) is not None else []
-        names = ("eval_normalized_wer", "eval_wer", "eval_normalized_cer", "eval_cer")
-        rates = [rate for name in names if (rate := _number(record, name)) is not None]
-        if len(rates) == len(names):
-            training_loss = sum(losses) / len(losses) if losses else None
-            others = _number(record, "epoch"), training_loss, _number(record, "eval_loss")
-            found.append(LoggedEvaluation(record["step"], *rates, *others))
-            losses.clear()
+        rates = {name: _number(record, logged) for name, logged in _LOGGED_RATES.items()}
+        if None in rates.values():
+            continue
+        others = {
+            "epoch": _number(record, "epoch"),
+            "training_loss": sum(losses) / len(losses) if losses else None,
+            "validation_loss": _number(record, "eval_loss"),
+        }
+        found.append(record_from(LoggedEvaluation, {"step": record["step"], **rates, **others}))
+        losses.clear()
     return found
 
 

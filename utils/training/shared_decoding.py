@@ -52,9 +52,7 @@ def score_rows(
     Raises:
         CutShortError: A process got a signal to stop. All processes raise this.
     """
-    decoder = model and RowDecoder(
-        model, processor, rows, max_length=args.generation_max_length, task=args.task
-    )
+    decoder = None if model is None else RowDecoder(model, processor, rows, args)
     hypotheses = decode_on_all_processes(
         accelerator,
         decoder,
@@ -74,16 +72,15 @@ class RowDecoder:
         model: Whisper, or a PEFT model around it.
         processor: Its processor.
         rows: Rows of a prepared dataset.
-        max_length: Largest number of tokens of a hypothesis, with the prompt.
-        task: `transcribe` or `translate`.
+        args: They name the task, and limit the length of a hypothesis.
     """
 
     def __init__(
-        self, model: nn.Module, processor: WhisperProcessor, rows: Dataset, *, max_length: int, task: str
+        self, model: nn.Module, processor: WhisperProcessor, rows: Dataset, args: TrainArguments
     ) -> None:
-        self.model, self.task = model, task
+        self.model, self.task = model, args.task
         self.losses: dict[int, TargetLoss] = {}
-        self._processor, self._max_length = processor, max_length
+        self._processor, self._max_length = processor, args.generation_max_length
         self._rows = rows.select_columns(["audio", "text"])
 
     def __call__(
