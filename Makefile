@@ -28,7 +28,13 @@ RECIPE = --name $(NAME) $(call flag,--input,INPUT) $(call flag,--data,DATA) $(ca
 # One worker per core, up to four, with one thread each: threads of several processes would slow each other down.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
-.PHONY: help install demo recipe test test-slow style format bench
+SWEEP_DIR ?= runs/$(NAME)-sweep
+# Flags of train.py, given in upper case: make sweep LEARNING_RATE='1e-5 2e-5'
+OURS = NAME INPUT CONFIG PYTHON VENV SWEEP_DIR
+GIVEN = $(foreach name,$(sort $(.VARIABLES)),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+GRID = $(foreach flag,$(filter-out $(OURS),$(GIVEN)),'$(flag)=$($(flag))')
+
+.PHONY: help install demo recipe sweep test test-slow style format bench
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## */\1|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +46,14 @@ demo: ## fine-tune Whisper base on Italian telephone prompts, compare it with th
 
 recipe: $(VENV)/.installed ## prepare, train and evaluate recipes/NAME.yaml: make recipe NAME=starter
 	@export PATH="$(abspath $(BIN)):$$PATH" && plan=$$(python recipes/plan.py $(RECIPE)) && exec sh -exc "$$plan"
+
+sweep: export NEXT_IS_AUTOMATIC := 1
+sweep: $(VENV)/.installed ## compare values of flags of train.py: make sweep NAME=starter LEARNING_RATE='1e-5 2e-5'
+	$(if $(GRID),,$(error Give flags of train.py in upper case, with values: make sweep LEARNING_RATE='1e-5 2e-5'))
+	$(if $(wildcard recipes/$(NAME).preprocess.yaml),$(BIN)/python preprocess.py \
+	  --config recipes/$(NAME).preprocess.yaml $(call flag,--input,INPUT))
+	$(BIN)/python sweep.py --recipe recipes/$(NAME).yaml --grid $(GRID) \
+	  $(if $(CONFIG),--accelerate_config $(CONFIG)) --output_dir $(SWEEP_DIR)
 
 test: $(VENV)/.installed-dev ## run all quick tests
 	$(PYTEST) --cpu_times this -m "not slow and not hub"

@@ -110,7 +110,7 @@ def fine_tune(
     from utils.runtime.out_of_memory import explaining_out_of_memory
     from utils.training.micro_batch_trial import try_largest_step
     from utils.training.mixing import forget_mixtures
-    from utils.training.model_folders import save_model
+    from utils.training.model_folders import complete_best, save_model
     from utils.training.resuming import find_start, take_up
     from utils.training.run import begin, leave_to_be_continued
     from utils.training.setup import build_run
@@ -135,6 +135,7 @@ def fine_tune(
                 "early_stopping_patience."
             )
     save_model(run, run.output_dir / "final")
+    complete_best(run)
     if run.data.encoder_cache and accelerator.is_main_process:
         run.data.encoder_cache.remove()
     accelerator.free_memory()

@@ -20,6 +20,7 @@ from utils.arguments.evaluate import EvaluateArguments
 from utils.arguments.export import ExportArguments
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.preprocess import PreprocessArguments
+from utils.arguments.sweep import SweepArguments
 from utils.arguments.train import TrainArguments
 from utils.arguments.transcribe import TranscribeArguments
 
@@ -31,6 +32,7 @@ KINDS = {
     "transcribe.py": TranscribeArguments,
     "export.py": ExportArguments,
     "app.py": AppArguments,
+    "sweep.py": SweepArguments,
 }
 GUIDES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 PAGES = ["README.md", "AGENTS.md", "CONTRIBUTING.md", "recipes/README.md", *GUIDES]

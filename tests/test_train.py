@@ -109,7 +109,9 @@ def first_steps(launcher: list[str], ways: dict[str, list[str]]) -> dict[str, di
     return {Path(output).stem: load_file(output) for output in ways}
 
 
-def loss_and_gradients_of_transformers(model_folder, prepared, indices) -> dict[str, torch.Tensor]:
+def loss_and_gradients_of_transformers(
+    model_folder, prepared, indices, split="train"
+) -> dict[str, torch.Tensor]:
     """The same clips as one batch through transformers' own forward pass, feature extractor and tokenizer."""
     import io
 
@@ -119,7 +121,7 @@ def loss_and_gradients_of_transformers(model_folder, prepared, indices) -> dict[
 
     processor = WhisperProcessor.from_pretrained(model_folder, language="it", task="transcribe")
     model = WhisperForConditionalGeneration.from_pretrained(model_folder)
-    rows = load_from_disk(prepared)["train"].select(indices)
+    rows = load_from_disk(prepared)[split].select(indices)
     clips = [soundfile.read(io.BytesIO(data))[0] for data in rows["audio"]]
     features = processor.feature_extractor(clips, sampling_rate=16_000, return_tensors="pt").input_features
     ids = [torch.tensor(processor.tokenizer(" " + text).input_ids[1:]) for text in rows["text"]]
@@ -197,12 +199,25 @@ def test_a_run_learns_and_leaves_model_folders_metrics_and_checkpoints(finished_
     assert "learning_rate: 0.001" in (finished_once / "final/train.yaml").read_text()
 
 
+def test_each_evaluation_logs_the_validation_loss_and_the_epoch(finished_once, prepared):
+    """40 clips are five steps of 8. The last loss is transformers' own of the model that is saved."""
+    evaluations = [record for record in read_metrics(finished_once) if "eval_wer" in record]
+    assert [record["epoch"] for record in evaluations] == pytest.approx([0.4, 0.8, 1.2])
+    expected = loss_and_gradients_of_transformers(finished_once / "final", prepared, range(6), "validation")
+    assert evaluations[-1]["eval_loss"] == pytest.approx(expected["loss"].item(), rel=1e-5)
+    assert values_of(finished_once, "epoch")[:3] == pytest.approx([0.2, 0.4, 0.4])  # of training, too
+    said = json.loads((finished_once / "best/train_results.json").read_text())["evaluations"]
+    assert [each["validation_loss"] for each in said] == [record["eval_loss"] for record in evaluations]
+
+
 def test_tensorboard_gets_the_losses(finished_once):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(finished_once / "logs/whisper-finetuning")).Reload()
     found = [round(event.value, 4) for event in events.Scalars("loss")]
     assert found == [round(loss, 4) for loss in values_of(finished_once, "loss")]
+    found = [event.value for event in events.Scalars("eval_loss")]
+    assert found == pytest.approx(values_of(finished_once, "eval_loss"), rel=1e-5)
 
 
 def test_a_lora_run_leaves_an_adapter_that_scores_the_same_when_loaded(adapter_once, tiny_whisper, prepared):

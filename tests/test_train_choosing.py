@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import train
 from tests.support.scripted_decoding import TEXT, script_decoding, short_run, write_short_clips, wrong
@@ -160,6 +161,25 @@ def test_other_validation_clips_choose_the_best_anew(arguments, tmp_path, monkey
     more = ["--resume_from_checkpoint", "latest", "--max_eval_samples", "1"]
     train.main(arguments("--save_steps", "1", "--max_steps", "3", *more))
     assert best_of(tmp_path / "run") == (4 / 8, 3)
+
+
+def test_the_best_step_is_kept_where_it_is_not_the_last(arguments, tmp_path, monkeypatch, capsys):
+    """The weights of step 2; its card tells the evaluations after it, too."""
+    script_decoding(monkeypatch, *[wrong(words) for words in (3, 1, 4, 2)])
+    train.main(arguments("--save_steps", "1", "--save_total_limit", "9"))
+    run = tmp_path / "run"
+    assert best_of(run) == (1 / 8, 2)
+    best, final = (load_file(run / name / "model.safetensors") for name in ("best", "final"))
+    kept = load_file(run / "checkpoint-2/model.safetensors")
+    name = "model.encoder.conv1.weight"
+    (saved,) = [weight for key, weight in kept.items() if key.endswith(name)]
+    assert torch.equal(best[name], saved) and not torch.equal(best[name], final[name])
+    evaluations = read_json(run / "best/train_results.json")["evaluations"]
+    assert [each["step"] for each in evaluations] == [1, 2, 3, 4]
+    assert [each["normalized_wer"] for each in evaluations] == [3 / 8, 1 / 8, 4 / 8, 2 / 8]
+    card = (run / "best/README.md").read_text()
+    assert "| 4 | 0.50 | " in card and "at step 2" in card  # eight clips, one a step
+    assert f"{run / 'best'} (step 2)" in capsys.readouterr().out
 
 
 # Each is the best by one metric alone; the rates are counted by hand.

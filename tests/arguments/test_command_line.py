@@ -11,6 +11,7 @@ from utils.arguments.evaluate import EvaluateArguments
 from utils.arguments.export import ExportArguments
 from utils.arguments.parsing import parse_arguments
 from utils.arguments.preprocess import PreprocessArguments
+from utils.arguments.sweep import SweepArguments
 from utils.arguments.train import TrainArguments
 from utils.arguments.transcribe import TranscribeArguments
 from utils.runtime.errors import UserError
@@ -18,6 +19,7 @@ from utils.runtime.errors import UserError
 NEEDED = ["--model_name_or_path", "m", "--dataset", "d", "--output_dir", "o"]
 TWO_SCREENS = 100  # lines
 SCRIPTS = [PreprocessArguments, TrainArguments, EvaluateArguments, TranscribeArguments, ExportArguments]
+SCRIPTS += [SweepArguments]
 
 
 def help_of(capsys, kind, *words: str, description: str | None = None) -> str:

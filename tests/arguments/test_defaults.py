@@ -10,6 +10,7 @@ from utils.arguments.app import AppArguments
 from utils.arguments.evaluate import EvaluateArguments
 from utils.arguments.export import ExportArguments
 from utils.arguments.preprocess import PreprocessArguments
+from utils.arguments.sweep import SweepArguments
 from utils.arguments.train import TrainArguments
 from utils.arguments.transcribe import TranscribeArguments
 
@@ -20,6 +21,7 @@ SCRIPTS = {
     "transcribe": TranscribeArguments,
     "export": ExportArguments,
     "app": AppArguments,
+    "sweep": SweepArguments,
 }
 EXPECTED = yaml.safe_load((Path(__file__).parents[1] / "fixtures/defaults.yaml").read_text(encoding="utf-8"))
 

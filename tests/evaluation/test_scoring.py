@@ -32,6 +32,7 @@ RESULT_KEYS |= {
     "trainable_parameters",
     "total_parameters",
     "detected_languages",
+    "error_causes",
 }
 COMPARISON_KEYS = {"baseline", "candidate", "dataset", "split", "text", "audio_context", "wer_reduction"}
 COMPARISON_KEYS |= {"relative_reduction", "ci95", "test", "p_value", "wins", "losses", "ties"}
@@ -68,6 +69,21 @@ def test_raw_scores_by_hand(evaluation_set):
     assert raw.wer == pytest.approx(5 / 8)
     cleaned = ["Premere uno.", "Il numero è occupato", "[bip]", "Grazie"]
     assert raw.cer == pytest.approx(jiwer.cer(cleaned, BASELINE))
+
+
+def test_causes_of_raw_errors_by_hand(evaluation_set):
+    """Premere, [bip]: as said, but in other letters; un and a missing word; one bip more."""
+    causes = score(evaluation_set, "base", BASELINE).result.error_causes
+    found = {cause: count for cause, count in causes.items() if count}
+    assert found == {"case or punctuation": 2, "insertion": 1, "other": 2}
+
+
+@pytest.mark.parametrize(("raw", "normalized", "is_over"), [(8, 0, False), (9, 0, True), (0, 9, True)])
+def test_a_rate_over_100_percent_is_one_in_either_text(evaluation_set, raw, normalized, is_over):
+    result = score(evaluation_set, "base", BASELINE).result
+    forms = {"raw": raw, "normalized": normalized}
+    rates = {form: replace(getattr(result, form), wer=errors / 8) for form, errors in forms.items()}
+    assert replace(result, **rates).is_over_100_percent == is_over
 
 
 def test_normalised_scores_by_hand(evaluation_set):

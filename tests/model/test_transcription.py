@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.models.whisper.modeling_whisper import WhisperDecoderLayer
 
-from utils.model.decoding import ready_to_decode, transcribe_batch
+from tests.support.transcribing import transcribe_batch
+from utils.model.decoding import ready_to_decode
 from utils.model.loading import load_model
 from utils.model.transcription import CutShortError, Hypothesis, gather_hypotheses, transcribe_clips
 

@@ -199,11 +199,14 @@ def lines_of(axes) -> dict:
 
 
 def test_lines_have_the_values_of_the_log():
-    above, below = draw_learning([CURVE], [BASE, TUNED]).axes
+    curve = replace(CURVE, validation_loss=[(20, 0.75), (40, 0.5)])
+    above, below = draw_learning([curve], [BASE, TUNED]).axes
     lines = lines_of(above)
     assert lines["normalised WER"] == [pytest.approx((20, 20.0)), pytest.approx((40, 15.0))]
     assert lines["raw WER"] == [pytest.approx((20, 30.0)), pytest.approx((40, 31.0))]
     assert lines_of(below)["training loss"] == [(10, 1.5), (20, 0.5), (40, 0.25)]
+    assert lines_of(below)["validation loss"] == [(20, 0.75), (40, 0.5)]
+    assert "validation loss, step 40: 0.5" in marks_texts(below)
     assert above.get_ylim()[0] == below.get_ylim()[0] == 0 and above.get_xlim()[0] == 0
     assert {line.get_color() for line in above.get_lines()[:1]} == {"#0072b2"}  # of the second model
     assert "normalised WER, step 40: 15" in marks_texts(above)
@@ -231,13 +234,11 @@ def test_several_runs_are_named_and_a_run_without_validation_has_one_panel():
     only_loss = LearningCurve("a", CURVE.loss, [], [])
     (legend,) = draw_learning([only_loss, CURVE], ["a", TUNED]).legends
     assert [text.get_text() for text in legend.get_texts()] == [
-        "training loss, a",  # of a run that the panel above does not show
-        f"normalised WER, {TUNED}",
-        f"raw WER, {TUNED}",
+        *("training loss, a", f"normalised WER, {TUNED}", f"raw WER, {TUNED}", f"training loss, {TUNED}")
     ]
-    assert [axes.get_title(loc="left") for axes in draw_learning([only_loss], ["a"]).axes] == [
-        "Training loss"
-    ]
+    for curve in (only_loss, LearningCurve("a", [], [], [], [(20, 0.75)])):
+        (axes,) = draw_learning([curve], ["a"]).axes
+        assert axes.get_title(loc="left") == "Loss of a target token"
     assert draw_evaluation_charts([build_result()], []).learning is None
 
 

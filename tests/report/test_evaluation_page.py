@@ -32,6 +32,7 @@ from utils.report.utterance_cards import CASES_IN_A_LIST, MOST_CHARACTERS
 from utils.runtime.files import write_json
 from utils.scoring.term_scores import TermCounts
 from utils.scoring.word_alignment import Confusion, Edit
+from utils.training.evaluation_history import LoggedEvaluation
 
 TITLES = ["summary", "scores", "before-after", "groups", "duration", "learning", "failures", "confusions"]
 TITLES += ["utterances", "notes"]
@@ -148,6 +149,28 @@ def test_words_say_what_the_numbers_say(written):
     assert "9.0" in text and "6 of 20 clips" in text  # 30 words in 200 s are 9 a minute
     assert "In no clip of any model: insertion run, wrong language" in text
     assert "nothing" in text and "grazie" in text and "– / 72.6 M" in text
+
+
+def test_evaluations_during_training_are_a_table(written):
+    known = LoggedEvaluation(20, 0.2, 0.3, 0.1, 0.1, epoch=1.5, training_loss=1.25, validation_loss=0.75)
+    unknown = LoggedEvaluation(40, 0.15, 0.31, 0.1, 0.1)  # the log of an earlier version
+    curve = replace(CURVE, evaluations=[known, unknown])
+    text = written(build_results(), build_analysis(), curves=[curve]).cells
+    assert "20|1.50|1.250|0.750|20.0|30.0" in text and "40|–|–|–|15.0|31.0" in text
+
+
+def test_causes_and_cures_are_shown_where_a_rate_is_over_100_percent(written):
+    causes = {"loop": 30, "insertion": 10}
+    results = [
+        build_result(wer=1.2, error_causes=causes),
+        build_result(TUNED, 0.2, error_causes={"case or punctuation": 4}),
+    ]
+    page = written(results)
+    assert "Why an error rate is over 100 %" in shown(page)
+    assert "75 %|30|0.0 %|0" in page.cells and "25 %|10|0.0 %|0" in page.cells
+    assert "0.0 %|0|100.0 %|4" in page.cells  # of the model below 100 %, too
+    assert "train with --non_speech_share 0.1" in shown(page) and "Give --language" not in shown(page)
+    assert "over 100 %" not in shown(written([build_result(wer=0.8, error_causes=causes)]))
 
 
 def test_models_that_differ_only_in_case_are_two(written):

@@ -30,7 +30,8 @@ def test_a_file_for_each_table(tmp_path):
     written = write_evaluation_tables(
         tmp_path / "tables", build_results(), build_analysis(), build_predictions(), {TUNED: METRICS}
     )
-    names = "scores groups confusions failures hallucination comparisons gates utterances learning_curve"
+    names = "scores groups confusions failures error_causes hallucination comparisons gates utterances"
+    names += " learning_curve"
     assert [path.stem for path in written] == names.split() and all(path.suffix == ".csv" for path in written)
     assert sorted(tmp_path.joinpath("tables").iterdir()) == sorted(written)
     tables = {path.stem: read(path) for path in written}
@@ -47,6 +48,11 @@ def test_a_file_for_each_table(tmp_path):
     assert len(tables["groups"]) == 3 * 6 * 2 and tables["groups"][0]["value"] == "napoletano"
     assert tables["confusions"][1]["reference"] == "" and tables["confusions"][1]["hypothesis"] == "grazie"
     assert (tables["failures"][0]["failure"], tables["failures"][0]["count"]) == ("loop", "2")
+    causes = tables["error_causes"][:2]
+    assert [(line["model"], line["cause"], line["errors"]) for line in causes] == [
+        ("openai/whisper-base", "insertion", "31"),
+        ("openai/whisper-base", "other", "137"),
+    ]
     assert (tables["hallucination"][0]["sound"], tables["hallucination"][0]["words"]) == ("silence", "30")
     assert float(tables["comparisons"][0]["p_value"]) == 0.0004
     assert tables["gates"] == [
@@ -60,7 +66,7 @@ def test_a_file_for_each_table(tmp_path):
 
 
 def test_what_is_not_there_has_no_file(tmp_path):
-    nothing = {"groups": {}, "confusions": [], "failures": {}, "hallucination": None}
+    nothing = {"groups": {}, "confusions": [], "failures": {}, "hallucination": None, "error_causes": {}}
     results = [build_result(**nothing)]
     assert [path.name for path in write_evaluation_tables(tmp_path, results, None, [], {})] == ["scores.csv"]
 

@@ -44,6 +44,21 @@ def test_neighbours_are_averaged():
     assert thinned(points, 7) == points and thinned([], 3) == []
 
 
+def test_validation_losses_are_points_and_evaluations_are_rows():
+    rates = {"eval_normalized_wer": 0.2, "eval_wer": 0.3, "eval_normalized_cer": 0.1, "eval_cer": 0.1}
+    losses = ((10, 0.8), (20, 1.0))
+    records = [{"step": step, **rates, "eval_loss": loss, "epoch": step / 10} for step, loss in losses]
+    (curve,) = read_curves({"tuned": records})
+    assert curve.validation_loss == [(10, 0.8), (20, 1.0)] and curve.steps == [10, 20] * 3
+    assert [(each.step, each.epoch, each.validation_loss) for each in curve.rows] == [
+        (10, 1.0, 0.8),
+        (20, 2.0, 1.0),
+    ]
+    parted = "The validation loss rises after step 10, but the normalised WER does not."
+    assert parted in learning_words([curve])
+    assert f"tuned: {parted}" in learning_words([curve, curve])
+
+
 def test_the_lowest_rate_is_told_in_words():
     alone = learning_words(read_curves({"tuned": METRICS}))
     assert "The lowest normalised rate is 15.0 % at step 20 (upright line)." in alone

@@ -106,3 +106,16 @@ def test_score_line_reads_as_a_dictionary_in_percent_even_on_a_narrow_terminal()
         "raw_wer_score": 45.873,
         "normalised_wer_score": 30.26,
     }
+
+
+def test_causes_of_errors_are_shown_where_a_rate_is_over_100_percent():
+    """For all models; the raw rate alone may be over 100 %."""
+    over = replace(BASE, raw=replace(SCORE, wer=1.24), error_causes={"wrong language": 90, "insertion": 30})
+    text = printed([over, replace(TUNED, error_causes={"insertion": 4, "other": 4})])
+    assert "Why an error rate is over 100 %" in text and "insertion: elsewhere, words that nobody" in text
+    rows = text[text.index("Why an error") :].splitlines()
+    cells = [[cell.strip() for cell in row.strip("│ ").split("│")][3:] for row in rows if "data/it" in row]
+    assert cells[:2] == [["75 %", "25 %", "0.0 %"], ["0.0 %", "50 %", "50 %"]]
+    assert "loop" not in text and "Give --language." in " ".join(text.split())
+    assert "over 100 %" not in printed([replace(over, raw=SCORE)])
+    assert "over 100 %" not in printed([replace(over, error_causes={})])  # results of an earlier version

@@ -82,6 +82,7 @@ def build_result(model: str = BASE, wer: float = 0.303, **changes) -> Evaluation
             Confusion("ehm", None, 3),
         ],
         failures=failures(loop=2 if is_base else 0, truncated=5),
+        error_causes={"insertion": 31, "other": 137},
         hallucination={"silence": silence, "noise": replace(silence, words=4)},
         total_parameters=72_593_920,
     )

@@ -22,8 +22,8 @@ def script_decoding(monkeypatch, *hypotheses: str) -> list[Asked]:
     asked: list[Asked] = []
     left = iter(hypotheses)
 
-    def transcribe(transcribe_batch, clips, durations, languages, **_) -> dict[int, Hypothesis]:
-        asked.append(Asked(list(languages), transcribe_batch.keywords["task"]))
+    def transcribe(decoder, numbers, durations, languages, **_) -> dict[int, Hypothesis]:
+        asked.append(Asked(list(languages), decoder.task))
         return dict.fromkeys(range(len(durations)), Hypothesis(next(left)))
 
     monkeypatch.setattr("utils.training.shared_decoding.transcribe_clips", transcribe)

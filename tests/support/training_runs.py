@@ -76,10 +76,11 @@ def steps_done(run: Path) -> int:
 
 
 def assert_same_course(straight: Path, resumed: Path) -> None:
-    """The same losses to 1e-6, order of clips and error rates at every step."""
+    """The same losses to 1e-6, order of clips, epochs and error rates at every step."""
     for one, other in zip(read_metrics(straight), read_metrics(resumed), strict=True):
-        assert other.get("loss") == pytest.approx(one.get("loss"), abs=1e-6)
-        for name in ("step", "order", "eval_wer"):
+        for name in ("loss", "eval_loss"):
+            assert other.get(name) == pytest.approx(one.get(name), abs=1e-6)
+        for name in ("step", "epoch", "order", "eval_wer"):
             assert other.get(name) == one.get(name)
 
 

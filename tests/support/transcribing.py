@@ -3,8 +3,17 @@
 from collections.abc import Sequence
 from functools import partial
 
-from utils.model.decoding import ready_to_decode, transcribe_batch
+from utils.audio.flac import decode_flac
+from utils.model.decoding import decode_clips, ready_to_decode
 from utils.model.transcription import transcribe_clips
+
+
+def transcribe_batch(
+    model, processor, clips: Sequence[bytes], languages: Sequence[str | None], contexts, **options
+) -> list[str]:
+    """The texts of FLAC clips, see `decode_clips`."""
+    samples = [decode_flac(clip) for clip in clips]
+    return decode_clips(model, processor, samples, languages, contexts, **options).texts
 
 
 def transcribe(

@@ -98,11 +98,35 @@ def _run_warm(
     return subprocess.CompletedProcess(command, child.exitcode or 0)
 
 
-def _become(words: list[str], folder: str, environment: dict[str, str], log: str) -> None:
-    """Run the script in this process, which has been forked for it."""
-    output = os.open(log, os.O_WRONLY | os.O_APPEND)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+class WarmPopen:
+    """As much of `subprocess.Popen` as sweep.py needs: a fork of this process that becomes the script."""
+
+    def __init__(self, command: Sequence[str], *, env: Mapping[str, str]) -> None:
+        assert command[0] == sys.executable
+        words = (list(command[1:]), str(ROOT), dict(env), None)
+        self._child = multiprocessing.get_context("fork").Process(target=_become, args=words)
+        self._child.start()
+
+    def poll(self) -> int | None:
+        return self._child.exitcode
+
+    def wait(self, timeout: float) -> None:
+        self._child.join(timeout)
+
+    def terminate(self) -> None:
+        self._child.terminate()
+
+    @property
+    def returncode(self) -> int | None:
+        return self._child.exitcode
+
+
+def _become(words: list[str], folder: str, environment: dict[str, str], log: str | None) -> None:
+    """Run the script in this process, which has been forked for it. It writes to `log`, if there is one."""
+    if log is not None:
+        output = os.open(log, os.O_WRONLY | os.O_APPEND)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

@@ -59,7 +59,7 @@ def test_results_keep_what_a_card_needs(tmp_path):
     metrics.write_text(
         json.dumps({"step": 1, "loss": 2.0})
         + "\n"
-        + json.dumps({"step": 2, **rates})
+        + json.dumps({"step": 2, **rates, "epoch": 0.5, "eval_loss": 1.5})
         + "\n"
         + json.dumps({"step": 3, **rates, "eval_wer": None})
         + "\n"
@@ -69,6 +69,7 @@ def test_results_keep_what_a_card_needs(tmp_path):
     assert [each["hub_id"] for each in found["datasets"]] == ["x/a", "x/b"]
     assert found["evaluations"] == [
         {"step": 2, "normalized_wer": 0.25, "raw_wer": 0.5, "normalized_cer": 0.1, "raw_cer": 0.2}
+        | {"epoch": 0.5, "training_loss": 2.0, "validation_loss": 1.5}
     ]
     assert card_results(arguments(), tmp_path / "none")["evaluations"] == []
 

@@ -14,7 +14,7 @@ from utils.model.adapters import add_adapter
 from utils.model.loading import load_model
 from utils.model.saving import save_weights
 from utils.training.model_folders import _empty_copy
-from utils.training.shared_decoding import transcribe_on_all_processes
+from utils.training.shared_decoding import decode_on_all_processes
 
 
 def test_a_copy_of_an_adapter_names_the_base_of_the_adapter(tiny_whisper, tmp_path):
@@ -47,26 +47,27 @@ def process(index: int, of: int) -> SimpleNamespace:
 def test_hypotheses_come_in_the_order_of_the_rows_on_every_process(monkeypatch, have_a_model):
     """Each says a clip's own name; what one process gathers from all is noted in a first round."""
     names = list("abcde")
-    rows = Dataset.from_dict(
-        {"audio": [name.encode() for name in names], "duration": [1.0] * 5, "language": ["it"] * 5}
-    )
+    rows = Dataset.from_dict({"duration": [1.0] * 5, "language": ["it"] * 5})
     decoded, shares = [], []
 
-    def spell(model, processor, clips, languages, contexts, **_) -> list[str]:
-        texts = [clip.decode() for clip in clips]
-        decoded.extend(texts)
-        return texts
+    class Speller:
+        """As much of a `RowDecoder` as is called; it says the names of the rows."""
+
+        model = torch.nn.Identity()
+
+        def __call__(self, numbers, languages, contexts) -> list[str]:
+            texts = [names[number] for number in numbers]
+            decoded.extend(texts)
+            return texts
 
     def found_by_all() -> list[list[str]]:
-        words = {"batch_size": 2, "max_length": 9, "task": "transcribe"}
         return [
-            transcribe_on_all_processes(
-                process(index, len(have_a_model)), torch.nn.Identity() if has else None, None, rows, **words
+            decode_on_all_processes(
+                process(index, len(have_a_model)), Speller() if has else None, rows, batch_size=2
             )
             for index, has in enumerate(have_a_model)
         ]
 
-    monkeypatch.setattr("utils.training.shared_decoding.transcribe_batch", spell)
     monkeypatch.setattr("utils.training.shared_decoding.ready_to_decode", contextlib.nullcontext)
     monkeypatch.setattr("utils.training.shared_decoding.gather_object", lambda own: have_a_model)
     with monkeypatch.context() as first_round:

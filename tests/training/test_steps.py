@@ -81,6 +81,22 @@ def test_a_begun_step_of_an_epoch_counts_whole(num_epochs, steps):
     assert build_plan([1.0] * 12, 4).count_steps(num_epochs) == steps  # 3 an epoch
 
 
+def test_epochs_have_fractions():
+    """Three steps in an epoch."""
+    steps = build_plan([1.0] * 12, 4)
+    found = [steps.epochs_after(number) for number in (0, 1, 3, 4, 6, 8)]
+    assert found == pytest.approx([0, 1 / 3, 1, 4 / 3, 2, 8 / 3])
+
+
+def test_an_epoch_is_as_long_as_its_own_steps():
+    """Epochs of one and of two steps in turns, where each draws other clips."""
+    drawn = [[Example((row,), 1.0, 3) for row in range(size)] for size in (4, 8)]
+    size = StepSize(clips=4)
+    steps = StepPlan(lambda epoch: drawn[epoch % 2], size, audio_context="full", jitter=[0.0], seed=0)
+    assert [steps.epochs_after(number) for number in range(6)] == [0, 1, 1.5, 2, 3, 3.5]
+    assert [steps.count_steps(epochs) for epochs in (1, 1.5, 2, 3)] == [1, 2, 3, 4]
+
+
 @settings(max_examples=60, deadline=None)
 @given(DURATIONS, st.integers(1, 16), st.integers(0, 1000))
 def test_the_context_holds_the_longest_clip_of_the_step(durations, batch_size, seed):

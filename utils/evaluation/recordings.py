@@ -137,7 +137,7 @@ def transcribe_recordings(
 
 
 def transcribe_chunked(
-    transcribe_batch: BatchTranscriber,
+    transcribe_batch: BatchTranscriber[bytes],
     samples: np.ndarray,
     language: str | None,
     *,

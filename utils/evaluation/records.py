@@ -137,6 +137,12 @@ class EvaluationResult:
     warnings: list[str] = field(default_factory=list)  # why scores of this model are too good
     terms: TermScore | None = None  # how listed terms were written
     is_prompted: bool = False  # whether listed terms were the prompt of each clip
+    error_causes: dict[str, int] = field(default_factory=dict)  # errors of raw text by cause
+
+    @property
+    def is_over_100_percent(self) -> bool:
+        """Check whether there are more errors than words (or characters), in raw or normalised text."""
+        return max(self.rate(self.raw), self.rate(self.normalized)) > 1
 
     def rate(self, score: TextScore) -> float:
         """Return the error rate to which the interval belongs, as a fraction."""

@@ -13,6 +13,7 @@ from utils.evaluation.records import (
     ScoredDecoding,
     TextScore,
 )
+from utils.scoring.error_causes import count_causes
 from utils.scoring.error_rates import (
     TEXT_FORMS,
     ScoredUtterance,
@@ -69,6 +70,7 @@ def score_decoding(
             "confusions": count_confusions(alignments["normalized"]),
             "failures": count_failures(failures),
             "terms": None if finder is None else scorer.score_terms(finder),
+            "error_causes": count_causes(alignments["raw"], failures),
         }
     )
     _, clusters = scorer.choose_clusters(everyone)

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from transformers import DynamicCache, EncoderDecoderCache, WhisperForConditionalGeneration, WhisperProcessor
 
-from utils.audio.flac import decode_flac
 from utils.model.encoded_clips import EncodedClips, attending_to, encode_in_contexts
 from utils.model.kernels.attention import attending_by_products
 from utils.model.kernels.onednn import packed
 from utils.model.languages import language_ids
+from utils.model.loss import TargetLoss
+from utils.model.teacher_forcing import reference_losses
 from utils.model.whisper import eval_mode, whisper_of
 from utils.text.label_tokens import prompt_tokens
 from utils.text.loops import loop_period
@@ -31,6 +32,7 @@ class DecodedClips:
     texts: list[str]
     languages: list[str | None]  # given or detected; None for an English-only model
     encoded: EncodedClips | None  # None if the decoder keeps its encoder's output to itself
+    losses: Sequence[TargetLoss] = ()  # of the references, if they were given
 
 
 def detect_languages(
@@ -77,7 +79,7 @@ def decode_greedily(
     first, later = _never_chosen(model, device)
     results: list[list[int]] = [[] for _ in range(len(prompts))]
     draws = [torch.Generator(device).manual_seed(torch.initial_seed()) for _ in results]
-    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+    cache = EncoderDecoderCache(DynamicCache(), encoded.cross_cache)
     active = torch.arange(len(prompts), device=device)
     inputs = prompts
     for position in range(prompts.shape[1], min(max_length, model.config.max_target_positions)):
@@ -135,23 +137,6 @@ def ready_to_decode(model: torch.nn.Module) -> Iterator[None]:
         yield
 
 
-def transcribe_batch(
-    model: torch.nn.Module,
-    processor: WhisperProcessor,
-    clips: Sequence[bytes],
-    languages: Sequence[str | None],
-    contexts: Sequence[float],
-    *,
-    max_length: int,
-    task: str = "transcribe",
-    silence_run: int = 0,
-) -> list[str]:
-    """Return the texts of FLAC clips, see `decode_clips`."""
-    samples = [decode_flac(clip) for clip in clips]
-    options = {"max_length": max_length, "task": task, "silence_run": silence_run}
-    return decode_clips(model, processor, samples, languages, contexts, **options).texts  # type: ignore[arg-type]
-
-
 @torch.inference_mode()
 def decode_clips(
     model: torch.nn.Module,
@@ -165,6 +150,7 @@ def decode_clips(
     silence_run: int = 0,
     previous: Sequence[int] = (),
     temperature: float = 0.0,
+    references: Sequence[str] | None = None,
 ) -> DecodedClips:
     """Transcribe clips together, each encoded in its own audio context.
 
@@ -181,6 +167,7 @@ def decode_clips(
         silence_run: For a dynamic context, see `utils.model.encoder.encode`.
         previous: Tokens of the text before each clip. They are its prompt.
         temperature: See `decode_greedily`.
+        references: Text of each clip, if its loss is wanted.
     """
     whisper = whisper_of(model)
     encoded = encode_in_contexts(whisper, processor, clips, contexts, silence_run)
@@ -191,9 +178,13 @@ def decode_clips(
             prompt_tokens(processor.tokenizer, language, task=task, previous=previous) for language in spoken
         ]
         prompt_ids = torch.tensor(prompts, device=encoded.states.device)
+        losses: Sequence[TargetLoss] = ()
+        if references is not None:
+            labels = references, spoken, task
+            losses = reference_losses(whisper, processor.tokenizer, being_decoded, *labels)
         tokens = decode_greedily(whisper, being_decoded, prompt_ids, max_length, temperature)
     texts = processor.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-    return DecodedClips([text.strip() for text in texts], spoken, encoded)
+    return DecodedClips([text.strip() for text in texts], spoken, encoded, losses)
 
 
 def _spoken_languages(

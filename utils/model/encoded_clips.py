@@ -2,11 +2,11 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from transformers import WhisperForConditionalGeneration, WhisperProcessor
+from transformers import DynamicCache, WhisperForConditionalGeneration, WhisperProcessor
 
 from utils.model.encoder import condensed_silence, encode_clips
 from utils.model.kernels.attention import mask_cross_attention
@@ -24,6 +24,8 @@ class EncodedClips:
 
     states: torch.Tensor  # (B, positions, d_model)
     mask: torch.Tensor | None = None
+    # keys and values of the cross-attention; empty until a decoder has read the states
+    cross_cache: DynamicCache = field(default_factory=DynamicCache)
 
     def rows(self, kept: Sequence[int] | torch.Tensor) -> "EncodedClips":
         """Return some of the clips, by number."""

@@ -1,5 +1,8 @@
 """The training loss: summed cross-entropy of the target tokens, in chunks if memory is short."""
 
+import math
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -13,6 +16,19 @@ from utils.text.label_tokens import IGNORED
 MULTIPLE = 32  # of target tokens: fewer sizes, which suit matrix kernels
 
 CHUNK_TOKENS = 128  # 27 MB of float32 logits with Whisper's 51,865 tokens
+
+
+@dataclass(frozen=True)
+class TargetLoss:
+    """Cross-entropy of target tokens, summed, and their number."""
+
+    loss_sum: float
+    num_targets: int
+
+    @property
+    def mean(self) -> float:
+        """Mean per target token. NaN if there are no targets."""
+        return self.loss_sum / self.num_targets if self.num_targets else math.nan
 
 
 class WhisperLoss(nn.Module):

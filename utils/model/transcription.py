@@ -14,12 +14,12 @@ Languages = Sequence[str | None]  # code of each clip; None: the model detects i
 
 Contexts = Sequence[float]  # seconds of each clip
 
-# FLAC clips of at most 30 s, their languages and contexts -> the texts
-BatchTranscriber = Callable[[Sequence[bytes], Languages, Contexts], list[str]]
-
 Clip = TypeVar("Clip")
 
 Found = TypeVar("Found")
+
+# clips of at most 30 s, mostly as FLAC bytes, their languages and contexts -> the texts
+BatchTranscriber = Callable[[Sequence[Clip], Languages, Contexts], list[str]]
 
 
 class CutShortError(Exception):
@@ -43,8 +43,8 @@ class DecodingBatch:
 
 
 def transcribe_clips(
-    transcribe_batch: BatchTranscriber,
-    clips: Sequence[bytes],
+    transcribe_batch: BatchTranscriber[Clip],
+    clips: Sequence[Clip],
     durations: Sequence[float],
     languages: Sequence[str | None],
     *,
@@ -62,8 +62,8 @@ def transcribe_clips(
 
     Args:
         transcribe_batch: Decoder of a model. If a batch does not fit into memory, it is split in halves.
-        clips: FLAC bytes of at most 30 s, 16 kHz mono, of the clips of all processes. They are read one batch
-            after another.
+        clips: The clips of all processes, in the form that the decoder takes: mostly FLAC bytes of at most
+            30 s, 16 kHz mono. They are read one batch after another.
         durations: Seconds of each clip.
         languages: Language code of each clip. If it is None, the model detects the language.
         audio_context: "full", or "dynamic", which is each clip's own duration, rounded up to a fixed grid.
@@ -132,8 +132,8 @@ def plan_decoding(durations: Sequence[float], audio_context: str, batch_size: in
 
 
 def _transcribe_batch(
-    transcribe_batch: BatchTranscriber,
-    clips: Sequence[bytes],
+    transcribe_batch: BatchTranscriber[Clip],
+    clips: Sequence[Clip],
     languages: Sequence[str | None],
     batch: DecodingBatch,
     keeps_failures: bool,

@@ -1,6 +1,9 @@
-"""Gives advice for each kind of reject to the readers of the data report."""
+"""Gives advice to the readers of the reports: for each kind of reject, and for error rates over 100 %."""
 
 from collections.abc import Mapping
+
+from utils.scoring.error_causes import CASE_OR_PUNCTUATION, INSERTION, OTHER
+from utils.scoring.failures import DECODER_ERROR, LOOP, WRONG_LANGUAGE
 
 # By how the kind begins.
 ADVICE: Mapping[str, str] = {
@@ -64,3 +67,17 @@ OTHER_ADVICE = "rejects.jsonl lists each one, and says what was found and what w
 def advice_for(kind: str) -> str:
     """Return what the user can do about a kind of reject."""
     return next((advice for start, advice in ADVICE.items() if kind.startswith(start)), OTHER_ADVICE)
+
+
+# By the causes of errors.
+CURES: Mapping[str, str] = {
+    LOOP: "Look for repeated phrases in the training texts, and train with --non_speech_share 0.1. "
+    "faster-whisper decodes such clips again by itself.",
+    WRONG_LANGUAGE: "Give --language. If it was given, train longer or start from a larger model.",
+    DECODER_ERROR: "predictions.jsonl has the reason for each clip.",
+    CASE_OR_PUNCTUATION: "Read the normalised rate, which ignores both. Or train on texts that are written "
+    "like the references.",
+    INSERTION: "Check that the references have all words that are spoken. If the model writes text for "
+    "silence or noise, train with --non_speech_share 0.1.",
+    OTHER: "Train longer, on more data, or start from a larger model.",
+}

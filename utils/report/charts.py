@@ -18,7 +18,7 @@ from utils.report.drawing import (
     new_panels,
 )
 from utils.report.labels import in_percent
-from utils.report.learning_curve import LearningCurve, Point, thinned
+from utils.report.learning_curve import LearningCurve, Point, thinned, times_hundred
 from utils.report.series import Series
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _look(one: Series) -> dict:
 
 @chart_style()
 def draw_learning(curves: Sequence[LearningCurve], models: Sequence[str]) -> "Figure":
-    """Draw the validation WER by step, and below it the training loss.
+    """Draw the validation WER by step, and below it both losses.
 
     If there is only one run, mark its best step.
 
@@ -135,27 +135,31 @@ def draw_learning(curves: Sequence[LearningCurve], models: Sequence[str]) -> "Fi
         curves: The curves of the runs. At least one has a point.
         models: All models of the report in order. Their numbers decide the colours.
     """
-    validated = [curve for curve in curves if curve.normalized_wer or curve.raw_wer]
-    logged = [curve for curve in curves if curve.loss]
-    shown = [title for title, found in (("WER", validated), ("loss", logged)) if found]
-    height = 175 * len(shown) + 2 * LINE * len(curves)
+    found = {
+        "WER": any(curve.normalized_wer or curve.raw_wer for curve in curves),
+        "loss": any(curve.loss or curve.validation_loss for curve in curves),
+    }
+    shown = [title for title, is_there in found.items() if is_there]
+    height = 175 * len(shown) + 4 * LINE * len(curves)
     figure, places = new_panels(height, ratios=[1.0] * len(shown))
     panels = dict(zip(shown, places, strict=True))
-    named = []  # lines; that of a loss has the colour of the rates of its run
+    named = []
     for curve in curves:
         colour = colour_of(models.index(curve.model))
         name = f", {curve.label}" if len(curves) > 1 else ""
-        rates = ((curve.normalized_wer, "-", colour, "normalised"), (curve.raw_wer, "--", CARD, "raw"))
-        for points, style, dots, label in rates:
-            if points:
-                percent = [(step, 100 * rate) for step, rate in points]
-                line = _draw_line(panels["WER"], percent, f"{label} WER{name}", colour, style, dots)
-                named.append(line)
-        if curve.loss:
-            line = _draw_line(panels["loss"], curve.loss, f"training loss{name}", colour, "-", colour)
-            named += [] if curve in validated else [line]
+        lines = (
+            ("WER", times_hundred(curve.normalized_wer), "-", colour, "normalised WER"),
+            ("WER", times_hundred(curve.raw_wer), "--", CARD, "raw WER"),
+            ("loss", curve.loss, "-", colour, "training loss"),
+            ("loss", curve.validation_loss, "--", CARD, "validation loss"),
+        )
+        named += [
+            _draw_line(panels[panel], points, f"{label}{name}", colour, style, dots)
+            for panel, points, style, dots, label in lines
+            if points
+        ]
     add_legend(figure, named)
-    titles = {"WER": "WER on the validation split, percent", "loss": "Training loss"}
+    titles = {"WER": "WER on the validation split, percent", "loss": "Loss of a target token"}
     last_step = max(1, *(step for curve in curves for step in curve.steps))
     for key, axes in panels.items():
         axes.set_title(titles[key], fontweight="bold")

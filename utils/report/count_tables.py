@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from utils.evaluation.records import EvaluationResult
-from utils.report.labels import in_percent
+from utils.report.advice import CURES
+from utils.report.labels import in_percent, share_in_percent
 from utils.report.series import ScoredDataset, Series, list_series
 from utils.runtime.messages import counted
+from utils.scoring.error_causes import ERROR_CAUSES
 from utils.scoring.failures import FAILURE_KINDS
 from utils.scoring.term_scores import TermCounts
 from utils.scoring.word_alignment import MAX_CONFUSIONS
@@ -74,6 +76,26 @@ def failure_table(series: Sequence[Series]) -> CountTable:
         if any(count for count, _ in shares):
             counts = [Count(f"{n:,}", f"{in_percent(n / total)} %", 100 * n / total) for n, total in shares]
             rows.append(CountRow(kind, meaning, counts))
+    return CountTable(series, rows)
+
+
+def cause_table(series: Sequence[Series]) -> CountTable:
+    """Return the share of each cause in the errors of raw text, with its cure. Absent causes are left out.
+
+    There are no rows if no rate is over 100 %.
+    """
+    rows = list[CountRow]()
+    if not any(one.result.is_over_100_percent for one in series):
+        return CountTable(series, rows)
+    for cause, meaning in ERROR_CAUSES.items():
+        shares = [
+            (one.result.error_causes.get(cause, 0), sum(one.result.error_causes.values())) for one in series
+        ]
+        if any(count for count, _ in shares):
+            counts = [
+                Count(share_in_percent(n, total), f"{n:,}", 100 * n / max(total, 1)) for n, total in shares
+            ]
+            rows.append(CountRow(cause, f"{meaning}. {CURES[cause]}", counts))
     return CountTable(series, rows)
 
 

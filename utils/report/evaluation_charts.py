@@ -28,13 +28,20 @@ class GroupChart(Chart):
 
 
 @dataclass(frozen=True)
+class LearningChart(Chart):
+    """A chart of the learning curves, and the evaluations as numbers."""
+
+    curves: Sequence[LearningCurve]
+
+
+@dataclass(frozen=True)
 class EvaluationCharts:
     """The charts in the order of a page."""
 
     before_after: Chart | None = None
     groups: list[GroupChart] = field(default_factory=list)
     durations: list[GroupChart] = field(default_factory=list)
-    learning: Chart | None = None
+    learning: LearningChart | None = None
 
     @property
     def all(self) -> list[Chart]:
@@ -123,6 +130,6 @@ def _group_chart(name: str, column: str, dataset: ScoredDataset, *, of_several: 
     return GroupChart(name, title, words, figure, column, dataset, values)
 
 
-def _learning_chart(curves: Sequence[LearningCurve], models: Sequence[str]) -> Chart:
-    title = "Validation and training loss by step"
-    return Chart("learning_curve", title, learning_words(curves), draw_learning(curves, models))
+def _learning_chart(curves: Sequence[LearningCurve], models: Sequence[str]) -> LearningChart:
+    title, figure = "Validation and training loss by step", draw_learning(curves, models)
+    return LearningChart("learning_curve", title, learning_words(curves), figure, curves)

@@ -4,7 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.evaluation.records import RATES, Analysis, EvaluationResult, Prediction
-from utils.report.count_tables import confusion_table, failure_table, made_up_word_table, term_table
+from utils.report.count_tables import (
+    cause_table,
+    confusion_table,
+    failure_table,
+    made_up_word_table,
+    term_table,
+)
 from utils.report.evaluation_charts import EvaluationCharts
 from utils.report.labels import TEXT_LABELS
 from utils.report.page import write_page
@@ -43,7 +49,7 @@ def write_evaluation_page(
     # every model except the baseline, the best first; or the only model
     candidates = analysis.candidates if analysis else [results[0].model]
     baseline = results[0].model if analysis else None
-    order, comparisons = list(TEXT_LABELS), analysis.comparisons if analysis else []
+    comparisons = analysis.comparisons if analysis else []
     context = {
         "best": find_result(datasets[0].results, candidates[0]),
         "baseline": find_result(datasets[0].results, results[0].model),
@@ -56,9 +62,10 @@ def write_evaluation_page(
         "dataset_names": {(result.dataset, result.split): name_dataset(result) for result in results},
         "measures": name_measures(results),
         "all_series": list_series(results, results),
-        "comparisons": sorted(comparisons, key=lambda comparison: order.index(comparison.text)),
+        "comparisons": sorted(comparisons, key=lambda one: list(TEXT_LABELS).index(one.text)),
         "charts": charts,
         "failures": [(dataset.name, failure_table(dataset.series)) for dataset in datasets],
+        "causes": [(dataset.name, cause_table(dataset.series)) for dataset in datasets],
         "made_up_words": made_up_word_table(results),
         "confusions": [table for table in map(confusion_table, datasets) if table.series],
         "terms": [(dataset.name, table) for dataset in datasets if (table := term_table(dataset)).series],

@@ -35,7 +35,8 @@ def write_evaluation_tables(
 
     Args:
         folder: The files are written here: scores.csv, groups.csv, confusions.csv, failures.csv,
-            hallucination.csv, terms.csv, comparisons.csv, gates.csv, utterances.csv and learning_curve.csv.
+            error_causes.csv, hallucination.csv, terms.csv, comparisons.csv, gates.csv, utterances.csv and
+            learning_curve.csv.
         results: Results of all models.
         analysis: Comparisons and gates, if models were compared.
         predictions: Predictions of all models.
@@ -53,6 +54,7 @@ def write_evaluation_tables(
             for result in results
             for kind, count in result.failures.items()
         ],
+        "error_causes": [row for result in results for row in _cause_rows(result)],
         "hallucination": [
             _named(result) | {"sound": sound} | vars(probe)
             for result in results
@@ -133,6 +135,11 @@ def _group_rows(result: EvaluationResult) -> Iterable[Row]:
 def _term_rows(result: EvaluationResult) -> Iterable[Row]:
     for term, counts in result.terms.by_term.items() if result.terms else ():
         yield _named(result) | {"term": term} | vars(counts)
+
+
+def _cause_rows(result: EvaluationResult) -> Iterable[Row]:
+    for cause, count in result.error_causes.items():
+        yield _named(result) | {"cause": cause, "errors": count}
 
 
 def _comparison_row(comparison: ModelComparison) -> Row:

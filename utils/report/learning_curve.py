@@ -1,12 +1,19 @@
-"""Reads the learning curve of a run from metrics.jsonl: training loss and validation WER by step."""
+"""Reads the learning curve of a run from metrics.jsonl: both losses and the validation WER by step."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from utils.report.labels import in_percent, shorten
+from utils.training.evaluation_history import (
+    METRICS_FILE,
+    LoggedEvaluation,
+    describe_course,
+    read_evaluations,
+    read_log,
+    thin_out,
+)
 
 Point = tuple[int, float]  # (step, value)
 
@@ -16,9 +23,11 @@ class LearningCurve:
     """The log of one run, by step."""
 
     model: str
-    loss: list[Point]
+    loss: list[Point]  # of the training clips
     normalized_wer: list[Point]  # of the validation split
     raw_wer: list[Point]
+    validation_loss: list[Point] = field(default_factory=list)
+    evaluations: list[LoggedEvaluation] = field(default_factory=list)
 
     @property
     def label(self) -> str:
@@ -27,7 +36,13 @@ class LearningCurve:
     @property
     def steps(self) -> list[int]:
         """Return the steps of all points."""
-        return [step for points in (self.loss, self.normalized_wer, self.raw_wer) for step, _ in points]
+        lines = self.loss, self.validation_loss, self.normalized_wer, self.raw_wer
+        return [step for points in lines for step, _ in points]
+
+    @property
+    def rows(self) -> list[LoggedEvaluation]:
+        """Return the evaluations to show as numbers."""
+        return thin_out(self.evaluations)
 
     @property
     def best(self) -> Point | None:
@@ -45,18 +60,9 @@ def load_metrics(model: str) -> list[dict]:
     if not Path(model).is_dir():
         return []
     for folder in (Path(model), Path(model).resolve().parent):
-        file = folder / "metrics.jsonl"
-        if file.is_file():
-            return [line for line in map(_read_line, file.read_bytes().splitlines()) if line]
+        if (folder / METRICS_FILE).is_file():
+            return read_log(folder / METRICS_FILE)
     return []
-
-
-def _read_line(line: bytes) -> dict | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None
 
 
 def read_curves(metrics: Mapping[str, Sequence[dict]]) -> list[LearningCurve]:
@@ -67,9 +73,15 @@ def read_curves(metrics: Mapping[str, Sequence[dict]]) -> list[LearningCurve]:
     Args:
         metrics: The lines of metrics.jsonl of each model.
     """
-    keys = ("loss", "eval_normalized_wer", "eval_wer")
     curves = [
-        LearningCurve(model, *[read_points(records, key) for key in keys])
+        LearningCurve(
+            model,
+            loss=read_points(records, "loss"),
+            normalized_wer=read_points(records, "eval_normalized_wer"),
+            raw_wer=read_points(records, "eval_wer"),
+            validation_loss=read_points(records, "eval_loss"),
+            evaluations=read_evaluations(records),
+        )
         for model, records in metrics.items()
     ]
     return [curve for curve in curves if curve.loss or curve.normalized_wer or curve.raw_wer]
@@ -85,6 +97,11 @@ def read_points(records: Sequence[dict], key: str) -> list[Point]:
     return sorted(values.items())
 
 
+def times_hundred(points: Sequence[Point]) -> list[Point]:
+    """Return rates in percent."""
+    return [(step, 100 * rate) for step, rate in points]
+
+
 def thinned(points: Sequence[Point], most: int) -> list[Point]:
     """Average neighbouring points until at most `most` are left.
 
@@ -96,7 +113,9 @@ def thinned(points: Sequence[Point], most: int) -> list[Point]:
 
 
 def learning_words(curves: Sequence[LearningCurve]) -> str:
-    """Describe at which step the rate of each run was lowest, and what the loss means."""
+    """Describe at which step the rate of each run was lowest, where loss and rate part, and what the loss
+    means.
+    """
     several = len(curves) > 1
     sentences = [
         f"The lowest normalised rate{f' of {curve.label}' if several else ''} is "
@@ -104,6 +123,9 @@ def learning_words(curves: Sequence[LearningCurve]) -> str:
         for curve in curves
         if curve.best
     ]
+    for curve in curves:
+        if course := describe_course(curve.evaluations):
+            sentences.append(f"{curve.label}: {course}" if several else course)
     if any(curve.loss for curve in curves):
         sentences.append("The loss is the cross-entropy of a target token.")
     return " ".join(sentences)

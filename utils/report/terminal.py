@@ -7,8 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from utils.evaluation.records import Analysis, EvaluationResult, ModelComparison
-from utils.report.labels import TEXT_LABELS, in_percent, interval_in_percent
+from utils.report.advice import CURES
+from utils.report.labels import TEXT_LABELS, in_percent, interval_in_percent, share_in_percent
 from utils.report.series import list_warnings
+from utils.scoring.error_causes import ERROR_CAUSES
 from utils.scoring.failures import FAILURE_KINDS
 
 DECIMALS = 2  # of percent
@@ -32,6 +34,8 @@ def print_report(
         console.print(build_comparison_table(analysis.comparisons))
     if any(result.terms for result in results):
         console.print(build_terms_table(results))
+    if any(result.is_over_100_percent and result.error_causes for result in results):
+        console.print(build_causes_table(results))
     if any(any(r.failures.values()) or r.hallucination for r in results):
         console.print(build_failures_table(results))
     if analysis:
@@ -132,6 +136,26 @@ def build_terms_table(results: Sequence[EvaluationResult]) -> Table:
                 "" if score.recall is None else interval_in_percent(score.ci95, DECIMALS),
                 str(score.false_alarms),
             )
+    return table
+
+
+def build_causes_table(results: Sequence[EvaluationResult]) -> Table:
+    """Build a table of the causes of errors, with their cures, for error rates over 100 %."""
+    causes = [cause for cause in ERROR_CAUSES if any(result.error_causes.get(cause) for result in results)]
+    table = _build_table(
+        "Why an error rate is over 100 %: share of the errors of the raw text",
+        ("model", "dataset", "context"),
+        causes,
+        "\n".join(f"{cause}: {ERROR_CAUSES[cause]}. {CURES[cause]}" for cause in causes),
+    )
+    for result in results:
+        total = sum(result.error_causes.values())
+        table.add_row(
+            Text(result.model),
+            Text(f"{result.dataset} ({result.split})"),
+            result.audio_context,
+            *[share_in_percent(result.error_causes.get(cause, 0), total) for cause in causes],
+        )
     return table
 
 

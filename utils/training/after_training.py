@@ -21,6 +21,7 @@ from utils.runtime.interruption import StopRequest
 from utils.runtime.messages import next_step_is_automatic
 from utils.runtime.out_of_memory import IN_EVALUATION, explaining_out_of_memory
 from utils.training.data import in_the_case_that_is_learnt, known_languages, load_validation
+from utils.training.evaluation_history import METRICS_FILE, describe_course, read_evaluations, read_log
 from utils.training.mixing import (
     FinishedRun,
     average_best_evaluations,
@@ -101,10 +102,20 @@ def describe_results(args: TrainArguments) -> str:
             found.append("no evaluation was better than the model before training")
     if (run / "interpolated").is_dir():
         found.append(f"{run / 'interpolated'} (mixed with the base model)")
-    words = ["python", "evaluate.py", "--models", args.model_name_or_path, str(run / tuned)]
+    evaluations = read_evaluations(read_log(run / METRICS_FILE))
+    course = describe_course(evaluations, args.metric_for_best_model)
+    lines = [f"Done: {'; '.join(found)}."]
+    if course:
+        lines.append(course)
+    lines += [f"WARNING: {sentence}" for sentence in leak_warnings(vars(args))]
+    if not next_step_is_automatic():
+        lines.append(f"Next, evaluate on the test split:\n  {test_command(args, tuned)}")
+    return "\n".join(lines)
+
+
+def test_command(args: TrainArguments, tuned: str) -> str:
+    """Return the command that compares a folder of the run with the base model on the test split."""
+    words = ["python", "evaluate.py", "--models", args.model_name_or_path, str(Path(args.output_dir) / tuned)]
     words += ["--dataset", *args.dataset]
     words += [] if args.language == "auto" else ["--language", args.language]
-    command = shlex.join([*words, "--output_dir", str(run / "report")])
-    found_leaks = "".join(f"\nWARNING: {sentence}" for sentence in leak_warnings(vars(args)))
-    next_step = "" if next_step_is_automatic() else f"\nNext, evaluate on the test split:\n  {command}"
-    return f"Done: {'; '.join(found)}.{found_leaks}{next_step}"
+    return shlex.join([*words, "--output_dir", str(Path(args.output_dir) / "report")])

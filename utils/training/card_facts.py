@@ -17,6 +17,8 @@ from utils.model.saving import RESULTS_FILE, is_adapter, read_adapter_config
 from utils.runtime.errors import UserError
 from utils.runtime.records import record_from
 from utils.runtime.resolved_arguments import read_recipe
+from utils.scoring.error_rates import METRICS
+from utils.training.evaluation_history import LoggedEvaluation, read_evaluations, read_log
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,8 @@ class ModelFacts:
             return rates
         if "averaged_steps" in self.results:
             return {self.results["metric_for_best_model"]: self.results["best_metric"]}
-        own = [each for each in self.evaluations if each["step"] == self.results.get("step")]
-        return {name: value for name, value in own[-1].items() if name != "step"} if own else {}
+        own = [each for each in self.evaluations if each.step == self.results.get("step")]
+        return {name: getattr(own[-1], name) for name in METRICS} if own else {}
 
     @property
     def eval_split(self) -> str:
@@ -110,12 +112,12 @@ class ModelFacts:
     @property
     def untuned_wer(self) -> float | None:
         """Return the normalised WER before training. None if it was not measured."""
-        return next((each["normalized_wer"] for each in self.evaluations if not each["step"]), None)
+        return next((each.normalized_wer for each in self.evaluations if not each.step), None)
 
     @property
-    def evaluations(self) -> list[dict[str, float]]:
-        """Return step and error rates of each evaluation of the run, in order."""
-        return self.results.get("evaluations") or []
+    def evaluations(self) -> list[LoggedEvaluation]:
+        """Return each evaluation of the run, in order."""
+        return [record_from(LoggedEvaluation, each) for each in self.results.get("evaluations") or []]
 
 
 def read_model_facts(folder: Path) -> ModelFacts | None:
@@ -148,7 +150,7 @@ def card_results(args: TrainArguments, metrics: Path) -> dict[str, object]:
         "datasets": [
             asdict(describe_dataset(name, tag)) for name, tag in zip(args.dataset, tags, strict=True)
         ],
-        "evaluations": _read_evaluations(metrics),
+        "evaluations": [asdict(each) for each in read_evaluations(read_log(metrics))],
     }
 
 
@@ -214,21 +216,3 @@ def _hub_id(arguments: Mapping[str, object]) -> str | None:
     is_public = arguments.get("push_to_hub") and not arguments.get("hub_private_repo")
     pushed = arguments.get("hub_dataset_id")
     return pushed if is_public and isinstance(pushed, str) else None
-
-
-def _read_evaluations(metrics: Path) -> list[dict[str, float]]:
-    """Read step and error rates of each evaluation that has all of them as numbers."""
-    if not metrics.is_file():
-        return []
-    names = {
-        "normalized_wer": "eval_normalized_wer",
-        "raw_wer": "eval_wer",
-        "normalized_cer": "eval_normalized_cer",
-        "raw_cer": "eval_cer",
-    }
-    records = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    return [
-        {"step": record["step"], **{name: record[logged] for name, logged in names.items()}}
-        for record in records
-        if all(record.get(logged) is not None for logged in names.values())
-    ]

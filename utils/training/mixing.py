@@ -32,7 +32,7 @@ from utils.model.saving import RESULTS_FILE, is_adapter, local_folder, read_adap
 from utils.runtime.files import move_into_place, write_json
 from utils.runtime.interruption import StopRequest
 from utils.runtime.launch import failing_together, loading_whole
-from utils.scoring.error_rates import METRIC_LABELS, ErrorRates, error_rates
+from utils.scoring.error_rates import METRIC_LABELS, ErrorRates
 from utils.training.disk_plan import budget_of
 from utils.training.model_folders import SNAPSHOTS, read_training_results, write_card
 from utils.training.shared_decoding import score_rows
@@ -81,7 +81,7 @@ class FinishedRun:
             loaded = load_model(name_or_path, keep_adapter=bool(quantization), quantization=quantization)
         model = loaded.model if quantization else loaded.model.to(accelerator.device)
         return {
-            name: error_rates(score_rows(args, accelerator, model, loaded.processor, rows, self.stop_request))
+            name: score_rows(args, accelerator, model, loaded.processor, rows, self.stop_request).rates
             for name, rows in splits.items()
         }
 

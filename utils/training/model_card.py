@@ -15,6 +15,7 @@ from utils.scoring.error_rates import METRIC_LABELS
 from utils.training.card_facts import ModelFacts
 from utils.training.card_head import build_model_head, language_name, model_title
 from utils.training.card_settings import ADAPTER_NAMES, list_settings
+from utils.training.evaluation_history import describe_course, thin_out
 from utils.training.harm import describe_harm
 from utils.training.held_out import HeldOutReport
 
@@ -29,8 +30,6 @@ MODEL_MARKS = Marks(
 )
 
 THIS_FOLDER, THE_BASE_MODEL = "PATH OF THIS FOLDER", "THE BASE MODEL"
-
-MOST_EVALUATIONS = 12  # rows of the table of validation
 
 # of train_results.json, which leaves out what was not done
 _RESULTS = ("best_metric", "best_step", "metric_before_training", "averaged_steps", "interpolation_alpha")
@@ -60,6 +59,7 @@ def build_model_card(
         ValueError: The head of the existing card is not a YAML mapping.
     """
     old, body = split_card(existing or "")
+    metric = facts.results.get("metric_for_best_model", "normalized_wer")
     license = license or facts.arguments.get("hub_license") or old.get("license")
     head = old | build_model_head(facts, report=report, license=license, tags=old.get("tags") or [])
     text = (
@@ -76,8 +76,9 @@ def build_model_card(
             adapter=ADAPTER_NAMES.get(facts.adapter or ""),
             settings=list_settings(facts),
             evaluations=thin_out(facts.evaluations),
+            course=describe_course(facts.evaluations, metric),
             harm=describe_harm(facts.untuned_wer),
-            metric=METRIC_LABELS.get(facts.results.get("metric_for_best_model", "")),
+            metric=METRIC_LABELS[metric],
             task=facts.arguments.get("task", "transcribe"),
             **usage_values(facts, model_id),
         )
@@ -108,12 +109,3 @@ def usage_values(facts: ModelFacts, model_id: str | None) -> dict[str, object]:
 
 def _keywords(options: Mapping[str, str]) -> str:
     return "".join(f", {name}={json.dumps(value)}" for name, value in options.items())
-
-
-def thin_out(evaluations: Sequence[dict]) -> list[dict]:
-    """Return at most `MOST_EVALUATIONS` of them, evenly spaced; the first and the last are kept."""
-    last = len(evaluations) - 1
-    if last < MOST_EVALUATIONS:
-        return list(evaluations)
-    kept = {round(index * last / (MOST_EVALUATIONS - 1)) for index in range(MOST_EVALUATIONS)}
-    return [evaluations[index] for index in sorted(kept)]

@@ -15,12 +15,13 @@ from utils.model.averaging import drop_snapshots, rank_evaluation, save_snapshot
 from utils.model.loss import WhisperLoss
 from utils.model.saving import RESULTS_FILE, save_model_folder
 from utils.model.whisper import adapter_name, count_parameters, whisper_of
+from utils.runtime.files import write_failure, write_json, write_text
 from utils.runtime.launch import describe_hardware, failing_together, is_sharded
 from utils.runtime.resolved_arguments import arguments_as_yaml
-from utils.training.card_facts import ModelFacts, card_results
+from utils.training.card_facts import ModelFacts, adapter_kind, card_results
+from utils.training.evaluation_history import METRICS_FILE
 from utils.training.model_card import build_model_card
 from utils.training.run import Run
-from utils.training.run_log import METRICS_FILE
 
 SNAPSHOTS = "snapshots"  # folder of the weights to average
 
@@ -60,6 +61,19 @@ def save_model(run: Run, folder: Path) -> None:
                 card=write_card(args, results, adapter=adapter_name(whole)),
             )
     run.clock.note("model", time.monotonic() - started)
+
+
+def complete_best(run: Run) -> None:
+    """Add the evaluations after the best one to the results and the card of best/."""
+    best = run.output_dir / "best"
+    if not (run.accelerator.is_main_process and best.is_dir()):
+        return
+    results = read_training_results(best) | card_results(run.args, run.output_dir / METRICS_FILE)
+    try:
+        write_json(best / RESULTS_FILE, results)
+        write_text(best / "README.md", write_card(run.args, results, adapter=adapter_kind(best)))
+    except OSError as error:
+        print(f"{best}: {write_failure(error)}. Its card has only the evaluations up to the best one.")
 
 
 def keep_snapshot(run: Run, value: float) -> None:

@@ -67,6 +67,11 @@ class Run:
         return interval > 0 and (step % interval == 0 or step == self.total_steps)
 
     @property
+    def epoch(self) -> float:
+        """Passes over the training data so far, such as 1.5."""
+        return self.data.plan.epochs_after(self.state.step)
+
+    @property
     def patience_is_over(self) -> bool:
         """Whether early stopping ends the training."""
         patience = self.args.early_stopping_patience

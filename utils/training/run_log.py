@@ -14,9 +14,10 @@ from torch import distributed
 
 from utils.runtime.files import write_jsonl, write_text
 from utils.scoring.error_rates import ScoredUtterance, error_rates, evaluation_record, prediction_records
+from utils.training.evaluation_history import METRICS_FILE
 from utils.training.samples import Sample, print_samples, samples_as_markdown
 
-METRICS_FILE, PREDICTIONS, RUN_ID_FILE = "metrics.jsonl", "predictions", "run_id.txt"
+PREDICTIONS, RUN_ID_FILE = "predictions", "run_id.txt"
 
 # Referenced until the process ends, see `end_training`.
 _ended_groups: list[distributed.ProcessGroup | None] = []
@@ -142,14 +143,18 @@ class RunLog:
         self._unwritten = b""
 
     def write_evaluation(
-        self, step: int, scored: Sequence[ScoredUtterance], seconds: float, samples: Sequence[Sample]
+        self,
+        step: int,
+        scored: Sequence[ScoredUtterance],
+        samples: Sequence[Sample],
+        figures: Mapping[str, float],
     ) -> None:
         """Write the rates and utterances (`predictions/step-<step>.jsonl`) of an evaluation.
 
-        Print samples.
+        Print samples. `figures` are written beside the rates.
         """
         rates = evaluation_record(error_rates(scored))
-        self.write(step, **rates, eval_utterances=len(scored), eval_seconds=seconds)
+        self.write(step, **rates, **figures, eval_utterances=len(scored))
         if not self._accelerator.is_main_process:
             return
         if samples:

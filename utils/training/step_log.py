@@ -69,7 +69,7 @@ def log_step(run: Run, step: Step, update: Update, learning_rate: float, rate: f
     state = run.state
     run.log.write(
         state.step,
-        epoch=step.epoch,
+        epoch=run.epoch,
         loss=state.mean_loss,
         learning_rate=learning_rate,
         grad_norm=update.grad_norm,

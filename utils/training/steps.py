@@ -109,6 +109,7 @@ class StepPlan:
         self._draw_examples, self.size, self._seed = draw_examples, size, seed
         self.audio_context, self.jitter = audio_context, tuple(jitter)
         self._epoch = lru_cache(maxsize=2)(self._order)  # two: workers may read the next epoch already
+        self._sizes: dict[int, int] = {}  # steps of each epoch that was drawn
 
     def _order(self, epoch: int) -> tuple[Sequence[Example], list[list[int]]]:
         examples = self._draw_examples(epoch)
@@ -120,8 +121,21 @@ class StepPlan:
     def count_steps(self, num_epochs: float) -> int:
         """Count the steps of `num_epochs` epochs. The number of steps of a partial epoch is rounded up."""
         whole = math.ceil(num_epochs)
-        counts = [len(self._epoch(epoch)[1]) for epoch in range(whole)]
+        counts = [self._size_of(epoch) for epoch in range(whole)]
         return sum(counts[:-1]) + math.ceil(counts[-1] * (num_epochs - whole + 1))
+
+    def epochs_after(self, num_steps: int) -> float:
+        """Return how many epochs the first `num_steps` steps are, such as 1.5."""
+        epoch, left = 0, num_steps
+        while left > self._size_of(epoch):
+            left -= self._size_of(epoch)
+            epoch += 1
+        return epoch + left / self._size_of(epoch)
+
+    def _size_of(self, epoch: int) -> int:
+        if epoch not in self._sizes:
+            self._sizes[epoch] = len(self._epoch(epoch)[1])
+        return self._sizes[epoch]
 
     def steps(self, first: int, last: int) -> Iterator[Step]:
         """Yield steps `first` to `last` - 1."""

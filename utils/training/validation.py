@@ -6,12 +6,12 @@ from dataclasses import replace
 from utils.model.transcription import CutShortError
 from utils.runtime.errors import WriteError
 from utils.runtime.out_of_memory import IN_EVALUATION, explaining_out_of_memory
-from utils.scoring.error_rates import ErrorRates, describe_rates, error_rates
+from utils.scoring.error_rates import describe_rates
 from utils.training.harm import PRESERVING, describe_harm
 from utils.training.model_folders import keep_snapshot, save_model, whole_model
 from utils.training.run import Run
 from utils.training.samples import pick_samples
-from utils.training.shared_decoding import score_rows
+from utils.training.shared_decoding import ScoredRows, score_rows
 
 SAMPLES_SHOWN = 3  # random transcripts per evaluation, in addition to the worst one
 
@@ -28,11 +28,11 @@ def evaluate_and_keep_best(run: Run) -> bool:
     args, state = run.args, run.state
     try:
         with explaining_out_of_memory(IN_EVALUATION):
-            rates = validate(run)
+            scored = validate(run)
     except CutShortError:
         return False
     state.evaluated_step = state.step
-    value = rates.of(args.metric_for_best_model)
+    value = scored.rates.of(args.metric_for_best_model)
     before = replace(state)
     is_best = state.count_evaluation(value, args.early_stopping_threshold)
     standing = "the best so far"
@@ -41,8 +41,11 @@ def evaluate_and_keep_best(run: Run) -> bool:
     elif not is_best:
         where = "from the average" if state.best_step is None else f"at step {state.best_step}"
         standing = f"best: {100 * (state.best_metric or 0):.2f} % {where}"
-    run.accelerator.print(f"step {state.step}: {args.eval_split} {describe_rates(rates)} ({standing})")
-    if not state.step and (harm := describe_harm(rates.normalized_wer)):
+    run.accelerator.print(
+        f"step {state.step}, epoch {run.epoch:.2f}: {args.eval_split} loss {scored.loss:.3f}, "
+        f"{describe_rates(scored.rates)} ({standing})"
+    )
+    if not state.step and (harm := describe_harm(scored.rates.normalized_wer)):
         run.accelerator.print(harm + ("" if args.guard_datasets else f" {PRESERVING}"))
     if is_best:
         try:
@@ -58,8 +61,8 @@ def evaluate_and_keep_best(run: Run) -> bool:
     return True
 
 
-def validate(run: Run) -> ErrorRates:
-    """Compute the error rates of the current model, and log them with samples.
+def validate(run: Run) -> ScoredRows:
+    """Score the current model on the validation split, and log rates, loss and samples.
 
     Raises:
         CutShortError: A process got a signal to stop. All processes raise this.
@@ -72,9 +75,10 @@ def validate(run: Run) -> ErrorRates:
     seconds = time.perf_counter() - started
     run.clock.note("evaluation", seconds)
     shows_raw = args.metric_for_best_model.startswith("raw")
-    samples = pick_samples(scored, SAMPLES_SHOWN, args.seed, raw=shows_raw)
-    run.log.write_evaluation(run.state.step, scored, seconds, samples)
-    return error_rates(scored)
+    samples = pick_samples(scored.utterances, SAMPLES_SHOWN, args.seed, raw=shows_raw)
+    figures = {"epoch": run.epoch, "eval_loss": scored.loss, "eval_seconds": seconds}
+    run.log.write_evaluation(run.state.step, scored.utterances, samples, figures)
+    return scored
 
 
 def evaluation_is_owed(run: Run) -> bool:

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.support.transcribing import transcribe_batch
 from utils.audio.flac import encode_flac
 from utils.evaluation.backends.opening import open_transcriber
 from utils.evaluation.backends.transcriber import BackendOptions
 from utils.model.context import DECODING_GRID, dynamic_context
-from utils.model.decoding import transcribe_batch
 from utils.model.silence import SILENCE_RUN
 from utils.runtime.errors import UserError
 
