@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -29,12 +30,9 @@ from utils.runtime.errors import UserError, user_errors_end_the_script
 from utils.runtime.files import write_json
 from utils.runtime.flags import argument
 
-TRAINER, PIPELINE, MAP = "`Seq2SeqTrainer`", "`pipeline`", "`Dataset.map`"
-FASTER_WHISPER = "faster-whisper"
-TRAIN = "--model_name_or_path {model} --language {language} --dtypes {dtype}"
-DECODE = "--model_name_or_path {tuned} --language {language}"
-RECORDING = "--model_name_or_path {model} --language {language}"
-INT8 = "--dtypes int8"
+TRAINER, PIPELINE, BATCHES = "`Seq2SeqTrainer`", "`pipeline`", "faster-whisper in batches"
+UNTUNED = "--model_name_or_path {untuned} --language {language}"
+TUNED = "--model_name_or_path {tuned} --language {language}"
 
 
 @dataclass(frozen=True)
@@ -44,60 +42,66 @@ class Case:
     task: str
     tool: str  # the usual one
     measure: Callable[[list[str]], Path]  # `main` of a benchmark; returns the file of its figures
-    options: str = ""
-    full: str = ""  # more options, with all clips
-    small: str = ""  # or with few
+    options: str
+    full: str = ""  # more options, to take all clips
+    small: str = ""  # or few of them
     is_optional: bool = False  # left out where the tool is not installed
 
 
+TRAIN = partial(Case, tool=TRAINER, measure=train_speed.main)
+DECODE = partial(Case, measure=decode_speed.main)
+TRANSCRIBE = partial(Case, "transcribe a recording", measure=transcribe_speed.main, small="--minutes 2")
+PREPARE = partial(Case, tool="`Dataset.map`", measure=preprocess_speed.main)
+
 CASES = {
-    "train-2s": Case(
-        *("train, clips of 2 s", TRAINER, train_speed.main, TRAIN),
+    "train-2s": TRAIN(
+        "train, clips of 2 s",
+        options=f"{UNTUNED} --dtypes {{dtype}}",
         small="--max_samples 16 --train_options max_train_samples=96",
     ),
-    "train-8s": Case(
-        *("train, clips of 8 s", TRAINER, train_speed.main, f"{TRAIN} --clip_seconds 8"),
-        *("--num_clips 48 --max_samples 24", "--num_clips 24 --max_samples 16"),
+    "train-8s": TRAIN(
+        "train, clips of 8 s",
+        options=f"{UNTUNED} --dtypes {{dtype}} --clip_seconds 8",
+        full="--num_clips 48 --max_samples 24",
+        small="--num_clips 24 --max_samples 16",
     ),
-    "train-30s": Case(
-        *("train, clips of 30 s", TRAINER, train_speed.main, f"{TRAIN} --clip_seconds 30"),
-        *("--num_clips 24 --max_samples 24", "--num_clips 16 --max_samples 8"),
+    "train-30s": TRAIN(
+        "train, clips of 30 s",
+        options=f"{UNTUNED} --dtypes {{dtype}} --clip_seconds 30",
+        full="--num_clips 24 --max_samples 24",
+        small="--num_clips 16 --max_samples 8",
     ),
-    "decode-2s": Case(
-        *("decode, clips of 2 s", PIPELINE, decode_speed.main, f"{DECODE} --dtypes {{dtype}}"),
+    "decode-2s": DECODE(
+        "decode, clips of 2 s", PIPELINE, options=f"{TUNED} --dtypes {{dtype}}", small="--max_samples 24"
+    ),
+    "decode-30s": DECODE(
+        "decode, clips of 30 s",
+        PIPELINE,
+        options=f"{TUNED} --dtypes {{dtype}} --clip_seconds 30",
+        full="--max_samples 24",
+        small="--max_samples 8",
+    ),
+    "decode-ctranslate2": DECODE(
+        "decode, clips of 2 s, CTranslate2",
+        BATCHES,
+        options=f"{TUNED} --dtypes int8 --backend ctranslate2",
         small="--max_samples 24",
     ),
-    "decode-30s": Case(
-        *("decode, clips of 30 s", PIPELINE, decode_speed.main),
-        *(f"{DECODE} --dtypes {{dtype}} --clip_seconds 30", "--max_samples 24", "--max_samples 8"),
+    "recording": TRANSCRIBE(BATCHES, options=f"{UNTUNED} --dtypes int8"),
+    "recording-unbatched": TRANSCRIBE(
+        "faster-whisper", options=f"{UNTUNED} --dtypes int8 --peer faster-whisper-unbatched"
     ),
-    "decode-ctranslate2": Case(
-        *("decode, clips of 2 s, CTranslate2", f"{FASTER_WHISPER} in batches", decode_speed.main),
-        f"{DECODE} {INT8} --backend ctranslate2",
-        small="--max_samples 24",
+    "recording-pipeline": TRANSCRIBE(
+        f"{PIPELINE} in batches", options=f"{UNTUNED} --dtypes float32 --peer pipeline"
     ),
-    "recording": Case(
-        *("transcribe a recording", f"{FASTER_WHISPER} in batches", transcribe_speed.main),
-        *(f"{RECORDING} {INT8}", "", "--minutes 2"),
+    "recording-openvino": TRANSCRIBE(
+        "OpenVINO GenAI", options=f"{UNTUNED} --dtypes int8 --peer openvino", is_optional=True
     ),
-    "recording-unbatched": Case(
-        *("transcribe a recording", FASTER_WHISPER, transcribe_speed.main),
-        *(f"{RECORDING} {INT8} --peer faster-whisper-unbatched", "", "--minutes 2"),
-    ),
-    "recording-pipeline": Case(
-        *("transcribe a recording", f"{PIPELINE} in batches", transcribe_speed.main),
-        *(f"{RECORDING} --dtypes float32 --peer pipeline", "", "--minutes 2"),
-    ),
-    "recording-openvino": Case(
-        *("transcribe a recording", "OpenVINO GenAI", transcribe_speed.main),
-        *(f"{RECORDING} {INT8} --peer openvino", "", "--minutes 2"),
-        is_optional=True,
-    ),
-    "prepare-0.35h": Case("prepare 0.35 h of MP3 files", MAP, preprocess_speed.main, "--copies 1"),
-    "prepare-0.7h": Case("prepare 0.7 h of MP3 files", MAP, preprocess_speed.main, "--copies 2"),
-    "prepare-1.4h": Case("prepare 1.4 h of MP3 files", MAP, preprocess_speed.main, "--copies 4"),
-    "prepare-1-process": Case(
-        *("prepare 0.35 h of MP3 files, one process", MAP, preprocess_speed.main, "--copies 1 --num_proc 1")
+    "prepare-0.35h": PREPARE("prepare 0.35 h of MP3 files, two processes", options="--copies 1"),
+    "prepare-0.7h": PREPARE("prepare 0.7 h of MP3 files, two processes", options="--copies 2"),
+    "prepare-1.4h": PREPARE("prepare 1.4 h of MP3 files, two processes", options="--copies 4"),
+    "prepare-1-process": PREPARE(
+        "prepare 0.35 h of MP3 files, one process", options="--copies 1 --num_proc 1"
     ),
 }
 
@@ -148,7 +152,7 @@ def main(argv: list[str] | None = None) -> None:
 def words_of(args: BenchArguments, name: str) -> list[str]:
     """The command line of a case's benchmark."""
     case = CASES[name]
-    values = {"model": args.model_name_or_path, "tuned": args.tuned_model, "language": args.language}
+    values = {"untuned": args.model_name_or_path, "tuned": args.tuned_model, "language": args.language}
     values["dtype"] = "bfloat16" if pick_accelerate_config() in ("cpu_bf16", "single_gpu") else "float32"
     sizes = f"--rounds 1 {case.small}" if args.small else case.full
     words = [word.format(**values) for word in f"{case.options} {sizes}".split()]

@@ -72,10 +72,10 @@ def run_alone(command: list[str], folder: Path) -> None:
     run_logged(command, folder)
 
 
-def run_evaluation(folder: Path, *further: str, probe: bool = False, **options: Option) -> list[dict]:
-    """Let evaluate.py write into `folder`; its results, row by row. `further` are more words."""
+def run_evaluation(folder: Path, *, probe: bool = False, **options: Option) -> list[dict]:
+    """Let evaluate.py write into `folder`; its results, row by row."""
     words = [] if probe else ["--no_probe_hallucination"]
-    run_logged([*python_command("evaluate.py", output_dir=str(folder), **options), *words, *further], folder)
+    run_logged([*python_command("evaluate.py", output_dir=str(folder), **options), *words], folder)
     return json.loads((folder / "evaluation_results.json").read_text(encoding="utf-8"))["results"]
 
 
