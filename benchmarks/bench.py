@@ -112,7 +112,7 @@ class BenchArguments(ScriptArguments):
     small: bool = argument("Take few clips and one round.", default=False)
     cases: list[Literal[*CASES]] = argument("Comparisons to make.", default=list(CASES))
     publish: bool = argument("Write figures, picture and tables into the docs as well.", default=False)
-    model_name_or_path: str = argument("Model to train and to transcribe with.", default="openai/whisper-base")
+    model_name_or_path: str = argument("Model to train, and to transcribe.", default="openai/whisper-base")
     tuned_model: str = argument("Model to decode clips with.", default="runs/demo/best")
     dataset: str = argument("Folder written by preprocess.py.", default="data/demo")
     language: str = argument("Language of the clips.", default="it")

@@ -42,7 +42,8 @@ def table_rows(results: dict[str, Any], names: tuple[str, ...] | None = None) ->
         if names is None or name in names:
             usual, ours = case["summaries"]
             task = case["task"] + PRECISIONS.get(ours["dtype"], "")
-            rows.append((task, f"{case['tool']}: {cell(usual)}", cell(ours), COLUMNS["ratio"][1](ours["ratio"])))
+            ratio = COLUMNS["ratio"][1](ours["ratio"])
+            rows.append((task, f"{case['tool']}: {cell(usual)}", cell(ours), ratio))
     return rows
 
 
@@ -59,16 +60,15 @@ def print_results(results: dict[str, Any]) -> None:
 
 def markdown(results: dict[str, Any], names: tuple[str, ...] | None = None) -> str:
     """The table of a page, below what was measured where."""
-    machine, versions = results["machine"], results["versions"]
-    rounds = max(item["round"] for case in results["cases"].values() for item in case["measurements"]) + 1
-    where = (
-        f"{results['date']}, {machine['processor']}, {machine['processors']} processors, load "
-        f"{results['load']:.1f} at the start, rounds: {rounds}; "
-        + ", ".join(f"{name} {number}" for name, number in versions.items())
-        + "."
-    )
+    machine = results["machine"]
+    rounds = max(len(case["measurements"]) // 2 for case in results["cases"].values())
+    where = [
+        *(results["date"], machine["processor"], f"{machine['processors']} processors"),
+        *(f"load {results['load']:.1f} at the start", f"rounds: {rounds}"),
+        *(f"{package} {number}" for package, number in results["versions"].items()),
+    ]
     lines = [HEAD, ("---",) * len(HEAD), *table_rows(results, names)]
-    return "\n".join([where, "", *(f"| {' | '.join(line)} |" for line in lines)]) + "\n"
+    return f"{', '.join(where)}.\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def with_table(text: str, results: dict[str, Any], names: tuple[str, ...] | None) -> str:
@@ -88,46 +88,50 @@ def publish(folder: Path, root: Path = ROOT) -> None:
 
 
 def draw_results(results: dict[str, Any], path: Path) -> None:
-    """How many times as fast each case is, and below it the speed of both sides along every axis."""
-    words = f"{results['date']}, {results['machine']['processor']}. Both panels have logarithmic axes."
-    save_png(path, draw_speed(results), "Speed beside the usual tools", words)
+    """Draw how many times as fast every case is, and the speed of both sides along each axis."""
+    words = f"{results['date']}, {results['machine']['processor']}. The axes of the lines are logarithmic."
+    save_png(path, draw_speed(results["cases"]), "Speed beside the usual tools", words)
 
 
 @chart_style()
-def draw_speed(results: dict[str, Any]) -> "Figure":
+def draw_speed(cases: dict[str, dict[str, Any]]) -> "Figure":
     from matplotlib.lines import Line2D
 
     curves = {
-        title: {place: results["cases"][name]["summaries"] for place, name in points.items()}
+        title: {place: cases[name]["summaries"] for place, name in points.items()}
         for title, points in CURVES.items()
-        if all(name in results["cases"] for name in points.values())
+        if set(points.values()) <= cases.keys()
     }
-    rows = table_rows(results)
-    figure, (bars, *panels) = new_panels(
-        60 + 17 * len(rows) + 130 * len(curves), ratios=[20 + 17 * len(rows), *(110 for _ in curves)]
-    )
-    draw_ratios(bars, results)
+    heights = [24.0 * len(cases), *(100.0 for _ in curves)]
+    figure, (bars, *panels) = new_panels(sum(heights) + 40 * len(heights), ratios=heights)
+    draw_ratios(bars, list(cases.values()))
     for axes, (title, points) in zip(panels, curves.items(), strict=True):
-        for side in (0, 1):
-            rates = [summaries[side]["audio_seconds_per_second"] for summaries in points.values()]
-            axes.plot(list(points), rates, "-o", color=colour_of(side), linewidth=1.8, markersize=4.5)
-        axes.set(xscale="log", yscale="log", xticks=list(points), xticklabels=[f"{x:g}" for x in points])
-        axes.minorticks_off()
-        axes.grid(axis="y")
-        axes.set_title(f"Audio seconds per second, {title}", fontweight="bold")
+        draw_curve(axes, title, points)
     names = ("the usual tool", "this suite")
     add_legend(figure, [Line2D([], [], color=colour_of(side), label=name) for side, name in enumerate(names)])
     return figure
 
 
-def draw_ratios(axes: "Axes", results: dict[str, Any]) -> None:
-    """A bar for each case, on a line at 1: as fast as the usual tool."""
-    ratios = [case["summaries"][1]["ratio"] for case in results["cases"].values()]
-    labels = [f"{row[0]}\n{case['tool'].replace('`', '')}" for row, case in zip(table_rows(results), results["cases"].values(), strict=True)]
+def draw_ratios(axes: "Axes", cases: list[dict[str, Any]]) -> None:
+    """A bar for each case, beside a line at 1: as fast as the usual tool."""
+    ratios = [case["summaries"][1]["ratio"] for case in cases]
+    labels = [f"{case['task']}\n{case['tool'].replace('`', '')}" for case in cases]
     axes.barh(range(len(ratios)), ratios, color=colour_of(1), height=0.6)
     for place, ratio in enumerate(ratios):
-        axes.text(ratio * 1.03, place, f"{ratio:.1f} ×", va="center", fontsize=8)
+        axes.text(ratio + 0.01 * max(ratios), place, COLUMNS["ratio"][1](ratio), va="center", fontsize=8)
     axes.set_yticks(range(len(labels)), labels, fontsize=7)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.axvline(1, color=colour_of(0), linewidth=1)
     axes.set_title("Times as fast as the usual tool", fontweight="bold")
+
+
+def draw_curve(axes: "Axes", title: str, points: dict[float, list[dict[str, Any]]]) -> None:
+    """The rates of both sides at each place of an axis."""
+    for side in (0, 1):
+        rates = [summaries[side]["audio_seconds_per_second"] for summaries in points.values()]
+        axes.plot(list(points), rates, "-o", color=colour_of(side), linewidth=1.8, markersize=4.5)
+    axes.set(xscale="log", yscale="log")
+    axes.set_xticks(list(points), [f"{place:g}" for place in points])
+    axes.minorticks_off()
+    axes.grid(axis="y")
+    axes.set_title(f"Audio seconds per second: {title}", fontweight="bold")

@@ -26,7 +26,7 @@ from utils.runtime.files import write_json
 ROOT = Path(__file__).resolve().parent.parent
 PEER = "peer"
 MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16"}  # what accelerate calls them
-PACKAGES = ("torch", "transformers", "accelerate", "datasets", "ctranslate2", "faster-whisper", "openvino-genai")
+PACKAGES = "torch transformers accelerate datasets ctranslate2 faster-whisper openvino-genai".split()
 Option = str | float | None  # the value of a command's option; None leaves it out
 
 
@@ -161,7 +161,7 @@ def summarize(measurements: list[Measurement]) -> list[dict[str, Any]]:
 
 
 def report(title: str, measurements: list[Measurement], path: Path) -> Path:
-    """Print the table; write every measurement, the summaries and the machine to `path`, which is returned."""
+    """Print the table; write every measurement, the summaries and the machine to `path`, and return it."""
     rows = summarize(measurements)
     values = {"title": title, **surroundings(), "summaries": rows}
     write_json(path, values | {"measurements": [asdict(item) for item in measurements]})

@@ -83,7 +83,7 @@ def open_openvino(folder: Path, threads: int, task: str) -> Iterator[OpenVinoRun
 
 @dataclass(frozen=True)
 class Peer:
-    """A program beside transcribe.py: how it is opened, what it is asked for, what form of a model it reads."""
+    """A program beside transcribe.py: how it is opened, what it is asked for, the form of its models."""
 
     opener: Opener
     way: Way
@@ -109,7 +109,7 @@ class TranscribeSpeedArguments(ScriptArguments):
     dataset: str = argument("Folder written by preprocess.py.", default="data/demo")
     language: str = argument("Language of the clips.", default="it")
     minutes: float = argument("Length of the recording.", default=20.0)
-    peer: Literal[*PEERS] = argument("What is beside us; faster-whisper in batches.", default="faster-whisper")
+    peer: Literal[*PEERS] = argument("What is beside us, in batches if it can.", default="faster-whisper")
     backend: Literal["ctranslate2", "transformers"] = argument("What decodes.", default="ctranslate2")
     dtypes: list[str] = argument("Precisions.", default=["float32", "int8"])
     rounds: int = argument("Repetitions, the sides taking turns; the median counts.", default=3, at_least=1)

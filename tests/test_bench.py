@@ -1,4 +1,4 @@
-"""benchmarks/bench.py: its cases, its table and its picture; and that the docs show the figures of its file."""
+"""benchmarks/bench.py: its cases, its table, its picture; and that the docs show the figures of its file."""
 
 import json
 import re
@@ -104,7 +104,8 @@ def test_a_run_is_published_between_the_marks(run_folder: Path, tmp_path: Path):
     all_cases, some = ((tmp_path / page).read_text() for page in ("docs/performance.md", "README.md"))
     assert all_cases.startswith("above\n") and all_cases.endswith("<!-- end of bench -->\nbelow\n")
     assert "old" not in all_cases
-    assert "2026-01-02, Abacus, 3 processors, load 0.2 at the start, rounds: 1; torch 9.9." in all_cases
+    where = "2026-01-02, Abacus, 3 processors, load 0.2 at the start, rounds: 1, torch 9.9."
+    assert f"{where}\n\n| task |" in all_cases
     book = "| read a book, int8 | `tool`: 2.00, 12.50% | 5.00, 1.50 GB | 2.5 × |\n"
     assert book in all_cases and book in some
     assert "| read a letter, int8 | `tool`: 4.00, 12.50% | 2.00 | 0.5 × |\n" in all_cases
