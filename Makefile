@@ -70,9 +70,8 @@ format: $(VENV)/.installed-dev ## format, and let ruff repair what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: demo ## compare our training and decoding with the usual Hugging Face recipe
-	$(BIN)/python benchmarks/train_speed.py
-	$(BIN)/python benchmarks/decode_speed.py
+bench: demo .venv/.installed-dev ## compare speed and memory with the usual tools, and show it in docs/performance.md
+	$(BIN)/python benchmarks/bench.py --small --publish
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -51,7 +51,7 @@ class DecodeSpeedArguments(ScriptArguments):
     clip_seconds: float | None = argument("Join training clips up to so many seconds.", default=None)
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> Path:
     args = parse_arguments(DecodeSpeedArguments, argv, __doc__)
     folder = Path(args.output_dir)
     if args.clip_seconds is not None:
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     title = (
         f"Decoding {args.max_samples} clips of {args.dataset}, beam {args.num_beams}, batch {args.batch_size}"
     )
-    report(title, measurements, folder / f"{case}.json")
+    return report(title, measurements, folder / f"{case}.json")
 
 
 def measure_usual(args: DecodeSpeedArguments, _: str, dtype: str, number: int) -> Measurement:

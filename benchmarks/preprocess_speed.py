@@ -52,7 +52,7 @@ class PreprocessSpeedArguments(ScriptArguments):
     rounds: int = argument("Repetitions, the sides taking turns; the median counts.", default=3, at_least=1)
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> Path:
     args = parse_arguments(PreprocessSpeedArguments, argv, __doc__)
     folder = Path(args.output_dir)
     manifest, seconds = write_corpus(Path(args.dataset), folder / "corpus", args.copies)
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
     }
     measurements = measure_in_turns(sides, ["mp3"], args.rounds)
     title = f"Preparing {seconds / 3600:.1f} h of clips as MP3 with {args.num_proc} processes"
-    report(title, measurements, folder / "preprocess_speed.json")
+    return report(title, measurements, folder / "preprocess_speed.json")
 
 
 def measure(

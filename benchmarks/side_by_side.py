@@ -11,7 +11,9 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from utils.runtime.files import write_json
 ROOT = Path(__file__).resolve().parent.parent
 PEER = "peer"
 MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16"}  # what accelerate calls them
+PACKAGES = "torch transformers accelerate datasets ctranslate2 faster-whisper openvino-genai".split()
 Option = str | float | None  # the value of a command's option; None leaves it out
 
 
@@ -69,10 +72,10 @@ def run_alone(command: list[str], folder: Path) -> None:
     run_logged(command, folder)
 
 
-def run_evaluation(folder: Path, *further: str, probe: bool = False, **options: Option) -> list[dict]:
-    """Let evaluate.py write into `folder`; its results, row by row. `further` are more words."""
+def run_evaluation(folder: Path, *, probe: bool = False, **options: Option) -> list[dict]:
+    """Let evaluate.py write into `folder`; its results, row by row."""
     words = [] if probe else ["--no_probe_hallucination"]
-    run_logged([*python_command("evaluate.py", output_dir=str(folder), **options), *words, *further], folder)
+    run_logged([*python_command("evaluate.py", output_dir=str(folder), **options), *words], folder)
     return json.loads((folder / "evaluation_results.json").read_text(encoding="utf-8"))["results"]
 
 
@@ -157,18 +160,11 @@ def summarize(measurements: list[Measurement]) -> list[dict[str, Any]]:
     return summaries
 
 
-def report(title: str, measurements: list[Measurement], path: Path) -> None:
-    """Print the table and write every measurement, the summaries and the machine to `path`."""
+def report(title: str, measurements: list[Measurement], path: Path) -> Path:
+    """Print the table; write every measurement, the summaries and the machine to `path`, and return it."""
     rows = summarize(measurements)
-    packages = ("torch", "transformers", "accelerate")
-    values = {
-        "title": title,
-        "machine": {"processor": _processor_name(), "processors": os.cpu_count()},
-        "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
-        "summaries": rows,
-        "measurements": [asdict(item) for item in measurements],
-    }
-    write_json(path, values)
+    values = {"title": title, **surroundings(), "summaries": rows}
+    write_json(path, values | {"measurements": [asdict(item) for item in measurements]})
     measured = [name for name in COLUMNS if rows[0][name] is not None]
     table = Table(*(COLUMNS[name][0] for name in measured), title=title)
     for row in rows:
@@ -176,6 +172,17 @@ def report(title: str, measurements: list[Measurement], path: Path) -> None:
     console = Console(width=max(110, Console().width))
     console.print(table)
     console.print(f"Every measurement: {path}", highlight=False)
+    return path
+
+
+def surroundings() -> dict[str, Any]:
+    """The day, the machine, and the versions of what is installed of PACKAGES."""
+    found = {name: version(name) for name in PACKAGES if find_spec(name.replace("-", "_"))}
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": {"processor": _processor_name(), "processors": os.cpu_count()},
+        "versions": found | {"python": platform.python_version()},
+    }
 
 
 def _processor_name() -> str:

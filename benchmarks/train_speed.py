@@ -11,6 +11,7 @@ and its clips a second are multiplied by the mean duration of the split.
     python benchmarks/train_speed.py --dataset data/demo
     python benchmarks/train_speed.py --dataset data/demo --batch_size 16
     python benchmarks/train_speed.py --dataset data/demo --clip_seconds 30
+    python benchmarks/train_speed.py --dataset data/demo --train_options silence_run=0
 """
 
 import json
@@ -41,7 +42,6 @@ from utils.runtime.devices import pick_accelerate_config
 from utils.runtime.errors import user_errors_end_the_script
 from utils.runtime.flags import argument
 
-OURS, NO_SILENCE = "train.py", "train.py, silence_run 0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,21 +75,17 @@ class TrainSpeedArguments(ScriptArguments):
         return found
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> Path:
     args = parse_arguments(TrainSpeedArguments, argv, __doc__)
     folder = Path(args.output_dir)
     if args.clip_seconds is not None:
         joined = write_longer_clips(args.dataset, args.language, args.clip_seconds, args.num_clips, folder)
         args = replace(args, dataset=joined)
-    sides = {
-        PEER: partial(measure_recipe, args),
-        OURS: partial(measure_ours, args),
-        NO_SILENCE: partial(measure_ours, args),
-    }
+    sides = {PEER: partial(measure_recipe, args), "train.py": partial(measure_ours, args)}
     measurements = measure_in_turns(sides, args.dtypes, args.rounds)
     title = f"Training {args.model_name_or_path} on {args.dataset}, batch {args.batch_size}"
     name = "-".join([Path(args.dataset).name, f"b{args.batch_size}", *args.train_options]).replace("/", "_")
-    report(title, measurements, folder / f"{name}.json")
+    return report(title, measurements, folder / f"{name}.json")
 
 
 def measure_recipe(args: TrainSpeedArguments, _: str, dtype: str, number: int) -> Measurement:
@@ -113,7 +109,7 @@ def measure_recipe(args: TrainSpeedArguments, _: str, dtype: str, number: int) -
 
 def measure_ours(args: TrainSpeedArguments, side: str, dtype: str, number: int) -> Measurement:
     """Let train.py make a pass over the split, evaluating and saving nothing; read what it logged last."""
-    folder = Path(args.output_dir) / f"{'ours' if side == OURS else 'no-silence'}-{dtype}-{number}"
+    folder = Path(args.output_dir) / f"ours-{dtype}-{number}"
     config = pick_accelerate_config().removesuffix("_bf16")  # the precision is given beside it
     options = option_words(
         model_name_or_path=args.model_name_or_path,
@@ -123,7 +119,6 @@ def measure_ours(args: TrainSpeedArguments, side: str, dtype: str, number: int) 
         per_device_train_batch_size=args.batch_size,
         learning_rate=2e-5,
         num_train_epochs=1,
-        silence_run=0 if side == NO_SILENCE else None,
         eval_steps=0,
         save_steps=0,
         report_to="none",

@@ -1,5 +1,6 @@
 """README.md and the guides keep their word: commands exist, options are known, examples run as printed."""
 
+import dataclasses
 import importlib
 import inspect
 import json
@@ -149,6 +150,13 @@ def anchors(page: Path) -> list[str]:
     """The headings of a page as GitHub links to them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+@pytest.mark.parametrize("page", ["docs/troubleshooting.md", "docs/choosing.md", "docs/peers.md"])
+def test_flags_in_sentences_exist(page: str):
+    known = {field.name for kind in KINDS.values() for field in dataclasses.fields(kind)}
+    named = set(re.findall(r"--([a-z]\w+)", (ROOT / page).read_text()))
+    assert named <= known
 
 
 def test_the_hardware_table_lists_every_configuration():
