@@ -4,26 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
-from utils.arguments.evaluate import EvaluateArguments
-from utils.arguments.parsing import parse_arguments
-from utils.arguments.preprocess import PreprocessArguments
-from utils.arguments.train import TrainArguments
+from tests.support.recipe_commands import ROOT, read_recipe
 
-ROOT = Path(__file__).resolve().parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 NAMES = sorted(path.stem for path in RECIPES if path.name.count(".") == 1)
-KINDS = {"preprocess": PreprocessArguments, "evaluate": EvaluateArguments, "yaml": TrainArguments}
-
-
-def read_recipe(path: Path):
-    """Its script's arguments. What a recipe leaves to the command line is given there."""
-    kind = path.name.split(".")[1]
-    told = yaml.safe_load(path.read_text()) if kind == "preprocess" else {"input": None, "language": None}
-    missing = {"input": "corpus", "language": "it"}.items()
-    more = [word for key, value in missing if key not in told for word in (f"--{key}", value)]
-    return parse_arguments(KINDS[kind], ["--config", str(path), *more])
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)

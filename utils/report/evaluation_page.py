@@ -11,8 +11,8 @@ from utils.report.page import write_page
 from utils.report.series import (
     find_result,
     list_datasets,
+    list_model_warnings,
     list_series,
-    list_warnings,
     name_dataset,
     name_measures,
 )
@@ -43,7 +43,6 @@ def write_evaluation_page(
     # every model except the baseline, the best first; or the only model
     candidates = analysis.candidates if analysis else [results[0].model]
     baseline = results[0].model if analysis else None
-    order = list(TEXT_LABELS)
     comparisons = analysis.comparisons if analysis else []
     context = {
         "best": find_result(datasets[0].results, candidates[0]),
@@ -51,13 +50,13 @@ def write_evaluation_page(
         "results": results,
         "analysis": analysis,
         "gates": {gate.candidate: gate for gate in analysis.gates} if analysis else {},
-        "warnings": list_warnings(results),
+        "warnings": list_model_warnings(results),
         "decoder_errors": sum(result.failures[DECODER_ERROR] for result in results),
         "datasets": datasets,
         "dataset_names": {(result.dataset, result.split): name_dataset(result) for result in results},
         "measures": name_measures(results),
         "all_series": list_series(results, results),
-        "comparisons": sorted(comparisons, key=lambda comparison: order.index(comparison.text)),
+        "comparisons": sorted(comparisons, key=lambda row: list(TEXT_LABELS).index(row.text)),
         "charts": charts,
         "failures": [(dataset.name, failure_table(dataset.series)) for dataset in datasets],
         "made_up_words": made_up_word_table(results),

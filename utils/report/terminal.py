@@ -8,7 +8,7 @@ from rich.text import Text
 
 from utils.evaluation.records import Analysis, EvaluationResult, ModelComparison
 from utils.report.labels import TEXT_LABELS, in_percent, interval_in_percent
-from utils.report.series import list_warnings
+from utils.report.series import list_model_warnings
 from utils.scoring.failures import FAILURE_KINDS
 
 DECIMALS = 2  # of percent
@@ -34,7 +34,7 @@ def print_report(
         console.print(build_failures_table(results))
     if analysis:
         console.print(Text(analysis.verdict))
-    for warning in list_warnings(results):
+    for warning in list_model_warnings(results):
         print(f"WARNING: {warning}", file=console.file)
     for result in results:
         # plain print: one line however narrow the terminal, for scripts that look for it
