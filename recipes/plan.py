@@ -82,6 +82,11 @@ def plan(args: PlanArguments) -> list[str]:
     if not train_file.is_file():
         raise UserError(f"{train_file}: no such recipe. recipes/README.md lists them.")
     train = read_recipe(train_file)
+    if not {"dataset", "output_dir"} <= train.keys():
+        raise UserError(
+            f"{train_file}: a recipe for any data, so give yours: accelerate launch train.py "
+            f"--config {train_file} --dataset data/own --output_dir runs/own"
+        )
     folders = find_folders(args, train, preprocess_file)
     scripts = []
     if preprocess_file.is_file():

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.support.recipe_commands import shell_commands
 from utils.arguments.app import AppArguments
 from utils.arguments.evaluate import EvaluateArguments
 from utils.arguments.export import ExportArguments
@@ -42,13 +43,6 @@ THIRD_PARTIES = {  # programs that the suite does not need, of docs/deployment.m
     *("whisper-ctranslate2", "whisperx", "hf", "cd", "printf", "curl", "npm", "mv", "vllm"),
     *("whisper-cli", "whisper-server", "stable-ts", "whisper_timestamped", "models/generate-coreml-model.sh"),
 }
-
-
-def shell_commands(page: str) -> list[str]:
-    """The commands of a page's shell blocks, continued lines joined, comments cut off."""
-    blocks = re.findall(r"^```(?:bash|sh)\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [line for line in (shlex.join(shlex.split(line, comments=True)) for line in lines) if line]
 
 
 def all_commands() -> list[str]:

@@ -19,6 +19,7 @@ from accelerate.state import AcceleratorState
 
 from recipes.plan import PlanArguments, plan
 from tests.support.hub_server import File, become_client, running_hub
+from tests.support.recipe_commands import ROOT, plan_words, shell_commands
 from tests.support.recipe_corpora import (
     fleurs_files,
     read_lines,
@@ -26,9 +27,6 @@ from tests.support.recipe_corpora import (
     write_children,
     write_common_voice,
 )
-from tests.test_readme import shell_commands
-from tests.test_recipe_plan import plan_words
-from tests.test_recipes import ROOT
 from utils.arguments.parsing import parse_arguments
 
 COMMANDS = [command for command in shell_commands("recipes/README.md") if command.startswith("make recipe")]

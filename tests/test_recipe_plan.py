@@ -1,6 +1,5 @@
 """recipes/plan.py and `make recipe`: which commands a recipe becomes, and in which environment."""
 
-import os
 import re
 import shlex
 import subprocess
@@ -10,31 +9,9 @@ import pytest
 
 from recipes.plan import PlanArguments, plan
 from tests.support.programs import write_program
-from tests.test_recipes import ROOT
+from tests.support.recipe_commands import ROOT, dry_make, plan_words
 from utils.arguments.parsing import parse_arguments
 from utils.runtime.errors import UserError
-
-
-def dry_make(*words: str, **environment: str) -> str:
-    """What make would run. Its dry run also prints what it would install."""
-    ours = re.compile("VIRTUAL_ENV|CONDA|VENV")
-    inherited = {key: value for key, value in os.environ.items() if not ours.match(key)}
-    return subprocess.run(
-        ["make", "--dry-run", *words],
-        cwd=ROOT,
-        env=inherited | environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-
-
-def plan_words(*words: str, **environment: str) -> list[str]:
-    """The words that `make recipe` gives to recipes/plan.py."""
-    printed = dry_make("recipe", f"VENV={sys.prefix}", *words, **environment)
-    found = re.search(r"python recipes/plan\.py (.*?)\) &&", printed)
-    assert found, printed
-    return shlex.split(found[1])
 
 
 def planned(words: str, monkeypatch) -> list[str]:

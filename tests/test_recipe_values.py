@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.test_recipes import ROOT, read_recipe
+from tests.support.recipe_commands import ROOT, read_recipe
 from utils.model.adapter_options import AdapterOptions
 
 BLOG = {

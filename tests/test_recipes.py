@@ -4,32 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
-from utils.arguments.evaluate import EvaluateArguments
-from utils.arguments.parsing import parse_arguments
-from utils.arguments.preprocess import PreprocessArguments
-from utils.arguments.train import TrainArguments
+from tests.support.recipe_commands import ROOT, read_recipe
 
-ROOT = Path(__file__).resolve().parent.parent
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 NAMES = sorted(path.stem for path in RECIPES if path.name.count(".") == 1)
-KINDS = {"preprocess": PreprocessArguments, "evaluate": EvaluateArguments, "yaml": TrainArguments}
-
-
-# For recipes that fit any data: the user gives it on the command line.
-OWN_DATA = ["--dataset", "data/own", "data/other", "--output_dir", "runs/own"]
-
-
-def read_recipe(path: Path):
-    """Its script's arguments. What a recipe leaves to the command line is given there."""
-    kind, text = path.name.split(".")[1], path.read_text(encoding="utf-8")
-    if kind == "yaml" and not re.search("^dataset:", text, re.MULTILINE):
-        return parse_arguments(TrainArguments, ["--config", str(path), *OWN_DATA])
-    told = yaml.safe_load(text) if kind == "preprocess" else {"input": None, "language": None}
-    missing = {"input": "corpus", "language": "it"}.items()
-    more = [word for key, value in missing if key not in told for word in (f"--{key}", value)]
-    return parse_arguments(KINDS[kind], ["--config", str(path), *more])
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)

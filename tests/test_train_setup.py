@@ -21,7 +21,7 @@ from utils.runtime.errors import UserError
 from utils.text.label_tokens import IGNORED
 from utils.training import after_training
 from utils.training.after_training import load_guards
-from utils.training.data import load_validation
+from utils.training.data import load_training_rows, load_validation
 from utils.training.features import encoder_inputs
 from utils.training.options import (
     count_workers,
@@ -318,15 +318,17 @@ def test_texts_and_references_are_in_lower_case_where_that_is_learnt(build, pars
     assert run.loaded.processor.tokenizer.decode(run.data.clips.clips[0].previous) == " prima"
 
 
-def test_validation_is_trained_on_if_that_is_asked_for(build, build_prepared, tmp_path):
+def test_validation_is_trained_on_if_that_is_asked_for(parse, build_prepared, tmp_path):
     """From two datasets: each clip still belongs to its own."""
     folders = [build_prepared(tmp_path / name, {"train": 3, "validation": 2}) for name in ("a", "b")]
     words = f"--dataset {folders[0]} {folders[1]}"
-    merged, usual = build(f"{words} --merge_validation").data, build(words).data
-    assert list(usual.clips.rows["dataset"]) == [0] * 3 + [1] * 3
-    assert list(merged.clips.rows["dataset"]) == [0] * 3 + [1] * 3 + [0] * 2 + [1] * 2
-    assert merged.ids[:6] == usual.ids and all(id.startswith("validation") for id in merged.ids[6:])
-    assert merged.digest != usual.digest
+    usual, digest = load_training_rows(parse(words))
+    merged, other_digest = load_training_rows(parse(f"{words} --merge_validation"))
+    assert list(usual["dataset"]) == [0] * 3 + [1] * 3
+    assert list(merged["dataset"]) == [0] * 3 + [1] * 3 + [0] * 2 + [1] * 2
+    assert list(merged["id"])[:6] == list(usual["id"])
+    assert all(id.startswith("validation") for id in list(merged["id"])[6:])
+    assert digest != other_digest
 
 
 @pytest.mark.parametrize("validates", ["--eval_steps 2", "--eval_on_start", "--interpolation_alphas 0.5"])

@@ -33,6 +33,7 @@ RESULT_KEYS |= {
     "total_parameters",
     "detected_languages",
     "error_causes",
+    "warnings",
 }
 COMPARISON_KEYS = {"baseline", "candidate", "dataset", "split", "text", "audio_context", "wer_reduction"}
 COMPARISON_KEYS |= {"relative_reduction", "ci95", "test", "p_value", "wins", "losses", "ties"}

@@ -17,8 +17,8 @@ from utils.report.page import write_page
 from utils.report.series import (
     find_result,
     list_datasets,
+    list_model_warnings,
     list_series,
-    list_warnings,
     name_dataset,
     name_measures,
 )
@@ -56,7 +56,7 @@ def write_evaluation_page(
         "results": results,
         "analysis": analysis,
         "gates": {gate.candidate: gate for gate in analysis.gates} if analysis else {},
-        "warnings": list_warnings(results),
+        "warnings": list_model_warnings(results),
         "decoder_errors": sum(result.failures[DECODER_ERROR] for result in results),
         "datasets": datasets,
         "dataset_names": {(result.dataset, result.split): name_dataset(result) for result in results},

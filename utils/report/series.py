@@ -52,7 +52,7 @@ def list_models(results: Sequence[EvaluationResult]) -> list[str]:
     return list(dict.fromkeys(result.model for result in results))
 
 
-def list_warnings(results: Sequence[EvaluationResult]) -> list[str]:
+def list_model_warnings(results: Sequence[EvaluationResult]) -> list[str]:
     """Return each warning about a model once, with the model's name."""
     return list(dict.fromkeys(f"{result.model}: {text}" for result in results for text in result.warnings))
 

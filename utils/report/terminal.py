@@ -9,7 +9,7 @@ from rich.text import Text
 from utils.evaluation.records import Analysis, EvaluationResult, ModelComparison
 from utils.report.advice import CURES
 from utils.report.labels import TEXT_LABELS, in_percent, interval_in_percent, share_in_percent
-from utils.report.series import list_warnings
+from utils.report.series import list_model_warnings
 from utils.scoring.error_causes import ERROR_CAUSES
 from utils.scoring.failures import FAILURE_KINDS
 
@@ -40,7 +40,7 @@ def print_report(
         console.print(build_failures_table(results))
     if analysis:
         console.print(Text(analysis.verdict))
-    for warning in list_warnings(results):
+    for warning in list_model_warnings(results):
         print(f"WARNING: {warning}", file=console.file)
     for result in results:
         # plain print: one line however narrow the terminal, for scripts that look for it
