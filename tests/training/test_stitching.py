@@ -83,6 +83,12 @@ def test_speech_that_begins_too_late_is_left_out(start, is_cut):
     assert bool(cut_examples(clips)) is is_cut
 
 
+def test_a_clip_that_ends_just_before_the_window_does_is_not_cut():
+    """It would leave no silence at the end, so it is not joined. But nothing of it would be missing."""
+    lecture = LECTURE | {"end": [12.0, 25.0, 29.95]}
+    assert not cut_examples(build_clips(table([12.0, 12.0, 3.95], **lecture), **ALL_TIMED))
+
+
 def test_the_unfinished_clip_is_heard_to_the_end_of_the_window_and_learnt_in_the_next_one():
     tones = [flac_tone(12.0, hertz) for hertz in (200.0, 300.0, 400.0)]
     clips = build_clips(table([12.0] * 3, audio=tones, **LECTURE), **ALL_TIMED)
