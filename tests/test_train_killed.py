@@ -125,7 +125,7 @@ def test_a_lost_machine_loses_no_run(config, build, straight, tmp_path):
     assert "Fetching the run from" in said and "continuing from step" in said
     assert losses(run) == losses(straight(config))
     assert_same_course(straight(config), run)
-    assert newest_checkpoint(mirror) == STEPS and (mirror / "final/model.safetensors").is_file()
+    assert newest_checkpoint(mirror) == STEPS and (mirror / "final/adapter_model.safetensors").is_file()
 
 
 def test_two_processes_agree_when_the_hours_are_over(build, tmp_path):
