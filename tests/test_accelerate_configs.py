@@ -153,6 +153,21 @@ def test_a_cpu_config_launches(tmp_path: Path):
     assert result.stdout.splitlines()[-2:] == ["1 1 bf16", "DistributedType.NO"]
 
 
+ALONE = [path for path in CONFIGS if yaml.safe_load(path.read_text())["num_processes"] == 1]
+
+
+@pytest.mark.parametrize("path", ALONE, ids=lambda path: path.stem)
+def test_after_an_error_of_the_script_the_launcher_says_nothing(path: Path, tmp_path: Path, capfd):
+    """With several processes, torchrun always reports."""
+    from accelerate.commands.launch import launch_command, launch_command_parser
+
+    script = tmp_path / "failing.py"
+    script.write_text("raise SystemExit('error: found nothing.')")
+    with pytest.raises(SystemExit):  # else it raises an error, and Python prints its traceback
+        launch_command(launch_command_parser().parse_args(["--config_file", str(path), str(script)]))
+    assert capfd.readouterr().err == "error: found nothing.\n"
+
+
 @pytest.fixture(scope="module")
 def plugins() -> dict[str, list]:
     """What each configuration of sharding makes Accelerate build."""

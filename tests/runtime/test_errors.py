@@ -36,6 +36,8 @@ def test_an_error_of_all_processes_is_told_once(tmp_path):
     assert done.returncode == 1
     told = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert told == ["error: found nothing, asked two."]
+    following = done.stderr.splitlines()[done.stderr.splitlines().index(told[0]) + 1]
+    assert following == "A report of the launcher follows. It only repeats this error."
     assert done.stderr.splitlines()[-2].endswith(": found nothing, asked two.")  # after its traceback
 
 

@@ -66,7 +66,8 @@ def _end(message: str, status: int) -> None:
         message = f"process {rank}: {message}"
     print(f"error: {message}", file=sys.stderr, flush=True)
     if told := os.environ.get("TORCHELASTIC_ERROR_FILE"):
-        # torchrun prints a traceback of itself, and this at its end
+        # torchrun prints a traceback of itself, and the message at its end; no setting of it prevents this
+        print("A report of the launcher follows. It only repeats this error.", file=sys.stderr, flush=True)
         with contextlib.suppress(OSError):
             Path(told).write_text(json.dumps({"message": message, "timestamp": int(time.time())}))
     raise SystemExit(status)

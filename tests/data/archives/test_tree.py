@@ -27,6 +27,14 @@ from utils.runtime.problems import BadItem
 FILES = {"a/table.tsv": "x\ty\n1\t2\n", "a/clips/1.wav": b"one" * 1000, "a/clips/2.wav": b"", "text": "b"}
 
 
+def test_an_archive_is_listed_once_until_it_changes(tmp_path, write_files, packed):
+    path = packed(write_files(tmp_path / "corpus", FILES), "zip")
+    first = open_tree(path)
+    assert open_tree(path) is first
+    packed(write_files(tmp_path / "corpus", {"new": "c"}), "zip")
+    assert "new" in open_tree(path)
+
+
 def test_every_container_gives_the_same(tmp_path, write_files, container):
     tree = open_tree(container(write_files(tmp_path / "corpus", FILES)))
     assert sorted(tree.names()) == sorted(FILES)

@@ -72,7 +72,7 @@ def test_several_kinds_are_listed(tmp_path, write_files):
     told = message_of(tmp_path)
     assert "this may be a manifest, because corpus.jsonl has lines" in told
     assert "or recordings with transcripts, because anna/a.wav has a.TextGrid beside it" in told
-    assert told.endswith("Choose --source manifest or --source folder.")
+    assert "Choose --source manifest or --source folder, or give a folder inside." in told
 
 
 def test_an_unknown_kind_tells_what_was_looked_for(tmp_path, write_files):

@@ -20,7 +20,7 @@ from utils.data.sources.lhotse import read_lhotse
 from utils.data.sources.librispeech import read_librispeech
 from utils.data.sources.ljspeech import read_ljspeech
 from utils.data.sources.nemo import read_nemo
-from utils.data.sources.rows import split_in_name
+from utils.data.sources.rows import manifest_seconds, split_in_name
 from utils.data.sources.tables import Row, read_json_lines, read_lines, read_table
 from utils.data.utterance import Reject, Utterance
 from utils.runtime.errors import UserError
@@ -60,6 +60,18 @@ def test_nothing_is_quoted_without_commas(tmp_path, write_files):
         (5, ["malformed row"]),
         (6, ["malformed row"]),
     ]
+
+
+def test_csv_of_countries_with_decimal_commas(tmp_path, write_files):
+    write_files(tmp_path, {"a.csv": 'id;text\n1;"a; b, c"\n2;d\n'})
+    assert rows_of(tmp_path, "a.csv", separator=",") == [(2, ["1", "a; b, c"]), (3, ["2", "d"])]
+    assert Row("a.csv", 1, {"duration": "12,4"}).extras(numbers={"duration": float}) == {
+        "original_duration": 12.4
+    }
+    assert [manifest_seconds("start", value) for value in ("12,4", "12.4", 12.4)] == [12.4] * 3
+    for unclear in ("1,234", "soon", "-1"):
+        with pytest.raises(BadItem, match=r"time out of range: start is .*, expected seconds such as 12\.4"):
+            manifest_seconds("start", unclear)
 
 
 def test_quotes_of_csv(tmp_path, write_files):

@@ -750,6 +750,13 @@ def test_whisper_cpp_and_transformers_json():
     assert brief(found) == [("segment 1", 0.0, 2.0, "Ciao"), ("segment 2", "malformed segment")]
 
 
+def test_times_of_json_as_text():
+    found = read(
+        '[{"start": "0,5", "end": "1.5", "text": "a"}, {"start": 2, "end": "3,000", "text": "b"}]', ".json"
+    )
+    assert brief(found) == [("segment 1", 0.5, 1.5, "a"), ("segment 2", "malformed segment")]
+
+
 def test_json_that_is_no_transcript():
     for text in ("{", "[" * 100_000, '{"a": 1}', "3", '{"segments": {}}', "1" * 5000):
         with pytest.raises(BadItem, match=r"bad JSON|not a Whisper transcript"):

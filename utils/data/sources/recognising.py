@@ -60,7 +60,7 @@ def recognise(input: str) -> Recognised:
     if found:
         several = "; or ".join(f"{SIGNS[name].read_as}, because {reason}" for name, reason in found.items())
         choice = " or ".join(f"--source {name}" for name in found)
-        raise UserError(f"{input}: this may be {several}. Choose {choice}.")
+        raise UserError(f"{input}: this may be {several}. Choose {choice}, or give a folder inside.")
     looked_for = "".join(f"\n         {name}: {sign.looked_for}" for name, sign in SIGNS.items())
     raise UserError(
         f"{input}: no known kind of corpus found. Give its kind by --source, or write a manifest "

@@ -129,7 +129,9 @@ def _read_whisper_segment(position: str, segment: object) -> Piece | BadPiece:
     text, speaker = segment.get("text"), segment.get("speaker")
     if start is None or end is None or not isinstance(text, str):
         found = ", ".join(map(repr, list(segment)[:9])) or "none"
-        problem = Problem("malformed segment", f"keys {found}, expected numbers for start and end, and text")
+        problem = Problem(
+            "malformed segment", f"keys {found}, expected numbers such as 12.4 for start and end, and text"
+        )
         return BadPiece(position, problem)
     words = _whisper_words(segment.get("words"))
     return build_piece(position, start, end, text, speaker if isinstance(speaker, str) else None, words)
