@@ -1,8 +1,9 @@
 """What bench.py shows of its figures: a table in the terminal and in the docs, and a picture."""
 
 import json
-import re
+import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,6 @@ from rich.table import Table
 
 from benchmarks.side_by_side import COLUMNS, ROOT
 from utils.report.drawing import add_legend, chart_style, colour_of, new_panels, save_png
-from utils.runtime.errors import UserError
 from utils.runtime.files import write_text
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 HEAD = ("task", "usual tool", "this suite", "times as fast")
 SHOWN = ("audio_seconds_per_second", "peak_memory_bytes", "normalized_wer", "disk_bytes")
 PRECISIONS = {"float32": ", fp32", "bfloat16": ", bf16", "int8": ", int8"}
-PICTURE, RESULTS = "docs/pictures/speed.png", "benchmarks/results/bench.json"
+RESULTS, PICTURE = "benchmarks/results/bench.json", "docs/pictures/speed.png"
+ALT = "How many times as fast as the usual tools, and the speed of both by clip length, hours and processes"
 PAGES = {  # the cases that a page shows; None: all
     "docs/performance.md": None,
     "README.md": ("train-2s", "train-8s", "train-30s", "decode-2s", "recording", "prepare-1.4h"),
@@ -32,10 +33,10 @@ CURVES = {  # the cases along an axis
     "preparing, by the hours of data": {0.35: "prepare-0.35h", 0.7: "prepare-0.7h", 1.4: "prepare-1.4h"},
     "preparing, by the processes": {1: "prepare-1-process", 2: "prepare-0.35h"},
 }
-BLOCK = re.compile(r"(?<=<!-- written by make bench -->\n).*?(?=<!-- end of bench -->)", re.DOTALL)
+MARK, END = "<!-- written by make bench -->", "<!-- end of bench -->"
 
 
-def table_rows(results: dict[str, Any], names: tuple[str, ...] | None = None) -> list[tuple[str, ...]]:
+def table_rows(results: dict[str, Any], names: Sequence[str] | None = None) -> list[tuple[str, ...]]:
     """The cells of every case, or of those that are named, under HEAD."""
     rows = []
     for name, case in results["cases"].items():
@@ -58,8 +59,8 @@ def print_results(results: dict[str, Any]) -> None:
     Console(width=max(130, Console().width)).print(table)
 
 
-def markdown(results: dict[str, Any], names: tuple[str, ...] | None = None) -> str:
-    """The table of a page, below what was measured where."""
+def markdown(results: dict[str, Any], page: str) -> str:
+    """The table and the picture of a page, below what was measured where."""
     machine = results["machine"]
     rounds = max(len(case["measurements"]) // 2 for case in results["cases"].values())
     where = [
@@ -67,21 +68,20 @@ def markdown(results: dict[str, Any], names: tuple[str, ...] | None = None) -> s
         *(f"load {results['load']:.1f} at the start", f"rounds: {rounds}"),
         *(f"{package} {number}" for package, number in results["versions"].items()),
     ]
-    lines = [HEAD, ("---",) * len(HEAD), *table_rows(results, names)]
-    return f"{', '.join(where)}.\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def with_table(text: str, results: dict[str, Any], names: tuple[str, ...] | None) -> str:
-    """A page with the table between its marks; as it is where it has none."""
-    return BLOCK.sub(lambda _: markdown(results, names), text)
+    rows = [HEAD, ("---",) * len(HEAD), *table_rows(results, PAGES[page])]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    picture = f"![{ALT}]({os.path.relpath(PICTURE, Path(page).parent)})"
+    return f"\n{', '.join(where)}.\n\n{table}\n\n{picture}\n"
 
 
 def publish(folder: Path, root: Path = ROOT) -> None:
-    """Write what is in the folder of a run into the pages, the pictures and the results of the project."""
+    """Write what a run has left into the pages that have marks, the pictures and the results."""
     results = json.loads((folder / "bench.json").read_text(encoding="utf-8"))
-    for page, names in PAGES.items():
-        path = root / page
-        write_text(path, with_table(path.read_text(encoding="utf-8"), results, names))
+    for page in PAGES:
+        before, mark, after = (root / page).read_text(encoding="utf-8").partition(MARK)
+        _, end, after = after.partition(END)
+        if end:
+            write_text(root / page, before + mark + markdown(results, page) + end + after)
     for name, target in (("bench.json", RESULTS), ("speed.png", PICTURE)):
         (root / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / name, root / target)
@@ -102,7 +102,7 @@ def draw_speed(cases: dict[str, dict[str, Any]]) -> "Figure":
         for title, points in CURVES.items()
         if set(points.values()) <= cases.keys()
     }
-    heights = [24.0 * len(cases), *(100.0 for _ in curves)]
+    heights = [24.0 * len(cases) + 40, *(100.0 for _ in curves)]
     figure, (bars, *panels) = new_panels(sum(heights) + 40 * len(heights), ratios=heights)
     draw_ratios(bars, list(cases.values()))
     for axes, (title, points) in zip(panels, curves.items(), strict=True):

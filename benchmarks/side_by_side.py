@@ -26,7 +26,7 @@ from utils.runtime.files import write_json
 ROOT = Path(__file__).resolve().parent.parent
 PEER = "peer"
 MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16"}  # what accelerate calls them
-PACKAGES = "torch transformers accelerate datasets ctranslate2 faster-whisper openvino-genai".split()
+PACKAGES = ("torch", "transformers", "datasets", "ctranslate2", "faster-whisper", "openvino-genai")
 Option = str | float | None  # the value of a command's option; None leaves it out
 
 

@@ -43,7 +43,6 @@ from utils.runtime.errors import user_errors_end_the_script
 from utils.runtime.flags import argument
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class TrainSpeedArguments(ScriptArguments):
     output_dir: str = argument("Folder for runs and results.", default="runs/bench/train")

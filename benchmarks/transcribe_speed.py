@@ -42,7 +42,7 @@ from utils.delivery.runtimes.faster_whisper import (
 )
 from utils.delivery.runtimes.runtime import Rendition, Way
 from utils.delivery.runtimes.transformers import TransformersRuntime, open_transformers_runtime
-from utils.runtime.errors import UserError, user_errors_end_the_script
+from utils.runtime.errors import user_errors_end_the_script
 from utils.runtime.files import write_bytes
 from utils.runtime.flags import argument
 from utils.scoring.error_rates import error_rates, score_utterances

@@ -160,7 +160,6 @@ def test_preparing_is_measured(warm, prepared, tmp_path):
     assert peer["disk_bytes"] > 5 * ours["disk_bytes"] > 0  # features of 30 s beside clips of 3 s
 
 
-
 # ---- recordings --------------------------------------------------------------------------------------------
 
 
@@ -209,7 +208,6 @@ def test_clips_are_joined_up_to_a_length(prepared, tmp_path):
     assert max(load_prepared([lone], "train", language="auto")["duration"]) <= 1.0
     with pytest.raises(UserError, match=r"no clip is shorter than 0\.1 s"):
         write_longer_clips(str(prepared), "it", 0.1, 3, tmp_path)
-
 
 
 # ---- ways of training --------------------------------------------------------------------------------------
