@@ -214,7 +214,7 @@ def clip_settings(arguments: PreprocessArguments) -> "ClipSettings":
     from utils.data.clips.encoding import ClipSettings
     from utils.data.quality.rules import choose_rules
     from utils.model.resolving import resolve_model
-    from utils.text.label_tokens import load_token_counter
+    from utils.text.token_counter import load_token_counter
 
     tokenizer = None
     if arguments.model_name_or_path is not None:

@@ -6,9 +6,9 @@ import torch
 from utils.evaluation.backends.ctranslate2 import CTranslate2Transcriber, FasterWhisperTranscriber
 from utils.evaluation.backends.transcriber import BackendOptions
 from utils.evaluation.backends.transformers import TransformersTranscriber
+from utils.evaluation.evaluation_set import EvaluationSet
 from utils.evaluation.material import Material
 from utils.evaluation.models import choose_contexts, in_known_languages
-from utils.evaluation.records import EvaluationSet
 from utils.model.loading import LoadedModel, load_model
 from utils.runtime.errors import UserError
 

@@ -8,8 +8,9 @@ import pytest
 from datasets import Dataset
 
 from utils.evaluation.comparison import compare_models, rank_candidates, write_verdict
+from utils.evaluation.evaluation_set import EvaluationSet
 from utils.evaluation.material import build_evaluation_set
-from utils.evaluation.records import Analysis, Decoding, EvaluationSet, Gate, ScoredDecoding
+from utils.evaluation.records import Analysis, Decoding, Gate, ScoredDecoding
 from utils.evaluation.results_file import read_analysis, read_results
 from utils.evaluation.scoring import list_predictions, score_decoding
 from utils.evaluation.timed_decoding import count_made_up_words

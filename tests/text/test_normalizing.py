@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from utils.runtime.errors import UserError
 from utils.text.cleaning import CONTROL_TOKEN, clean_text
-from utils.text.label_tokens import load_token_counter
 from utils.text.normalizing import normalize_text
 from utils.text.scripts import has_spaceless_script
+from utils.text.token_counter import load_token_counter
 
 
 @pytest.mark.parametrize(

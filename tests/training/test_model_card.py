@@ -204,7 +204,7 @@ def test_a_card_warns_of_scores_that_are_too_good():
     text, clean = build_model_card(leaky, report=REPORT), build_model_card(FACTS, report=REPORT)
     assert text.count("**Warning: ") == 2 and "Warning" not in clean
     assert "never heard" in clean and "never heard" not in text
-    assert "Error rates on the test split" in text and "Error rates on the validation split" in clean
+    assert "in percent on the test split" in text and "in percent on the validation split" in clean
     names = [each.metric_name for each in ModelCard(text).data.eval_results]
     assert all(name.endswith(", on the split that chose the model") for name in names)
     assert {each.dataset_split for each in ModelCard(build_model_card(leaky)).data.eval_results} == {"test"}

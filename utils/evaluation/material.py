@@ -10,8 +10,8 @@ from functools import partial
 from datasets import Dataset
 
 from utils.data.prepared_dataset import describe_own_languages, draw_rows, load_prepared
+from utils.evaluation.evaluation_set import EvaluationSet
 from utils.evaluation.recordings import Recording, read_recordings
-from utils.evaluation.records import EvaluationSet
 from utils.runtime.errors import UserError
 
 DURATION_EDGES = (2.0, 5.0, 10.0, 20.0)  # seconds, between the groups by duration

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from utils.evaluation.evaluation_set import EvaluationSet
 from utils.evaluation.material import members_by_value
 from utils.evaluation.records import (
     Decoding,
     EvaluationResult,
-    EvaluationSet,
     GroupScore,
     Prediction,
     ScoredDecoding,

@@ -15,6 +15,7 @@ from utils.report.evaluation_charts import EvaluationCharts
 from utils.report.labels import TEXT_LABELS
 from utils.report.page import write_page
 from utils.report.series import (
+    ScoredDataset,
     find_result,
     list_datasets,
     list_model_warnings,
@@ -64,11 +65,8 @@ def write_evaluation_page(
         "all_series": list_series(results, results),
         "comparisons": sorted(comparisons, key=lambda one: list(TEXT_LABELS).index(one.text)),
         "charts": charts,
-        "failures": [(dataset.name, failure_table(dataset.series)) for dataset in datasets],
-        "causes": [(dataset.name, cause_table(dataset.series)) for dataset in datasets],
         "made_up_words": made_up_word_table(results),
-        "confusions": [table for table in map(confusion_table, datasets) if table.series],
-        "terms": [(dataset.name, table) for dataset in datasets if (table := term_table(dataset)).series],
+        **_tables_of_datasets(datasets),
         "card_lists": list_utterances(
             predictions, candidates, baseline, clip_of, several_datasets=len(datasets) > 1
         ),
@@ -79,3 +77,13 @@ def write_evaluation_page(
         "text_labels": TEXT_LABELS,
     }
     write_page(path, "evaluation_report.html", context)
+
+
+def _tables_of_datasets(datasets: Sequence[ScoredDataset]) -> dict[str, object]:
+    """Return the tables of counts that each dataset has, with its name."""
+    return {
+        "failures": [(dataset.name, failure_table(dataset.series)) for dataset in datasets],
+        "causes": [(dataset.name, cause_table(dataset.series)) for dataset in datasets],
+        "confusions": [table for table in map(confusion_table, datasets) if table.series],
+        "terms": [(dataset.name, table) for dataset in datasets if (table := term_table(dataset)).series],
+    }

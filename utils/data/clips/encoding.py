@@ -21,7 +21,8 @@ from utils.data.quality.text_checks import check_text
 from utils.data.segmentation.pieces import END_TOLERANCE, segment_problem
 from utils.data.utterance import Reject, TimedText, Utterance
 from utils.runtime.problems import BadItem, Problem
-from utils.text.label_tokens import MAX_LABEL_TOKENS, load_token_counter
+from utils.text.label_tokens import MAX_LABEL_TOKENS
+from utils.text.token_counter import load_token_counter
 
 LABEL_FRAME = 4
 """Number of label tokens that are not text: language, task, no timestamps, end.
