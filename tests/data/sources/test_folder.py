@@ -232,6 +232,7 @@ def test_an_archive_is_read_like_its_folder(tmp_path, packed, kind):
     assert {u.id: len(decode_recording(u.audio)) for u in found} == dict.fromkeys(
         [u.id for u in found], 80_000
     )
+    assert not any(getattr(u.audio, "needs_order", False) for u in found)  # a tar.gz is read in its own order
     kinds = {f"corpus/{r.source}": r.problem.kind for r in rejects}
     if kind != "zip":  # which has the file that the link leads to
         kinds["corpus/test/link.wav"] = "link"

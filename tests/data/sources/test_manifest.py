@@ -188,6 +188,9 @@ def test_a_manifest_with_its_audio_in_an_archive(tmp_path, packed, kind):
     assert sorted((u.text, u.start, len(decode_recording(u.audio))) for u in usable) == [
         ("due", None, 16_000), ("tre", 1.5, 48_000), ("uno", 0.0, 48_000),
     ]  # fmt: skip
+    assert not any(
+        getattr(u.audio, "needs_order", False) for u in usable
+    )  # a tar.gz is read in its own order
     if kind != "folder":
         assert {r.problem.kind for r in rejects} == {"no such file", "path outside the corpus"}
 
