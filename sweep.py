@@ -84,6 +84,9 @@ def run_to_the_end(command: list[str], stop_request: "StopRequest") -> int:
 
 def report(args: SweepArguments, runs: list[SweepRun]) -> None:
     """Print and save the table of the finished runs, and print the command that tests the best one."""
+    from utils.runtime.progress import silence_libraries
+
+    silence_libraries()
     from utils.report.sweep_table import print_sweep, rank_runs, write_sweep
     from utils.training.after_training import test_command
 
