@@ -89,9 +89,7 @@ def publish(folder: Path, root: Path = ROOT) -> None:
 
 def draw_results(results: dict[str, Any], path: Path) -> None:
     """Draw how many times as fast every case is, and the speed of both sides along each axis."""
-    words = (
-        f"{results['date']}, {results['machine']['processor']}. The horizontal axis of lines is logarithmic."
-    )
+    words = f"{results['date']}, {results['machine']['processor']}. Horizontal axes of lines are logarithmic."
     save_png(path, draw_speed(results["cases"]), "Speed beside the usual tools", words)
 
 
