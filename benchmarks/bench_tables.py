@@ -28,10 +28,10 @@ PAGES = {  # the cases that a page shows; None: all
     "README.md": ("train-2s", "train-8s", "train-30s", "decode-2s", "recording", "prepare-1.4h"),
 }
 CURVES = {  # the cases along an axis
-    "training, by the seconds of a clip": {2.2: "train-2s", 8: "train-8s", 30: "train-30s"},
-    "decoding, by the seconds of a clip": {2.2: "decode-2s", 30: "decode-30s"},
-    "preparing, by the hours of data": {0.35: "prepare-0.35h", 0.7: "prepare-0.7h", 1.4: "prepare-1.4h"},
-    "preparing, by the processes": {1: "prepare-1-process", 2: "prepare-0.35h"},
+    "Training, by the seconds of a clip": {2.2: "train-2s", 8: "train-8s", 30: "train-30s"},
+    "Decoding, by the seconds of a clip": {2.2: "decode-2s", 30: "decode-30s"},
+    "Preparing, by the hours of data": {0.35: "prepare-0.35h", 0.7: "prepare-0.7h", 1.4: "prepare-1.4h"},
+    "Preparing, by the processes": {1: "prepare-1-process", 2: "prepare-0.35h"},
 }
 MARK, END = "<!-- written by make bench -->", "<!-- end of bench -->"
 
@@ -68,8 +68,8 @@ def markdown(results: dict[str, Any], page: str) -> str:
         *(f"load {results['load']:.1f} at the start", f"rounds: {rounds}"),
         *(f"{package} {number}" for package, number in results["versions"].items()),
     ]
-    rows = [HEAD, ("---",) * len(HEAD), *table_rows(results, PAGES[page])]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    head, *rows = (f"| {' | '.join(row)} |" for row in (HEAD, *table_rows(results, PAGES[page])))
+    table = "\n".join([head, "|---" * len(HEAD) + "|", *rows])
     picture = f"![{ALT}]({os.path.relpath(PICTURE, Path(page).parent)})"
     return f"\n{', '.join(where)}.\n\n{table}\n\n{picture}\n"
 
@@ -89,7 +89,7 @@ def publish(folder: Path, root: Path = ROOT) -> None:
 
 def draw_results(results: dict[str, Any], path: Path) -> None:
     """Draw how many times as fast every case is, and the speed of both sides along each axis."""
-    words = f"{results['date']}, {results['machine']['processor']}. The axes of the lines are logarithmic."
+    words = f"{results['date']}, {results['machine']['processor']}. Horizontal axes of lines are logarithmic."
     save_png(path, draw_speed(results["cases"]), "Speed beside the usual tools", words)
 
 
@@ -102,7 +102,7 @@ def draw_speed(cases: dict[str, dict[str, Any]]) -> "Figure":
         for title, points in CURVES.items()
         if set(points.values()) <= cases.keys()
     }
-    heights = [24.0 * len(cases) + 40, *(100.0 for _ in curves)]
+    heights = [21.0 * len(cases) + 40, *(80.0 for _ in curves)]
     figure, (bars, *panels) = new_panels(sum(heights) + 40 * len(heights), ratios=heights)
     draw_ratios(bars, list(cases.values()))
     for axes, (title, points) in zip(panels, curves.items(), strict=True):
@@ -118,7 +118,9 @@ def draw_ratios(axes: "Axes", cases: list[dict[str, Any]]) -> None:
     labels = [f"{case['task']}\n{case['tool'].replace('`', '')}" for case in cases]
     axes.barh(range(len(ratios)), ratios, color=colour_of(1), height=0.6)
     for place, ratio in enumerate(ratios):
-        axes.text(ratio + 0.01 * max(ratios), place, COLUMNS["ratio"][1](ratio), va="center", fontsize=8)
+        axes.text(
+            max(ratio, 1) + 0.01 * max(ratios), place, COLUMNS["ratio"][1](ratio), va="center", fontsize=8
+        )
     axes.set_yticks(range(len(labels)), labels, fontsize=7)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.axvline(1, color=colour_of(0), linewidth=1)
@@ -130,8 +132,10 @@ def draw_curve(axes: "Axes", title: str, points: dict[float, list[dict[str, Any]
     for side in (0, 1):
         rates = [summaries[side]["audio_seconds_per_second"] for summaries in points.values()]
         axes.plot(list(points), rates, "-o", color=colour_of(side), linewidth=1.8, markersize=4.5)
-    axes.set(xscale="log", yscale="log")
+    axes.set_xscale("log")
     axes.set_xticks(list(points), [f"{place:g}" for place in points])
     axes.minorticks_off()
+    axes.set_ylim(bottom=0)
     axes.grid(axis="y")
-    axes.set_title(f"Audio seconds per second: {title}", fontweight="bold")
+    axes.set_ylabel("audio s/s")
+    axes.set_title(title, fontweight="bold")

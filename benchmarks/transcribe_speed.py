@@ -42,7 +42,7 @@ from utils.delivery.runtimes.faster_whisper import (
 )
 from utils.delivery.runtimes.runtime import Rendition, Way
 from utils.delivery.runtimes.transformers import TransformersRuntime, open_transformers_runtime
-from utils.runtime.errors import user_errors_end_the_script
+from utils.runtime.errors import UserError, user_errors_end_the_script
 from utils.runtime.files import write_bytes
 from utils.runtime.flags import argument
 from utils.scoring.error_rates import error_rates, score_utterances
@@ -114,17 +114,14 @@ class TranscribeSpeedArguments(ScriptArguments):
     dtypes: list[str] = argument("Precisions.", default=["float32", "int8"])
     rounds: int = argument("Repetitions, the sides taking turns; the median counts.", default=3, at_least=1)
 
-    def problems(self) -> list[str]:
-        if self.peer != "openvino" or (find_spec("openvino_genai") and Path(self.openvino_model).is_dir()):
-            return []
-        return [
-            f"peer openvino: expected openvino-genai and a model in {self.openvino_model}. In an environment "
-            "of its own, run: optimum-cli export openvino --model openai/whisper-base FOLDER"
-        ]
-
 
 def main(argv: list[str] | None = None) -> Path:
     args = parse_arguments(TranscribeSpeedArguments, argv, __doc__)
+    if args.peer == "openvino" and not (find_spec("openvino_genai") and Path(args.openvino_model).is_dir()):
+        raise UserError(
+            f"peer openvino: expected openvino-genai and a model in {args.openvino_model}. In an environment "
+            "of its own, run: optimum-cli export openvino --model openai/whisper-base FOLDER"
+        )
     folder = Path(args.output_dir)
     clips = read_dataset_clips(args.dataset, "train", args.language)
     recording = next(join_clips(clips, 60 * args.minutes, PAUSES, args.seed, again=True))

@@ -32,7 +32,7 @@ def bench_arguments(*words: str) -> bench.BenchArguments:
 # ---- cases -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for name in bench.CASES if name != "recording-openvino"])
+@pytest.mark.parametrize("name", bench.CASES)
 def test_a_case_is_a_call_of_its_benchmark(name: str):
     kind = RECORDS[bench.CASES[name].measure]
     full, small = (
