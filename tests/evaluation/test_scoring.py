@@ -34,6 +34,8 @@ RESULT_KEYS |= {
     "total_parameters",
     "detected_languages",
     "error_causes",
+    "terms",
+    "is_prompted",
     "warnings",
 }
 COMPARISON_KEYS = {"baseline", "candidate", "dataset", "split", "text", "audio_context", "wer_reduction"}
