@@ -70,7 +70,7 @@ format: $(VENV)/.installed-dev ## format, and let ruff repair what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: demo .venv/.installed-dev ## compare speed and memory with the usual tools, and show it in docs/performance.md
+bench: demo $(VENV)/.installed-dev ## compare speed and memory with the usual tools, and show it in docs/performance.md
 	$(BIN)/python benchmarks/bench.py --small --publish
 
 $(BIN)/python:
