@@ -147,63 +147,56 @@ def lead_through(
     by_layer: dict[int, list[int]] = {}
     for layer, head in sorted(heads or alignment_heads(model)):
         by_layer.setdefault(layer, []).append(head)
-    with torch.inference_mode(), _seen_by_cross_attention(model, list(by_layer)) as seen:
+    with torch.inference_mode(), _compared_by_cross_attention(model, list(by_layer)) as compared:
         decoded = model.model.decoder(input_ids=inputs, encoder_hidden_states=states, use_cache=False)
         results = []
         for row, row_tokens in enumerate(tokens):
             # the position before a token predicts it
             positions = slice(first - 1, first + len(row_tokens))
             logits = model.proj_out(decoded.last_hidden_state[row, positions]).float()  # (N + 1, vocabulary)
-            likely = logits[:-1].softmax(dim=-1)
-            chosen = torch.tensor(row_tokens, device=likely.device).unsqueeze(1)
-            queries = {layer: hidden[row, positions] for layer, hidden in seen.items()}
-            weights = _attention(model, queries, states[row, : num_frames[row]], by_layer)
-            results.append(Led(likely.gather(1, chosen).squeeze(1).cpu().numpy(), weights.cpu()))
+            true = torch.tensor([*row_tokens, end], device=logits.device)
+            likely = torch.nn.functional.cross_entropy(logits, true, reduction="none").neg().exp()[:-1]
+            weights = []
+            for layer, wanted in by_layer.items():
+                queries, keys = compared[layer]
+                weights.append(
+                    _attention(queries[row, positions, wanted], keys[row, : num_frames[row], wanted])
+                )
+            results.append(Led(likely.cpu().numpy(), torch.cat(weights).cpu()))
     return results
 
 
 @contextlib.contextmanager
-def _seen_by_cross_attention(
+def _compared_by_cross_attention(
     model: WhisperForConditionalGeneration, layers: list[int]
-) -> Iterator[dict[int, torch.Tensor]]:
-    """Collect the inputs of the cross-attention of some layers, (B, T, d_model) each.
+) -> Iterator[dict[int, list[torch.Tensor]]]:
+    """Collect the queries (B, T, heads, head_dim) and keys (B, frames, heads, head_dim) of some layers.
 
-    Fast attention kernels do not return their weights. From these inputs, the weights of a few heads can be
-    computed quickly.
+    Fast attention kernels do not return their weights. From these, the weights of a few heads are computed
+    quickly.
     """
-    seen: dict[int, torch.Tensor] = {}
-    hooks = [
-        model.model.decoder.layers[layer].encoder_attn.register_forward_pre_hook(
-            lambda _, inputs, layer=layer: seen.__setitem__(layer, inputs[0])
-        )
-        for layer in layers
-    ]
+    compared: dict[int, list[torch.Tensor]] = {}
+    hooks = []
+    for layer in layers:
+        attention = model.model.decoder.layers[layer].encoder_attn
+        compared[layer] = []
+        for projection in (attention.q_proj, attention.k_proj):  # the decoder calls them in this order
+
+            def collect(_module, _inputs, output, to=compared[layer], heads=attention.num_heads):
+                to.append(output.unflatten(-1, (heads, -1)))
+
+            hooks.append(projection.register_forward_hook(collect))
     try:
-        yield seen
+        yield compared
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def _attention(
-    model: WhisperForConditionalGeneration,
-    queries: dict[int, torch.Tensor],
-    states: torch.Tensor,
-    heads: dict[int, list[int]],
-) -> torch.Tensor:
-    """Compute the attention weights (heads, N, frames) of heads, given by layer.
-
-    Only the clip's own frames count.
-    """
-    weights = []
-    for layer, wanted in heads.items():
-        attention = model.model.decoder.layers[layer].encoder_attn
-        shape = (-1, attention.num_heads, attention.head_dim)
-        query = (attention.q_proj(queries[layer]) * attention.scaling).view(shape)[:, wanted]
-        key = attention.k_proj(states).view(shape)[:, wanted]
-        scores = torch.einsum("thd,fhd->htf", query.float(), key.float())
-        weights.append(scores.softmax(dim=-1))
-    return torch.cat(weights)
+def _attention(queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """Compute the weights (heads, N, frames) of queries (N, heads, d) for keys (frames, heads, d)."""
+    scores = torch.einsum("thd,fhd->htf", queries.float(), keys.float()) * queries.shape[-1] ** -0.5
+    return scores.softmax(dim=-1)
 
 
 def attention_share(weights: torch.Tensor, silent: np.ndarray) -> np.ndarray:

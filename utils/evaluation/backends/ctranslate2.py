@@ -148,8 +148,9 @@ class CTranslate2Transcriber:
         )
         tokens = [result.sequences_ids[0] for result in found]
         texts = [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
-        plain = states.to_device(Device.cpu).to(DataType.float32)
-        yield from zip(texts, spoken, torch.from_numpy(np.array(plain)), strict=True)
+        plain = np.array(states.to_device(Device.cpu).to(DataType.float32))
+        whisper = whisper_of(self.loaded.model)
+        yield from zip(texts, spoken, torch.from_numpy(plain).to(whisper.device, whisper.dtype), strict=True)
 
     def _spoken(self, states, languages: Sequence[str | None]) -> list[str | None]:
         """Return the language of each clip.
