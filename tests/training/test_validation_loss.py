@@ -5,6 +5,7 @@ import io
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -99,6 +100,23 @@ def test_it_changes_no_hypothesis(loaded, italian_prompts):
     prompts |= {"duration": [len(clip) / 16_000 for clip in samples], "language": ["it"] * 5}
     found = score(loaded, Dataset.from_dict(prompts), generation_max_length=40)
     assert [each.hypothesis for each in found.utterances] == plain
+
+
+def test_encoder_and_keys_of_the_cross_attention_are_computed_once(loaded):
+    """One batch: as often as without the loss."""
+    calls, model = [], loaded.model.eval()
+    layers = model.model.encoder.conv1, model.model.decoder.layers[0].encoder_attn.k_proj
+    hooks = [layer.register_forward_hook(lambda layer, *_: calls.append(layer)) for layer in layers]
+    try:
+        decoded = decode_clips(
+            *(model, loaded.processor, [np.zeros(8_000, dtype=np.float32)], ["it"], [30.0]),
+            max_length=8,
+            references=["abc"],
+        )
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert len(calls) == 2 and decoded.losses[0].num_targets == 8  # a letter is a token, as is the space
 
 
 def test_a_label_that_is_too_long_for_whisper_does_not_count(loaded, rows, expected):
