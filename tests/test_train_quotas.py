@@ -19,7 +19,7 @@ import torch
 
 import train
 from tests.support.training_runs import ROOT, losses, read_json, read_metrics, values_of
-from utils.runtime.errors import UserError
+from utils.runtime.errors import UserError, WriteError
 from utils.runtime.launch import _launcher_asks_for_gpu
 from utils.training import clock, hours
 
@@ -251,6 +251,10 @@ def test_a_budget_that_others_have_used_skips_checkpoints_and_goes_on(command, t
     train.main(command("--save_steps 2", "--max_steps 3", f"--disk_budget {needed}M"))
     assert "the checkpoint could not be written: the disk, or disk_budget, has" in capsys.readouterr().out
     assert (tmp_path / "run/final").is_dir() and not list((tmp_path / "run").glob("checkpoint-*"))
+    shutil.rmtree(tmp_path / "run/final")
+    (tmp_path / "run/mine").write_bytes(bytes(int((needed - 1) * 1e6)))
+    with pytest.raises(WriteError, match="final could not be written: the disk, or disk_budget, has"):
+        train.main(command("--max_steps 1", f"--disk_budget {needed}M"))
 
 
 @pytest.mark.parametrize("size", ["12", "many", "0G"])

@@ -111,6 +111,19 @@ def test_a_run_whose_time_is_over_ends_at_its_next_step(time):
     assert run.state.step == 2
 
 
+def test_a_run_at_the_end_of_its_schedule_gets_no_steps_without_a_learning_rate(time):
+    run = build_run(1.0, most_steps=1000)
+    for _ in range(3):
+        run.clock.count_step(STEP)
+        time.now += 1.0
+    run.pace.change(2, 3)
+    run.total_steps = 3
+    run.state.step = 2
+    assert choose_total_steps(run) == 1000
+    run.state.step = 3
+    assert choose_total_steps(run) == 3
+
+
 def test_the_end_work_is_counted(time):
     """Averaging decodes once and writes twice; two mixtures and the base decode validation and guard."""
     run = build_run(1.0, most_steps=1000)

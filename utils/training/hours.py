@@ -67,7 +67,8 @@ def choose_total_steps(run: Run) -> int:
     assert limit is not None
     costs, chosen = measure_costs(run), run.total_steps
     end = clock.elapsed + costs.seconds(step, chosen)
-    is_early = end < LOWEST * limit and chosen < run.pace.most_steps
+    can_grow = step < chosen < run.pace.most_steps  # at the last step, the learning rate is already 0
+    is_early = end < LOWEST * limit and can_grow
     if is_early or end > HIGHEST * limit:
         chosen = costs.steps_within(TARGET * limit - clock.elapsed, step, run.pace.most_steps)
         end = clock.elapsed + costs.seconds(step, chosen)
