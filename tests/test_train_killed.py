@@ -95,42 +95,32 @@ def newest_checkpoint(run: Path) -> int:
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_kills_change_no_loss(config, build, straight, tmp_path):
-    """SIGKILL to all processes at random moments: within steps, while saving, while evaluating."""
+    """SIGKILL to all processes at random moments: within steps, while saving, while evaluating.
+
+    After the last kill the machine is lost: an empty run folder goes on from the mirror.
+    """
     random_moments = random.Random(config)
-    run, log = tmp_path / "killed", tmp_path / "log"
+    run, log, mirror = tmp_path / "killed", tmp_path / "log", tmp_path / "drive"
+    options = [*build(run), *CONFIGS[config], "--mirror_dir", str(mirror)]
     for _ in range(KILLS):
-        processes = start_warm_training(config, [*build(run), *CONFIGS[config]], log)
+        processes = start_warm_training(config, options, log)
         step = min(newest_checkpoint(run) + random_moments.randint(2, 9), STEPS - 2)
         wait_for_step(processes[0].is_alive, run, step, log)
         time.sleep(random_moments.uniform(0, 0.2))
         kill_all(processes)
     assert newest_checkpoint(run) > KILLS and not (run / "final").exists()
-    said = train_warm(config, [*build(run), *CONFIGS[config]], log)
-    assert_same_course(straight(config), run)
-    assert losses(run) == losses(straight(config))
-    assert said.count("continuing from step") > KILLS / 2
-
-
-@pytest.mark.parametrize("config", CONFIGS)
-def test_a_lost_machine_loses_no_run(config, build, straight, tmp_path):
-    """SIGKILL, and the run folder is gone: a fresh one goes on from the mirror, with equal losses."""
-    run, log, mirror = tmp_path / "lost", tmp_path / "log", tmp_path / "drive"
-    options = [*build(run), "--mirror_dir", str(mirror)]
-    processes = start_warm_training(config, options, log)
-    wait_for_step(processes[0].is_alive, run, 33, log)
-    kill_all(processes)
     shutil.rmtree(run)
-    assert newest_checkpoint(mirror) > 0
     said = train_warm(config, [*options, "--resume_from_checkpoint", "latest"], log)
-    assert "Fetching the run from" in said and "continuing from step" in said
-    assert losses(run) == losses(straight(config))
+    assert f"Fetching the run from {mirror}" in said
     assert_same_course(straight(config), run)
+    assert losses(run) == losses(straight(config))
     assert newest_checkpoint(mirror) == STEPS and (mirror / "final/adapter_model.safetensors").is_file()
+    assert said.count("continuing from step") > KILLS / 2
 
 
 def test_two_processes_agree_when_the_hours_are_over(build, tmp_path):
     """They would wait for each other forever if one did a step more."""
-    options = [*build(tmp_path / "run"), "--max_steps", "100000", "--max_hours", str(5 / 3600)]
+    options = [*build(tmp_path / "run"), "--max_steps", "100000", "--max_hours", str(3 / 3600)]
     train_warm("cpu_2_processes", options, tmp_path / "log")
     records = read_metrics(tmp_path / "run")
     planned = [record["planned_steps"] for record in records if "planned_steps" in record]
