@@ -32,6 +32,8 @@ RESULT_KEYS |= {
     "trainable_parameters",
     "total_parameters",
     "detected_languages",
+    "terms",
+    "is_prompted",
 }
 COMPARISON_KEYS = {"baseline", "candidate", "dataset", "split", "text", "audio_context", "wer_reduction"}
 COMPARISON_KEYS |= {"relative_reduction", "ci95", "test", "p_value", "wins", "losses", "ties"}
