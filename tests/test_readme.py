@@ -132,7 +132,7 @@ def check_installed_program(words: list[str]) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_links_and_names_of_files_lead_somewhere(page: str):
     text = (ROOT / page).read_text()
-    for path in re.findall(r"(?:utils|tests|benchmarks)/[\w/]*(?:\.py)?", text):
+    for path in re.findall(r"(?:utils|tests|benchmarks)/[\w/]*(?:\.py|\.txt)?", text):
         assert (ROOT / path).exists(), path
     for target, heading in re.findall(r"\]\((?!https://)([^)#]*)(?:#([^)]+))?\)", text):
         path = (ROOT / page).parent / target if target else ROOT / page
