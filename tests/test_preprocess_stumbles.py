@@ -146,8 +146,8 @@ def test_an_input_of_an_unknown_kind_is_one_error(here, capsys):
 
 @pytest.mark.parametrize("more", [[], ["--source", "fleurs"], ["--source", "manifest"]])
 def test_a_name_of_the_hub_is_no_path(here, capsys, more):
-    told = error_of(capsys, "--input", "google/fleurs", "--language", "it", *more)
-    assert "hf download google/fleurs --repo-type dataset" in told and told.count("error:") == 1
+    told = error_of(capsys, "--input", "user/speech", "--language", "it", *more)
+    assert "hf download user/speech --repo-type dataset" in told and told.count("error:") == 1
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,8 @@ def test_a_run_pushes_its_best_model_and_others_can_load_it(hub, adapter_run):
     run, told = adapter_run
     repo, card = repo_of(hub, "it"), card_of(hub, "it")
     assert f"On the Hub: {hub.url}/{USER}/it (only you" in told and "Warning" not in told
-    assert repo.private and len(repo.commits) == 2
+    # made, after step 1, at the end: then the card has all evaluations
+    assert repo.private and len(repo.commits) == 3
     assert hub.asked.count(f"POST /api/models/{USER}/it/preupload/main") == 2  # after step 1 and at the end
     assert {"adapter_model.safetensors", "adapter_config.json", "train.yaml"} <= set(repo.files)
     best = (run / "best/adapter_model.safetensors").read_bytes()

@@ -95,6 +95,8 @@ def test_names_of_the_hub(tmp_path, monkeypatch):
     assert "add --source hub, or download it and give --input speech" in told
     assert told.endswith("hf download user/speech --repo-type dataset --local-dir speech")
     told = message_of(Path("google/fleurs"))
-    assert "--source hub" not in told and "--include 'data/it_it/*' --local-dir fleurs" in told
+    assert told.endswith("add --source fleurs --dataset_config_name it_it.")
+    told = message_of(Path("intronhealth/afrispeech-200"))  # has a script, so the source hub cannot read it
+    assert "--source hub" not in told and told.endswith("--repo-type dataset --local-dir afrispeech-200")
     for path in ("data/it", "corpus.zip", "/no/where", "a/b/c"):
         assert message_of(Path(path)) == f"{path}: no such file or folder."

@@ -8,14 +8,13 @@ from pathlib import Path, PurePosixPath
 
 from utils.data.archives.tree import FileTree, choose_folder, find_files, open_inner, open_tree
 from utils.data.delivery.hub_errors import hub_errors_told
+from utils.data.sources.hub_ids import FLEURS_ON_HUB
 from utils.data.sources.rows import rows_as_source
 from utils.data.sources.tables import Row, read_table
 from utils.data.split_names import split_name
 from utils.data.utterance import Audio, Reject, Source, Utterance
 from utils.runtime.errors import UserError
 from utils.text.languages import whisper_language
-
-FLEURS_ON_HUB = "google/fleurs"
 
 _FLEURS_COLUMNS = (
     "id", "file_name", "raw_transcription", "transcription", "chars", "num_samples", "gender",

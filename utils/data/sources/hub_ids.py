@@ -5,8 +5,9 @@ from pathlib import Path
 
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
-_FILES = {"google/fleurs": " --include 'data/it_it/*'", "intronhealth/afrispeech-200": ""}
-"""Datasets that `datasets` cannot read, because they have a script: what `hf download` needs for them."""
+FLEURS_ON_HUB = "google/fleurs"  # its reader downloads it
+
+_WITH_SCRIPT = ("intronhealth/afrispeech-200",)  # `datasets` cannot read them
 
 
 def hub_advice(name: str) -> str:
@@ -17,9 +18,11 @@ def hub_advice(name: str) -> str:
     """
     if not _HUB_ID.fullmatch(name) or Path(name).parent.exists():
         return ""
+    if name == FLEURS_ON_HUB:
+        return " To download a language of it, add --source fleurs --dataset_config_name it_it."
     folder = name.partition("/")[2]
-    download = f"hf download {name} --repo-type dataset{_FILES.get(name, '')} --local-dir {folder}"
-    direct = "" if name in _FILES else "add --source hub, or "
+    download = f"hf download {name} --repo-type dataset --local-dir {folder}"
+    direct = "" if name in _WITH_SCRIPT else "add --source hub, or "
     return (
         f" If you mean the dataset {name} of the Hub, {direct}download it and give --input {folder}:\n"
         f"         {download}"

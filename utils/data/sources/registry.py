@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from utils.data.sources.hub_ids import hub_advice
+from utils.data.sources.hub_ids import FLEURS_ON_HUB, hub_advice
 from utils.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def open_source(name: str, input: str | None, options: Mapping[str, object]) -> 
     Raises:
         UserError: There is no such data, none of it is usable, or its language is not known.
     """
-    if name not in NOT_FILES and input and not Path(input).exists() and (advice := hub_advice(input)):
+    is_path = name not in NOT_FILES and (name, input) != ("fleurs", FLEURS_ON_HUB)
+    if is_path and input and not Path(input).exists() and (advice := hub_advice(input)):
         raise UserError(f"{input}: no such file or folder.{advice}")
     read = getattr(importlib.import_module(f"utils.data.sources.{name}"), f"read_{name}")
     known = {**options, "path": Path(input or ""), "name": input}
