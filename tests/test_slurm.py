@@ -150,8 +150,9 @@ def test_the_processes_of_a_node_share_all_its_cpus(require_slurm, tmp_path):
 def test_a_launcher_of_several_processes_outlives_the_signals_of_slurm(tmp_path):
     """By the lines of the script itself; torch's would end its processes 30 s after SIGTERM."""
     script = (ROOT / "slurm/train.sbatch").read_text()
-    lines = [line for line in script.splitlines() if line.startswith(("export PET_", "launch="))]
-    assert len(lines) == 2
+    wanted = ("export bin=", "export PET_", "launch=")
+    lines = [line for line in script.splitlines() if line.startswith(wanted)]
+    assert len(lines) == 3
     (tmp_path / "wait.py").write_text(WAIT)
     command = 'bash -c "$launch" launch --config_file accelerate_configs/cpu_2_processes.yaml "$@"'
     (tmp_path / "job.sh").write_text("\n".join([*lines, f"exec {command}"]))
@@ -164,7 +165,7 @@ def test_a_launcher_of_several_processes_outlives_the_signals_of_slurm(tmp_path)
     job = subprocess.Popen(
         ["bash", str(tmp_path / "job.sh"), str(tmp_path / "wait.py"), str(tmp_path)],
         cwd=tmp_path / "checkout",
-        env=os.environ | {"SLURM_NODEID": "0"},
+        env=os.environ | {"SLURM_NODEID": "0", "VENV": ".venv"},
     )
     with job:
         try:
