@@ -291,11 +291,12 @@ def test_what_a_launcher_of_several_processes_asks_for(config, asks, monkeypatch
     words = [
         sys.executable,
         "-c",
-        "input()",
+        "print(flush=True); input()",
         "--config_file",
         str(ROOT / f"accelerate_configs/{config}.yaml"),
     ]
-    with subprocess.Popen(words, stdin=subprocess.PIPE) as launcher:
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as launcher:
+        assert launcher.stdout and launcher.stdout.readline()  # before it runs, its command line is empty
         monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
         monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
         monkeypatch.setattr(os, "getppid", lambda: launcher.pid)
